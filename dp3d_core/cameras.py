@@ -1,0 +1,690 @@
+"""Cameras: the one place where coordinate conventions meet.  numpy only.
+
+Spaces (``docs/coordinates.md`` has the pictures):
+
+====  ==================================================================================
+W     Blender world: right-handed, Z up
+H     head space: Y up, face towards +Z, head centre at the origin, canonical camera at
+      distance 2.7 with focal length 4.2647 image widths (EG3D / PanoHead)
+N     nerfstudio's world, as we write it: H turned upright for a Z-up world
+M     mesh file (glTF): Y up; equal to H, one head unit is one metre
+====  ==================================================================================
+
+Camera axes: ``opencv`` is x right, y down, z forward (EG3D labels, our files); ``opengl`` is
+x right, y up, looking along -z (Blender, nerfstudio).
+
+Pixels: u to the right, v down, the image covers [0, width] x [0, height]; the centre of the
+first pixel is (0.5, 0.5).  K is in these pixels, so a centred principal point is (w/2, h/2).
+
+Inside the project a camera is always a :class:`Camera`: H, OpenCV axes, pixels.  Everything
+else is converted on the way in or out, here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dp3d_core.errors import Dp3dError
+
+Array = NDArray[np.float64]
+
+CANONICAL_RADIUS = 2.7
+"""Distance of the canonical camera from the head centre, head units (EG3D)."""
+CANONICAL_FOCAL = 4.2647
+"""Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
+
+CAMERA_FILE_SCHEMA = "dp3d.cameras/1"
+BLENDER_PATH_SCHEMA = "dp3d.blender-path/1"
+
+_RIGID_TOLERANCE = 1e-5
+
+
+class CameraAxes(StrEnum):
+    """Axes of a camera frame."""
+
+    OPENCV = "opencv"
+    OPENGL = "opengl"
+
+
+class WorldFrame(StrEnum):
+    """Worlds a pose can be given in.  ``HEAD`` is H (and M); ``Z_UP`` is N."""
+
+    HEAD = "head"
+    Z_UP = "z-up"
+
+
+AXES_FLIP: Array = np.diag([1.0, -1.0, -1.0, 1.0])
+"""OpenCV camera axes <-> OpenGL camera axes, multiplied from the right; its own inverse."""
+
+Z_UP_FROM_HEAD: Array = np.array([[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])
+"""H (Y up, face +Z) to a Z-up world (face -Y): (x, y, z) -> (x, -z, y).  Also exactly what
+Blender's glTF importer does to a mesh, so a mesh file lies in N once it is imported."""
+
+HEAD_FROM_Z_UP: Array = Z_UP_FROM_HEAD.T.copy()
+GLTF_FROM_HEAD: Array = np.eye(4)
+
+
+def invert_rigid(c2w: ArrayLike) -> Array:
+    """Inverse of a rigid 4x4 transform, exact up to rounding (no matrix inversion)."""
+    m = np.asarray(c2w, np.float64)
+    out = np.eye(4)
+    out[:3, :3] = m[:3, :3].T
+    out[:3, 3] = -m[:3, :3].T @ m[:3, 3]
+    return out
+
+
+def convert_pose(
+    c2w: ArrayLike,
+    *,
+    axes: tuple[CameraAxes, CameraAxes] = (CameraAxes.OPENCV, CameraAxes.OPENCV),
+    world: tuple[WorldFrame, WorldFrame] = (WorldFrame.HEAD, WorldFrame.HEAD),
+) -> Array:
+    """Camera-to-world pose from one convention to another.
+
+    Args:
+        c2w: (..., 4, 4) camera-to-world.
+        axes: (from, to) camera axes.
+        world: (from, to) world frames.
+
+    Returns:
+        (..., 4, 4) float64 pose in the new convention.
+
+    """
+    pose = np.array(c2w, np.float64)
+    if axes[0] != axes[1]:
+        pose = pose @ AXES_FLIP
+    if world[0] != world[1]:
+        turn = Z_UP_FROM_HEAD if world[1] is WorldFrame.Z_UP else HEAD_FROM_Z_UP
+        pose = turn @ pose
+    return pose
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera in head space.
+
+    Attributes:
+        c2w: (4, 4) float64, rigid, OpenCV axes, head units.
+        K: (3, 3) float64, pixels, no skew.
+        width, height: image size in pixels.
+
+    """
+
+    c2w: Array
+    K: Array
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        c2w = np.array(self.c2w, np.float64)
+        K = np.array(self.K, np.float64)
+        if c2w.shape != (4, 4) or K.shape != (3, 3):
+            raise _invalid(f"expected a 4x4 pose and a 3x3 K, got {c2w.shape} and {K.shape}")
+        if not (np.isfinite(c2w).all() and np.isfinite(K).all()):
+            raise _invalid("the pose or K holds a number that is not finite")
+        rotation = c2w[:3, :3]
+        if (
+            np.abs(rotation @ rotation.T - np.eye(3)).max() > _RIGID_TOLERANCE
+            or np.linalg.det(rotation) < 0
+            or np.abs(c2w[3] - [0, 0, 0, 1]).max() > _RIGID_TOLERANCE
+        ):
+            raise _invalid("the pose is not a rotation and a translation")
+        if self.width < 1 or self.height < 1:
+            raise _invalid(f"the image size is {self.width} x {self.height}")
+        if K[0, 0] <= 0 or K[1, 1] <= 0 or np.abs(K[[0, 1, 2, 2], [1, 0, 0, 1]]).max() > 1e-9:
+            raise _invalid("K must have positive focal lengths and no skew")
+        c2w.setflags(write=False)
+        K.setflags(write=False)
+        object.__setattr__(self, "c2w", c2w)
+        object.__setattr__(self, "K", K)
+        object.__setattr__(self, "width", int(self.width))
+        object.__setattr__(self, "height", int(self.height))
+
+    @property
+    def position(self) -> Array:
+        """(3,) camera centre, head units."""
+        return self.c2w[:3, 3]
+
+    @property
+    def w2c(self) -> Array:
+        """(4, 4) world-to-camera."""
+        return invert_rigid(self.c2w)
+
+    def project(self, points: ArrayLike) -> tuple[Array, Array]:
+        """Pixel positions and depths of points.
+
+        Args:
+            points: (n, 3) head space.
+
+        Returns:
+            (n, 2) pixels and (n,) depth along the optical axis in head units; pixels of
+            points at or behind the camera (depth <= 0) are NaN.
+
+        """
+        p = np.atleast_2d(np.asarray(points, np.float64))
+        local = (p - self.position) @ self.c2w[:3, :3]
+        depth = local[:, 2]
+        safe = np.where(depth > 0, depth, np.nan)
+        uv = local[:, :2] / safe[:, None] * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
+        return uv, depth
+
+    def directions(self, uv: ArrayLike) -> Array:
+        """Unit ray directions through pixels.
+
+        Args:
+            uv: (..., 2) pixel positions.
+
+        Returns:
+            (..., 3) unit vectors in head space; the origin of every ray is :attr:`position`.
+
+        """
+        uv = np.asarray(uv, np.float64)
+        local = np.concatenate(
+            [(uv - self.K[:2, 2]) / self.K[[0, 1], [0, 1]], np.ones((*uv.shape[:-1], 1))], -1
+        )
+        world = local @ self.c2w[:3, :3].T
+        return world / np.linalg.norm(world, axis=-1, keepdims=True)
+
+    def pixel_centres(self) -> Array:
+        """(height, width, 2) pixel positions of all pixel centres."""
+        u, v = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
+        return np.stack([u, v], -1)
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same camera with its image scaled to another size."""
+        scale = np.diag([width / self.width, height / self.height, 1.0])
+        return Camera(self.c2w, scale @ self.K, width, height)
+
+    @property
+    def yaw_pitch_deg(self) -> tuple[float, float]:
+        """Direction of the camera seen from the head centre: yaw to +x, pitch up, degrees."""
+        x, y, z = self.position / max(float(np.linalg.norm(self.position)), 1e-12)
+        return math.degrees(math.atan2(x, z)), math.degrees(math.asin(np.clip(y, -1, 1)))
+
+    def to_label25(self) -> Array:
+        """(25,) EG3D / PanoHead label: c2w row-major, then K divided by the image size."""
+        size = np.diag([1 / self.width, 1 / self.height, 1.0])
+        return np.concatenate([self.c2w.ravel(), (size @ self.K).ravel()])
+
+    @classmethod
+    def from_label25(cls, label: ArrayLike, width: int = 512, height: int = 512) -> Camera:
+        """Inverse of :meth:`to_label25`.
+
+        Labels in files carry six decimals, so the rotation is moved to the nearest exact one
+        when it is off by less than 1e-4; more than that raises ``camera.invalid``.
+        """
+        flat = np.asarray(label, np.float64).ravel()
+        if flat.shape != (25,):
+            raise _invalid(f"a camera label has 25 numbers, this one has {flat.size}")
+        size = np.diag([float(width), float(height), 1.0])
+        return cls(
+            nearest_rigid(flat[:16].reshape(4, 4)), size @ flat[16:].reshape(3, 3), width, height
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; see :func:`cameras_to_dict` for the file around it."""
+        return {
+            "c2w": self.c2w.tolist(),
+            "K": self.K.tolist(),
+            "width": self.width,
+            "height": self.height,
+        }
+
+
+def _invalid(why: str) -> Dp3dError:
+    return Dp3dError(
+        "camera.invalid",
+        f"A camera cannot be used: {why}.",
+        "Give a rigid camera-to-world matrix and a pinhole K in pixels.",
+    )
+
+
+def nearest_rigid(c2w: ArrayLike, tolerance: float = 1e-4) -> Array:
+    """Pose with its rotation replaced by the nearest exact rotation.
+
+    Left alone when exact to 1e-12.  Raises ``camera.invalid`` if it is further than
+    ``tolerance`` from a rotation (a scale or shear, which must not be swallowed).
+    """
+    pose = np.array(c2w, np.float64)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+        raise _invalid("the pose is not a finite 4x4 matrix")
+    rotation = pose[:3, :3]
+    error = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if error > tolerance:
+        raise _invalid(f"the pose is {error:.1e} away from a rotation")
+    if error > 1e-12:
+        u, _, vt = np.linalg.svd(rotation)
+        pose[:3, :3] = u @ vt
+    return pose
+
+
+# -- intrinsics ----------------------------------------------------------------------------
+
+
+def canonical_intrinsics(width: int, height: int | None = None) -> Array:
+    """(3, 3) K of the canonical head camera: 4.2647 image widths, centred."""
+    height = height or width
+    focal = CANONICAL_FOCAL * width
+    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+
+
+def intrinsics_from_projection(projection: ArrayLike, width: int, height: int) -> Array:
+    """K from an OpenGL projection matrix, as Blender's ``calc_matrix_camera`` returns it.
+
+    Covers sensor fit, lens shift, aspect ratio, pixel aspect and render percentage, since all
+    of them are in the matrix; ``width`` and ``height`` are the pixels really rendered.
+
+    Raises:
+        Dp3dError: ``camera.not_perspective`` for an orthographic matrix.
+
+    """
+    p = np.asarray(projection, np.float64)
+    if p.shape != (4, 4) or not np.isfinite(p).all():
+        raise _invalid("the projection is not a finite 4x4 matrix")
+    if abs(p[3, 2] + 1) > 1e-6 or abs(p[3, 3]) > 1e-6:
+        raise Dp3dError(
+            "camera.not_perspective",
+            "The camera is orthographic or panoramic.",
+            "Set the camera's lens type to Perspective.",
+        )
+    return np.array(
+        [
+            [p[0, 0] * width / 2, 0, (1 - p[0, 2]) * width / 2],
+            [0, p[1, 1] * height / 2, (1 + p[1, 2]) * height / 2],
+            [0, 0, 1.0],
+        ]
+    )
+
+
+def projection_from_intrinsics(
+    K: ArrayLike, width: int, height: int, near: float = 0.1, far: float = 100.0
+) -> Array:
+    """OpenGL projection matrix of a K; inverse of :func:`intrinsics_from_projection`."""
+    k = np.asarray(K, np.float64)
+    p = np.zeros((4, 4))
+    p[0, 0], p[0, 2] = 2 * k[0, 0] / width, 1 - 2 * k[0, 2] / width
+    p[1, 1], p[1, 2] = 2 * k[1, 1] / height, 2 * k[1, 2] / height - 1
+    p[2, 2], p[2, 3] = -(far + near) / (far - near), -2 * far * near / (far - near)
+    p[3, 2] = -1
+    return p
+
+
+# -- Blender -------------------------------------------------------------------------------
+
+
+def split_anchor(anchor_world: ArrayLike) -> tuple[Array, float]:
+    """A head anchor's matrix as a rigid transform and one scale.
+
+    Args:
+        anchor_world: (4, 4) ``matrix_world`` of the anchor empty (H to W).
+
+    Returns:
+        (4, 4) rigid part and the uniform scale (W units per head unit).
+
+    Raises:
+        Dp3dError: ``camera.anchor_not_uniform`` if the anchor is mirrored, sheared or scaled
+            differently along its axes: no pinhole camera exists in such a frame.
+
+    """
+    m = np.array(anchor_world, np.float64)
+    if m.shape != (4, 4) or not np.isfinite(m).all():
+        raise _invalid("the head anchor is not a finite 4x4 matrix")
+    linear = m[:3, :3]
+    det = float(np.linalg.det(linear))
+    scale = math.copysign(abs(det) ** (1 / 3), det)
+    # 1e-4: Blender stores float32 matrices, and a parent chain multiplies their rounding.
+    if scale <= 0 or np.abs(linear @ linear.T / scale**2 - np.eye(3)).max() > 1e-4:
+        raise Dp3dError(
+            "camera.anchor_not_uniform",
+            "The head anchor is mirrored, sheared or scaled unevenly.",
+            "Give it the same positive scale on all axes, and its parents too (Ctrl-A, Scale).",
+        )
+    u, _, vt = np.linalg.svd(linear)
+    rigid = m.copy()
+    rigid[:3, :3] = u @ vt
+    return rigid, scale
+
+
+def head_pose_from_blender(camera_world: ArrayLike, anchor_world: ArrayLike) -> Array:
+    """(4, 4) OpenCV camera-to-head pose of a Blender camera seen from a head anchor.
+
+    Blender ignores the scale of a camera object, and so does this.
+    """
+    anchor, scale = split_anchor(anchor_world)
+    camera = np.array(camera_world, np.float64)
+    if camera.shape != (4, 4) or not np.isfinite(camera).all():
+        raise _invalid("the camera is not a finite 4x4 matrix")
+    u, singular, vt = np.linalg.svd(camera[:3, :3])
+    if singular.min() < 1e-9 or np.linalg.det(camera[:3, :3]) < 0:
+        raise _invalid("the Blender camera is mirrored or scaled to nothing")
+    camera[:3, :3] = u @ vt
+    pose = invert_rigid(anchor) @ camera
+    pose[:3, 3] /= scale
+    return convert_pose(pose, axes=(CameraAxes.OPENGL, CameraAxes.OPENCV))
+
+
+def blender_pose_from_head(c2w: ArrayLike, anchor_world: ArrayLike) -> Array:
+    """``matrix_world`` of a Blender camera for a camera in head space (inverse of the above)."""
+    anchor, scale = split_anchor(anchor_world)
+    pose = convert_pose(c2w, axes=(CameraAxes.OPENCV, CameraAxes.OPENGL))
+    pose[:3, 3] *= scale
+    return anchor @ pose
+
+
+def default_anchor(location: Sequence[float] = (0, 0, 0), scale: float = 1.0) -> Array:
+    """``matrix_world`` of an upright head anchor in Blender, facing the front view (-Y)."""
+    m = Z_UP_FROM_HEAD.copy()
+    m[:3, :3] *= scale
+    m[:3, 3] = location
+    return m
+
+
+def cameras_from_blender_path(data: dict[str, Any]) -> list[Camera]:
+    """Cameras of a path as the add-on sends it: Blender's own matrices, nothing derived.
+
+    ``{"schema": "dp3d.blender-path/1", "width": w, "height": h, "frames": [{"camera_world":
+    4x4, "anchor_world": 4x4, "projection": 4x4}, ...]}``; each frame may carry its own size.
+    """
+    try:
+        frames = data["frames"]
+        cameras = []
+        for frame in frames:
+            width = int(frame.get("width", data.get("width", 0)))
+            height = int(frame.get("height", data.get("height", 0)))
+            cameras.append(
+                Camera(
+                    head_pose_from_blender(frame["camera_world"], frame["anchor_world"]),
+                    intrinsics_from_projection(frame["projection"], width, height),
+                    width,
+                    height,
+                )
+            )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _bad_file(f"the Blender camera path lacks or garbles a field ({error!r})") from error
+    if not cameras:
+        raise _bad_file("the Blender camera path has no frames")
+    return cameras
+
+
+# -- files ---------------------------------------------------------------------------------
+
+
+def _bad_file(why: str) -> Dp3dError:
+    return Dp3dError(
+        "camera.file_invalid",
+        f"The cameras cannot be read: {why}.",
+        "Use a cameras.json written by dp3d, or export the path again.",
+    )
+
+
+def cameras_to_dict(cameras: Sequence[Camera]) -> dict[str, Any]:
+    """Contents of a ``cameras.json``."""
+    return {
+        "schema": CAMERA_FILE_SCHEMA,
+        "coordinates": {
+            "world": WorldFrame.HEAD.value,
+            "camera_axes": CameraAxes.OPENCV.value,
+            "units": "head units; the canonical camera stands 2.7 from the head centre",
+            "pixels": "u right, v down, first pixel centre at (0.5, 0.5)",
+        },
+        "cameras": [camera.to_dict() for camera in cameras],
+    }
+
+
+def cameras_from_dict(data: Any) -> list[Camera]:
+    """Cameras of a parsed file: our ``cameras.json``, or a path sent by the add-on.
+
+    Raises:
+        Dp3dError: ``camera.file_invalid`` or ``camera.invalid``.
+
+    """
+    if not isinstance(data, dict):
+        raise _bad_file("it is not a JSON object")
+    schema = data.get("schema")
+    if schema == BLENDER_PATH_SCHEMA:
+        return cameras_from_blender_path(data)
+    if schema != CAMERA_FILE_SCHEMA:
+        raise _bad_file(f"its schema is {schema!r}, expected {CAMERA_FILE_SCHEMA!r}")
+    try:
+        coordinates = data.get("coordinates", {})
+        axes = CameraAxes(coordinates.get("camera_axes", CameraAxes.OPENCV))
+        world = WorldFrame(coordinates.get("world", WorldFrame.HEAD))
+        cameras = [
+            Camera(
+                convert_pose(
+                    nearest_rigid(c["c2w"]),
+                    axes=(axes, CameraAxes.OPENCV),
+                    world=(world, WorldFrame.HEAD),
+                ),
+                np.asarray(c["K"], np.float64),
+                int(c["width"]),
+                int(c["height"]),
+            )
+            for c in data["cameras"]
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _bad_file(f"a field is missing or of the wrong kind ({error!r})") from error
+    if not cameras:
+        raise _bad_file("it holds no camera")
+    return cameras
+
+
+def load_cameras(path: Path) -> list[Camera]:
+    """Cameras of a JSON file (see :func:`cameras_from_dict`)."""
+    try:
+        data = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise _bad_file(f"{Path(path).name} cannot be opened ({error.strerror})") from error
+    except ValueError as error:
+        raise _bad_file(f"{Path(path).name} is not JSON ({error})") from error
+    return cameras_from_dict(data)
+
+
+# -- nerfstudio ----------------------------------------------------------------------------
+
+
+def cameras_to_transforms(
+    cameras: Sequence[Camera], file_paths: Sequence[str], mask_paths: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Contents of nerfstudio's ``transforms.json`` (world N, OpenGL axes, K per frame)."""
+    if len(cameras) != len(file_paths):
+        raise ValueError("one file path per camera")
+    frames = []
+    for i, (camera, file_path) in enumerate(zip(cameras, file_paths, strict=True)):
+        frame: dict[str, Any] = {
+            "file_path": file_path,
+            "fl_x": float(camera.K[0, 0]),
+            "fl_y": float(camera.K[1, 1]),
+            "cx": float(camera.K[0, 2]),
+            "cy": float(camera.K[1, 2]),
+            "w": camera.width,
+            "h": camera.height,
+            "transform_matrix": convert_pose(
+                camera.c2w,
+                axes=(CameraAxes.OPENCV, CameraAxes.OPENGL),
+                world=(WorldFrame.HEAD, WorldFrame.Z_UP),
+            ).tolist(),
+        }
+        if mask_paths is not None:
+            frame["mask_path"] = mask_paths[i]
+        frames.append(frame)
+    return {"camera_model": "OPENCV", "orientation_override": "none", "frames": frames}
+
+
+def cameras_from_transforms(data: dict[str, Any]) -> tuple[list[Camera], list[str]]:
+    """Cameras and file paths of a nerfstudio ``transforms.json``, read as a Z-up world.
+
+    Intrinsics may stand in each frame, at the top, or as ``camera_angle_x`` with ``w``/``h``.
+
+    Raises:
+        Dp3dError: ``camera.file_invalid``; also for lens distortion, which we do not model.
+
+    """
+    try:
+        cameras, paths = [], []
+        for frame in data["frames"]:
+
+            def get(key: str, default: float | None = None, frame: Any = frame) -> float:
+                value = frame.get(key, data.get(key, default))
+                if value is None:
+                    raise KeyError(key)
+                return float(value)
+
+            if any(abs(get(k, 0.0)) > 1e-12 for k in ("k1", "k2", "k3", "k4", "p1", "p2")):
+                raise _bad_file("it has lens distortion; undistort the pictures first")
+            width, height = int(get("w")), int(get("h"))
+            if "fl_x" in frame or "fl_x" in data:
+                fx = get("fl_x")
+                fy = get("fl_y", fx)
+            else:
+                fx = fy = width / 2 / math.tan(get("camera_angle_x") / 2)
+            K = np.array(
+                [[fx, 0, get("cx", width / 2)], [0, fy, get("cy", height / 2)], [0, 0, 1.0]]
+            )
+            pose = convert_pose(
+                nearest_rigid(frame["transform_matrix"]),
+                axes=(CameraAxes.OPENGL, CameraAxes.OPENCV),
+                world=(WorldFrame.Z_UP, WorldFrame.HEAD),
+            )
+            cameras.append(Camera(pose, K, width, height))
+            paths.append(str(frame["file_path"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _bad_file(f"a field of transforms.json is missing or wrong ({error!r})") from error
+    return cameras, paths
+
+
+# -- trajectories --------------------------------------------------------------------------
+
+
+def look_at(position: ArrayLike, target: ArrayLike = (0.0, 0.0, 0.0)) -> Array:
+    """(4, 4) OpenCV pose at ``position`` looking at ``target``, no roll about +Y.
+
+    Straight above or below, where 'up' is undefined, the image's up is -Z or +Z: the limit
+    of a camera that climbs over the face.
+    """
+    eye, aim = np.asarray(position, np.float64), np.asarray(target, np.float64)
+    forward = aim - eye
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    if np.linalg.norm(right) < 1e-9:
+        right = np.array([1.0, 0, 0])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2] = right, np.cross(forward, right), forward
+    pose[:3, 3] = eye
+    return pose
+
+
+def orbit_pose(yaw_deg: float, pitch_deg: float = 0.0, radius: float = CANONICAL_RADIUS) -> Array:
+    """(4, 4) pose on a sphere about the head centre; yaw moves to +x, pitch moves up."""
+    yaw, pitch = math.radians(yaw_deg), math.radians(pitch_deg)
+    return look_at(
+        radius
+        * np.array(
+            [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
+        )
+    )
+
+
+def canonical_camera(
+    yaw_deg: float = 0.0,
+    pitch_deg: float = 0.0,
+    size: int = 512,
+    radius: float = CANONICAL_RADIUS,
+) -> Camera:
+    """Canonical head camera (square image) at an angle."""
+    return Camera(orbit_pose(yaw_deg, pitch_deg, radius), canonical_intrinsics(size), size, size)
+
+
+def full_orbit(views: int = 32, pitch_deg: float = 0.0, size: int = 512) -> list[Camera]:
+    """Closed orbit: ``views`` cameras 360/views degrees apart, the first in front."""
+    return [canonical_camera(360.0 * i / views, pitch_deg, size) for i in range(views)]
+
+
+def frontal_arc(
+    views: int = 16, max_yaw_deg: float = 60.0, pitch_deg: float = 0.0, size: int = 512
+) -> list[Camera]:
+    """Arc before the face from -max_yaw to +max_yaw, both ends included."""
+    yaws = np.linspace(-max_yaw_deg, max_yaw_deg, views) if views > 1 else [0.0]
+    return [canonical_camera(float(yaw), pitch_deg, size) for yaw in yaws]
+
+
+def diffportrait3d_ellipse(views: int = 16, size: int = 512) -> list[Camera]:
+    """DiffPortrait3D's sample path: yaw = 32 sin(2 pi k / n), pitch = -20.8 cos(2 pi k / n) deg.
+
+    It starts below the face and goes to +x; sign and angles were recovered by structure from
+    motion on the authors' published frames.
+    """
+    return [
+        canonical_camera(
+            32.0 * math.sin(2 * math.pi * k / views),
+            -20.8 * math.cos(2 * math.pi * k / views),
+            size,
+        )
+        for k in range(views)
+    ]
+
+
+def elevation_sweep(
+    views: int = 16,
+    yaw_deg: float = 0.0,
+    pitch_range_deg: tuple[float, float] = (-30.0, 60.0),
+    size: int = 512,
+) -> list[Camera]:
+    """Cameras at one yaw, from the lower to the upper pitch, both ends included."""
+    low, high = pitch_range_deg
+    pitches = np.linspace(low, high, views) if views > 1 else [(low + high) / 2]
+    return [canonical_camera(yaw_deg, float(pitch), size) for pitch in pitches]
+
+
+def capture_sphere(
+    views: int = 32, pitches_deg: Sequence[float] = (0.0,), size: int = 512
+) -> list[Camera]:
+    """Several closed rings at given pitches, views dealt out evenly and staggered.
+
+    With one pitch this is :func:`full_orbit`; with three, e.g. (-15, 5, 30), crown and chin
+    are seen as well, which a mesh needs.
+    """
+    rings = len(pitches_deg)
+    cameras = []
+    for r, pitch in enumerate(pitches_deg):
+        count = views // rings + (1 if r < views % rings else 0)
+        cameras += [
+            canonical_camera(360.0 * (i + r / rings) / count, pitch, size) for i in range(count)
+        ]
+    return cameras
+
+
+def panohead_pose(h: float, v: float, radius: float = CANONICAL_RADIUS) -> Array:
+    """PanoHead's look-at sampler: azimuth ``h``, uniform-sphere parameter ``v`` (radians).
+
+    y = radius (1 - 2 v / pi); h = v = pi/2 is the front, larger h moves to +x.
+    """
+    v = min(max(v, 1e-5), math.pi - 1e-5)
+    phi = math.acos(1 - 2 * v / math.pi)
+    return look_at(
+        radius
+        * np.array([-math.sin(phi) * math.cos(h), math.cos(phi), math.sin(phi) * math.sin(h)])
+    )
+
+
+def panohead_orbit(views: int = 32, size: int = 512) -> list[Camera]:
+    """The orbit of the published 360 degree condition images (with their 3.14 for pi)."""
+    return [
+        Camera(
+            panohead_pose(3.14 / 2 + 2 * 3.14 * i / views, 3.14 / 2),
+            canonical_intrinsics(size),
+            size,
+            size,
+        )
+        for i in range(views)
+    ]

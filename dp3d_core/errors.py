@@ -1,0 +1,166 @@
+"""Errors a person can meet: one class, one catalogue of stable codes.
+
+Every failure that reaches a user carries three things, the same in the command line, the
+HTTP body and the Blender panel: a ``code`` that never changes, one sentence on what is
+wrong (``problem``) and one on what to do next (``remedy``).  ``docs/errors.md`` is the
+catalogue for readers; a test holds the two together.
+
+This module imports nothing but the standard library, so that every room may use it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+
+class ExitCode(IntEnum):
+    """Process exit codes of the ``dp3d`` command line."""
+
+    OK = 0
+    UNEXPECTED = 1
+    """A defect of ours: please report it."""
+    USAGE = 2
+    """The command line itself was wrong (unknown flag, missing argument)."""
+    BAD_INPUT = 3
+    """A file or value given to us cannot be used."""
+    MISSING_COMPONENT = 4
+    """Something must be installed first: an environment, weights, a program."""
+    JOB_FAILED = 5
+    """The work was started and failed."""
+    BACKEND = 6
+    """The server cannot be reached, or refused us."""
+    CANCELLED = 130
+    """Stopped on request (as a shell reports Ctrl-C)."""
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """What a code means: a short title, the HTTP status and the exit code that go with it."""
+
+    title: str
+    http_status: int
+    exit_code: ExitCode
+
+
+_BAD, _MISSING, _FAILED, _BACKEND = (
+    ExitCode.BAD_INPUT,
+    ExitCode.MISSING_COMPONENT,
+    ExitCode.JOB_FAILED,
+    ExitCode.BACKEND,
+)
+
+CATALOGUE: dict[str, ErrorKind] = {
+    # portrait and cameras
+    "portrait.not_found": ErrorKind("Portrait not found", 404, _BAD),
+    "portrait.unreadable": ErrorKind("Portrait cannot be read", 422, _BAD),
+    "portrait.too_small": ErrorKind("Portrait is too small", 422, _BAD),
+    "portrait.too_large": ErrorKind("Portrait is too large", 422, _BAD),
+    "portrait.bad_crop": ErrorKind("Manual crop is not usable", 422, _BAD),
+    "portrait.model_missing": ErrorKind("Face model is not installed", 424, _MISSING),
+    "camera.invalid": ErrorKind("Camera is not valid", 422, _BAD),
+    "camera.not_perspective": ErrorKind("Camera is not a perspective camera", 422, _BAD),
+    "camera.anchor_not_uniform": ErrorKind("Head anchor is sheared or unevenly scaled", 422, _BAD),
+    "camera.file_invalid": ErrorKind("Camera file cannot be used", 422, _BAD),
+    # view sets
+    "viewset.not_found": ErrorKind("View set not found", 404, _BAD),
+    "viewset.invalid": ErrorKind("View set is damaged", 422, _BAD),
+    "viewset.incomplete": ErrorKind("View set is incomplete", 409, _BAD),
+    "viewset.mismatch": ErrorKind("Folder holds another view set", 409, _BAD),
+    # engines
+    "engine.unknown": ErrorKind("No such engine", 422, _BAD),
+    "engine.bad_option": ErrorKind("Engine option is not usable", 422, _BAD),
+    # nerf_export
+    "nerf.environment_missing": ErrorKind("NeRF environment is not installed", 424, _MISSING),
+    "nerf.setup_failed": ErrorKind("NeRF environment could not be built", 500, _FAILED),
+    "nerf.child_failed": ErrorKind("NeRF process failed", 500, _FAILED),
+    "nerf.poses_changed": ErrorKind("nerfstudio changed the poses", 500, _FAILED),
+    "fit.not_found": ErrorKind("Fit not found", 404, _BAD),
+    "fit.invalid": ErrorKind("Fit is damaged", 422, _BAD),
+    "mesh.empty": ErrorKind("The field has no surface", 500, _FAILED),
+    # output
+    "output.not_writable": ErrorKind("Output cannot be written", 500, _BAD),
+    # server and its clients
+    "server.unauthorized": ErrorKind("Token missing or wrong", 401, _BACKEND),
+    "server.unreachable": ErrorKind("Server cannot be reached", 503, _BACKEND),
+    "server.not_ours": ErrorKind("Another service answers at this address", 502, _BACKEND),
+    "server.version_mismatch": ErrorKind("Server speaks another API version", 502, _BACKEND),
+    "server.port_taken": ErrorKind("Port is taken", 500, _BACKEND),
+    "server.bad_request": ErrorKind("Request is not valid", 422, _BAD),
+    "artifact.not_found": ErrorKind("Artifact not found", 404, _BAD),
+    "artifact.hash_mismatch": ErrorKind("Artifact does not match its hash", 422, _BAD),
+    "artifact.too_large": ErrorKind("Artifact is too large", 413, _BAD),
+    "job.not_found": ErrorKind("Job not found", 404, _BAD),
+    "job.cancelled": ErrorKind("Job was cancelled", 409, ExitCode.CANCELLED),
+    "job.worker_died": ErrorKind("Worker process died", 500, _FAILED),
+    "internal": ErrorKind("Unexpected error", 500, ExitCode.UNEXPECTED),
+}
+
+
+class Dp3dError(Exception):
+    """A failure to show to a person.
+
+    Args:
+        code: a key of :data:`CATALOGUE`; anything else is a defect and raises ``KeyError``.
+        problem: one sentence, what is wrong.
+        remedy: one sentence, what to do next.
+        detail: more for a log or a bug report (never needed to act).
+
+    """
+
+    def __init__(self, code: str, problem: str, remedy: str, detail: str = "") -> None:
+        self.kind = CATALOGUE[code]
+        self.code = code
+        self.problem = problem
+        self.remedy = remedy
+        self.detail = detail
+        super().__init__(f"{problem} {remedy} [{code}]")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of the command line for this failure."""
+        return self.kind.exit_code
+
+    def to_dict(self) -> dict[str, Any]:
+        """The RFC 9457 members; also what ``--json`` prints and what an event carries."""
+        return {
+            "type": f"urn:dp3d:error:{self.code}",
+            "title": self.kind.title,
+            "status": self.kind.http_status,
+            "code": self.code,
+            "problem": self.problem,
+            "remedy": self.remedy,
+            "detail": self.detail,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Dp3dError:
+        """Rebuild an error that crossed a process or the network (inverse of :meth:`to_dict`)."""
+        code = str(data.get("code", "internal"))
+        if code not in CATALOGUE:
+            code = "internal"
+        return cls(
+            code,
+            str(data.get("problem", "Something failed.")),
+            str(data.get("remedy", "See the log.")),
+            str(data.get("detail", "")),
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own pickling would call __init__ with the one formatted message.
+        return (Dp3dError, (self.code, self.problem, self.remedy, self.detail))
+
+
+class Cancelled(Dp3dError):
+    """The work was stopped on request; what was finished before stays on disk."""
+
+    def __init__(self, what: str = "The job") -> None:
+        super().__init__(
+            "job.cancelled",
+            f"{what} was cancelled.",
+            "Start it again to go on from what is already there.",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Cancelled, ())

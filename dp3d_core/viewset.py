@@ -1,0 +1,307 @@
+"""ViewSet: the contract between the rooms, a folder of frames with exact cameras.
+
+::
+
+    views/
+      cameras.json      cameras of all views (see dp3d_core.cameras)
+      meta.json         engine, seed, every parameter, portrait hash, versions
+      frames/0000.png   RGB, 8 bit               masks/0000.png   foreground alpha, 8 bit
+
+``cameras.json`` and ``meta.json`` are written first, then frame by frame, each file under a
+temporary name and renamed: a reader never sees half a file, and a killed job goes on at the
+next missing frame.  A view counts as written when its frame file exists (its mask is written
+before).  numpy and Pillow only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dp3d_core.cameras import Camera, cameras_from_dict, cameras_to_dict, load_cameras
+from dp3d_core.errors import Dp3dError
+
+META_SCHEMA = "dp3d.views/1"
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is either absent, the old one, or the whole new one.
+
+    Raises:
+        Dp3dError: ``output.not_writable``.
+
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+        )
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; give it the rights any new file would have.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise Dp3dError(
+            "output.not_writable",
+            f"{path.name} cannot be written in {path.parent} ({error.strerror}).",
+            "Check free space and rights of the output folder, or choose another one.",
+        ) from error
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON atomically (UTF-8, indented, keys in the order given)."""
+    write_atomic(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """PNG bytes of an (h, w), (h, w, 3) or (h, w, 4) uint8 picture."""
+    import io
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class ViewMeta:
+    """Where a view set comes from (``meta.json``)."""
+
+    engine: str
+    """Name of the engine that made it."""
+    seed: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Every option, after defaults."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """Colour behind the head in the frames, 8 bit RGB."""
+    portrait_sha256: str | None = None
+    weights_sha256: str | None = None
+    """Hash of the weights, None for an engine without."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Contents of ``meta.json``."""
+        return {"schema": META_SCHEMA, **self.__dict__, "background": list(self.background)}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> ViewMeta:
+        """Inverse of :meth:`to_dict`; raises ``viewset.invalid``."""
+        try:
+            if data["schema"] != META_SCHEMA:
+                raise ValueError(f"schema {data['schema']!r}")
+            fields = {k: v for k, v in data.items() if k != "schema"}
+            fields["background"] = tuple(int(c) for c in fields.get("background", (255, 255, 255)))
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _invalid(f"meta.json is not what it should be ({error!r})") from error
+
+
+def _invalid(why: str) -> Dp3dError:
+    return Dp3dError(
+        "viewset.invalid", f"The view set cannot be used: {why}.", "Generate the views again."
+    )
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """A view set on disk, opened for reading."""
+
+    root: Path
+    cameras: tuple[Camera, ...]
+    meta: ViewMeta
+
+    @classmethod
+    def open(cls, root: Path, *, complete: bool = True) -> ViewSet:
+        """Open a folder.
+
+        Args:
+            root: the folder.
+            complete: refuse a set with missing frames (``viewset.incomplete``).
+
+        """
+        root = Path(root)
+        if not (root / "cameras.json").is_file() or not (root / "meta.json").is_file():
+            raise Dp3dError(
+                "viewset.not_found",
+                f"There is no view set in {root}.",
+                "Give the folder that 'dp3d generate' wrote: it holds cameras.json and frames/.",
+            )
+        try:
+            meta = json.loads((root / "meta.json").read_text("utf-8"))
+        except ValueError as error:
+            raise _invalid(f"meta.json is not JSON ({error})") from error
+        views = cls(root, tuple(load_cameras(root / "cameras.json")), ViewMeta.from_dict(meta))
+        missing = views.missing()
+        if complete and missing:
+            raise Dp3dError(
+                "viewset.incomplete",
+                f"{len(missing)} of {len(views)} views are missing in {root}.",
+                "Run the same 'dp3d generate' command again: it goes on where it stopped.",
+            )
+        return views
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def frame_path(self, index: int) -> Path:
+        """Path of a frame (it may not exist yet)."""
+        return self.root / "frames" / f"{index:04d}.png"
+
+    def mask_path(self, index: int) -> Path:
+        """Path of a mask (it may not exist)."""
+        return self.root / "masks" / f"{index:04d}.png"
+
+    def missing(self) -> list[int]:
+        """Indices of views not written yet."""
+        return [i for i in range(len(self)) if not self.frame_path(i).is_file()]
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB."""
+        return self._load(self.frame_path(index), "RGB", index)
+
+    def mask(self, index: int) -> NDArray[np.uint8] | None:
+        """(h, w) uint8 foreground alpha, or None when the engine gave none."""
+        path = self.mask_path(index)
+        return self._load(path, "L", index) if path.is_file() else None
+
+    def rgba(self, index: int) -> NDArray[np.uint8]:
+        """(h, w, 4) uint8, straight alpha, the frame's background colour taken out of the edge.
+
+        Where no mask is known everything is foreground.
+        """
+        rgb, mask = self.frame(index), self.mask(index)
+        if mask is None:
+            return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+        alpha = mask[..., None].astype(np.float64) / 255
+        background = np.asarray(self.meta.background, np.float64)
+        straight = (rgb - (1 - alpha) * background) / np.maximum(alpha, 1 / 255)
+        straight = np.where(alpha > 0, np.clip(np.rint(straight), 0, 255), 0).astype(np.uint8)
+        return np.dstack([straight, mask])
+
+    def _load(self, path: Path, mode: str, index: int) -> NDArray[np.uint8]:
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert(mode))
+        except (OSError, SyntaxError) as error:
+            raise _invalid(f"{path.name} of view {index} cannot be read ({error})") from error
+        camera = self.cameras[index]
+        if pixels.shape[:2] != (camera.height, camera.width):
+            raise _invalid(
+                f"{path.parent.name}/{path.name} is {pixels.shape[1]} x {pixels.shape[0]}, "
+                f"its camera {camera.width} x {camera.height}"
+            )
+        return pixels
+
+
+class ViewSetWriter:
+    """Writes a view set view by view; opened on an unfinished one of the same job, goes on.
+
+    >>> writer = ViewSetWriter(root, cameras, meta)
+    >>> for i in writer.missing():
+    ...     writer.write(i, rgb, alpha)
+    >>> views = writer.finish()
+    """
+
+    def __init__(self, root: Path, cameras: Sequence[Camera], meta: ViewMeta) -> None:
+        """Create the folder, or adopt the one that is there.
+
+        Raises:
+            Dp3dError: ``viewset.mismatch`` if the folder holds views of other cameras,
+                another portrait or other parameters: they must not be mixed.
+
+        """
+        root = Path(root)
+        self.views = ViewSet(root, tuple(cameras), meta)
+        if (root / "cameras.json").exists() or (root / "meta.json").exists():
+            self._adopt(root)
+        # meta first: a folder with cameras.json is then always complete in its head matter
+        write_json(root / "meta.json", meta.to_dict())
+        write_json(root / "cameras.json", cameras_to_dict(cameras))
+
+    def _adopt(self, root: Path) -> None:
+        try:
+            present = json.loads((root / "meta.json").read_text("utf-8"))
+            cameras_file = root / "cameras.json"
+            same = _fingerprint(present) == _fingerprint(self.views.meta.to_dict()) and (
+                not cameras_file.exists()
+                or _same_cameras(
+                    cameras_from_dict(json.loads(cameras_file.read_text())), self.views.cameras
+                )
+            )
+        except (OSError, ValueError, Dp3dError):
+            same = False
+        if not same:
+            raise Dp3dError(
+                "viewset.mismatch",
+                f"{root} holds views made from another photo, other cameras or other options.",
+                "Choose another folder, or delete this one first.",
+            )
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self.views.root
+
+    def missing(self) -> list[int]:
+        """Indices still to be written, in order."""
+        return self.views.missing()
+
+    def write(
+        self, index: int, rgb: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None
+    ) -> Path:
+        """Write one view: (h, w, 3) uint8 and, when known, (h, w) uint8 alpha."""
+        camera = self.views.cameras[index]
+        size = (camera.height, camera.width)
+        if rgb.dtype != np.uint8 or rgb.shape != (*size, 3):
+            raise ValueError(
+                f"frame {index} must be uint8 {(*size, 3)}, got {rgb.dtype} {rgb.shape}"
+            )
+        if mask is not None:
+            if mask.dtype != np.uint8 or mask.shape != size:
+                raise ValueError(
+                    f"mask {index} must be uint8 {size}, got {mask.dtype} {mask.shape}"
+                )
+            write_atomic(self.views.mask_path(index), encode_png(mask))
+        path = self.views.frame_path(index)
+        write_atomic(path, encode_png(rgb))
+        return path
+
+    def finish(self) -> ViewSet:
+        """The finished set; raises ``viewset.incomplete`` if a view is missing."""
+        return ViewSet.open(self.root)
+
+
+def _fingerprint(meta: dict[str, Any]) -> str:
+    # Versions may differ between the two halves of a resumed job; everything else may not.
+    relevant = {k: v for k, v in meta.items() if k != "versions"}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def _same_cameras(a: Sequence[Camera], b: Sequence[Camera]) -> bool:
+    return len(a) == len(b) and all(
+        (x.width, x.height) == (y.width, y.height)
+        and np.allclose(x.c2w, y.c2w, atol=1e-9)
+        and np.allclose(x.K, y.K, atol=1e-6)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+__all__ = ["ViewMeta", "ViewSet", "ViewSetWriter", "encode_png", "write_atomic", "write_json"]
