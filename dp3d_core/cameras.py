@@ -688,3 +688,84 @@ def panohead_orbit(views: int = 32, size: int = 512) -> list[Camera]:
         )
         for i in range(views)
     ]
+
+
+# -- requests ------------------------------------------------------------------------------
+
+CAMERA_PRESETS = ("orbit", "capture", "arc", "ellipse", "sweep")
+"""Names that :func:`cameras_from_request` takes as ``preset``."""
+
+CAPTURE_PITCHES_DEG = (-15.0, 5.0, 30.0)
+"""Rings of the ``capture`` preset: what a mesh needs to see of chin and crown."""
+
+_PRESET_FIELDS: dict[str, tuple[int | float, int | float, int | float]] = {
+    # name: (default, lowest, highest)
+    "views": (32, 1, 360),
+    "size": (512, 16, 2048),
+    "pitch_deg": (0.0, -90.0, 90.0),
+}
+_MAX_PATH_VIEWS = 4096
+
+
+def cameras_from_request(data: Any) -> list[Camera]:
+    """Cameras of a job request or a command line: a document, a Blender path, or a preset.
+
+    Args:
+        data: what :func:`cameras_from_dict` takes, or ``{"preset": "orbit" | "capture" | "arc"
+            | "ellipse" | "sweep", "views": 1..360, "size": 16..2048 pixels, "pitch_deg":
+            -90..90}``.  ``pitch_deg`` tilts ``orbit`` and ``arc``; the other presets have
+            pitches of their own.
+
+    Raises:
+        Dp3dError: ``camera.invalid`` for a number out of its range, ``camera.file_invalid``
+            and the others of :func:`cameras_from_dict`.
+
+    """
+    if isinstance(data, dict) and "preset" in data:
+        return _cameras_from_preset(data)
+    try:
+        cameras = cameras_from_dict(data)
+    except OverflowError as error:  # an infinite image size
+        raise _bad_file(f"a number is not finite ({error})") from error
+    if len(cameras) > _MAX_PATH_VIEWS:
+        raise _out_of_range(f"the path has {len(cameras)} cameras", f"1 to {_MAX_PATH_VIEWS}")
+    _, low, high = _PRESET_FIELDS["size"]
+    for i, camera in enumerate(cameras):
+        if not (low <= camera.width <= high and low <= camera.height <= high):
+            raise _out_of_range(
+                f"camera {i} has an image of {camera.width} x {camera.height} pixels",
+                f"{low} to {high} pixels per side",
+            )
+    return cameras
+
+
+def _cameras_from_preset(data: dict[str, Any]) -> list[Camera]:
+    preset = data["preset"]
+    if preset not in CAMERA_PRESETS:
+        raise _out_of_range(f"there is no preset {preset!r}", f"one of {', '.join(CAMERA_PRESETS)}")
+    unknown = sorted(set(data) - {"preset", *_PRESET_FIELDS})
+    if unknown:
+        raise _out_of_range(f"a preset has no field {unknown[0]!r}", ", ".join(_PRESET_FIELDS))
+    values: dict[str, Any] = {}
+    for name, (default, low, high) in _PRESET_FIELDS.items():
+        value = data.get(name, default)
+        kinds = (int, float) if isinstance(default, float) else (int,)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+            raise _out_of_range(f"{name} is {value!r}", f"a number from {low} to {high}")
+        values[name] = value
+    views, size, pitch = values["views"], values["size"], float(values["pitch_deg"])
+    if preset == "orbit":
+        return full_orbit(views, pitch, size)
+    if preset == "capture":
+        return capture_sphere(views, CAPTURE_PITCHES_DEG, size)
+    if preset == "arc":
+        return frontal_arc(views, pitch_deg=pitch, size=size)
+    if preset == "ellipse":
+        return diffportrait3d_ellipse(views, size)
+    return elevation_sweep(views, size=size)
+
+
+def _out_of_range(why: str, wanted: str) -> Dp3dError:
+    return Dp3dError(
+        "camera.invalid", f"The cameras cannot be used: {why}.", f"Possible: {wanted}."
+    )
