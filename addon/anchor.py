@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The head anchor: the empty whose frame is head space.
+
+Its local X is the image's right of a camera in front of the face, Y is up, Z points out of the
+face; its scale is metres (scene units) per head unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import bpy
+from mathutils import Matrix
+
+from . import tags
+from .errors import AddonError
+
+LIFE_SIZE = 0.5
+"""Scene units per head unit that give a person's head its size (the canonical head is about
+half a head unit tall)."""
+
+
+def add(scene: bpy.types.Scene, location: Sequence[float]) -> bpy.types.Object:
+    """A new upright, life-size anchor whose face looks to world -Y (Blender's front view)."""
+    anchor = bpy.data.objects.new("Head Anchor", None)
+    anchor.empty_display_type = "ARROWS"
+    anchor.empty_display_size = 0.5
+    anchor.location = location
+    anchor.rotation_euler = (math.pi / 2, 0.0, 0.0)
+    anchor.scale = (LIFE_SIZE,) * 3
+    tags.mark(anchor, "", "anchor")
+    scene.collection.objects.link(anchor)
+    return anchor
+
+
+def required(scene: bpy.types.Scene) -> bpy.types.Object:
+    """The scene's chosen anchor.
+
+    Raises:
+        AddonError: ``addon.anchor_missing`` when none is chosen or it was deleted (the panel's
+            pointer alone keeps a deleted object in memory).
+
+    """
+    anchor = scene.dp3d.anchor
+    if anchor is None:
+        raise AddonError(
+            "addon.anchor_missing",
+            "There is no head anchor.",
+            "Press Add Head Anchor, or choose an object that stands where the head shall be.",
+        )
+    if scene not in anchor.users_scene:
+        raise AddonError(
+            "addon.anchor_missing",
+            f"The head anchor {anchor.name!r} is no longer in this scene.",
+            "Press Add Head Anchor, or choose another object.",
+        )
+    return anchor
+
+
+def check(matrix: Matrix) -> None:
+    """Refuse early what the server would refuse: a mirrored, sheared or uneven anchor.
+
+    Raises:
+        AddonError: ``camera.anchor_not_uniform``.
+
+    """
+    linear = matrix.to_3x3()
+    volume = linear.determinant()
+    scale = abs(volume) ** (1 / 3)
+    columns = [linear.col[i] for i in range(3)]
+    # Looser than the server's 1e-4 of the product: only clear cases are ours to refuse.
+    uneven = scale == 0 or any(abs(c.length / scale - 1) > 1e-3 for c in columns)
+    if uneven or volume <= 0 or any(
+        abs(columns[i].dot(columns[j])) > 1e-3 * scale**2 for i, j in ((0, 1), (0, 2), (1, 2))
+    ):
+        raise AddonError(
+            "camera.anchor_not_uniform",
+            "The head anchor is mirrored, sheared or scaled unevenly.",
+            "Give it the same positive scale on all axes, and its parents too (Ctrl-A, Scale).",
+        )

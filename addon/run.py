@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run: the jobs one press of a button leads to, followed in a thread of its own.
+
+``Plan`` says what to do, ``Run`` does it over HTTP and posts plain messages to a queue; the
+session (``session.py``) takes them out on Blender's main thread.  No bpy here, so that nothing
+of Blender can be touched from this thread.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import storage
+from .client import Client, Server
+from .errors import AddonError
+
+ENDED = ("succeeded", "failed", "cancelled")
+PATIENCE_S = 120.0
+"""How long a server may stay away before a run gives up (its job goes on, or resumes)."""
+_POLL_S = 1.0
+
+Message = dict[str, Any]
+"""``{"type": ...}``: job, progress, frame, engines, notice, views, fit, mesh, failed,
+cancelled or finished (see the methods that post them)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does."""
+
+    run_id: str
+    """Names the results in the scene and the folder; later fits and meshes share it."""
+    kinds: tuple[str, ...]
+    """Jobs still to do, in order: a contiguous part of views, fit, mesh."""
+    folder: Path
+    """Where the results go."""
+    portrait: Path | None = None
+    params: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Parameters of each kind, without the results of the kinds before."""
+    views: str = ""
+    """Hash of the view set's tree, when it exists already."""
+    fit: str = ""
+    """Hash of the fit's tree, when it exists already."""
+    resume_job: str = ""
+    """Job of the first kind that runs on the server already."""
+
+
+class _Cancelled(Exception):
+    pass
+
+
+class _Abandoned(Exception):
+    pass
+
+
+class Run(threading.Thread):
+    """Follows a plan to its end."""
+
+    def __init__(self, server: Server, plan: Plan) -> None:
+        super().__init__(name=f"dp3d-{plan.run_id[:8]}", daemon=True)
+        self.plan = plan
+        self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._client = Client(server)
+        self._cancel, self._abandon = threading.Event(), threading.Event()
+        self._job_id = ""
+        self._views, self._fit = plan.views, plan.fit
+
+    def cancel(self) -> None:
+        """Stop the job on the server and end; returns at once."""
+        self._cancel.set()
+        # The thread may sit in a read until the server's next sign of life.
+        threading.Thread(target=self._delete_job, name="dp3d-cancel", daemon=True).start()
+
+    def abandon(self) -> None:
+        """Stop listening; the job goes on at the server and can be watched again."""
+        self._abandon.set()
+
+    # -- the thread --------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Thread body: handshake, then each job in turn."""
+        try:
+            self._client.handshake()
+            self._post("engines", engines=self._client.engines())
+            for kind in self.plan.kinds:
+                self._check()
+                getattr(self, f"_do_{kind}")()
+            self._post("finished")
+        except _Cancelled:
+            self._post("cancelled")
+        except _Abandoned:
+            pass
+        except AddonError as error:
+            self._fail(error)
+        except Exception as error:
+            traceback.print_exc()
+            self._fail(
+                AddonError(
+                    "internal",
+                    f"The add-on failed unexpectedly ({type(error).__name__}: {error}).",
+                    "Report this with the text in Blender's system console.",
+                )
+            )
+
+    def _post(self, type: str, **values: Any) -> None:
+        self.messages.put({"type": type, **values})
+
+    def _fail(self, error: AddonError) -> None:
+        self._post("failed", code=error.code, problem=error.problem, remedy=error.remedy)
+
+    def _check(self) -> None:
+        if self._abandon.is_set():
+            raise _Abandoned
+        if self._cancel.is_set():
+            raise _Cancelled
+
+    def _delete_job(self) -> None:
+        job_id = self._job_id
+        if not job_id:
+            return
+        try:
+            self._client.cancel(job_id)
+        except AddonError:  # _follow asks again as soon as the server answers
+            self._post("notice", message="Cancel could not be sent; trying again")
+
+    # -- jobs --------------------------------------------------------------------------------
+
+    def _do_views(self) -> None:
+        params = dict(self.plan.params.get("views", {}))
+        if not self._resuming("views"):
+            params["portrait"] = self._upload_portrait()
+        result = self._job("views", params)
+        self._views = str(result["views"])
+        self._fetch_tree(self._views)
+        self._post(
+            "views",
+            views=self._views,
+            folder=str(self.plan.folder),
+            warnings=[str(w) for w in result.get("warnings") or []],
+        )
+
+    def _do_fit(self) -> None:
+        params = {**self.plan.params.get("fit", {}), "views": self._views}
+        result = self._job("fit", params)
+        self._fit = str(result["fit"])
+        self._post("fit", fit=self._fit, scores=result.get("scores") or {})
+
+    def _do_mesh(self) -> None:
+        params = {**self.plan.params.get("mesh", {}), "fit": self._fit}
+        result = self._job("mesh", params)
+        mesh = result["mesh"]
+        path = storage.inside(self.plan.folder, str(mesh["name"]))
+        storage.write_atomic(path, self._client.download(str(mesh["sha256"])))
+        self._post("mesh", path=str(path), stats=result.get("stats") or {})
+
+    def _upload_portrait(self) -> str:
+        portrait = self.plan.portrait
+        self._post("progress", stage="portrait", step=0, of=1, message="Sending the portrait")
+        if portrait is None:
+            raise ValueError("a plan with views needs a portrait")
+        try:
+            sha256 = storage.sha256_file(portrait)
+            self._client.upload(portrait, sha256)
+        except OSError as error:
+            raise AddonError(
+                "portrait.not_found",
+                f"The portrait {portrait} cannot be read ({error}).",
+                "Choose a picture file that exists.",
+            ) from error
+        return sha256
+
+    def _resuming(self, kind: str) -> bool:
+        return bool(self.plan.resume_job) and kind == self.plan.kinds[0]
+
+    def _job(self, kind: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Create (or find) a job, follow it to its end, return its result."""
+        self._check()
+        if self._resuming(kind):
+            job = self._client.job(self.plan.resume_job)
+        else:
+            job = self._client.create_job(kind, params)
+        self._job_id = str(job["id"])
+        self._post("job", job=job)
+        if self._cancel.is_set():  # pressed while the job was being created
+            self._delete_job()
+        job = self._follow(self._job_id)
+        self._job_id = ""
+        if job["state"] == "cancelled":
+            raise _Cancelled
+        if job["state"] == "failed":
+            error = job.get("error") or {}
+            raise AddonError(
+                str(error.get("code", "internal")),
+                str(error.get("problem", "The job failed.")),
+                str(error.get("remedy", "See the server's log.")),
+            )
+        return dict(job.get("result") or {})
+
+    # -- following a job ---------------------------------------------------------------------
+
+    def _follow(self, job_id: str) -> dict[str, Any]:
+        """The job once it has ended.
+
+        Listens to its events, reconnects after the last one seen, and asks for the job itself
+        whenever a stream ends or fails, so that a server that cannot stream is merely slower.
+        """
+        after, silent_since, pause = "", None, 0.0
+        while True:
+            try:
+                for event in self._client.events(job_id, after):
+                    self._check_abandon()
+                    silent_since, pause = None, 0.0
+                    if event is not None:
+                        after = event.id or after
+                        self._take(event.name, event.data)
+            except AddonError as error:
+                if error.code in ("server.unauthorized", "job.not_found"):
+                    raise
+            try:
+                job = self._client.job(job_id)
+                silent_since = None
+                self._post("job", job=job)
+                if job.get("state") in ENDED:
+                    return job
+                if self._cancel.is_set():
+                    self._client.cancel(job_id)
+            except AddonError as error:
+                if error.code != "server.unreachable":
+                    raise
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > PATIENCE_S:
+                    raise
+                self._post("notice", message="The server does not answer; trying again")
+            pause = min(3.0, pause + _POLL_S)
+            if self._abandon.wait(pause):
+                raise _Abandoned
+
+    def _check_abandon(self) -> None:
+        if self._abandon.is_set():
+            raise _Abandoned
+
+    def _take(self, name: str, text: str) -> None:
+        try:
+            data = json.loads(text)
+        except ValueError:
+            return
+        if not isinstance(data, dict):
+            return
+        if name == "state":
+            self._post("job", job=data)
+        elif name == "progress":
+            self._post("progress", **{k: v for k, v in data.items() if k != "type"})
+        elif name == "artifact":
+            self._fetch(str(data.get("name", "")), str(data.get("sha256", "")))
+
+    # -- files -------------------------------------------------------------------------------
+
+    def _fetch(self, name: str, sha256: str) -> None:
+        """Fetch one finished frame while the others are being made."""
+        if not name.startswith(("frames/", "masks/")):
+            return
+        path = storage.inside(self.plan.folder, name)
+        if not storage.has_content(path, sha256):
+            storage.write_atomic(path, self._client.download(sha256))
+        self._post("frame", name=name, path=str(path))
+
+    def _fetch_tree(self, sha256: str) -> None:
+        files = self._client.tree(sha256)
+        # cameras.json last: where it is, everything it speaks of is there too.
+        for name in sorted(files, key=lambda n: (n == "cameras.json", n)):
+            self._check_abandon()
+            path = storage.inside(self.plan.folder, name)
+            if not storage.has_content(path, files[name]):
+                storage.write_atomic(path, self._client.download(files[name]))
