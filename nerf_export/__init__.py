@@ -1,0 +1,16 @@
+"""nerf_export: from a :class:`~dp3d_core.viewset.ViewSet` to a radiance field and a mesh.
+
+The flow, file by file::
+
+    presets        how large and how long
+    dataset        view set -> nerfstudio dataset (pictures, transforms.json, train/held-out)
+    hull           silhouettes -> signed distance grid: the field's box and its first guess
+    fit            runs nerfstudio in its own interpreter, keeps ``field.safetensors``
+    surface        distance grid -> one closed, smooth, light surface
+    bake           surface -> UV atlas and texture from the views
+    mesh           the two above -> GLB
+    render         new cameras -> frames of the field
+
+``environment`` builds and finds that other interpreter, ``child_process`` talks to it, and
+``child/`` is what runs there: nothing else of ours imports torch or nerfstudio.
+"""

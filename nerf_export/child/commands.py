@@ -1,0 +1,48 @@
+"""Names of the commands and what runs them; each module is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nerf_export.child.talk import Talk
+
+
+def _check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    """Import all that a fit needs and name the versions."""
+    from nerf_export.child import train
+
+    return {"versions": train.versions()}
+
+
+def _train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    from nerf_export.child.train import train
+
+    return train(request, talk)
+
+
+def _surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    from nerf_export.child.query import surface
+
+    return surface(request, talk)
+
+
+def _colours(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    from nerf_export.child.query import colours
+
+    return colours(request, talk)
+
+
+def _render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    from nerf_export.child.query import render
+
+    return render(request, talk)
+
+
+COMMANDS: dict[str, Callable[[dict[str, Any], Talk], dict[str, Any]]] = {
+    "check": _check,
+    "train": _train,
+    "surface": _surface,
+    "colours": _colours,
+    "render": _render,
+}

@@ -1,0 +1,63 @@
+"""Everything that has to be mended before nerfstudio 1.1.5 runs on today's packages.
+
+All of it in one place, applied once, before nerfstudio is imported:
+
+torchvision   its CPU wheels declare operators of a compiled library that a CPU-only torch
+              does not load; declaring two schemas is enough for what nerfstudio calls.
+open3d        imported at the top of modules we use for nothing of it (0.9 GB): a stub whose
+              every use says so.
+threads       torch takes the cores of the machine; we take those we may use.
+
+Not needed, and why: ``torch.load`` keeps ``weights_only=True``, since our scheduler leaves
+plain floats in a checkpoint; LPIPS is never constructed, since the model is our own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+import warnings
+
+_KEEP: list[object] = []
+"""Libraries must stay referenced, or their schemas go away with them."""
+
+
+def apply() -> None:
+    """Mend; must be called before nerfstudio is imported."""
+    import torch
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    _declare_torchvision(torch)
+    _stub("open3d")
+    torch.set_num_threads(usable_cores())
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+def _declare_torchvision(torch: types.ModuleType) -> None:
+    if torch.version.cuda is not None:
+        return
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEEP.append(library)
+
+
+class _Stub(types.ModuleType):
+    """A module that is importable and nothing more."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise RuntimeError(f"{self.__name__}.{name} is not part of the NeRF environment")
+
+
+def _stub(name: str) -> None:
+    if name not in sys.modules:
+        sys.modules[name] = _Stub(name)

@@ -1,0 +1,126 @@
+"""The head's radiance field: a signed distance grid that makes density, and a colour grid.
+
+Density follows VolSDF (Yariv et al. 2021, eq. 2-3): sigma = Psi_beta(-d) / beta with the
+Laplace distribution's cumulative Psi.  The distance starts as that of the visual hull, so
+the first step already samples near the surface; the mesh later is its zero level.
+beta shrinks while training goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nerf_export.child.grids import Grid
+
+_REACH = 2.0
+"""Cells beyond the hull up to which the surface may move."""
+
+
+@dataclass(frozen=True)
+class FieldSize:
+    """Numbers that rebuild the module the weights of a field belong to."""
+
+    corners: tuple[int, int, int]
+    low: tuple[float, float, float]
+    cell: float
+    colour_levels: tuple[tuple[float, int], ...]
+    hidden: int
+
+    @classmethod
+    def from_dict(cls, data: dict) -> FieldSize:
+        """From JSON."""
+        return cls(
+            corners=tuple(data["corners"]),
+            low=tuple(data["low"]),
+            cell=float(data["cell"]),
+            colour_levels=tuple((float(a), int(b)) for a, b in data["colour_levels"]),
+            hidden=int(data["hidden"]),
+        )
+
+
+class HeadField(nn.Module):
+    """Distance, density and colour anywhere in the box."""
+
+    def __init__(self, size: FieldSize) -> None:
+        super().__init__()
+        self.size = size
+        self.distance_grid = Grid(size.corners, 1)
+        levels = [([max(4, round(n * part)) for n in size.corners], c)
+                  for part, c in size.colour_levels]
+        self.colour_grids = nn.ModuleList(Grid(corners, c) for corners, c in levels)
+        channels = sum(c for _, c in levels)
+        self.colour_net = nn.Sequential(
+            nn.Linear(channels, size.hidden),
+            nn.ReLU(),
+            nn.Linear(size.hidden, size.hidden),
+            nn.ReLU(),
+            nn.Linear(size.hidden, 3),
+        )
+        low = torch.tensor(size.low)
+        self.register_buffer("low", low)
+        self.register_buffer("extent", size.cell * (torch.tensor(size.corners) - 1.0))
+        self.register_buffer("beta", torch.tensor(size.cell))
+        rows = self.distance_grid.table.shape[0]
+        self.register_buffer("reachable", torch.ones(rows, 1, dtype=torch.bool))
+        self.distance_grid.table.register_hook(lambda grad: grad * self.reachable)
+
+    def start_from(self, hull_distance: Tensor) -> None:
+        """Take (nx, ny, nz) hull distances as the first guess, and as the bound."""
+        flat = hull_distance.reshape(-1, 1)
+        with torch.no_grad():
+            self.distance_grid.table.copy_(flat)
+            self.reachable.copy_(flat < _REACH * self.size.cell)
+            for grid in self.colour_grids:
+                grid.table.uniform_(-0.05, 0.05)
+
+    def unit(self, points: Tensor) -> Tensor:
+        """Positions in the box, [0, 1]^3, of (n, 3) points in world N."""
+        return (points - self.low) / self.extent
+
+    def distance(self, points: Tensor) -> Tensor:
+        """(n, 1) signed distance in head units, negative inside."""
+        return self.distance_grid(self.unit(points))
+
+    def density(self, distance: Tensor, beta: Tensor | float | None = None) -> Tensor:
+        """Volume density of a distance, per head unit."""
+        beta = self.beta if beta is None else beta
+        tail = 0.5 * torch.exp(-distance.abs() / beta)
+        return torch.where(distance > 0, tail, 1 - tail) / beta
+
+    def colour(self, points: Tensor) -> Tensor:
+        """(n, 3) colour in [0, 1]."""
+        unit = self.unit(points)
+        features = torch.cat([grid(unit) for grid in self.colour_grids], -1)
+        return torch.sigmoid(self.colour_net(features))
+
+    def regularity(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean eikonal and curvature penalties at (n,) inner corners.
+
+        The gradient's length should be one (eikonal) and the Laplacian, in units of one per
+        cell, small; both by finite differences on the grid.
+        """
+        table, cell = self.distance_grid.table[:, 0], self.size.cell
+        strides: Sequence[int] = [int(s) for s in self.distance_grid._strides]
+        centre = table[index]
+        squares, laplacian = 0.0, -6 * centre
+        for stride in strides:
+            ahead, behind = table[index + stride], table[index - stride]
+            squares = squares + ((ahead - behind) / (2 * cell)) ** 2
+            laplacian = laplacian + ahead + behind
+        eikonal = ((squares + 1e-8).sqrt() - 1).square().mean()
+        return eikonal, (laplacian / cell).square().mean()
+
+    @torch.no_grad()
+    def band(self, cells: float) -> Tensor:
+        """(n,) inner corners within some cells of the surface that the fit may move."""
+        nx, ny, nz = self.size.corners
+        near = (self.distance_grid.table.abs() < cells * self.size.cell) & self.reachable
+        near = near.view(nx, ny, nz).clone()
+        for axis in range(3):
+            near.select(axis, 0).zero_()
+            near.select(axis, -1).zero_()
+        return near.view(-1).nonzero()[:, 0]

@@ -1,0 +1,80 @@
+"""Entry of the child process: ``python launch.py COMMAND REQUEST.json``.
+
+Started as a plain file by the NeRF interpreter, which has neither of our packages installed.
+They are taken from where this file lies, and only they: the host's other packages must not
+be seen here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def borrow_package(name: str, folder: Path) -> None:
+    """Make one package importable from its folder, without touching ``sys.path``."""
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no package {name} in {folder}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def _watch_parent(stop: threading.Event) -> None:
+    """Set ``stop`` when the parent closes our stdin, which it also does by dying."""
+    # os.read: a thread blocked inside sys.stdin would upset the interpreter's shutdown.
+    while os.read(0, 1):
+        pass
+    stop.set()
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; 0 on success, 1 after an error event."""
+    # nerfstudio prints: keep the real stdout for events, send everything else to the log.
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    if sys.path and Path(sys.path[0] or ".").resolve() == Path(__file__).resolve().parent:
+        del sys.path[0]
+    # dp3d_core may lie elsewhere than nerf_export when only one of them is installed editable.
+    core = Path(os.environ.get("DP3D_CORE_FOLDER") or _ROOT / "dp3d_core")
+    borrow_package("dp3d_core", core)
+    borrow_package("nerf_export", _ROOT / "nerf_export")
+
+    from dp3d_core.errors import Dp3dError
+    from nerf_export.child.talk import Talk
+
+    talk = Talk(events)
+    if arguments[0] != "check":
+        threading.Thread(target=_watch_parent, args=(talk.stop,), daemon=True).start()
+    try:
+        request = json.loads(Path(arguments[1]).read_text("utf-8")) if len(arguments) > 1 else {}
+        from nerf_export.child import compat
+
+        compat.apply()
+        from nerf_export.child.commands import COMMANDS
+
+        talk.result(COMMANDS[arguments[0]](request, talk))
+    except Dp3dError as error:
+        talk.error(error.to_dict())
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    finally:
+        events.flush()
+    return 0
+
+
+# nerfstudio may spawn workers that import this file again: they must not start a second fit.
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

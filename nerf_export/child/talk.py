@@ -1,0 +1,41 @@
+"""How the child talks: one JSON line per event, and a flag that asks it to stop."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict
+from typing import IO, Any
+
+from dp3d_core.errors import Cancelled
+from dp3d_core.progress import Progress
+
+
+class Talk:
+    """The child's side of the conversation with ``nerf_export.child_process``."""
+
+    def __init__(self, events: IO[str]) -> None:
+        self._events = events
+        self.stop = threading.Event()
+        """Set when the parent wants us to end."""
+
+    def progress(self, event: Progress) -> None:
+        """Send a progress event; also usable as a ``ProgressCallback``."""
+        self._send("progress", asdict(event))
+
+    def result(self, data: dict[str, Any]) -> None:
+        """Send what the command answers."""
+        self._send("result", data)
+
+    def error(self, data: dict[str, Any]) -> None:
+        """Send an error a person can understand."""
+        self._send("error", data)
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if we are to stop."""
+        if self.stop.is_set():
+            raise Cancelled("The job")
+
+    def _send(self, kind: str, data: dict[str, Any]) -> None:
+        self._events.write(json.dumps({"event": kind, "data": data}) + "\n")
+        self._events.flush()

@@ -1,0 +1,134 @@
+"""View set -> nerfstudio dataset: pictures with straight alpha, cameras, train / held-out.
+
+::
+
+    dataset/
+      transforms.json     poses in world N, OpenGL axes, K per frame; names of each split
+      images/0000.png     RGBA at the training size
+      masks/0000.png      where rays are worth drawing: the silhouette and a rim around it
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from dp3d_core.cameras import Camera, cameras_to_transforms
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.viewset import ViewSet, encode_png, write_atomic, write_json
+
+MIN_VIEWS = 4
+_HOLD_OUT_EVERY = 6
+_HOLD_OUT_MOST = 6
+_RIM = 0.03
+"""Width of the rim around the silhouette, picture widths."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A written dataset, and what the hull needs of it."""
+
+    root: Path
+    cameras: tuple[Camera, ...]
+    """At the training size."""
+    masks: tuple[NDArray[np.uint8], ...]
+    held_out: tuple[int, ...]
+    """Views that are never trained on."""
+
+    @property
+    def training(self) -> tuple[int, ...]:
+        """Views that are trained on."""
+        return tuple(i for i in range(len(self.cameras)) if i not in self.held_out)
+
+
+def hold_out(views: int) -> tuple[int, ...]:
+    """Indices kept for scoring: every sixth view, at least one, at most six."""
+    indices = np.arange(_HOLD_OUT_EVERY - 1, views, _HOLD_OUT_EVERY)
+    if not len(indices):
+        return (views - 1,)
+    if len(indices) > _HOLD_OUT_MOST:
+        indices = indices[np.linspace(0, len(indices) - 1, _HOLD_OUT_MOST).round().astype(int)]
+    return tuple(int(i) for i in indices)
+
+
+def training_size(camera: Camera, longest: int) -> tuple[int, int]:
+    """Width and height of a frame at the training size (never larger than it is)."""
+    scale = min(1.0, longest / max(camera.width, camera.height))
+    return max(1, round(camera.width * scale)), max(1, round(camera.height * scale))
+
+
+def views_hash(views: ViewSet) -> str:
+    """SHA-256 over cameras, frames and masks: tells one view set from another."""
+    digest = hashlib.sha256((views.root / "cameras.json").read_bytes())
+    for i in range(len(views)):
+        for path in (views.frame_path(i), views.mask_path(i)):
+            digest.update(path.read_bytes() if path.is_file() else b"-")
+    return digest.hexdigest()
+
+
+def write_dataset(
+    views: ViewSet,
+    root: Path,
+    image_size: int,
+    *,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+) -> Dataset:
+    """Write the dataset of a view set.
+
+    Args:
+        views: at least four views.
+        root: folder to write.
+        image_size: longer side of the pictures, pixels.
+        progress: stage ``dataset``.
+        cancel: polled between pictures.
+
+    Raises:
+        Dp3dError: ``viewset.invalid`` for too few views or a picture that cannot be read.
+
+    """
+    if len(views) < MIN_VIEWS:
+        raise Dp3dError(
+            "viewset.invalid",
+            f"The view set cannot be used: it has {len(views)} views.",
+            f"Generate at least {MIN_VIEWS} views; 32 around the head are a good number.",
+        )
+    stage = Stage("dataset", len(views), progress, cancel, "Writing the training pictures")
+    cameras, masks = [], []
+    for i, camera in enumerate(views.cameras):
+        width, height = training_size(camera, image_size)
+        picture = Image.fromarray(views.rgba(i))
+        if (width, height) != picture.size:
+            # Pillow weighs colours by alpha here, so the edge takes no background colour.
+            picture = picture.resize((width, height), Image.Resampling.BOX)
+        pixels = np.asarray(picture)
+        cameras.append(camera.resized(width, height))
+        masks.append(pixels[..., 3])
+        write_atomic(root / f"images/{i:04d}.png", encode_png(pixels))
+        write_atomic(root / f"masks/{i:04d}.png", encode_png(_ray_mask(pixels[..., 3])))
+        stage.advance()
+    held_out = hold_out(len(views))
+    names = [f"images/{i:04d}.png" for i in range(len(views))]
+    transforms = cameras_to_transforms(
+        cameras, names, [f"masks/{i:04d}.png" for i in range(len(views))]
+    )
+    kept = [names[i] for i in held_out]
+    transforms["train_filenames"] = [name for name in names if name not in kept]
+    transforms["val_filenames"] = transforms["test_filenames"] = kept
+    write_json(root / "transforms.json", transforms)
+    return Dataset(root, tuple(cameras), tuple(masks), held_out)
+
+
+def _ray_mask(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rim = max(2, round(_RIM * alpha.shape[1]))
+    if not alpha.any():  # an empty picture still says: nothing here
+        return np.full(alpha.shape, 255, np.uint8)
+    near = ndimage.distance_transform_edt(alpha == 0) <= rim
+    return np.where(near, 255, 0).astype(np.uint8)

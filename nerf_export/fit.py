@@ -1,0 +1,188 @@
+"""Fits a radiance field to a view set, with nerfstudio in its own interpreter.
+
+A fit is a folder::
+
+    fit.json             how it was made, how good it is; written last: it marks the end
+    field.safetensors    the field
+    dataset/             what it was fitted to, in nerfstudio's format
+
+While it runs there is also ``work/`` (log, hull, checkpoints); run again with the same
+arguments after a stop, it goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp3d_core.cameras import Camera, cameras_from_transforms
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import CancelCheck, ProgressCallback, check_cancel
+from dp3d_core.viewset import ViewSet, write_atomic, write_json
+from nerf_export.child_process import run_child
+from nerf_export.dataset import views_hash, write_dataset
+from nerf_export.environment import nerf_python
+from nerf_export.hull import visual_hull
+from nerf_export.presets import DEFAULT_PRESET, get_preset
+
+FIT_SCHEMA = "dp3d.fit/1"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished fit on disk."""
+
+    root: Path
+    meta: dict[str, Any]
+    """``fit.json``: job (preset, seed, views_sha256), field_size, scores, versions ..."""
+
+    @classmethod
+    def open(cls, path: Path) -> Fit:
+        """Open a fit folder.
+
+        Raises:
+            Dp3dError: ``fit.not_found``, ``fit.invalid``.
+
+        """
+        root = Path(path)
+        if not (root / "fit.json").is_file():
+            raise Dp3dError(
+                "fit.not_found",
+                f"There is no finished fit in {root}.",
+                "Give the folder that 'dp3d fit' wrote, or run 'dp3d fit' again to finish it.",
+            )
+        try:
+            meta = json.loads((root / "fit.json").read_text("utf-8"))
+            if meta["schema"] != FIT_SCHEMA:
+                raise ValueError(f"schema {meta['schema']!r}")
+            missing = [key for key in ("job", "field_size", "scores") if key not in meta]
+            if missing or not (root / "field.safetensors").is_file():
+                raise ValueError(f"missing: {missing or 'field.safetensors'}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _invalid(str(error)) from error
+        return cls(root, meta)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Quality on views that were held out (PSNR in dB)."""
+        scores: dict[str, float] = self.meta["scores"]
+        return scores
+
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """Cameras of the dataset (training size), head space."""
+        try:
+            data = json.loads((self.root / "dataset/transforms.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise _invalid(f"dataset/transforms.json: {error}") from error
+        return tuple(cameras_from_transforms(data)[0])
+
+    def picture_path(self, index: int) -> Path:
+        """RGBA picture of a dataset camera."""
+        return self.root / f"dataset/images/{index:04d}.png"
+
+
+def _invalid(why: str) -> Dp3dError:
+    return Dp3dError("fit.invalid", f"The fit cannot be used: {why}.", "Run 'dp3d fit' again.")
+
+
+def fit_views(
+    views: Path,
+    out: Path,
+    *,
+    preset: str = DEFAULT_PRESET,
+    steps: int | None = None,
+    seed: int = 0,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+) -> Fit:
+    """Fit a field to the view set in ``views``.
+
+    Args:
+        views: view set folder, at least four views; masks make it much better.
+        out: folder of the fit.  One that holds a finished fit of the same arguments is
+            returned as it is, an unfinished one is continued.
+        preset: ``draft`` (a CPU in minutes), ``standard``, ``tiny`` (tests).
+        steps: other number of steps than the preset's.
+        seed: of everything random.
+        progress: stages ``dataset``, ``fit`` (values: losses, psnr), ``score``.
+        cancel: polled four times a second.
+
+    Raises:
+        Dp3dError: ``viewset.*``, ``viewset.mismatch`` if ``out`` holds another fit,
+            ``nerf.*``, ``job.cancelled``.
+
+    """
+    chosen = get_preset(preset, steps)
+    view_set, out = ViewSet.open(Path(views)), Path(out).absolute()
+    job = {
+        "preset": json.loads(json.dumps(chosen.to_dict())),
+        "seed": seed,
+        "views_sha256": views_hash(view_set),
+    }
+    if (out / "fit.json").is_file():
+        fit = Fit.open(out)
+        if fit.meta["job"] != job:
+            raise _mismatch(out)
+        return fit
+    nerf_python()  # before any work: without it there is no fit
+    work = out / "work"
+    _adopt(out, work, job)
+    dataset = write_dataset(
+        view_set, out / "dataset", chosen.image_size, progress=progress, cancel=cancel
+    )
+    check_cancel(cancel, "The fit")
+    train = dataset.training
+    hull = visual_hull(
+        [dataset.cameras[i] for i in train], [dataset.masks[i] for i in train], chosen.grid
+    )
+    buffer = io.BytesIO()
+    np.savez(buffer, distance=hull.distance, low=hull.low, cell=hull.cell)
+    write_atomic(work / "hull.npz", buffer.getvalue())
+    answer = run_child(
+        "train",
+        {
+            "dataset": str(dataset.root),
+            "hull": str(work / "hull.npz"),
+            "work": str(work),
+            "field": str(out / "field.safetensors"),
+            "preset": chosen.to_dict(),
+            "seed": seed,
+        },
+        work,
+        progress=progress,
+        cancel=cancel,
+    )
+    meta = {"schema": FIT_SCHEMA, "job": job, "held_out": list(dataset.held_out), **answer}
+    write_json(out / "fit.json", meta)
+    # Checkpoints are pickles, and nobody needs them now.
+    shutil.rmtree(work, ignore_errors=True)
+    return Fit.open(out)
+
+
+def _adopt(out: Path, work: Path, job: dict[str, Any]) -> None:
+    """Mark ``out`` as this job's folder, or refuse one that is another's."""
+    marker = out / "job.json"
+    if marker.is_file():
+        present = None
+        with contextlib.suppress(OSError, ValueError):
+            present = json.loads(marker.read_text("utf-8"))
+        if present != job:
+            raise _mismatch(out)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(marker, job)
+
+
+def _mismatch(out: Path) -> Dp3dError:
+    return Dp3dError(
+        "viewset.mismatch",
+        f"{out} holds a fit of other views, another preset or another seed.",
+        "Choose another folder, or delete this one first.",
+    )

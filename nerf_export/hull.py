@@ -1,0 +1,156 @@
+"""Visual hull: what the silhouettes alone say about the shape, as a signed distance grid.
+
+The hull tells the fit where to look: its bounds are the field's box, its distances the first
+guess of the surface, and nothing can appear outside it.  In the world N (Z up), like all of
+the field.  numpy and scipy, on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dp3d_core.cameras import HEAD_FROM_Z_UP, Z_UP_FROM_HEAD, Camera
+from dp3d_core.errors import Dp3dError
+
+Floats = NDArray[np.float64]
+
+_COARSE = 56
+"""Corners per axis of the grid that only finds the bounds."""
+_CHUNK = 200_000
+_MARGIN = 4
+"""Cells kept free around the hull."""
+
+
+@dataclass(frozen=True)
+class Hull:
+    """Signed distance to the visual hull on a regular grid of corners.
+
+    Attributes:
+        low: (3,) position of the first corner, world N, head units.
+        cell: distance between corners, head units.
+        distance: (nx, ny, nz) float32, negative inside, head units.
+
+    """
+
+    low: Floats
+    cell: float
+    distance: NDArray[np.float32]
+
+    @property
+    def high(self) -> Floats:
+        """(3,) position of the last corner."""
+        return self.low + self.cell * (np.array(self.distance.shape) - 1)
+
+
+def visual_hull(
+    cameras: Sequence[Camera], masks: Sequence[NDArray[np.uint8]], corners: int
+) -> Hull:
+    """Hull of masks on a grid with ``corners`` corners along its longest axis.
+
+    A point is inside when it lies inside the silhouettes of the views that see it and in the
+    frame of at least half of them (so a bust cut by the frame ends there).  From eight views
+    on, one silhouette may disagree: one bad matte does not cut a hole through the head.
+
+    Args:
+        cameras: cameras in head space.
+        masks: (h, w) uint8 alpha of each.
+        corners: grid size.
+
+    Raises:
+        Dp3dError: ``viewset.invalid`` if the silhouettes have no common volume.
+
+    """
+    silhouettes = [_signed_pixels(mask) for mask in masks]
+    centre, half = _seen_sphere(cameras)
+    low, cell = centre - half, 2 * half / (_COARSE - 1)
+    coarse = _distances(cameras, silhouettes, low, cell, (_COARSE,) * 3)
+    inside = np.argwhere(coarse < cell)
+    if not len(inside) or coarse.min() >= 0:
+        raise Dp3dError(
+            "viewset.invalid",
+            "The view set cannot be used: its masks and cameras have no volume in common.",
+            "Check that the cameras belong to these frames, or generate the views again.",
+        )
+    first, last = inside.min(0) - 1, inside.max(0) + 1
+    extent = (last - first) * cell
+    fine = float(extent.max()) / max(1, corners - 1 - 2 * _MARGIN)
+    shape = np.ceil(extent / fine).astype(int) + 1 + 2 * _MARGIN
+    start = low + first * cell - _MARGIN * fine
+    distance = _distances(cameras, silhouettes, start, fine, tuple(int(n) for n in shape))
+    return Hull(start, fine, distance)
+
+
+def _signed_pixels(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(h, w) distance to the silhouette's edge in pixels, negative inside.
+
+    The picture's border is no edge: where the head runs out of the frame, it goes on.
+    """
+    inside = mask >= 128
+    if inside.all():
+        return np.full(mask.shape, -1e6, np.float32)
+    if not inside.any():
+        return np.full(mask.shape, 1e6, np.float32)
+    out = ndimage.distance_transform_edt(~inside) - 0.5
+    depth = ndimage.distance_transform_edt(inside) - 0.5
+    signed: NDArray[np.float32] = np.where(inside, -depth, out).astype(np.float32)
+    return signed
+
+
+def _seen_sphere(cameras: Sequence[Camera]) -> tuple[Floats, float]:
+    """Centre (world N) and radius of what the cameras look at.
+
+    The point nearest to all central rays; a weak pull to the head centre decides the depth
+    when all cameras look the same way.
+    """
+    matrix, right = 1e-3 * np.eye(3), np.zeros(3)
+    for camera in cameras:
+        axis = camera.directions([camera.width / 2, camera.height / 2])
+        away = np.eye(3) - np.outer(axis, axis)
+        matrix += away
+        right += away @ camera.position
+    focus = np.linalg.solve(matrix, right)
+    reach = [
+        np.linalg.norm(camera.position - focus)
+        * max(camera.width / camera.K[0, 0], camera.height / camera.K[1, 1])
+        / 2
+        for camera in cameras
+    ]
+    return Z_UP_FROM_HEAD[:3, :3] @ focus, float(np.max(reach))
+
+
+def _distances(
+    cameras: Sequence[Camera],
+    silhouettes: Sequence[NDArray[np.float32]],
+    low: Floats,
+    cell: float,
+    shape: tuple[int, ...],
+) -> NDArray[np.float32]:
+    """(nx, ny, nz) signed distance; pixel distances turned into lengths at each depth."""
+    drop = 1 if len(cameras) >= 8 else 0
+    out = np.empty(int(np.prod(shape)), np.float32)
+    for begin in range(0, out.size, _CHUNK):
+        flat = np.arange(begin, min(begin + _CHUNK, out.size))
+        points = low + cell * np.stack(np.unravel_index(flat, shape), -1)
+        points = points @ HEAD_FROM_Z_UP[:3, :3].T
+        beyond_edge = np.full((len(cameras), len(points)), -np.inf, np.float32)
+        beyond_frame = np.full((len(cameras), len(points)), np.inf, np.float32)
+        for i, (camera, silhouette) in enumerate(zip(cameras, silhouettes, strict=True)):
+            uv, depth = camera.project(points)
+            uv = np.nan_to_num(uv, nan=-1e6)
+            size = np.array([camera.width, camera.height])
+            unit = depth / camera.K[0, 0]
+            frame = np.max(np.maximum(-uv, uv - size), -1)
+            beyond_frame[i] = np.where(depth > 0, frame * unit, np.inf)
+            sampled = ndimage.map_coordinates(
+                silhouette, np.clip(uv[:, ::-1] - 0.5, 0, (size - 1)[::-1]).T, order=1
+            )
+            seen = (depth > 0) & (frame < 0)
+            beyond_edge[i] = np.where(seen, sampled * unit, -np.inf)
+        worst = np.partition(beyond_edge, len(cameras) - 1 - drop, axis=0)[len(cameras) - 1 - drop]
+        out[flat] = np.maximum(worst, np.median(beyond_frame, axis=0))
+    return np.clip(out, -1e3, 1e3).reshape(shape)

@@ -1,0 +1,104 @@
+"""Sizes and lengths of a fit.  Distances are in cells or ratios, so any head size fits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dp3d_core.errors import Dp3dError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that decides how a field is fitted."""
+
+    name: str
+    image_size: int
+    """Longer side of the training pictures, pixels; smaller frames stay as they are."""
+    grid: int
+    """Corners of the distance grid along the longest axis of the box."""
+    colour_levels: tuple[tuple[float, int], ...]
+    """(part of ``grid``, channels) of each level of the colour grid."""
+    hidden: int
+    """Width of the colour network."""
+    steps: int
+    rays: int
+    """Rays in a step."""
+    coarse_samples: int
+    """Samples along a ray that look for the surface (no gradient)."""
+    fine_samples: int
+    """Samples placed where the coarse ones found density."""
+    beta_start: float
+    beta_end: float
+    """Width of the surface's density falloff at the first and last step, cells."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+PRESETS = {
+    "tiny": Preset(
+        name="tiny",
+        image_size=64,
+        grid=40,
+        colour_levels=((0.5, 4), (1.0, 4)),
+        hidden=16,
+        steps=120,
+        rays=1024,
+        coarse_samples=40,
+        fine_samples=16,
+        beta_start=1.0,
+        beta_end=0.3,
+    ),
+    "draft": Preset(
+        name="draft",
+        image_size=256,
+        grid=128,
+        colour_levels=((0.25, 8), (0.5, 8), (1.0, 4)),
+        hidden=32,
+        steps=1500,
+        rays=1024,
+        coarse_samples=64,
+        fine_samples=20,
+        beta_start=1.5,
+        beta_end=0.3,
+    ),
+    "standard": Preset(
+        name="standard",
+        image_size=512,
+        grid=192,
+        colour_levels=((0.17, 8), (0.34, 8), (0.67, 8), (1.0, 4)),
+        hidden=64,
+        steps=8000,
+        rays=2048,
+        coarse_samples=96,
+        fine_samples=32,
+        beta_start=2.0,
+        beta_end=0.25,
+    ),
+}
+
+DEFAULT_PRESET = "draft"
+
+
+def get_preset(name: str, steps: int | None = None) -> Preset:
+    """The preset of that name, with another number of steps if one is given.
+
+    Raises:
+        Dp3dError: ``engine.bad_option``.
+
+    """
+    if name not in PRESETS:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"There is no fit preset called {name!r}.",
+            f"Choose one of: {', '.join(PRESETS)}.",
+        )
+    if steps is None:
+        return PRESETS[name]
+    if steps < 1:
+        raise Dp3dError(
+            "engine.bad_option", f"A fit cannot have {steps} steps.", "Give a number from 1 up."
+        )
+    return replace(PRESETS[name], steps=steps)
