@@ -1,0 +1,1 @@
+"""Jobs: their table and events (``store``), and who runs them (``executor``, ``local``)."""

@@ -1,0 +1,85 @@
+"""Tables of the job database.  The database is the truth about every job."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Column
+from sqlmodel import Field, SQLModel
+
+
+class JobState(StrEnum):
+    """Life of a job: ``queued -> running -> succeeded | failed | cancelled``."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will happen to the job."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+def utc_now() -> str:
+    """The time as the API writes it: ISO 8601, UTC, milliseconds, ``Z``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Job(SQLModel, table=True):
+    """One job."""
+
+    number: int | None = Field(default=None, primary_key=True)
+    """Order of creation."""
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex, index=True, unique=True)
+    kind: str
+    state: str = Field(default=JobState.QUEUED.value, index=True)
+    params: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: str = Field(default_factory=utc_now)
+    started_at: str | None = None
+    finished_at: str | None = None
+    attempt: int = 0
+    """How many times it was started."""
+    cancel_requested: bool = False
+    stage: str | None = None
+    step: int = 0
+    of: int = 0
+    eta_s: float | None = None
+    message: str = ""
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the API shows it (``docs/http-api.md``)."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "state": self.state,
+            "params": self.params,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "attempt": self.attempt,
+            "stage": self.stage,
+            "step": self.step,
+            "of": self.of,
+            "eta_s": self.eta_s,
+            "message": self.message,
+            "result": self.result,
+            "error": self.error,
+        }
+
+
+class Event(SQLModel, table=True):
+    """One thing that happened to a job; ``id`` grows over all jobs, so a client can resume."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    job_id: str = Field(index=True)
+    event: str
+    """``state``, ``progress`` or ``artifact``."""
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))

@@ -1,0 +1,111 @@
+"""Starts a server: lock, socket, services, uvicorn."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from dp3d_core.errors import Dp3dError
+from server.artifacts import ArtifactStore
+from server.jobs.local import LocalExecutor
+from server.jobs.store import JobStore
+from server.locks import FileLock
+from server.settings import Settings
+from server.web.app import create_app
+from server.web.services import Services
+
+
+def serve(settings: Settings, on_start: Callable[[str], None]) -> None:
+    """Run a server until it is told to stop (Ctrl-C, SIGTERM).
+
+    Args:
+        settings: where and for whom.
+        on_start: called once with the URL when the port is open.
+
+    Raises:
+        Dp3dError: ``server.already_running``, ``server.port_taken``, ``output.not_writable``.
+
+    """
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(settings.data / "server.lock")
+        locked = lock.acquire()
+    except OSError as error:
+        raise Dp3dError(
+            "output.not_writable",
+            f"The data folder {settings.data} cannot be used ({error.strerror}).",
+            "Choose another one with --data.",
+        ) from error
+    if not locked:
+        raise Dp3dError(
+            "server.already_running",
+            f"Another dp3d server works in {settings.data}.",
+            "Use that one, stop it first, or give this one its own folder with --data.",
+        )
+    listener = _listen(settings.host, settings.port)
+    try:
+        store = JobStore(settings.database_url)
+        services = Services(
+            settings,
+            store,
+            ArtifactStore(settings.artifacts),
+            LocalExecutor(settings, store),
+        )
+        server = _Server(_config(services), services)
+        on_start(_url(listener))
+        server.run(sockets=[listener])
+    finally:
+        listener.close()
+        lock.release()
+
+
+def _config(services: Services) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(services),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        ws="none",
+    )
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn waits for open responses before it runs the lifespan's end; event streams
+        # never finish by themselves.
+        self._services.stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would allow a second server on the same port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        raise Dp3dError(
+            "server.port_taken",
+            f"Port {port} on {host} {'is taken' if taken else f'cannot be opened ({error})'}.",
+            "Stop what runs there, or choose another with --port (0 takes any free one).",
+        ) from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,1 @@
+"""The web process: answers HTTP, imports no engine and no torch (see pyproject's contracts)."""

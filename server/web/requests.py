@@ -1,0 +1,106 @@
+"""What a client may ask for: bodies of ``POST /v1/jobs``, checked before a job exists."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dp3d_core.cameras import cameras_from_request
+from dp3d_core.engines import DEFAULT_ENGINE, engine_names
+from dp3d_core.errors import Dp3dError
+from server.artifacts import ArtifactStore
+from server.web.problems import bad_request
+
+_SEED = Field(default=0, ge=0, lt=2**32)
+
+
+class _Params(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ViewsParams(_Params):
+    """Parameters of a ``views`` job."""
+
+    portrait: str
+    cameras: dict[str, Any]
+    engine: str = DEFAULT_ENGINE
+    options: dict[str, Any] = {}
+    seed: int = _SEED
+    crop: list[float] | None = None
+
+    @field_validator("crop")
+    @classmethod
+    def _three_numbers(cls, crop: list[float] | None) -> list[float] | None:
+        if crop is not None and len(crop) != 3:
+            raise ValueError("crop has three numbers: x, y, side")
+        return crop
+
+
+class FitParams(_Params):
+    """Parameters of a ``fit`` job."""
+
+    views: str
+    preset: str = Field(default="draft", pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    steps: int | None = Field(default=None, ge=1, le=1_000_000)
+    seed: int = _SEED
+
+
+class MeshParams(_Params):
+    """Parameters of a ``mesh`` job."""
+
+    fit: str
+    faces: int = Field(default=30_000, ge=100, le=2_000_000)
+    texture_size: int = Field(default=1024, ge=64, le=8192)
+
+
+_PARAMS: dict[str, type[_Params]] = {"views": ViewsParams, "fit": FitParams, "mesh": MeshParams}
+
+
+def parse_job_request(body: bytes, artifacts: ArtifactStore) -> tuple[str, dict[str, Any]]:
+    """Kind and complete parameters of a job request.
+
+    Raises:
+        Dp3dError: ``server.bad_request``, or what is wrong with the cameras, the engine or the
+            artifacts it names.
+
+    """
+    try:
+        data = json.loads(body)
+        # What cannot be written again (infinite numbers, half a surrogate pair) is refused here
+        # rather than when the job is shown.
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"The body is not JSON ({error}).") from error
+    if not isinstance(data, dict) or set(data) - {"kind", "params"}:
+        raise bad_request('The body must be {"kind": ..., "params": {...}}.')
+    model = _PARAMS.get(data["kind"]) if isinstance(data.get("kind"), str) else None
+    if model is None:
+        raise bad_request(
+            f"There is no job kind {data.get('kind')!r}.", f"Kinds are: {', '.join(_PARAMS)}."
+        )
+    try:
+        params = model.model_validate(data.get("params", {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["params", *(str(part) for part in first["loc"])])
+        raise bad_request(f"{where}: {first['msg']}.") from error
+    _check_inputs(params, artifacts)
+    return data["kind"], params.model_dump()
+
+
+def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
+    if isinstance(params, ViewsParams):
+        cameras_from_request(params.cameras)
+        if params.engine not in engine_names():
+            raise Dp3dError(
+                "engine.unknown",
+                f"There is no engine called {params.engine[:40]!r}.",
+                f"Choose one of: {', '.join(engine_names())}.",
+            )
+        artifacts.find(params.portrait)
+    elif isinstance(params, FitParams):
+        artifacts.read_tree(params.views)
+    elif isinstance(params, MeshParams):
+        artifacts.read_tree(params.fit)

@@ -1,0 +1,80 @@
+"""Entry of the worker process: ``python -m server.worker --data DIR``.
+
+Reads jobs as JSON lines from standard input and writes events as JSON lines to what was its
+standard output; anything a library prints goes to standard error, which is the log.  When the
+input ends, the server is gone, and so is this process, at once, with all it started: files are
+written atomically, so nothing is lost by that, and nothing can write beside the next worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from server.locks import FileLock
+from server.worker.run import Worker
+
+
+def main() -> int:
+    """Serve jobs until the input ends."""
+    parser = argparse.ArgumentParser(description="The dp3d worker; started by 'dp3d serve'.")
+    parser.add_argument("--data", type=Path, required=True)
+    data: Path = parser.parse_args().data
+
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    # The server decides when to stop; a Ctrl-C in its terminal must not reach half of a job.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    # Daemon thread: it sits in a blocking read when the process ends.
+    commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    cancelled: set[str] = set()
+    threading.Thread(
+        target=_listen, args=(sys.stdin.buffer, commands, cancelled), daemon=True
+    ).start()
+
+    lock = FileLock(data / "worker.lock")
+    while not lock.acquire(timeout_s=60):
+        print("waiting for the worker of an earlier server to end", file=sys.stderr, flush=True)
+
+    worker = Worker(data, events, cancelled)
+    worker.announce()
+    while True:
+        worker.run(commands.get())
+
+
+def _listen(
+    source: IO[bytes], commands: queue.SimpleQueue[dict[str, Any]], cancelled: set[str]
+) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        for line in source:
+            message = json.loads(line)
+            if message["type"] == "cancel":
+                cancelled.add(message["job"])
+            else:
+                commands.put(message)
+    _end_with_children()
+
+
+def _end_with_children() -> None:
+    """End this process and everything it started, now."""
+    if sys.platform == "win32":
+        subprocess.run(
+            ["taskkill", "/PID", str(os.getpid()), "/T", "/F"], capture_output=True, check=False
+        )
+    elif os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
