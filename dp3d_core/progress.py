@@ -85,6 +85,7 @@ class Stage:
         progress: ProgressCallback = no_progress,
         cancel: CancelCheck = never_cancel,
         message: str = "",
+        *,
         start: int = 0,
     ) -> None:
         self.name, self.of, self.step = name, max(1, of), start

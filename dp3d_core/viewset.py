@@ -16,6 +16,7 @@ before).  numpy and Pillow only.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -55,11 +56,11 @@ def write_atomic(path: Path, data: bytes) -> None:
         # mkstemp makes the file private; give it the rights any new file would have.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
         raise Dp3dError(
             "output.not_writable",
             f"{path.name} cannot be written in {path.parent} ({error.strerror}).",
@@ -74,8 +75,6 @@ def write_json(path: Path, data: Any) -> None:
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """PNG bytes of an (h, w), (h, w, 3) or (h, w, 4) uint8 picture."""
-    import io
-
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

@@ -257,7 +257,8 @@ def test_directions_and_project_are_inverse():
     np.testing.assert_allclose(back, uv, atol=1e-6)
     assert (depth > 0).all()
     behind = c.project([c.position - c.c2w[:3, 2]])
-    assert np.isnan(behind[0]).all() and behind[1][0] == pytest.approx(-1)
+    assert np.isnan(behind[0]).all()
+    assert behind[1][0] == pytest.approx(-1)
 
 
 def test_canonical_camera_sees_the_head_centre_in_the_middle():

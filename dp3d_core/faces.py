@@ -1,0 +1,250 @@
+"""Face detection: where the head is, with what works offline.
+
+Default: the frontal and profile Haar cascades bundled with OpenCV 4 (no download, no
+weights; OpenCV 5 dropped them).  Better: MediaPipe's face landmarker, used when the
+``mediapipe`` package and its model are installed (``dp3d setup landmarker``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.paths import dp3d_home
+
+Pixels = NDArray[np.uint8]
+
+LANDMARKER_URL = (
+    "https://storage.googleapis.com/mediapipe-models/face_landmarker/"
+    "face_landmarker/float16/1/face_landmarker.task"
+)
+LANDMARKER_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+LANDMARKER_BYTES = 3_758_596
+
+DETECTION_SIDE = 1024
+"""Longest image side given to the cascades, pixels."""
+
+PROFILE_YAW_DEG = 65.0
+"""Yaw assumed for a face that only the profile cascade finds."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face found in an upright photo."""
+
+    x: float
+    """Centre of the face box, pixels."""
+    y: float
+    side: float
+    """Side of the square face box, pixels: brow to chin, cheek to cheek."""
+    confidence: float
+    """0 to 1."""
+    yaw_deg: float
+    """Direction the head is turned: the yaw of the camera that would see it frontally is 0;
+    positive when the camera stands to the head's +x side."""
+    detector: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, rounded to a tenth of a pixel."""
+        return {
+            "x": round(self.x, 1),
+            "y": round(self.y, 1),
+            "side": round(self.side, 1),
+            "confidence": round(self.confidence, 3),
+            "yaw_deg": round(self.yaw_deg, 1),
+            "detector": self.detector,
+        }
+
+
+def detect_faces(rgb: Pixels) -> list[Face]:
+    """Faces in a photo, the most promising first.
+
+    Args:
+        rgb: (h, w, 3) uint8, upright.
+
+    Returns:
+        Faces ordered by confidence and size; empty when there is none.
+
+    """
+    faces = _detect_with_landmarker(rgb) or _detect_with_cascades(rgb)
+    return sorted(faces, key=lambda face: -face.confidence * math.sqrt(face.side))
+
+
+# -- cascades ------------------------------------------------------------------------------
+
+
+def _cascade(name: str) -> cv2.CascadeClassifier:
+    path = Path(cv2.data.haarcascades) / f"{name}.xml"  # type: ignore[attr-defined]
+    if not path.is_file():
+        raise Dp3dError(
+            "portrait.model_missing",
+            "The installed OpenCV carries no face cascades.",
+            'Install an OpenCV 4: pip install "opencv-python-headless<5".',
+            str(path),
+        )
+    return cv2.CascadeClassifier(str(path))
+
+
+def _detect_with_cascades(rgb: Pixels) -> list[Face]:
+    scale = min(1.0, DETECTION_SIDE / max(rgb.shape[:2]))
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    if scale < 1:
+        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    elif max(grey.shape) < 320:
+        scale = 320 / max(grey.shape)
+        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+    # Stage weights of the two frontal cascades live on different scales; both put true faces
+    # of our samples near their upper reference and chance hits near the lower one.
+    runs = [
+        ("haarcascade_frontalface_default", False, 0.0, (0.5, 6.0)),
+        ("haarcascade_frontalface_alt2", False, 0.0, (54.5, 57.0)),
+        ("haarcascade_profileface", False, -PROFILE_YAW_DEG, (0.5, 4.0)),
+        ("haarcascade_profileface", True, PROFILE_YAW_DEG, (0.5, 4.0)),
+    ]
+    found: list[Face] = []
+    for name, mirrored, yaw, (low, high) in runs:
+        image = np.ascontiguousarray(grey[:, ::-1]) if mirrored else grey
+        least = max(24, int(min(grey.shape) * 0.06))
+        boxes, _, weights = _cascade(name).detectMultiScale3(
+            image, 1.05, 4, minSize=(least, least), outputRejectLevels=True
+        )
+        for (x, y, w, h), weight in zip(boxes, np.ravel(weights), strict=True):
+            left = grey.shape[1] - x - w if mirrored else x
+            confidence = float(np.clip((weight - low) / (high - low), 0.02, 1))
+            if "profile" in name:
+                # A profile hit on a frontal face is common, the other way round is not.
+                confidence *= 0.7
+            found.append(
+                Face(
+                    float(left + w / 2) / scale,
+                    float(y + h / 2) / scale,
+                    float(w) / scale,
+                    confidence,
+                    yaw,
+                    name.removeprefix("haarcascade_"),
+                )
+            )
+    return _merge(found)
+
+
+def _merge(faces: list[Face]) -> list[Face]:
+    """Overlapping hits as one: frontal wins over profile; agreement raises confidence."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda f: -f.confidence):
+        for i, other in enumerate(kept):
+            distance = math.hypot(face.x - other.x, face.y - other.y)
+            if distance < 0.5 * max(face.side, other.side):
+                if face.detector != other.detector and 0.6 < face.side / other.side < 1.6:
+                    joint = 1 - (1 - face.confidence) * (1 - other.confidence)
+                    # the cascades frame a face a little differently: meet in the middle
+                    same = face.yaw_deg == other.yaw_deg
+                    x, y, side = (
+                        (a + b) / 2 if same else b
+                        for a, b in (
+                            (face.x, other.x),
+                            (face.y, other.y),
+                            (face.side, other.side),
+                        )
+                    )
+                    kept[i] = Face(x, y, side, joint, other.yaw_deg, other.detector)
+                break
+        else:
+            kept.append(face)
+    return kept
+
+
+# -- MediaPipe -----------------------------------------------------------------------------
+
+
+def landmarker_path() -> Path:
+    """Where the face landmarker model is kept."""
+    return dp3d_home() / "models" / "face_landmarker.task"
+
+
+def install_landmarker(source: Path | None = None) -> Path:
+    """Install MediaPipe's face landmarker (Apache-2.0, 3.8 MB), checked against its hash.
+
+    Args:
+        source: a file fetched by hand; None downloads it from the publisher.
+
+    Raises:
+        Dp3dError: ``portrait.model_missing`` if it cannot be fetched or is another file.
+
+    """
+    import urllib.request
+
+    from dp3d_core.viewset import write_atomic
+
+    try:
+        if source is not None:
+            data = Path(source).read_bytes()
+        else:
+            with urllib.request.urlopen(LANDMARKER_URL, timeout=30) as reply:
+                data = reply.read(LANDMARKER_BYTES + 1)
+    except OSError as error:
+        raise Dp3dError(
+            "portrait.model_missing",
+            f"The face landmarker cannot be fetched ({error}).",
+            f"Fetch {LANDMARKER_URL} by hand and run 'dp3d setup landmarker --source FILE'.",
+        ) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != LANDMARKER_SHA256:
+        raise Dp3dError(
+            "portrait.model_missing",
+            f"This is not the face landmarker we know: its sha256 is {digest[:12]}...",
+            f"Fetch {LANDMARKER_URL} again; its sha256 is {LANDMARKER_SHA256[:12]}...",
+        )
+    write_atomic(landmarker_path(), data)
+    return landmarker_path()
+
+
+def _detect_with_landmarker(rgb: Pixels) -> list[Face]:
+    """Faces by MediaPipe, or nothing where it is not installed."""
+    model = landmarker_path()
+    if not model.is_file():
+        return []
+    try:
+        import mediapipe
+        from mediapipe.tasks import python as tasks
+    except ImportError:
+        return []
+    options = tasks.vision.FaceLandmarkerOptions(
+        base_options=tasks.BaseOptions(model_asset_buffer=model.read_bytes()),
+        num_faces=4,
+        output_facial_transformation_matrixes=True,
+    )
+    with tasks.vision.FaceLandmarker.create_from_options(options) as landmarker:
+        result = landmarker.detect(
+            mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(rgb))
+        )
+    return [
+        _face_from_landmarks(
+            np.array([[p.x * rgb.shape[1], p.y * rgb.shape[0]] for p in points]), np.array(matrix)
+        )
+        for points, matrix in zip(
+            result.face_landmarks, result.facial_transformation_matrixes, strict=True
+        )
+    ]
+
+
+def _face_from_landmarks(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> Face:
+    """Face box and yaw from MediaPipe's 478 points and its 4x4 face-to-camera matrix.
+
+    The box is made comparable to the cascades': about 1.05 face heights (point 10, top of the
+    forehead, to 152, chin) around the middle of the face.
+    """
+    top, chin = points[10], points[152]
+    centre = points[[10, 152, 234, 454]].mean(0)
+    side = 1.05 * float(np.linalg.norm(chin - top))
+    facing = matrix[:3, 2] / np.linalg.norm(matrix[:3, 2])  # the face's +z in camera axes
+    yaw = -math.degrees(math.atan2(facing[0], facing[2]))
+    return Face(float(centre[0]), float(centre[1]), side, 0.99, yaw, "mediapipe")

@@ -1,0 +1,84 @@
+"""Foreground matte of a head crop, by classical segmentation (GrabCut)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+WORKING_SIDE = 384
+
+
+def head_prior(side: int, yaw_deg: float = 0.0) -> NDArray[np.float32]:
+    """Rough chance of foreground in a head crop (``portrait.crop_camera``), (side, side), 0 to 1.
+
+    1 in the face, 0 in the upper corners, in between where hair, hat and shoulders may be.
+    """
+    v, u = np.mgrid[0:side, 0:side].astype(np.float32) / side
+    # in units of what the canonical camera sees, centred
+    u, v = (u - 0.5) * 1.25, (v - 0.5) * 1.25
+    u = u - 0.10 * np.sin(np.radians(yaw_deg))  # a turned head reaches out to one side
+    head = np.hypot(u / 0.36, (v + 0.05) / 0.48)
+    neck = np.maximum(np.abs(u) / 0.22, np.where(v > 0.2, 0, 9))
+    shoulders = np.maximum(np.abs(u) / (0.2 + 1.2 * np.clip(v - 0.24, 0, 1)), (v < 0.28) * 9)
+    nearest = np.minimum(np.minimum(head, neck), shoulders)
+    return np.asarray(np.clip(1.6 - nearest, 0, 1), np.float32)
+
+
+def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
+    """Foreground alpha of a canonical head crop.
+
+    Args:
+        rgb: (s, s, 3) uint8, the head as in a canonical crop.
+        yaw_deg: how far the head is turned (see :class:`dp3d_core.faces.Face`).
+
+    Returns:
+        (s, s) uint8 alpha and a confidence, 0 to 1: how well the outline found agrees with
+        where a head is expected.  Below 0.5 the template's outline is the better matte.
+
+    """
+    side = rgb.shape[0]
+    small = cv2.resize(rgb, (WORKING_SIDE, WORKING_SIDE), interpolation=cv2.INTER_AREA)
+    smooth = cv2.bilateralFilter(small, 5, 30, 5)
+    prior = head_prior(WORKING_SIDE, yaw_deg)
+    v, u = np.mgrid[0:WORKING_SIDE, 0:WORKING_SIDE] / WORKING_SIDE
+    core = np.hypot((u - 0.5) / 0.17, (v - 0.485) / 0.215) < 1
+
+    labels = np.full(prior.shape, cv2.GC_PR_BGD, np.uint8)
+    labels[prior > 0.45] = cv2.GC_PR_FGD
+    labels[prior <= 0.0] = cv2.GC_BGD
+    labels[core] = cv2.GC_FGD
+    background = labels == cv2.GC_BGD
+    if background.sum() < 50:
+        return np.asarray(
+            cv2.resize((prior > 0.5).astype(np.uint8) * 255, (side, side)), np.uint8
+        ), 0.0
+    cv2.setRNGSeed(0)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(smooth, labels, None, *models, 6, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+
+    # one piece, no holes, no thin strings of background clutter
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+    found = np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, kernel), np.uint8)
+    _, pieces = cv2.connectedComponents(found)
+    piece = pieces[int(0.5 * WORKING_SIDE), int(0.5 * WORKING_SIDE)]
+    found = ((pieces == piece) & (piece > 0)).astype(np.uint8)
+    found = np.asarray(cv2.morphologyEx(found, cv2.MORPH_CLOSE, kernel), np.uint8)
+    filled = found.copy()
+    # the border row is background for the flood, except at the bottom where the bust ends
+    padded = cv2.copyMakeBorder(filled, 1, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(padded, None, (0, 0), 2)  # type: ignore[call-overload]
+    found[(padded[1:, 1:-1] == 0)] = 1
+
+    expected = prior > 0.55
+    union = (expected | (found > 0)).sum()
+    agreement = float((expected & (found > 0)).sum() / max(1, union))
+    confidence = float(np.clip((agreement - 0.35) / 0.4, 0, 1))
+    soft = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 1.2)
+    large = cv2.resize(soft, (side, side), interpolation=cv2.INTER_CUBIC)
+    # sharpen the blurred step again: an edge about two working pixels wide
+    alpha = np.clip((large - 0.5) * 1.8 + 0.5, 0, 1)
+    return np.rint(alpha * 255).astype(np.uint8), confidence

@@ -1,0 +1,271 @@
+"""Appearance: the colour of every point of the head.
+
+Where the photo sees a point well, the photo's own pixel is its colour.  Elsewhere the colour
+comes from a **panorama** around the head (a cylinder around neck and face with a dome over the
+skull) that is completed once: known texels from the photo, for a turned head those of the
+mirrored side, then for each kind of surface (skin, hair or hat, clothes) a smooth continuation
+of its own known colours with a texture of its own kind.  Both are functions of the point alone, so all
+views agree by construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.cameras import Camera
+from dp3d_core.portrait import Portrait
+from dp3d_core.preview.geometry import Mesh, Part
+from dp3d_core.preview.raycast import Hits, RayCaster
+
+Array = NDArray[np.float64]
+
+PANORAMA = (384, 768)
+"""Rows (crown first) and columns (longitude, from the back over -x, the face and +x)."""
+DOME_ROWS = 176
+"""Rows of the dome: latitude 90 to 0 degrees around :data:`AXIS`.  The other rows are the
+cylinder below it; a sphere would see the shoulders before the neck."""
+AXIS = np.array([0.0, 0.02, -0.03])
+"""Centre of the dome and top of the cylinder's axis, head space."""
+CYLINDER_HEIGHT = 0.47
+"""Height of the cylinder, head units: down to the bust's cut."""
+
+_GRAZING = (0.18, 0.50)
+"""Cosine between the view ray and the normal: below the first the photo is not used, above
+the second it is used alone."""
+
+
+def smoothstep(x: Array, low: float, high: float) -> Array:
+    """0 below ``low``, 1 above ``high``, smooth between."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The photo as a texture seen from its own camera."""
+
+    camera: Camera
+    colours: NDArray[np.float32]
+    """(h, w, 3), 0 to 1; pixels outside the matte repeat the nearest one inside."""
+    trusted: NDArray[np.float32]
+    """(h, w), 1 well inside the matte, 0 outside."""
+    depth: NDArray[np.float32]
+    """(h, w) depth of the head seen from the camera."""
+
+    @classmethod
+    def of(cls, portrait: Portrait, caster: RayCaster) -> Projection:
+        """Prepare a portrait whose head is in ``caster``."""
+        solid = ((portrait.matte > 200) & portrait.inside).astype(np.uint8)
+        if solid.sum() < 100:
+            solid[:] = 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+        padded = cv2.copyMakeBorder(solid, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+        core = cv2.erode(padded, kernel)[2:-2, 2:-2]
+        core[~portrait.inside] = 0
+        # nearest known pixel for every pixel outside
+        _, labels = cv2.distanceTransformWithLabels(
+            1 - core, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        rows, columns = np.nonzero(core)
+        nearest = np.zeros(labels.max() + 1, np.int64)
+        nearest[labels[rows, columns]] = rows * core.shape[1] + columns
+        colours = portrait.image.reshape(-1, 3)[nearest[labels]].astype(np.float32) / 255
+        distance = cv2.distanceTransform(
+            cv2.copyMakeBorder(core, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5
+        )[1:-1, 1:-1]
+        outside = cv2.distanceTransform(portrait.inside.astype(np.uint8), cv2.DIST_L2, 5)
+        trusted = np.clip(np.minimum(distance / 4, outside / 12), 0, 1) * core
+        return cls(
+            portrait.camera, colours, trusted.astype(np.float32), caster.depth(portrait.camera)
+        )
+
+    def sample(self, points: Array, normals: Array) -> tuple[Array, Array]:
+        """Colours (n, 3) and trust (n,), 0 to 1, of points with their normals."""
+        uv, depth = self.camera.project(points)
+        x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
+        colours = _remap(self.colours, x, y, cv2.INTER_CUBIC)
+        trust = _remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
+        towards = self.camera.position - points
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        facing = smoothstep((towards * normals).sum(1), *_GRAZING)
+        # hidden behind another part of the head (nose before cheek, chin before neck)
+        front = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
+        first = _remap(front, x, y, cv2.INTER_NEAREST)[:, 0]
+        seen = 1 - smoothstep(depth - first, 0.012, 0.03)
+        return np.clip(colours, 0, 1), trust * facing * seen
+
+
+def _remap(image: NDArray[np.float32], x: NDArray[Any], y: NDArray[Any], how: int) -> Array:
+    """Sample an image at n places; OpenCV's remap takes at most 32767 in a row."""
+    n, row = x.size, 4096
+    rows = max(1, -(-n // row))
+    maps = []
+    for values in (x, y):
+        padded = np.zeros(rows * row, np.float32)
+        padded[:n] = values
+        maps.append(padded.reshape(rows, row))
+    sampled = cv2.remap(image, maps[0], maps[1], how, borderMode=cv2.BORDER_REPLICATE)
+    return sampled.reshape(rows * row, -1)[:n].astype(np.float64)
+
+
+class Appearance:
+    """Colour of the points of one head."""
+
+    def __init__(self, mesh: Mesh, portrait: Portrait, caster: RayCaster, seed: int = 0) -> None:
+        self.mesh = mesh
+        self.projection = Projection.of(portrait, caster)
+        self.panorama = self._complete(caster, portrait, np.random.default_rng(seed))
+
+    def __call__(self, hits: Hits) -> Array:
+        """(k, 3) colours of ray hits, 0 to 1."""
+        colours, trust = self.projection.sample(hits.points, hits.normals)
+        filled = self._look_up(hits.points)
+        return filled + (colours - filled) * trust[:, None]
+
+    def _look_up(self, points: Array) -> Array:
+        rows, columns = PANORAMA
+        d = points - AXIS
+        longitude = np.arctan2(d[:, 0], d[:, 2])
+        latitude = np.arctan2(d[:, 1], np.hypot(d[:, 0], d[:, 2]))
+        # one column is repeated on each side, so that interpolation crosses the back
+        x = (longitude / (2 * np.pi) + 0.5) * columns - 0.5 + 1
+        dome = (1 - latitude / (np.pi / 2)) * DOME_ROWS
+        cylinder = DOME_ROWS - d[:, 1] / CYLINDER_HEIGHT * (rows - DOME_ROWS)
+        y = np.where(d[:, 1] > 0, dome, cylinder) - 0.5
+        wrapped = np.concatenate([self.panorama[:, -1:], self.panorama, self.panorama[:, :1]], 1)
+        return _remap(wrapped, x, y, cv2.INTER_LINEAR)
+
+    def _complete(
+        self, caster: RayCaster, portrait: Portrait, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        rows, columns = PANORAMA
+        row = np.arange(rows) + 0.5
+        latitude = np.where(row < DOME_ROWS, (1 - row / DOME_ROWS) * np.pi / 2, 0.0)
+        below = np.maximum(row - DOME_ROWS, 0) / (rows - DOME_ROWS) * CYLINDER_HEIGHT
+        longitude = ((np.arange(columns) + 0.5) / columns - 0.5) * 2 * np.pi
+        lat, lon = np.meshgrid(latitude, longitude, indexing="ij")
+        outward = np.stack(
+            [np.sin(lon) * np.cos(lat), np.sin(lat), np.cos(lon) * np.cos(lat)], -1
+        ).reshape(-1, 3)
+        origin = np.repeat(AXIS - below[:, None] * [0.0, 1.0, 0.0], columns, axis=0)
+        # from outside inwards: the outermost surface is the one that is seen
+        hits = caster.cast(origin + 2.0 * outward, -outward)
+        part = np.full(rows * columns, int(Part.BODY))
+        corner = hits.weights.argmax(1)
+        part[hits.ray] = self.mesh.parts[self.mesh.faces[hits.face, corner]]
+
+        colours = np.zeros((rows * columns, 3))
+        trust = np.zeros(rows * columns)
+        colours[hits.ray], trust[hits.ray] = self.projection.sample(hits.points, hits.normals)
+        flip = np.array([-1.0, 1, 1])
+        mirrored = np.zeros_like(colours)
+        mirrored_trust = np.zeros_like(trust)
+        mirrored[hits.ray], mirrored_trust[hits.ray] = self.projection.sample(
+            hits.points * flip, hits.normals * flip
+        )
+        # the mirrored half helps only where the photo itself does not see
+        help_ = np.minimum(mirrored_trust, 1 - trust) * 0.999
+        total = trust + help_
+        known = (colours * trust[:, None] + mirrored * help_[:, None]) / np.maximum(total, 1e-6)[
+            :, None
+        ]
+
+        shape = (rows, columns)
+        known_image = known.reshape(*shape, 3).astype(np.float32)
+        weight = total.reshape(shape).astype(np.float32)
+        parts = part.reshape(shape)
+        filled = np.zeros_like(known_image)
+        for kind in Part:
+            region = parts == kind
+            if not region.any():
+                continue
+            own = weight * region
+            if own.sum() < 60:  # nothing of this kind is seen: take what is nearest
+                own = weight
+            smooth = pull_push(known_image, own, _median(known_image, own))
+            grain = _grain(known_image, own, kind, rng)
+            filled[region] = np.clip(smooth + grain, 0, 1)[region]
+        soft = cv2.GaussianBlur(_wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
+        edge = cv2.morphologyEx(
+            parts.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
+        )
+        seam = cv2.GaussianBlur((edge > 0).astype(np.float32), (0, 0), 2)[..., None]
+        filled += (soft - filled) * np.clip(seam * 2, 0, 1)
+        return (filled + (known_image - filled) * weight[..., None]).astype(np.float32)
+
+
+def _wrap(image: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    return np.concatenate([image[:, -n:], image, image[:, :n]], axis=1)
+
+
+def _median(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(3,) median colour of the known texels: the hat's cloth, not the mean of cloth and badge."""
+    known = colours[weight > 0.5]
+    if len(known) < 20:
+        known = colours[weight > 0.05]
+    if not len(known):
+        return np.full(3, 0.5, np.float32)
+    # the real texel nearest to the per-channel median, so that no colour is made up
+    median = np.median(known, axis=0)
+    near = np.argsort(np.abs(known - median).sum(1))[: max(1, len(known) // 10)]
+    return np.asarray(known[near].mean(0), np.float32)
+
+
+def pull_push(
+    colours: NDArray[np.float32], weight: NDArray[np.float32], far: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Smooth continuation of known texels over a panorama (Gortler et al. 1996, section 3.4).
+
+    Args:
+        colours: (r, c, 3); columns wrap around.
+        weight: (r, c), 0 unknown to 1 known.
+        far: (3,) colour far away from everything known.
+
+    Returns:
+        (r, c, 3), equal to ``colours`` where the weight is 1.
+
+    """
+    rows, columns = weight.shape
+    if min(rows, columns) <= 12 or float(weight.min()) >= 1:
+        coarse = np.broadcast_to(far, colours.shape).astype(np.float32)
+    else:
+        pad = 4
+        weighted = np.dstack([colours * weight[..., None], weight]).astype(np.float32)
+        blurred = cv2.GaussianBlur(_wrap(weighted, pad), (0, 0), 1.0)[:, pad:-pad]
+        small = cv2.resize(blurred, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA)
+        below = np.asarray(small[..., :3] / np.maximum(small[..., 3:], 1e-6), np.float32)
+        coarse_small = pull_push(
+            below, np.asarray(np.clip(small[..., 3] * 2, 0, 1), np.float32), far
+        )
+        wide = cv2.resize(
+            _wrap(coarse_small, 2),
+            ((columns // 2 + 4) * 2, rows),
+            interpolation=cv2.INTER_LINEAR,
+        )
+        fitted = cv2.resize(wide[:, 4:-4], (columns, rows), interpolation=cv2.INTER_LINEAR)
+        blurry = cv2.GaussianBlur(_wrap(np.asarray(fitted, np.float32), pad), (0, 0), 0.8)
+        coarse = np.asarray(blurry[:, pad:-pad], np.float32)
+    return np.asarray(coarse + (colours - coarse) * weight[..., None], np.float32)
+
+
+def _grain(
+    colours: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    kind: Part,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """(r, c, 1) fine variation as strong as that of the known texels: strands for hair."""
+    grey = colours.mean(-1)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), 3)
+    inner = cv2.erode(weight, np.ones((7, 7), np.uint8)) > 0.9
+    most = 0.012 if kind is Part.SKIN else 0.05
+    strength = float(np.clip(fine[inner].std(), 0.004, most)) if inner.sum() > 50 else 0.01
+    noise = rng.normal(size=grey.shape).astype(np.float32)
+    sigma = {Part.HAIR: (0.8, 7.0), Part.SKIN: (1.5, 1.5), Part.BODY: (1.0, 1.0)}[kind]
+    noise = cv2.GaussianBlur(_wrap(noise, 32), (0, 0), sigmaX=sigma[0], sigmaY=sigma[1])[:, 32:-32]
+    return np.asarray(noise / noise.std() * strength * 0.8, np.float32)[..., None]

@@ -1,0 +1,139 @@
+"""The preview engine: views of a head in seconds, without weights or a GPU.
+
+portrait -> ``placement`` (template head on the photo) -> ``appearance`` (photo as texture,
+unseen sides completed) -> ``raycast`` (any camera) -> ViewSet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dp3d_core import __version__
+from dp3d_core.cameras import Camera
+from dp3d_core.engines import EngineInfo, describe_options, parse_options
+from dp3d_core.errors import Dp3dError
+from dp3d_core.portrait import Portrait
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, never_cancel, no_progress
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
+
+
+@dataclass(frozen=True)
+class PreviewOptions:
+    """Options of the preview engine."""
+
+    background: str = "#ffffff"
+    """Colour behind the head, ``#rrggbb``."""
+
+    def background_rgb(self) -> tuple[int, int, int]:
+        """The background as 8 bit numbers."""
+        text = self.background.removeprefix("#")
+        try:
+            if len(text) != 6:
+                raise ValueError(text)
+            r, g, b = bytes.fromhex(text)
+        except ValueError:
+            raise Dp3dError(
+                "engine.bad_option",
+                f"{self.background!r} is not a colour.",
+                "Write it as #rrggbb, for example #ffffff.",
+            ) from None
+        return r, g, b
+
+
+class PreviewHead:
+    """One portrait turned into a head that any camera can look at."""
+
+    def __init__(self, portrait: Portrait, seed: int = 0) -> None:
+        from dp3d_core.preview.appearance import Appearance
+        from dp3d_core.preview.placement import place_head
+        from dp3d_core.preview.raycast import RayCaster
+
+        self.mesh = place_head(portrait)
+        self.caster = RayCaster(self.mesh)
+        self.appearance = Appearance(self.mesh, portrait, self.caster, seed)
+
+    def render(self, camera: Camera) -> Any:
+        """A :class:`~dp3d_core.preview.raycast.Render` of the head."""
+        from dp3d_core.preview.raycast import render
+
+        return render(self.caster, camera, self.appearance)
+
+
+class PreviewEngine:
+    """See :class:`dp3d_core.engines.HeadViewEngine`."""
+
+    name = "preview"
+
+    def info(self) -> EngineInfo:
+        """Describe the engine."""
+        return EngineInfo(
+            self.name,
+            "Preview: template head with the photo's texture (no weights, seconds on a CPU)",
+            True,
+            None,
+            describe_options(PreviewOptions()),
+        )
+
+    def generate(
+        self,
+        portrait: Portrait,
+        cameras: Sequence[Camera],
+        options: Mapping[str, Any],
+        *,
+        out: Path,
+        seed: int = 0,
+        progress: ProgressCallback = no_progress,
+        cancel: CancelCheck = never_cancel,
+    ) -> ViewSet:
+        """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`)."""
+        chosen = parse_options(PreviewOptions, options)
+        background = chosen.background_rgb()
+        report = portrait.report
+        meta = ViewMeta(
+            engine=self.name,
+            seed=seed,
+            parameters={
+                **asdict(chosen),
+                "crop": [report.crop.x, report.crop.y, report.crop.side],
+                "yaw_deg": report.yaw_deg,
+            },
+            background=background,
+            portrait_sha256=portrait.sha256,
+            versions=_versions(),
+        )
+        writer = ViewSetWriter(out, cameras, meta)
+        missing = writer.missing()
+        if not missing:
+            return writer.finish()
+        setup = Stage("head", 1, progress, cancel, "Fitting the head to the photo")
+        head = PreviewHead(portrait, seed)
+        setup.advance("Head fitted")
+        stage = Stage(
+            "views",
+            len(cameras),
+            progress,
+            cancel,
+            "Rendering views",
+            start=len(cameras) - len(missing),
+        )
+        for index in missing:
+            view = head.render(cameras[index])
+            path = writer.write(index, view.composite(background), view.mask)
+            stage.advance(
+                f"View {index + 1} of {len(cameras)}", file=f"frames/{path.name}", index=index
+            )
+        return writer.finish()
+
+
+def _versions() -> dict[str, str]:
+    found = {"dp3d": __version__}
+    for package in ("numpy", "opencv-python-headless", "embreex", "scipy", "scikit-image"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
