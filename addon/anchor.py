@@ -71,8 +71,12 @@ def check(matrix: Matrix) -> None:
     columns = [linear.col[i] for i in range(3)]
     # Looser than the server's 1e-4 of the product: only clear cases are ours to refuse.
     uneven = scale == 0 or any(abs(c.length / scale - 1) > 1e-3 for c in columns)
-    if uneven or volume <= 0 or any(
-        abs(columns[i].dot(columns[j])) > 1e-3 * scale**2 for i, j in ((0, 1), (0, 2), (1, 2))
+    if (
+        uneven
+        or volume <= 0
+        or any(
+            abs(columns[i].dot(columns[j])) > 1e-3 * scale**2 for i, j in ((0, 1), (0, 2), (1, 2))
+        )
     ):
         raise AddonError(
             "camera.anchor_not_uniform",

@@ -113,7 +113,7 @@ class Client:
         return health
 
     def engines(self) -> list[dict[str, Any]]:
-        """Engines the server offers: ``name``, ``title``, ``available``, ``problem``, ``options``."""
+        """Engines of the server: name, title, available, problem, options of each."""
         found = self._json("GET", "/v1/engines").get("engines", [])
         return [e for e in found if isinstance(e, dict) and e.get("name")]
 

@@ -116,6 +116,12 @@ def local_matrix(c2w: Sequence[Sequence[float]]) -> Matrix:
     return Matrix(c2w) @ _AXES_FLIP
 
 
+def pixel_aspect(view: View) -> tuple[float, float]:
+    """Pixel aspect (x, y) of the render settings that shows the view undistorted, both >= 1."""
+    aspect = lens_from_intrinsics(view.K, view.width, view.height).pixel_aspect
+    return (1.0, aspect) if aspect >= 1 else (1.0 / aspect, 1.0)
+
+
 def _camera(
     name: str,
     collection: bpy.types.Collection,
@@ -213,6 +219,7 @@ def _curves(owner: Any) -> list[bpy.types.FCurve]:
     action = animation.action
     if hasattr(action, "fcurves"):
         return list(action.fcurves)
-    bags = (strip.channelbag(animation.action_slot) for layer in action.layers
-            for strip in layer.strips)
+    bags = (
+        strip.channelbag(animation.action_slot) for layer in action.layers for strip in layer.strips
+    )
     return [curve for bag in bags if bag is not None for curve in bag.fcurves]

@@ -43,9 +43,7 @@ def collection(scene: bpy.types.Scene, run_id: str, title: str) -> bpy.types.Col
     return _child(root, run_id, "run", title)
 
 
-def _child(
-    parent: bpy.types.Collection, run_id: str, role: str, name: str
-) -> bpy.types.Collection:
+def _child(parent: bpy.types.Collection, run_id: str, role: str, name: str) -> bpy.types.Collection:
     for child in parent.children_recursive:
         if is_marked(child, run_id, role):
             return child
