@@ -28,7 +28,7 @@ from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-CANCEL_GRACE_S = 30.0
+CANCEL_GRACE_S = 60.0
 """A worker that does not answer a cancel for so long is ended by force."""
 _RESPAWN_PAUSE_S = (0.0, 1.0, 5.0, 30.0)
 
@@ -184,7 +184,7 @@ class LocalExecutor:
 
     def _check_cancel_deadline(self) -> None:
         if self._cancel_deadline is not None and time.monotonic() > self._cancel_deadline:
-            log.warning("job %s did not stop in %.0f s: ending its worker", self._running, 30)
+            log.warning("job %s did not stop in time: ending its worker", self._running)
             self._cancel_deadline = None
             if self._worker is not None:
                 kill_group(self._worker)

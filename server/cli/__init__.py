@@ -1,0 +1,1 @@
+"""The ``dp3d`` command line (``docs/cli.md``)."""

@@ -1,0 +1,310 @@
+"""The commands that call one room each; ``demo`` and ``doctor`` have files of their own.
+
+A command is a dataclass: its fields are the command line, its ``run`` the work.  Imports of
+the rooms are inside ``run``, so that ``dp3d --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from dp3d_core.errors import Dp3dError
+from server.cli.session import Common, Outcome, Session
+from server.plain import plain
+
+if TYPE_CHECKING:
+    from dp3d_core.cameras import Camera
+
+
+@dataclass
+class CameraOptions:
+    """Which cameras."""
+
+    cameras: Path | None = None
+    """A cameras.json, or a camera path exported from Blender; instead of a preset."""
+    preset: Literal["orbit", "capture", "arc", "ellipse", "sweep"] = "orbit"
+    """Camera path: closed orbit; rings for a mesh; arc before the face; DiffPortrait3D's
+    ellipse; sweep from low to high."""
+    views: int = 32
+    """Number of cameras of the preset, 1 to 360."""
+    size: int = 512
+    """Width and height of the frames of the preset, pixels."""
+    pitch_deg: float = 0.0
+    """Tilt of the presets orbit and arc, degrees, up is positive."""
+
+    def load(self) -> list[Camera]:
+        """The cameras."""
+        from dp3d_core.cameras import cameras_from_request
+
+        if self.cameras is None:
+            request = {k: v for k, v in asdict(self).items() if k != "cameras"}
+            return cameras_from_request(request)
+        return cameras_from_request(_read_json(self.cameras))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"it is not JSON ({error})"
+        raise Dp3dError(
+            "camera.file_invalid",
+            f"The cameras cannot be read from {path}: {why}.",
+            "Use a cameras.json written by dp3d, or export the path again.",
+        ) from error
+
+
+def parse_engine_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """``name=value`` pairs; a value is JSON where it can be (numbers, true), else text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise Dp3dError(
+                "engine.bad_option",
+                f"The option {pair!r} is not of the form name=value.",
+                "'dp3d engines' lists the options of every engine.",
+            )
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+@dataclass
+class Generate(Common):
+    """A photo and cameras to consistent views with exact poses."""
+
+    photo: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
+    """The portrait: any image file."""
+    out: Path = field(default=tyro.MISSING)
+    """Folder of the views; one that an interrupted run left is completed."""
+    camera: tyro.conf.OmitArgPrefixes[CameraOptions] = field(default_factory=CameraOptions)
+    engine: str = "preview"
+    """Engine that makes the views; 'dp3d engines' lists them."""
+    seed: int = 0
+    """Seed of everything random."""
+    crop: tuple[float, float, float] | None = None
+    """Head crop by hand: left, top and side in pixels of the upright photo."""
+    option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Engine option as name=value; may be given several times."""
+
+    def run(self, session: Session) -> Outcome:
+        """Generate the views."""
+        from dp3d_core.engines import get_engine
+
+        engine = get_engine(self.engine)
+        cameras, options = self.camera.load(), parse_engine_options(self.option)
+        from dp3d_core.portrait import load_portrait
+
+        portrait = load_portrait(self.photo, self.crop)
+        report = plain(portrait.report)
+        for warning in report["warnings"]:
+            session.note(f"note: {warning}")
+        views = engine.generate(
+            portrait,
+            cameras,
+            options,
+            out=self.out,
+            seed=self.seed,
+            progress=session.progress,
+            cancel=session.cancel,
+        )
+        return Outcome(
+            {
+                "views": str(views.root),
+                "count": len(views),
+                "portrait_report": report,
+                "warnings": report["warnings"],
+            },
+            [f"{len(views)} views in {views.root}"],
+        )
+
+
+@dataclass
+class Fit(Common):
+    """Views to a radiance field (nerfstudio in its own environment)."""
+
+    views: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
+    """Folder of the views."""
+    out: Path = field(default=tyro.MISSING)
+    """Folder of the fit; one that an interrupted run left is continued."""
+    preset: str = "draft"
+    """Size and length of the fit: tiny, draft or standard."""
+    steps: int | None = None
+    """Training steps, instead of the preset's."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def run(self, session: Session) -> Outcome:
+        """Fit the views."""
+        from nerf_export.fit import fit_views
+
+        fit = fit_views(
+            self.views,
+            self.out,
+            preset=self.preset,
+            steps=self.steps,
+            seed=self.seed,
+            progress=session.progress,
+            cancel=session.cancel,
+        )
+        meta = plain(fit.meta)
+        return Outcome({"fit": str(fit.root), "meta": meta}, [f"Fit in {fit.root}"])
+
+
+@dataclass
+class Mesh(Common):
+    """A fit to a textured mesh (GLB)."""
+
+    fit: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
+    """Folder of the fit."""
+    out: Path = field(default=tyro.MISSING)
+    """The .glb file to write."""
+    faces: int = 30_000
+    """Triangles of the mesh, at most."""
+    texture_size: int = 1024
+    """Width and height of the texture, pixels."""
+
+    def run(self, session: Session) -> Outcome:
+        """Build the mesh."""
+        from nerf_export.mesh import build_mesh
+
+        stats = plain(
+            build_mesh(
+                self.fit,
+                self.out,
+                faces=self.faces,
+                texture_size=self.texture_size,
+                progress=session.progress,
+                cancel=session.cancel,
+            )
+        )
+        return Outcome({"mesh": str(self.out), "stats": stats}, [f"Mesh in {self.out}"])
+
+
+@dataclass
+class Render(Common):
+    """Views of a fit from other cameras."""
+
+    fit: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
+    """Folder of the fit."""
+    out: Path = field(default=tyro.MISSING)
+    """Folder of the rendered views."""
+    camera: tyro.conf.OmitArgPrefixes[CameraOptions] = field(default_factory=CameraOptions)
+
+    def run(self, session: Session) -> Outcome:
+        """Render the fit."""
+        from nerf_export.render import render_fit
+
+        views = render_fit(
+            self.fit,
+            self.camera.load(),
+            self.out,
+            progress=session.progress,
+            cancel=session.cancel,
+        )
+        return Outcome(
+            {"views": str(views.root), "count": len(views)},
+            [f"{len(views)} views in {views.root}"],
+        )
+
+
+@dataclass
+class Engines(Common):
+    """The engines, whether they can run here, and their options."""
+
+    def run(self, _session: Session) -> Outcome:
+        """List the engines."""
+        from dp3d_core.engines import list_engines
+
+        infos, lines = list_engines(), []
+        for info in infos:
+            lines.append(f"{info.name}: {info.title}")
+            lines.append(f"  {'available' if info.available else info.problem}")
+            lines += [
+                f"  --option {option['name']}={json.dumps(plain(option['default']))}"
+                for option in info.options
+            ]
+        return Outcome({"engines": [asdict(info) for info in infos]}, lines)
+
+
+@dataclass
+class Setup(Common):
+    """Install what lives in an environment of its own."""
+
+    what: tyro.conf.Positional[Literal["nerf"]] = field(default=tyro.MISSING)
+    """nerf: the lean nerfstudio environment (about 2 GB)."""
+    force: bool = False
+    """Build it anew even if it is there."""
+
+    def run(self, session: Session) -> Outcome:
+        """Build the environment."""
+        from nerf_export.environment import setup_environment
+
+        python = setup_environment(session.progress, session.cancel, self.force)
+        return Outcome({"python": str(python)}, [f"NeRF environment ready: {python}"])
+
+
+@dataclass
+class Serve(Common):
+    """The backend for Blender: HTTP on this machine only, until Ctrl-C."""
+
+    host: str | None = None
+    """Address to listen on instead of loopback; others on the network can then reach it."""
+    port: int = 8765
+    """TCP port; 0 takes any free one."""
+    token: str | None = None
+    """Token that clients must send, instead of DP3D_TOKEN or the generated one."""
+    data: Path | None = None
+    """Folder for jobs and artifacts, instead of the one in the user's data folder."""
+
+    def run(self, session: Session) -> Outcome:
+        """Serve until told to stop."""
+        import logging
+
+        from server.serve import serve
+        from server.settings import DEFAULT_HOST, LOOPBACK_NAMES, Settings, default_data, load_token
+
+        if not 0 <= self.port <= 65535:
+            raise Dp3dError(
+                "server.bad_request", f"{self.port} is not a TCP port.", "Use 0 to 65535."
+            )
+        logging.basicConfig(
+            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        token, kept_in = load_token(self.token)
+        settings = Settings(
+            data=(self.data or default_data()).absolute(),
+            token=token,
+            host=self.host or DEFAULT_HOST,
+            port=self.port,
+        )
+        if settings.host.lower() not in LOOPBACK_NAMES:
+            session.note(
+                f"warning: listening on {settings.host}: other machines can reach this server, "
+                "and the token crosses the network unencrypted."
+            )
+
+        def started(url: str) -> None:
+            where = str(kept_in) if kept_in else None
+            session.show(
+                Outcome(
+                    {"url": url, "token_file": where, "data": str(settings.data)},
+                    [
+                        f"dp3d serves at {url}",
+                        f"token: in {where}" if where else "token: as given",
+                        f"data: {settings.data}",
+                        "Ctrl-C stops it; unfinished jobs go on at the next start.",
+                    ],
+                )
+            )
+
+        serve(settings, started)
+        return Outcome({}, [])

@@ -1,0 +1,79 @@
+"""Entry of the ``dp3d`` command: parse, run, and turn every failure into code and sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
+
+import tyro
+
+from dp3d_core.errors import Cancelled, Dp3dError, ExitCode
+from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Setup
+from server.cli.session import Outcome, Session, unexpected
+
+_COMMANDS: dict[str, Any] = {
+    "generate": Generate,
+    "fit": Fit,
+    "mesh": Mesh,
+    "render": Render,
+    "serve": Serve,
+    "setup": Setup,
+    "engines": Engines,
+}
+
+DESCRIPTION = """A photo of a head and a camera path to 3D-consistent frames with exact poses, a
+radiance field and a textured mesh.  Start with 'dp3d demo'; 'dp3d COMMAND --help' explains a
+command; exit codes and error codes are in docs/cli.md and docs/errors.md."""
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    """The command that the arguments name; exits with 2 and a hint when they are wrong."""
+    choices = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in _COMMANDS.items())
+    any_command: Any = Union[choices]  # noqa: UP007 - built at run time
+    return tyro.cli(
+        any_command,
+        prog="dp3d",
+        description=DESCRIPTION,
+        args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit code."""
+    if list(arguments) == ["--version"]:
+        import importlib.metadata
+
+        print(f"dp3d {importlib.metadata.version('dp3d')}")
+        return ExitCode.OK
+    command = parse(arguments)
+    session = Session(command.json, command.debug)
+    session.listen_for_signals()
+    try:
+        outcome: Outcome = command.run(session)
+        if outcome.data:
+            session.show(outcome)
+        return outcome.exit_code
+    except KeyboardInterrupt:
+        error: Dp3dError = Cancelled("The command")
+    except Dp3dError as ours:
+        error = ours
+    except Exception as defect:
+        error = unexpected(defect)
+        session.close()
+        if session.debug:
+            sys.excepthook(type(defect), defect, defect.__traceback__)
+    finally:
+        session.close()
+    session.show_error(error)
+    return error.exit_code
+
+
+def main() -> None:
+    """The ``dp3d`` console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
