@@ -12,11 +12,14 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,7 +47,7 @@ def run_child(
     """Run one command of ``nerf_export/child`` to its end.
 
     Args:
-        command: ``train``, ``surface``, ``colours`` or ``render``.
+        command: ``train``, ``surface`` or ``render``.
         request: what the command takes (JSON).
         work: folder for the request and the log.
         progress: gets the child's progress events.
@@ -174,3 +177,15 @@ def _stop(process: subprocess.Popen[str]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@contextlib.contextmanager
+def working_folder() -> Iterator[Path]:
+    """A private folder for a short command; its log stays when the command fails."""
+    folder = Path(tempfile.mkdtemp(prefix="dp3d-nerf-"))
+    try:
+        yield folder
+    except Cancelled:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

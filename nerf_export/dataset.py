@@ -5,6 +5,7 @@
     dataset/
       transforms.json     poses in world N, OpenGL axes, K per frame; names of each split
       images/0000.png     RGBA at the training size
+      originals/0000.png  the same at the frame's own size, where that is larger (for textures)
       masks/0000.png      where rays are worth drawing: the silhouette and a rim around it
 """
 
@@ -104,8 +105,10 @@ def write_dataset(
     cameras, masks = [], []
     for i, camera in enumerate(views.cameras):
         width, height = training_size(camera, image_size)
-        picture = Image.fromarray(views.rgba(i))
+        rgba = views.rgba(i)
+        picture = Image.fromarray(rgba)
         if (width, height) != picture.size:
+            write_atomic(root / f"originals/{i:04d}.png", encode_png(rgba))
             # Pillow weighs colours by alpha here, so the edge takes no background colour.
             picture = picture.resize((width, height), Image.Resampling.BOX)
         pixels = np.asarray(picture)

@@ -59,9 +59,7 @@ def nerf_python() -> Path:
     return _python_of(folder)
 
 
-def setup_environment(
-    progress: ProgressCallback, cancel: CancelCheck, force: bool = False
-) -> Path:
+def setup_environment(progress: ProgressCallback, cancel: CancelCheck, force: bool = False) -> Path:
     """Build the environment, unless it is there already.
 
     It is marked as finished only at the end, by the hash of the lock it was built from: half

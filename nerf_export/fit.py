@@ -17,10 +17,13 @@ import io
 import json
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from dp3d_core.cameras import Camera, cameras_from_transforms
 from dp3d_core.errors import Dp3dError
@@ -75,7 +78,7 @@ class Fit:
         scores: dict[str, float] = self.meta["scores"]
         return scores
 
-    @property
+    @cached_property
     def cameras(self) -> tuple[Camera, ...]:
         """Cameras of the dataset (training size), head space."""
         try:
@@ -84,9 +87,17 @@ class Fit:
             raise _invalid(f"dataset/transforms.json: {error}") from error
         return tuple(cameras_from_transforms(data)[0])
 
-    def picture_path(self, index: int) -> Path:
-        """RGBA picture of a dataset camera."""
-        return self.root / f"dataset/images/{index:04d}.png"
+    def picture(self, index: int) -> tuple[Camera, NDArray[np.uint8]]:
+        """A fitted view at its frame's own size: camera and (h, w, 4) uint8 straight alpha."""
+        path = self.root / f"dataset/originals/{index:04d}.png"
+        if not path.is_file():
+            path = self.root / f"dataset/images/{index:04d}.png"
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGBA"))
+        except OSError as error:
+            raise _invalid(f"{path.name} cannot be read ({error})") from error
+        return self.cameras[index].resized(pixels.shape[1], pixels.shape[0]), pixels
 
 
 def _invalid(why: str) -> Dp3dError:

@@ -65,10 +65,10 @@ def visual_hull(
         Dp3dError: ``viewset.invalid`` if the silhouettes have no common volume.
 
     """
-    silhouettes = [_signed_pixels(mask) for mask in masks]
+    silhouettes = [signed_pixels(mask) for mask in masks]
     centre, half = _seen_sphere(cameras)
     low, cell = centre - half, 2 * half / (_COARSE - 1)
-    coarse = _distances(cameras, silhouettes, low, cell, (_COARSE,) * 3)
+    coarse = hull_distances(cameras, silhouettes, low, cell, (_COARSE,) * 3)
     inside = np.argwhere(coarse < cell)
     if not len(inside) or coarse.min() >= 0:
         raise Dp3dError(
@@ -81,11 +81,11 @@ def visual_hull(
     fine = float(extent.max()) / max(1, corners - 1 - 2 * _MARGIN)
     shape = np.ceil(extent / fine).astype(int) + 1 + 2 * _MARGIN
     start = low + first * cell - _MARGIN * fine
-    distance = _distances(cameras, silhouettes, start, fine, tuple(int(n) for n in shape))
+    distance = hull_distances(cameras, silhouettes, start, fine, tuple(int(n) for n in shape))
     return Hull(start, fine, distance)
 
 
-def _signed_pixels(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+def signed_pixels(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(h, w) distance to the silhouette's edge in pixels, negative inside.
 
     The picture's border is no edge: where the head runs out of the frame, it goes on.
@@ -123,7 +123,7 @@ def _seen_sphere(cameras: Sequence[Camera]) -> tuple[Floats, float]:
     return Z_UP_FROM_HEAD[:3, :3] @ focus, float(np.max(reach))
 
 
-def _distances(
+def hull_distances(
     cameras: Sequence[Camera],
     silhouettes: Sequence[NDArray[np.float32]],
     low: Floats,

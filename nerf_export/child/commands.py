@@ -27,12 +27,6 @@ def _surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     return surface(request, talk)
 
 
-def _colours(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    from nerf_export.child.query import colours
-
-    return colours(request, talk)
-
-
 def _render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     from nerf_export.child.query import render
 
@@ -43,6 +37,5 @@ COMMANDS: dict[str, Callable[[dict[str, Any], Talk], dict[str, Any]]] = {
     "check": _check,
     "train": _train,
     "surface": _surface,
-    "colours": _colours,
     "render": _render,
 }

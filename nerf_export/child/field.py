@@ -49,8 +49,9 @@ class HeadField(nn.Module):
         super().__init__()
         self.size = size
         self.distance_grid = Grid(size.corners, 1)
-        levels = [([max(4, round(n * part)) for n in size.corners], c)
-                  for part, c in size.colour_levels]
+        levels = [
+            ([max(4, round(n * part)) for n in size.corners], c) for part, c in size.colour_levels
+        ]
         self.colour_grids = nn.ModuleList(Grid(corners, c) for corners, c in levels)
         channels = sum(c for _, c in levels)
         self.colour_net = nn.Sequential(

@@ -43,14 +43,10 @@ def score_held_out(pipeline: VanillaPipeline, talk: Talk) -> dict[str, Any]:
             {
                 "foreground_psnr": psnr(error[inside]) if inside.any() else psnr(error),
                 "psnr": psnr(error),
-                "ssim": float(
-                    structural_similarity(seen, wanted, channel_axis=-1, data_range=1.0)
-                ),
+                "ssim": float(structural_similarity(seen, wanted, channel_axis=-1, data_range=1.0)),
             }
         )
-        talk.progress(
-            Progress("score", i + 1, len(dataset), "Scoring views the fit has not seen")
-        )
+        talk.progress(Progress("score", i + 1, len(dataset), "Scoring views the fit has not seen"))
     torch.cuda.empty_cache()
     mean = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
     worst = round(min(row["foreground_psnr"] for row in rows), 4)

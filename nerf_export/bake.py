@@ -1,0 +1,238 @@
+"""Surface -> UV atlas and a texture painted from the views.
+
+Every texel is a point on the surface; each view that sees it gives a colour, weighted by how
+squarely it looks at it.  Where no view looks, the colour flows in from the surroundings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+import xatlas
+from numpy.typing import NDArray
+from scipy import ndimage, sparse
+from scipy.sparse.linalg import spsolve
+
+from dp3d_core.cameras import Camera
+from dp3d_core.progress import Stage
+
+Floats = NDArray[np.float64]
+
+_POWER = 4
+"""Weight of a view is its cosine to the normal to this power."""
+_LEAST_COSINE = 0.15
+_PADDING = 4
+"""Texels between charts."""
+_EDGE_PIXELS = 1.5
+"""Pixels this near to the silhouette mix head and background and are not used."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A mesh cut into charts, with its texture.
+
+    Attributes:
+        vertices, normals: (n, 3); faces: (m, 3); uv: (n, 2), v up.
+        texture: (size, size, 3) uint8, first row at v = 1.
+        seen: part of the texels some view sees, 0 to 1.
+
+    """
+
+    vertices: Floats
+    normals: Floats
+    faces: NDArray[np.int64]
+    uv: Floats
+    texture: NDArray[np.uint8]
+    seen: float
+
+
+@dataclass(frozen=True)
+class _Texels:
+    """Texels that lie on a triangle: pixel, triangle and place on it."""
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    face: NDArray[np.int64]
+    weights: Floats
+    """(n, 3) barycentric."""
+
+
+def paint(
+    mesh: trimesh.Trimesh,
+    pictures: Iterable[tuple[Camera, NDArray[np.uint8]]],
+    texture_size: int,
+    stage: Stage,
+) -> Painted:
+    """Unwrap a mesh and paint it.
+
+    Args:
+        mesh: closed surface in head space.
+        pictures: cameras and their (h, w, 4) uint8 pictures with straight alpha.
+        texture_size: side of the texture, texels.
+        stage: advanced once for the atlas and once for each picture.
+
+    """
+    normals = np.array(mesh.vertex_normals)
+    source, faces, uv = _unwrap(mesh, texture_size)
+    stage.advance("Unwrapped the surface")
+    texels = _rasterise(uv, faces, texture_size)
+    corners = source[faces]  # [m, 3] vertices of the closed mesh
+    place = corners[texels.face]
+    points = np.einsum("nk,nkc->nc", texels.weights, mesh.vertices[place])
+    facing = np.einsum("nk,nkc->nc", texels.weights, normals[place])
+    facing /= np.linalg.norm(facing, axis=1, keepdims=True).clip(1e-9)
+    total = np.zeros((len(points), 3))
+    weight = np.zeros(len(points))
+    vertex_total = np.zeros((len(mesh.vertices), 3))
+    vertex_weight = np.zeros(len(mesh.vertices))
+    for camera, picture in pictures:
+        usable = _usable(picture[..., 3])
+        visible = _visible(mesh, normals, camera)
+        # A triangle is used only when all its corners are seen: no bleeding round an edge.
+        texel_visible = visible[corners].all(1)[texels.face]
+        colour, w = _look(camera, picture, usable, points, facing, texel_visible)
+        total += w[:, None] * colour
+        weight += w
+        colour, w = _look(camera, picture, usable, mesh.vertices, normals, visible)
+        vertex_total += w[:, None] * colour
+        vertex_weight += w
+        stage.advance("Painting from the views")
+    around = _flow_in(mesh, vertex_total, vertex_weight)
+    fallback = np.einsum("nk,nkc->nc", texels.weights, around[place])
+    # Weak evidence fades into the surroundings instead of ending in an edge.
+    least = 0.02
+    colour = (total + least * fallback) / (weight + least)[:, None]
+    texture = _fill(texels, colour, texture_size)
+    return Painted(
+        vertices=np.array(mesh.vertices)[source],
+        normals=normals[source],
+        faces=faces,
+        uv=uv,
+        texture=texture,
+        seen=float((weight > least).mean()),
+    )
+
+
+def _unwrap(
+    mesh: trimesh.Trimesh, texture_size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Vertex of the closed mesh behind each atlas vertex, faces, and uv with v up."""
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    options = xatlas.PackOptions()
+    options.resolution = texture_size
+    options.padding = _PADDING
+    options.bilinear = True
+    atlas.generate(xatlas.ChartOptions(), options)
+    source, faces, uv = atlas[0]
+    return source.astype(np.int64), faces.astype(np.int64), uv.astype(np.float64)
+
+
+def _rasterise(uv: Floats, faces: NDArray[np.int64], size: int) -> _Texels:
+    """Texels whose centre lies on a triangle of the atlas, or within half a texel of it."""
+    xy = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], -1)[faces]  # [m, 3, 2]
+    first = np.floor(xy.min(1) - 0.5).astype(int).clip(0, size - 1)
+    last = np.floor(xy.max(1) + 0.5).astype(int).clip(0, size - 1)
+    span = last - first + 1
+    count = span.prod(1)
+    face = np.repeat(np.arange(len(faces)), count)
+    offset = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
+    column = first[face, 0] + offset % span[face, 0]
+    row = first[face, 1] + offset // span[face, 0]
+    a, b, c = (xy[face, k] for k in range(3))
+    p = np.stack([column + 0.5, row + 0.5], -1)
+    double = _cross(b - a, c - a)
+    safe = np.where(np.abs(double) < 1e-12, 1e-12, double)
+    weights = np.stack([_cross(b - p, c - p), _cross(c - p, a - p), _cross(a - p, b - p)], -1)
+    weights /= safe[:, None]
+    on = (weights > -1e-6).all(1)
+    order = np.flatnonzero(on)
+    return _Texels(row[order], column[order], face[order], weights[order])
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def _visible(mesh: trimesh.Trimesh, normals: Floats, camera: Camera) -> NDArray[np.bool_]:
+    """(n,) whether nothing stands between each vertex and the camera."""
+    away = camera.position - mesh.vertices
+    distance = np.linalg.norm(away, axis=1, keepdims=True)
+    direction = away / distance
+    front = np.einsum("nc,nc->n", direction, normals) > 0
+    visible = np.zeros(len(mesh.vertices), bool)
+    # Start a little above the surface, so that a vertex does not hide itself.
+    lift = 2e-3 * mesh.scale
+    start = mesh.vertices[front] + lift * normals[front]
+    visible[front] = ~mesh.ray.intersects_any(start, direction[front])
+    return visible
+
+
+def _usable(alpha: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(h, w) 1 inside the silhouette, 0 at its edge and outside."""
+    if (alpha == 255).all():
+        return np.ones(alpha.shape, np.float32)
+    depth = ndimage.distance_transform_edt(np.pad(alpha >= 250, 1, mode="edge"))[1:-1, 1:-1]
+    return np.clip(depth - _EDGE_PIXELS, 0, 1).astype(np.float32)
+
+
+def _look(
+    camera: Camera,
+    picture: NDArray[np.uint8],
+    usable: NDArray[np.float32],
+    points: Floats,
+    normals: Floats,
+    visible: NDArray[np.bool_],
+) -> tuple[Floats, Floats]:
+    """(n, 3) colours in [0, 255] a view gives to points, and (n,) weights."""
+    colour, weight = np.zeros((len(points), 3)), np.zeros(len(points))
+    index = np.flatnonzero(visible)
+    away = camera.position - points[index]
+    cosine = np.einsum("nc,nc->n", away, normals[index]) / np.linalg.norm(away, axis=1)
+    uv, depth = camera.project(points[index])
+    keep = (
+        (cosine > _LEAST_COSINE)
+        & (depth > 0)
+        & (uv > 0.5).all(1)
+        & (uv < np.array([camera.width, camera.height]) - 0.5).all(1)
+    )
+    index, cosine, at = index[keep], cosine[keep], (uv[keep] - 0.5).T[::-1]
+    for channel in range(3):
+        colour[index, channel] = ndimage.map_coordinates(
+            picture[..., channel].astype(np.float32), at, order=1, mode="nearest"
+        )
+    sharp = ndimage.map_coordinates(usable, at, order=1, mode="nearest")
+    weight[index] = sharp * cosine**_POWER
+    return colour, weight
+
+
+def _flow_in(mesh: trimesh.Trimesh, total: Floats, weight: Floats) -> Floats:
+    """(n, 3) vertex colours; unseen vertices take the harmonic mean of what surrounds them."""
+    seen = weight > 1e-3
+    colour = np.where(seen[:, None], total / weight.clip(1e-9)[:, None], 128.0)
+    if seen.all() or not seen.any():
+        return colour
+    edges = mesh.edges_unique
+    n = len(weight)
+    link = sparse.coo_matrix((np.ones(len(edges)), edges.T), (n, n))
+    link = (link + link.T).tocsr()
+    laplacian = sparse.diags(np.asarray(link.sum(1)).ravel() + 1e-9) - link
+    hidden = np.flatnonzero(~seen)
+    inner = laplacian[hidden][:, hidden].tocsc()
+    outer = -laplacian[hidden][:, np.flatnonzero(seen)] @ colour[seen]
+    colour[hidden] = np.asarray(spsolve(inner, outer)).reshape(-1, 3)
+    return colour.clip(0, 255)
+
+
+def _fill(texels: _Texels, colour: Floats, size: int) -> NDArray[np.uint8]:
+    """The texture, every empty texel with the colour of its nearest painted one."""
+    texture = np.zeros((size, size, 3), np.uint8)
+    painted = np.zeros((size, size), bool)
+    texture[texels.row, texels.column] = np.rint(colour).clip(0, 255).astype(np.uint8)
+    painted[texels.row, texels.column] = True
+    nearest = ndimage.distance_transform_edt(~painted, return_distances=False, return_indices=True)
+    filled: NDArray[np.uint8] = texture[nearest[0], nearest[1]]
+    return filled

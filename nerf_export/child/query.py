@@ -1,0 +1,110 @@
+"""Commands that ask a finished field: ``surface`` (its distance grid) and ``render``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.scene_box import SceneBox
+from safetensors.torch import load_file
+
+from dp3d_core.cameras import Camera, CameraAxes, WorldFrame, convert_pose, load_cameras
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import Progress
+from dp3d_core.viewset import ViewMeta, ViewSetWriter
+from nerf_export.child.field import FieldSize, HeadField
+from nerf_export.child.model import HeadModel, HeadModelConfig
+from nerf_export.child.talk import Talk
+
+
+def surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    """Write the signed distance grid of a field.
+
+    Args:
+        request: ``field``, ``field_size`` and ``grid``, the npz to write: ``distance``
+            (nx, ny, nz), ``low`` (3,) and ``cell``, world N, head units.
+        talk: to the parent.
+
+    """
+    size = FieldSize.from_dict(request["field_size"])
+    field = _load_field(request, size)
+    distance = field.distance_grid.table.detach().view(size.corners).numpy()
+    temporary = Path(request["grid"]).with_suffix(".tmp.npz")
+    np.savez(temporary, distance=distance, low=np.array(size.low), cell=size.cell)
+    temporary.replace(request["grid"])
+    return {}
+
+
+def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    """Render a field into a view set, white behind; goes on at the first missing frame.
+
+    Args:
+        request: ``field``, ``field_size``, ``samples`` (coarse, fine), ``cameras`` (a
+            cameras.json), ``out`` and ``meta`` of the view set.
+        talk: to the parent.
+
+    """
+    size = FieldSize.from_dict(request["field_size"])
+    coarse, fine = request["samples"]
+    config = HeadModelConfig(field_size=size, coarse_samples=coarse, fine_samples=fine)
+    box = SceneBox(aabb=torch.zeros(2, 3))  # the field knows its own
+    model: HeadModel = config.setup(scene_box=box, num_train_data=1)
+    model.field = _load_field(request, size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device).eval()
+    cameras = load_cameras(Path(request["cameras"]))
+    writer = ViewSetWriter(Path(request["out"]), cameras, ViewMeta.from_dict(request["meta"]))
+    missing = writer.missing()
+    done = len(cameras) - len(missing)
+    talk.progress(Progress("render", done, len(cameras), "Rendering the field"))
+    for i in missing:
+        talk.check()
+        outputs = model.get_outputs_for_camera(nerfstudio_camera(cameras[i]).to(device))
+        alpha = outputs["accumulation"].clamp(0, 1)
+        rgb = (outputs["rgb"] + 1 - alpha).clamp(0, 1)
+        path = writer.write(i, _bytes(rgb), _bytes(alpha[..., 0]))
+        done += 1
+        talk.progress(
+            Progress("render", done, len(cameras), "", None, {"file": f"frames/{path.name}"})
+        )
+    return {}
+
+
+def nerfstudio_camera(camera: Camera) -> Cameras:
+    """One camera as nerfstudio has it: world N, OpenGL axes."""
+    pose = convert_pose(
+        camera.c2w,
+        axes=(CameraAxes.OPENCV, CameraAxes.OPENGL),
+        world=(WorldFrame.HEAD, WorldFrame.Z_UP),
+    )
+    return Cameras(
+        camera_to_worlds=torch.tensor(pose[None, :3], dtype=torch.float32),
+        fx=float(camera.K[0, 0]),
+        fy=float(camera.K[1, 1]),
+        cx=float(camera.K[0, 2]),
+        cy=float(camera.K[1, 2]),
+        width=camera.width,
+        height=camera.height,
+        camera_type=CameraType.PERSPECTIVE,
+    )
+
+
+def _bytes(values: torch.Tensor) -> np.ndarray:
+    return (values * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _load_field(request: dict[str, Any], size: FieldSize) -> HeadField:
+    field = HeadField(size)
+    try:
+        field.load_state_dict(load_file(request["field"]), strict=True)
+    except Exception as error:  # safetensors and torch raise several kinds, all of them this
+        raise Dp3dError(
+            "fit.invalid",
+            "The fit cannot be used: field.safetensors does not match fit.json.",
+            "Run 'dp3d fit' again.",
+            str(error),
+        ) from error
+    return field

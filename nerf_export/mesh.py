@@ -1,0 +1,153 @@
+"""Fit -> textured mesh in head space (Y up, face towards +Z), as a GLB."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from PIL import Image
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.viewset import write_atomic
+from nerf_export.bake import Painted, paint
+from nerf_export.child_process import run_child, working_folder
+from nerf_export.fit import Fit
+from nerf_export.hull import hull_distances, signed_pixels
+from nerf_export.surface import DistanceGrid, extract_surface
+
+MIN_FACES, MAX_FACES = 200, 500_000
+MIN_TEXTURE, MAX_TEXTURE = 64, 8192
+
+
+@dataclass(frozen=True)
+class MeshStats:
+    """What a mesh is like."""
+
+    vertices: int
+    faces: int
+    texture_size: int
+    watertight: bool
+    """Of the surface before it was cut into charts."""
+    bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
+    """Lowest and highest corner, head space, head units (metres in the file)."""
+    seen: float
+    """Part of the texture that some view sees, 0 to 1."""
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def build_mesh(
+    fit: Path,
+    out: Path,
+    *,
+    faces: int = 30000,
+    texture_size: int = 1024,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+) -> MeshStats:
+    """Make the textured mesh of a fit.
+
+    Args:
+        fit: folder of a finished fit.
+        out: the GLB to write.
+        faces: triangles, about; 200 to 500,000.
+        texture_size: side of the texture in texels; 64 to 8192.
+        progress: stage ``mesh``.
+        cancel: polled between steps.
+
+    Raises:
+        Dp3dError: ``fit.*``, ``mesh.empty``, ``nerf.*``, ``engine.bad_option``,
+            ``job.cancelled``.
+
+    """
+    began = time.monotonic()
+    _check("faces", faces, MIN_FACES, MAX_FACES)
+    _check("texture size", texture_size, MIN_TEXTURE, MAX_TEXTURE)
+    opened = Fit.open(Path(fit))
+    cameras = opened.cameras
+    stage = Stage("mesh", len(cameras) + 4, progress, cancel, "Asking the field for its surface")
+    grid = _distance_grid(opened, progress, cancel)
+    stage.advance("Making the surface")
+    surface = extract_surface(grid, faces, _hull(opened, grid))
+    stage.advance(f"{len(surface.faces)} triangles; unwrapping")
+    pictures = (opened.picture(i) for i in range(len(cameras)))
+    painted = paint(surface, pictures, texture_size, stage)
+    write_atomic(Path(out), to_glb(painted))
+    stats = MeshStats(
+        vertices=len(painted.vertices),
+        faces=len(painted.faces),
+        texture_size=texture_size,
+        watertight=bool(surface.is_watertight),
+        bounds=tuple(tuple(float(x) for x in corner) for corner in surface.bounds),  # type: ignore[arg-type]
+        seen=round(painted.seen, 4),
+        seconds=round(time.monotonic() - began, 2),
+    )
+    stage.advance("The mesh is written", file=Path(out).name)
+    return stats
+
+
+def to_glb(painted: Painted) -> bytes:
+    """GLB bytes: one mesh, one rough, non-metallic material with the texture; Y up."""
+    material = trimesh.visual.material.PBRMaterial(
+        name="head",
+        baseColorTexture=Image.fromarray(painted.texture),
+        metallicFactor=0.0,
+        roughnessFactor=0.9,
+    )
+    mesh = trimesh.Trimesh(
+        painted.vertices,
+        painted.faces,
+        vertex_normals=painted.normals,
+        visual=trimesh.visual.TextureVisuals(uv=painted.uv, material=material),
+        process=False,
+    )
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, node_name="head", geom_name="head")
+    data: bytes = scene.export(file_type="glb", include_normals=True)
+    return data
+
+
+def _check(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"A mesh cannot have {value} as its {name}.",
+            f"Give a number from {low} to {high}.",
+        )
+
+
+def _distance_grid(fit: Fit, progress: ProgressCallback, cancel: CancelCheck) -> DistanceGrid:
+    with working_folder() as work:
+        run_child(
+            "surface",
+            {
+                "field": str(fit.root.absolute() / "field.safetensors"),
+                "field_size": fit.meta["field_size"],
+                "grid": str(work / "grid.npz"),
+            },
+            work,
+            progress=progress,
+            cancel=cancel,
+        )
+        with np.load(work / "grid.npz", allow_pickle=False) as grid:
+            return DistanceGrid(grid["distance"], grid["low"], float(grid["cell"]))
+
+
+def _hull(fit: Fit, grid: DistanceGrid) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Distances of the visual hull of all views on the corners of the field's grid."""
+    pictures = [fit.picture(i) for i in range(len(fit.cameras))]
+    return hull_distances(
+        [camera for camera, _ in pictures],
+        [signed_pixels(pixels[..., 3]) for _, pixels in pictures],
+        grid.low,
+        grid.cell,
+        grid.distance.shape,
+    )

@@ -1,0 +1,66 @@
+"""Renders a fitted field from any cameras, as a view set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from dp3d_core.cameras import Camera, cameras_to_dict
+from dp3d_core.progress import CancelCheck, ProgressCallback
+from dp3d_core.viewset import ViewMeta, ViewSet, write_json
+from nerf_export.child_process import run_child, working_folder
+from nerf_export.fit import Fit
+
+
+def render_fit(
+    fit: Path,
+    cameras: Sequence[Camera],
+    out: Path,
+    *,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+) -> ViewSet:
+    """Render a fit along a camera path.
+
+    Args:
+        fit: folder of a finished fit.
+        cameras: cameras in head space, each with its own size.
+        out: folder of the view set; an unfinished one of the same path is continued.
+        progress: stage ``render``, ``values["file"]`` after each frame.
+        cancel: polled four times a second.
+
+    Returns:
+        Frames over white, with masks; ``meta.engine`` is ``nerf``.
+
+    Raises:
+        Dp3dError: ``fit.*``, ``nerf.*``, ``viewset.mismatch``, ``job.cancelled``.
+
+    """
+    opened, out = Fit.open(Path(fit)), Path(out).absolute()
+    field = opened.root.absolute() / "field.safetensors"
+    preset = opened.meta["job"]["preset"]
+    meta = ViewMeta(
+        engine="nerf",
+        seed=int(opened.meta["job"]["seed"]),
+        parameters={"preset": preset["name"], "steps": preset["steps"]},
+        weights_sha256=hashlib.sha256(field.read_bytes()).hexdigest(),
+        versions=opened.meta.get("versions", {}),
+    )
+    with working_folder() as work:
+        write_json(work / "cameras.json", cameras_to_dict(cameras))
+        run_child(
+            "render",
+            {
+                "field": str(field),
+                "field_size": opened.meta["field_size"],
+                "samples": [preset["coarse_samples"], preset["fine_samples"]],
+                "cameras": str(work / "cameras.json"),
+                "out": str(out),
+                "meta": meta.to_dict(),
+            },
+            work,
+            progress=progress,
+            cancel=cancel,
+        )
+    return ViewSet.open(out)

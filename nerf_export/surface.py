@@ -1,0 +1,96 @@
+"""Distance grid of a field -> one closed, smooth, light surface in head space.
+
+The grid's zero level is the surface.  What the fit never looked at, the inside, is filled;
+whatever floats apart from the head is dropped; nothing sticks out of the silhouettes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import fast_simplification
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import marching_cubes
+
+from dp3d_core.cameras import HEAD_FROM_Z_UP
+from dp3d_core.errors import Dp3dError
+
+_SMOOTHING = 0.7
+"""Blur of the distances, cells: below what the views resolve, above the grid's noise."""
+_TAUBIN_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class DistanceGrid:
+    """A field's distances: (nx, ny, nz), negative inside; world N, head units."""
+
+    distance: NDArray[np.float32]
+    low: NDArray[np.float64]
+    cell: float
+
+
+def extract_surface(
+    grid: DistanceGrid, faces: int, hull: NDArray[np.float32] | None = None
+) -> trimesh.Trimesh:
+    """Closed surface of the largest body in a grid.
+
+    Args:
+        grid: distances of the field.
+        faces: triangles wanted, about.
+        hull: (nx, ny, nz) distances of the visual hull on the same corners, or None.
+
+    Returns:
+        Watertight mesh in head space, head units, without texture.
+
+    Raises:
+        Dp3dError: ``mesh.empty``.
+
+    """
+    distance = ndimage.gaussian_filter(grid.distance.astype(np.float64), _SMOOTHING)
+    if hull is not None:
+        distance = np.maximum(distance, hull)
+    solid = _one_solid(distance < 0)
+    # Keep the exact distances near the surface, and only signs elsewhere.
+    least = 0.01 * grid.cell
+    distance = np.where(solid, np.minimum(distance, -least), np.maximum(distance, least))
+    distance = np.pad(distance / grid.cell, 1, constant_values=1.0)
+    vertices, triangles, _, _ = marching_cubes(np.clip(distance, -4, 4), 0.0)
+    # skimage's triangles face towards larger values only with gradient_direction's default
+    # for densities; trimesh settles the winding below.
+    points = grid.low + grid.cell * (vertices - 1)
+    mesh = trimesh.Trimesh(points @ HEAD_FROM_Z_UP[:3, :3].T, triangles, process=True)
+    mesh = _largest_piece(mesh)
+    trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=_TAUBIN_ROUNDS)
+    if len(mesh.faces) > faces:
+        v, f = fast_simplification.simplify(
+            mesh.vertices.astype(np.float32),
+            mesh.faces.astype(np.int32),
+            target_count=int(faces),
+        )
+        mesh = _largest_piece(trimesh.Trimesh(v.astype(np.float64), f, process=True))
+    if mesh.volume < 0:
+        mesh.invert()
+    return mesh
+
+
+def _one_solid(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected body, without cavities."""
+    labels, count = ndimage.label(inside)
+    if not count:
+        raise Dp3dError(
+            "mesh.empty",
+            "The fitted field has no surface.",
+            "Fit again with more steps, and check that the views have masks.",
+        )
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    body: NDArray[np.bool_] = ndimage.binary_fill_holes(labels == sizes.argmax())
+    return body
+
+
+def _largest_piece(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    pieces = mesh.split(only_watertight=False)
+    return max(pieces, key=lambda piece: len(piece.faces)) if len(pieces) > 1 else mesh
