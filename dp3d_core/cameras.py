@@ -42,6 +42,9 @@ CANONICAL_RADIUS = 2.7
 CANONICAL_FOCAL = 4.2647
 """Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
 
+CAPTURE_FOCAL = 3.4
+"""Focal length of capture cameras, image widths: 0.40 head units to each side are seen."""
+
 CAMERA_FILE_SCHEMA = "dp3d.cameras/1"
 BLENDER_PATH_SCHEMA = "dp3d.blender-path/1"
 
@@ -647,20 +650,25 @@ def elevation_sweep(
 
 
 def capture_sphere(
-    views: int = 32, pitches_deg: Sequence[float] = (0.0,), size: int = 512
+    views: int = 32,
+    pitches_deg: Sequence[float] = (-15.0, 5.0, 30.0),
+    size: int = 512,
+    focal: float = CAPTURE_FOCAL,
 ) -> list[Camera]:
     """Several closed rings at given pitches, views dealt out evenly and staggered.
 
-    With one pitch this is :func:`full_orbit`; with three, e.g. (-15, 5, 30), crown and chin
-    are seen as well, which a mesh needs.
+    Crown and chin are seen as well as the sides, which a mesh needs, and the lens is a little
+    wider than the canonical one (``focal`` in image widths), so that hats and shoulders fit.
     """
+    K = np.diag([focal * size, focal * size, 1.0])
+    K[:2, 2] = size / 2
     rings = len(pitches_deg)
     cameras = []
     for r, pitch in enumerate(pitches_deg):
         count = views // rings + (1 if r < views % rings else 0)
-        cameras += [
-            canonical_camera(360.0 * (i + r / rings) / count, pitch, size) for i in range(count)
-        ]
+        for i in range(count):
+            pose = orbit_pose(360.0 * (i + r / rings) / count, pitch)
+            cameras.append(Camera(pose, K, size, size))
     return cameras
 
 

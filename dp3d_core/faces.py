@@ -143,10 +143,10 @@ def _merge(faces: list[Face]) -> list[Face]:
         for i, other in enumerate(kept):
             distance = math.hypot(face.x - other.x, face.y - other.y)
             if distance < 0.5 * max(face.side, other.side):
-                if face.detector != other.detector and 0.6 < face.side / other.side < 1.6:
+                if face.detector != other.detector and 0.75 < face.side / other.side < 1.33:
                     joint = 1 - (1 - face.confidence) * (1 - other.confidence)
                     # the cascades frame a face a little differently: meet in the middle
-                    same = face.yaw_deg == other.yaw_deg
+                    same = face.yaw_deg == other.yaw_deg and distance < 0.15 * other.side
                     x, y, side = (
                         (a + b) / 2 if same else b
                         for a, b in (

@@ -4,8 +4,8 @@ Where the photo sees a point well, the photo's own pixel is its colour.  Elsewhe
 comes from a **panorama** around the head (a cylinder around neck and face with a dome over the
 skull) that is completed once: known texels from the photo, for a turned head those of the
 mirrored side, then for each kind of surface (skin, hair or hat, clothes) a smooth continuation
-of its own known colours with a texture of its own kind.  Both are functions of the point alone, so all
-views agree by construction.
+of its own known colours with a texture of its own kind.  Both are functions of the point
+alone, so all views agree by construction.
 """
 
 from __future__ import annotations

@@ -1,0 +1,169 @@
+"""The preview engine: a head in the photo's place, the same from everywhere."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dp3d_core.cameras import canonical_camera, full_orbit
+from dp3d_core.engines import engine_names, get_engine, list_engines
+from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.portrait import load_portrait
+from dp3d_core.preview.engine import PreviewEngine, PreviewHead
+from dp3d_core.preview.geometry import BUST_CUT, template_head
+from dp3d_core.preview.placement import HEAD_SCALE
+from tests.support.synthetic import PaintedHead
+
+
+def as_png(rgba: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def painted() -> PaintedHead:
+    return PaintedHead()
+
+
+@pytest.fixture(scope="session")
+def portrait(painted):
+    """The painted head as a cut-out photo, cropped where its camera really looked."""
+    view = painted.render(canonical_camera(size=512))
+    rgba = np.dstack([view.composite((0, 0, 0)), view.mask])
+    # the canonical camera saw the middle 1/1.25 of the crop
+    side = 512 * 1.25
+    return load_portrait(as_png(rgba), crop=(256 - side / 2, 256 - side / 2, side), yaw_deg=0.0)
+
+
+@pytest.fixture(scope="session")
+def head(portrait) -> PreviewHead:
+    return PreviewHead(portrait)
+
+
+def test_template_is_one_closed_symmetric_surface():
+    import trimesh
+
+    mesh = template_head()
+    surface = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert surface.is_watertight
+    assert surface.body_count == 1
+    assert surface.volume > 0
+    assert mesh.vertices[:, 1].min() == pytest.approx(BUST_CUT, abs=1e-6)
+    np.testing.assert_allclose(mesh.vertices[:, 0].min(), -mesh.vertices[:, 0].max(), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1, atol=1e-6)
+
+
+def test_front_view_is_the_photo(head, portrait, painted):
+    camera = canonical_camera(size=512)
+    ours, truth = head.render(camera), painted.render(camera)
+    inter = ((ours.alpha > 0.5) & (truth.alpha > 0.5)).sum()
+    union = ((ours.alpha > 0.5) | (truth.alpha > 0.5)).sum()
+    assert inter / union > 0.97
+    both = (ours.alpha > 0.99) & (truth.alpha > 0.99)
+    error = ((ours.rgb - truth.rgb)[both] ** 2).mean()
+    assert -10 * np.log10(error) > 28
+
+
+def test_novel_views_resemble_the_truth(head, painted):
+    """The painted head is the template itself: geometry is right, so features must land."""
+    for yaw in (20, -35):
+        camera = canonical_camera(yaw, 5, size=256)
+        ours, truth = head.render(camera), painted.render(camera)
+        both = (ours.alpha > 0.99) & (truth.alpha > 0.99)
+        error = ((ours.rgb - truth.rgb)[both] ** 2).mean()
+        assert -10 * np.log10(error) > 20, yaw
+
+
+def test_the_back_has_no_second_face(head):
+    """Colours behind the ears: hair where there is hair, and nothing that looks like eyes."""
+    view = head.render(canonical_camera(180, 0, size=256))
+    upper = view.alpha > 0.99
+    upper[110:] = False
+    colours = view.rgb[upper]
+    assert colours.mean() < 0.3  # dark hair, not skin
+    assert colours.std(0).max() < 0.08
+
+
+def test_views_agree_in_three_dimensions(head):
+    """A surface point has one colour, whichever camera looks at it."""
+    cameras = [canonical_camera(yaw, 5, size=256) for yaw in (40, 55)]
+    views = [head.render(c) for c in cameras]
+    v, u = np.nonzero(views[0].alpha > 0.99)
+    uv = np.stack([u, v], -1) + 0.5
+    depth = views[0].depth[v, u].astype(float)
+    rays = cameras[0].directions(uv)
+    points = cameras[0].position + rays * (depth / (rays @ cameras[0].c2w[:3, 2]))[:, None]
+    other, other_depth = cameras[1].project(points)
+    x, y = (np.clip(other[:, i].astype(int), 0, 255) for i in (0, 1))
+    seen = np.abs(views[1].depth[y, x] - other_depth) < 0.003
+    assert seen.mean() > 0.5
+    difference = np.abs(views[0].rgb[v, u] - views[1].rgb[y, x])[seen]
+    assert np.median(difference) < 0.02
+
+
+def test_depth_is_where_the_mesh_is(head):
+    camera = canonical_camera(size=128)
+    view = head.render(camera)
+    middle = view.depth[64, 64]
+    nose = head.mesh.vertices[np.abs(head.mesh.vertices[:, 0]) < 0.02, 2].max()
+    assert 2.7 - nose - 0.01 < middle < 2.7
+    assert np.isinf(view.depth[0, 0])
+    assert nose == pytest.approx(0.25 * HEAD_SCALE, abs=0.04)
+
+
+def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
+    engine = get_engine("preview")
+    cameras = full_orbit(6, size=64)
+    events = []
+
+    def stop_after_two() -> bool:
+        return sum(e.stage == "views" and e.step > 0 for e in events) >= 2
+
+    out = tmp_path / "views"
+    with pytest.raises(Cancelled):
+        engine.generate(
+            portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=stop_after_two
+        )
+    written = sorted((out / "frames").iterdir())
+    assert len(written) == 2
+    before = [p.stat().st_mtime_ns for p in written]
+    views = engine.generate(
+        portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=lambda: False
+    )
+    assert len(views) == 6
+    assert [p.stat().st_mtime_ns for p in written] == before
+    assert events[-1].step == events[-1].of == 6
+    assert events[-1].values["file"] == "frames/0005.png"
+
+    fresh = engine.generate(
+        portrait, cameras, {}, out=tmp_path / "b", seed=1, progress=print, cancel=lambda: False
+    )
+    for i in range(6):
+        np.testing.assert_array_equal(views.frame(i), fresh.frame(i))
+
+
+def test_options(tmp_path, portrait):
+    engine = PreviewEngine()
+    views = engine.generate(
+        portrait, full_orbit(1, size=32), {"background": "#102030"}, out=tmp_path / "v"
+    )
+    np.testing.assert_array_equal(views.frame(0)[0, 0], [0x10, 0x20, 0x30])
+    for bad in ({"nonsense": 1}, {"background": 3}, {"background": "blue"}):
+        with pytest.raises(Dp3dError) as error:
+            engine.generate(portrait, full_orbit(1, size=32), bad, out=tmp_path / "w")
+        assert error.value.code == "engine.bad_option"
+    assert not (tmp_path / "w").exists()
+
+
+def test_engines_are_listed():
+    assert engine_names()[0] == "preview"
+    (info,) = list_engines()
+    assert info.available
+    assert {o["name"] for o in info.options} == {"background"}
+    with pytest.raises(Dp3dError) as error:
+        get_engine("nonsense")
+    assert error.value.code == "engine.unknown"

@@ -1,0 +1,242 @@
+"""Portraits: every kind of file becomes a crop or a clear sentence."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dp3d_core import faces
+from dp3d_core.cameras import canonical_camera
+from dp3d_core.errors import Dp3dError
+from dp3d_core.portrait import (
+    CROP_MARGIN,
+    CROP_SIZE,
+    Crop,
+    decode_photo,
+    load_portrait,
+    report_picture,
+)
+from tests.support.synthetic import PaintedHead
+
+
+@pytest.fixture(scope="session")
+def hopper() -> Path:
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+@pytest.fixture(scope="session")
+def hopper_rgb(hopper) -> np.ndarray:
+    return np.asarray(Image.open(hopper).convert("RGB"))
+
+
+def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options) -> bytes:
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_the_default_photo(hopper):
+    portrait = load_portrait(hopper)
+    report = portrait.report
+    assert report.crop_source == "face"
+    assert report.confidence > 0.9
+    assert len(report.faces) == 1
+    # eyes of this photo lie near (228, 187) and (293, 187), measured on the picture
+    eyes = report.crop.from_photo(np.array([[228.0, 187.0], [293.0, 187.0]]), 1)
+    assert abs(eyes[:, 0].mean() - 0.5) < 0.03
+    assert 0.3 < eyes[0, 1] < 0.47
+    assert portrait.image.shape == (CROP_SIZE, CROP_SIZE, 3)
+    assert portrait.matte[CROP_SIZE // 2, CROP_SIZE // 2] == 255
+    assert portrait.matte[:40, :40].max() == 0
+    assert report.warnings == []
+    assert report_picture(portrait, 200).shape[0] == 200
+
+
+def test_loading_is_deterministic(hopper):
+    a, b = load_portrait(hopper), load_portrait(hopper)
+    np.testing.assert_array_equal(a.matte, b.matte)
+    assert a.report == b.report
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(hopper, hopper_rgb, orientation):
+    inverse = {
+        1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud,
+        5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, 1),
+        7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: lambda a: np.rot90(a, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = encode(np.ascontiguousarray(inverse(hopper_rgb)), "PNG", exif=exif)
+    upright, _, _ = decode_photo(stored)
+    np.testing.assert_array_equal(upright, hopper_rgb)
+
+
+def in_mode(rgb: np.ndarray, mode: str) -> bytes:
+    grey = np.asarray(Image.fromarray(rgb).convert("L"))
+    if mode == "I;16":
+        return encode(Image.fromarray(grey.astype(np.uint16) * 257))
+    if mode == "F":
+        return encode(Image.fromarray((grey / 255).astype(np.float32)), "TIFF")
+    if mode in {"LA", "RGBA"}:
+        return encode(Image.fromarray(rgb).convert(mode))
+    if mode == "CMYK":
+        return encode(Image.fromarray(rgb).convert("CMYK"), "JPEG", quality=95)
+    if mode == "P":
+        return encode(Image.fromarray(rgb).quantize(256))
+    return encode(Image.fromarray(rgb).convert(mode))
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "F", "LA", "RGBA", "P", "CMYK", "1"])
+def test_every_mode_decodes_to_the_same_picture(hopper_rgb, mode):
+    rgb, alpha, scale = decode_photo(in_mode(hopper_rgb, mode))
+    assert rgb.dtype == np.uint8
+    assert rgb.shape == hopper_rgb.shape
+    assert alpha is None  # opaque alpha is none
+    assert scale == 1
+    grey = np.asarray(Image.fromarray(hopper_rgb).convert("L"), float)
+    got = np.asarray(Image.fromarray(rgb).convert("L"), float)
+    # dithering to one bit keeps only the mean; a palette and CMYK lose a little
+    assert abs(got.mean() - grey.mean()) < 4
+    if mode != "1":
+        assert np.abs(got - grey).mean() < 6
+
+
+def test_greyscale_is_said(hopper_rgb):
+    portrait = load_portrait(in_mode(hopper_rgb, "I;16"))
+    assert portrait.report.crop_source == "face"
+    assert any("greyscale" in w for w in portrait.report.warnings)
+
+
+def test_transparent_cutout_gives_the_matte():
+    camera = canonical_camera(size=512)
+    view = PaintedHead().render(camera)
+    rgba = np.dstack([view.composite((0, 0, 0)), view.mask])
+    portrait = load_portrait(encode(rgba))
+    assert portrait.report.matte_source == "alpha"
+    # the file's own alpha, wherever the crop was laid
+    v, u = np.mgrid[0:CROP_SIZE, 0:CROP_SIZE] + 0.5
+    at = portrait.report.crop.to_photo(np.stack([u, v], -1))
+    inside = portrait.inside
+    x, y = (np.clip(at[..., i].astype(int), 0, 511) for i in (0, 1))
+    agree = (view.mask[y, x] > 127) == (portrait.matte > 127)
+    assert agree[inside].mean() > 0.99
+
+
+def test_a_huge_photo_is_scaled_and_recorded(hopper_rgb):
+    huge = Image.fromarray(hopper_rgb).resize((6000, 7031), Image.Resampling.BILINEAR)
+    portrait = load_portrait(encode(huge, "JPEG", quality=80))
+    assert max(portrait.report.width, portrait.report.height) <= 4096
+    assert portrait.report.scale == pytest.approx(4096 / 7031, rel=0.01)
+    assert portrait.report.crop_source == "face"
+
+
+def test_a_tiny_face_is_used_with_a_warning(hopper_rgb):
+    small = Image.fromarray(hopper_rgb).resize((128, 150), Image.Resampling.LANCZOS)
+    portrait = load_portrait(encode(small))
+    assert portrait.report.crop_source == "face"
+    assert any("pixels wide" in w for w in portrait.report.warnings)
+
+
+def test_no_face_is_a_warning_and_a_centre_crop():
+    from skimage import data
+
+    portrait = load_portrait(encode(data.chelsea()))
+    assert portrait.report.crop_source == "centre"
+    assert portrait.report.confidence == 0
+    assert any("No face" in w for w in portrait.report.warnings)
+
+
+def test_several_faces_are_said(hopper_rgb):
+    two = np.concatenate([hopper_rgb, hopper_rgb[:, ::-1]], axis=1)
+    report = load_portrait(encode(two)).report
+    assert len(report.faces) == 2
+    assert any("2 faces" in w for w in report.warnings)
+
+
+def test_manual_crop_wins(hopper):
+    portrait = load_portrait(hopper, crop=(80, 50, 300))
+    assert portrait.report.crop == Crop(80, 50, 300)
+    assert portrait.report.crop_source == "manual"
+    for bad in ((600, 0, 100), (0, 0, 2), (float("nan"), 0, 100), (0, 0)):
+        with pytest.raises(Dp3dError) as error:
+            load_portrait(hopper, crop=bad)
+        assert error.value.code == "portrait.bad_crop"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "portrait.unreadable"),
+        (b"hello", "portrait.unreadable"),
+        (encode(np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8))[:900], "portrait.unreadable"),
+        (encode(np.zeros((8, 100, 3), np.uint8)), "portrait.too_small"),
+    ],
+    ids=["empty", "text", "truncated", "sliver"],
+)
+def test_bad_files_name_the_trouble(tmp_path, content, code):
+    path = tmp_path / "photo.png"
+    path.write_bytes(content)
+    with pytest.raises(Dp3dError) as error:
+        load_portrait(path)
+    assert error.value.code == code
+    with pytest.raises(Dp3dError) as error:
+        load_portrait(tmp_path / "nowhere.png")
+    assert error.value.code == "portrait.not_found"
+
+
+def test_a_bomb_is_refused_before_it_is_decoded():
+    bomb = encode(Image.new("1", (30000, 30000)))
+    with pytest.raises(Dp3dError) as error:
+        decode_photo(bomb)
+    assert error.value.code in {"portrait.too_large", "portrait.unreadable"}
+
+
+def test_official_portraits(official_outputs):
+    for name in ("0000028", "0000380"):
+        report = load_portrait(official_outputs / name / "portrait.png").report
+        assert report.crop_source == "face"
+        assert report.confidence > 0.8
+
+
+def test_a_crop_pixel_is_a_photo_pixel():
+    crop = Crop(10, 20, 128)
+    uv = np.array([[0.0, 0.0], [64, 32]])
+    np.testing.assert_allclose(crop.to_photo(uv, 64), [[10, 20], [138, 84]])
+    np.testing.assert_allclose(crop.from_photo(crop.to_photo(uv)), uv)
+
+
+def test_the_crop_camera_is_canonical_with_a_margin(hopper):
+    camera = load_portrait(hopper).camera
+    wide = canonical_camera(size=CROP_SIZE).K[0, 0] / camera.K[0, 0]
+    assert wide == pytest.approx(CROP_MARGIN)
+
+
+def test_landmarker_file_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    wrong = tmp_path / "wrong.task"
+    wrong.write_bytes(b"something else")
+    with pytest.raises(Dp3dError) as error:
+        faces.install_landmarker(wrong)
+    assert error.value.code == "portrait.model_missing"
+    assert not faces.landmarker_path().exists()
+
+
+def test_landmarks_become_a_face():
+    points = np.zeros((478, 2))
+    points[[10, 152, 234, 454]] = [[100, 50], [100, 150], [60, 100], [140, 100]]
+    turn = np.radians(25)
+    matrix = np.eye(4)
+    matrix[:3, :3] = [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
+    face = faces._face_from_landmarks(points, matrix)
+    assert (face.x, face.y) == (100, 100)
+    assert face.side == pytest.approx(105)
+    assert face.yaw_deg == pytest.approx(-25)

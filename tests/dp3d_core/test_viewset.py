@@ -1,0 +1,146 @@
+"""View sets: atomic, resumable, strict about what they hold."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dp3d_core.cameras import full_orbit
+from dp3d_core.errors import Dp3dError
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, write_atomic
+
+CAMERAS = full_orbit(4, size=32)
+META = ViewMeta(engine="test", seed=3, parameters={"a": 1}, background=(255, 0, 0))
+
+
+def picture(i: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(i)
+    return (
+        rng.integers(0, 256, (32, 32, 3), dtype=np.uint8),
+        rng.integers(0, 256, (32, 32), dtype=np.uint8),
+    )
+
+
+def test_write_read_and_resume(tmp_path):
+    writer = ViewSetWriter(tmp_path / "v", CAMERAS, META)
+    writer.write(0, *picture(0))
+    writer.write(2, *picture(2))
+    with pytest.raises(Dp3dError) as error:
+        writer.finish()
+    assert error.value.code == "viewset.incomplete"
+
+    again = ViewSetWriter(tmp_path / "v", CAMERAS, META)
+    assert again.missing() == [1, 3]
+    for i in again.missing():
+        again.write(i, *picture(i))
+    views = again.finish()
+    assert len(views) == 4
+    assert views.meta == META
+    for i in range(4):
+        rgb, mask = picture(i)
+        np.testing.assert_array_equal(views.frame(i), rgb)
+        np.testing.assert_array_equal(views.mask(i), mask)
+        np.testing.assert_allclose(views.cameras[i].c2w, CAMERAS[i].c2w, atol=1e-12)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("cameras", "meta"),
+    [
+        (CAMERAS, ViewMeta(engine="test", seed=4, parameters={"a": 1}, background=(255, 0, 0))),
+        (CAMERAS, ViewMeta(engine="test", seed=3, parameters={"a": 2}, background=(255, 0, 0))),
+        (full_orbit(4, 10, size=32), META),
+        (CAMERAS[:3], META),
+    ],
+    ids=["seed", "parameters", "cameras", "fewer cameras"],
+)
+def test_another_job_does_not_mix_in(tmp_path, cameras, meta):
+    ViewSetWriter(tmp_path, CAMERAS, META).write(0, *picture(0))
+    with pytest.raises(Dp3dError) as error:
+        ViewSetWriter(tmp_path, cameras, meta)
+    assert error.value.code == "viewset.mismatch"
+
+
+def test_newer_versions_may_resume(tmp_path):
+    ViewSetWriter(tmp_path, CAMERAS, META)
+    newer = ViewMeta(**{**META.__dict__, "versions": {"numpy": "99"}})
+    assert ViewSetWriter(tmp_path, CAMERAS, newer).missing() == [0, 1, 2, 3]
+
+
+def test_straight_alpha_takes_the_background_out(tmp_path):
+    writer = ViewSetWriter(tmp_path, CAMERAS[:1], META)
+    colour, alpha = np.array([40, 90, 200]), 0.5
+    mixed = np.rint(colour * alpha + np.array(META.background) * (1 - alpha)).astype(np.uint8)
+    writer.write(0, np.tile(mixed, (32, 32, 1)), np.full((32, 32), round(alpha * 255), np.uint8))
+    rgba = writer.finish().rgba(0)
+    np.testing.assert_allclose(rgba[0, 0, :3].astype(int), colour, atol=3)
+    assert rgba[0, 0, 3] == 128
+
+
+def test_without_masks_everything_is_foreground(tmp_path):
+    writer = ViewSetWriter(tmp_path, CAMERAS[:1], META)
+    writer.write(0, picture(0)[0])
+    views = writer.finish()
+    assert views.mask(0) is None
+    assert (views.rgba(0)[..., 3] == 255).all()
+
+
+def test_damage_is_named(tmp_path):
+    writer = ViewSetWriter(tmp_path, CAMERAS[:2], META)
+    writer.write(0, *picture(0))
+    writer.write(1, *picture(1))
+    (tmp_path / "frames" / "0000.png").write_bytes(b"not a picture")
+    Image.new("RGB", (8, 8)).save(tmp_path / "frames" / "0001.png")
+    views = ViewSet.open(tmp_path)
+    for i in (0, 1):
+        with pytest.raises(Dp3dError) as error:
+            views.frame(i)
+        assert error.value.code == "viewset.invalid"
+    (tmp_path / "meta.json").write_text("{}")
+    with pytest.raises(Dp3dError) as error:
+        ViewSet.open(tmp_path)
+    assert error.value.code == "viewset.invalid"
+    with pytest.raises(Dp3dError) as error:
+        ViewSet.open(tmp_path / "nowhere")
+    assert error.value.code == "viewset.not_found"
+
+
+def test_wrong_shapes_are_a_programming_error(tmp_path):
+    writer = ViewSetWriter(tmp_path, CAMERAS, META)
+    with pytest.raises(ValueError, match="frame 0"):
+        writer.write(0, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match="mask 0"):
+        writer.write(0, picture(0)[0], np.zeros((32, 32)))
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path = tmp_path / "data.json"
+    contents = [json.dumps({"n": i, "fill": "x" * 20000}).encode() for i in range(2)]
+    write_atomic(path, contents[0])
+    stop = threading.Event()
+    bad: list[str] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            data = path.read_bytes()
+            if data not in contents:
+                bad.append(data[:40].decode())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for i in range(100):
+        write_atomic(path, contents[i % 2])
+    stop.set()
+    reader.join()
+    assert not bad
+
+
+def test_an_unwritable_place_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Dp3dError) as error:
+        write_atomic(tmp_path / "file" / "under", b"x")
+    assert error.value.code == "output.not_writable"

@@ -1,0 +1,1 @@
+"""Helpers shared by tests: scenes with known truth."""
