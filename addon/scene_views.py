@@ -161,7 +161,8 @@ def _background(camera: bpy.types.Object, view: View, image: bpy.types.Image) ->
 
 def _image(path: Path, source: str) -> bpy.types.Image:
     try:
-        image = bpy.data.images.load(_stored(path), check_existing=source == "FILE")
+        # Never an existing one: it could be the sequence, which begins with the same file.
+        image = bpy.data.images.load(_stored(path), check_existing=False)
     except RuntimeError as error:
         raise AddonError(
             "viewset.invalid", f"The frame {path} cannot be opened.", "Generate the views again."

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A long path: one animated camera, no object per view."""
+
+from pathlib import Path
+
+import bpy
+from common import enable_addon, main, make_anchor
+
+
+def work(request):
+    enable_addon()
+    from addon import scene_views, tags
+
+    scene = bpy.context.scene
+    scene_views.load(scene, make_anchor("plain"), Path(request["folder"]), "r", "Long")
+    (player,) = tags.objects(scene, "r", "player")
+    curve = scene_views._curves(player)[0]
+    return {
+        "players": 1,
+        "views": len(list(tags.objects(scene, "r", "view"))),
+        "duration": player.data.background_images[0].image_user.frame_duration,
+        "keys": len(curve.keyframe_points),
+    }
+
+
+main(work)

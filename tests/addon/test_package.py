@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The package: manifest, zip, licence headers, and who imports what."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ADDON
+
+MODULES = sorted(ADDON.glob("*.py"))
+THREAD_MODULES = ("client", "errors", "lens", "run", "sse", "storage")
+
+
+def imports(path: Path) -> set[tuple[int, str]]:
+    """(level, top name) of every import of a file."""
+    found: set[tuple[int, str]] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {(0, a.name.split(".")[0]) for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.level, (node.module or "").split(".")[0]))
+            if node.level and not node.module:
+                found |= {(node.level, a.name) for a in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_blender_and_the_standard_library_only(path: Path) -> None:
+    allowed = set(sys.stdlib_module_names) | {"bpy", "mathutils"}
+    outside = {name for level, name in imports(path) if level == 0 and name not in allowed}
+    assert not outside
+
+
+@pytest.mark.parametrize("name", THREAD_MODULES)
+def test_what_the_thread_runs_reaches_no_bpy(name: str) -> None:
+    seen, todo = set(), [name]
+    while todo:
+        module = todo.pop()
+        if module in seen or not (ADDON / f"{module}.py").is_file():
+            continue
+        seen.add(module)
+        found = imports(ADDON / f"{module}.py")
+        assert not {n for level, n in found if level == 0} & {"bpy", "mathutils"}, module
+        todo += [n for level, n in found if level]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*MODULES, *sorted(Path(__file__).parent.rglob("*.py"))],
+    ids=lambda p: f"{p.parent.name}/{p.stem}",
+)
+def test_licence_header(path: Path) -> None:
+    assert path.read_text().startswith("# SPDX-License-Identifier: GPL-3.0-or-later\n")
+
+
+def test_manifest_is_valid(blender_ext: Path, bpy_python: Path) -> None:
+    done = subprocess.run(
+        [bpy_python, blender_ext, "validate", ADDON], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    name = next(
+        line
+        for line in (ADDON / "blender_manifest.toml").read_text().splitlines()
+        if line.startswith("name")
+    )
+    assert "blender" not in name.lower()
+
+
+def test_zip_holds_the_add_on_and_nothing_else(extension_zip: Path) -> None:
+    with zipfile.ZipFile(extension_zip) as package:
+        names = set(package.namelist())
+    assert {"blender_manifest.toml", "LICENSE", "__init__.py"} <= names
+    assert names == {p.name for p in ADDON.iterdir() if p.is_file()}
+
+
+@pytest.mark.bpy
+def test_installs_and_can_be_switched_off_and_on(blender, extension_zip: Path) -> None:
+    told = blender("install", zip=extension_zip)
+    assert told["url"] == "http://127.0.0.1:8765"
+    assert told["anchor"] == told["anchor_again"] == "Head Anchor"
+    assert told["panel"]
+    assert not told["panel_after"]
+    assert not told["scene_after"]
+    assert "dp3d_head_views" in told["folder"]
