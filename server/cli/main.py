@@ -49,7 +49,8 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.OK
     command = parse(arguments)
     session = Session(command.json, command.debug)
-    session.listen_for_signals()
+    if not isinstance(command, Serve):  # uvicorn has its own way to stop
+        session.listen_for_signals()
     try:
         outcome: Outcome = command.run(session)
         if outcome.data:
