@@ -1,0 +1,70 @@
+# dp3d: `make demo` runs the main job, `make test` does what CI does.  `make help` lists the rest.
+# Everything is built inside this folder: .venv (ours), .dp3d/envs/nerf (nerfstudio), .venv-bpy (Blender).
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
+VENV := .venv
+BIN := $(VENV)/bin
+BPY_VENV := .venv-bpy
+OUT ?= out/demo
+PHOTO ?=
+
+export DP3D_HOME ?= $(CURDIR)/.dp3d
+export DP3D_BPY_PYTHON ?= $(CURDIR)/$(BPY_VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env env-nerf env-bpy demo test test-all check format addon doctor clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "== Python environment in $(VENV) (a minute) =="
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "dp3d needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.11"; exit 4; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[core,nerf,server,dev]'
+	@touch $@
+
+env: $(VENV)/.installed ## Our environment with all tools
+
+env-nerf: env ## The NeRF environment (nerfstudio, about 2 GB; a minute or two)
+	$(BIN)/dp3d setup nerf
+
+$(BPY_VENV)/.installed: tests/addon/bpy-requirements.txt
+	@echo "== Blender as a Python module in $(BPY_VENV), for tests (a minute) =="
+	$(PYTHON) -m venv $(BPY_VENV)
+	$(BPY_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BPY_VENV)/bin/python -m pip install --quiet --requirement tests/addon/bpy-requirements.txt
+	@touch $@
+
+env-bpy: $(BPY_VENV)/.installed ## The Blender environment of the tests
+
+demo: env-nerf ## The main job: a photo to views, radiance field and textured mesh in out/demo
+	$(BIN)/dp3d demo $(PHOTO) --out $(OUT)
+
+check: env ## Format, lint, types and the contracts between the rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check env-nerf env-bpy ## Everything CI runs
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: check env-nerf env-bpy ## The slow tests as well
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+format: env ## Put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+addon: env-bpy ## The Blender extension as a zip in dist/
+	$(BIN)/python -m tests.addon.build dist
+
+doctor: env ## What works here and what is missing
+	$(BIN)/dp3d doctor
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) $(BPY_VENV) .dp3d out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
