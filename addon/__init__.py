@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import operators, panel, preferences, session, settings
+from . import check, operators, panel, preferences, session, settings
 
 _CLASSES = (
     *settings.CLASSES,
@@ -32,6 +32,7 @@ def register() -> None:
 def unregister() -> None:
     """Called by Blender when the add-on is switched off; a running job goes on at the server."""
     session.detach()
+    check.detach()
     settings.detach()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

@@ -114,7 +114,7 @@ class Client:
 
     def engines(self) -> list[dict[str, Any]]:
         """Engines of the server: name, title, available, problem, options of each."""
-        found = self._json("GET", "/v1/engines").get("engines", [])
+        found = self._json("GET", "/v1/engines", timeout=40.0).get("engines", [])
         return [e for e in found if isinstance(e, dict) and e.get("name")]
 
     # -- artifacts ---------------------------------------------------------------------------

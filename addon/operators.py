@@ -7,14 +7,12 @@ could be pressed again (seen on 4.3), so every condition is checked in ``execute
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-from . import anchor, preferences, request, scene_views, session, settings, tags
-from .client import Client
+from . import anchor, check, preferences, request, scene_views, session, tags
 from .errors import AddonError
 
 
@@ -229,22 +227,15 @@ class DP3D_OT_check_server(bpy.types.Operator):
     bl_label = "Check Server"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Handshake; answers or fails within seconds."""
-        client = Client(preferences.server())
-        began = time.monotonic()
-        try:
-            health = client.handshake()
-            settings.ENGINES[:] = client.engines()
-        except AddonError as error:
-            return _show(self, context.scene, error)
+        """Begin the check; without a window, wait for the answer."""
         _clear(context.scene)
-        names = ", ".join(e["name"] for e in settings.ENGINES)
-        self.report(
-            {"INFO"},
-            f"dp3d {health.get('version', '')} answers in "
-            f"{(time.monotonic() - began) * 1000:.0f} ms; engines: {names}",
-        )
-        session.redraw()
+        begun = check.start(preferences.server())
+        if bpy.app.background:
+            try:
+                begun.wait()
+            except AddonError as error:
+                return _show(self, context.scene, error)
+            self.report({"INFO"}, begun.report)
         return {"FINISHED"}
 
 

@@ -45,6 +45,8 @@ class DP3D_PT_main(_Tab, bpy.types.Panel):
         row = layout.row(align=True)
         row.prop(s, "engine")
         row.operator("dp3d.check_server", text="", icon="FILE_REFRESH")
+        for report in settings.SERVER_REPORT:
+            _text(layout, context, report, "CHECKMARK")
         for engine in settings.ENGINES:
             if engine["name"] == s.engine and engine.get("problem"):
                 _text(layout, context, str(engine["problem"]), "INFO")

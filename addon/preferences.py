@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Preferences: address and token of the server."""
 
-
 import os
 
 import bpy

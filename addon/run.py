@@ -27,7 +27,7 @@ PATIENCE_S = 120.0
 _POLL_S = 1.0
 
 Message = dict[str, Any]
-"""``{"type": ...}``: job, progress, frame, engines, notice, views, fit, mesh, failed,
+"""``{"type": ...}``: server, job, progress, frame, engines, notice, views, fit, mesh, failed,
 cancelled or finished (see the methods that post them)."""
 
 
@@ -87,8 +87,7 @@ class Run(threading.Thread):
     def run(self) -> None:
         """Thread body: handshake, then each job in turn."""
         try:
-            self._client.handshake()
-            self._post("engines", engines=self._client.engines())
+            self._greet()
             for kind in self.plan.kinds:
                 self._check()
                 getattr(self, f"_do_{kind}")()
@@ -108,6 +107,16 @@ class Run(threading.Thread):
                     "Report this with the text in Blender's system console.",
                 )
             )
+
+    def _greet(self) -> None:
+        health = self._client.handshake()
+        self._post("server", version=str(health.get("version", "")))
+        try:
+            self._post("engines", engines=self._client.engines())
+        except AddonError as error:
+            # A worker that is still starting is no reason to give up a job.
+            if error.code != "server.worker_down" or not self.plan.kinds:
+                raise
 
     def _post(self, type: str, **values: Any) -> None:
         self.messages.put({"type": type, **values})

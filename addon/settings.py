@@ -21,6 +21,9 @@ from .camera_path import MAX_VIEWS
 ENGINES: list[dict] = []
 """Engines the server last spoke of; the panel must not ask for them while drawing."""
 
+SERVER_REPORT: list[str] = []
+"""What the last check of the server found, at most one sentence."""
+
 _PRESETS = (
     ("ORBIT", "Orbit", "Closed ring around the head"),
     ("CAPTURE", "Capture", "Three staggered rings that see crown and chin too: best for a mesh"),

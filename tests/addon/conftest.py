@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,64 @@ def clean_environment(home: Path) -> dict[str, str]:
     env["DP3D_HOME"] = str(home / "dp3d-home")
     env["BLENDER_USER_RESOURCES"] = str(home / "blender")
     return env
+
+
+TOKEN = "token-of-the-tests"
+
+
+class ServerProcess:
+    """A real ``dp3d serve`` on a free port, with its data in a folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.url, self.port = home, "", 0
+        self.extra_env: dict[str, str] = {}
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> ServerProcess:
+        self.home.mkdir(parents=True, exist_ok=True)
+        env = {**clean_environment(self.home), **self.extra_env}
+        command = [sys.executable, "-m", "server.cli.main", "serve", "--json"]
+        command += ["--port", str(self.port), "--token", TOKEN, "--data", str(self.home / "data")]
+        with (self.home / "server.log").open("a") as log:
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=REPOSITORY, env=env
+            )
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        assert line, (self.home / "server.log").read_text()
+        self.url = json.loads(line)["result"]["url"]
+        self.port = int(self.url.rpartition(":")[2])
+        return self
+
+    def kill(self) -> None:
+        """End it without a chance to tidy up."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all tests that do not kill it."""
+    process = ServerProcess(tmp_path_factory.mktemp("server")).start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Path:
+    """A real photograph that comes with matplotlib."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
 @pytest.fixture(scope="session")

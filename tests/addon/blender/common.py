@@ -74,7 +74,7 @@ def make_anchor(kind: str) -> bpy.types.Object:
         empty.scale = (3.7,) * 3
         empty.rotation_euler = (1.3, 0.2, -0.9)
         empty.location = (-4, 6, 2)
-    elif kind == "parented":
+    elif kind in ("parented", "everything"):
         top = bpy.data.objects.new("top", None)
         middle = bpy.data.objects.new("middle", None)
         for thing in (top, middle):
@@ -87,7 +87,7 @@ def make_anchor(kind: str) -> bpy.types.Object:
         empty.matrix_parent_inverse = Matrix.LocRotScale(
             Vector((0.2, -0.3, 0.5)), Euler((0.1, 0.2, 0.3)), Vector((1.4,) * 3)
         )
-    elif kind == "animated":
+    if kind in ("animated", "everything"):
         for frame, location, turn, scale in ((1, 0.0, 0.0, 0.5), (10, 1.0, 1.2, 0.9)):
             empty.location = (location, 0.3 * location, 1.0)
             empty.rotation_euler = (math.pi / 2, 0, turn)

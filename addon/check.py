@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asking the server who it is, without a job and without freezing the window."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import bpy
+
+from . import settings
+from .client import Server
+from .errors import AddonError
+from .run import Plan, Run
+
+_INTERVAL_S = 0.1
+
+
+class Check:
+    """One handshake in a thread; the answer is read on the main thread."""
+
+    def __init__(self, server: Server) -> None:
+        self._began = time.monotonic()
+        self._run = Run(server, Plan(run_id="check", kinds=(), folder=Path()))
+        self._run.start()
+        self.report = ""
+
+    def finished(self) -> bool:
+        """Take in what came; True at the end.
+
+        Raises:
+            AddonError: what is wrong with the server, its address or the token.
+
+        """
+        alive = self._run.is_alive()  # before the queue: its last word is then in there
+        while not self._run.messages.empty():
+            message = self._run.messages.get()
+            if message["type"] == "failed":
+                raise AddonError(message["code"], message["problem"], message["remedy"])
+            if message["type"] == "server":
+                spent = (time.monotonic() - self._began) * 1000
+                self.report = f"dp3d {message['version']} answers ({spent:.0f} ms)"
+            elif message["type"] == "engines":
+                settings.ENGINES[:] = message["engines"]
+                names = ", ".join(e["name"] for e in message["engines"])
+                self.report += f"; engines: {names}"
+        return not alive
+
+    def wait(self) -> None:
+        """Stay until the end (no window)."""
+        while not self.finished():
+            time.sleep(0.02)
+
+
+_current: Check | None = None
+
+
+def start(server: Server) -> Check:
+    """Begin; with a window, a timer writes the answer into every scene's panel."""
+    global _current  # noqa: PLW0603
+    _current = Check(server)
+    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.register(_tick, first_interval=_INTERVAL_S)
+    return _current
+
+
+def detach() -> None:
+    """Forget a check that is still going on."""
+    global _current  # noqa: PLW0603
+    _current = None
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+
+
+def _tick() -> float | None:
+    from . import session
+
+    if _current is None:
+        return None
+    try:
+        ended = _current.finished()
+    except AddonError as error:
+        for scene in bpy.data.scenes:
+            run = scene.dp3d_run
+            run.error_code, run.error_problem = error.code, error.problem
+            run.error_remedy = error.remedy
+        ended = True
+    else:
+        settings.SERVER_REPORT[:] = [_current.report] if _current.report else []
+    session.redraw()
+    return None if ended else _INTERVAL_S

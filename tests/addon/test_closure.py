@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The closure test: what leaves Blender comes back to the same pixel and the same place.
+
+Real parts all the way: bpy, HTTP, worker, preview engine, nerfstudio fit, mesh, glTF import.
+The anchor is turned, scaled, parented twice with a parent inverse, and animated; the camera is
+vertical-fit with a shift, a pixel aspect and a render percentage.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from conftest import TOKEN
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.viewset import ViewSet
+
+pytestmark = [pytest.mark.bpy, pytest.mark.nerf]
+
+HEAD_SIZE = 0.5
+"""Height of the canonical head, head units."""
+
+
+@pytest.fixture(scope="module")
+def nerf_environment() -> Path:
+    from nerf_export.environment import nerf_python
+
+    try:
+        return nerf_python()
+    except Dp3dError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def nerf_server(nerf_environment: Path, tmp_path_factory: pytest.TempPathFactory):
+    from conftest import ServerProcess
+
+    process = ServerProcess(tmp_path_factory.mktemp("closure"))
+    process.extra_env["DP3D_NERF_PYTHON"] = str(nerf_environment)
+    yield process.start()
+    process.stop()
+
+
+def normalised(matrix: list[list[float]]) -> np.ndarray:
+    out = np.array(matrix)
+    out[:3, :3] /= np.linalg.norm(out[:3, :3], axis=0)
+    return out
+
+
+def test_what_leaves_blender_comes_back_to_its_place(
+    blender, nerf_server, portrait: Path, tmp_path: Path
+) -> None:
+    told = blender(
+        "closure",
+        timeout=900,
+        url=nerf_server.url,
+        token=TOKEN,
+        portrait=portrait,
+        folder=tmp_path / "results",
+        views=16,
+        preset="TINY",
+    )
+    assert told["state"] == "succeeded", told["error"]
+    views = ViewSet.open(Path(told["folder"]))
+    glb = np.asarray(trimesh.load(told["mesh"], force="mesh").vertices, np.float64)
+    landmarks = np.array(told["landmarks"], float)
+    width, height = told["size"]
+    pixel = place = pose = lens = 0.0
+    overlaps = []
+    for index, (got, camera) in enumerate(zip(told["views"], views.cameras, strict=True)):
+        assert (camera.width, camera.height) == (width, height)
+        pixel = max(pixel, np.abs(camera.project(landmarks)[0] - got["seen"]).max())
+
+        anchor = np.array(got["anchor"])
+        scale = np.cbrt(np.linalg.det(anchor[:3, :3]))
+        expected = glb @ anchor[:3, :3].T + anchor[:3, 3]
+        found = np.array(got["vertices"])
+        # every vertex of the file has one in Blender, and the other way round
+        apart = _distances(found, expected).max(), _distances(expected, found).max()
+        place = max(place, *(a / scale for a in apart))
+
+        scene_camera = normalised(got["scene_camera"])
+        for name in ("view_camera", "player"):
+            off = np.abs(normalised(got[name]) - scene_camera)
+            pose = max(pose, off[:3, :3].max(), off[:3, 3].max() / scale)
+        for name in ("view_projection", "player_projection"):
+            off = np.abs(np.array(got[name]) - got["scene_projection"])[:2]
+            lens = max(lens, off.max() * max(width, height) / 2)
+
+        mask = views.mask(index)
+        assert mask is not None
+        hits = np.array(list(got["silhouette"])).reshape(height, width) == "1"
+        truth = mask > 127
+        overlaps.append((hits & truth).sum() / (hits | truth).sum())
+    print(
+        f"closure in {told['seconds']:.0f} s: landmark {pixel:.1e} px, "
+        f"vertices {place / HEAD_SIZE:.1e} head sizes, camera pose {pose:.1e}, "
+        f"lens {lens:.1e} px, silhouette IoU min {min(overlaps):.3f} mean {np.mean(overlaps):.3f}"
+    )
+    assert pixel < 0.5
+    assert place < 1e-3 * HEAD_SIZE
+    assert pose < 1e-4
+    assert lens < 0.05
+    assert min(overlaps) > 0.85, overlaps
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Distance of each point of a to the nearest of b."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(b).query(a)[0]
