@@ -92,8 +92,8 @@ def paint(
         usable = _usable(picture[..., 3])
         visible = _visible(mesh, normals, camera)
         # A triangle is used only when all its corners are seen: no bleeding round an edge.
-        texel_visible = visible[corners].all(1)[texels.face]
-        colour, w = _look(camera, picture, usable, points, facing, texel_visible)
+        whole: NDArray[np.bool_] = np.all(visible[corners], axis=1)
+        colour, w = _look(camera, picture, usable, points, facing, whole[texels.face])
         total += w[:, None] * colour
         weight += w
         colour, w = _look(camera, picture, usable, mesh.vertices, normals, visible)
@@ -167,7 +167,7 @@ def _visible(mesh: trimesh.Trimesh, normals: Floats, camera: Camera) -> NDArray[
     # Start a little above the surface, so that a vertex does not hide itself.
     lift = 2e-3 * mesh.scale
     start = mesh.vertices[front] + lift * normals[front]
-    visible[front] = ~mesh.ray.intersects_any(start, direction[front])
+    visible[front] = ~mesh.ray.intersects_any(start, direction[front])  # type: ignore[no-untyped-call]
     return visible
 
 
@@ -176,7 +176,8 @@ def _usable(alpha: NDArray[np.uint8]) -> NDArray[np.float32]:
     if (alpha == 255).all():
         return np.ones(alpha.shape, np.float32)
     depth = ndimage.distance_transform_edt(np.pad(alpha >= 250, 1, mode="edge"))[1:-1, 1:-1]
-    return np.clip(depth - _EDGE_PIXELS, 0, 1).astype(np.float32)
+    usable: NDArray[np.float32] = np.clip(depth - _EDGE_PIXELS, 0, 1).astype(np.float32)
+    return usable
 
 
 def _look(

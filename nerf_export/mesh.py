@@ -96,22 +96,23 @@ def build_mesh(
 
 def to_glb(painted: Painted) -> bytes:
     """GLB bytes: one mesh, one rough, non-metallic material with the texture; Y up."""
-    material = trimesh.visual.material.PBRMaterial(
+    material = trimesh.visual.material.PBRMaterial(  # type: ignore[no-untyped-call]
         name="head",
         baseColorTexture=Image.fromarray(painted.texture),
         metallicFactor=0.0,
         roughnessFactor=0.9,
     )
+    texture = trimesh.visual.TextureVisuals(uv=painted.uv, material=material)  # type: ignore[no-untyped-call]
     mesh = trimesh.Trimesh(
         painted.vertices,
         painted.faces,
         vertex_normals=painted.normals,
-        visual=trimesh.visual.TextureVisuals(uv=painted.uv, material=material),
+        visual=texture,
         process=False,
     )
     scene = trimesh.Scene()
     scene.add_geometry(mesh, node_name="head", geom_name="head")
-    data: bytes = scene.export(file_type="glb", include_normals=True)
+    data: bytes = scene.export(file_type="glb", include_normals=True)  # type: ignore[no-untyped-call]
     return data
 
 

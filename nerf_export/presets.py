@@ -31,6 +31,10 @@ class Preset:
     beta_start: float
     beta_end: float
     """Width of the surface's density falloff at the first and last step, cells."""
+    mask_weight: float = 0.1
+    eikonal_weight: float = 0.003
+    curvature_weight: float = 0.0003
+    """Weights of the silhouette and of the two penalties that keep the surface regular."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -58,12 +58,10 @@ def extract_surface(
     distance = np.where(solid, np.minimum(distance, -least), np.maximum(distance, least))
     distance = np.pad(distance / grid.cell, 1, constant_values=1.0)
     vertices, triangles, _, _ = marching_cubes(np.clip(distance, -4, 4), 0.0)
-    # skimage's triangles face towards larger values only with gradient_direction's default
-    # for densities; trimesh settles the winding below.
     points = grid.low + grid.cell * (vertices - 1)
     mesh = trimesh.Trimesh(points @ HEAD_FROM_Z_UP[:3, :3].T, triangles, process=True)
     mesh = _largest_piece(mesh)
-    trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=_TAUBIN_ROUNDS)
+    trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=_TAUBIN_ROUNDS)  # type: ignore[no-untyped-call]
     if len(mesh.faces) > faces:
         v, f = fast_simplification.simplify(
             mesh.vertices.astype(np.float32),

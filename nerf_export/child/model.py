@@ -34,9 +34,9 @@ class HeadModelConfig(ModelConfig):
     """Samples that look for the surface, without gradient."""
     fine_samples: int = 20
     """Samples that are rendered."""
-    mask_weight: float = 0.1
-    eikonal_weight: float = 0.003
-    curvature_weight: float = 0.0003
+    mask_weight: float = 0.0
+    eikonal_weight: float = 0.0
+    curvature_weight: float = 0.0
 
 
 class HeadModel(Model):

@@ -107,6 +107,8 @@ def _configure(request: dict[str, Any], size: FieldSize) -> HeadTrainerConfig:
     model = config.pipeline.model
     model.field_size = size
     model.coarse_samples, model.fine_samples = preset["coarse_samples"], preset["fine_samples"]
+    for name in ("mask_weight", "eikonal_weight", "curvature_weight"):
+        setattr(model, name, preset[name])
     config.optimizers["distance"]["optimizer"].lr *= size.cell
     for group in config.optimizers.values():
         group["scheduler"].steps = steps

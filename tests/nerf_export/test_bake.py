@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import trimesh
+
+from dp3d_core.cameras import capture_sphere, frontal_arc
+from dp3d_core.progress import Stage
+from nerf_export.bake import Painted, paint
+from nerf_export.mesh import to_glb
+from tests.nerf_export.scene import HEAD, side_colour, trace
+
+SIZE = 256
+
+
+@pytest.fixture(scope="module")
+def ellipsoid() -> trimesh.Trimesh:
+    mesh = trimesh.creation.icosphere(subdivisions=4)
+    mesh.apply_scale(HEAD.radii)
+    return mesh
+
+
+def side_pictures(cameras):
+    """The head alone, without nose, knob and ear."""
+    for camera in cameras:
+        frame, alpha = trace(camera, parts=(HEAD,))
+        yield camera, np.dstack([frame, alpha])
+
+
+@pytest.fixture(scope="module")
+def painted(ellipsoid: trimesh.Trimesh) -> Painted:
+    cameras = capture_sphere(18, (-35.0, 0.0, 35.0), 192)
+    return paint(ellipsoid, side_pictures(cameras), SIZE, Stage("mesh", 50))
+
+
+def texture_at(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    size = len(texture)
+    column = np.clip((uv[:, 0] * size).astype(int), 0, size - 1)
+    row = np.clip(((1 - uv[:, 1]) * size).astype(int), 0, size - 1)
+    return texture[row, column] / 255
+
+
+def test_every_point_carries_the_colour_the_views_show_there(painted: Painted) -> None:
+    error = np.abs(texture_at(painted.texture, painted.uv) - side_colour(painted.vertices))
+    assert error.mean() < 0.02
+    assert np.quantile(error, 0.99) < 0.08
+    assert painted.seen > 0.95
+
+
+def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: Painted) -> None:
+    assert painted.uv.min() >= 0
+    assert painted.uv.max() <= 1
+    corner = painted.uv[painted.faces]
+    d1, d2 = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    area = np.abs(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]).sum() / 2
+    assert 0.2 < area < 1
+
+
+def test_glb_shows_the_same_colours_when_read_back(painted: Painted) -> None:
+    """V up in the atlas, V down in glTF: a flip would show here."""
+    scene = trimesh.load(io.BytesIO(to_glb(painted)), file_type="glb")
+    mesh = scene.to_geometry()
+    material = mesh.visual.material
+    texture = np.asarray(material.baseColorTexture.convert("RGB"))
+    error = np.abs(texture_at(texture, mesh.visual.uv) - side_colour(mesh.vertices))
+    assert error.mean() < 0.02
+    assert material.metallicFactor == 0
+    assert material.roughnessFactor == pytest.approx(0.9)
+    assert np.einsum("nc,nc->n", mesh.vertex_normals, mesh.vertices).min() > 0
+
+
+def test_unseen_sides_take_the_colour_of_their_surroundings(ellipsoid: trimesh.Trimesh) -> None:
+    """Seen from the front alone, the back is filled, smoothly and without new colours."""
+    painted = paint(
+        ellipsoid, side_pictures(frontal_arc(6, 40.0, size=128)), SIZE, Stage("mesh", 50)
+    )
+    assert painted.seen < 0.85
+    back = painted.vertices[:, 2] < -0.15
+    colours = texture_at(painted.texture, painted.uv)
+    front = colours[painted.vertices[:, 2] > -0.1]
+    assert np.all(colours[back] > front.min(0) - 0.05)
+    assert np.all(colours[back] < front.max(0) + 0.05)
+    # What lies left stays redder than what lies right, on the back as well.
+    left, right = painted.vertices[:, 0] > 0.1, painted.vertices[:, 0] < -0.1
+    assert colours[back & left, 0].mean() > colours[back & right, 0].mean() + 0.1

@@ -1,0 +1,65 @@
+"""What crosses the line to the NeRF process, with the real one at the other end."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.progress import never_cancel, no_progress
+from nerf_export.child_process import run_child
+
+pytestmark = pytest.mark.nerf
+LAUNCHER = Path(__file__).resolve().parents[2] / "nerf_export/child/launch.py"
+
+
+def test_a_command_answers(nerf_environment: Path, tmp_path: Path) -> None:
+    answer = run_child("check", {}, tmp_path, progress=no_progress, cancel=never_cancel)
+    assert answer["versions"]["nerfstudio"] == "1.1.5"
+
+
+def test_a_crash_carries_the_end_of_the_log(nerf_environment: Path, tmp_path: Path) -> None:
+    with pytest.raises(Dp3dError) as caught:
+        run_child("train", {"seed": 0}, tmp_path, progress=no_progress, cancel=never_cancel)
+    assert caught.value.code == "nerf.child_failed"
+    assert "KeyError: 'preset'" in caught.value.detail
+    assert "train.log" in caught.value.remedy
+
+
+def test_cancel_is_heard_while_the_child_still_imports(
+    nerf_environment: Path, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        run_child(
+            "train",
+            {"seed": 0},
+            tmp_path,
+            progress=no_progress,
+            cancel=lambda: time.monotonic() - began > 0.5,
+        )
+    assert time.monotonic() - began < 25
+
+
+def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> None:
+    """Only our two packages are borrowed; site-packages of the host stay out of sight."""
+    program = (
+        "import runpy, sys; sys.argv = ['launch.py', 'check']\n"
+        f"try: runpy.run_path({str(LAUNCHER)!r}, run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "import nerf_export, dp3d_core\n"
+        "print([p for p in sys.path if p and not p.startswith((sys.prefix, sys.base_prefix))])"
+    )
+    done = subprocess.run(
+        [str(nerf_environment), "-c", program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    # The launcher sends stdout to the log, which is stderr.
+    assert done.stderr.strip().splitlines()[-1] == "[]"

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dp3d_core.cameras import canonical_camera
+from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.progress import Progress, never_cancel, no_progress
+from dp3d_core.viewset import ViewSet
+from nerf_export.fit import Fit, fit_views
+from nerf_export.presets import get_preset
+from nerf_export.render import render_fit
+from tests.nerf_export.scene import trace
+
+
+@pytest.mark.nerf
+def test_a_short_fit_already_knows_views_it_has_not_seen(tiny_fit: Fit) -> None:
+    assert tiny_fit.scores["held_out_views"] == 3
+    assert tiny_fit.scores["foreground_psnr"] > 18
+    assert tiny_fit.scores["psnr"] > 20
+    assert tiny_fit.meta["poses"]["largest_change"] < 1e-6
+    assert tiny_fit.meta["versions"]["nerfstudio"] == "1.1.5"
+
+
+@pytest.mark.nerf
+def test_progress_is_typed_and_complete(tiny_fit: Fit, fit_events: list[Progress]) -> None:
+    stages = [event.stage for event in fit_events]
+    assert list(dict.fromkeys(stages)) == ["dataset", "fit", "score"]
+    last = [event for event in fit_events if event.stage == "fit"][-1]
+    assert last.step == last.of == get_preset("tiny").steps
+    assert {"colour", "mask", "psnr"} <= set(last.values)
+
+
+@pytest.mark.nerf
+def test_nothing_pickled_and_no_working_file_stays(tiny_fit: Fit) -> None:
+    names = {path.name for path in tiny_fit.root.iterdir()}
+    assert names == {"fit.json", "job.json", "field.safetensors", "dataset"}
+
+
+@pytest.mark.nerf
+def test_the_same_job_again_costs_nothing_and_another_is_refused(
+    tiny_fit: Fit, head_views: ViewSet
+) -> None:
+    events: list[Progress] = []
+
+    def again(seed: int) -> Fit:
+        return fit_views(
+            head_views.root,
+            tiny_fit.root,
+            preset="tiny",
+            seed=seed,
+            progress=events.append,
+            cancel=never_cancel,
+        )
+
+    assert again(0).meta == tiny_fit.meta
+    assert events == []
+    with pytest.raises(Dp3dError) as caught:
+        again(1)
+    assert caught.value.code == "viewset.mismatch"
+
+
+@pytest.mark.nerf
+def test_a_cancelled_fit_goes_on_from_its_checkpoint(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
+    steps: list[int] = []
+
+    def listen(event: Progress) -> None:
+        if event.stage == "fit":
+            steps.append(event.step)
+
+    def fit() -> Fit:
+        return fit_views(
+            head_views.root,
+            tmp_path / "fit",
+            preset="tiny",
+            steps=400,
+            progress=listen,
+            cancel=lambda: not resumed and bool(steps) and steps[-1] > 20,
+        )
+
+    resumed = False
+    with pytest.raises(Cancelled):
+        fit()
+    assert not (tmp_path / "fit/fit.json").exists()
+    reached = steps[-1]
+    resumed = True
+    steps.clear()
+    done = fit()
+    assert done.meta["resumed_at"] >= reached
+    assert steps[0] > reached
+    assert steps[-1] == 400
+
+
+@pytest.mark.nerf
+def test_rendered_frames_show_the_head_from_cameras_never_given(
+    tiny_fit: Fit, tmp_path: Path
+) -> None:
+    cameras = [canonical_camera(20, 10, 64), canonical_camera(200, -5, 48).resized(64, 48)]
+    views = render_fit(tiny_fit.root, cameras, tmp_path, progress=no_progress, cancel=never_cancel)
+    assert views.meta.engine == "nerf"
+    for i, camera in enumerate(cameras):
+        frame, alpha = trace(camera)
+        mask = views.mask(i)
+        assert mask is not None
+        overlap = np.minimum(mask, alpha).sum() / np.maximum(mask, alpha).sum()
+        assert overlap > 0.93
+        error = (views.frame(i).astype(float) - frame)[alpha > 250] / 255
+        assert -10 * np.log10((error**2).mean()) > 17
+        assert views.frame(i)[0, 0].min() > 250  # white behind
+
+
+@pytest.mark.nerf
+def test_a_field_that_does_not_match_is_told_apart(tiny_fit: Fit, tmp_path: Path) -> None:
+    broken = tmp_path / "fit"
+    shutil.copytree(tiny_fit.root, broken)
+    data = (broken / "field.safetensors").read_bytes()
+    (broken / "field.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(Dp3dError) as caught:
+        render_fit(
+            broken,
+            [canonical_camera(size=8)],
+            tmp_path / "views",
+            progress=no_progress,
+            cancel=never_cancel,
+        )
+    assert caught.value.code == "fit.invalid"
+
+
+def test_opening_what_is_no_fit(tmp_path: Path) -> None:
+    with pytest.raises(Dp3dError) as caught:
+        Fit.open(tmp_path)
+    assert caught.value.code == "fit.not_found"
+    (tmp_path / "fit.json").write_text(json.dumps({"schema": "dp3d.fit/1"}))
+    with pytest.raises(Dp3dError) as caught:
+        Fit.open(tmp_path)
+    assert caught.value.code == "fit.invalid"
+
+
+@pytest.mark.parametrize(("preset", "steps"), [("huge", None), ("tiny", 0)])
+def test_presets_that_do_not_exist(
+    preset: str, steps: int | None, head_views: ViewSet, tmp_path: Path
+) -> None:
+    with pytest.raises(Dp3dError) as caught:
+        fit_views(
+            head_views.root,
+            tmp_path,
+            preset=preset,
+            steps=steps,
+            progress=no_progress,
+            cancel=never_cancel,
+        )
+    assert caught.value.code == "engine.bad_option"

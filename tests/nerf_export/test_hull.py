@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp3d_core.cameras import Z_UP_FROM_HEAD, Camera, capture_sphere, full_orbit, look_at
+from dp3d_core.errors import Dp3dError
+from nerf_export.hull import Hull, visual_hull
+from tests.nerf_export.scene import HIGH, LOW, trace
+
+
+def ball_mask(camera: Camera, centre: np.ndarray, radius: float) -> np.ndarray:
+    rays = camera.directions(camera.pixel_centres())
+    to_centre = centre - camera.position
+    off = np.linalg.norm(to_centre - (rays @ to_centre)[..., None] * rays, axis=-1)
+    return np.where(off < radius, 255, 0).astype(np.uint8)
+
+
+def corners(hull: Hull) -> np.ndarray:
+    index = np.stack(np.meshgrid(*map(np.arange, hull.distance.shape), indexing="ij"), -1)
+    return hull.low + hull.cell * index
+
+
+def in_world_n(points: np.ndarray) -> np.ndarray:
+    return points @ Z_UP_FROM_HEAD[:3, :3].T
+
+
+def test_ball_distances_are_those_of_the_ball() -> None:
+    centre, radius = np.array([0.03, -0.05, 0.02]), 0.2
+    cameras = capture_sphere(30, (-50.0, 0.0, 50.0), 128)
+    hull = visual_hull(cameras, [ball_mask(c, centre, radius) for c in cameras], 48)
+    truth = np.linalg.norm(corners(hull) - in_world_n(centre), axis=-1) - radius
+    near = np.abs(truth) < 0.1
+    error = hull.distance[near] - truth[near]
+    assert np.abs(np.median(error)) < hull.cell / 2
+    # A hull contains the body: it may stand out between the views, never cut in.
+    assert error.max() < 1.5 * hull.cell
+
+
+def test_box_fits_tightly_whatever_the_camera_distance() -> None:
+    centre, radius = np.array([0.5, 1.0, -0.5]), 0.4
+    for distance in (3.0, 30.0):
+        cameras = []
+        for yaw in np.arange(0, 360, 45):
+            height = 1.0 if yaw % 90 else -1.0
+            away = np.array([np.sin(np.radians(yaw)), height, np.cos(np.radians(yaw))])
+            focal = 100 * distance
+            K = np.array([[focal, 0, 64], [0, focal, 64], [0, 0, 1.0]])
+            cameras.append(Camera(look_at(centre + distance * away, centre), K, 128, 128))
+        hull = visual_hull(cameras, [ball_mask(c, centre, radius) for c in cameras], 40)
+        extent = hull.high - hull.low
+        assert np.all(extent > 2 * radius)
+        assert np.all(extent < 3.2 * radius)
+        assert np.abs((hull.low + hull.high) / 2 - in_world_n(centre)).max() < 0.3 * radius
+
+
+def test_ellipsoid_head_is_inside_its_hull() -> None:
+    cameras = capture_sphere(18, (-20.0, 5.0, 35.0), 96)
+    hull = visual_hull(cameras, [trace(c)[1] for c in cameras], 48)
+    inside = in_world_n(np.array([LOW, HIGH]))
+    low, high = inside.min(0), inside.max(0)
+    solid = corners(hull)[hull.distance < 0]
+    assert np.all(solid.min(0) < low + 1.5 * hull.cell)
+    assert np.all(solid.max(0) > high - 1.5 * hull.cell)
+
+
+def test_body_cut_by_the_frame_ends_at_the_frame() -> None:
+    cameras = full_orbit(12, size=64)
+    masks = []
+    for camera in cameras:
+        mask = ball_mask(camera, np.zeros(3), 0.15)
+        columns = slice(24, 40)
+        mask[32:, columns] = 255  # a neck that runs out of the picture
+        masks.append(mask)
+    hull = visual_hull(cameras, masks, 48)
+    solid = corners(hull)[hull.distance < 0]
+    bottom = 2.7 / 4.2647 / 2  # half the canonical frame, head units
+    assert solid[:, 2].min() == pytest.approx(-bottom, abs=0.03)
+
+
+def test_one_bad_mask_of_many_does_not_cut_a_hole() -> None:
+    cameras = full_orbit(16, size=64)
+    masks = [ball_mask(c, np.zeros(3), 0.2) for c in cameras]
+    masks[3] = np.zeros_like(masks[3])
+    hull = visual_hull(cameras, masks, 32)
+    assert hull.distance.min() < -0.1
+
+
+def test_without_masks_the_hull_is_what_the_cameras_look_at() -> None:
+    cameras = full_orbit(8, size=32)
+    hull = visual_hull(cameras, [np.full((32, 32), 255, np.uint8)] * 8, 24)
+    assert hull.distance.min() < -0.2
+
+
+def test_masks_that_agree_nowhere_are_refused() -> None:
+    cameras = full_orbit(6, size=32)
+    with pytest.raises(Dp3dError) as caught:
+        visual_hull(cameras, [np.zeros((32, 32), np.uint8)] * 6, 24)
+    assert caught.value.code == "viewset.invalid"
