@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -82,9 +83,12 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn waits for open responses before it runs the lifespan's end; event streams
-        # never finish by themselves.
+        # never finish by themselves.  Its own handler would also raise the signal again
+        # afterwards, and a server that was told to stop has not failed.
         self._services.stopping.set()
-        super().handle_exit(sig, frame)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
 
 def _listen(host: str, port: int) -> socket.socket:

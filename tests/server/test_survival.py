@@ -1,0 +1,190 @@
+"""Killed servers, killed workers, cancelled jobs: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.viewset import ViewSet
+from tests.server.conftest import ServerProcess, small_views, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
+
+MANY = 40
+
+
+def frames_written(server, job_id):
+    return len(list((server.data / "work" / job_id / "views" / "frames").glob("[0-9]*.png")))
+
+
+def start_long_job(server, photo, at_least=5):
+    """A job that is running and has written some of its frames."""
+    with server.client() as client:
+        params = small_views(client.put_file(photo), MANY)
+        params["cameras"]["size"] = 128
+        job = client.create_job("views", **params)
+    wait_until(lambda: frames_written(server, job["id"]) >= at_least)
+    return job["id"]
+
+
+def test_a_killed_server_goes_on_with_the_job_when_started_again(server_process, photo, tmp_path):
+    job_id = start_long_job(server_process, photo)
+    server_process.kill()
+    wait_until(lambda: not server_process.worker_pids(), 5)
+    before = frames_written(server_process, job_id)
+    assert 0 < before < MANY
+    first = server_process.data / "work" / job_id / "views" / "frames" / "0000.png"
+    written_at = first.stat().st_mtime_ns
+    time.sleep(0.3)
+    assert frames_written(server_process, job_id) == before, "an orphan goes on writing"
+
+    server_process.start()
+    with server_process.client() as client:
+        wait_until(lambda: client.job(job_id)["state"] == "running")
+        assert first.stat().st_mtime_ns == written_at, "a finished frame was made again"
+        result = client.wait(job_id)
+        job = client.job(job_id)
+        assert (job["state"], job["attempt"]) == ("succeeded", 2)
+        assert len(ViewSet.open(client.get_tree(result["views"], tmp_path / "got"))) == MANY
+        events = list(client.events(job_id))
+        states = [e.data["state"] for e in events if e.event == "state"]
+        assert states == ["queued", "running", "queued", "running", "succeeded"]
+        names = [e.data["name"] for e in events if e.event == "artifact"]
+        assert sorted(names) == [f"frames/{i:04d}.png" for i in range(MANY)]
+
+
+def test_a_stopped_server_returns_its_job_to_the_queue(server_process, photo):
+    job_id = start_long_job(server_process, photo)
+    assert server_process.stop() == 0
+    assert not server_process.worker_pids()
+    server_process.start()
+    with server_process.client() as client:
+        client.wait(job_id)
+        assert client.job(job_id)["attempt"] == 1
+
+
+def test_stopping_does_not_wait_for_open_event_streams(server_process, photo):
+    job_id = start_long_job(server_process, photo)
+    with server_process.client() as client:
+        stream = client.events(job_id)
+        next(stream)
+        began = time.monotonic()
+        assert server_process.stop() == 0
+        assert time.monotonic() - began < 5
+
+
+def test_a_killed_worker_is_replaced_and_the_job_goes_on(server_process, photo):
+    job_id = start_long_job(server_process, photo)
+    os.kill(server_process.worker_pids()[0], signal.SIGKILL)
+    with server_process.client() as client:
+        client.wait(job_id)
+        assert client.job(job_id)["attempt"] == 2
+
+
+def test_after_three_dead_workers_the_job_fails(server_process, photo):
+    with server_process.client() as client:
+        portrait = client.put_file(photo)
+        params = small_views(portrait, 360)
+        params["cameras"]["size"] = 512
+        job_id = client.create_job("views", **params)["id"]
+        for attempt in (1, 2, 3):
+            wait_until(
+                lambda attempt=attempt: (
+                    client.job(job_id)["state"] == "running"
+                    and client.job(job_id)["attempt"] == attempt
+                )
+            )
+            os.kill(server_process.worker_pids()[0], signal.SIGKILL)
+        with pytest.raises(Dp3dError) as caught:
+            client.wait(job_id)
+        assert caught.value.code == "job.worker_died"
+        # and the next job is none the worse for it
+        client.wait(client.create_job("views", **small_views(portrait))["id"])
+
+
+def test_cancel_of_a_running_job(server_process, photo):
+    job_id = start_long_job(server_process, photo)
+    with server_process.client() as client:
+        began = time.monotonic()
+        assert client.cancel(job_id)["state"] == "running"
+        *_, last = client.events(job_id)
+        assert time.monotonic() - began < 2
+        assert (last.event, last.data["state"]) == ("state", "cancelled")
+        with pytest.raises(Dp3dError) as caught:
+            client.wait(job_id)
+        assert caught.value.code == "job.cancelled"
+        wait_until(lambda: client.health()["worker"] == "idle")
+
+
+def test_cancel_of_a_queued_job_is_immediate(server_process, photo):
+    running = start_long_job(server_process, photo)
+    with server_process.client() as client:
+        waiting = client.create_job("views", **small_views(client.put_file(photo)))["id"]
+        assert client.cancel(waiting)["state"] == "cancelled"
+        states = [e.data["state"] for e in client.events(waiting)]
+        assert states == ["queued", "cancelled"]
+        assert client.job(waiting)["attempt"] == 0
+        client.wait(running)
+
+
+def test_a_cancel_survives_the_death_of_the_worker(server_process, photo):
+    job_id = start_long_job(server_process, photo)
+    pid = server_process.worker_pids()[0]
+    os.kill(pid, signal.SIGSTOP)  # it cannot answer
+    with server_process.client() as client:
+        client.cancel(job_id)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: client.job(job_id)["state"] == "cancelled")
+
+
+def test_two_servers_do_not_share_a_data_folder(server_process):
+    import subprocess
+
+    second = subprocess.run(
+        [
+            *(sys.executable, "-m", "server.cli.main", "serve", "--port", "0"),
+            *("--token", "t", "--data", str(server_process.data)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 6
+    assert "server.already_running" in second.stderr
+
+
+def test_a_taken_port_is_named(server_process, tmp_path):
+    import subprocess
+
+    port = server_process.url.rpartition(":")[2]
+    second = subprocess.run(
+        [
+            *(sys.executable, "-m", "server.cli.main", "serve", "--port", port),
+            *("--token", "t", "--data", str(tmp_path / "other")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 6
+    assert f"Port {port}" in second.stderr
+    assert "server.port_taken" in second.stderr
+
+
+def test_half_an_upload_is_cleaned_up_at_the_next_start(tmp_path):
+    server = ServerProcess(tmp_path)
+    incoming = server.data / "artifacts" / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / "left.tmp").write_bytes(b"half")
+    server.start()
+    with server.client() as client:
+        client.health()
+        assert not list(incoming.iterdir())
+    server.stop()
