@@ -72,7 +72,7 @@ def test_what_leaves_blender_comes_back_to_its_place(
     landmarks = np.array(told["landmarks"], float)
     width, height = told["size"]
     pixel = place = pose = lens = 0.0
-    overlaps = []
+    overlaps, right, mirrored = [], [], []
     for index, (got, camera) in enumerate(zip(told["views"], views.cameras, strict=True)):
         assert (camera.width, camera.height) == (width, height)
         pixel = max(pixel, np.abs(camera.project(landmarks)[0] - got["seen"]).max())
@@ -98,16 +98,27 @@ def test_what_leaves_blender_comes_back_to_its_place(
         hits = np.array(list(got["silhouette"])).reshape(height, width) == "1"
         truth = mask > 127
         overlaps.append((hits & truth).sum() / (hits | truth).sum())
+        # the texture, as Blender's rays find it, against the frame; and against a mirrored frame
+        frame = views.frame(index).astype(float)
+        u, v, *colour = np.array(got["colours"]).T
+        inside = truth[v, u] & truth[v, width - 1 - u]
+        colour = np.stack(colour, -1)[inside]
+        right.append(np.abs(frame[v, u][inside] - colour).mean())
+        mirrored.append(np.abs(frame[v, width - 1 - u][inside] - colour).mean())
     print(
         f"closure in {told['seconds']:.0f} s: landmark {pixel:.1e} px, "
         f"vertices {place / HEAD_SIZE:.1e} head sizes, camera pose {pose:.1e}, "
-        f"lens {lens:.1e} px, silhouette IoU min {min(overlaps):.3f} mean {np.mean(overlaps):.3f}"
+        f"lens {lens:.1e} px, silhouette IoU min {min(overlaps):.3f} mean {np.mean(overlaps):.3f}, "
+        f"colour error {np.mean(right):.1f} of 255 (mirrored frames {np.mean(mirrored):.1f})"
     )
+    assert told["frame_after"] == 4
     assert pixel < 0.5
     assert place < 1e-3 * HEAD_SIZE
     assert pose < 1e-4
     assert lens < 0.05
     assert min(overlaps) > 0.85, overlaps
+    assert np.mean(right) < 20
+    assert np.mean(right) < 0.7 * np.mean(mirrored)
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

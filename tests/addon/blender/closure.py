@@ -11,6 +11,7 @@ import bpy
 from bpy_extras.object_utils import world_to_camera_view
 from common import enable_addon, main, make_anchor, rows
 from mathutils import Matrix, Vector
+from mathutils.geometry import barycentric_transform
 
 LANDMARKS = [(0, 0, 0), (0.0, -0.02, 0.29), (0.21, 0.0, 0.0), (-0.1, 0.25, 0.1)]
 
@@ -53,19 +54,49 @@ def projection(camera, depsgraph, scene, size):
     )
 
 
-def silhouette(scene, depsgraph, camera, size):
-    """Which pixels' rays hit something, row by row from the top, by Blender's own matrices."""
+def texture_at(thing, index, point, pixels):
+    """Colour (0..255) of the mesh's texture at a point of one of its triangles."""
+    mesh = thing.data
+    polygon = mesh.polygons[index]
+    corners = [mesh.vertices[i].co for i in polygon.vertices]
+    layer = mesh.uv_layers.active.data
+    places = [layer[i].uv.to_3d() for i in polygon.loop_indices]
+    uv = barycentric_transform(point, *corners, *places)
+    width, height, values = pixels
+    x = min(width - 1, max(0, int(uv.x * width)))
+    y = min(height - 1, max(0, int(uv.y * height)))
+    at = 4 * (y * width + x)
+    return [round(255 * c) for c in values[at : at + 3]]
+
+
+def texture_of(thing):
+    """Size and values of the base colour image of an imported mesh."""
+    nodes = thing.data.materials[0].node_tree.nodes
+    image = next(n.image for n in nodes if n.bl_idname == "ShaderNodeTexImage")
+    return image.size[0], image.size[1], list(image.pixels)
+
+
+def look(scene, depsgraph, camera, size, textures):
+    """Rays through all pixels, by Blender's own matrices: what is hit, and some of its colours.
+
+    Returns one character per pixel, row by row from the top, and [u, v, r, g, b] for hits of
+    every fourth row and column.
+    """
     back = projection(camera, depsgraph, scene, size).inverted()
     world = camera.evaluated_get(depsgraph).matrix_world
     turn, origin = world.to_quaternion(), world.translation
-    hits = []
+    hits, colours = [], []
     for v in range(size[1]):
         for u in range(size[0]):
             at = Vector(((u + 0.5) / size[0] * 2 - 1, 1 - (v + 0.5) / size[1] * 2, 0.0, 1.0))
             near = back @ at
             ray = turn @ (near.xyz / near.w)
-            hits.append("1" if scene.ray_cast(depsgraph, origin, ray.normalized())[0] else "0")
-    return "".join(hits)
+            hit, place, _, face, thing, _ = scene.ray_cast(depsgraph, origin, ray.normalized())
+            hits.append("1" if hit else "0")
+            if hit and u % 4 == 2 and v % 4 == 2:
+                local = thing.evaluated_get(depsgraph).matrix_world.inverted() @ place
+                colours.append([u, v, *texture_at(thing, face, local, textures[thing.name])])
+    return "".join(hits), colours
 
 
 def work(request):
@@ -75,7 +106,7 @@ def work(request):
     frames = list(range(1, 1 + request["views"]))
     camera = animate_camera(scene, anchor, frames)
     render = scene.render
-    render.resolution_x, render.resolution_y, render.resolution_percentage = 160, 200, 64
+    render.resolution_x, render.resolution_y, render.resolution_percentage = 200, 256, 50
     render.pixel_aspect_x, render.pixel_aspect_y = 1.1, 1.0
     settings = scene.dp3d
     settings.portrait, settings.anchor = request["portrait"], anchor
@@ -89,17 +120,19 @@ def work(request):
     began = time.monotonic()
     bpy.ops.dp3d.generate()
     seconds = time.monotonic() - began
-    run = scene.dp3d_run
-    size = (160 * 64 // 100, 200 * 64 // 100)
+    run, frame_after = scene.dp3d_run, scene.frame_current
+    size = (100, 128)
 
     views = {o["dp3d_view"]: o for o in scene.objects if o.get("dp3d_role") == "view"}
     player = next(o for o in scene.objects if o.get("dp3d_role") == "player")
     meshes = [o for o in scene.objects if o.get("dp3d_role") == "mesh" and o.type == "MESH"]
+    textures = {o.name: texture_of(o) for o in meshes}
     told = []
     for index, frame in enumerate(frames):
         scene.frame_set(frame)
         depsgraph = layer.depsgraph
         world = anchor.evaluated_get(depsgraph).matrix_world
+        hits, colours = look(scene, depsgraph, camera, size, textures)
         seen = []
         for point in LANDMARKS:
             at = world_to_camera_view(scene, camera, world @ Vector(point))
@@ -120,7 +153,8 @@ def work(request):
                     for o in meshes
                     for v in o.data.vertices
                 ],
-                "silhouette": silhouette(scene, depsgraph, camera, size),
+                "silhouette": hits,
+                "colours": colours,
             }
         )
     return {
@@ -129,7 +163,7 @@ def work(request):
         "size": size,
         "folder": run.folder,
         "mesh": run.mesh,
-        "frame_now": 4,
+        "frame_after": frame_after,
         "seconds": seconds,
         "state": run.state,
         "error": run.error_problem,
