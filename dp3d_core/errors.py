@@ -79,6 +79,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "fit.not_found": ErrorKind("Fit not found", 404, _BAD),
     "fit.invalid": ErrorKind("Fit is damaged", 422, _BAD),
     "mesh.empty": ErrorKind("The field has no surface", 500, _FAILED),
+    "mesh.unreadable": ErrorKind("Mesh cannot be read", 422, _BAD),
     # output
     "output.not_writable": ErrorKind("Output cannot be written", 500, _BAD),
     # server and its clients

@@ -10,9 +10,11 @@ import tyro
 
 from dp3d_core.errors import Cancelled, Dp3dError, ExitCode
 from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Setup
+from server.cli.demo import Demo
 from server.cli.session import Outcome, Session, unexpected
 
 _COMMANDS: dict[str, Any] = {
+    "demo": Demo,
     "generate": Generate,
     "fit": Fit,
     "mesh": Mesh,

@@ -1,0 +1,273 @@
+"""``dp3d demo``: the whole chain on one photo, stage by stage, resumable.
+
+portrait -> views -> fit -> mesh -> turntable -> report.  Each stage leaves a note of what it was
+made from; run again, a stage whose inputs are the same is kept, an interrupted one goes on,
+and one whose inputs changed is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from dp3d_core import __version__
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import Progress, check_cancel
+from dp3d_core.viewset import write_atomic, write_json
+from server.cli.report import report_lines
+from server.cli.session import Common, Outcome, Session
+from server.plain import plain
+
+_NOTES = ".stages.json"
+_FRAMES_OF_TURNTABLE = 36
+
+
+def default_photo() -> Path:
+    """The photo of the demo: a public-domain portrait among matplotlib's sample data."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise Dp3dError(
+            "portrait.not_found",
+            "The default photo comes with matplotlib, which is not installed.",
+            "Name a photo of your own, or install the extra: pip install 'dp3d[core]'.",
+        ) from error
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+class Stages:
+    """Which stages of a folder are done, and from what they were made."""
+
+    def __init__(self, out: Path, session: Session) -> None:
+        self.out, self._session = out, session
+        self.notes: dict[str, dict[str, Any]] = {}
+        try:
+            notes = json.loads((out / _NOTES).read_text("utf-8"))
+            self.notes = {k: v for k, v in notes.items() if isinstance(v, dict)}
+        except (OSError, ValueError, AttributeError):
+            pass
+
+    def run(
+        self,
+        name: str,
+        inputs: Any,
+        results: list[str],
+        work: Callable[[], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Run a stage, or keep what an earlier run made from the same inputs.
+
+        Args:
+            name: of the stage.
+            inputs: everything the result depends on, JSON.
+            results: files and folders in ``out`` that the stage makes.
+            work: does it, going on from what is there; returns what the report says about it.
+
+        Returns:
+            what ``work`` returned, now or then.
+
+        """
+        check_cancel(self._session.cancel, "The demo")
+        key = hashlib.sha256(json.dumps([name, inputs], sort_keys=True).encode()).hexdigest()
+        note = self.notes.get(name, {})
+        there = all((self.out / result).exists() for result in results)
+        if note.get("key") == key and note.get("done") and there:
+            self._session.note(f"{name}: kept from an earlier run")
+            kept: dict[str, Any] = note["about"]
+            return kept
+        if note and note.get("key") != key:
+            # Only what an earlier demo noted as its own is ever removed.
+            for result in results:
+                path = self.out / result
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            note = {}
+        spent = float(note.get("seconds", 0.0))
+        self._write(name, {"key": key, "done": False, "seconds": spent})
+        began = time.monotonic()
+        try:
+            about = plain(work())
+        except BaseException:
+            spent += time.monotonic() - began
+            self._write(name, {"key": key, "done": False, "seconds": round(spent, 2)})
+            raise
+        spent += time.monotonic() - began
+        self._write(name, {"key": key, "done": True, "seconds": round(spent, 2), "about": about})
+        return dict(about)
+
+    def key(self, name: str) -> str:
+        """What a finished stage was made from, as input of the next."""
+        return str(self.notes[name]["key"])
+
+    def _write(self, name: str, note: dict[str, Any]) -> None:
+        self.notes[name] = note
+        write_json(self.out / _NOTES, self.notes)
+
+
+@dataclass
+class Demo(Common):
+    """The whole chain on one photo: views, radiance field, textured mesh, turntable, report."""
+
+    photo: tyro.conf.Positional[Path | None] = field(default=None)
+    """The portrait; without one, a public-domain photo that comes with matplotlib."""
+    out: Path = Path("out/demo")
+    """Folder for everything; run again, the demo goes on where it stopped."""
+    views: int = 32
+    """Number of views, on three rings around the head."""
+    size: int = 512
+    """Width and height of the views, pixels."""
+    fit_preset: str = "draft"
+    """Size and length of the fit: tiny, draft or standard."""
+    faces: int = 30_000
+    """Triangles of the mesh, about."""
+    texture_size: int = 1024
+    """Width and height of the texture, pixels."""
+    crop: tuple[float, float, float] | None = None
+    """Head crop by hand: left, top and side in pixels of the upright photo."""
+
+    def run(self, session: Session) -> Outcome:
+        """Run the chain."""
+        from dp3d_core.cameras import cameras_from_request, cameras_to_dict
+
+        began = time.monotonic()
+        photo, out = self.photo or default_photo(), self.out
+        request = {"preset": "capture", "views": self.views, "size": self.size}
+        cameras = cameras_from_request(request)
+        portrait = self._portrait(session, photo)
+        stages = Stages(out, session)
+        made_from = {"photo": portrait.sha256, "crop": self.crop, "dp3d": __version__}
+        about: dict[str, Any] = {
+            "portrait": stages.run(
+                "portrait", made_from, ["portrait.png"], lambda: _draw_portrait(portrait, out)
+            )
+        }
+        write_json(out / "cameras.json", cameras_to_dict(cameras))
+        about["views"] = stages.run(
+            "views",
+            [stages.key("portrait"), request],
+            ["views", "contact_sheet.png"],
+            lambda: _make_views(portrait, cameras, out, session),
+        )
+        about["fit"] = stages.run(
+            "fit",
+            [stages.key("views"), self.fit_preset],
+            ["fit"],
+            lambda: self._fit(out, session),
+        )
+        about["mesh"] = stages.run(
+            "mesh",
+            [stages.key("fit"), self.faces, self.texture_size],
+            ["head.glb"],
+            lambda: self._mesh(out, session),
+        )
+        about["turntable"] = stages.run(
+            "turntable",
+            [stages.key("mesh"), _FRAMES_OF_TURNTABLE],
+            ["turntable.gif"],
+            lambda: _make_turntable(out, session),
+        )
+        report = {
+            "schema": "dp3d.demo-report/1",
+            "dp3d": __version__,
+            "photo": {"name": photo.name, "sha256": portrait.sha256},
+            "cameras": request,
+            "seconds": {name: stages.notes[name]["seconds"] for name in about},
+            "seconds_this_run": round(time.monotonic() - began, 2),
+            "stages": about,
+        }
+        write_json(out / "report.json", report)
+        text = "\n".join(report_lines(report)) + "\n"
+        write_atomic(out / "report.md", text.encode())
+        return Outcome(
+            {"out": str(out), **report},
+            [
+                f"Done in {report['seconds_this_run']:.0f} s: {out}",
+                "  contact_sheet.png  the views side by side",
+                "  turntable.gif      the mesh all around, textured and plain",
+                "  head.glb           the textured mesh (glTF, Y up, face towards +Z)",
+                "  report.md          what was measured",
+            ],
+        )
+
+    def _portrait(self, session: Session, photo: Path) -> Any:
+        from dp3d_core.portrait import load_portrait
+
+        session.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
+        portrait = load_portrait(photo, self.crop)
+        session.progress(Progress("portrait", 1, 1, "The head is found"))
+        for warning in portrait.report.warnings:
+            session.note(f"note: {warning}")
+        return portrait
+
+    def _fit(self, out: Path, session: Session) -> dict[str, Any]:
+        from nerf_export.fit import fit_views
+
+        fit = fit_views(
+            out / "views",
+            out / "fit",
+            preset=self.fit_preset,
+            progress=session.progress,
+            cancel=session.cancel,
+        )
+        return {"preset": self.fit_preset, "scores": fit.scores}
+
+    def _mesh(self, out: Path, session: Session) -> dict[str, Any]:
+        from nerf_export.mesh import build_mesh
+
+        stats = build_mesh(
+            out / "fit",
+            out / "head.glb",
+            faces=self.faces,
+            texture_size=self.texture_size,
+            progress=session.progress,
+            cancel=session.cancel,
+        )
+        return {**stats.to_dict(), "bytes": (out / "head.glb").stat().st_size}
+
+
+def _draw_portrait(portrait: Any, out: Path) -> dict[str, Any]:
+    from dp3d_core.pictures import save_png
+    from dp3d_core.portrait import report_picture
+
+    save_png(out / "portrait.png", report_picture(portrait))
+    report: dict[str, Any] = portrait.report.to_dict()
+    return report
+
+
+def _make_views(portrait: Any, cameras: Any, out: Path, session: Session) -> dict[str, Any]:
+    from dp3d_core.engines import DEFAULT_ENGINE, get_engine
+    from dp3d_core.pictures import save_png, viewset_sheet
+
+    views = get_engine(DEFAULT_ENGINE).generate(
+        portrait,
+        cameras,
+        {},
+        out=out / "views",
+        progress=session.progress,
+        cancel=session.cancel,
+    )
+    save_png(out / "contact_sheet.png", viewset_sheet(views))
+    return {"engine": views.meta.engine, "count": len(views)}
+
+
+def _make_turntable(out: Path, session: Session) -> dict[str, Any]:
+    from dp3d_core.pictures import save_gif
+    from dp3d_core.progress import Stage
+    from server.cli.turntable import turntable
+
+    stage = Stage("turntable", _FRAMES_OF_TURNTABLE, session.progress, session.cancel)
+    frames = []
+    for frame in turntable(out / "head.glb", _FRAMES_OF_TURNTABLE):
+        frames.append(frame)
+        stage.advance("Turning the mesh")
+    save_gif(out / "turntable.gif", frames, fps=12)
+    return {"frames": len(frames)}

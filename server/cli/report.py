@@ -1,0 +1,70 @@
+"""The demo's report in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_FILES = {
+    "portrait.png": "the photo with the crop that was chosen, and the crop with its matte",
+    "views/": "frames, masks and exact cameras: a view set",
+    "cameras.json": "the camera path",
+    "contact_sheet.png": "all views side by side",
+    "fit/": "the radiance field and the dataset it was fitted to",
+    "head.glb": "the textured mesh: glTF, Y up, face towards +Z, one head unit is one metre",
+    "turntable.gif": "the mesh all around, textured and as plain clay",
+}
+
+
+def report_lines(report: dict[str, Any]) -> list[str]:
+    """Lines of ``report.md`` for a ``report.json``."""
+    stages = report["stages"]
+    portrait, mesh = stages["portrait"], stages["mesh"]
+    cameras = report["cameras"]
+    return [
+        "# dp3d demo",
+        "",
+        f"Photo `{report['photo']['name']}` (SHA-256 `{report['photo']['sha256'][:16]}...`), "
+        f"dp3d {report['dp3d']}.",
+        "",
+        "## Portrait",
+        "",
+        f"- crop: from the {portrait['crop_source']}, confidence {portrait['confidence']:.2f}",
+        f"- head turned {portrait['yaw_deg']:.0f} degrees",
+        f"- matte: {portrait['matte_source']}, confidence {portrait['matte_confidence']:.2f}",
+        *(f"- note: {warning}" for warning in portrait["warnings"]),
+        "",
+        "## Views",
+        "",
+        f"- {stages['views']['count']} views of {cameras['size']} x {cameras['size']} pixels, "
+        f"engine `{stages['views']['engine']}`, preset `{cameras['preset']}`",
+        "",
+        "## Radiance field",
+        "",
+        f"- preset `{stages['fit']['preset']}`",
+        *(f"- {name}: {_number(value)}" for name, value in stages["fit"]["scores"].items()),
+        "",
+        "## Mesh",
+        "",
+        f"- {mesh['faces']} triangles, {mesh['vertices']} vertices, "
+        f"{'closed' if mesh['watertight'] else 'not closed'}",
+        f"- texture {mesh['texture_size']} x {mesh['texture_size']} pixels, "
+        f"{100 * mesh['seen']:.0f} % of it seen by some view",
+        f"- {mesh['bytes'] / 2**20:.1f} MiB",
+        "",
+        "## Time",
+        "",
+        "| stage | seconds |",
+        "|---|---|",
+        *(f"| {name} | {seconds:.1f} |" for name, seconds in report["seconds"].items()),
+        f"| all | {sum(report['seconds'].values()):.1f} |",
+        "",
+        "Stages that an earlier run had finished count with the time they took then.",
+        "",
+        "## Files",
+        "",
+        *(f"- `{name}`: {what}" for name, what in _FILES.items()),
+    ]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
