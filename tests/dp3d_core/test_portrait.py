@@ -177,7 +177,10 @@ def test_manual_crop_wins(hopper):
     [
         (b"", "portrait.unreadable"),
         (b"hello", "portrait.unreadable"),
-        (encode(np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8))[:900], "portrait.unreadable"),
+        (
+            encode(np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8))[:900],
+            "portrait.unreadable",
+        ),
         (encode(np.zeros((8, 100, 3), np.uint8)), "portrait.too_small"),
     ],
     ids=["empty", "text", "truncated", "sliver"],
