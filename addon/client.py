@@ -254,6 +254,9 @@ class Client:
     def _read(self, response: Any, limit: int) -> bytes:
         try:
             data = response.read(limit + 1)
+            # A read with a size does not complain about an early end by itself.
+            if len(data) <= limit and response.length:
+                raise http.client.IncompleteRead(data, response.length)
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         if len(data) > limit:
@@ -287,6 +290,8 @@ class Client:
 
     def _unreachable(self, error: Exception) -> AddonError:
         reason = getattr(error, "reason", error)
+        if isinstance(error, http.client.IncompleteRead):
+            reason = "the connection was cut"
         return AddonError(
             "server.unreachable",
             f"No dp3d server answers at {self.server.url} ({reason}).",

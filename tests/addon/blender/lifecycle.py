@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What users do while a job runs: rename, delete, undo, save, close and open the file again."""
+
+import time
+
+import bpy
+from common import enable_addon, main
+
+
+def begin(request, views=6):
+    """A session as the Generate button starts it, drained by hand instead of by a timer."""
+    from addon import preferences, session
+    from addon import request as requests
+
+    scene = bpy.context.scene
+    if scene.dp3d.anchor is None:
+        bpy.ops.dp3d.add_anchor()
+    scene.dp3d.portrait, scene.dp3d.output = request["portrait"], request["folder"]
+    scene.dp3d.views, scene.dp3d.size = views, 128
+    plan, frames = requests.new_views(bpy.context)
+    return session.start(scene, preferences.server(), plan, frames, "Test")
+
+
+def drain(running, until=lambda: False):
+    end = time.monotonic() + 100
+    while running.drain():
+        if until():
+            return
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.02)
+
+
+def fresh():
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    return bpy.context.scene
+
+
+def cameras(scene):
+    return sum(o.get("dp3d_role") == "view" for o in scene.objects)
+
+
+def busy_and_renames(request):
+    running = begin(request)
+    scene = bpy.context.scene
+    drain(running, lambda: scene.dp3d_run.stage == "views")
+    try:
+        bpy.ops.dp3d.generate()
+    except RuntimeError as error:
+        busy = "addon.busy" in str(error)
+    scene.dp3d_run.error_code = ""
+    scene.name, scene.dp3d.anchor.name = "Another Name", "Somebody"
+    drain(running)
+    return [busy, scene.dp3d_run.state, cameras(scene)]
+
+
+def undo(request):
+    bpy.ops.ed.undo_push(message="before")
+    running = begin(request)
+    scene = bpy.context.scene
+    drain(running, lambda: scene.dp3d_run.stage == "views")
+    bpy.data.objects.new("mine", None)
+    bpy.ops.ed.undo_push(message="user step")
+    bpy.ops.ed.undo()
+    gone = "mine" not in bpy.data.objects
+    bpy.ops.dp3d.add_anchor()
+    drain(running)
+    scene = bpy.context.scene
+    return [gone, scene.dp3d_run.state, cameras(scene)]
+
+
+def anchor_deleted(request):
+    running = begin(request)
+    scene = bpy.context.scene
+    drain(running, lambda: scene.dp3d_run.stage == "views")
+    bpy.data.objects.remove(scene.dp3d.anchor)
+    drain(running)
+    first = [scene.dp3d_run.error_code, cameras(scene)]
+    bpy.ops.dp3d.add_anchor()
+    bpy.ops.dp3d.load_views()
+    return [*first, scene.dp3d_run.error_code, cameras(scene)]
+
+
+def scene_deleted(request):
+    bpy.data.scenes.new("other")
+    running = begin(request)
+    scene = bpy.context.scene
+    drain(running, lambda: scene.dp3d_run.stage == "views")
+    bpy.data.scenes.remove(scene)
+    drain(running)
+    from addon import session
+
+    return [running.ended, session.current() is None]
+
+
+def cancelled(request):
+    running = begin(request, views=200)
+    scene = bpy.context.scene
+    drain(running, lambda: scene.dp3d_run.step > 0)
+    bpy.ops.dp3d.cancel()
+    drain(running)
+    return [scene.dp3d_run.state, scene.dp3d_run.error_code, scene.dp3d_run.message]
+
+
+def reopened(request):
+    """Saved while running, another file opened, then this one again."""
+    from addon import session
+
+    running = begin(request, views=40)
+    scene = bpy.context.scene
+    drain(running, lambda: scene.dp3d_run.step > 0)
+    bpy.ops.wm.save_as_mainfile(filepath=request["blend"])
+    fresh()
+    left = session.current() is None
+    bpy.ops.wm.open_mainfile(filepath=request["blend"])
+    scene = bpy.context.scene
+    remembered = [scene.dp3d_run.state, bool(scene.dp3d_run.job_id)]
+    bpy.ops.dp3d.resume()
+    return [left, *remembered, scene.dp3d_run.state, cameras(scene)]
+
+
+def disabled(request):
+    """Switched off while a job runs."""
+    import addon
+
+    running = begin(request, views=40)
+    scene = bpy.context.scene
+    drain(running, lambda: scene.dp3d_run.step > 0)
+    addon.unregister()
+    addon.register()
+    return [running.ended, bpy.context.scene.dp3d_run.state]
+
+
+def work(request):
+    enable_addon(request["url"], request["token"])
+    told = {}
+    for step in (
+        busy_and_renames,
+        undo,
+        anchor_deleted,
+        scene_deleted,
+        cancelled,
+        reopened,
+        disabled,
+    ):
+        fresh()
+        told[step.__name__] = step(request)
+    return told
+
+
+main(work)

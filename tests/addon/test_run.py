@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run against the real server: to the end, cancelled, with a server that dies and returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import TOKEN, ServerProcess
+from odd_server import HEALTH, OddServer, document
+
+from dp3d_core.viewset import ViewSet
+
+
+@pytest.fixture
+def start(addon, portrait: Path, tmp_path: Path):
+    """Starts a run; ``.seen`` fills as its messages are collected."""
+    module, client = addon("run"), addon("client")
+
+    def make(url: str, views: int = 4, size: int = 64, **changes):
+        cameras = {"preset": "orbit", "views": views, "size": size, "pitch_deg": 0}
+        plan = {
+            "run_id": "0" * 32,
+            "kinds": ("views",),
+            "folder": tmp_path / "results",
+            "portrait": portrait,
+            "params": {"views": {"cameras": cameras}},
+            **changes,
+        }
+        run = module.Run(client.Server(url, TOKEN, "a test"), module.Plan(**plan))
+        run.seen = []
+        run.start()
+        return run
+
+    return make
+
+
+def collect(run, until=lambda message: False, timeout: float = 90) -> list[dict]:
+    """Messages up to the first that ``until`` accepts, or to the end of the run."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        alive = run.is_alive()
+        while not run.messages.empty():
+            run.seen.append(run.messages.get())
+            if until(run.seen[-1]):
+                return run.seen
+        if not alive:
+            return run.seen
+        time.sleep(0.02)
+    pytest.fail(f"the run did not end; last messages: {run.seen[-3:]}")
+
+
+def kinds(messages: list[dict]) -> list[str]:
+    return [m["type"] for m in messages]
+
+
+def is_frame(message: dict) -> bool:
+    return message["type"] == "frame"
+
+
+def test_to_the_end(start, server, tmp_path: Path) -> None:
+    run = start(server.url)
+    seen = collect(run)
+    assert kinds(seen)[:2] == ["server", "engines"]
+    assert kinds(seen)[-2:] == ["views", "finished"]
+    assert kinds(seen).count("frame") >= 4
+    steps = [m for m in seen if m["type"] == "progress" and m["stage"] == "views"]
+    assert steps[-1]["step"] == steps[-1]["of"] == 4
+    assert len(ViewSet.open(tmp_path / "results")) == 4
+
+
+def test_resumed_by_another_run(start, server, tmp_path: Path) -> None:
+    """As after closing Blender: a new run takes up the job, finished or not, and has it all."""
+    first = start(server.url, views=12)
+    job = next(m for m in collect(first, lambda m: m["type"] == "job") if m["type"] == "job")["job"]
+    first.abandon()
+    first.join(10)
+    assert not first.is_alive()
+    second = start(server.url, resume_job=job["id"], portrait=None)
+    assert kinds(collect(second))[-1] == "finished"
+    assert len(ViewSet.open(tmp_path / "results")) == 12
+
+
+def test_cancel(start, server, addon) -> None:
+    run = start(server.url, views=200, size=512)
+    collect(run, is_frame)
+    began = time.monotonic()
+    run.cancel()
+    seen = collect(run)
+    assert kinds(seen)[-1] == "cancelled"
+    assert time.monotonic() - began < 10
+    job = [m for m in seen if m["type"] == "job"][-1]["job"]
+    assert job["state"] == "cancelled"
+
+
+def test_refused_job(start, server) -> None:
+    run = start(server.url, params={"views": {"cameras": {"preset": "orbit", "views": 0}}})
+    last = collect(run)[-1]
+    assert (last["type"], last["code"]) == ("failed", "camera.invalid")
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path_factory.mktemp("own")).start()
+    yield process
+    process.stop()
+
+
+def test_server_dies_and_returns(start, own_server: ServerProcess, tmp_path: Path) -> None:
+    run = start(own_server.url, views=24, size=256)
+    collect(run, is_frame)
+    own_server.kill()
+    collect(run, lambda m: m["type"] == "notice")
+    own_server.start()
+    seen = collect(run)
+    assert kinds(seen)[-1] == "finished", seen[-1]
+    assert len(ViewSet.open(tmp_path / "results")) == 24
+
+
+def test_server_that_cannot_stream(start) -> None:
+    """Without events a run asks for the job instead."""
+    states = iter(["queued", "running", "running", "failed"])
+    job = {"id": "j", "kind": "views", "stage": "views", "step": 1, "of": 2}
+    error = {"code": "internal", "problem": "It broke.", "remedy": "Mend it."}
+
+    def answer(method, path, headers):
+        if path == "/v1/health":
+            return HEALTH
+        if path == "/v1/engines":
+            return document({"engines": []})
+        if path.endswith("/events"):
+            return 404, {}, b"a proxy in the way"
+        if path == "/v1/jobs/j":
+            state = next(states)
+            return document({**job, "state": state, "error": error if state == "failed" else None})
+        if path == "/v1/jobs":
+            return document({**job, "state": "queued"}, 201)
+        return document({})
+
+    with OddServer(answer) as odd:
+        seen = collect(start(odd.url))
+    assert seen[-1] == {"type": "failed", **error}
+    assert [m["job"]["state"] for m in seen if m["type"] == "job"][-1] == "failed"
+
+
+def test_a_file_name_that_climbs_is_refused(start, tmp_path: Path) -> None:
+    """A hostile tree writes nothing outside the run's folder."""
+    import hashlib
+    import json
+
+    tree = json.dumps(
+        {"schema": "dp3d.tree/1", "files": {"../escaped.txt": {"sha256": "0" * 64, "size": 1}}}
+    ).encode()
+    sha = hashlib.sha256(tree).hexdigest()
+    done = {"id": "j", "kind": "views", "state": "succeeded", "result": {"views": sha}}
+
+    def answer(method, path, headers):
+        if path == "/v1/health":
+            return HEALTH
+        if path.startswith("/v1/artifacts/") and method == "GET":
+            return 200, {}, tree
+        return document(done if "jobs" in path else {"engines": []})
+
+    with OddServer(answer) as odd:
+        last = collect(start(odd.url))[-1]
+    assert (last["type"], last["code"]) == ("failed", "server.not_ours")
+    assert not (tmp_path / "escaped.txt").exists()
