@@ -11,6 +11,7 @@ import tyro
 from dp3d_core.errors import Cancelled, Dp3dError, ExitCode
 from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Setup
 from server.cli.demo import Demo
+from server.cli.doctor import Doctor
 from server.cli.session import Outcome, Session, unexpected
 
 _COMMANDS: dict[str, Any] = {
@@ -21,6 +22,7 @@ _COMMANDS: dict[str, Any] = {
     "render": Render,
     "serve": Serve,
     "setup": Setup,
+    "doctor": Doctor,
     "engines": Engines,
 }
 

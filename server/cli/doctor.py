@@ -1,0 +1,227 @@
+"""``dp3d doctor``: what works here, what is missing, and the command that changes it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from dp3d_core.errors import Dp3dError, ExitCode
+from dp3d_core.paths import dp3d_home
+from server.cli.session import Common, Outcome, Session
+
+Status = Literal["ok", "warn", "fail"]
+_MARKS: dict[Status, str] = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+
+# Distribution names of each extra, as in pyproject.toml; a test holds the two together.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "core": (
+        "embreex",
+        "matplotlib",
+        "opencv-python-headless",
+        "scikit-image",
+        "scipy",
+        "trimesh",
+    ),
+    "nerf": ("embreex", "fast-simplification", "scikit-image", "scipy", "trimesh", "xatlas"),
+    "server": ("fastapi", "httpx", "sqlmodel", "uvicorn"),
+}
+_NEEDED = "core"
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor."""
+
+    name: str
+    status: Status
+    """``fail`` only for what the main job cannot do without."""
+    text: str
+    remedy: str = ""
+
+
+@dataclass
+class Doctor(Common):
+    """What works on this machine, what is missing, and what to do about it."""
+
+    port: int = 8765
+    """Port that 'dp3d serve' would use."""
+
+    def run(self, session: Session) -> Outcome:
+        """Look at everything; the exit code is 4 when something needed is missing."""
+        findings = []
+        checks: list[Callable[[], Iterator[Finding]]] = [
+            check_python,
+            check_packages,
+            check_cascades,
+            check_engines,
+            check_home,
+            check_nerf,
+            lambda: check_port(self.port),
+        ]
+        for check in checks:
+            try:
+                findings += list(check())
+            except Exception as error:  # one broken part must not hide the others
+                name = getattr(check, "__name__", "check").removeprefix("check_")
+                text = f"the check itself failed: {error!r}"
+                findings.append(Finding(name, "warn", text, "Please report this."))
+        failed = any(f.status == "fail" for f in findings)
+        lines = []
+        for finding in findings:
+            lines.append(f"{_MARKS[finding.status]}  {finding.name}: {finding.text}")
+            if finding.remedy:
+                lines.append(f"      -> {finding.remedy}")
+        return Outcome(
+            {"healthy": not failed, "findings": [asdict(f) for f in findings]},
+            lines,
+            ExitCode.MISSING_COMPONENT if failed else ExitCode.OK,
+        )
+
+
+def check_python() -> Iterator[Finding]:
+    """The interpreter's version."""
+    version = ".".join(str(n) for n in sys.version_info[:3])
+    if (3, 11) <= sys.version_info[:2] < (3, 14):
+        yield Finding("python", "ok", f"{version} ({sys.executable})")
+    else:
+        yield Finding("python", "fail", version, "Use Python 3.11, 3.12 or 3.13.")
+
+
+def check_packages() -> Iterator[Finding]:
+    """The packages of each extra."""
+    for extra, names in PACKAGES.items():
+        found, missing = [], []
+        for name in names:
+            try:
+                found.append(f"{name} {importlib.metadata.version(name)}")
+            except importlib.metadata.PackageNotFoundError:
+                missing.append(name)
+        if missing:
+            yield Finding(
+                f"packages ({extra})",
+                "fail" if extra == _NEEDED else "warn",
+                f"missing: {', '.join(missing)}",
+                f"Run: {Path(sys.executable).name} -m pip install 'dp3d[{extra}]'",
+            )
+        else:
+            yield Finding(f"packages ({extra})", "ok", ", ".join(found))
+
+
+def check_cascades() -> Iterator[Finding]:
+    """OpenCV's face cascades, which OpenCV 5 no longer brings."""
+    import cv2
+
+    folder = Path(getattr(getattr(cv2, "data", None), "haarcascades", ""))
+    names = ("haarcascade_frontalface_default.xml", "haarcascade_profileface.xml")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        yield Finding(
+            "face cascades",
+            "fail",
+            f"OpenCV {cv2.__version__} does not bring {', '.join(missing)}",
+            "Run: pip install 'opencv-python-headless>=4.10,<5'",
+        )
+    else:
+        yield Finding("face cascades", "ok", f"with OpenCV {cv2.__version__}")
+
+
+def check_engines() -> Iterator[Finding]:
+    """Every engine; one that cannot run says itself what it needs."""
+    from dp3d_core.engines import DEFAULT_ENGINE, list_engines
+
+    for info in list_engines():
+        if info.available:
+            yield Finding(f"engine {info.name}", "ok", "available")
+        else:
+            status: Status = "fail" if info.name == DEFAULT_ENGINE else "warn"
+            yield Finding(f"engine {info.name}", status, "not available", info.problem or "")
+
+
+def check_home() -> Iterator[Finding]:
+    """The user's folder: can it be written, and is there room?"""
+    home = dp3d_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home) as probe:
+            probe.write(b"dp3d")
+    except OSError as error:
+        yield Finding(
+            "home",
+            "fail",
+            f"{home} cannot be written ({error.strerror})",
+            "Set DP3D_HOME to a folder that can.",
+        )
+        return
+    yield Finding("home", "ok", str(home))
+    free = shutil.disk_usage(home).free / _GIB
+    if free >= 5:
+        yield Finding("disk space", "ok", f"{free:.0f} GiB free")
+    else:
+        yield Finding(
+            "disk space",
+            "warn" if free >= 1 else "fail",
+            f"{free:.1f} GiB free",
+            "The NeRF environment takes 2 GiB and its installation 3; free some space, or set "
+            "DP3D_HOME to another disk.",
+        )
+
+
+def check_nerf() -> Iterator[Finding]:
+    """The NeRF environment."""
+    from nerf_export.environment import nerf_python
+
+    try:
+        python = nerf_python()
+    except Dp3dError as error:
+        yield Finding("NeRF environment", "warn", error.problem, error.remedy)
+        return
+    ask = (
+        "import importlib.metadata as m; "
+        "print('nerfstudio', m.version('nerfstudio'), 'torch', m.version('torch'))"
+    )
+    try:
+        answer = subprocess.run(
+            [str(python), "-I", "-c", ask], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding(
+            "NeRF environment",
+            "warn",
+            f"{python} does not answer ({type(error).__name__})",
+            "Run: dp3d setup nerf --force",
+        )
+        return
+    yield Finding("NeRF environment", "ok", f"{answer.stdout.strip()} ({python})")
+
+
+def check_port(port: int) -> Iterator[Finding]:
+    """The server's port: free, ours, or somebody else's."""
+    from server.client import Client
+    from server.settings import DEFAULT_HOST
+
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        taken = probe.connect_ex((DEFAULT_HOST, port)) == 0
+    if not taken:
+        yield Finding("port", "ok", f"{port} is free")
+        return
+    try:
+        with Client(f"http://{DEFAULT_HOST}:{port}", "none", timeout_s=5) as client:
+            health = client.health()
+        yield Finding("port", "ok", f"a dp3d server {health['version']} runs on {port}")
+    except Dp3dError as error:
+        yield Finding(
+            "port",
+            "warn",
+            f"{port}: {error.problem}",
+            "Stop what runs there, or use 'dp3d serve --port' with another number.",
+        )
