@@ -1,0 +1,126 @@
+"""The job store: states, attempts, and that of two who race one wins."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dp3d_core.errors import Dp3dError
+from server.jobs.model import JobState
+from server.jobs.store import MAX_ATTEMPTS, JobStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = JobStore(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    yield store
+    store.close()
+
+
+def states(store, job_id):
+    return [e.data["state"] for e in store.events_after(job_id, 0) if e.event == "state"]
+
+
+def test_oldest_first_and_each_once(store):
+    ids = [store.create("views", {"n": n}).id for n in range(3)]
+    assert [store.claim_next().id for _ in ids] == ids
+    assert store.claim_next() is None
+    assert [job.id for job in store.recent()] == ids[::-1]
+
+
+def test_a_life_with_its_events(store):
+    job = store.create("views", {})
+    store.claim_next()
+    store.add_progress(
+        job.id,
+        {"stage": "views", "step": 1, "of": 2, "message": "m", "eta_s": 1.5, "values": {"a": 1}},
+    )
+    store.add_artifact(job.id, {"name": "frames/0000.png", "sha256": "x", "size": 1})
+    store.add_artifact(job.id, {"name": "frames/0000.png", "sha256": "x", "size": 1})
+    store.finish(job.id, JobState.SUCCEEDED, result={"views": "y"})
+    events = store.events_after(job.id, 0)
+    assert [e.event for e in events] == ["state", "state", "progress", "artifact", "state"]
+    assert events[-1].data["result"] == {"views": "y"}
+    assert store.events_after(job.id, events[2].id)[0].id == events[3].id
+    ended = store.get(job.id)
+    assert (ended.stage, ended.step, ended.of, ended.eta_s) == ("views", 1, 2, None)
+
+
+def test_nothing_happens_to_an_ended_job(store):
+    job = store.create("views", {})
+    store.claim_next()
+    store.finish(job.id, JobState.SUCCEEDED, result={})
+    before = store.get(job.id).to_dict()
+    assert store.finish(job.id, JobState.FAILED) is None
+    assert store.give_back(job.id) is None
+    assert store.request_cancel(job.id)[1] is False
+    store.add_progress(job.id, dict.fromkeys(("stage", "step", "of", "message", "eta_s", "values")))
+    assert store.get(job.id).to_dict() == before
+    assert states(store, job.id) == ["queued", "running", "succeeded"]
+
+
+def test_attempts_run_out(store):
+    job = store.create("views", {})
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert store.claim_next().attempt == attempt
+        back = store.give_back(job.id)
+    assert back.state == "failed"
+    assert back.error["code"] == "job.worker_died"
+
+
+def test_a_stop_in_good_order_costs_no_attempt(store):
+    job = store.create("views", {})
+    for _ in range(5):
+        assert store.claim_next().attempt == 1
+        assert store.give_back(job.id, count_attempt=False).attempt == 0
+
+
+def test_recover_takes_back_what_a_dead_server_left(tmp_path):
+    url = f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    first = JobStore(url)
+    running, cancelled, waiting = (first.create("views", {}).id for _ in range(3))
+    first.claim_next()
+    first.claim_next()
+    first.request_cancel(cancelled)
+    first.close()
+    second = JobStore(url)
+    assert {job.id for job in second.recover()} == {running, cancelled}
+    found = {job.id: job.state for job in second.recent()}
+    assert found == {running: "queued", cancelled: "cancelled", waiting: "queued"}
+    assert second.claim_next().id == running, "it keeps its place in the queue"
+    second.close()
+
+
+def test_cancel_and_finish_race_and_one_wins(store):
+    for _ in range(20):
+        job = store.create("views", {})
+        start = threading.Barrier(2)
+
+        def claim(start=start):
+            start.wait()
+            store.claim_next()
+
+        def cancel(start=start, job=job):
+            start.wait()
+            store.request_cancel(job.id)
+
+        threads = [threading.Thread(target=t) for t in (claim, cancel)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = store.get(job.id)
+        assert (found.state, states(store, job.id)) in [
+            ("cancelled", ["queued", "cancelled"]),
+            ("running", ["queued", "running"]),
+        ]
+        if found.state == "running":
+            assert found.cancel_requested
+            store.finish(job.id, JobState.CANCELLED)
+
+
+def test_unknown_job(store):
+    with pytest.raises(Dp3dError) as caught:
+        store.get("none")
+    assert caught.value.code == "job.not_found"
