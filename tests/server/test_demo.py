@@ -1,0 +1,153 @@
+"""The demo: stages that are kept, go on, or are made anew; and the whole chain, small."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dp3d_core.errors import Cancelled, Dp3dError
+from server.cli.demo import Stages, default_photo
+from server.cli.main import run
+from server.cli.session import Session
+
+
+@pytest.fixture
+def session():
+    return Session(as_json=True, debug=False)
+
+
+class Counter:
+    def __init__(self, path, fails=None):
+        self.path, self.fails, self.calls = path, fails, 0
+
+    def __call__(self):
+        self.calls += 1
+        if self.fails:
+            raise self.fails
+        self.path.write_text("made")
+        return {"calls": self.calls}
+
+
+def test_a_stage_with_the_same_inputs_is_kept(tmp_path, session):
+    work = Counter(tmp_path / "result")
+    for _ in range(2):
+        about = Stages(tmp_path, session).run("one", {"a": 1}, ["result"], work)
+    assert (about, work.calls) == ({"calls": 1}, 1)
+
+
+def test_other_inputs_make_it_anew(tmp_path, session):
+    work = Counter(tmp_path / "result")
+    Stages(tmp_path, session).run("one", {"a": 1}, ["result"], work)
+    Stages(tmp_path, session).run("one", {"a": 2}, ["result"], work)
+    assert work.calls == 2
+
+
+def test_a_lost_result_is_made_again(tmp_path, session):
+    work = Counter(tmp_path / "result")
+    Stages(tmp_path, session).run("one", {}, ["result"], work)
+    (tmp_path / "result").unlink()
+    Stages(tmp_path, session).run("one", {}, ["result"], work)
+    assert work.calls == 2
+
+
+def test_an_interrupted_stage_goes_on_with_what_is_there(tmp_path, session):
+    (tmp_path / "half").mkdir()
+    with pytest.raises(Cancelled):
+        Stages(tmp_path, session).run("one", {}, ["half"], Counter(None, Cancelled()))
+    (tmp_path / "half" / "frame").write_text("x")
+    Stages(tmp_path, session).run("one", {}, ["half"], Counter(tmp_path / "half" / "rest"))
+    assert (tmp_path / "half" / "frame").exists()
+
+
+def test_what_the_demo_did_not_make_is_never_removed(tmp_path, session):
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "mine").write_text("x")
+    Stages(tmp_path, session).run("one", {}, ["views"], lambda: {})
+    assert (tmp_path / "views" / "mine").exists()
+
+
+def test_damaged_notes_count_as_none(tmp_path, session):
+    (tmp_path / ".stages.json").write_text('{"one": 3, "two"')
+    assert Stages(tmp_path, session).notes == {}
+
+
+def test_the_default_photo_is_there():
+    with Image.open(default_photo()) as image:
+        assert image.size == (512, 600)
+
+
+def test_a_mesh_without_texture_is_refused(tmp_path):
+    import trimesh
+
+    from server.cli.turntable import turntable
+
+    for name, data in (
+        ("box.glb", trimesh.creation.box().export(file_type="glb")),
+        ("text.glb", b"no mesh"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(Dp3dError) as caught:
+            next(turntable(tmp_path / name, 1, 16))
+        assert caught.value.code == "mesh.unreadable"
+
+
+def test_the_turntable_shows_the_texture_the_right_way_up(tmp_path):
+    """A square before the origin, red above and blue below, red on the left of the green."""
+    import trimesh
+
+    from server.cli.turntable import turntable
+
+    texture = np.zeros((64, 64, 3), np.uint8)
+    texture[:32, :32], texture[:32, 32:] = (255, 0, 0), (0, 255, 0)
+    texture[32:] = (0, 0, 255)
+    corners = [(-0.3, -0.3), (0.3, -0.3), (0.3, 0.3), (-0.3, 0.3)]
+    mesh = trimesh.Trimesh(
+        [(x, y, 0.0) for x, y in corners],
+        [(0, 1, 2), (0, 2, 3)],
+        visual=trimesh.visual.TextureVisuals(
+            uv=[(0, 0), (1, 0), (1, 1), (0, 1)],
+            material=trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(texture)),
+        ),
+        process=False,
+    )
+    (tmp_path / "quad.glb").write_bytes(trimesh.Scene(mesh).export(file_type="glb"))
+    frame = next(turntable(tmp_path / "quad.glb", 4, 64))
+    assert frame.shape == (64, 128, 3)
+    assert tuple(frame[16, 16]) == (255, 0, 0)
+    assert tuple(frame[16, 48]) == (0, 255, 0)
+    assert tuple(frame[48, 16]) == (0, 0, 255)
+
+
+@pytest.mark.nerf
+@pytest.mark.slow
+def test_the_whole_chain_small(tmp_path, capsys):
+    from nerf_export.environment import nerf_python
+
+    try:
+        nerf_python()
+    except Dp3dError as error:
+        pytest.skip(str(error))
+    arguments = [
+        *("demo", "--out", str(tmp_path / "demo"), "--views", "8", "--size", "64", "--json"),
+        *("--fit-preset", "tiny", "--faces", "1000", "--texture-size", "64"),
+    ]
+    assert run(arguments) == 0
+    out = tmp_path / "demo"
+    wanted = [
+        *("portrait.png", "views", "cameras.json", "contact_sheet.png", "fit", "head.glb"),
+        *("turntable.gif", "report.md", "report.json"),
+    ]
+    assert all((out / name).exists() for name in wanted)
+    report = json.loads((out / "report.json").read_text())
+    assert report["stages"]["mesh"]["faces"] > 0
+    assert report["stages"]["fit"]["scores"]["psnr"] > 10
+    assert "| mesh |" in (out / "report.md").read_text()
+    with Image.open(out / "turntable.gif") as gif:
+        assert gif.n_frames == 36
+    capsys.readouterr()
+    assert run(arguments) == 0
+    again = json.loads(capsys.readouterr().out)["result"]
+    assert again["seconds_this_run"] < report["seconds_this_run"] / 3
