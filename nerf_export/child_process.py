@@ -124,6 +124,8 @@ def _environment(work: Path) -> dict[str, str]:
         PYTHONIOENCODING="utf-8",
         PYTHONDONTWRITEBYTECODE="1",
         MPLBACKEND="Agg",
+        # Waiting threads sleep: on a busy machine, spinning makes every step many times slower.
+        OMP_WAIT_POLICY="PASSIVE",
         DP3D_CORE_FOLDER=str(Path(dp3d_core.__file__).parent),
         TORCHINDUCTOR_CACHE_DIR=str(work / "inductor"),
     )

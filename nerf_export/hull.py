@@ -68,21 +68,28 @@ def visual_hull(
     silhouettes = [signed_pixels(mask) for mask in masks]
     centre, half = _seen_sphere(cameras)
     low, cell = centre - half, 2 * half / (_COARSE - 1)
-    coarse = hull_distances(cameras, silhouettes, low, cell, (_COARSE,) * 3)
-    inside = np.argwhere(coarse < cell)
-    if not len(inside) or coarse.min() >= 0:
+    cube = (_COARSE,) * 3
+    coarse = hull_distances(cameras, silhouettes, grid_points(low, cell, cube)).reshape(cube)
+    if coarse.min() >= 0:
         raise Dp3dError(
             "viewset.invalid",
             "The view set cannot be used: its masks and cameras have no volume in common.",
             "Check that the cameras belong to these frames, or generate the views again.",
         )
+    # Thin parts may pass between two corners, so take a rim along; but only what hangs together.
+    labels, _ = ndimage.label(coarse < cell / 2)
+    inside = np.argwhere(labels == labels.flat[coarse.argmin()])
     first, last = inside.min(0) - 1, inside.max(0) + 1
     extent = (last - first) * cell
     fine = float(extent.max()) / max(1, corners - 1 - 2 * _MARGIN)
     shape = np.ceil(extent / fine).astype(int) + 1 + 2 * _MARGIN
     start = low + first * cell - _MARGIN * fine
-    distance = hull_distances(cameras, silhouettes, start, fine, tuple(int(n) for n in shape))
-    return Hull(start, fine, distance)
+    # Exact near the surface; elsewhere the first grid's values are good enough.
+    points = grid_points(start, fine, shape)
+    distance = ndimage.map_coordinates(coarse, (points - low).T / cell, order=1, mode="nearest")
+    near = np.abs(distance) < 2 * cell
+    distance[near] = hull_distances(cameras, silhouettes, points[near])
+    return Hull(start, fine, distance.astype(np.float32).reshape(shape))
 
 
 def signed_pixels(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -124,33 +131,41 @@ def _seen_sphere(cameras: Sequence[Camera]) -> tuple[Floats, float]:
 
 
 def hull_distances(
-    cameras: Sequence[Camera],
-    silhouettes: Sequence[NDArray[np.float32]],
-    low: Floats,
-    cell: float,
-    shape: tuple[int, ...],
+    cameras: Sequence[Camera], silhouettes: Sequence[NDArray[np.float32]], points: Floats
 ) -> NDArray[np.float32]:
-    """(nx, ny, nz) signed distance; pixel distances turned into lengths at each depth."""
+    """(n,) signed distance to the hull; pixel distances become lengths at each depth.
+
+    Args:
+        cameras: cameras in head space.
+        silhouettes: :func:`signed_pixels` of each mask.
+        points: (n, 3) world N.
+
+    """
     drop = 1 if len(cameras) >= 8 else 0
-    out = np.empty(int(np.prod(shape)), np.float32)
-    for begin in range(0, out.size, _CHUNK):
-        flat = np.arange(begin, min(begin + _CHUNK, out.size))
-        points = low + cell * np.stack(np.unravel_index(flat, shape), -1)
-        points = points @ HEAD_FROM_Z_UP[:3, :3].T
-        beyond_edge = np.full((len(cameras), len(points)), -np.inf, np.float32)
-        beyond_frame = np.full((len(cameras), len(points)), np.inf, np.float32)
+    rank = len(cameras) - 1 - drop
+    out = np.empty(len(points), np.float32)
+    for begin in range(0, len(points), _CHUNK):
+        chunk = points[begin : begin + _CHUNK] @ HEAD_FROM_Z_UP[:3, :3].T
+        beyond_edge = np.empty((len(cameras), len(chunk)), np.float32)
+        beyond_frame = np.empty((len(cameras), len(chunk)), np.float32)
         for i, (camera, silhouette) in enumerate(zip(cameras, silhouettes, strict=True)):
-            uv, depth = camera.project(points)
+            uv, depth = camera.project(chunk)
             uv = np.nan_to_num(uv, nan=-1e6)
             size = np.array([camera.width, camera.height])
             unit = depth / camera.K[0, 0]
             frame = np.max(np.maximum(-uv, uv - size), -1)
             beyond_frame[i] = np.where(depth > 0, frame * unit, np.inf)
             sampled = ndimage.map_coordinates(
-                silhouette, np.clip(uv[:, ::-1] - 0.5, 0, (size - 1)[::-1]).T, order=1
+                silhouette, np.clip(uv - 0.5, 0, size - 1).T[::-1], order=1
             )
-            seen = (depth > 0) & (frame < 0)
-            beyond_edge[i] = np.where(seen, sampled * unit, -np.inf)
-        worst = np.partition(beyond_edge, len(cameras) - 1 - drop, axis=0)[len(cameras) - 1 - drop]
-        out[flat] = np.maximum(worst, np.median(beyond_frame, axis=0))
-    return np.clip(out, -1e3, 1e3).reshape(shape)
+            beyond_edge[i] = np.where((depth > 0) & (frame < 0), sampled * unit, -np.inf)
+        worst = np.partition(beyond_edge, rank, axis=0)[rank]
+        nearest = np.maximum(worst, np.median(beyond_frame, axis=0))
+        out[begin : begin + _CHUNK] = np.clip(nearest, -1e3, 1e3)
+    return out
+
+
+def grid_points(low: Floats, cell: float, shape: Sequence[int]) -> Floats:
+    """(nx * ny * nz, 3) positions of a grid's corners, x slowest."""
+    index = np.indices(tuple(int(n) for n in shape), np.int32).reshape(3, -1).T
+    return low + cell * index

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import trimesh
+from numpy.typing import NDArray
 from PIL import Image
 
 from dp3d_core.errors import Dp3dError
@@ -17,11 +18,12 @@ from dp3d_core.viewset import write_atomic
 from nerf_export.bake import Painted, paint
 from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
-from nerf_export.hull import hull_distances, signed_pixels
+from nerf_export.hull import grid_points, hull_distances, signed_pixels
 from nerf_export.surface import DistanceGrid, extract_surface
 
 MIN_FACES, MAX_FACES = 200, 500_000
 MIN_TEXTURE, MAX_TEXTURE = 64, 8192
+_HULL_CELLS = 4
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,14 @@ def _distance_grid(fit: Fit, progress: ProgressCallback, cancel: CancelCheck) ->
             return DistanceGrid(grid["distance"], grid["low"], float(grid["cell"]))
 
 
-def _hull(fit: Fit, grid: DistanceGrid) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Distances of the visual hull of all views on the corners of the field's grid."""
+def _hull(fit: Fit, grid: DistanceGrid) -> NDArray[np.float32]:
+    """Distances of the visual hull of all views, on the corners near the field's surface."""
     pictures = [fit.picture(i) for i in range(len(fit.cameras))]
-    return hull_distances(
+    hull = np.full(grid.distance.size, -np.inf, np.float32)  # far inside or out: no say
+    near = np.abs(grid.distance.ravel()) < _HULL_CELLS * grid.cell
+    hull[near] = hull_distances(
         [camera for camera, _ in pictures],
         [signed_pixels(pixels[..., 3]) for _, pixels in pictures],
-        grid.low,
-        grid.cell,
-        grid.distance.shape,
+        grid_points(grid.low, grid.cell, grid.distance.shape)[near],
     )
+    return hull.reshape(grid.distance.shape)

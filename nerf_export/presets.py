@@ -28,9 +28,9 @@ class Preset:
     """Samples along a ray that look for the surface (no gradient)."""
     fine_samples: int
     """Samples placed where the coarse ones found density."""
-    beta_start: float
-    beta_end: float
-    """Width of the surface's density falloff at the first and last step, cells."""
+    width_start: float
+    width_end: float
+    """Softness of the surface at the first and last step, cells."""
     mask_weight: float = 0.1
     eikonal_weight: float = 0.003
     curvature_weight: float = 0.0003
@@ -52,8 +52,8 @@ PRESETS = {
         rays=1024,
         coarse_samples=40,
         fine_samples=16,
-        beta_start=1.0,
-        beta_end=0.3,
+        width_start=0.7,
+        width_end=0.15,
     ),
     "draft": Preset(
         name="draft",
@@ -65,8 +65,8 @@ PRESETS = {
         rays=1024,
         coarse_samples=64,
         fine_samples=20,
-        beta_start=1.5,
-        beta_end=0.3,
+        width_start=0.7,
+        width_end=0.15,
     ),
     "standard": Preset(
         name="standard",
@@ -78,8 +78,8 @@ PRESETS = {
         rays=2048,
         coarse_samples=96,
         fine_samples=32,
-        beta_start=2.0,
-        beta_end=0.25,
+        width_start=0.7,
+        width_end=0.15,
     ),
 }
 

@@ -1,9 +1,12 @@
-"""The head's radiance field: a signed distance grid that makes density, and a colour grid.
+"""The head's radiance field: a signed distance grid that makes opacity, and a colour grid.
 
-Density follows VolSDF (Yariv et al. 2021, eq. 2-3): sigma = Psi_beta(-d) / beta with the
-Laplace distribution's cumulative Psi.  The distance starts as that of the visual hull, so
-the first step already samples near the surface; the mesh later is its zero level.
-beta shrinks while training goes on.
+Opacity follows NeuS (Wang et al. 2021, eq. 10 and 13): along a ray, transmittance is the
+logistic cumulative Phi of the distance over a width.  A ray that just touches the surface
+then has an opacity of one half, so silhouettes neither swell nor shrink, which a density made
+from the distance (VolSDF) does by some widths at grazing angles.
+
+The distance starts as that of the visual hull, so the first step already samples near the
+surface; the mesh later is its zero level.  The width shrinks while training goes on.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ class FieldSize:
 
 
 class HeadField(nn.Module):
-    """Distance, density and colour anywhere in the box."""
+    """Distance and colour anywhere in the box, and opacity along a ray."""
 
     def __init__(self, size: FieldSize) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class HeadField(nn.Module):
         low = torch.tensor(size.low)
         self.register_buffer("low", low)
         self.register_buffer("extent", size.cell * (torch.tensor(size.corners) - 1.0))
-        self.register_buffer("beta", torch.tensor(size.cell))
+        self.register_buffer("width", torch.tensor(size.cell))
         rows = self.distance_grid.table.shape[0]
         self.register_buffer("reachable", torch.ones(rows, 1, dtype=torch.bool))
         self.distance_grid.table.register_hook(lambda grad: grad * self.reachable)
@@ -86,11 +89,14 @@ class HeadField(nn.Module):
         """(n, 1) signed distance in head units, negative inside."""
         return self.distance_grid(self.unit(points))
 
-    def density(self, distance: Tensor, beta: Tensor | float | None = None) -> Tensor:
-        """Volume density of a distance, per head unit."""
-        beta = self.beta if beta is None else beta
-        tail = 0.5 * torch.exp(-distance.abs() / beta)
-        return torch.where(distance > 0, tail, 1 - tail) / beta
+    @staticmethod
+    def opacity(distance: Tensor, width: Tensor) -> Tensor:
+        """Opacity of the (r, s) intervals between (r, s + 1) distances along rays.
+
+        ``width`` is (r, 1), head units.  Leaving the surface costs nothing.
+        """
+        passed = torch.sigmoid(distance / width)
+        return ((passed[:, :-1] - passed[:, 1:]) / (passed[:, :-1] + 1e-6)).clamp(0, 1)
 
     def colour(self, points: Tensor) -> Tensor:
         """(n, 3) colour in [0, 1]."""

@@ -14,8 +14,14 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nerf_export.child.talk import Talk
 
 _ROOT = Path(__file__).resolve().parents[2]
+_STOPPED = 3
+"""Exit code of a child that was asked to end."""
 
 
 def borrow_package(name: str, folder: Path) -> None:
@@ -30,12 +36,14 @@ def borrow_package(name: str, folder: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def _watch_parent(stop: threading.Event) -> None:
-    """Set ``stop`` when the parent closes our stdin, which it also does by dying."""
+def _watch_parent(talk: Talk) -> None:
+    """End when the parent closes our stdin, which it also does by dying."""
     # os.read: a thread blocked inside sys.stdin would upset the interpreter's shutdown.
     while os.read(0, 1):
         pass
-    stop.set()
+    talk.stop.set()
+    if not talk.has_to_save:
+        os._exit(_STOPPED)
 
 
 def main(arguments: list[str]) -> int:
@@ -55,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
     talk = Talk(events)
     if arguments[0] != "check":
-        threading.Thread(target=_watch_parent, args=(talk.stop,), daemon=True).start()
+        threading.Thread(target=_watch_parent, args=(talk,), daemon=True).start()
     try:
         request = json.loads(Path(arguments[1]).read_text("utf-8")) if len(arguments) > 1 else {}
         from nerf_export.child import compat

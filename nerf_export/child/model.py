@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from nerf_export.child.field import FieldSize, HeadField
 
+_PIXEL = 0.25
 _BAND_CELLS = 4.0
 _BAND_REFRESH = 50
 _BAND_SAMPLES = 16384
@@ -72,22 +73,19 @@ class HeadModel(Model):
         rays.nears, rays.fars = self._box_interval(rays)
         coarse = self.find(rays)
         with torch.no_grad():
-            centres = coarse.frustums.get_positions()  # [r, s, 3]
-            distance = self.field.distance(centres.reshape(-1, 3)).view(*centres.shape[:2], 1)
-            # A falloff thinner than the samples' spacing would slip between two of them.
-            spacing = ((rays.fars - rays.nears) / self.config.coarse_samples)[:, None]
-            beta = torch.maximum(spacing / 2, self.field.beta)
-            weights = coarse.get_weights(self.field.density(distance, beta))
-        return self.refine(rays, coarse, weights)
+            # A surface softer than the samples' spacing cannot slip between two of them.
+            spacing = (rays.fars - rays.nears) / self.config.coarse_samples
+            width = torch.maximum(spacing / 4, self._width(rays))
+            opacity = self.field.opacity(self._edge_distances(rays, coarse), width)
+        return self.refine(rays, coarse, _weights(opacity)[..., None])
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Composite (r, 3) colour over black, (r, 1) accumulation and depth."""
         samples = self.sample(ray_bundle)
-        points = samples.frustums.get_positions()
-        flat = points.reshape(-1, 3)
-        density = self.field.density(self.field.distance(flat)).view(*points.shape[:2], 1)
-        weights = samples.get_weights(density)  # [r, s, 1]
-        colour = self.field.colour(flat).view(points.shape)
+        distance = self._edge_distances(ray_bundle, samples)
+        weights = _weights(self.field.opacity(distance, self._width(ray_bundle)))[..., None]
+        points = samples.frustums.get_positions()  # [r, s, 3], the middle of each interval
+        colour = self.field.colour(points.reshape(-1, 3)).view(points.shape)
         middle = (samples.frustums.starts + samples.frustums.ends) / 2
         accumulation = weights.sum(-2)
         return {
@@ -95,6 +93,21 @@ class HeadModel(Model):
             "accumulation": accumulation,
             "depth": (weights * middle).sum(-2) / accumulation.clamp(min=1e-6),
         }
+
+    def _edge_distances(self, rays: RayBundle, samples: RaySamples) -> Tensor:
+        """(r, s + 1) signed distances at the ends of the intervals."""
+        frustums = samples.frustums
+        t = torch.cat([frustums.starts[..., 0], frustums.ends[:, -1]], -1)
+        points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
+        return self.field.distance(points.reshape(-1, 3)).view(t.shape)
+
+    def _width(self, rays: RayBundle) -> Tensor:
+        """(r, 1) softness: the field's, or that of a pixel if its footprint is larger.
+
+        A logistic of a quarter of a pixel rises about as an edge's coverage of that pixel.
+        """
+        middle = (rays.nears + rays.fars) / 2
+        return torch.maximum(_PIXEL * rays.pixel_area.sqrt() * middle, self.field.width)
 
     def get_loss_dict(self, outputs, batch, metrics_dict=None) -> dict[str, Tensor]:
         """Colour over a random background, silhouette, and a regular distance grid."""
@@ -143,3 +156,9 @@ class HeadModel(Model):
         far = torch.maximum(a, b).amin(-1, keepdim=True)
         missed = far <= near
         return near, torch.where(missed, near + 1e-6, far)
+
+
+def _weights(opacity: Tensor) -> Tensor:
+    """(r, s) part of the light each interval contributes."""
+    through = torch.cumprod(1 - opacity + 1e-7, -1)
+    return opacity * torch.cat([torch.ones_like(through[:, :1]), through[:, :-1]], -1)

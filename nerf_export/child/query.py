@@ -61,7 +61,6 @@ def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     done = len(cameras) - len(missing)
     talk.progress(Progress("render", done, len(cameras), "Rendering the field"))
     for i in missing:
-        talk.check()
         outputs = model.get_outputs_for_camera(nerfstudio_camera(cameras[i]).to(device))
         alpha = outputs["accumulation"].clamp(0, 1)
         rgb = (outputs["rgb"] + 1 - alpha).clamp(0, 1)

@@ -30,7 +30,6 @@ def score_held_out(pipeline: VanillaPipeline, talk: Talk) -> dict[str, Any]:
     pipeline.eval()
     rows = []
     for i in range(len(dataset)):
-        talk.check()
         rgba = dataset[i]["image"].numpy()
         camera = dataset.cameras[i : i + 1].to(pipeline.device)
         outputs = pipeline.model.get_outputs_for_camera(camera)

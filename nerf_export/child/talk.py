@@ -7,7 +7,6 @@ import threading
 from dataclasses import asdict
 from typing import IO, Any
 
-from dp3d_core.errors import Cancelled
 from dp3d_core.progress import Progress
 
 
@@ -18,6 +17,8 @@ class Talk:
         self._events = events
         self.stop = threading.Event()
         """Set when the parent wants us to end."""
+        self.has_to_save = False
+        """Whether work would be lost if we ended at once; it is then ended at the next step."""
 
     def progress(self, event: Progress) -> None:
         """Send a progress event; also usable as a ``ProgressCallback``."""
@@ -30,11 +31,6 @@ class Talk:
     def error(self, data: dict[str, Any]) -> None:
         """Send an error a person can understand."""
         self._send("error", data)
-
-    def check(self) -> None:
-        """Raise ``Cancelled`` if we are to stop."""
-        if self.stop.is_set():
-            raise Cancelled("The job")
 
     def _send(self, kind: str, data: dict[str, Any]) -> None:
         self._events.write(json.dumps({"event": kind, "data": data}) + "\n")

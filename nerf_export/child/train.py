@@ -68,7 +68,9 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     # nerfstudio counts the steps from where it starts.
     trainer.config.max_num_iterations = preset["steps"] - trainer._start_step
     if trainer.config.max_num_iterations > 0:
+        talk.has_to_save = True
         trainer.train()
+        talk.has_to_save = False
     if talk.stop.is_set():
         raise Cancelled("The fit")
     scores = score_held_out(trainer.pipeline, talk)
@@ -97,8 +99,8 @@ def _configure(request: dict[str, Any], size: FieldSize) -> HeadTrainerConfig:
     config.experiment_name, config.timestamp = "run", "1"
     config.total_steps = steps
     config.steps_per_save = max(25, math.ceil(steps / _CHECKPOINTS))
-    config.beta_start = preset["beta_start"] * size.cell
-    config.beta_end = preset["beta_end"] * size.cell
+    config.width_start = preset["width_start"] * size.cell
+    config.width_end = preset["width_end"] * size.cell
     config.machine.device_type = "cuda" if torch.cuda.is_available() else "cpu"
     config.machine.seed = int(request["seed"])
     data = config.pipeline.datamanager

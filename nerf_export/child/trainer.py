@@ -17,13 +17,13 @@ _REPORT_S = 0.5
 
 @dataclass
 class HeadTrainerConfig(TrainerConfig):
-    """nerfstudio's, with the falloff's schedule."""
+    """nerfstudio's, with the schedule of the surface's softness."""
 
     _target: type = field(default_factory=lambda: HeadTrainer)
     total_steps: int = 1000
-    beta_start: float = 0.01
+    width_start: float = 0.01
     """Head units."""
-    beta_end: float = 0.002
+    width_end: float = 0.002
 
 
 class HeadTrainer(Trainer):
@@ -35,12 +35,12 @@ class HeadTrainer(Trainer):
     _reported = 0.0
 
     def train_iteration(self, step: int):
-        """One step with the falloff of that step."""
+        """One step with the softness of that step."""
         self._began = self._began or time.monotonic()
         config = self.config
         part = min(1.0, step / max(1, config.total_steps))
-        beta = config.beta_start * (config.beta_end / config.beta_start) ** part
-        self.pipeline.model.field.beta.fill_(beta)
+        width = config.width_start * (config.width_end / config.width_start) ** part
+        self.pipeline.model.field.width.fill_(width)
         loss, losses, metrics = super().train_iteration(step)
         self._report(step + 1, losses, metrics)
         if self.talk.stop.is_set():
