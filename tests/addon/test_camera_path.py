@@ -27,3 +27,15 @@ def test_points_land_on_the_pixel_blender_sees(blender) -> None:
                 worst, where = error, case["label"]
     print(f"worst pixel error {worst:.2e} over {len(result['cases'])} cases, at {where}")
     assert worst < 0.01, where
+
+
+def test_a_really_rendered_ball_is_where_the_camera_says(blender, tmp_path) -> None:
+    result = blender("rendered", folder=tmp_path)
+    errors = []
+    for case in result["told"]:
+        (camera,) = cameras_from_blender_path(case["path"])
+        assert [camera.width, camera.height] == case["size"], case["label"]
+        uv, _ = camera.project(np.array([result["ball"]], float))
+        errors.append(float(np.abs(uv[0] - case["centroid"]).max()))
+    print("centre of light off by", [f"{e:.3f}" for e in errors], "px")
+    assert max(errors) < 0.15

@@ -9,8 +9,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import TOKEN
-from odd_server import HEALTH, OddServer, document
+
+from tests.addon.odd_server import HEALTH, OddServer, document
+from tests.addon.support import TOKEN
 
 
 @pytest.fixture

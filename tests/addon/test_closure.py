@@ -8,43 +8,19 @@ vertical-fit with a shift, a pixel aspect and a render percentage.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
-from conftest import TOKEN
 
-from dp3d_core.errors import Dp3dError
 from dp3d_core.viewset import ViewSet
+from tests.addon.support import TOKEN
 
 pytestmark = [pytest.mark.bpy, pytest.mark.nerf]
 
 HEAD_SIZE = 0.5
 """Height of the canonical head, head units."""
-
-
-@pytest.fixture(scope="module")
-def nerf_environment() -> Path:
-    from nerf_export.environment import nerf_python
-
-    try:
-        return nerf_python()
-    except Dp3dError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def nerf_server(nerf_environment: Path, tmp_path_factory: pytest.TempPathFactory):
-    from conftest import ServerProcess
-
-    process = ServerProcess(tmp_path_factory.mktemp("closure"))
-    process.extra_env["DP3D_NERF_PYTHON"] = str(nerf_environment)
-    yield process.start()
-    process.stop()
 
 
 def normalised(matrix: list[list[float]]) -> np.ndarray:

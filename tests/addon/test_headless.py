@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOKEN
 
 from dp3d_core.cameras import blender_pose_from_head, frontal_arc
 from dp3d_core.viewset import ViewSet
+from tests.addon.support import TOKEN
 
 pytestmark = pytest.mark.bpy
 

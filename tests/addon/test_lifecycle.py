@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import TOKEN
+
+from tests.addon.support import TOKEN
 
 pytestmark = pytest.mark.bpy
 

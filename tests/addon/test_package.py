@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ADDON
+
+from tests.addon.support import ADDON
 
 MODULES = sorted(ADDON.glob("*.py"))
 THREAD_MODULES = ("client", "errors", "lens", "run", "sse", "storage")

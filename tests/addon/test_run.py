@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TOKEN, ServerProcess
-from odd_server import HEALTH, OddServer, document
 
 from dp3d_core.viewset import ViewSet
+from tests.addon.odd_server import HEALTH, OddServer, document
+from tests.addon.support import TOKEN, ServerProcess
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the add-on's tests share: places, a clean environment, a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ADDON = REPOSITORY / "addon"
+SCRIPTS = Path(__file__).parent / "blender"
+RESULT = "@@RESULT@@"
+TOKEN = "token-of-the-tests"
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Environment without our settings, and with Blender's own files in a private folder."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("DP3D_", "PYTHON", "BLENDER_"))}
+    env["DP3D_HOME"] = str(home / "dp3d-home")
+    env["BLENDER_USER_RESOURCES"] = str(home / "blender")
+    return env
+
+
+class ServerProcess:
+    """A real ``dp3d serve`` on a free port, with its data in a folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.url, self.port = home, "", 0
+        self.extra_env: dict[str, str] = {}
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> ServerProcess:
+        self.home.mkdir(parents=True, exist_ok=True)
+        env = {**clean_environment(self.home), **self.extra_env}
+        command = [sys.executable, "-m", "server.cli.main", "serve", "--json"]
+        command += ["--port", str(self.port), "--token", TOKEN, "--data", str(self.home / "data")]
+        with (self.home / "server.log").open("a") as log:
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=REPOSITORY, env=env
+            )
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        assert line, (self.home / "server.log").read_text()
+        self.url = json.loads(line)["result"]["url"]
+        self.port = int(self.url.rpartition(":")[2])
+        return self
+
+    def kill(self) -> None:
+        """End it without a chance to tidy up."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
