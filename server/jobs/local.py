@@ -21,8 +21,9 @@ import threading
 import time
 from typing import Any
 
+from dp3d_core.errors import Dp3dError
 from server.jobs.executor import WorkerState
-from server.jobs.model import JobState
+from server.jobs.model import Job, JobState
 from server.jobs.store import JobStore
 from server.settings import Settings
 
@@ -84,6 +85,10 @@ class LocalExecutor:
     # -- the supervisor thread --
 
     def _supervise(self) -> None:
+        try:
+            self._tidy_work()
+        except OSError:
+            log.exception("old work folders could not be removed")
         while True:
             try:
                 if not self._step():
@@ -174,8 +179,31 @@ class LocalExecutor:
         if job is None:
             return
         self._running = job.id
+        self._adopt_work(job)
         log.info("job %s (%s) starts, attempt %d", job.id, job.kind, job.attempt)
         self._send({"type": "run", "job": job.id, "kind": job.kind, "params": job.params})
+
+    def _adopt_work(self, job: Job) -> None:
+        """Let a job go on from what the same job left when it was cancelled or failed."""
+        work = self._settings.work
+        if (work / job.id).exists():
+            return
+        for other in self._store.abandoned_like(job):
+            if (work / other.id).is_dir():
+                (work / other.id).rename(work / job.id)
+                log.info("job %s goes on from the work of job %s", job.id, other.id)
+                return
+
+    def _tidy_work(self) -> None:
+        """Remove the folders of jobs that succeeded or are not known."""
+        self._settings.work.mkdir(parents=True, exist_ok=True)
+        for folder in self._settings.work.iterdir():
+            try:
+                needed = self._store.get(folder.name).state != JobState.SUCCEEDED
+            except Dp3dError:
+                needed = False
+            if not needed:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _send_cancel(self, job_id: str) -> None:
         if job_id == self._running and self._cancel_deadline is None:

@@ -84,6 +84,18 @@ class JobStore:
         with self._session() as session:
             return list(session.exec(select(Job).order_by(col(Job.number).desc()).limit(limit)))
 
+    def abandoned_like(self, job: Job) -> list[Job]:
+        """Cancelled and failed jobs with the same kind and parameters, newest first."""
+        ended = [JobState.CANCELLED.value, JobState.FAILED.value]
+        with self._session() as session:
+            query = (
+                select(Job)
+                .where(Job.kind == job.kind, col(Job.state).in_(ended))
+                .order_by(col(Job.number).desc())
+                .limit(100)
+            )
+            return [other for other in session.exec(query) if other.params == job.params]
+
     def events_after(self, job_id: str, after: int, limit: int = 500) -> list[Event]:
         """Events of a job with an id above ``after``, oldest first."""
         with self._session() as session:

@@ -121,6 +121,30 @@ def test_cancel_of_a_running_job(server_process, photo):
         wait_until(lambda: client.health()["worker"] == "idle")
 
 
+def test_a_cancelled_job_started_again_goes_on_from_what_is_there(server_process, photo):
+    job_id = start_long_job(server_process, photo)
+    with server_process.client() as client:
+        client.cancel(job_id)
+        list(client.events(job_id))
+        kept = frames_written(server_process, job_id)
+        job = client.job(job_id)
+        again = client.create_job(job["kind"], **job["params"])
+        events = list(client.events(again["id"]))
+        views = [e.data for e in events if e.event == "progress" and e.data["stage"] == "views"]
+        assert 5 <= kept <= views[0]["step"]
+        names = [e.data["name"] for e in events if e.event == "artifact"]
+        assert sorted(names) == [f"frames/{i:04d}.png" for i in range(MANY)]
+        assert not (server_process.data / "work" / job_id).exists()
+
+
+def test_folders_of_unknown_jobs_are_removed_at_the_next_start(server_process):
+    stray = server_process.data / "work" / "stray"
+    server_process.stop()
+    stray.mkdir(parents=True)
+    server_process.start()
+    wait_until(lambda: not stray.exists())
+
+
 def test_cancel_of_a_queued_job_is_immediate(server_process, photo):
     running = start_long_job(server_process, photo)
     with server_process.client() as client:
