@@ -126,6 +126,9 @@ def _environment(work: Path) -> dict[str, str]:
         MPLBACKEND="Agg",
         # Waiting threads sleep: on a busy machine, spinning makes every step many times slower.
         OMP_WAIT_POLICY="PASSIVE",
+        # glibc: keep the gradients' memory instead of mapping it anew at every step.
+        MALLOC_MMAP_THRESHOLD_=str(1 << 30),
+        MALLOC_TRIM_THRESHOLD_=str(1 << 31),
         DP3D_CORE_FOLDER=str(Path(dp3d_core.__file__).parent),
         TORCHINDUCTOR_CACHE_DIR=str(work / "inductor"),
     )
