@@ -15,6 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -93,13 +94,26 @@ def hash_file(path: Path) -> Artifact:
     return Artifact(digest.hexdigest(), size)
 
 
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Dp3dError(
+            "output.not_writable",
+            f"A file cannot be stored ({error.strerror}).",
+            "Check free space and rights of the data folder of the server.",
+        ) from error
+
+
 class Upload:
     """A file being received: :meth:`write` its chunks, then :meth:`commit` or :meth:`abort`."""
 
     def __init__(self, store: ArtifactStore, sha256: str, limit: int | None) -> None:
         self._store, self._sha256, self._limit = store, sha256, limit
         self._digest, self._size = hashlib.sha256(), 0
-        handle, self._temporary = tempfile.mkstemp(suffix=".tmp", dir=store.incoming)
+        with _disk_errors():
+            handle, self._temporary = tempfile.mkstemp(suffix=".tmp", dir=store.incoming)
         self._file: IO[bytes] = os.fdopen(handle, "wb")
 
     def write(self, chunk: bytes) -> None:
@@ -108,7 +122,8 @@ class Upload:
         if self._limit is not None and self._size > self._limit:
             raise too_large(self._limit)
         self._digest.update(chunk)
-        self._file.write(chunk)
+        with _disk_errors():
+            self._file.write(chunk)
 
     def commit(self) -> Artifact:
         """Check the hash and put the file in its place; raises ``artifact.hash_mismatch``."""
@@ -119,19 +134,22 @@ class Upload:
                 f"The {self._size} bytes received have the SHA-256 {found}.",
                 "Compute the hash of exactly the bytes that are sent, and send them again.",
             )
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        target = self._store.path(self._sha256)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_file():
-            Path(self._temporary).replace(target)
+        with _disk_errors():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            target = self._store.path(self._sha256)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.is_file():
+                Path(self._temporary).replace(target)
         return Artifact(found, self._size)
 
     def abort(self) -> None:
         """Forget what was received; harmless after :meth:`commit`."""
-        self._file.close()
-        Path(self._temporary).unlink(missing_ok=True)
+        with suppress(OSError):  # closing flushes, and a full disk refuses that again
+            self._file.close()
+        with suppress(OSError):
+            Path(self._temporary).unlink(missing_ok=True)
 
 
 def too_large(limit: int) -> Dp3dError:

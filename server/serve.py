@@ -57,9 +57,14 @@ def serve(settings: Settings, on_start: Callable[[str], None]) -> None:
             ArtifactStore(settings.artifacts),
             LocalExecutor(settings, store),
         )
-        server = _Server(_config(services), services)
-        on_start(_url(listener))
+        server = _Server(services, lambda: on_start(_url(listener)))
         server.run(sockets=[listener])
+        if not server.started:
+            raise Dp3dError(
+                "internal",
+                "The server could not start.",
+                "Please report it with what it printed.",
+            )
     finally:
         listener.close()
         lock.release()
@@ -77,9 +82,14 @@ def _config(services: Services) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, services: Services) -> None:
-        super().__init__(config)
-        self._services = services
+    def __init__(self, services: Services, on_start: Callable[[], None]) -> None:
+        super().__init__(_config(services))
+        self._services, self._on_start = services, on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:  # only now does a signal stop it in good order
+            self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn waits for open responses before it runs the lifespan's end; event streams

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 CANCEL_GRACE_S = 60.0
 """A worker that does not answer a cancel for so long is ended by force."""
+_LOG_LIMIT = 10 * 1024 * 1024
+"""Bytes; a longer log is set aside when the next worker starts."""
 _RESPAWN_PAUSE_S = (0.0, 1.0, 5.0, 30.0)
 
 
@@ -125,7 +127,10 @@ class LocalExecutor:
         own_group: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        with (self._settings.logs / "worker.log").open("ab") as worker_log:
+        log_path = self._settings.logs / "worker.log"
+        if log_path.is_file() and log_path.stat().st_size > _LOG_LIMIT:
+            log_path.replace(log_path.with_name("worker.log.1"))
+        with log_path.open("ab") as worker_log:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "server.worker", "--data", str(self._settings.data)],
                 stdin=subprocess.PIPE,

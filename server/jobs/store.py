@@ -79,7 +79,13 @@ class JobStore:
             )
         return job
 
-    def recent(self, limit: int = 200) -> list[Job]:
+    def state(self, job_id: str) -> JobState:
+        """State of a job, without the rest of it; raises ``job.not_found``."""
+        with self._session() as session:
+            state = session.exec(select(Job.state).where(Job.id == job_id)).first()
+        return JobState(state if state is not None else self.get(job_id).state)
+
+    def recent(self, limit: int = 50) -> list[Job]:
         """Jobs, newest first."""
         with self._session() as session:
             return list(session.exec(select(Job).order_by(col(Job.number).desc()).limit(limit)))

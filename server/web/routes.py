@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from dp3d_core.errors import Dp3dError
 from server.artifacts import too_large
@@ -79,6 +80,8 @@ async def put_artifact(sha256: str, request: Request) -> JSONResponse:
                 waiting.clear()
         await asyncio.to_thread(upload.write, bytes(waiting))
         artifact = await asyncio.to_thread(upload.commit)
+    except ClientDisconnect:
+        return JSONResponse({}, 499)  # nobody is there to read it
     finally:
         upload.abort()
     return JSONResponse(artifact.to_dict(), 201)
@@ -113,9 +116,7 @@ async def create_job(request: Request) -> JSONResponse:
 
 
 @router.get("/jobs")
-def list_jobs(
-    request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 200
-) -> dict[str, Any]:
+def list_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
     """Jobs, newest first."""
     return {"jobs": [job.to_dict() for job in _services(request).store.recent(limit)]}
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 
-from server.jobs.model import Event, JobState
+from server.jobs.model import Event
 from server.jobs.store import JobStore
 
 HEARTBEAT_S = 2.0
@@ -32,7 +32,7 @@ async def event_stream(
     yield ": dp3d\n\n"
     while not stopping.is_set():
         # State first: events written before it was read as ended are then all in the list.
-        ended = JobState((await asyncio.to_thread(store.get, job_id)).state).ended
+        ended = (await asyncio.to_thread(store.state, job_id)).ended
         events = await asyncio.to_thread(store.events_after, job_id, after)
         for event in events:
             after = event.id or after

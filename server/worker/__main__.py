@@ -17,14 +17,15 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from server.locks import FileLock
 from server.worker.run import Worker
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Serve jobs until the input ends."""
     parser = argparse.ArgumentParser(description="The dp3d worker; started by 'dp3d serve'.")
     parser.add_argument("--data", type=Path, required=True)
@@ -77,4 +78,10 @@ def _end_with_children() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    finally:
+        # At once: the interpreter's own end would trip over the thread that reads the input.
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)

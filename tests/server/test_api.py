@@ -392,3 +392,23 @@ def test_client_says_when_nobody_answers():
     with Client("http://127.0.0.1:9", "t") as client, pytest.raises(Dp3dError) as caught:
         client.health()
     assert caught.value.code == "server.unreachable"
+
+
+def test_a_client_that_hangs_up_leaves_nothing(shared_server, client):
+    import socket
+
+    host, port = shared_server.url.removeprefix("http://").split(":")
+    incoming = shared_server.data / "artifacts" / "incoming"
+    with socket.create_connection((host, int(port))) as connection:
+        head = [
+            f"PUT /v1/artifacts/{64 * 'b'} HTTP/1.1",
+            f"Host: {host}:{port}",
+            f"Authorization: Bearer {TOKEN}",
+            "Content-Length: 5000000",
+        ]
+        connection.sendall("\r\n".join([*head, "", ""]).encode() + bytes(2_000_000))
+        wait_until(lambda: list(incoming.iterdir()))
+    wait_until(lambda: not list(incoming.iterdir()))
+    log = (shared_server.folder / "server.log").read_text()
+    assert "Traceback" not in log
+    assert client.health()["product"] == "dp3d"
