@@ -15,17 +15,19 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.paths import dp3d_home
-from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
+from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage, check_cancel
 from dp3d_core.viewset import write_atomic
 
 _LOCKS = Path(__file__).parent / "locks"
 _STAMP = "dp3d-lock.sha256"
 """Written last: an environment without it is half built."""
 _POLL_S = 0.5
+_TELL_S = 3.0
 
 
 def environment_folder() -> Path:
@@ -80,6 +82,10 @@ def setup_environment(progress: ProgressCallback, cancel: CancelCheck, force: bo
     folder = environment_folder()
     stamp, wanted = folder / _STAMP, _lock_hash()
     stage = Stage("setup", 4, progress, cancel, "Looking for the NeRF environment")
+
+    def run(command: list[str]) -> None:
+        _run(command, log, cancel, lambda line: progress(Progress("setup", stage.step, 4, line)))
+
     python = _python_of(folder)
     if not force and stamp.is_file() and stamp.read_text().strip() == wanted and python.is_file():
         stage.advance("The NeRF environment is there already", steps=4)
@@ -99,14 +105,14 @@ def setup_environment(progress: ProgressCallback, cancel: CancelCheck, force: bo
             "Close what uses it and check its rights, or set DP3D_HOME to another folder.",
         ) from error
     if not python.is_file():
-        _run([sys.executable, "-m", "venv", str(folder)], log, cancel)
+        run([sys.executable, "-m", "venv", str(folder)])
     stage.advance("Installing torch and the packages nerfstudio needs (about 2 GB, minutes)")
     pip = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    _run([*pip, "-r", str(_LOCKS / "nerf.txt")], log, cancel)
+    run([*pip, "-r", str(_LOCKS / "nerf.txt")])
     stage.advance("Installing nerfstudio")
-    _run([*pip, "--no-deps", "-r", str(_LOCKS / "nerf-nodeps.txt")], log, cancel)
+    run([*pip, "--no-deps", "-r", str(_LOCKS / "nerf-nodeps.txt")])
     stage.advance("Trying it out")
-    _run([str(python), str(Path(__file__).parent / "child" / "launch.py"), "check"], log, cancel)
+    run([str(python), str(Path(__file__).parent / "child" / "launch.py"), "check"])
     write_atomic(stamp, (wanted + "\n").encode())
     stage.advance("The NeRF environment is ready")
     return python
@@ -125,17 +131,21 @@ def _lock_hash() -> str:
     return digest.hexdigest()
 
 
-def _run(command: list[str], log: Path, cancel: CancelCheck) -> None:
-    """Run a step with its output in the log; stop it on cancel."""
+def _run(command: list[str], log: Path, cancel: CancelCheck, tell: Callable[[str], None]) -> None:
+    """Run a step with its output in the log; pass on what it says; stop it on cancel."""
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
         )
+    told = time.monotonic()
     try:
         while process.poll() is None:
             check_cancel(cancel, "The setup")
             time.sleep(_POLL_S)
+            if time.monotonic() - told > _TELL_S:
+                told = time.monotonic()
+                tell(_last_line(log))
     finally:
         if process.poll() is None:
             process.terminate()
@@ -151,3 +161,12 @@ def _run(command: list[str], log: Path, cancel: CancelCheck) -> None:
             "and run 'dp3d setup nerf' again.",
             log.read_bytes()[-4000:].decode("utf-8", "replace"),
         )
+
+
+def _last_line(log: Path) -> str:
+    """What pip is busy with: the last package it names."""
+    lines = log.read_bytes()[-2000:].decode("utf-8", "replace").splitlines()
+    for line in reversed(lines):
+        if line.startswith(("Collecting", "Installing", "Successfully", "Building")):
+            return line[:80]
+    return "Working"

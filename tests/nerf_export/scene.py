@@ -1,7 +1,7 @@
 """A head of four ellipsoids, ray-traced exactly: known shape, known colours, cheap.
 
 Head space.  The head is coloured by direction (a different colour to each side), the nose is
-green, and a red knob sits off centre at the upper left so that any flip or swap shows.
+white, and a red knob sits off centre at the upper left so that any flip or swap shows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Ellipsoid:
 
 
 HEAD = Ellipsoid((0, 0, 0), (0.18, 0.24, 0.2), None)
-NOSE = Ellipsoid((0, -0.02, 0.21), (0.035, 0.05, 0.04), (0.1, 0.7, 0.2))
+NOSE = Ellipsoid((0, -0.02, 0.21), (0.035, 0.05, 0.04), (0.95, 0.95, 0.95))
 KNOB = Ellipsoid((0.13, 0.15, 0.1), (0.06, 0.06, 0.06), (0.85, 0.1, 0.1))
 EAR = Ellipsoid((-0.19, 0, 0), (0.03, 0.06, 0.05), (0.9, 0.8, 0.1))
 PARTS = (HEAD, NOSE, KNOB, EAR)

@@ -67,7 +67,7 @@ def test_bounds_are_those_of_the_head(mesh: trimesh.Trimesh, tiny_fit: Fit) -> N
 @pytest.mark.nerf
 @pytest.mark.parametrize("part", [KNOB, NOSE], ids=["knob", "nose"])
 def test_coloured_parts_are_where_they_belong(mesh: trimesh.Trimesh, tiny_fit: Fit, part) -> None:
-    """Red only on the knob, green only on the nose: no flip, no swap, nothing shifted."""
+    """Red only on the knob, white only on the nose: no flip, no swap, nothing shifted."""
     like = np.linalg.norm(vertex_colours(mesh) - part.colour, axis=1) < 0.15
     assert like.sum() > 20
     reach = np.linalg.norm((mesh.vertices[like] - part.centre) / part.radii, axis=1)
