@@ -145,7 +145,7 @@ class DP3D_OT_forget(bpy.types.Operator):
         """Clear error and remembered job."""
         _clear(context.scene)
         run = context.scene.dp3d_run
-        if session.current(context.scene) is None and run.state == "running":
+        if session.current(context.scene) is None and run.job_id:
             run.state, run.pending, run.job_id = "", "", ""
         return {"FINISHED"}
 

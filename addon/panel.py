@@ -50,7 +50,7 @@ class DP3D_PT_main(_Tab, bpy.types.Panel):
         for engine in settings.ENGINES:
             if engine["name"] == s.engine and engine.get("problem"):
                 _text(layout, context, str(engine["problem"]), "INFO")
-        layout.prop(s, "then_mesh")
+        _wide(layout).prop(s, "then_mesh")
         _action(layout, context)
         _error(layout, context)
 
@@ -101,9 +101,16 @@ class DP3D_PT_options(_Tab, bpy.types.Panel):
         layout.prop(s, "output")
 
 
+def _wide(layout: Any) -> Any:
+    """A row without the column for labels: long words would be cut off beside it."""
+    row = layout.row()
+    row.use_property_split = False
+    return row
+
+
 def _cameras(layout: Any, scene: bpy.types.Scene) -> None:
     s = scene.dp3d
-    layout.row().prop(s, "camera_source", expand=True)
+    _wide(layout).prop(s, "camera_source", expand=True)
     column = layout.column(align=True)
     if s.camera_source == "PRESET":
         column.prop(s, "preset")
@@ -127,14 +134,14 @@ def _action(layout: Any, context: bpy.types.Context) -> None:
     row = layout.row()
     row.scale_y = 1.4
     if running is not None:
-        row.operator("dp3d.cancel", text="Cancelling" if running.cancelling else "", icon="X")
+        row.operator("dp3d.cancel", text="Cancelling" if running.cancelling else "Cancel", icon="X")
         stage = _STAGES.get(run.stage, run.stage.capitalize())
         layout.progress(factor=run.fraction, type="BAR", text=f"{stage} {_count(run)}")
         if run.message:
             _text(layout, context, run.message)
         return
     row.operator("dp3d.generate", icon="PLAY")
-    if run.state == "running" and run.job_id:
+    if run.job_id:
         _text(layout, context, "A job of this file may still be running at the server.", "INFO")
         row = layout.row(align=True)
         row.operator("dp3d.resume", icon="FILE_REFRESH")

@@ -37,6 +37,8 @@ class Session:
         self._scene_uid, self._scene_name = scene.session_uid, scene.name
         self._results: list[Message] = []
         self._pending = list(plan.kinds)
+        # A new run that comes to nothing leaves the views before it usable.
+        self._before = {} if plan.views or plan.resume_job else _results_of(scene.dp3d_run)
         self._state: dict[str, Any] = {
             **_NO_ERROR,
             "run_id": plan.run_id,
@@ -124,10 +126,14 @@ class Session:
             state["mesh"] = message["path"]
             self._done("mesh", message)
         elif kind == "failed":
-            state["state"] = "failed"
+            state.update(state="failed", eta_s=-1.0)
             self._error(message["code"], message["problem"], message["remedy"])
+            # A server that went away still has the job: it can be watched again.
+            if message["code"] != "server.unreachable" or not state["job_id"]:
+                self._come_to_nothing()
         elif kind == "cancelled":
             state.update(state="cancelled", message="Cancelled", eta_s=-1.0)
+            self._come_to_nothing()
         elif kind == "finished" and state["state"] == "running":
             state.update(state="succeeded", message="Done", eta_s=-1.0)
 
@@ -147,6 +153,12 @@ class Session:
         self._state.update(job_id="", job_kind="")
         if result is not None:
             self._results.append(result)
+
+    def _come_to_nothing(self) -> None:
+        self._state.update(job_id="", job_kind="")
+        self._pending = []
+        if not self._state["views"]:
+            self._state.update(self._before)
 
     def _error(self, code: str, problem: str, remedy: str) -> None:
         self._state.update(error_code=code, error_problem=problem, error_remedy=remedy)
@@ -186,6 +198,12 @@ class Session:
                 changed = True
         if changed:
             redraw()
+
+
+def _results_of(run: Any) -> dict[str, str]:
+    """What says where a run's results are, if it has any."""
+    names = ("run_id", "title", "folder", "frames", "views", "fit", "mesh", "warnings")
+    return {name: getattr(run, name) for name in names} if run.views else {}
 
 
 def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:

@@ -22,11 +22,12 @@ def test_whatever_happens_to_the_scene(blender, server, portrait: Path, tmp_path
         blend=tmp_path / "scene.blend",
     )
     assert told == {
+        "server_away": ["failed", "server.unreachable", True, "succeeded", "", 40],
         "busy_and_renames": [True, "succeeded", 6],
         "undo": [True, "succeeded", 6],
         "anchor_deleted": ["addon.anchor_missing", 0, "", 6],
         "scene_deleted": [True, True],
-        "cancelled": ["cancelled", "", "Cancelled"],
+        "cancelled": ["cancelled", "", "Cancelled", "", True],
         "reopened": [True, "running", True, "succeeded", 40],
         "disabled": [True, "running"],
     }

@@ -94,12 +94,37 @@ def scene_deleted(request):
 
 
 def cancelled(request):
-    running = begin(request, views=200)
+    """The views of the run before stay the ones that Fit and Load Views use."""
+    drain(begin(request, views=3))
     scene = bpy.context.scene
+    before = [scene.dp3d_run.run_id, scene.dp3d_run.views, scene.dp3d_run.folder]
+    running = begin(request, views=200)
     drain(running, lambda: scene.dp3d_run.step > 0)
     bpy.ops.dp3d.cancel()
     drain(running)
-    return [scene.dp3d_run.state, scene.dp3d_run.error_code, scene.dp3d_run.message]
+    run = scene.dp3d_run
+    told = [run.state, run.error_code, run.message, run.job_id]
+    return [*told, before == [run.run_id, run.views, run.folder]]
+
+
+def server_away(request):
+    """It does not answer for longer than a run waits; the job can be watched again."""
+    from addon import run as runs
+
+    runs.PATIENCE_S, patience = 0.0, runs.PATIENCE_S
+    preferences = bpy.context.preferences.addons["addon"].preferences
+    running = begin(request, views=40)
+    scene = bpy.context.scene
+    drain(running, lambda: scene.dp3d_run.step > 0)
+    # from now on this run's requests go where nobody answers
+    nobody = type(running._run._client.server)("http://127.0.0.1:9", "", "none", False)
+    running._run._client.server = nobody
+    drain(running)
+    first = [scene.dp3d_run.state, scene.dp3d_run.error_code, bool(scene.dp3d_run.job_id)]
+    runs.PATIENCE_S = patience
+    assert preferences.server_url == request["url"]
+    bpy.ops.dp3d.resume()
+    return [*first, scene.dp3d_run.state, scene.dp3d_run.error_code, cameras(scene)]
 
 
 def reopened(request):
@@ -135,6 +160,7 @@ def work(request):
     enable_addon(request["url"], request["token"])
     told = {}
     for step in (
+        server_away,
         busy_and_renames,
         undo,
         anchor_deleted,
