@@ -19,7 +19,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from dp3d_core.errors import Dp3dError
 from server.jobs.executor import WorkerState
@@ -169,11 +172,13 @@ class LocalExecutor:
             self._store.add_artifact(job_id, message["data"])
         elif kind == "ended":
             state = JobState(message["state"])
-            self._store.finish(
-                job_id, state, result=message.get("result"), error=message.get("error")
+            self._running, self._cancel_deadline = None, None
+            _insist(
+                lambda: self._store.finish(
+                    job_id, state, result=message.get("result"), error=message.get("error")
+                )
             )
             log.info("job %s %s", job_id, state.value)
-            self._running, self._cancel_deadline = None, None
             if state is JobState.SUCCEEDED:  # its results are artifacts now
                 shutil.rmtree(self._settings.work / job_id, ignore_errors=True)
 
@@ -239,9 +244,13 @@ class LocalExecutor:
         self._early_deaths = 0 if was_ready else self._early_deaths + 1
         pause = _RESPAWN_PAUSE_S[min(self._early_deaths, len(_RESPAWN_PAUSE_S) - 1)]
         self._spawn_at = time.monotonic() + pause
-        if self._running is not None:
-            self._store.give_back(self._running)
-            self._running, self._cancel_deadline = None, None
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        job_id, self._running, self._cancel_deadline = self._running, None, None
+        if job_id is not None:
+            _insist(lambda: self._store.give_back(job_id))
 
     def _stop_worker(self) -> None:
         worker, self._worker = self._worker, None
@@ -256,6 +265,18 @@ class LocalExecutor:
         if self._running is not None:
             self._store.give_back(self._running, count_attempt=False)
             self._running = None
+
+
+def _insist(write: Callable[[], object]) -> None:
+    """Write to the store, again if it cannot just now: a job must not stay 'running' for ever."""
+    for pause in (0.2, 1.0, 5.0):
+        try:
+            write()
+            return
+        except SQLAlchemyError:
+            log.exception("the job database could not be written; trying again")
+            time.sleep(pause)
+    write()
 
 
 def kill_group(worker: subprocess.Popen[bytes]) -> None:

@@ -337,8 +337,9 @@ def test_status_answers_quickly_while_a_job_runs(shared_server, client, photo):
         client.job(job["id"])
         times.append(time.perf_counter() - before)
     times.sort()
-    # p99 under 100 ms on a quiet machine; wide enough here for a busy one
-    assert times[int(len(times) * 0.95)] < 0.25
+    # Without TCP_NODELAY every answer takes 40 ms: the median tells, also on a busy machine.
+    assert times[len(times) // 2] < 0.03
+    assert times[int(len(times) * 0.95)] < 0.1
 
 
 def test_a_silent_stream_says_that_it_lives(server_process, photo):
