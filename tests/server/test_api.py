@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import threading
 import time
 
 import httpx
@@ -14,7 +11,6 @@ import pytest
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.viewset import ViewSet
-from server.client import Client
 from tests.server.conftest import TOKEN, small_views, wait_until
 
 JOB_FIELDS = [
@@ -340,76 +336,3 @@ def test_status_answers_quickly_while_a_job_runs(shared_server, client, photo):
     # Without TCP_NODELAY every answer takes 40 ms: the median tells, also on a busy machine.
     assert times[len(times) // 2] < 0.03
     assert times[int(len(times) * 0.95)] < 0.1
-
-
-def test_a_silent_stream_says_that_it_lives(server_process, photo):
-    with server_process.client() as client:
-        portrait = client.put_file(photo)
-        wait_until(lambda: client.health()["worker"] == "idle")
-        pid = server_process.worker_pids()[0]
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            job = client.create_job("views", **small_views(portrait))
-            beats: list[float] = []
-            ready = threading.Event()
-
-            def listen():
-                with httpx.stream(
-                    "GET",
-                    f"{server_process.url}/v1/jobs/{job['id']}/events",
-                    headers={"Authorization": f"Bearer {TOKEN}"},
-                    timeout=10,
-                ) as response:
-                    for line in response.iter_lines():
-                        if line.startswith(":"):
-                            beats.append(time.monotonic())
-                        if len(beats) == 3:
-                            ready.set()
-                            return
-
-            threading.Thread(target=listen, daemon=True).start()
-            assert ready.wait(10)
-            assert beats[2] - beats[1] == pytest.approx(2, abs=0.7)
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        client.wait(job["id"])
-
-
-def test_client_names_the_wrong_service(tmp_path):
-    import http.server
-
-    other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
-    threading.Thread(target=other.serve_forever, daemon=True).start()
-    try:
-        with Client(f"http://127.0.0.1:{other.server_port}", "t") as client:
-            with pytest.raises(Dp3dError) as caught:
-                client.health()
-            assert caught.value.code == "server.not_ours"
-    finally:
-        other.shutdown()
-
-
-def test_client_says_when_nobody_answers():
-    with Client("http://127.0.0.1:9", "t") as client, pytest.raises(Dp3dError) as caught:
-        client.health()
-    assert caught.value.code == "server.unreachable"
-
-
-def test_a_client_that_hangs_up_leaves_nothing(shared_server, client):
-    import socket
-
-    host, port = shared_server.url.removeprefix("http://").split(":")
-    incoming = shared_server.data / "artifacts" / "incoming"
-    with socket.create_connection((host, int(port))) as connection:
-        head = [
-            f"PUT /v1/artifacts/{64 * 'b'} HTTP/1.1",
-            f"Host: {host}:{port}",
-            f"Authorization: Bearer {TOKEN}",
-            "Content-Length: 5000000",
-        ]
-        connection.sendall("\r\n".join([*head, "", ""]).encode() + bytes(2_000_000))
-        wait_until(lambda: list(incoming.iterdir()))
-    wait_until(lambda: not list(incoming.iterdir()))
-    log = (shared_server.folder / "server.log").read_text()
-    assert "Traceback" not in log
-    assert client.health()["product"] == "dp3d"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -11,6 +12,7 @@ import pytest
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.viewset import ViewSet
+from server.locks import FileLock
 from tests.server.conftest import ServerProcess, small_views, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
@@ -166,9 +168,23 @@ def test_a_cancel_survives_the_death_of_the_worker(server_process, photo):
         wait_until(lambda: client.job(job_id)["state"] == "cancelled")
 
 
-def test_two_servers_do_not_share_a_data_folder(server_process):
-    import subprocess
+def test_a_worker_waits_until_the_one_before_is_gone(tmp_path, photo):
+    server = ServerProcess(tmp_path)
+    lock = FileLock(server.data / "worker.lock")
+    assert lock.acquire()
+    server.start()
+    with server.client() as client:
+        job = client.create_job("views", **small_views(client.put_file(photo)))
+        wait_until(server.worker_pids)
+        time.sleep(1)
+        assert client.health()["worker"] == "starting"
+        assert client.job(job["id"])["state"] == "queued"
+        lock.release()
+        client.wait(job["id"])
+    assert server.stop() == 0
 
+
+def test_two_servers_do_not_share_a_data_folder(server_process):
     second = subprocess.run(
         [
             *(sys.executable, "-m", "server.cli.main", "serve", "--port", "0"),
@@ -184,8 +200,6 @@ def test_two_servers_do_not_share_a_data_folder(server_process):
 
 
 def test_a_taken_port_is_named(server_process, tmp_path):
-    import subprocess
-
     port = server_process.url.rpartition(":")[2]
     second = subprocess.run(
         [
