@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 WORKING_SIDE = 384
+_LARGEST_HOLE = 0.0015
+"""Holes up to this part of the crop are filled."""
 
 
 def head_prior(side: int, yaw_deg: float = 0.0) -> NDArray[np.float32]:
@@ -67,11 +69,11 @@ def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
     piece = pieces[int(0.5 * WORKING_SIDE), int(0.5 * WORKING_SIDE)]
     found = ((pieces == piece) & (piece > 0)).astype(np.uint8)
     found = np.asarray(cv2.morphologyEx(found, cv2.MORPH_CLOSE, kernel), np.uint8)
-    filled = found.copy()
-    # the border row is background for the flood, except at the bottom where the bust ends
-    padded = cv2.copyMakeBorder(filled, 1, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    cv2.floodFill(padded, None, (0, 0), 2)  # type: ignore[call-overload]
-    found[(padded[1:, 1:-1] == 0)] = 1
+    # small holes are highlights or folds; a large one is background seen through a gap
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(1 - found)
+    for label in range(1, count):
+        if stats[label, cv2.CC_STAT_AREA] < _LARGEST_HOLE * WORKING_SIDE**2:
+            found[pieces == label] = 1
 
     expected = prior > 0.55
     union = (expected | (found > 0)).sum()
@@ -82,3 +84,27 @@ def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
     # sharpen the blurred step again: an edge about two working pixels wide
     alpha = np.clip((large - 0.5) * 1.8 + 0.5, 0, 1)
     return np.rint(alpha * 255).astype(np.uint8), confidence
+
+
+def keep_symmetric(matte: Pixels, middle: float, slack: float = 0.012) -> Pixels:
+    """Take away what a frontal head's matte has on one side only: background of similar colour.
+
+    Args:
+        matte: (s, s) uint8.
+        middle: column of the face's middle, pixels.
+        slack: how much wider one side may be, parts of the image side.
+
+    Returns:
+        (s, s) uint8, nowhere more than ``matte``; below the chin, where a collar or a shoulder
+        may well differ, nothing is taken.
+    """
+    side = matte.shape[0]
+    mirror = np.array([[-1.0, 0, 2 * middle - 1], [0, 1, 0]])
+    other = cv2.warpAffine(
+        matte, mirror, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    reach = 2 * round(slack * side) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    allowed = np.minimum(matte, cv2.dilate(other, kernel))
+    fade = np.clip((np.arange(side) / side - 0.70) / 0.06, 0, 1)[:, None]
+    return np.asarray(np.rint(allowed + (matte.astype(np.float64) - allowed) * fade), np.uint8)

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from dp3d_core.cameras import Camera, canonical_camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.faces import Face, detect_faces
-from dp3d_core.matting import grabcut_matte, head_prior
+from dp3d_core.matting import grabcut_matte, head_prior, keep_symmetric
 
 Pixels = NDArray[np.uint8]
 
@@ -192,6 +192,9 @@ def load_portrait(
     else:
         matte, matte_confidence = grabcut_matte(image, yaw)
         matte_source = "grabcut"
+        if chosen is not None and abs(yaw) < 20:
+            middle = window.from_photo(np.array([chosen.x, chosen.y]))[0]
+            matte = keep_symmetric(matte, float(middle))
         if source_name == "centre":
             # Without a face nobody knows where the head is, and an outline that follows
             # some shape in the middle does more harm than a plain one.

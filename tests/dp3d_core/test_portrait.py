@@ -12,6 +12,7 @@ from PIL import Image
 from dp3d_core import faces
 from dp3d_core.cameras import canonical_camera
 from dp3d_core.errors import Dp3dError
+from dp3d_core.matting import keep_symmetric
 from dp3d_core.portrait import (
     CROP_MARGIN,
     CROP_SIZE,
@@ -243,3 +244,17 @@ def test_landmarks_become_a_face():
     assert (face.x, face.y) == (100, 100)
     assert face.side == pytest.approx(105)
     assert face.yaw_deg == pytest.approx(-25)
+
+
+def test_background_on_one_side_of_a_frontal_head_is_taken_away():
+    size, middle = 200, 90
+    v, u = np.mgrid[0:size, 0:size]
+    head = np.hypot((u + 0.5 - middle) / 40, (v - 90) / 60) < 1
+    shoulder = (v > 160) & (u > 60)
+    tassel = (np.abs(u - 40) < 12) & (np.abs(v - 90) < 30)
+    matte = ((head | shoulder | tassel) * 255).astype(np.uint8)
+    kept = keep_symmetric(matte, middle)
+    assert kept[head].min() > 250
+    assert kept[90, 30:45].max() < 5
+    assert (kept[170] == matte[170]).all()  # shoulders may differ
+    assert (kept <= matte).all()
