@@ -80,6 +80,7 @@ def _tick() -> float | None:
     try:
         ended = _current.finished()
     except AddonError as error:
+        settings.SERVER_REPORT.clear()
         for scene in bpy.data.scenes:
             run = scene.dp3d_run
             run.error_code, run.error_problem = error.code, error.problem

@@ -289,9 +289,11 @@ class Client:
         return self._not_ours()
 
     def _unreachable(self, error: Exception) -> AddonError:
-        reason = getattr(error, "reason", error)
-        if isinstance(error, http.client.IncompleteRead):
+        cause = getattr(error, "reason", error)
+        if isinstance(cause, http.client.IncompleteRead):
             reason = "the connection was cut"
+        else:
+            reason = str(getattr(cause, "strerror", None) or cause).lower()
         return AddonError(
             "server.unreachable",
             f"No dp3d server answers at {self.server.url} ({reason}).",

@@ -170,8 +170,9 @@ def _error(layout: Any, context: bpy.types.Context) -> None:
     _text(box, context, run.error_problem, "ERROR")
     _text(box, context, run.error_remedy)
     row = box.row()
-    row.active = False
-    row.label(text=run.error_code)
+    code = row.row()
+    code.active = False
+    code.label(text=run.error_code)
     row.operator("dp3d.forget", text="", icon="X", emboss=False)
 
 
@@ -180,7 +181,7 @@ def _text(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE"
     width = context.region.width / max(0.1, context.preferences.system.ui_scale)
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for line in textwrap.wrap(text, max(16, int(width / 7.2) - 4)):
+    for line in textwrap.wrap(text, max(16, int(width / 7.2) - 4), break_on_hyphens=False):
         column.label(text=line, icon=icon)
         icon = "BLANK1" if icon != "NONE" else "NONE"
 

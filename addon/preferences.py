@@ -6,6 +6,7 @@ import os
 import bpy
 from bpy.props import StringProperty
 
+from . import settings
 from .client import DEFAULT_URL, Server, is_loopback
 from .storage import token_file
 
@@ -41,6 +42,12 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
         if not is_loopback(self.server_url):
             notes.label(text="Another computer: needs Blender's online access", icon="INTERNET")
         layout.operator("dp3d.check_server", icon="LINKED")
+        run = context.scene.dp3d_run
+        if run.error_code:
+            layout.label(text=run.error_problem, icon="ERROR")
+            layout.label(text=run.error_remedy, icon="BLANK1")
+        for report in settings.SERVER_REPORT:
+            layout.label(text=report, icon="CHECKMARK")
 
 
 def server() -> Server:

@@ -187,12 +187,12 @@ class Session:
         scene = self.scene
         if scene is None:
             return
-        self._state["pending"] = ",".join(self._pending)
-        if self._results:
-            self._state["message"] = "Leave the edit mode to bring the result in"
+        shown = {**self._state, "pending": ",".join(self._pending)}
+        if self._results:  # not done before they are in the scene
+            shown.update(state="running", message="Leave the edit mode to bring the result in")
         run = scene.dp3d_run
         changed = False
-        for name, value in self._state.items():
+        for name, value in shown.items():
             if getattr(run, name) != value:
                 setattr(run, name, value)
                 changed = True
@@ -256,10 +256,12 @@ def _ready_for_objects() -> bool:
 
 
 def redraw() -> None:
-    """Redraw the sidebars only: a whole viewport costs up to a second in software."""
+    """Redraw sidebars and preferences; a whole viewport costs up to a second in software."""
     for window in bpy.context.window_manager.windows if bpy.context.window_manager else []:
         for area in window.screen.areas:
-            if area.type == "VIEW_3D":
+            if area.type == "PREFERENCES":
+                area.tag_redraw()
+            elif area.type == "VIEW_3D":
                 for region in area.regions:
                     if region.type == "UI":
                         region.tag_redraw()

@@ -92,7 +92,7 @@ def test_what_leaves_blender_comes_back_to_its_place(
     assert place < 1e-3 * HEAD_SIZE
     assert pose < 1e-4
     assert lens < 0.05
-    assert min(overlaps) > 0.85, overlaps
+    assert min(overlaps) > 0.9, overlaps
     assert np.mean(right) < 20
     assert np.mean(right) < 0.7 * np.mean(mirrored)
 

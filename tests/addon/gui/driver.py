@@ -58,6 +58,18 @@ def call(operator, **arguments):
         return list(getattr(getattr(bpy.ops, name), rest)(**arguments))
 
 
+def show_preferences():
+    """The extension's preferences, in place of the 3D view."""
+    _, area, _, _ = viewport()
+    area.type = "PREFERENCES"
+    preferences.active_section = "ADDONS"
+    bpy.context.window_manager.addon_search = "Head Views"
+    bpy.ops.preferences.addon_expand(module=MODULE)
+    area.tag_redraw()
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area):
+        bpy.ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=2)
+
+
 def step_and_undo():
     """A step of the user's, and its undo."""
     call("ed.undo_push", message="before")

@@ -202,6 +202,7 @@ def walk(window: Window, server: ServerProcess, photo: Path, package: Path) -> d
     w.until(f"'edit mode' in {RUN}.message", 120)
     w.do("redraw()")
     w.picture("6_waiting_for_object_mode")
+    seen["cameras_while_in_edit_mode"] = w.value(views)
     w.do("call('object.mode_set', mode='OBJECT')")
     w.until(f"{RUN}.state == 'succeeded'")
     seen["cameras_after_second_run"] = w.value(views)
@@ -221,7 +222,10 @@ def walk(window: Window, server: ServerProcess, photo: Path, package: Path) -> d
     w.click_again()
     w.until(f"{RUN}.state == 'running'", 10)
     w.until(f"{RUN}.state == 'succeeded'", 60)
-    seen["generate_again_without_moving"] = w.panel()
+    seen["generate_again"] = w.panel()
+
+    w.do("call('object.select_all', action='SELECT'); call('object.delete')")
+    w.do("call('dp3d.add_anchor')")
 
     # A mesh, when the server can fit
     if os.environ.get("DP3D_NERF_PYTHON"):
@@ -246,7 +250,20 @@ def walk(window: Window, server: ServerProcess, photo: Path, package: Path) -> d
     w.do("redraw(2)")
     w.picture("11_no_server")
     seen["no_server"] = w.panel()
+    w.do("show_preferences()")
+    w.picture("12_preferences")
     return seen
+
+
+def check_logs(out: Path) -> list[str]:
+    """Lines of Blender's output that a draw function or a timer of ours should never cause."""
+    words = ("Traceback", "Error:", "Warning: ")
+    return [
+        line
+        for log in sorted(out.glob("*.log"))
+        for line in log.read_text(errors="replace").splitlines()
+        if any(word in line for word in words)
+    ]
 
 
 def main() -> int:
@@ -271,6 +288,7 @@ def main() -> int:
         except Exception:
             window.picture("0_where_it_failed")
             raise
+        seen["complaints"] = check_logs(out)
         (out / "report.json").write_text(json.dumps(seen, indent=1))
         print(json.dumps(seen, indent=1))
     finally:
