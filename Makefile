@@ -23,8 +23,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "dp3d needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.11"; exit 4; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[core,nerf,server,dev]'
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[core,nerf,server,dev]'
 	@touch $@
 
 env: $(VENV)/.installed ## Our environment with all tools
@@ -35,8 +35,8 @@ env-nerf: env ## The NeRF environment (nerfstudio, about 2 GB; a minute or two)
 $(BPY_VENV)/.installed: tests/addon/bpy-requirements.txt
 	@echo "== Blender as a Python module in $(BPY_VENV), for tests (a minute) =="
 	$(PYTHON) -m venv $(BPY_VENV)
-	$(BPY_VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(BPY_VENV)/bin/python -m pip install --quiet --requirement tests/addon/bpy-requirements.txt
+	$(BPY_VENV)/bin/python -m pip install -qq --upgrade pip
+	$(BPY_VENV)/bin/python -m pip install -qq --requirement tests/addon/bpy-requirements.txt
 	@touch $@
 
 env-bpy: $(BPY_VENV)/.installed ## The Blender environment of the tests

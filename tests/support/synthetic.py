@@ -8,7 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from dp3d_core.cameras import Camera
-from dp3d_core.preview.geometry import EYE_HEIGHT, EYE_SPREAD, MOUTH_HEIGHT, Mesh, Part, template_head
+from dp3d_core.preview.geometry import (
+    EYE_HEIGHT,
+    EYE_SPREAD,
+    MOUTH_HEIGHT,
+    Mesh,
+    Part,
+    template_head,
+)
 from dp3d_core.preview.placement import HEAD_SCALE
 from dp3d_core.preview.raycast import Hits, RayCaster, Render, render
 
