@@ -128,6 +128,8 @@ class Session:
         elif kind == "failed":
             state.update(state="failed", eta_s=-1.0)
             self._error(message["code"], message["problem"], message["remedy"])
+            if message["code"].startswith("server."):
+                settings.SERVER_REPORT.clear()  # no longer true
             # A server that went away still has the job: it can be watched again.
             if message["code"] != "server.unreachable" or not state["job_id"]:
                 self._come_to_nothing()
@@ -298,7 +300,7 @@ def start(
             "Wait for it, or press Cancel in the scene it belongs to.",
         )
     _current = Session(scene, server, plan, frames, title)
-    if not bpy.app.background:
+    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=INTERVAL_S)
     return _current
 
