@@ -44,6 +44,11 @@ class Dataset:
     """Views that are never trained on."""
 
     @property
+    def has_masks(self) -> bool:
+        """Whether head and background are told apart."""
+        return any(bool((mask < 255).any()) for mask in self.masks)
+
+    @property
     def training(self) -> tuple[int, ...]:
         """Views that are trained on."""
         return tuple(i for i in range(len(self.cameras)) if i not in self.held_out)

@@ -36,6 +36,10 @@ from nerf_export.hull import visual_hull
 from nerf_export.presets import DEFAULT_PRESET, get_preset
 
 FIT_SCHEMA = "dp3d.fit/1"
+NO_MASKS = (
+    "The views have no masks, so head and background could not be told apart: "
+    "expect a rough shape, and add masks for a good one."
+)
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def fit_views(
         [dataset.cameras[i] for i in train], [dataset.masks[i] for i in train], chosen.grid
     )
     buffer = io.BytesIO()
-    np.savez(buffer, distance=hull.distance, low=hull.low, cell=hull.cell)
+    np.savez(buffer, distance=hull.distance, low=hull.low, cell=hull.cell, reach=hull.reach)
     write_atomic(work / "hull.npz", buffer.getvalue())
     answer = run_child(
         "train",
@@ -166,12 +170,20 @@ def fit_views(
             "field": str(out / "field.safetensors"),
             "preset": chosen.to_dict(),
             "seed": seed,
+            "backdrop": not dataset.has_masks,
         },
         work,
         progress=progress,
         cancel=cancel,
     )
-    meta = {"schema": FIT_SCHEMA, "job": job, "held_out": list(dataset.held_out), **answer}
+    warnings = [] if dataset.has_masks else [NO_MASKS]
+    meta = {
+        "schema": FIT_SCHEMA,
+        "job": job,
+        "held_out": list(dataset.held_out),
+        "warnings": warnings,
+        **answer,
+    }
     write_json(out / "fit.json", meta)
     # Checkpoints are pickles, and nobody needs them now.
     shutil.rmtree(work, ignore_errors=True)

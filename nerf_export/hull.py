@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 _COARSE = 56
 """Corners per axis of the grid that only finds the bounds."""
 _CHUNK = 200_000
+_REACH_CELLS = 2.0
+_BALL = 0.6
+"""Radius of the first guess without masks, half frames."""
 _MARGIN = 4
 """Cells kept free around the hull."""
 
@@ -34,12 +37,14 @@ class Hull:
         low: (3,) position of the first corner, world N, head units.
         cell: distance between corners, head units.
         distance: (nx, ny, nz) float32, negative inside, head units.
+        reach: how far outside the hull the surface may still be, head units.
 
     """
 
     low: Floats
     cell: float
     distance: NDArray[np.float32]
+    reach: float
 
     @property
     def high(self) -> Floats:
@@ -56,6 +61,8 @@ def visual_hull(
     frame of at least half of them (so a bust cut by the frame ends there).  From eight views
     on, one silhouette may disagree: one bad matte does not cut a hole through the head.
 
+    Where every mask is full, that is where none is known, a ball stands in for the hull.
+
     Args:
         cameras: cameras in head space.
         masks: (h, w) uint8 alpha of each.
@@ -65,8 +72,10 @@ def visual_hull(
         Dp3dError: ``viewset.invalid`` if the silhouettes have no common volume.
 
     """
-    silhouettes = [signed_pixels(mask) for mask in masks]
     centre, half = _seen_sphere(cameras)
+    if all(mask.min() >= 128 for mask in masks):
+        return _ball(centre, half, corners)
+    silhouettes = [signed_pixels(mask) for mask in masks]
     low, cell = centre - half, 2 * half / (_COARSE - 1)
     cube = (_COARSE,) * 3
     coarse = hull_distances(cameras, silhouettes, grid_points(low, cell, cube)).reshape(cube)
@@ -89,7 +98,19 @@ def visual_hull(
     distance = ndimage.map_coordinates(coarse, (points - low).T / cell, order=1, mode="nearest")
     near = np.abs(distance) < 2 * cell
     distance[near] = hull_distances(cameras, silhouettes, points[near])
-    return Hull(start, fine, distance.astype(np.float32).reshape(shape))
+    # Beyond the cube nothing was asked: rays must enter the box through free space.
+    distance = np.maximum(distance, np.abs(points - centre).max(-1) - half)
+    return Hull(start, fine, distance.astype(np.float32).reshape(shape), _REACH_CELLS * fine)
+
+
+def _ball(centre: Floats, half: float, corners: int) -> Hull:
+    """A first guess where no silhouette tells anything: a ball in the middle of the frames."""
+    size = 1.2 * half
+    cell = 2 * size / (corners - 1 - 2 * _MARGIN)
+    low = centre - size - _MARGIN * cell
+    shape = (corners,) * 3
+    distance = np.linalg.norm(grid_points(low, cell, shape) - centre, axis=-1) - _BALL * half
+    return Hull(low, cell, distance.astype(np.float32).reshape(shape), (1.15 - _BALL) * half)
 
 
 def signed_pixels(mask: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -19,9 +19,6 @@ from torch import Tensor, nn
 
 from nerf_export.child.grids import Grid
 
-_REACH = 2.0
-"""Cells beyond the hull up to which the surface may move."""
-
 
 @dataclass(frozen=True)
 class FieldSize:
@@ -32,6 +29,8 @@ class FieldSize:
     cell: float
     colour_levels: tuple[tuple[float, int], ...]
     hidden: int
+    backdrop: bool = False
+    """Whether the views have no masks, so that what is behind the head is learned too."""
 
     @classmethod
     def from_dict(cls, data: dict) -> FieldSize:
@@ -42,6 +41,7 @@ class FieldSize:
             cell=float(data["cell"]),
             colour_levels=tuple((float(a), int(b)) for a, b in data["colour_levels"]),
             hidden=int(data["hidden"]),
+            backdrop=bool(data.get("backdrop", False)),
         )
 
 
@@ -64,6 +64,8 @@ class HeadField(nn.Module):
             nn.ReLU(),
             nn.Linear(size.hidden, 3),
         )
+        if size.backdrop:
+            self.backdrop_net = nn.Sequential(nn.Linear(9, 32), nn.ReLU(), nn.Linear(32, 3))
         low = torch.tensor(size.low)
         self.register_buffer("low", low)
         self.register_buffer("extent", size.cell * (torch.tensor(size.corners) - 1.0))
@@ -72,12 +74,15 @@ class HeadField(nn.Module):
         self.register_buffer("reachable", torch.ones(rows, 1, dtype=torch.bool))
         self.distance_grid.table.register_hook(lambda grad: grad * self.reachable)
 
-    def start_from(self, hull_distance: Tensor) -> None:
-        """Take (nx, ny, nz) hull distances as the first guess, and as the bound."""
+    def start_from(self, hull_distance: Tensor, reach: float) -> None:
+        """Take (nx, ny, nz) hull distances as the first guess.
+
+        The surface stays within ``reach`` of it, head units.
+        """
         flat = hull_distance.reshape(-1, 1)
         with torch.no_grad():
             self.distance_grid.table.copy_(flat)
-            self.reachable.copy_(flat < _REACH * self.size.cell)
+            self.reachable.copy_(flat < reach)
             for grid in self.colour_grids:
                 grid.table.uniform_(-0.05, 0.05)
 
@@ -103,6 +108,12 @@ class HeadField(nn.Module):
         unit = self.unit(points)
         features = torch.cat([grid(unit) for grid in self.colour_grids], -1)
         return torch.sigmoid(self.colour_net(features))
+
+    def backdrop(self, directions: Tensor) -> Tensor:
+        """(n, 3) colour far behind the head: smooth in the (n, 3) direction of view."""
+        x, y, z = directions.unbind(-1)
+        products = torch.stack([x * x, y * y, z * z, x * y, y * z, z * x], -1)
+        return torch.sigmoid(self.backdrop_net(torch.cat([directions, products], -1)))
 
     def regularity(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Mean eikonal and curvature penalties at (n,) inner corners.

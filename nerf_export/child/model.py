@@ -65,7 +65,7 @@ class HeadModel(Model):
         return {
             "distance": [self.field.distance_grid.table],
             "colour": [grid.table for grid in self.field.colour_grids],
-            "network": list(self.field.colour_net.parameters()),
+            "network": [p for name, p in self.field.named_parameters() if "_net." in name],
         }
 
     def sample(self, rays: RayBundle) -> RaySamples:
@@ -80,7 +80,10 @@ class HeadModel(Model):
         return self.refine(rays, coarse, _weights(opacity)[..., None])
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        """Composite (r, 3) colour over black, (r, 1) accumulation and depth."""
+        """Composite (r, 3) colour over black, (r, 1) accumulation and depth.
+
+        A field without masks also gives the (r, 3) colour behind.
+        """
         samples = self.sample(ray_bundle)
         distance = self._edge_distances(ray_bundle, samples)
         weights = _weights(self.field.opacity(distance, self._width(ray_bundle)))[..., None]
@@ -88,7 +91,13 @@ class HeadModel(Model):
         colour = self.field.colour(points.reshape(-1, 3)).view(points.shape)
         middle = (samples.frustums.starts + samples.frustums.ends) / 2
         accumulation = weights.sum(-2)
+        backdrop = (
+            {"backdrop": self.field.backdrop(ray_bundle.directions)}
+            if self.field.size.backdrop
+            else {}
+        )
         return {
+            **backdrop,
             "rgb": (weights * colour).sum(-2),
             "accumulation": accumulation,
             "depth": (weights * middle).sum(-2) / accumulation.clamp(min=1e-6),
@@ -114,14 +123,18 @@ class HeadModel(Model):
         rgba = batch["image"].to(self.device)
         colour, alpha = rgba[..., :3], rgba[..., 3:]
         accumulation = outputs["accumulation"]
-        # The same random colour behind both: only a transparent model can follow it.
-        behind = torch.rand_like(colour)
+        if "backdrop" in outputs:  # no masks: nothing is known about what is the head
+            behind, wanted, mask = outputs["backdrop"], colour, torch.zeros_like(accumulation[0, 0])
+        else:
+            # The same random colour behind both: only a transparent model can follow it.
+            behind = torch.rand_like(colour)
+            wanted = colour * alpha + (1 - alpha) * behind
+            mask = F.mse_loss(accumulation, alpha)
         seen = outputs["rgb"] + (1 - accumulation) * behind
-        wanted = colour * alpha + (1 - alpha) * behind
         eikonal, curvature = self._regularity()
         return {
             "colour": F.mse_loss(seen, wanted),
-            "mask": self.config.mask_weight * F.mse_loss(accumulation, alpha),
+            "mask": self.config.mask_weight * mask,
             "eikonal": self.config.eikonal_weight * eikonal,
             "curvature": self.config.curvature_weight * curvature,
         }

@@ -19,7 +19,7 @@ def psnr(error: np.ndarray) -> float:
 
 
 def score_held_out(pipeline: VanillaPipeline, talk: Talk) -> dict[str, Any]:
-    """Render every held-out view over white and compare.
+    """Render every held-out view over white, or over the learned backdrop, and compare.
 
     Returns:
         Means and the worst view: ``foreground_psnr`` (pixels with alpha > 0.5: the one to
@@ -35,7 +35,9 @@ def score_held_out(pipeline: VanillaPipeline, talk: Talk) -> dict[str, Any]:
         outputs = pipeline.model.get_outputs_for_camera(camera)
         alpha = rgba[..., 3:]
         wanted = rgba[..., :3] * alpha + 1 - alpha
-        seen = (outputs["rgb"] + 1 - outputs["accumulation"]).clamp(0, 1).cpu().numpy()
+        behind = outputs.get("backdrop", torch.ones_like(outputs["rgb"]))
+        seen = outputs["rgb"] + (1 - outputs["accumulation"]) * behind
+        seen = seen.clamp(0, 1).cpu().numpy()
         error = seen - wanted
         inside = alpha[..., 0] > 0.5
         rows.append(

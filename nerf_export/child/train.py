@@ -35,7 +35,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
     Args:
         request: ``dataset``, ``hull`` (npz), ``work``, ``field`` (safetensors to write),
-            ``preset`` and ``seed``.
+            ``preset``, ``seed`` and ``backdrop`` (no masks).
         talk: to the parent.
 
     Returns:
@@ -47,6 +47,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     np.random.seed(seed)
     with np.load(request["hull"], allow_pickle=False) as hull:
         distance, low, cell = hull["distance"], hull["low"], float(hull["cell"])
+        reach = float(hull["reach"])
     size = FieldSize.from_dict(
         {
             "corners": distance.shape,
@@ -54,6 +55,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
             "cell": cell,
             "colour_levels": preset["colour_levels"],
             "hidden": preset["hidden"],
+            "backdrop": request["backdrop"],
         }
     )
     config = _configure(request, size)
@@ -62,7 +64,9 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     trainer.setup()
     poses = _check_poses(trainer, Path(request["dataset"]))
     if trainer._start_step == 0:
-        trainer.pipeline.model.field.start_from(torch.from_numpy(distance).to(trainer.device))
+        trainer.pipeline.model.field.start_from(
+            torch.from_numpy(distance).to(trainer.device), reach
+        )
     else:
         torch.manual_seed(seed + trainer._start_step)
     # nerfstudio counts the steps from where it starts.
