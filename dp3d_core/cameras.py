@@ -42,9 +42,6 @@ CANONICAL_RADIUS = 2.7
 CANONICAL_FOCAL = 4.2647
 """Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
 
-CAPTURE_FOCAL = 3.4
-"""Focal length of capture cameras, image widths: 0.40 head units to each side are seen."""
-
 CAMERA_FILE_SCHEMA = "dp3d.cameras/1"
 BLENDER_PATH_SCHEMA = "dp3d.blender-path/1"
 
@@ -412,16 +409,19 @@ def cameras_from_blender_path(data: dict[str, Any]) -> list[Camera]:
                 )
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _bad_file(f"the Blender camera path lacks or garbles a field ({error!r})") from error
+        raise camera_file_error(
+            f"the Blender camera path lacks or garbles a field ({error!r})"
+        ) from error
     if not cameras:
-        raise _bad_file("the Blender camera path has no frames")
+        raise camera_file_error("the Blender camera path has no frames")
     return cameras
 
 
 # -- files ---------------------------------------------------------------------------------
 
 
-def _bad_file(why: str) -> Dp3dError:
+def camera_file_error(why: str) -> Dp3dError:
+    """The error for cameras that cannot be read; ``why`` is half a sentence."""
     return Dp3dError(
         "camera.file_invalid",
         f"The cameras cannot be read: {why}.",
@@ -451,12 +451,12 @@ def cameras_from_dict(data: Any) -> list[Camera]:
 
     """
     if not isinstance(data, dict):
-        raise _bad_file("it is not a JSON object")
+        raise camera_file_error("it is not a JSON object")
     schema = data.get("schema")
     if schema == BLENDER_PATH_SCHEMA:
         return cameras_from_blender_path(data)
     if schema != CAMERA_FILE_SCHEMA:
-        raise _bad_file(f"its schema is {schema!r}, expected {CAMERA_FILE_SCHEMA!r}")
+        raise camera_file_error(f"its schema is {schema!r}, expected {CAMERA_FILE_SCHEMA!r}")
     try:
         coordinates = data.get("coordinates", {})
         axes = CameraAxes(coordinates.get("camera_axes", CameraAxes.OPENCV))
@@ -475,9 +475,9 @@ def cameras_from_dict(data: Any) -> list[Camera]:
             for c in data["cameras"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _bad_file(f"a field is missing or of the wrong kind ({error!r})") from error
+        raise camera_file_error(f"a field is missing or of the wrong kind ({error!r})") from error
     if not cameras:
-        raise _bad_file("it holds no camera")
+        raise camera_file_error("it holds no camera")
     return cameras
 
 
@@ -486,9 +486,9 @@ def load_cameras(path: Path) -> list[Camera]:
     try:
         data = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise _bad_file(f"{Path(path).name} cannot be opened ({error.strerror})") from error
+        raise camera_file_error(f"{Path(path).name} cannot be opened ({error.strerror})") from error
     except ValueError as error:
-        raise _bad_file(f"{Path(path).name} is not JSON ({error})") from error
+        raise camera_file_error(f"{Path(path).name} is not JSON ({error})") from error
     return cameras_from_dict(data)
 
 
@@ -543,7 +543,7 @@ def cameras_from_transforms(data: dict[str, Any]) -> tuple[list[Camera], list[st
                 return float(value)
 
             if any(abs(get(k, 0.0)) > 1e-12 for k in ("k1", "k2", "k3", "k4", "p1", "p2")):
-                raise _bad_file("it has lens distortion; undistort the pictures first")
+                raise camera_file_error("it has lens distortion; undistort the pictures first")
             width, height = int(get("w")), int(get("h"))
             if "fl_x" in frame or "fl_x" in data:
                 fx = get("fl_x")
@@ -561,219 +561,7 @@ def cameras_from_transforms(data: dict[str, Any]) -> tuple[list[Camera], list[st
             cameras.append(Camera(pose, K, width, height))
             paths.append(str(frame["file_path"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _bad_file(f"a field of transforms.json is missing or wrong ({error!r})") from error
+        raise camera_file_error(
+            f"a field of transforms.json is missing or wrong ({error!r})"
+        ) from error
     return cameras, paths
-
-
-# -- trajectories --------------------------------------------------------------------------
-
-
-def look_at(position: ArrayLike, target: ArrayLike = (0.0, 0.0, 0.0)) -> Array:
-    """(4, 4) OpenCV pose at ``position`` looking at ``target``, no roll about +Y.
-
-    Straight above or below, where 'up' is undefined, the image's up is -Z or +Z: the limit
-    of a camera that climbs over the face.
-    """
-    eye, aim = np.asarray(position, np.float64), np.asarray(target, np.float64)
-    forward = aim - eye
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 1.0, 0.0])
-    if np.linalg.norm(right) < 1e-9:
-        right = np.array([1.0, 0, 0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, 0], pose[:3, 1], pose[:3, 2] = right, np.cross(forward, right), forward
-    pose[:3, 3] = eye
-    return pose
-
-
-def orbit_pose(yaw_deg: float, pitch_deg: float = 0.0, radius: float = CANONICAL_RADIUS) -> Array:
-    """(4, 4) pose on a sphere about the head centre; yaw moves to +x, pitch moves up."""
-    yaw, pitch = math.radians(yaw_deg), math.radians(pitch_deg)
-    return look_at(
-        radius
-        * np.array(
-            [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
-        )
-    )
-
-
-def canonical_camera(
-    yaw_deg: float = 0.0,
-    pitch_deg: float = 0.0,
-    size: int = 512,
-    radius: float = CANONICAL_RADIUS,
-) -> Camera:
-    """Canonical head camera (square image) at an angle."""
-    return Camera(orbit_pose(yaw_deg, pitch_deg, radius), canonical_intrinsics(size), size, size)
-
-
-def full_orbit(views: int = 32, pitch_deg: float = 0.0, size: int = 512) -> list[Camera]:
-    """Closed orbit: ``views`` cameras 360/views degrees apart, the first in front."""
-    return [canonical_camera(360.0 * i / views, pitch_deg, size) for i in range(views)]
-
-
-def frontal_arc(
-    views: int = 16, max_yaw_deg: float = 60.0, pitch_deg: float = 0.0, size: int = 512
-) -> list[Camera]:
-    """Arc before the face from -max_yaw to +max_yaw, both ends included."""
-    yaws = np.linspace(-max_yaw_deg, max_yaw_deg, views) if views > 1 else [0.0]
-    return [canonical_camera(float(yaw), pitch_deg, size) for yaw in yaws]
-
-
-def diffportrait3d_ellipse(views: int = 16, size: int = 512) -> list[Camera]:
-    """DiffPortrait3D's sample path: yaw = 32 sin(2 pi k / n), pitch = -20.8 cos(2 pi k / n) deg.
-
-    It starts below the face and goes to +x; sign and angles were recovered by structure from
-    motion on the authors' published frames.
-    """
-    return [
-        canonical_camera(
-            32.0 * math.sin(2 * math.pi * k / views),
-            -20.8 * math.cos(2 * math.pi * k / views),
-            size,
-        )
-        for k in range(views)
-    ]
-
-
-def elevation_sweep(
-    views: int = 16,
-    yaw_deg: float = 0.0,
-    pitch_range_deg: tuple[float, float] = (-30.0, 60.0),
-    size: int = 512,
-) -> list[Camera]:
-    """Cameras at one yaw, from the lower to the upper pitch, both ends included."""
-    low, high = pitch_range_deg
-    pitches = np.linspace(low, high, views) if views > 1 else [(low + high) / 2]
-    return [canonical_camera(yaw_deg, float(pitch), size) for pitch in pitches]
-
-
-def capture_sphere(
-    views: int = 32,
-    pitches_deg: Sequence[float] = (-15.0, 5.0, 30.0),
-    size: int = 512,
-    focal: float = CAPTURE_FOCAL,
-) -> list[Camera]:
-    """Several closed rings at given pitches, views dealt out evenly and staggered.
-
-    Crown and chin are seen as well as the sides, which a mesh needs, and the lens is a little
-    wider than the canonical one (``focal`` in image widths), so that hats and shoulders fit.
-    """
-    K = np.diag([focal * size, focal * size, 1.0])
-    K[:2, 2] = size / 2
-    rings = len(pitches_deg)
-    cameras = []
-    for r, pitch in enumerate(pitches_deg):
-        count = views // rings + (1 if r < views % rings else 0)
-        for i in range(count):
-            pose = orbit_pose(360.0 * (i + r / rings) / count, pitch)
-            cameras.append(Camera(pose, K, size, size))
-    return cameras
-
-
-def panohead_pose(h: float, v: float, radius: float = CANONICAL_RADIUS) -> Array:
-    """PanoHead's look-at sampler: azimuth ``h``, uniform-sphere parameter ``v`` (radians).
-
-    y = radius (1 - 2 v / pi); h = v = pi/2 is the front, larger h moves to +x.
-    """
-    v = min(max(v, 1e-5), math.pi - 1e-5)
-    phi = math.acos(1 - 2 * v / math.pi)
-    return look_at(
-        radius
-        * np.array([-math.sin(phi) * math.cos(h), math.cos(phi), math.sin(phi) * math.sin(h)])
-    )
-
-
-def panohead_orbit(views: int = 32, size: int = 512) -> list[Camera]:
-    """The orbit of the published 360 degree condition images (with their 3.14 for pi)."""
-    return [
-        Camera(
-            panohead_pose(3.14 / 2 + 2 * 3.14 * i / views, 3.14 / 2),
-            canonical_intrinsics(size),
-            size,
-            size,
-        )
-        for i in range(views)
-    ]
-
-
-# -- requests ------------------------------------------------------------------------------
-
-CAMERA_PRESETS = ("orbit", "capture", "arc", "ellipse", "sweep")
-"""Names that :func:`cameras_from_request` takes as ``preset``."""
-
-CAPTURE_PITCHES_DEG = (-15.0, 5.0, 30.0)
-"""Rings of the ``capture`` preset: what a mesh needs to see of chin and crown."""
-
-_PRESET_FIELDS: dict[str, tuple[int | float, int | float, int | float]] = {
-    # name: (default, lowest, highest)
-    "views": (32, 1, 360),
-    "size": (512, 16, 2048),
-    "pitch_deg": (0.0, -90.0, 90.0),
-}
-_MAX_PATH_VIEWS = 4096
-
-
-def cameras_from_request(data: Any) -> list[Camera]:
-    """Cameras of a job request or a command line: a document, a Blender path, or a preset.
-
-    Args:
-        data: what :func:`cameras_from_dict` takes, or ``{"preset": "orbit" | "capture" | "arc"
-            | "ellipse" | "sweep", "views": 1..360, "size": 16..2048 pixels, "pitch_deg":
-            -90..90}``.  ``pitch_deg`` tilts ``orbit`` and ``arc``; the other presets have
-            pitches of their own.
-
-    Raises:
-        Dp3dError: ``camera.invalid`` for a number out of its range, ``camera.file_invalid``
-            and the others of :func:`cameras_from_dict`.
-
-    """
-    if isinstance(data, dict) and "preset" in data:
-        return _cameras_from_preset(data)
-    try:
-        cameras = cameras_from_dict(data)
-    except OverflowError as error:  # an infinite image size
-        raise _bad_file(f"a number is not finite ({error})") from error
-    if len(cameras) > _MAX_PATH_VIEWS:
-        raise _out_of_range(f"the path has {len(cameras)} cameras", f"1 to {_MAX_PATH_VIEWS}")
-    _, low, high = _PRESET_FIELDS["size"]
-    for i, camera in enumerate(cameras):
-        if not (low <= camera.width <= high and low <= camera.height <= high):
-            raise _out_of_range(
-                f"camera {i} has an image of {camera.width} x {camera.height} pixels",
-                f"{low} to {high} pixels per side",
-            )
-    return cameras
-
-
-def _cameras_from_preset(data: dict[str, Any]) -> list[Camera]:
-    preset = data["preset"]
-    if preset not in CAMERA_PRESETS:
-        raise _out_of_range(f"there is no preset {preset!r}", f"one of {', '.join(CAMERA_PRESETS)}")
-    unknown = sorted(set(data) - {"preset", *_PRESET_FIELDS})
-    if unknown:
-        raise _out_of_range(f"a preset has no field {unknown[0]!r}", ", ".join(_PRESET_FIELDS))
-    values: dict[str, Any] = {}
-    for name, (default, low, high) in _PRESET_FIELDS.items():
-        value = data.get(name, default)
-        kinds = (int, float) if isinstance(default, float) else (int,)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-            raise _out_of_range(f"{name} is {value!r}", f"a number from {low} to {high}")
-        values[name] = value
-    views, size, pitch = values["views"], values["size"], float(values["pitch_deg"])
-    if preset == "orbit":
-        return full_orbit(views, pitch, size)
-    if preset == "capture":
-        return capture_sphere(views, CAPTURE_PITCHES_DEG, size)
-    if preset == "arc":
-        return frontal_arc(views, pitch_deg=pitch, size=size)
-    if preset == "ellipse":
-        return diffportrait3d_ellipse(views, size)
-    return elevation_sweep(views, size=size)
-
-
-def _out_of_range(why: str, wanted: str) -> Dp3dError:
-    return Dp3dError(
-        "camera.invalid", f"The cameras cannot be used: {why}.", f"Possible: {wanted}."
-    )

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dp3d_core.cameras import Camera, canonical_camera
+from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.faces import Face, detect_faces
 from dp3d_core.matting import grabcut_matte, head_prior, keep_symmetric
+from dp3d_core.trajectories import canonical_camera
 
 Pixels = NDArray[np.uint8]
 

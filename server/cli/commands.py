@@ -39,7 +39,7 @@ class CameraOptions:
 
     def load(self) -> list[Camera]:
         """The cameras."""
-        from dp3d_core.cameras import cameras_from_request
+        from dp3d_core.trajectories import cameras_from_request
 
         if self.cameras is None:
             request = {k: v for k, v in asdict(self).items() if k != "cameras"}
@@ -92,6 +92,9 @@ class Generate(Common):
     """Seed of everything random."""
     crop: tuple[float, float, float] | None = None
     """Head crop by hand: left, top and side in pixels of the upright photo."""
+    yaw_deg: float | None = None
+    """How far the head in the photo is turned, degrees, instead of an estimate; positive when
+    the face looks to the picture's left."""
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Engine option as name=value; may be given several times."""
 
@@ -103,7 +106,7 @@ class Generate(Common):
         cameras, options = self.camera.load(), parse_engine_options(self.option)
         from dp3d_core.portrait import load_portrait
 
-        portrait = load_portrait(self.photo, self.crop)
+        portrait = load_portrait(self.photo, self.crop, self.yaw_deg)
         report = plain(portrait.report)
         for warning in report["warnings"]:
             session.note(f"note: {warning}")
@@ -116,6 +119,11 @@ class Generate(Common):
             progress=session.progress,
             cancel=session.cancel,
         )
+        from dp3d_core.pictures import save_png, viewset_sheet
+        from dp3d_core.portrait import report_picture
+
+        save_png(self.out / "portrait.png", report_picture(portrait))
+        save_png(self.out / "contact_sheet.png", viewset_sheet(views))
         return Outcome(
             {
                 "views": str(views.root),
@@ -123,7 +131,10 @@ class Generate(Common):
                 "portrait_report": report,
                 "warnings": report["warnings"],
             },
-            [f"{len(views)} views in {views.root}"],
+            [
+                f"{len(views)} views in {views.root}",
+                f"look at {views.root / 'contact_sheet.png'} and {views.root / 'portrait.png'}",
+            ],
         )
 
 
@@ -239,13 +250,21 @@ class Engines(Common):
 class Setup(Common):
     """Install what lives in an environment of its own."""
 
-    what: tyro.conf.Positional[Literal["nerf"]] = field(default=tyro.MISSING)
-    """nerf: the lean nerfstudio environment (about 2 GB)."""
+    what: tyro.conf.Positional[Literal["nerf", "landmarker"]] = field(default=tyro.MISSING)
+    """nerf: the lean nerfstudio environment (about 2 GB); landmarker: MediaPipe's face model
+    (3.8 MB), which finds faces better once the package 'mediapipe' is installed as well."""
     force: bool = False
     """Build it anew even if it is there."""
+    source: Path | None = None
+    """A face model fetched by hand, instead of a download."""
 
     def run(self, session: Session) -> Outcome:
-        """Build the environment."""
+        """Build the environment, or fetch the model."""
+        if self.what == "landmarker":
+            from dp3d_core.faces import install_landmarker
+
+            model = install_landmarker(self.source)
+            return Outcome({"model": str(model)}, [f"Face landmarker ready: {model}"])
         from nerf_export.environment import setup_environment
 
         python = setup_environment(session.progress, session.cancel, self.force)

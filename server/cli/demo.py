@@ -133,10 +133,14 @@ class Demo(Common):
     """Width and height of the texture, pixels."""
     crop: tuple[float, float, float] | None = None
     """Head crop by hand: left, top and side in pixels of the upright photo."""
+    yaw_deg: float | None = None
+    """How far the head in the photo is turned, degrees, instead of an estimate; positive when
+    the face looks to the picture's left."""
 
     def run(self, session: Session) -> Outcome:
         """Run the chain."""
-        from dp3d_core.cameras import cameras_from_request, cameras_to_dict
+        from dp3d_core.cameras import cameras_to_dict
+        from dp3d_core.trajectories import cameras_from_request
 
         began = time.monotonic()
         photo, out = self.photo or default_photo(), self.out
@@ -144,7 +148,12 @@ class Demo(Common):
         cameras = cameras_from_request(request)
         portrait = self._portrait(session, photo)
         stages = Stages(out, session)
-        made_from = {"photo": portrait.sha256, "crop": self.crop, "dp3d": __version__}
+        made_from = {
+            "photo": portrait.sha256,
+            "crop": self.crop,
+            "yaw_deg": self.yaw_deg,
+            "dp3d": __version__,
+        }
         about: dict[str, Any] = {
             "portrait": stages.run(
                 "portrait", made_from, ["portrait.png"], lambda: _draw_portrait(portrait, out)
@@ -202,7 +211,7 @@ class Demo(Common):
         from dp3d_core.portrait import load_portrait
 
         session.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
-        portrait = load_portrait(photo, self.crop)
+        portrait = load_portrait(photo, self.crop, self.yaw_deg)
         session.progress(Progress("portrait", 1, 1, "The head is found"))
         for warning in portrait.report.warnings:
             session.note(f"note: {warning}")

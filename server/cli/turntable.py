@@ -10,10 +10,10 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from dp3d_core.cameras import full_orbit
 from dp3d_core.errors import Dp3dError
 from dp3d_core.preview.geometry import Mesh
 from dp3d_core.preview.raycast import Hits, RayCaster, Shader, render
+from dp3d_core.trajectories import capture_sphere
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def turntable(mesh_file: Path, frames: int = 36, size: int = 256) -> Iterator[ND
     """
     mesh, textured = _load(mesh_file)
     caster = RayCaster(mesh)
-    for camera in full_orbit(frames, size=size):
+    for camera in capture_sphere(frames, (5.0,), size):
         # A lamp at the camera: clay shows the form, the texture keeps its own colours.
         eye = np.asarray(camera.position)
 

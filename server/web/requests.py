@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dp3d_core.cameras import cameras_from_request
 from dp3d_core.engines import DEFAULT_ENGINE, engine_names
 from dp3d_core.errors import Dp3dError
+from dp3d_core.trajectories import cameras_from_request
 from server.artifacts import ArtifactStore
 from server.web.problems import bad_request
 
@@ -29,6 +29,7 @@ class ViewsParams(_Params):
     options: dict[str, Any] = {}
     seed: int = _SEED
     crop: list[float] | None = None
+    yaw_deg: float | None = Field(default=None, ge=-180, le=180)
 
     @field_validator("crop")
     @classmethod

@@ -27,14 +27,16 @@ class JobContext:
 
 def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Portrait and cameras to a view set; every frame is announced as soon as it is there."""
-    from dp3d_core.cameras import cameras_from_request
     from dp3d_core.engines import get_engine
     from dp3d_core.portrait import load_portrait
+    from dp3d_core.trajectories import cameras_from_request
 
     context.progress(Progress("portrait", 0, 1, "reading the portrait"))
     crop = params["crop"]
     portrait = load_portrait(
-        context.artifacts.find(params["portrait"]), tuple(crop) if crop else None
+        context.artifacts.find(params["portrait"]),
+        tuple(crop) if crop else None,
+        params["yaw_deg"],
     )
     context.progress(Progress("portrait", 1, 1))
     out = context.work / "views"

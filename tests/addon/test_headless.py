@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_core.cameras import blender_pose_from_head, frontal_arc
+from dp3d_core.cameras import blender_pose_from_head
+from dp3d_core.trajectories import frontal_arc
 from dp3d_core.viewset import ViewSet
 from tests.addon.support import TOKEN
 

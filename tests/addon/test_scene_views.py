@@ -15,8 +15,8 @@ from dp3d_core.cameras import (
     cameras_to_dict,
     head_pose_from_blender,
     intrinsics_from_projection,
-    orbit_pose,
 )
+from dp3d_core.trajectories import orbit_pose
 
 pytestmark = pytest.mark.bpy
 

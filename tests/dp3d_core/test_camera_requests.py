@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.cameras import (
-    CAMERA_PRESETS,
-    cameras_from_request,
-    cameras_to_dict,
-    default_anchor,
-    full_orbit,
-    projection_from_intrinsics,
-)
+from dp3d_core.cameras import cameras_to_dict, default_anchor, projection_from_intrinsics
 from dp3d_core.errors import Dp3dError
+from dp3d_core.trajectories import CAMERA_PRESETS, cameras_from_request, full_orbit
 
 
 @pytest.mark.parametrize("preset", CAMERA_PRESETS)
@@ -77,7 +71,7 @@ def test_blender_path_is_read():
         ({"preset": "orbit", "pitch_deg": float("nan")}, "camera.invalid"),
         ({"preset": "orbit", "pitch_deg": "20"}, "camera.invalid"),
         ({"preset": "orbit", "fov": 30}, "camera.invalid"),
-        (blender_path(4000, 64), "camera.invalid"),
+        (blender_path(5000, 64), "camera.invalid"),
         (blender_path(float("inf"), 64), "camera.file_invalid"),
         ({"schema": "dp3d.cameras/2"}, "camera.file_invalid"),
         ({"schema": "dp3d.cameras/1", "cameras": []}, "camera.file_invalid"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dp3d_core import cameras as cam
+from dp3d_core import trajectories
 from dp3d_core.cameras import Camera, CameraAxes, WorldFrame
 from dp3d_core.errors import Dp3dError
 
@@ -38,14 +39,14 @@ def random_camera(rng: np.random.Generator) -> Camera:
 
 def test_panohead_orbit_matches_the_original(golden):
     poses = golden("camera_golden.json")["sphere32"]["poses"]
-    ours = [c.c2w for c in cam.panohead_orbit(32)]
+    ours = [c.c2w for c in trajectories.panohead_orbit(32)]
     # the original computes in float32
     np.testing.assert_allclose(ours, poses, atol=1e-6)
 
 
 def test_panohead_look_at_matches_the_original(golden):
     for sample in golden("camera_golden.json")["random_lookat"]:
-        pose = cam.panohead_pose(sample["h"], sample["v"], sample["radius"])
+        pose = trajectories.panohead_pose(sample["h"], sample["v"], sample["radius"])
         np.testing.assert_allclose(pose, sample["cam2world"], atol=1e-6)
 
 
@@ -61,7 +62,7 @@ def test_labels_from_rotations_match_the_original(golden):
 
 def test_ellipse_matches_the_published_frames(official_outputs):
     data = json.loads((official_outputs / "cameras.json").read_text())
-    for camera, truth in zip(cam.diffportrait3d_ellipse(16), data["cameras"], strict=True):
+    for camera, truth in zip(trajectories.diffportrait3d_ellipse(16), data["cameras"], strict=True):
         np.testing.assert_allclose(camera.c2w, truth["c2w_opencv"], atol=1e-4)
         np.testing.assert_allclose(camera.K, data["K"], atol=1e-3)
 
@@ -109,7 +110,7 @@ def test_label25_round_trip():
 
 
 def test_label25_with_six_decimals_is_accepted_and_a_scaled_one_is_not():
-    label = cam.canonical_camera(33, 11).to_label25()
+    label = trajectories.canonical_camera(33, 11).to_label25()
     assert Camera.from_label25(np.round(label, 6)).yaw_pitch_deg == pytest.approx(
         (33, 11), abs=1e-3
     )
@@ -124,7 +125,7 @@ def test_label25_with_six_decimals_is_accepted_and_a_scaled_one_is_not():
 def test_transforms_round_trip(per_frame, use_fov):
     rng = np.random.default_rng(3)
     if use_fov:
-        cameras = cam.full_orbit(5, 10, size=64)
+        cameras = trajectories.full_orbit(5, 10, size=64)
     elif per_frame:
         cameras = [random_camera(rng) for _ in range(5)]
     else:
@@ -154,7 +155,7 @@ def test_transforms_round_trip(per_frame, use_fov):
 
 
 def test_transforms_with_distortion_are_refused():
-    data = cam.cameras_to_transforms(cam.full_orbit(2), ["a.png", "b.png"])
+    data = cam.cameras_to_transforms(trajectories.full_orbit(2), ["a.png", "b.png"])
     data["k1"] = 0.01
     with pytest.raises(Dp3dError) as error:
         cam.cameras_from_transforms(data)
@@ -207,7 +208,7 @@ def test_projection_round_trip():
 
 def test_blender_path_file():
     anchor = cam.default_anchor((1, 2, 3), 0.5)
-    truth = cam.full_orbit(4, 20, size=256)
+    truth = trajectories.full_orbit(4, 20, size=256)
     data = {
         "schema": cam.BLENDER_PATH_SCHEMA,
         "width": 256,
@@ -263,10 +264,10 @@ def test_directions_and_project_are_inverse():
 
 def test_canonical_camera_sees_the_head_centre_in_the_middle():
     for yaw, pitch in itertools.product(range(0, 360, 45), (-90, -60, 0, 60, 90)):
-        c = cam.canonical_camera(yaw, pitch)
+        c = trajectories.canonical_camera(yaw, pitch)
         np.testing.assert_allclose(c.project([[0, 0, 0]])[0][0], [256, 256], atol=1e-9)
         assert np.linalg.norm(c.position) == pytest.approx(2.7)
-    front = cam.canonical_camera()
+    front = trajectories.canonical_camera()
     np.testing.assert_allclose(front.c2w[:3, :3], np.diag([1, -1, -1]), atol=1e-12)
     assert front.project([[0.1, 0.2, 0]])[0][0, 0] > 256  # +x is the picture's right
     assert front.project([[0.1, 0.2, 0]])[0][0, 1] < 256  # +y is up
@@ -333,18 +334,18 @@ def test_garbled_camera_files_name_the_trouble(tmp_path, content):
 
 
 def test_trajectories():
-    orbit = cam.full_orbit(32)
+    orbit = trajectories.full_orbit(32)
     yaws = [c.yaw_pitch_deg[0] % 360 for c in orbit]
     np.testing.assert_allclose(yaws, np.arange(32) * 11.25, atol=1e-9)
-    arc = cam.frontal_arc(5, 60, 10)
+    arc = trajectories.frontal_arc(5, 60, 10)
     np.testing.assert_allclose(
         [c.yaw_pitch_deg for c in arc], [(y, 10) for y in (-60, -30, 0, 30, 60)], atol=1e-9
     )
-    sweep = cam.elevation_sweep(4, 30, (-30, 60))
+    sweep = trajectories.elevation_sweep(4, 30, (-30, 60))
     np.testing.assert_allclose(
         [c.yaw_pitch_deg for c in sweep], [(30, p) for p in (-30, 0, 30, 60)], atol=1e-9
     )
-    assert len(cam.frontal_arc(1)) == len(cam.elevation_sweep(1)) == 1
-    rings = cam.capture_sphere(32, (-15, 5, 30))
+    assert len(trajectories.frontal_arc(1)) == len(trajectories.elevation_sweep(1)) == 1
+    rings = trajectories.capture_sphere(32, (-15, 5, 30))
     assert len(rings) == 32
     assert len({(round(a, 6), round(b, 6)) for a, b in (c.yaw_pitch_deg for c in rings)}) == 32

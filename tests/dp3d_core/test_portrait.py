@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from dp3d_core import faces
-from dp3d_core.cameras import canonical_camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.matting import keep_symmetric
 from dp3d_core.portrait import (
@@ -21,6 +20,7 @@ from dp3d_core.portrait import (
     load_portrait,
     report_picture,
 )
+from dp3d_core.trajectories import canonical_camera
 from tests.support.synthetic import PaintedHead
 
 

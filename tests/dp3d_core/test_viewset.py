@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.cameras import full_orbit
 from dp3d_core.errors import Dp3dError
+from dp3d_core.trajectories import full_orbit
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, write_atomic
 
 CAMERAS = full_orbit(4, size=32)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dp3d_core.cameras import capture_sphere
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress, never_cancel
+from dp3d_core.trajectories import capture_sphere
 from dp3d_core.viewset import ViewSet
 from nerf_export.environment import nerf_python
 from nerf_export.fit import Fit, fit_views

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from dp3d_core.cameras import capture_sphere, frontal_arc
 from dp3d_core.progress import Stage
+from dp3d_core.trajectories import capture_sphere, frontal_arc
 from nerf_export.bake import Painted, paint
 from nerf_export.mesh import to_glb
 from tests.nerf_export.scene import HEAD, side_colour, trace

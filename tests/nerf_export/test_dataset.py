@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.cameras import cameras_from_transforms, full_orbit
+from dp3d_core.cameras import cameras_from_transforms
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.trajectories import full_orbit
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
 from nerf_export.dataset import hold_out, training_size, views_hash, write_dataset
 from tests.nerf_export.scene import write_views

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_core.cameras import canonical_camera
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
+from dp3d_core.trajectories import canonical_camera
 from dp3d_core.viewset import ViewSet
 from nerf_export.fit import Fit, fit_views
 from nerf_export.presets import get_preset

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.cameras import Z_UP_FROM_HEAD, Camera, capture_sphere, full_orbit, look_at
+from dp3d_core.cameras import Z_UP_FROM_HEAD, Camera
 from dp3d_core.errors import Dp3dError
+from dp3d_core.trajectories import capture_sphere, full_orbit, look_at
 from nerf_export.hull import Hull, visual_hull
 from tests.nerf_export.scene import HIGH, LOW, trace
 

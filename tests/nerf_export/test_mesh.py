@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from dp3d_core.cameras import canonical_camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
+from dp3d_core.trajectories import canonical_camera
 from nerf_export.fit import Fit
 from nerf_export.mesh import MeshStats, build_mesh
 from tests.nerf_export.scene import HIGH, KNOB, LOW, NOSE, trace

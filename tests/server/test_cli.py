@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from dp3d_core.cameras import cameras_to_dict, full_orbit
+from dp3d_core.cameras import cameras_to_dict
+from dp3d_core.trajectories import full_orbit
 from dp3d_core.viewset import ViewSet
 from tests.conftest import REPOSITORY
 

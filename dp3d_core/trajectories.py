@@ -1,0 +1,240 @@
+"""Camera paths in head space, and the cameras that a job or a command line asks for.
+
+Every path is a list of :class:`~dp3d_core.cameras.Camera`; yaw is positive towards +x, pitch is
+positive upwards.  numpy only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dp3d_core.cameras import (
+    CANONICAL_RADIUS,
+    Array,
+    Camera,
+    camera_file_error,
+    cameras_from_dict,
+    canonical_intrinsics,
+)
+from dp3d_core.errors import Dp3dError
+
+CAPTURE_FOCAL = 3.4
+"""Focal length of capture cameras, image widths: 0.40 head units to each side are seen."""
+
+CAPTURE_PITCHES_DEG = (-15.0, 5.0, 30.0)
+"""Rings of a capture: what a mesh needs to see of chin and crown."""
+
+
+def look_at(position: ArrayLike, target: ArrayLike = (0.0, 0.0, 0.0)) -> Array:
+    """(4, 4) OpenCV pose at ``position`` looking at ``target``, no roll about +Y.
+
+    Straight above or below, where 'up' is undefined, the image's up is -Z or +Z: the limit
+    of a camera that climbs over the face.
+    """
+    eye, aim = np.asarray(position, np.float64), np.asarray(target, np.float64)
+    forward = aim - eye
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    if np.linalg.norm(right) < 1e-9:
+        right = np.array([1.0, 0, 0])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2] = right, np.cross(forward, right), forward
+    pose[:3, 3] = eye
+    return pose
+
+
+def orbit_pose(yaw_deg: float, pitch_deg: float = 0.0, radius: float = CANONICAL_RADIUS) -> Array:
+    """(4, 4) pose on a sphere about the head centre; yaw moves to +x, pitch moves up."""
+    yaw, pitch = math.radians(yaw_deg), math.radians(pitch_deg)
+    return look_at(
+        radius
+        * np.array(
+            [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
+        )
+    )
+
+
+def canonical_camera(
+    yaw_deg: float = 0.0,
+    pitch_deg: float = 0.0,
+    size: int = 512,
+    radius: float = CANONICAL_RADIUS,
+) -> Camera:
+    """Canonical head camera (square image) at an angle."""
+    return Camera(orbit_pose(yaw_deg, pitch_deg, radius), canonical_intrinsics(size), size, size)
+
+
+def full_orbit(views: int = 32, pitch_deg: float = 0.0, size: int = 512) -> list[Camera]:
+    """Closed orbit: ``views`` cameras 360/views degrees apart, the first in front."""
+    return [canonical_camera(360.0 * i / views, pitch_deg, size) for i in range(views)]
+
+
+def frontal_arc(
+    views: int = 16, max_yaw_deg: float = 60.0, pitch_deg: float = 0.0, size: int = 512
+) -> list[Camera]:
+    """Arc before the face from -max_yaw to +max_yaw, both ends included."""
+    yaws = np.linspace(-max_yaw_deg, max_yaw_deg, views) if views > 1 else [0.0]
+    return [canonical_camera(float(yaw), pitch_deg, size) for yaw in yaws]
+
+
+def diffportrait3d_ellipse(views: int = 16, size: int = 512) -> list[Camera]:
+    """DiffPortrait3D's sample path: yaw = 32 sin(2 pi k / n), pitch = -20.8 cos(2 pi k / n) deg.
+
+    It starts below the face and goes to +x; sign and angles were recovered by structure from
+    motion on the authors' published frames.
+    """
+    return [
+        canonical_camera(
+            32.0 * math.sin(2 * math.pi * k / views),
+            -20.8 * math.cos(2 * math.pi * k / views),
+            size,
+        )
+        for k in range(views)
+    ]
+
+
+def elevation_sweep(
+    views: int = 16,
+    yaw_deg: float = 0.0,
+    pitch_range_deg: tuple[float, float] = (-30.0, 60.0),
+    size: int = 512,
+) -> list[Camera]:
+    """Cameras at one yaw, from the lower to the upper pitch, both ends included."""
+    low, high = pitch_range_deg
+    pitches = np.linspace(low, high, views) if views > 1 else [(low + high) / 2]
+    return [canonical_camera(yaw_deg, float(pitch), size) for pitch in pitches]
+
+
+def capture_sphere(
+    views: int = 32,
+    pitches_deg: Sequence[float] = CAPTURE_PITCHES_DEG,
+    size: int = 512,
+    focal: float = CAPTURE_FOCAL,
+) -> list[Camera]:
+    """Several closed rings at given pitches, views dealt out evenly and staggered.
+
+    Crown and chin are seen as well as the sides, which a mesh needs, and the lens is a little
+    wider than the canonical one (``focal`` in image widths), so that hats and shoulders fit.
+    """
+    K = np.diag([focal * size, focal * size, 1.0])
+    K[:2, 2] = size / 2
+    rings = len(pitches_deg)
+    cameras = []
+    for r, pitch in enumerate(pitches_deg):
+        count = views // rings + (1 if r < views % rings else 0)
+        for i in range(count):
+            pose = orbit_pose(360.0 * (i + r / rings) / count, pitch)
+            cameras.append(Camera(pose, K, size, size))
+    return cameras
+
+
+def panohead_pose(h: float, v: float, radius: float = CANONICAL_RADIUS) -> Array:
+    """PanoHead's look-at sampler: azimuth ``h``, uniform-sphere parameter ``v`` (radians).
+
+    y = radius (1 - 2 v / pi); h = v = pi/2 is the front, larger h moves to +x.
+    """
+    v = min(max(v, 1e-5), math.pi - 1e-5)
+    phi = math.acos(1 - 2 * v / math.pi)
+    return look_at(
+        radius
+        * np.array([-math.sin(phi) * math.cos(h), math.cos(phi), math.sin(phi) * math.sin(h)])
+    )
+
+
+def panohead_orbit(views: int = 32, size: int = 512) -> list[Camera]:
+    """The orbit of the published 360 degree condition images (with their 3.14 for pi)."""
+    return [
+        Camera(
+            panohead_pose(3.14 / 2 + 2 * 3.14 * i / views, 3.14 / 2),
+            canonical_intrinsics(size),
+            size,
+            size,
+        )
+        for i in range(views)
+    ]
+
+
+# -- requests ------------------------------------------------------------------------------
+
+CAMERA_PRESETS = ("orbit", "capture", "arc", "ellipse", "sweep")
+"""Names that :func:`cameras_from_request` takes as ``preset``."""
+
+_PRESET_FIELDS: dict[str, tuple[int | float, int | float, int | float]] = {
+    # name: (default, lowest, highest)
+    "views": (32, 1, 360),
+    "size": (512, 16, 2048),
+    "pitch_deg": (0.0, -90.0, 90.0),
+}
+_MAX_PATH_VIEWS = 4096
+_PATH_SIDE = (16, 4096)
+"""Pixels a side of the cameras of a document or a Blender path."""
+
+
+def cameras_from_request(data: Any) -> list[Camera]:
+    """Cameras of a job request or a command line: a document, a Blender path, or a preset.
+
+    Args:
+        data: what :func:`cameras_from_dict` takes, or ``{"preset": "orbit" | "capture" | "arc"
+            | "ellipse" | "sweep", "views": 1..360, "size": 16..2048 pixels, "pitch_deg":
+            -90..90}``.  ``pitch_deg`` tilts ``orbit`` and ``arc``; the other presets have
+            pitches of their own.
+
+    Raises:
+        Dp3dError: ``camera.invalid`` for a number out of its range, ``camera.file_invalid``
+            and the others of :func:`cameras_from_dict`.
+
+    """
+    if isinstance(data, dict) and "preset" in data:
+        return _cameras_from_preset(data)
+    try:
+        cameras = cameras_from_dict(data)
+    except OverflowError as error:  # an infinite image size
+        raise camera_file_error(f"a number is not finite ({error})") from error
+    if len(cameras) > _MAX_PATH_VIEWS:
+        raise _out_of_range(f"the path has {len(cameras)} cameras", f"1 to {_MAX_PATH_VIEWS}")
+    low, high = _PATH_SIDE
+    for i, camera in enumerate(cameras):
+        if not (low <= camera.width <= high and low <= camera.height <= high):
+            raise _out_of_range(
+                f"camera {i} has an image of {camera.width} x {camera.height} pixels",
+                f"{low} to {high} pixels per side",
+            )
+    return cameras
+
+
+def _cameras_from_preset(data: dict[str, Any]) -> list[Camera]:
+    preset = data["preset"]
+    if preset not in CAMERA_PRESETS:
+        raise _out_of_range(f"there is no preset {preset!r}", f"one of {', '.join(CAMERA_PRESETS)}")
+    unknown = sorted(set(data) - {"preset", *_PRESET_FIELDS})
+    if unknown:
+        raise _out_of_range(f"a preset has no field {unknown[0]!r}", ", ".join(_PRESET_FIELDS))
+    values: dict[str, Any] = {}
+    for name, (default, low, high) in _PRESET_FIELDS.items():
+        value = data.get(name, default)
+        kinds = (int, float) if isinstance(default, float) else (int,)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+            raise _out_of_range(f"{name} is {value!r}", f"a number from {low} to {high}")
+        values[name] = value
+    views, size, pitch = values["views"], values["size"], float(values["pitch_deg"])
+    if preset == "orbit":
+        return full_orbit(views, pitch, size)
+    if preset == "capture":
+        return capture_sphere(views, CAPTURE_PITCHES_DEG, size)
+    if preset == "arc":
+        return frontal_arc(views, pitch_deg=pitch, size=size)
+    if preset == "ellipse":
+        return diffportrait3d_ellipse(views, size)
+    return elevation_sweep(views, size=size)
+
+
+def _out_of_range(why: str, wanted: str) -> Dp3dError:
+    return Dp3dError(
+        "camera.invalid", f"The cameras cannot be used: {why}.", f"Possible: {wanted}."
+    )
