@@ -21,6 +21,8 @@ from dp3d_core.errors import Dp3dError
 _SMOOTHING = 0.7
 """Blur of the distances, cells: below what the views resolve, above the grid's noise."""
 _TAUBIN_ROUNDS = 10
+_HASTE = (4, 3, 2, 1)
+"""Aggressiveness of the decimation, tried in this order."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,7 @@ def extract_surface(
     mesh = _largest_piece(mesh)
     trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=_TAUBIN_ROUNDS)  # type: ignore[no-untyped-call]
     if len(mesh.faces) > faces:
-        v, f = fast_simplification.simplify(
-            mesh.vertices.astype(np.float32),
-            mesh.faces.astype(np.int32),
-            target_count=int(faces),
-        )
-        mesh = _largest_piece(trimesh.Trimesh(v.astype(np.float64), f, process=True))
+        mesh = _lighter(mesh, faces)
     if mesh.volume < 0:
         mesh.invert()
     return mesh
@@ -92,3 +89,23 @@ def _one_solid(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _largest_piece(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     pieces = mesh.split(only_watertight=False)
     return max(pieces, key=lambda piece: len(piece.faces)) if len(pieces) > 1 else mesh
+
+
+def _lighter(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
+    """The mesh with about ``faces`` triangles, still closed.
+
+    Fast collapsing can pinch two sheets together at an edge; a more patient pass does not,
+    but may end with more triangles than asked.
+    """
+    lighter = mesh
+    for haste in _HASTE:
+        v, f = fast_simplification.simplify(
+            mesh.vertices.astype(np.float32),
+            mesh.faces.astype(np.int32),
+            target_count=int(faces),
+            agg=haste,
+        )
+        lighter = _largest_piece(trimesh.Trimesh(v.astype(np.float64), f, process=True))
+        if lighter.is_watertight:
+            break
+    return lighter
