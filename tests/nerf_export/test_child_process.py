@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -56,6 +57,7 @@ def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> No
     done = subprocess.run(
         [str(nerf_environment), "-c", program],
         stdin=subprocess.DEVNULL,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
         capture_output=True,
         text=True,
         check=True,

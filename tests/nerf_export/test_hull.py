@@ -87,10 +87,24 @@ def test_one_bad_mask_of_many_does_not_cut_a_hole() -> None:
     assert hull.distance.min() < -0.1
 
 
-def test_without_masks_the_hull_is_what_the_cameras_look_at() -> None:
+def test_without_masks_a_ball_in_the_middle_of_the_frames_stands_in() -> None:
     cameras = full_orbit(8, size=32)
     hull = visual_hull(cameras, [np.full((32, 32), 255, np.uint8)] * 8, 24)
-    assert hull.distance.min() < -0.2
+    half_frame = 2.7 * 32 / cameras[0].K[0, 0] / 2
+    assert hull.distance.min() == pytest.approx(-0.6 * half_frame, abs=hull.cell)
+    assert hull.reach > 0.3 * half_frame
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_rays_enter_the_box_through_free_space(masked: bool) -> None:
+    """Also where the body runs out of every frame."""
+    cameras = full_orbit(8, size=32)
+    mask = np.full((32, 32), 255, np.uint8)
+    if masked:
+        mask[:, :10] = mask[:, 22:] = 0
+    distance = visual_hull(cameras, [mask] * 8, 24).distance
+    for axis in range(3):
+        assert distance.take([0, -1], axis).min() > 0
 
 
 def test_masks_that_agree_nowhere_are_refused() -> None:
