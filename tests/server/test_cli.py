@@ -80,7 +80,16 @@ class TestUsage:
 class TestGenerate:
     def test_views_are_written(self, dp3d, photo, tmp_path):
         run = dp3d("generate", photo, "--out", tmp_path / "v", *small())
-        assert (run.returncode, run.stdout) == (0, f"3 views in {tmp_path / 'v'}\n")
+        views = tmp_path / "v"
+        assert (run.returncode, run.stdout.splitlines()) == (
+            0,
+            [
+                f"3 views in {views}",
+                f"look at {views / 'contact_sheet.png'} and {views / 'portrait.png'}",
+            ],
+        )
+        assert (views / "contact_sheet.png").is_file()
+        assert (views / "portrait.png").is_file()
         assert len(ViewSet.open(tmp_path / "v")) == 3
         assert "views 3/3" in run.stderr
 
