@@ -79,7 +79,7 @@ class Projection:
             cv2.copyMakeBorder(core, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5
         )[1:-1, 1:-1]
         outside = cv2.distanceTransform(portrait.inside.astype(np.uint8), cv2.DIST_L2, 5)
-        trusted = np.clip(np.minimum(distance / 4, outside / 12), 0, 1) * core
+        trusted = np.clip(np.minimum(distance / 6, outside / 12), 0, 1) * core
         return cls(
             portrait.camera, colours, trusted.astype(np.float32), caster.depth(portrait.camera)
         )
