@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core import faces
+from dp3d_core import faces, trajectories
+from dp3d_core.cameras import CANONICAL_FOCAL
 from dp3d_core.errors import Dp3dError
 from dp3d_core.matting import keep_symmetric
 from dp3d_core.portrait import (
@@ -20,6 +21,7 @@ from dp3d_core.portrait import (
     load_portrait,
     report_picture,
 )
+from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.trajectories import canonical_camera
 from tests.support.synthetic import PaintedHead
 
@@ -258,3 +260,18 @@ def test_background_on_one_side_of_a_frontal_head_is_taken_away():
     assert kept[90, 30:45].max() < 5
     assert (kept[170] == matte[170]).all()  # shoulders may differ
     assert (kept <= matte).all()
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_profile_lands_where_its_camera_was(hopper, side):
+    """The demo's own head, photographed from the side: found, and framed like its true camera."""
+    camera = trajectories.capture_sphere(36, (0.0,), 512)[side * 6]  # 60 degrees
+    view = PreviewHead(load_portrait(hopper)).render(camera)
+    report = load_portrait(encode(view.composite((190, 170, 160)))).report
+    assert report.crop_source == "face"
+    assert report.yaw_deg == side * faces.PROFILE_YAW_DEG
+    # what the canonical camera with its margin would have seen of that picture
+    true_side = 512 * CROP_MARGIN * trajectories.CAPTURE_FOCAL / CANONICAL_FOCAL
+    assert report.crop.side == pytest.approx(true_side, rel=0.12)
+    assert report.crop.x + report.crop.side / 2 == pytest.approx(256, abs=25)
+    assert report.crop.y + report.crop.side / 2 == pytest.approx(256, abs=35)
