@@ -159,7 +159,12 @@ class Run(threading.Thread):
         params = {**self.plan.params.get("fit", {}), "views": self._views}
         result = self._job("fit", params)
         self._fit = str(result["fit"])
-        self._post("fit", fit=self._fit, scores=result.get("scores") or {})
+        self._post(
+            "fit",
+            fit=self._fit,
+            scores=result.get("scores") or {},
+            warnings=[str(w) for w in result.get("warnings") or []],
+        )
 
     def _do_mesh(self) -> None:
         params = {**self.plan.params.get("mesh", {}), "fit": self._fit}

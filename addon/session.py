@@ -121,6 +121,9 @@ class Session:
             self._done("views", message)
         elif kind == "fit":
             state["fit"] = message["fit"]
+            kept = [w for w in state["warnings"].split("\n") if w]
+            added = [w for w in message["warnings"] if w not in kept]
+            state["warnings"] = "\n".join(kept + added)
             self._done("fit", None)
         elif kind == "mesh":
             state["mesh"] = message["path"]

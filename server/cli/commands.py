@@ -167,7 +167,16 @@ class Fit(Common):
             cancel=session.cancel,
         )
         meta = plain(fit.meta)
-        return Outcome({"fit": str(fit.root), "meta": meta}, [f"Fit in {fit.root}"])
+        for warning in meta["warnings"]:
+            session.note(f"note: {warning}")
+        scores = meta["scores"]
+        return Outcome(
+            {"fit": str(fit.root), "meta": meta},
+            [
+                f"Fit in {fit.root}: foreground PSNR {scores['foreground_psnr']:.1f} dB on "
+                f"{scores['held_out_views']} views it has not seen"
+            ],
+        )
 
 
 @dataclass

@@ -96,7 +96,8 @@ def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     meta = plain(fit.meta)
     return {
         "fit": context.artifacts.add_tree(fit.root).sha256,
-        "scores": meta.get("scores", meta),
+        "scores": meta["scores"],
+        "warnings": meta["warnings"],
     }
 
 
