@@ -98,6 +98,9 @@ class DP3D_PT_options(_Tab, bpy.types.Panel):
         layout.prop(s, "use_crop")
         if s.use_crop:
             layout.prop(s, "crop")
+        layout.prop(s, "use_yaw")
+        if s.use_yaw:
+            layout.prop(s, "yaw")
         layout.prop(s, "output")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import uuid
 from pathlib import Path
@@ -41,6 +42,7 @@ def new_views(context: bpy.types.Context) -> tuple[Plan, list[int]]:
         "engine": settings.engine or "preview",
         "seed": settings.seed,
         "crop": list(settings.crop) if settings.use_crop else None,
+        "yaw_deg": math.degrees(settings.yaw) if settings.use_yaw else None,
     }
     plan = Plan(
         run_id=run_id,

@@ -50,8 +50,19 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         name="Crop",
         description="Square around the head in pixels of the upright photo: left, top, side",
         size=3,
-        min=0,
         default=(0, 0, 512),
+    )
+    use_yaw: BoolProperty(
+        name="Manual Turn", description="Say how far the head is turned instead of estimating it"
+    )
+    yaw: FloatProperty(
+        name="Turn",
+        description="How far the head is turned; positive when it looks to the picture's left",
+        subtype="ANGLE",
+        soft_min=-math.pi / 2,
+        soft_max=math.pi / 2,
+        min=-math.pi,
+        max=math.pi,
     )
     anchor: PointerProperty(
         name="Head Anchor",

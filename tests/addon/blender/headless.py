@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The script of docs/blender.md, then what it left in the scene; also what goes wrong well."""
 
+import math
 from pathlib import Path
 
 import bpy
@@ -35,6 +36,9 @@ def work(request):
     settings = scene.dp3d
     settings.output = request["folder"]
     settings.preset, settings.views, settings.size = "ARC", 5, 96
+    # a crop may begin outside the photo
+    settings.use_crop, settings.crop = True, (-20, 10, 500)
+    settings.use_yaw, settings.yaw = True, math.radians(-10)
     assert bpy.ops.dp3d.generate() == {"FINISHED"}
     run = scene.dp3d_run
     folder = Path(run.folder)
