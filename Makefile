@@ -42,7 +42,7 @@ $(BPY_VENV)/.installed: tests/addon/bpy-requirements.txt
 env-bpy: $(BPY_VENV)/.installed ## The Blender environment of the tests
 
 demo: env-nerf ## The main job: a photo to views, radiance field and textured mesh in out/demo
-	$(BIN)/dp3d demo $(PHOTO) --out $(OUT)
+	$(BIN)/dp3d demo $(if $(PHOTO),"$(PHOTO)") --out "$(OUT)"
 
 check: env ## Format, lint, types and the contracts between the rooms
 	$(BIN)/ruff format --check .

@@ -22,12 +22,10 @@ else is converted on the way in or out, here.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,9 +39,6 @@ CANONICAL_RADIUS = 2.7
 """Distance of the canonical camera from the head centre, head units (EG3D)."""
 CANONICAL_FOCAL = 4.2647
 """Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
-
-CAMERA_FILE_SCHEMA = "dp3d.cameras/1"
-BLENDER_PATH_SCHEMA = "dp3d.blender-path/1"
 
 _RIGID_TOLERANCE = 1e-5
 
@@ -231,7 +226,7 @@ class Camera:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; see :func:`cameras_to_dict` for the file around it."""
+        """JSON-ready; :mod:`dp3d_core.camera_files` has the file around it."""
         return {
             "c2w": self.c2w.tolist(),
             "K": self.K.tolist(),
@@ -386,182 +381,3 @@ def default_anchor(location: Sequence[float] = (0, 0, 0), scale: float = 1.0) ->
     m[:3, :3] *= scale
     m[:3, 3] = location
     return m
-
-
-def cameras_from_blender_path(data: dict[str, Any]) -> list[Camera]:
-    """Cameras of a path as the add-on sends it: Blender's own matrices, nothing derived.
-
-    ``{"schema": "dp3d.blender-path/1", "width": w, "height": h, "frames": [{"camera_world":
-    4x4, "anchor_world": 4x4, "projection": 4x4}, ...]}``; each frame may carry its own size.
-    """
-    try:
-        frames = data["frames"]
-        cameras = []
-        for frame in frames:
-            width = int(frame.get("width", data.get("width", 0)))
-            height = int(frame.get("height", data.get("height", 0)))
-            cameras.append(
-                Camera(
-                    head_pose_from_blender(frame["camera_world"], frame["anchor_world"]),
-                    intrinsics_from_projection(frame["projection"], width, height),
-                    width,
-                    height,
-                )
-            )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise camera_file_error(
-            f"the Blender camera path lacks or garbles a field ({error!r})"
-        ) from error
-    if not cameras:
-        raise camera_file_error("the Blender camera path has no frames")
-    return cameras
-
-
-# -- files ---------------------------------------------------------------------------------
-
-
-def camera_file_error(why: str) -> Dp3dError:
-    """The error for cameras that cannot be read; ``why`` is half a sentence."""
-    return Dp3dError(
-        "camera.file_invalid",
-        f"The cameras cannot be read: {why}.",
-        "Use a cameras.json written by dp3d, or export the path again.",
-    )
-
-
-def cameras_to_dict(cameras: Sequence[Camera]) -> dict[str, Any]:
-    """Contents of a ``cameras.json``."""
-    return {
-        "schema": CAMERA_FILE_SCHEMA,
-        "coordinates": {
-            "world": WorldFrame.HEAD.value,
-            "camera_axes": CameraAxes.OPENCV.value,
-            "units": "head units; the canonical camera stands 2.7 from the head centre",
-            "pixels": "u right, v down, first pixel centre at (0.5, 0.5)",
-        },
-        "cameras": [camera.to_dict() for camera in cameras],
-    }
-
-
-def cameras_from_dict(data: Any) -> list[Camera]:
-    """Cameras of a parsed file: our ``cameras.json``, or a path sent by the add-on.
-
-    Raises:
-        Dp3dError: ``camera.file_invalid`` or ``camera.invalid``.
-
-    """
-    if not isinstance(data, dict):
-        raise camera_file_error("it is not a JSON object")
-    schema = data.get("schema")
-    if schema == BLENDER_PATH_SCHEMA:
-        return cameras_from_blender_path(data)
-    if schema != CAMERA_FILE_SCHEMA:
-        raise camera_file_error(f"its schema is {schema!r}, expected {CAMERA_FILE_SCHEMA!r}")
-    try:
-        coordinates = data.get("coordinates", {})
-        axes = CameraAxes(coordinates.get("camera_axes", CameraAxes.OPENCV))
-        world = WorldFrame(coordinates.get("world", WorldFrame.HEAD))
-        cameras = [
-            Camera(
-                convert_pose(
-                    nearest_rigid(c["c2w"]),
-                    axes=(axes, CameraAxes.OPENCV),
-                    world=(world, WorldFrame.HEAD),
-                ),
-                np.asarray(c["K"], np.float64),
-                int(c["width"]),
-                int(c["height"]),
-            )
-            for c in data["cameras"]
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise camera_file_error(f"a field is missing or of the wrong kind ({error!r})") from error
-    if not cameras:
-        raise camera_file_error("it holds no camera")
-    return cameras
-
-
-def load_cameras(path: Path) -> list[Camera]:
-    """Cameras of a JSON file (see :func:`cameras_from_dict`)."""
-    try:
-        data = json.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise camera_file_error(f"{Path(path).name} cannot be opened ({error.strerror})") from error
-    except ValueError as error:
-        raise camera_file_error(f"{Path(path).name} is not JSON ({error})") from error
-    return cameras_from_dict(data)
-
-
-# -- nerfstudio ----------------------------------------------------------------------------
-
-
-def cameras_to_transforms(
-    cameras: Sequence[Camera], file_paths: Sequence[str], mask_paths: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Contents of nerfstudio's ``transforms.json`` (world N, OpenGL axes, K per frame)."""
-    if len(cameras) != len(file_paths):
-        raise ValueError("one file path per camera")
-    frames = []
-    for i, (camera, file_path) in enumerate(zip(cameras, file_paths, strict=True)):
-        frame: dict[str, Any] = {
-            "file_path": file_path,
-            "fl_x": float(camera.K[0, 0]),
-            "fl_y": float(camera.K[1, 1]),
-            "cx": float(camera.K[0, 2]),
-            "cy": float(camera.K[1, 2]),
-            "w": camera.width,
-            "h": camera.height,
-            "transform_matrix": convert_pose(
-                camera.c2w,
-                axes=(CameraAxes.OPENCV, CameraAxes.OPENGL),
-                world=(WorldFrame.HEAD, WorldFrame.Z_UP),
-            ).tolist(),
-        }
-        if mask_paths is not None:
-            frame["mask_path"] = mask_paths[i]
-        frames.append(frame)
-    return {"camera_model": "OPENCV", "orientation_override": "none", "frames": frames}
-
-
-def cameras_from_transforms(data: dict[str, Any]) -> tuple[list[Camera], list[str]]:
-    """Cameras and file paths of a nerfstudio ``transforms.json``, read as a Z-up world.
-
-    Intrinsics may stand in each frame, at the top, or as ``camera_angle_x`` with ``w``/``h``.
-
-    Raises:
-        Dp3dError: ``camera.file_invalid``; also for lens distortion, which we do not model.
-
-    """
-    try:
-        cameras, paths = [], []
-        for frame in data["frames"]:
-
-            def get(key: str, default: float | None = None, frame: Any = frame) -> float:
-                value = frame.get(key, data.get(key, default))
-                if value is None:
-                    raise KeyError(key)
-                return float(value)
-
-            if any(abs(get(k, 0.0)) > 1e-12 for k in ("k1", "k2", "k3", "k4", "p1", "p2")):
-                raise camera_file_error("it has lens distortion; undistort the pictures first")
-            width, height = int(get("w")), int(get("h"))
-            if "fl_x" in frame or "fl_x" in data:
-                fx = get("fl_x")
-                fy = get("fl_y", fx)
-            else:
-                fx = fy = width / 2 / math.tan(get("camera_angle_x") / 2)
-            K = np.array(
-                [[fx, 0, get("cx", width / 2)], [0, fy, get("cy", height / 2)], [0, 0, 1.0]]
-            )
-            pose = convert_pose(
-                nearest_rigid(frame["transform_matrix"]),
-                axes=(CameraAxes.OPENGL, CameraAxes.OPENCV),
-                world=(WorldFrame.Z_UP, WorldFrame.HEAD),
-            )
-            cameras.append(Camera(pose, K, width, height))
-            paths.append(str(frame["file_path"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise camera_file_error(
-            f"a field of transforms.json is missing or wrong ({error!r})"
-        ) from error
-    return cameras, paths

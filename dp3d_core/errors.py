@@ -58,6 +58,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "portrait.too_small": ErrorKind("Portrait is too small", 422, _BAD),
     "portrait.too_large": ErrorKind("Portrait is too large", 422, _BAD),
     "portrait.bad_crop": ErrorKind("Manual crop is not usable", 422, _BAD),
+    "portrait.bad_turn": ErrorKind("Manual turn of the head is not usable", 422, _BAD),
     "portrait.model_missing": ErrorKind("Face model is not installed", 424, _MISSING),
     "camera.invalid": ErrorKind("Camera is not valid", 422, _BAD),
     "camera.not_perspective": ErrorKind("Camera is not a perspective camera", 422, _BAD),
@@ -82,6 +83,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "mesh.unreadable": ErrorKind("Mesh cannot be read", 422, _BAD),
     # output
     "output.not_writable": ErrorKind("Output cannot be written", 500, _BAD),
+    "output.occupied": ErrorKind("Output folder holds other files", 409, _BAD),
+    "output.in_use": ErrorKind("Output folder is being written to", 409, _BAD),
     # server and its clients
     "server.unauthorized": ErrorKind("Token missing or wrong", 401, _BACKEND),
     "server.unreachable": ErrorKind("Server cannot be reached", 503, _BACKEND),

@@ -185,7 +185,7 @@ def install_landmarker(source: Path | None = None) -> Path:
     """
     import urllib.request
 
-    from dp3d_core.viewset import write_atomic
+    from dp3d_core.files import write_atomic
 
     try:
         if source is not None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dp3d_core.viewset import ViewSet, write_atomic
+from dp3d_core.files import write_atomic
+from dp3d_core.viewset import ViewSet
 
 Pixels = NDArray[np.uint8]
 

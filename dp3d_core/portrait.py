@@ -9,7 +9,6 @@ was decided is recorded in :class:`PortraitReport` and can be overridden by a ma
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.faces import Face, detect_faces
 from dp3d_core.matting import grabcut_matte, head_prior, keep_symmetric
+from dp3d_core.photos import decode_photo, read_photo
 from dp3d_core.trajectories import canonical_camera
 
 Pixels = NDArray[np.uint8]
@@ -32,10 +32,8 @@ CROP_SIZE = 640
 """Side of the head crop, pixels."""
 CROP_MARGIN = 1.25
 """Width of the crop over what the canonical camera sees: room for hats and shoulders."""
-MAX_SIDE = 4096
-"""A larger photo is scaled down to this longest side."""
-MAX_PIXELS = 120_000_000
-MIN_SIDE = 32
+MAX_CROP = 4
+"""A manual crop may be so many times as large as the photo's longest side."""
 
 # Where a detected face box lies in the canonical crop: measured on portraits whose framing is
 # known (the published DiffPortrait3D samples), then scaled to the roomier PanoHead framing.
@@ -151,17 +149,23 @@ def load_portrait(
     Args:
         source: image file or its bytes; any format Pillow reads, any mode, any orientation.
         crop: manual crop (x, y, side) in pixels of the upright photo as stored in the file.
-        yaw_deg: manual yaw of the head, degrees; None uses the detector's.
+        yaw_deg: manual yaw of the head, degrees, -180 to 180; None uses an estimate.
 
     Returns:
         The portrait.  No face is a warning in the report and a centre crop, not a failure.
 
     Raises:
         Dp3dError: ``portrait.not_found``, ``portrait.unreadable``, ``portrait.too_small``,
-            ``portrait.too_large``, ``portrait.bad_crop``.
+            ``portrait.too_large``, ``portrait.bad_crop``, ``portrait.bad_turn``.
 
     """
-    data = _read(source)
+    if yaw_deg is not None and not -180 <= yaw_deg <= 180:  # also false for a NaN
+        raise Dp3dError(
+            "portrait.bad_turn",
+            f"A head cannot be turned by {yaw_deg} degrees.",
+            "Give a yaw from -180 to 180; 0 looks at the camera.",
+        )
+    data = read_photo(source)
     rgb, alpha, scale = decode_photo(data)
     warnings: list[str] = []
     faces = detect_faces(rgb)
@@ -241,88 +245,6 @@ def _prior_matte(yaw_deg: float) -> Pixels:
     """Soft outline of where a head is expected."""
     soft = np.clip((head_prior(CROP_SIZE, yaw_deg) - 0.5) * 12 + 0.5, 0, 1)
     return np.asarray(np.rint(soft * 255), np.uint8)
-
-
-def _read(source: Path | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    path = Path(source)
-    if not path.is_file():
-        raise Dp3dError(
-            "portrait.not_found",
-            f"There is no photo at {path}.",
-            "Check the path; it must be an image file.",
-        )
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Dp3dError(
-            "portrait.unreadable",
-            f"{path.name} cannot be opened ({error.strerror}).",
-            "Check the rights of the file.",
-        ) from error
-
-
-def decode_photo(data: bytes) -> tuple[Pixels, Pixels | None, float]:
-    """Decode an image file.
-
-    Returns:
-        (h, w, 3) uint8 upright RGB (transparent parts on mid grey), (h, w) uint8 alpha when
-        the file has real transparency, and the scale applied to a huge photo.
-
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            width, height = opened.size
-            if width * height > MAX_PIXELS:
-                raise Dp3dError(
-                    "portrait.too_large",
-                    f"The photo has {width * height / 1e6:.0f} megapixels.",
-                    f"Scale it to at most {MAX_PIXELS / 1e6:.0f} megapixels first.",
-                )
-            if min(width, height) < MIN_SIDE:
-                raise Dp3dError(
-                    "portrait.too_small",
-                    f"The photo is {width} x {height} pixels.",
-                    "Use a photo whose face is at least 100 pixels wide.",
-                )
-            opened.seek(0)
-            scale = min(1.0, MAX_SIDE / max(width, height))
-            if scale < 1 and opened.format == "JPEG":
-                opened.draft("RGB", (MAX_SIDE, MAX_SIDE))
-            image = _to_eight_bit(ImageOps.exif_transpose(opened))
-    except Dp3dError:
-        raise
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise Dp3dError(
-            "portrait.unreadable",
-            f"The file is not an image that can be read ({error}).",
-            "Save it as PNG or JPEG and try again.",
-        ) from error
-    if scale < 1:
-        size = (max(1, round(image.width * MAX_SIDE / max(image.size))),
-                max(1, round(image.height * MAX_SIDE / max(image.size))))  # fmt: skip
-        image = image.resize(size, Image.Resampling.BOX)
-    alpha = None
-    if image.mode == "RGBA":
-        channel = np.asarray(image.getchannel("A"))
-        if (channel < 128).mean() > 0.01:
-            alpha = channel.copy()
-        grey = Image.new("RGBA", image.size, (128, 128, 128, 255))
-        image = Image.alpha_composite(grey, image)
-    return np.array(image.convert("RGB")), alpha, scale
-
-
-def _to_eight_bit(image: Image.Image) -> Image.Image:
-    """RGB or RGBA, 8 bit, from any mode Pillow knows."""
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        values = np.asarray(image, np.float64)
-        # "I" holds 16 bit PNGs; a float TIFF usually holds 0..1
-        top = 1.0 if values.max() <= 1.0 else 255.0 if values.max() <= 255 else 65535.0
-        image = Image.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8))
-    if image.mode in {"P", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        return image.convert("RGBA")
-    return image if image.mode == "RGBA" else image.convert("RGB")
 
 
 def crop_around(face: Face) -> Crop:
@@ -415,6 +337,13 @@ def _manual_crop(crop: tuple[float, float, float], rgb: Pixels, scale: float) ->
         )
     x, y, side = (float(v) * scale for v in crop)
     height, width = rgb.shape[:2]
+    longest = max(width, height)
+    if side > MAX_CROP * longest:
+        raise Dp3dError(
+            "portrait.bad_crop",
+            f"The manual crop is {side / longest:.3g} times as large as the photo.",
+            f"Give a side of at most {MAX_CROP} times the longest side of the photo.",
+        )
     if side < 16 or x >= width or y >= height or x + side <= 0 or y + side <= 0:
         raise Dp3dError(
             "portrait.bad_crop",

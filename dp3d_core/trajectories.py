@@ -13,14 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dp3d_core.cameras import (
-    CANONICAL_RADIUS,
-    Array,
-    Camera,
-    camera_file_error,
-    cameras_from_dict,
-    canonical_intrinsics,
-)
+from dp3d_core.camera_files import camera_file_error, cameras_from_dict
+from dp3d_core.cameras import CANONICAL_RADIUS, Array, Camera, canonical_intrinsics
 from dp3d_core.errors import Dp3dError
 
 CAPTURE_FOCAL = 3.4

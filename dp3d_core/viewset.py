@@ -18,8 +18,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,48 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dp3d_core.cameras import Camera, cameras_from_dict, cameras_to_dict, load_cameras
+from dp3d_core.camera_files import cameras_from_dict, cameras_to_dict, load_cameras
+from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import check_folder, write_atomic, write_json
 
 META_SCHEMA = "dp3d.views/1"
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is either absent, the old one, or the whole new one.
-
-    Raises:
-        Dp3dError: ``output.not_writable``.
-
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
-        )
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file private; give it the rights any new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise Dp3dError(
-            "output.not_writable",
-            f"{path.name} cannot be written in {path.parent} ({error.strerror}).",
-            "Check free space and rights of the output folder, or choose another one.",
-        ) from error
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically (UTF-8, indented, keys in the order given)."""
-    write_atomic(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+VIEWSET_MARKER = "meta.json"
+"""The file that makes a folder ours; it is written before anything else."""
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -78,6 +42,29 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def read_png(path: Path, mode: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Pixels of a PNG of ours.
+
+    Args:
+        path: the file.
+        mode: Pillow's name of the wanted mode: ``L``, ``RGB`` or ``RGBA``.
+        size: (width, height) it must have; it is looked at before anything is decoded.
+
+    Raises:
+        ValueError: half a sentence on what is wrong with it.
+
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if size is not None and image.size != size:
+                raise ValueError(
+                    f"is {image.width} x {image.height} pixels, its camera {size[0]} x {size[1]}"
+                )
+            return np.asarray(image.convert(mode))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot be read ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -196,18 +183,11 @@ class ViewSet:
         return np.dstack([straight, mask])
 
     def _load(self, path: Path, mode: str, index: int) -> NDArray[np.uint8]:
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert(mode))
-        except (OSError, SyntaxError) as error:
-            raise _invalid(f"{path.name} of view {index} cannot be read ({error})") from error
         camera = self.cameras[index]
-        if pixels.shape[:2] != (camera.height, camera.width):
-            raise _invalid(
-                f"{path.parent.name}/{path.name} is {pixels.shape[1]} x {pixels.shape[0]}, "
-                f"its camera {camera.width} x {camera.height}"
-            )
-        return pixels
+        try:
+            return read_png(path, mode, (camera.width, camera.height))
+        except ValueError as error:
+            raise _invalid(f"{path.parent.name}/{path.name} {error}") from error
 
 
 class ViewSetWriter:
@@ -224,12 +204,14 @@ class ViewSetWriter:
 
         Raises:
             Dp3dError: ``viewset.mismatch`` if the folder holds views of other cameras,
-                another portrait or other parameters: they must not be mixed.
+                another portrait or other parameters: they must not be mixed;
+                ``output.occupied`` if it holds files of somebody else.
 
         """
         root = Path(root)
         self.views = ViewSet(root, tuple(cameras), meta)
-        if (root / "cameras.json").exists() or (root / "meta.json").exists():
+        check_folder(root, (VIEWSET_MARKER,))
+        if (root / VIEWSET_MARKER).exists():
             self._adopt(root)
         # meta first: a folder with cameras.json is then always complete in its head matter
         write_json(root / "meta.json", meta.to_dict())
@@ -242,7 +224,8 @@ class ViewSetWriter:
             same = _fingerprint(present) == _fingerprint(self.views.meta.to_dict()) and (
                 not cameras_file.exists()
                 or _same_cameras(
-                    cameras_from_dict(json.loads(cameras_file.read_text())), self.views.cameras
+                    cameras_from_dict(json.loads(cameras_file.read_text("utf-8"))),
+                    self.views.cameras,
                 )
             )
         except (OSError, ValueError, Dp3dError):
@@ -301,6 +284,3 @@ def _same_cameras(a: Sequence[Camera], b: Sequence[Camera]) -> bool:
         and np.allclose(x.K, y.K, atol=1e-6)
         for x, y in zip(a, b, strict=True)
     )
-
-
-__all__ = ["ViewMeta", "ViewSet", "ViewSetWriter", "encode_png", "write_atomic", "write_json"]

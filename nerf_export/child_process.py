@@ -25,8 +25,8 @@ from typing import IO, Any
 
 import dp3d_core
 from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.files import write_json
 from dp3d_core.progress import CancelCheck, Progress, ProgressCallback
-from dp3d_core.viewset import write_json
 from nerf_export.environment import nerf_python
 
 _LAUNCHER = Path(__file__).parent / "child" / "launch.py"

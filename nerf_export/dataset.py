@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from dp3d_core.cameras import Camera, cameras_to_transforms
+from dp3d_core.camera_files import cameras_to_transforms
+from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.viewset import ViewSet, encode_png, write_atomic, write_json
+from dp3d_core.viewset import ViewSet, encode_png
 
 MIN_VIEWS = 4
 _HOLD_OUT_EVERY = 6

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import write_atomic
 from dp3d_core.paths import dp3d_home
 from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage, check_cancel
-from dp3d_core.viewset import write_atomic
 
 _LOCKS = Path(__file__).parent / "locks"
 _STAMP = "dp3d-lock.sha256"

@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from dp3d_core.cameras import Camera, cameras_from_transforms
+from dp3d_core.camera_files import cameras_from_transforms
+from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import check_folder, write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, check_cancel
-from dp3d_core.viewset import ViewSet, write_atomic, write_json
+from dp3d_core.viewset import ViewSet, read_png
 from nerf_export.child_process import run_child
 from nerf_export.dataset import views_hash, write_dataset
 from nerf_export.environment import nerf_python
@@ -36,6 +37,8 @@ from nerf_export.hull import visual_hull
 from nerf_export.presets import DEFAULT_PRESET, get_preset
 
 FIT_SCHEMA = "dp3d.fit/1"
+FIT_MARKER = "job.json"
+"""The file that makes a folder ours; it is written before anything else."""
 NO_MASKS = (
     "The views have no masks, so head and background could not be told apart: "
     "expect a rough shape, and add masks for a good one."
@@ -97,10 +100,9 @@ class Fit:
         if not path.is_file():
             path = self.root / f"dataset/images/{index:04d}.png"
         try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGBA"))
-        except OSError as error:
-            raise _invalid(f"{path.name} cannot be read ({error})") from error
+            pixels = read_png(path, "RGBA")
+        except ValueError as error:
+            raise _invalid(f"{path.name} {error}") from error
         return self.cameras[index].resized(pixels.shape[1], pixels.shape[0]), pixels
 
 
@@ -132,7 +134,7 @@ def fit_views(
 
     Raises:
         Dp3dError: ``viewset.*``, ``viewset.mismatch`` if ``out`` holds another fit,
-            ``nerf.*``, ``job.cancelled``.
+            ``output.occupied`` if it holds something else, ``nerf.*``, ``job.cancelled``.
 
     """
     chosen = get_preset(preset, steps)
@@ -192,7 +194,8 @@ def fit_views(
 
 def _adopt(out: Path, work: Path, job: dict[str, Any]) -> None:
     """Mark ``out`` as this job's folder, or refuse one that is another's."""
-    marker = out / "job.json"
+    check_folder(out, (FIT_MARKER,))
+    marker = out / FIT_MARKER
     if marker.is_file():
         present = None
         with contextlib.suppress(OSError, ValueError):

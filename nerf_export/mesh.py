@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import write_atomic
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.viewset import write_atomic
 from nerf_export.bake import Painted, paint
 from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
@@ -67,12 +67,18 @@ def build_mesh(
 
     Raises:
         Dp3dError: ``fit.*``, ``mesh.empty``, ``nerf.*``, ``engine.bad_option``,
-            ``job.cancelled``.
+            ``output.not_writable``, ``job.cancelled``.
 
     """
     began = time.monotonic()
-    _check("faces", faces, MIN_FACES, MAX_FACES)
-    _check("texture size", texture_size, MIN_TEXTURE, MAX_TEXTURE)
+    out = Path(out)
+    if out.suffix.lower() != ".glb" or out.is_dir():
+        raise Dp3dError(
+            "output.not_writable",
+            f"A mesh cannot be written as {out.name}.",
+            "Give the name of a file that ends in .glb.",
+        )
+    check_mesh_options(faces, texture_size)
     opened = Fit.open(Path(fit))
     cameras = opened.cameras
     stage = Stage("mesh", len(cameras) + 4, progress, cancel, "Asking the field for its surface")
@@ -82,7 +88,7 @@ def build_mesh(
     stage.advance(f"{len(surface.faces)} triangles; unwrapping")
     pictures = (opened.picture(i) for i in range(len(cameras)))
     painted = paint(surface, pictures, texture_size, stage)
-    write_atomic(Path(out), to_glb(painted))
+    write_atomic(out, to_glb(painted))
     stats = MeshStats(
         vertices=len(painted.vertices),
         faces=len(painted.faces),
@@ -92,7 +98,7 @@ def build_mesh(
         seen=round(painted.seen, 4),
         seconds=round(time.monotonic() - began, 2),
     )
-    stage.advance("The mesh is written", file=Path(out).name)
+    stage.advance("The mesh is written", file=out.name)
     return stats
 
 
@@ -116,6 +122,12 @@ def to_glb(painted: Painted) -> bytes:
     scene.add_geometry(mesh, node_name="head", geom_name="head")
     data: bytes = scene.export(file_type="glb", include_normals=True)  # type: ignore[no-untyped-call]
     return data
+
+
+def check_mesh_options(faces: int, texture_size: int) -> None:
+    """Raise ``engine.bad_option`` for numbers that :func:`build_mesh` would refuse."""
+    _check("faces", faces, MIN_FACES, MAX_FACES)
+    _check("texture size", texture_size, MIN_TEXTURE, MAX_TEXTURE)
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:

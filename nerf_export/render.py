@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from dp3d_core.cameras import Camera, cameras_to_dict
+from dp3d_core.camera_files import cameras_to_dict
+from dp3d_core.cameras import Camera
+from dp3d_core.files import write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback
-from dp3d_core.viewset import ViewMeta, ViewSet, write_json
+from dp3d_core.viewset import ViewMeta, ViewSet
 from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
 

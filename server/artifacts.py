@@ -259,6 +259,7 @@ class ArtifactStore:
         """Copy a tree into a folder, file by file; goes on where an earlier call stopped."""
         for name, artifact in self.read_tree(sha256).items():
             target = folder / PurePosixPath(name)
+            # Whole files only ever arrive by the rename below, and a folder is of one tree.
             if target.is_file() and target.stat().st_size == artifact.size:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)

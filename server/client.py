@@ -140,7 +140,7 @@ class Client:
 
     def get_tree(self, sha256: str, folder: Path) -> Path:
         """Fetch a tree into a folder."""
-        from dp3d_core.viewset import write_atomic
+        from dp3d_core.files import write_atomic
 
         for name, artifact in parse_tree(self.get_bytes(sha256)).items():
             write_atomic(folder / name, self.get_bytes(artifact.sha256))

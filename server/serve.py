@@ -12,10 +12,10 @@ from types import FrameType
 import uvicorn
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.locks import FileLock
 from server.artifacts import ArtifactStore
 from server.jobs.local import LocalExecutor
 from server.jobs.store import JobStore
-from server.locks import FileLock
 from server.settings import Settings
 from server.web.app import create_app
 from server.web.services import Services

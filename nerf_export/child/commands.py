@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from dp3d_core.errors import Dp3dError
+from dp3d_core.locks import FileLock
 from nerf_export.child.talk import Talk
 
 
@@ -16,9 +19,20 @@ def _check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
 
 def _train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    from nerf_export.child.train import train
+    # The child of a killed run may still be writing its last checkpoint.
+    lock = FileLock(Path(request["work"]) / "train.lock")
+    if not lock.acquire(timeout_s=60):
+        raise Dp3dError(
+            "output.in_use",
+            "Another process is still at work on this fit.",
+            "Wait for it to end, or end it, and start again.",
+        )
+    try:
+        from nerf_export.child.train import train
 
-    return train(request, talk)
+        return train(request, talk)
+    finally:
+        lock.release()
 
 
 def _surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:

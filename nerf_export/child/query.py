@@ -11,7 +11,8 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.scene_box import SceneBox
 from safetensors.torch import load_file
 
-from dp3d_core.cameras import Camera, CameraAxes, WorldFrame, convert_pose, load_cameras
+from dp3d_core.camera_files import load_cameras
+from dp3d_core.cameras import Camera, CameraAxes, WorldFrame, convert_pose
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress
 from dp3d_core.viewset import ViewMeta, ViewSetWriter

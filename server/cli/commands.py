@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import Progress, check_cancel
 from server.cli.session import Common, Outcome, Session
 from server.plain import plain
 
 if TYPE_CHECKING:
     from dp3d_core.cameras import Camera
+    from dp3d_core.portrait import Portrait
 
 
 @dataclass
@@ -77,6 +79,24 @@ def parse_engine_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
+def read_portrait(
+    session: Session,
+    photo: Path,
+    crop: tuple[float, float, float] | None,
+    yaw_deg: float | None,
+) -> Portrait:
+    """Find the head in a photo, with progress, and tell the warnings."""
+    from dp3d_core.portrait import load_portrait
+
+    check_cancel(session.cancel)
+    session.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
+    portrait = load_portrait(photo, crop, yaw_deg)
+    session.progress(Progress("portrait", 1, 1, "The head is placed"))
+    for warning in portrait.report.warnings:
+        session.note(f"note: {warning}")
+    return portrait
+
+
 @dataclass
 class Generate(Common):
     """A photo and cameras to consistent views with exact poses."""
@@ -101,29 +121,27 @@ class Generate(Common):
     def run(self, session: Session) -> Outcome:
         """Generate the views."""
         from dp3d_core.engines import get_engine
+        from dp3d_core.files import output_folder
+        from dp3d_core.pictures import save_png, viewset_sheet
+        from dp3d_core.portrait import report_picture
+        from dp3d_core.viewset import VIEWSET_MARKER
 
         engine = get_engine(self.engine)
         cameras, options = self.camera.load(), parse_engine_options(self.option)
-        from dp3d_core.portrait import load_portrait
-
-        portrait = load_portrait(self.photo, self.crop, self.yaw_deg)
+        with output_folder(self.out, (VIEWSET_MARKER,), (self.photo,)):
+            portrait = read_portrait(session, self.photo, self.crop, self.yaw_deg)
+            views = engine.generate(
+                portrait,
+                cameras,
+                options,
+                out=self.out,
+                seed=self.seed,
+                progress=session.progress,
+                cancel=session.cancel,
+            )
+            save_png(self.out / "portrait.png", report_picture(portrait))
+            save_png(self.out / "contact_sheet.png", viewset_sheet(views))
         report = plain(portrait.report)
-        for warning in report["warnings"]:
-            session.note(f"note: {warning}")
-        views = engine.generate(
-            portrait,
-            cameras,
-            options,
-            out=self.out,
-            seed=self.seed,
-            progress=session.progress,
-            cancel=session.cancel,
-        )
-        from dp3d_core.pictures import save_png, viewset_sheet
-        from dp3d_core.portrait import report_picture
-
-        save_png(self.out / "portrait.png", report_picture(portrait))
-        save_png(self.out / "contact_sheet.png", viewset_sheet(views))
         return Outcome(
             {
                 "views": str(views.root),
@@ -155,17 +173,19 @@ class Fit(Common):
 
     def run(self, session: Session) -> Outcome:
         """Fit the views."""
-        from nerf_export.fit import fit_views
+        from dp3d_core.files import output_folder
+        from nerf_export.fit import FIT_MARKER, fit_views
 
-        fit = fit_views(
-            self.views,
-            self.out,
-            preset=self.preset,
-            steps=self.steps,
-            seed=self.seed,
-            progress=session.progress,
-            cancel=session.cancel,
-        )
+        with output_folder(self.out, (FIT_MARKER,)):
+            fit = fit_views(
+                self.views,
+                self.out,
+                preset=self.preset,
+                steps=self.steps,
+                seed=self.seed,
+                progress=session.progress,
+                cancel=session.cancel,
+            )
         meta = plain(fit.meta)
         for warning in meta["warnings"]:
             session.note(f"note: {warning}")
@@ -221,18 +241,20 @@ class Render(Common):
 
     def run(self, session: Session) -> Outcome:
         """Render the fit."""
+        from dp3d_core.files import output_folder
+        from dp3d_core.pictures import save_png, viewset_sheet
+        from dp3d_core.viewset import VIEWSET_MARKER
         from nerf_export.render import render_fit
 
-        views = render_fit(
-            self.fit,
-            self.camera.load(),
-            self.out,
-            progress=session.progress,
-            cancel=session.cancel,
-        )
+        cameras = self.camera.load()
+        with output_folder(self.out, (VIEWSET_MARKER,)):
+            views = render_fit(
+                self.fit, cameras, self.out, progress=session.progress, cancel=session.cancel
+            )
+            save_png(self.out / "contact_sheet.png", viewset_sheet(views))
         return Outcome(
             {"views": str(views.root), "count": len(views)},
-            [f"{len(views)} views in {views.root}"],
+            [f"{len(views)} views in {views.root}", f"look at {self.out / 'contact_sheet.png'}"],
         )
 
 

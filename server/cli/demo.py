@@ -14,17 +14,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
-from dp3d_core.progress import Progress, check_cancel
-from dp3d_core.viewset import write_atomic, write_json
+from dp3d_core.files import write_atomic, write_json
+from dp3d_core.progress import check_cancel
+from server.cli.commands import read_portrait
 from server.cli.report import report_lines
 from server.cli.session import Common, Outcome, Session
 from server.plain import plain
+
+if TYPE_CHECKING:
+    from dp3d_core.cameras import Camera
+    from dp3d_core.portrait import Portrait
 
 _NOTES = ".stages.json"
 _FRAMES_OF_TURNTABLE = 36
@@ -139,14 +144,29 @@ class Demo(Common):
 
     def run(self, session: Session) -> Outcome:
         """Run the chain."""
-        from dp3d_core.cameras import cameras_to_dict
+        from dp3d_core.files import output_folder
         from dp3d_core.trajectories import cameras_from_request
+        from nerf_export.environment import nerf_python
+        from nerf_export.mesh import check_mesh_options
+        from nerf_export.presets import get_preset
 
-        began = time.monotonic()
-        photo, out = self.photo or default_photo(), self.out
+        # Whatever would stop a later stage is said before the first.
         request = {"preset": "capture", "views": self.views, "size": self.size}
         cameras = cameras_from_request(request)
-        portrait = self._portrait(session, photo)
+        get_preset(self.fit_preset)
+        check_mesh_options(self.faces, self.texture_size)
+        photo = self.photo or default_photo()
+        with output_folder(self.out, (_NOTES,), (photo,)):
+            nerf_python()
+            return self._run(session, photo, request, cameras)
+
+    def _run(
+        self, session: Session, photo: Path, request: dict[str, Any], cameras: list[Camera]
+    ) -> Outcome:
+        from dp3d_core.camera_files import cameras_to_dict
+
+        began, out = time.monotonic(), self.out
+        portrait = read_portrait(session, photo, self.crop, self.yaw_deg)
         stages = Stages(out, session)
         made_from = {
             "photo": portrait.sha256,
@@ -207,16 +227,6 @@ class Demo(Common):
             ],
         )
 
-    def _portrait(self, session: Session, photo: Path) -> Any:
-        from dp3d_core.portrait import load_portrait
-
-        session.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
-        portrait = load_portrait(photo, self.crop, self.yaw_deg)
-        session.progress(Progress("portrait", 1, 1, "The head is found"))
-        for warning in portrait.report.warnings:
-            session.note(f"note: {warning}")
-        return portrait
-
     def _fit(self, out: Path, session: Session) -> dict[str, Any]:
         from nerf_export.fit import fit_views
 
@@ -243,7 +253,7 @@ class Demo(Common):
         return {**stats.to_dict(), "bytes": (out / "head.glb").stat().st_size}
 
 
-def _draw_portrait(portrait: Any, out: Path) -> dict[str, Any]:
+def _draw_portrait(portrait: Portrait, out: Path) -> dict[str, Any]:
     from dp3d_core.pictures import save_png
     from dp3d_core.portrait import report_picture
 
@@ -252,7 +262,9 @@ def _draw_portrait(portrait: Any, out: Path) -> dict[str, Any]:
     return report
 
 
-def _make_views(portrait: Any, cameras: Any, out: Path, session: Session) -> dict[str, Any]:
+def _make_views(
+    portrait: Portrait, cameras: list[Camera], out: Path, session: Session
+) -> dict[str, Any]:
     from dp3d_core.engines import DEFAULT_ENGINE, get_engine
     from dp3d_core.pictures import save_png, viewset_sheet
 

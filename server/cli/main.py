@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from dp3d_core.errors import Cancelled, Dp3dError, ExitCode
+from server.cli.bench import Bench
 from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Setup
 from server.cli.demo import Demo
 from server.cli.doctor import Doctor
@@ -24,6 +25,7 @@ _COMMANDS: dict[str, Any] = {
     "setup": Setup,
     "doctor": Doctor,
     "engines": Engines,
+    "bench": Bench,
 }
 
 DESCRIPTION = """A photo of a head and a camera path to 3D-consistent frames with exact poses, a

@@ -20,13 +20,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from dp3d_core.errors import Dp3dError
 from server.jobs.executor import WorkerState
-from server.jobs.model import Job, JobState
+from server.jobs.model import Job, JobState, utc_time
 from server.jobs.store import JobStore
 from server.settings import Settings
 
@@ -36,6 +37,8 @@ CANCEL_GRACE_S = 60.0
 """A worker that does not answer a cancel for so long is ended by force."""
 _LOG_LIMIT = 10 * 1024 * 1024
 """Bytes; a longer log is set aside when the next worker starts."""
+_KEEP_WORK = timedelta(days=7)
+"""So long a job that failed or was cancelled can be looked at or taken up again."""
 _RESPAWN_PAUSE_S = (0.0, 1.0, 5.0, 30.0)
 
 
@@ -194,7 +197,7 @@ class LocalExecutor:
         self._send({"type": "run", "job": job.id, "kind": job.kind, "params": job.params})
 
     def _adopt_work(self, job: Job) -> None:
-        """Let a job go on from what the same job left when it was cancelled or failed."""
+        """Let a job go on from what the same job left when it was stopped from outside."""
         work = self._settings.work
         if (work / job.id).exists():
             return
@@ -205,11 +208,15 @@ class LocalExecutor:
                 return
 
     def _tidy_work(self) -> None:
-        """Remove the folders of jobs that succeeded or are not known."""
+        """Remove the folders of jobs that succeeded, ended long ago or are not known."""
         self._settings.work.mkdir(parents=True, exist_ok=True)
+        oldest = utc_time(datetime.now(UTC) - _KEEP_WORK)
         for folder in self._settings.work.iterdir():
             try:
-                needed = self._store.get(folder.name).state != JobState.SUCCEEDED
+                job = self._store.get(folder.name)
+                needed = job.state != JobState.SUCCEEDED and (
+                    job.finished_at is None or job.finished_at > oldest
+                )
             except Dp3dError:
                 needed = False
             if not needed:

@@ -27,8 +27,13 @@ class JobState(StrEnum):
 
 
 def utc_now() -> str:
-    """The time as the API writes it: ISO 8601, UTC, milliseconds, ``Z``."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Now, as :func:`utc_time` writes it."""
+    return utc_time(datetime.now(UTC))
+
+
+def utc_time(when: datetime) -> str:
+    """A time (UTC) as the API writes it: ISO 8601, milliseconds, ``Z``; sorts by time."""
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Job(SQLModel, table=True):

@@ -91,7 +91,11 @@ class JobStore:
             return list(session.exec(select(Job).order_by(col(Job.number).desc()).limit(limit)))
 
     def abandoned_like(self, job: Job) -> list[Job]:
-        """Cancelled and failed jobs with the same kind and parameters, newest first."""
+        """Jobs of the same kind and parameters that were stopped from outside, newest first.
+
+        Those are the cancelled ones and the ones whose worker died.  What a job left that
+        failed by itself may be why it failed.
+        """
         ended = [JobState.CANCELLED.value, JobState.FAILED.value]
         with self._session() as session:
             query = (
@@ -100,7 +104,12 @@ class JobStore:
                 .order_by(col(Job.number).desc())
                 .limit(100)
             )
-            return [other for other in session.exec(query) if other.params == job.params]
+            return [
+                other
+                for other in session.exec(query)
+                if other.params == job.params
+                and (other.error is None or other.error.get("code") == "job.worker_died")
+            ]
 
     def events_after(self, job_id: str, after: int, limit: int = 500) -> list[Event]:
         """Events of a job with an id above ``after``, oldest first."""

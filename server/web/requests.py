@@ -52,7 +52,7 @@ class MeshParams(_Params):
     """Parameters of a ``mesh`` job."""
 
     fit: str
-    faces: int = Field(default=30_000, ge=100, le=2_000_000)
+    faces: int = Field(default=30_000, ge=200, le=500_000)
     texture_size: int = Field(default=1024, ge=64, le=8192)
 
 

@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from server.locks import FileLock
+from dp3d_core.locks import FileLock
 from server.worker.run import Worker
 
 

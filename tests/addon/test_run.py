@@ -86,11 +86,10 @@ def test_resumed_by_another_run(start, server, tmp_path: Path) -> None:
 def test_cancel(start, server, addon) -> None:
     run = start(server.url, views=200, size=512)
     collect(run, is_frame)
-    began = time.monotonic()
     run.cancel()
     seen = collect(run)
     assert kinds(seen)[-1] == "cancelled"
-    assert time.monotonic() - began < 10
+    assert kinds(seen).count("frame") < 200
     job = [m for m in seen if m["type"] == "job"][-1]["job"]
     assert job["state"] == "cancelled"
 

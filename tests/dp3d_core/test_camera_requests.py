@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.cameras import cameras_to_dict, default_anchor, projection_from_intrinsics
+from dp3d_core.camera_files import cameras_to_dict
+from dp3d_core.cameras import default_anchor, projection_from_intrinsics
 from dp3d_core.errors import Dp3dError
 from dp3d_core.trajectories import CAMERA_PRESETS, cameras_from_request, full_orbit
 

@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 
+from dp3d_core import camera_files, trajectories
 from dp3d_core import cameras as cam
-from dp3d_core import trajectories
 from dp3d_core.cameras import Camera, CameraAxes, WorldFrame
 from dp3d_core.errors import Dp3dError
 
@@ -134,7 +134,7 @@ def test_transforms_round_trip(per_frame, use_fov):
             Camera(random_camera(rng).c2w, first.K, first.width, first.height) for _ in range(5)
         ]
     names = [f"images/{i:04d}.png" for i in range(5)]
-    data = json.loads(json.dumps(cam.cameras_to_transforms(cameras, names)))
+    data = json.loads(json.dumps(camera_files.cameras_to_transforms(cameras, names)))
     if not per_frame:
         for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"):
             data[key] = data["frames"][0][key]
@@ -146,7 +146,7 @@ def test_transforms_round_trip(per_frame, use_fov):
                 holder["camera_angle_x"] = 2 * math.atan(holder["w"] / 2 / holder["fl_x"])
             for key in ("fl_x", "fl_y", "cx", "cy"):
                 holder.pop(key, None)
-    back, paths = cam.cameras_from_transforms(data)
+    back, paths = camera_files.cameras_from_transforms(data)
     assert paths == names
     for a, b in zip(cameras, back, strict=True):
         np.testing.assert_allclose(a.c2w, b.c2w, atol=1e-9)
@@ -155,10 +155,10 @@ def test_transforms_round_trip(per_frame, use_fov):
 
 
 def test_transforms_with_distortion_are_refused():
-    data = cam.cameras_to_transforms(trajectories.full_orbit(2), ["a.png", "b.png"])
+    data = camera_files.cameras_to_transforms(trajectories.full_orbit(2), ["a.png", "b.png"])
     data["k1"] = 0.01
     with pytest.raises(Dp3dError) as error:
-        cam.cameras_from_transforms(data)
+        camera_files.cameras_from_transforms(data)
     assert error.value.code == "camera.file_invalid"
 
 
@@ -210,7 +210,7 @@ def test_blender_path_file():
     anchor = cam.default_anchor((1, 2, 3), 0.5)
     truth = trajectories.full_orbit(4, 20, size=256)
     data = {
-        "schema": cam.BLENDER_PATH_SCHEMA,
+        "schema": camera_files.BLENDER_PATH_SCHEMA,
         "width": 256,
         "height": 256,
         "frames": [
@@ -222,7 +222,7 @@ def test_blender_path_file():
             for c in truth
         ],
     }
-    for a, b in zip(cam.cameras_from_dict(data), truth, strict=True):
+    for a, b in zip(camera_files.cameras_from_dict(data), truth, strict=True):
         np.testing.assert_allclose(a.c2w, b.c2w, atol=1e-9)
         np.testing.assert_allclose(a.K, b.K, rtol=1e-9)
 
@@ -306,7 +306,7 @@ def test_bad_cameras_are_refused(broken):
 @pytest.mark.parametrize(("axes", "world"), list(itertools.product(CameraAxes, WorldFrame)))
 def test_camera_file_round_trip_in_every_convention(tmp_path, axes, world):
     truth = [random_camera(np.random.default_rng(s)) for s in range(4)]
-    data = cam.cameras_to_dict(truth)
+    data = camera_files.cameras_to_dict(truth)
     data["coordinates"] |= {"camera_axes": axes.value, "world": world.value}
     for entry in data["cameras"]:
         entry["c2w"] = cam.convert_pose(
@@ -314,7 +314,7 @@ def test_camera_file_round_trip_in_every_convention(tmp_path, axes, world):
         ).tolist()
     path = tmp_path / "cameras.json"
     path.write_text(json.dumps(data))
-    for a, b in zip(truth, cam.load_cameras(path), strict=True):
+    for a, b in zip(truth, camera_files.load_cameras(path), strict=True):
         np.testing.assert_allclose(a.c2w, b.c2w, atol=1e-9)
         np.testing.assert_allclose(a.K, b.K, rtol=1e-12)
 
@@ -329,7 +329,7 @@ def test_garbled_camera_files_name_the_trouble(tmp_path, content):
     path = tmp_path / "cameras.json"
     path.write_text(content)
     with pytest.raises(Dp3dError) as error:
-        cam.load_cameras(path)
+        camera_files.load_cameras(path)
     assert error.value.code in {"camera.file_invalid", "camera.invalid"}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from dp3d_core.matting import keep_symmetric
 from dp3d_core.portrait import (
     CROP_MARGIN,
     CROP_SIZE,
+    MAX_CROP,
     Crop,
     decode_photo,
     load_portrait,
@@ -169,10 +172,41 @@ def test_manual_crop_wins(hopper):
     portrait = load_portrait(hopper, crop=(80, 50, 300))
     assert portrait.report.crop == Crop(80, 50, 300)
     assert portrait.report.crop_source == "manual"
-    for bad in ((600, 0, 100), (0, 0, 2), (float("nan"), 0, 100), (0, 0)):
+    for bad in ((600, 0, 100), (0, 0, 2), (float("nan"), 0, 100), (0, 0), (0, 0, 1e9)):
         with pytest.raises(Dp3dError) as error:
             load_portrait(hopper, crop=bad)
         assert error.value.code == "portrait.bad_crop"
+    largest = MAX_CROP * 600
+    assert load_portrait(hopper, crop=(-100, -100, largest)).report.crop.side == largest
+
+
+@pytest.mark.parametrize("yaw", [float("nan"), float("inf"), 181.0, -1e9])
+def test_a_turn_that_no_head_can_have(hopper: Path, yaw: float) -> None:
+    with pytest.raises(Dp3dError) as error:
+        load_portrait(hopper, yaw_deg=yaw)
+    assert error.value.code == "portrait.bad_turn"
+
+
+def test_a_folder_is_not_a_photo(tmp_path: Path) -> None:
+    with pytest.raises(Dp3dError, match="is a folder") as error:
+        load_portrait(tmp_path)
+    assert error.value.code == "portrait.unreadable"
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose head claims a size that its few bytes do not hold."""
+    data = bytearray(encode(np.zeros((64, 64, 3), np.uint8)))
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("side", [11_500, 60_000])
+@pytest.mark.filterwarnings("error")
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None:
+    with pytest.raises(Dp3dError) as error:
+        load_portrait(bomb(side, side))
+    assert error.value.code == "portrait.too_large"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import write_atomic
 from dp3d_core.trajectories import full_orbit
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, write_atomic
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
 
 CAMERAS = full_orbit(4, size=32)
 META = ViewMeta(engine="test", seed=3, parameters={"a": 1}, background=(255, 0, 0))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.cameras import cameras_from_transforms
+from dp3d_core.camera_files import cameras_from_transforms
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.trajectories import full_orbit

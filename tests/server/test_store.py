@@ -120,6 +120,21 @@ def test_cancel_and_finish_race_and_one_wins(store):
             store.finish(job.id, JobState.CANCELLED)
 
 
+def test_only_what_was_stopped_from_outside_is_taken_up_again(store):
+    def ended(params, state, code=None):
+        job = store.create("views", params)
+        store.claim_next()
+        return store.finish(job.id, state, error={"code": code} if code else None).id
+
+    cancelled = ended({"n": 1}, JobState.CANCELLED)
+    died = ended({"n": 1}, JobState.FAILED, "job.worker_died")
+    ended({"n": 1}, JobState.FAILED, "nerf.child_failed")
+    ended({"n": 2}, JobState.CANCELLED)
+    ended({"n": 1}, JobState.SUCCEEDED)
+    again = store.create("views", {"n": 1})
+    assert [job.id for job in store.abandoned_like(again)] == [died, cancelled]
+
+
 def test_unknown_job(store):
     with pytest.raises(Dp3dError) as caught:
         store.get("none")

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.locks import FileLock
 from dp3d_core.viewset import ViewSet
-from server.locks import FileLock
 from tests.server.conftest import ServerProcess, small_views, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
@@ -75,9 +75,7 @@ def test_stopping_does_not_wait_for_open_event_streams(server_process, photo):
     with server_process.client() as client:
         stream = client.events(job_id)
         next(stream)
-        began = time.monotonic()
-        assert server_process.stop() == 0
-        assert time.monotonic() - began < 5
+        assert server_process.stop() == 0, "it had to be killed"
 
 
 def test_a_killed_worker_is_replaced_and_the_job_goes_on(server_process, photo):
@@ -112,11 +110,10 @@ def test_after_three_dead_workers_the_job_fails(server_process, photo):
 def test_cancel_of_a_running_job(server_process, photo):
     job_id = start_long_job(server_process, photo)
     with server_process.client() as client:
-        began = time.monotonic()
         assert client.cancel(job_id)["state"] == "running"
         *_, last = client.events(job_id)
-        assert time.monotonic() - began < 2
         assert (last.event, last.data["state"]) == ("state", "cancelled")
+        assert frames_written(server_process, job_id) < MANY
         with pytest.raises(Dp3dError) as caught:
             client.wait(job_id)
         assert caught.value.code == "job.cancelled"

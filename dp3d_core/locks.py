@@ -1,7 +1,9 @@
 """A lock on a file that the operating system gives back when its holder dies.
 
-Two uses: one server per data folder, and one worker at a time in its work folders, so that
-the worker of a killed server can never write beside the next one.
+Uses: one command per output folder, one server per data folder, and one worker or NeRF process
+at a time in its work folders, so that what a killed parent left can never write beside the next.
+
+Standard library only.
 """
 
 from __future__ import annotations

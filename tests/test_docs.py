@@ -1,0 +1,77 @@
+"""The pages that people read: links that lead somewhere, commands that exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.cli.main import parse
+from tests.conftest import REPOSITORY
+
+PAGES = [
+    *REPOSITORY.glob("*.md"),
+    *(REPOSITORY / "docs").rglob("*.md"),
+    *(REPOSITORY / "addon").rglob("*.md"),
+]
+names = pytest.mark.parametrize(
+    "page", PAGES, ids=[p.relative_to(REPOSITORY).as_posix() for p in PAGES]
+)
+
+
+def headings(page: Path) -> set[str]:
+    """Anchors of a page, as the forges make them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in found}
+
+
+@names
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in headings(there), f"{page.name}: {target}"
+
+
+@names
+def test_files_that_are_named_exist(page: Path) -> None:
+    pattern = (
+        r"`((?:addon|docs|dp3d_core|nerf_export|server|tests)/[\w./-]*\.(?:py|md|toml|txt|json))`"
+    )
+    for name in re.findall(pattern, page.read_text("utf-8")):
+        assert (REPOSITORY / name).exists(), f"{page.name}: {name}"
+
+
+@names
+def test_commands_in_code_blocks_parse(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```(?:bash|powershell)?\n(.*?)```", page.read_text("utf-8"), re.S)
+    for line in "\n".join(blocks).splitlines():
+        command = re.sub(r"^\$ ", "", line.strip()).partition("#")[0]
+        words = re.split(r"  +", command)[0].split()
+        if words[:1] != ["dp3d"] or re.search(r"[\[\]|]|COMMAND|[A-Z]{3,}", command):
+            continue
+        try:
+            parse(words[1:])
+        except SystemExit:
+            pytest.fail(f"{page.name}: {line}\n{capsys.readouterr().err}")
+
+
+def test_every_command_is_in_cli_md() -> None:
+    page = (REPOSITORY / "docs/cli.md").read_text("utf-8")
+    text = subprocess.run(
+        [sys.executable, "-m", "server.cli.main", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=None,
+    ).stdout
+    commands = set(re.findall(r"^[^\w]*([a-z]+)  +[A-Z]", text, re.M))
+    assert {"demo", "generate", "bench"} <= commands
+    assert all(f"dp3d {command}" in page for command in commands)
