@@ -67,14 +67,7 @@ def later(scene: bpy.types.Scene, kinds: tuple[str, ...]) -> Plan:
             "addon.no_views", "There are no views to fit yet.", "Generate the views first."
         )
     head_anchor.required(scene)
-    return Plan(
-        run_id=run.run_id,
-        kinds=kinds,
-        folder=Path(bpy.path.abspath(run.folder)),
-        params=_later(scene.dp3d),
-        views=run.views,
-        fit=run.fit,
-    )
+    return _going_on(scene, kinds)
 
 
 def resumed(scene: bpy.types.Scene) -> Plan:
@@ -92,6 +85,11 @@ def resumed(scene: bpy.types.Scene) -> Plan:
             "This scene remembers no job that could still be running.",
             "Press Generate to start one.",
         )
+    return _going_on(scene, kinds, run.job_id)
+
+
+def _going_on(scene: bpy.types.Scene, kinds: tuple[str, ...], resume_job: str = "") -> Plan:
+    run = scene.dp3d_run
     return Plan(
         run_id=run.run_id,
         kinds=kinds,
@@ -99,7 +97,7 @@ def resumed(scene: bpy.types.Scene) -> Plan:
         params=_later(scene.dp3d),
         views=run.views,
         fit=run.fit,
-        resume_job=run.job_id,
+        resume_job=resume_job,
     )
 
 

@@ -102,6 +102,15 @@ def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
             )
         artifacts.find(params.portrait)
     elif isinstance(params, FitParams):
-        artifacts.read_tree(params.views)
-    elif isinstance(params, MeshParams):
-        artifacts.read_tree(params.fit)
+        if not {"cameras.json", "meta.json"} <= set(artifacts.read_tree(params.views)):
+            raise Dp3dError(
+                "viewset.not_found",
+                f"The artifact {params.views[:12]}... is not a view set.",
+                "Name the views that a 'views' job returned, or send the folder of a view set.",
+            )
+    elif isinstance(params, MeshParams) and "fit.json" not in artifacts.read_tree(params.fit):
+        raise Dp3dError(
+            "fit.not_found",
+            f"The artifact {params.fit[:12]}... is not a finished fit.",
+            "Name the fit that a 'fit' job returned.",
+        )

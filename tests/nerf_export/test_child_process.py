@@ -26,7 +26,13 @@ def test_a_command_answers(nerf_environment: Path, tmp_path: Path) -> None:
 
 def test_a_crash_carries_the_end_of_the_log(nerf_environment: Path, tmp_path: Path) -> None:
     with pytest.raises(Dp3dError) as caught:
-        run_child("train", {"seed": 0}, tmp_path, progress=no_progress, cancel=never_cancel)
+        run_child(
+            "train",
+            {"work": str(tmp_path)},
+            tmp_path,
+            progress=no_progress,
+            cancel=never_cancel,
+        )
     assert caught.value.code == "nerf.child_failed"
     assert "KeyError: 'preset'" in caught.value.detail
     assert "train.log" in caught.value.remedy

@@ -326,6 +326,20 @@ def test_a_tree_that_leaves_its_folder_is_refused(client, name):
         assert caught.value.code == "artifact.bad_tree"
 
 
+def test_a_tree_of_something_else_is_refused_at_once(client):
+    blob = client.put_bytes(b"x")
+    tree = {"schema": "dp3d.tree/1", "files": {"notes.txt": {"sha256": blob, "size": 1}}}
+    sha256 = client.put_bytes(json.dumps(tree).encode())
+    for kind, name, code in (
+        ("fit", "views", "viewset.not_found"),
+        ("mesh", "fit", "fit.not_found"),
+    ):
+        with pytest.raises(Dp3dError) as caught:
+            client.create_job(kind, **{name: sha256})
+        assert caught.value.code == code
+        assert "/" not in caught.value.problem, "a path of the server"
+
+
 def test_status_answers_while_a_job_runs(shared_server, client, photo):
     job = client.create_job("views", **small_views(client.put_file(photo), views=60))
     wait_until(lambda: client.job(job["id"])["state"] == "running")

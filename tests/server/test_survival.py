@@ -107,6 +107,18 @@ def test_after_three_dead_workers_the_job_fails(server_process, photo):
         client.wait(client.create_job("views", **small_views(portrait))["id"])
 
 
+def test_a_worker_that_cannot_start_is_told(tmp_path):
+    (tmp_path / "data" / "worker.lock").mkdir(parents=True)
+    server = ServerProcess(tmp_path).start()
+    with server.client() as client:
+        with pytest.raises(Dp3dError) as caught:
+            client.engines()
+        assert caught.value.code == "server.worker_down"
+        assert client.health()["worker"] == "down"
+    server.stop()
+    assert "worker.lock" in (tmp_path / "data" / "logs" / "worker.log").read_text()
+
+
 def test_cancel_of_a_running_job(server_process, photo):
     job_id = start_long_job(server_process, photo)
     with server_process.client() as client:
