@@ -37,6 +37,12 @@ CYLINDER_HEIGHT = 0.47
 _GRAZING = (0.18, 0.50)
 """Cosine between the view ray and the normal: below the first the photo is not used, above
 the second it is used alone."""
+_SIDE_OF_FACE = (0.70, 0.90)
+"""The same cosine: below the first a point of the face is on its side, above the second not."""
+_JAW = (0.0, 0.06)
+"""Height, head units: below the first lie jaw and neck, above the second temples."""
+_LEAST_OF_FACE = 0.08
+"""A colour that covers less of the front of the face is lips, eyes or glasses."""
 
 
 def smoothstep(x: Array, low: float, high: float) -> Array:
@@ -84,20 +90,72 @@ class Projection:
             portrait.camera, colours, trusted.astype(np.float32), caster.depth(portrait.camera)
         )
 
-    def sample(self, points: Array, normals: Array) -> tuple[Array, Array]:
-        """Colours (n, 3) and trust (n,), 0 to 1, of points with their normals."""
+    def sample(
+        self, points: Array, normals: Array, skin: SkinTones | None = None, parts: Any = None
+    ) -> tuple[Array, Array]:
+        """Colours (n, 3) and trust (n,), 0 to 1, of points with their normals.
+
+        With skin tones, what the photo shows on the side of the jaw or neck (``parts``, (n,))
+        is believed only where it has the colour of the face: wherever the template is wider
+        than the person, it would be collar, hair or the wall.
+        """
         uv, depth = self.camera.project(points)
         x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
         colours = _remap(self.colours, x, y, cv2.INTER_CUBIC)
         trust = _remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
         towards = self.camera.position - points
         towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        facing = smoothstep((towards * normals).sum(1), *_GRAZING)
+        cosine = (towards * normals).sum(1)
+        facing = smoothstep(cosine, *_GRAZING)
+        if skin is not None:
+            side = (parts == Part.SKIN) * (1 - smoothstep(cosine, *_SIDE_OF_FACE))
+            side = side * (1 - smoothstep(points[:, 1], *_JAW))  # above, hair frames the face
+            trust = trust * (1 - side * (1 - skin.likeness(colours)))
         # hidden behind another part of the head (nose before cheek, chin before neck)
         front = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
         first = _remap(front, x, y, cv2.INTER_NEAREST)[:, 0]
         seen = 1 - smoothstep(depth - first, 0.012, 0.03)
         return np.clip(colours, 0, 1), trust * facing * seen
+
+
+@dataclass(frozen=True)
+class SkinTones:
+    """The colours of the front of the face: skin in light and shade, a beard, but no lips."""
+
+    centres: Array
+    """(k, 3) CIE Lab."""
+
+    @classmethod
+    def of(cls, projection: Projection, mesh: Mesh) -> SkinTones | None:
+        """The tones of a head, None when too little of a face is seen."""
+        front = np.flatnonzero((mesh.parts == Part.SKIN) & (mesh.vertices[:, 2] > 0.05))
+        points, normals = mesh.vertices[front], mesh.normals[front]
+        colours, trust = projection.sample(points, normals)
+        towards = projection.camera.position - points
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        good = (trust > 0.95) & ((towards * normals).sum(1) > _SIDE_OF_FACE[1])
+        if good.sum() < 50:
+            return None
+        lab = _lab(colours[good]).astype(np.float32)
+        cv2.setRNGSeed(0)
+        stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+        _, labels, centres = cv2.kmeans(lab, 8, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+        mass = np.bincount(labels.ravel(), minlength=len(centres)) / len(lab)
+        return cls(centres[mass > _LEAST_OF_FACE].astype(np.float64))
+
+    def likeness(self, colours: Array) -> Array:
+        """(n,) 1 for colours (n, 3) like these, 0 for others."""
+        lab = _lab(colours)
+        # light falls off towards the side of a face: lightness counts less than hue
+        weights = np.array([0.5, 1.0, 1.0])
+        distance = np.linalg.norm((lab[:, None] - self.centres) * weights, axis=2).min(1)
+        return 1 - smoothstep(distance, 8.0, 16.0)
+
+
+def _lab(colours: Array) -> Array:
+    """(n, 3) sRGB, 0 to 1, to CIE Lab (0 to 100 and about -100 to 100)."""
+    rgb = np.clip(colours, 0, 1).astype(np.float32).reshape(-1, 1, 3)
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[:, 0], np.float64)
 
 
 def _remap(image: NDArray[np.float32], x: NDArray[Any], y: NDArray[Any], how: int) -> Array:
@@ -119,13 +177,20 @@ class Appearance:
     def __init__(self, mesh: Mesh, portrait: Portrait, caster: RayCaster, seed: int = 0) -> None:
         self.mesh = mesh
         self.projection = Projection.of(portrait, caster)
+        self.skin = SkinTones.of(self.projection, mesh)
         self.panorama = self._complete(caster, portrait, np.random.default_rng(seed))
 
     def __call__(self, hits: Hits) -> Array:
         """(k, 3) colours of ray hits, 0 to 1."""
-        colours, trust = self.projection.sample(hits.points, hits.normals)
+        colours, trust = self.projection.sample(
+            hits.points, hits.normals, self.skin, self._parts(hits)
+        )
         filled = self._look_up(hits.points)
         return filled + (colours - filled) * trust[:, None]
+
+    def _parts(self, hits: Hits) -> NDArray[np.uint8]:
+        corner = hits.weights.argmax(1)
+        return self.mesh.parts[self.mesh.faces[hits.face, corner]]
 
     def _look_up(self, points: Array) -> Array:
         rows, columns = PANORAMA
@@ -156,17 +221,19 @@ class Appearance:
         # from outside inwards: the outermost surface is the one that is seen
         hits = caster.cast(origin + 2.0 * outward, -outward)
         part = np.full(rows * columns, int(Part.BODY))
-        corner = hits.weights.argmax(1)
-        part[hits.ray] = self.mesh.parts[self.mesh.faces[hits.face, corner]]
+        of_hits = self._parts(hits)
+        part[hits.ray] = of_hits
 
         colours = np.zeros((rows * columns, 3))
         trust = np.zeros(rows * columns)
-        colours[hits.ray], trust[hits.ray] = self.projection.sample(hits.points, hits.normals)
+        colours[hits.ray], trust[hits.ray] = self.projection.sample(
+            hits.points, hits.normals, self.skin, of_hits
+        )
         flip = np.array([-1.0, 1, 1])
         mirrored = np.zeros_like(colours)
         mirrored_trust = np.zeros_like(trust)
         mirrored[hits.ray], mirrored_trust[hits.ray] = self.projection.sample(
-            hits.points * flip, hits.normals * flip
+            hits.points * flip, hits.normals * flip, self.skin, of_hits
         )
         # the mirrored half helps only where the photo itself does not see
         help_ = np.minimum(mirrored_trust, 1 - trust) * 0.999

@@ -28,7 +28,7 @@ def test_a_crash_carries_the_end_of_the_log(nerf_environment: Path, tmp_path: Pa
     with pytest.raises(Dp3dError) as caught:
         run_child(
             "train",
-            {"work": str(tmp_path)},
+            {"work": str(tmp_path), "seed": 0},
             tmp_path,
             progress=no_progress,
             cancel=never_cancel,

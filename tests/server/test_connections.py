@@ -99,9 +99,10 @@ def test_a_folder_travels_both_ways(client, tmp_path):
     assert (back / "frames" / "0000.png").read_bytes() == b"frame"
 
 
-def test_a_folder_that_is_no_view_set_fails_its_job_with_a_reason(client, tmp_path):
-    (tmp_path / "hello.txt").write_text("hello")
+def test_a_damaged_view_set_fails_its_job_with_a_reason(client, tmp_path):
+    for name in ("cameras.json", "meta.json"):
+        (tmp_path / name).write_text("hello")
     job = client.create_job("fit", views=client.put_tree(tmp_path))
     with pytest.raises(Dp3dError) as caught:
         client.wait(job["id"])
-    assert caught.value.code == "viewset.not_found"
+    assert caught.value.code == "viewset.invalid"

@@ -88,6 +88,29 @@ def test_the_back_has_no_second_face(head):
     assert colours.std(0).max() < 0.08
 
 
+def test_a_wall_beside_the_jaw_does_not_become_skin(painted):
+    """Where the template is wider than the person, the photo shows something else there."""
+    camera = canonical_camera(size=512)
+    view = painted.render(camera)
+    colours = view.composite((0, 0, 0))
+    columns = np.indices(view.mask.shape)[1]
+    # the outer part of the jaw and of the neck, at each height a tenth of the width
+    for row in range(270, 340):
+        inside = np.flatnonzero(view.mask[row] > 127)
+        edge = (inside[-1] - inside[0]) // 10
+        beside = (columns[row] < inside[0] + edge) | (columns[row] > inside[-1] - edge)
+        colours[row, beside] = (20, 40, 230)
+    side = 512 * 1.25
+    portrait = load_portrait(
+        as_png(np.dstack([colours, view.mask])), crop=(256 - side / 2, 256 - side / 2, side)
+    )
+    head = PreviewHead(portrait)
+    for yaw in (0, 60, -60, 110):
+        seen = head.render(canonical_camera(yaw, 0, size=256))
+        blue = (seen.rgb[..., 2] > seen.rgb[..., 0] + 0.5) & (seen.alpha > 0.9)
+        assert blue.sum() < 0.004 * (seen.alpha > 0.9).sum(), yaw
+
+
 def test_views_agree_in_three_dimensions(head):
     """A surface point has one colour, whichever camera looks at it."""
     cameras = [canonical_camera(yaw, 5, size=256) for yaw in (40, 55)]
