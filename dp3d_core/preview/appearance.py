@@ -190,7 +190,7 @@ class Appearance:
 
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
         corner = hits.weights.argmax(1)
-        return self.mesh.parts[self.mesh.faces[hits.face, corner]]
+        return np.asarray(self.mesh.parts[self.mesh.faces[hits.face, corner]])
 
     def _look_up(self, points: Array) -> Array:
         rows, columns = PANORAMA
