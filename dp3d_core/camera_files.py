@@ -6,7 +6,6 @@ written and read.  Standard library and numpy only.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from dp3d_core.cameras import (
     nearest_rigid,
 )
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import read_json
 
 CAMERA_FILE_SCHEMA = "dp3d.cameras/1"
 BLENDER_PATH_SCHEMA = "dp3d.blender-path/1"
@@ -93,7 +93,7 @@ def cameras_from_dict(data: Any) -> list[Camera]:
 def load_cameras(path: Path) -> list[Camera]:
     """Cameras of a JSON file (see :func:`cameras_from_dict`)."""
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
+        data = read_json(path)
     except OSError as error:
         raise camera_file_error(f"{Path(path).name} cannot be opened ({error.strerror})") from error
     except ValueError as error:

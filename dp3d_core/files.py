@@ -58,6 +58,14 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; raises ``OSError``, or ``ValueError`` when it is not JSON."""
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def check_folder(folder: Path, markers: tuple[str, ...]) -> None:
     """Refuse an output folder that holds files of somebody else.
 

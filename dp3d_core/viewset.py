@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dp3d_core.camera_files import cameras_from_dict, cameras_to_dict, load_cameras
+from dp3d_core.camera_files import cameras_to_dict, load_cameras
 from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import check_folder, write_atomic, write_json
+from dp3d_core.files import check_folder, read_json, write_atomic, write_json
 
 META_SCHEMA = "dp3d.views/1"
 VIEWSET_MARKER = "meta.json"
@@ -131,7 +131,7 @@ class ViewSet:
                 "Give the folder that 'dp3d generate' wrote: it holds cameras.json and frames/.",
             )
         try:
-            meta = json.loads((root / "meta.json").read_text("utf-8"))
+            meta = read_json(root / "meta.json")
         except ValueError as error:
             raise _invalid(f"meta.json is not JSON ({error})") from error
         views = cls(root, tuple(load_cameras(root / "cameras.json")), ViewMeta.from_dict(meta))
@@ -187,7 +187,12 @@ class ViewSet:
         try:
             return read_png(path, mode, (camera.width, camera.height))
         except ValueError as error:
-            raise _invalid(f"{path.parent.name}/{path.name} {error}") from error
+            raise Dp3dError(
+                "viewset.invalid",
+                f"The view set cannot be used: {path.parent.name}/{path.name} {error}.",
+                "Delete that file and run the same 'dp3d generate' command again: only it is "
+                "made anew.",
+            ) from error
 
 
 class ViewSetWriter:
@@ -219,12 +224,12 @@ class ViewSetWriter:
 
     def _adopt(self, root: Path) -> None:
         try:
-            present = json.loads((root / "meta.json").read_text("utf-8"))
+            present = read_json(root / "meta.json")
             cameras_file = root / "cameras.json"
             same = _fingerprint(present) == _fingerprint(self.views.meta.to_dict()) and (
                 not cameras_file.exists()
                 or _same_cameras(
-                    cameras_from_dict(json.loads(cameras_file.read_text("utf-8"))),
+                    load_cameras(cameras_file),
                     self.views.cameras,
                 )
             )

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from dp3d_core.camera_files import cameras_from_transforms
 from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import check_folder, write_atomic, write_json
+from dp3d_core.files import check_folder, read_json, write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, check_cancel
 from dp3d_core.viewset import ViewSet, read_png
 from nerf_export.child_process import run_child
@@ -69,9 +69,9 @@ class Fit:
                 "Give the folder that 'dp3d fit' wrote, or run 'dp3d fit' again to finish it.",
             )
         try:
-            meta = json.loads((root / "fit.json").read_text("utf-8"))
-            if meta["schema"] != FIT_SCHEMA:
-                raise ValueError(f"schema {meta['schema']!r}")
+            meta = read_json(root / "fit.json")
+            if not isinstance(meta, dict) or meta.get("schema") != FIT_SCHEMA:
+                raise ValueError(f"fit.json is not of the kind {FIT_SCHEMA}")
             missing = [key for key in ("job", "field_size", "scores") if key not in meta]
             if missing or not (root / "field.safetensors").is_file():
                 raise ValueError(f"missing: {missing or 'field.safetensors'}")
@@ -89,7 +89,7 @@ class Fit:
     def cameras(self) -> tuple[Camera, ...]:
         """Cameras of the dataset (training size), head space."""
         try:
-            data = json.loads((self.root / "dataset/transforms.json").read_text("utf-8"))
+            data = read_json(self.root / "dataset/transforms.json")
         except (OSError, ValueError) as error:
             raise _invalid(f"dataset/transforms.json: {error}") from error
         return tuple(cameras_from_transforms(data)[0])
@@ -199,7 +199,7 @@ def _adopt(out: Path, work: Path, job: dict[str, Any]) -> None:
     if marker.is_file():
         present = None
         with contextlib.suppress(OSError, ValueError):
-            present = json.loads(marker.read_text("utf-8"))
+            present = read_json(marker)
         if present != job:
             raise _mismatch(out)
     work.mkdir(parents=True, exist_ok=True)

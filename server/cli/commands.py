@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import read_json
 from dp3d_core.progress import Progress, check_cancel
 from server.cli.session import Common, Outcome, Session
 from server.plain import plain
@@ -51,7 +52,7 @@ class CameraOptions:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else f"it is not JSON ({error})"
         raise Dp3dError(

@@ -20,7 +20,7 @@ import tyro
 
 from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import write_atomic, write_json
+from dp3d_core.files import read_json, write_atomic, write_json
 from dp3d_core.progress import check_cancel
 from server.cli.commands import read_portrait
 from server.cli.report import report_lines
@@ -55,7 +55,7 @@ class Stages:
         self.out, self._session = out, session
         self.notes: dict[str, dict[str, Any]] = {}
         try:
-            notes = json.loads((out / _NOTES).read_text("utf-8"))
+            notes = read_json(out / _NOTES)
             self.notes = {k: v for k, v in notes.items() if isinstance(v, dict)}
         except (OSError, ValueError, AttributeError):
             pass

@@ -125,12 +125,15 @@ class TestGenerate:
             (("PHOTO", "--views", "0"), "camera.invalid"),
             (("PHOTO", "--cameras", "nothing.json"), "camera.file_invalid"),
             (("PHOTO", "--cameras", __file__), "camera.file_invalid"),
+            (("PHOTO", "--cameras", "DEEP"), "camera.file_invalid"),
             (("PHOTO", "--crop", "9999", "0", "10"), "portrait.bad_crop"),
             (("PHOTO", "--yaw-deg", "nan"), "portrait.bad_turn"),
         ],
     )
     def test_bad_input_exits_with_3_and_its_code(self, dp3d, photo, tmp_path, arguments, code):
-        arguments = [photo if a == "PHOTO" else a for a in arguments]
+        deep = tmp_path / "deep.json"
+        deep.write_text("[" * 100_000)
+        arguments = [{"PHOTO": photo, "DEEP": deep}.get(a, a) for a in arguments]
         run = dp3d("generate", *arguments, "--out", tmp_path / "v", "--json")
         assert run.returncode == 3
         answer = result(run)
