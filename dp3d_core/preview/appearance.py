@@ -37,12 +37,15 @@ CYLINDER_HEIGHT = 0.47
 _GRAZING = (0.18, 0.50)
 """Cosine between the view ray and the normal: below the first the photo is not used, above
 the second it is used alone."""
+_GRAZING_SKIN = (0.35, 0.65)
+"""The same on cheek, jaw and neck: their sides are smooth, and whatever the photo shows there
+(an ear, the hair behind it) belongs to another place wherever the template is not the person."""
 _SIDE_OF_FACE = (0.70, 0.90)
 """The same cosine: below the first a point of the face is on its side, above the second not."""
 _JAW = (0.0, 0.06)
 """Height, head units: below the first lie jaw and neck, above the second temples."""
-_LEAST_OF_FACE = 0.08
-"""A colour that covers less of the front of the face is lips, eyes or glasses."""
+_LEAST_OF_FACE = 0.10
+"""A colour that covers less of forehead, cheeks and chin is none of skin, shade or beard."""
 
 
 def smoothstep(x: Array, low: float, high: float) -> Array:
@@ -108,8 +111,10 @@ class Projection:
         cosine = (towards * normals).sum(1)
         facing = smoothstep(cosine, *_GRAZING)
         if skin is not None:
-            side = (parts == Part.SKIN) * (1 - smoothstep(cosine, *_SIDE_OF_FACE))
-            side = side * (1 - smoothstep(points[:, 1], *_JAW))  # above, hair frames the face
+            # above the eyes hair frames the face, and what the photo shows is right
+            lower = (parts == Part.SKIN) * (1 - smoothstep(points[:, 1], *_JAW))
+            facing += (smoothstep(cosine, *_GRAZING_SKIN) - facing) * lower
+            side = lower * (1 - smoothstep(cosine, *_SIDE_OF_FACE))
             trust = trust * (1 - side * (1 - skin.likeness(colours)))
         # hidden behind another part of the head (nose before cheek, chin before neck)
         front = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
@@ -120,7 +125,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class SkinTones:
-    """The colours of the front of the face: skin in light and shade, a beard, but no lips."""
+    """The colours of forehead, cheeks and chin: skin in light and shade, a beard."""
 
     centres: Array
     """(k, 3) CIE Lab."""

@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 
 HEAD_HEIGHT = 0.56
 """Chin to crown, template units."""
+HEAD_SCALE = 0.909
+"""Template units to head units: PanoHead frames a head a tenth smaller than EG3D."""
 BUST_CUT = -0.47
 """Height of the flat cut through the shoulders, template units."""
 

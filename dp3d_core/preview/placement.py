@@ -13,13 +13,10 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from dp3d_core.cameras import Camera
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.geometry import EYE_HEIGHT, Mesh, template_head
+from dp3d_core.preview.geometry import EYE_HEIGHT, HEAD_SCALE, Mesh, template_head
 from dp3d_core.preview.raycast import RayCaster
 
 Array = NDArray[np.float64]
-
-HEAD_SCALE = 0.909
-"""Template units to head units: PanoHead frames a head a tenth smaller than EG3D."""
 
 _ANGLES = 180
 _STRETCH = (0.80, 1.5)

@@ -11,12 +11,12 @@ from dp3d_core.cameras import Camera
 from dp3d_core.preview.geometry import (
     EYE_HEIGHT,
     EYE_SPREAD,
+    HEAD_SCALE,
     MOUTH_HEIGHT,
     Mesh,
     Part,
     template_head,
 )
-from dp3d_core.preview.placement import HEAD_SCALE
 from dp3d_core.preview.raycast import Hits, RayCaster, Render, render
 
 SKIN, HAIR, SHIRT = np.array([[0.80, 0.58, 0.46], [0.23, 0.14, 0.08], [0.16, 0.29, 0.52]])

@@ -12,8 +12,7 @@ from dp3d_core.engines import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.portrait import load_portrait
 from dp3d_core.preview.engine import PreviewEngine, PreviewHead
-from dp3d_core.preview.geometry import BUST_CUT, template_head
-from dp3d_core.preview.placement import HEAD_SCALE
+from dp3d_core.preview.geometry import BUST_CUT, HEAD_SCALE, template_head
 from dp3d_core.trajectories import canonical_camera, full_orbit
 from tests.support.synthetic import PaintedHead
 
