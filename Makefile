@@ -9,7 +9,10 @@ OUT ?= out/demo
 PHOTO ?=
 
 export DP3D_HOME ?= $(CURDIR)/.dp3d
-export DP3D_BPY_PYTHON ?= $(CURDIR)/$(BPY_VENV)/bin/python
+ifeq ($(DP3D_BPY_PYTHON),)
+export DP3D_BPY_PYTHON := $(CURDIR)/$(BPY_VENV)/bin/python
+BPY_ENVIRONMENT := $(BPY_VENV)/.installed
+endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -30,7 +33,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 env: $(VENV)/.installed ## Our environment with all tools
 
 env-nerf: env ## The NeRF environment (nerfstudio, about 2 GB; a minute or two)
-	$(BIN)/dp3d setup nerf
+	@if [ -n "$(DP3D_NERF_PYTHON)" ]; then echo "NeRF environment: $(DP3D_NERF_PYTHON)"; \
+	  else $(BIN)/dp3d setup nerf; fi
 
 $(BPY_VENV)/.installed: tests/addon/bpy-requirements.txt
 	@echo "== Blender as a Python module in $(BPY_VENV), for tests (a minute) =="
@@ -39,7 +43,7 @@ $(BPY_VENV)/.installed: tests/addon/bpy-requirements.txt
 	$(BPY_VENV)/bin/python -m pip install -qq --requirement tests/addon/bpy-requirements.txt
 	@touch $@
 
-env-bpy: $(BPY_VENV)/.installed ## The Blender environment of the tests
+env-bpy: $(BPY_ENVIRONMENT) ## The Blender environment of the tests
 
 demo: env-nerf ## The main job: a photo to views, radiance field and textured mesh in out/demo
 	$(BIN)/dp3d demo $(if $(PHOTO),"$(PHOTO)") --out "$(OUT)"

@@ -38,6 +38,21 @@ def camera_file_error(why: str) -> Dp3dError:
     )
 
 
+def _side(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
+        raise ValueError("a width or height is not a whole number of pixels")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    """Half a sentence about a field that was not as expected."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, ValueError):
+        return str(error)
+    return "a field is of the wrong kind"
+
+
 def cameras_to_dict(cameras: Sequence[Camera]) -> dict[str, Any]:
     """Contents of a ``cameras.json``."""
     return {
@@ -78,13 +93,13 @@ def cameras_from_dict(data: Any) -> list[Camera]:
                     world=(world, WorldFrame.HEAD),
                 ),
                 np.asarray(c["K"], np.float64),
-                int(c["width"]),
-                int(c["height"]),
+                _side(c["width"]),
+                _side(c["height"]),
             )
             for c in data["cameras"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise camera_file_error(f"a field is missing or of the wrong kind ({error!r})") from error
+        raise camera_file_error(_reason(error)) from error
     if not cameras:
         raise camera_file_error("it holds no camera")
     return cameras
@@ -114,8 +129,8 @@ def cameras_from_blender_path(data: dict[str, Any]) -> list[Camera]:
         frames = data["frames"]
         cameras = []
         for frame in frames:
-            width = int(frame.get("width", data.get("width", 0)))
-            height = int(frame.get("height", data.get("height", 0)))
+            width = _side(frame.get("width", data.get("width")))
+            height = _side(frame.get("height", data.get("height")))
             cameras.append(
                 Camera(
                     head_pose_from_blender(frame["camera_world"], frame["anchor_world"]),
@@ -125,9 +140,7 @@ def cameras_from_blender_path(data: dict[str, Any]) -> list[Camera]:
                 )
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise camera_file_error(
-            f"the Blender camera path lacks or garbles a field ({error!r})"
-        ) from error
+        raise camera_file_error(f"in the Blender camera path {_reason(error)}") from error
     if not cameras:
         raise camera_file_error("the Blender camera path has no frames")
     return cameras
@@ -202,7 +215,5 @@ def cameras_from_transforms(data: dict[str, Any]) -> tuple[list[Camera], list[st
             cameras.append(Camera(pose, K, width, height))
             paths.append(str(frame["file_path"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise camera_file_error(
-            f"a field of transforms.json is missing or wrong ({error!r})"
-        ) from error
+        raise camera_file_error(f"in transforms.json {_reason(error)}") from error
     return cameras, paths

@@ -41,6 +41,8 @@ CANONICAL_FOCAL = 4.2647
 """Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
 
 _RIGID_TOLERANCE = 1e-5
+_LARGEST = 1e9
+"""Head units or pixels: beyond it, single precision says nothing any more."""
 
 
 class CameraAxes(StrEnum):
@@ -133,6 +135,8 @@ class Camera:
             or np.abs(c2w[3] - [0, 0, 0, 1]).max() > _RIGID_TOLERANCE
         ):
             raise _invalid("the pose is not a rotation and a translation")
+        if max(np.abs(c2w).max(), np.abs(K).max()) > _LARGEST:
+            raise _invalid(f"a number is larger than {_LARGEST:.0e}")
         if self.width < 1 or self.height < 1:
             raise _invalid(f"the image size is {self.width} x {self.height}")
         if K[0, 0] <= 0 or K[1, 1] <= 0 or np.abs(K[[0, 1, 2, 2], [1, 0, 0, 1]]).max() > 1e-9:

@@ -61,7 +61,7 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """What a JSON file holds; raises ``OSError``, or ``ValueError`` when it is not JSON."""
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        return json.loads(Path(path).read_text("utf-8-sig"))  # Windows editors add a BOM
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

@@ -195,6 +195,12 @@ def load_portrait(
     elif chosen is not None and chosen.detector == "profileface" and source_name == "face":
         window = fit_profile_crop(rgb, alpha, chosen, window)
         image, inside = _cut(rgb, window)
+    if alpha is not None and not _is_cut_out(_cut_grey(alpha, window), inside, yaw):
+        alpha = None
+        warnings.append(
+            "The photo's transparency does not outline the head, so it is not used; the head was "
+            "looked for in the colours."
+        )
     if alpha is not None:
         matte, matte_source, matte_confidence = _cut_grey(alpha, window), "alpha", 1.0
     else:
@@ -239,6 +245,15 @@ def crop_camera(yaw_deg: float) -> Camera:
     K = narrow.K.copy()
     K[[0, 1], [0, 1]] /= CROP_MARGIN
     return Camera(narrow.c2w, K, CROP_SIZE, CROP_SIZE)
+
+
+def _is_cut_out(alpha: Pixels, inside: NDArray[np.bool_], yaw_deg: float) -> bool:
+    """Whether a crop's alpha tells a head from what is around it."""
+    prior = head_prior(CROP_SIZE, yaw_deg)
+    around = (prior <= 0) & inside
+    if (alpha[prior > 0.9] > 127).mean() < 0.5:
+        return False
+    return around.mean() < 0.02 or bool((alpha[around] < 128).mean() > 0.5)
 
 
 def _prior_matte(yaw_deg: float) -> Pixels:
@@ -385,8 +400,8 @@ def _warnings(
         rivals = [f for f in faces if f is not chosen and f.confidence > 0.6]
         if rivals:
             found.append(
-                f"{len(rivals) + 1} faces were found and the clearest one is used; set a manual "
-                "crop to choose another."
+                "More than one face was found and the clearest is used; set a manual crop to "
+                "choose another."
             )
         if chosen.side < SMALL_FACE:
             found.append(

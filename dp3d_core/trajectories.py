@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp3d_core.camera_files import camera_file_error, cameras_from_dict
-from dp3d_core.cameras import CANONICAL_RADIUS, Array, Camera, canonical_intrinsics
+from dp3d_core.cameras import CANONICAL_FOCAL, CANONICAL_RADIUS, Array, Camera, canonical_intrinsics
 from dp3d_core.errors import Dp3dError
 
-CAPTURE_FOCAL = 3.4
-"""Focal length of capture cameras, image widths: 0.40 head units to each side are seen."""
+WHOLE_HEAD_FOCAL = 3.0
+"""Focal length, image widths, that shows a head with its hair, hat and shoulders: 0.45 head
+units to each side.  The canonical lens, which the published models were trained with, shows 0.32
+and cuts high hair."""
 
 CAPTURE_PITCHES_DEG = (-15.0, 5.0, 30.0)
 """Rings of a capture: what a mesh needs to see of chin and crown."""
@@ -59,14 +61,19 @@ def canonical_camera(
     pitch_deg: float = 0.0,
     size: int = 512,
     radius: float = CANONICAL_RADIUS,
+    focal: float = CANONICAL_FOCAL,
 ) -> Camera:
-    """Canonical head camera (square image) at an angle."""
-    return Camera(orbit_pose(yaw_deg, pitch_deg, radius), canonical_intrinsics(size), size, size)
+    """Canonical head camera (square image) at an angle; ``focal`` in image widths."""
+    K = canonical_intrinsics(size)
+    K[[0, 1], [0, 1]] = focal * size
+    return Camera(orbit_pose(yaw_deg, pitch_deg, radius), K, size, size)
 
 
-def full_orbit(views: int = 32, pitch_deg: float = 0.0, size: int = 512) -> list[Camera]:
+def full_orbit(
+    views: int = 32, pitch_deg: float = 0.0, size: int = 512, focal: float = CANONICAL_FOCAL
+) -> list[Camera]:
     """Closed orbit: ``views`` cameras 360/views degrees apart, the first in front."""
-    return [canonical_camera(360.0 * i / views, pitch_deg, size) for i in range(views)]
+    return [canonical_camera(360.0 * i / views, pitch_deg, size, focal=focal) for i in range(views)]
 
 
 def frontal_arc(
@@ -98,33 +105,32 @@ def elevation_sweep(
     yaw_deg: float = 0.0,
     pitch_range_deg: tuple[float, float] = (-30.0, 60.0),
     size: int = 512,
+    focal: float = CANONICAL_FOCAL,
 ) -> list[Camera]:
     """Cameras at one yaw, from the lower to the upper pitch, both ends included."""
     low, high = pitch_range_deg
     pitches = np.linspace(low, high, views) if views > 1 else [(low + high) / 2]
-    return [canonical_camera(yaw_deg, float(pitch), size) for pitch in pitches]
+    return [canonical_camera(yaw_deg, float(pitch), size, focal=focal) for pitch in pitches]
 
 
 def capture_sphere(
     views: int = 32,
     pitches_deg: Sequence[float] = CAPTURE_PITCHES_DEG,
     size: int = 512,
-    focal: float = CAPTURE_FOCAL,
+    focal: float = WHOLE_HEAD_FOCAL,
 ) -> list[Camera]:
     """Several closed rings at given pitches, views dealt out evenly and staggered.
 
-    Crown and chin are seen as well as the sides, which a mesh needs, and the lens is a little
-    wider than the canonical one (``focal`` in image widths), so that hats and shoulders fit.
+    Crown and chin are seen as well as the sides, which a mesh needs, and the lens is wider than
+    the canonical one (``focal`` in image widths), so that hats and shoulders fit.
     """
-    K = np.diag([focal * size, focal * size, 1.0])
-    K[:2, 2] = size / 2
     rings = len(pitches_deg)
     cameras = []
     for r, pitch in enumerate(pitches_deg):
         count = views // rings + (1 if r < views % rings else 0)
         for i in range(count):
-            pose = orbit_pose(360.0 * (i + r / rings) / count, pitch)
-            cameras.append(Camera(pose, K, size, size))
+            yaw = 360.0 * (i + r / rings) / count
+            cameras.append(canonical_camera(yaw, pitch, size, focal=focal))
     return cameras
 
 
@@ -177,7 +183,8 @@ def cameras_from_request(data: Any) -> list[Camera]:
         data: what :func:`cameras_from_dict` takes, or ``{"preset": "orbit" | "capture" | "arc"
             | "ellipse" | "sweep", "views": 1..360, "size": 16..2048 pixels, "pitch_deg":
             -90..90}``.  ``pitch_deg`` tilts ``orbit`` and ``arc``; the other presets have
-            pitches of their own.
+            pitches of their own.  ``arc`` and ``ellipse`` have the canonical lens of the
+            published models, the others :data:`WHOLE_HEAD_FOCAL`.
 
     Raises:
         Dp3dError: ``camera.invalid`` for a number out of its range, ``camera.file_invalid``
@@ -218,14 +225,14 @@ def _cameras_from_preset(data: dict[str, Any]) -> list[Camera]:
         values[name] = value
     views, size, pitch = values["views"], values["size"], float(values["pitch_deg"])
     if preset == "orbit":
-        return full_orbit(views, pitch, size)
+        return full_orbit(views, pitch, size, WHOLE_HEAD_FOCAL)
     if preset == "capture":
         return capture_sphere(views, CAPTURE_PITCHES_DEG, size)
     if preset == "arc":
         return frontal_arc(views, pitch_deg=pitch, size=size)
     if preset == "ellipse":
         return diffportrait3d_ellipse(views, size)
-    return elevation_sweep(views, size=size)
+    return elevation_sweep(views, size=size, focal=WHOLE_HEAD_FOCAL)
 
 
 def _out_of_range(why: str, wanted: str) -> Dp3dError:

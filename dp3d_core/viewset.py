@@ -156,8 +156,16 @@ class ViewSet:
         return self.root / "masks" / f"{index:04d}.png"
 
     def missing(self) -> list[int]:
-        """Indices of views not written yet."""
-        return [i for i in range(len(self)) if not self.frame_path(i).is_file()]
+        """Indices of views not written yet.
+
+        A view without its mask counts as missing where others have theirs.
+        """
+        masked = [self.mask_path(i).is_file() for i in range(len(self))]
+        return [
+            i
+            for i in range(len(self))
+            if not self.frame_path(i).is_file() or (any(masked) and not masked[i])
+        ]
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB."""

@@ -27,7 +27,7 @@ import dp3d_core
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.files import write_json
 from dp3d_core.progress import CancelCheck, Progress, ProgressCallback
-from nerf_export.environment import nerf_python
+from nerf_export.environment import nerf_python, repair_hint
 
 _LAUNCHER = Path(__file__).parent / "child" / "launch.py"
 _POLL_S = 0.25
@@ -97,11 +97,20 @@ def run_child(
     if error is not None:
         error.detail = error.detail or log_tail(log_path)
         raise error
+    if process.returncode < 0 and result is None:
+        raise Dp3dError(
+            "nerf.child_killed",
+            f"The NeRF process was ended from outside (signal {-process.returncode}); often "
+            "memory ran out.",
+            "Close other programs or take a smaller preset, and start the same again: a fit goes "
+            "on from its last checkpoint.",
+            log_tail(log_path),
+        )
     if process.returncode != 0 or result is None:
         raise Dp3dError(
             "nerf.child_failed",
             f"The NeRF process ended with code {process.returncode} while doing '{command}'.",
-            f"Read the end of {log_path}; 'dp3d setup nerf --force' rebuilds its environment.",
+            f"Read the end of {log_path}; {repair_hint()}.",
             log_tail(log_path),
         )
     answer: dict[str, Any] = result
@@ -141,6 +150,19 @@ def _start(command: list[str], env: dict[str, str], log: IO[bytes]) -> subproces
         if sys.platform == "win32"
         else {"start_new_session": True}
     )
+    try:
+        return _popen(command, env, log, group)
+    except OSError as error:
+        raise Dp3dError(
+            "nerf.environment_missing",
+            f"{command[0]} cannot be started ({error.strerror}).",
+            f"It should be a Python interpreter with nerfstudio; {repair_hint()}.",
+        ) from error
+
+
+def _popen(
+    command: list[str], env: dict[str, str], log: IO[bytes], group: dict[str, Any]
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

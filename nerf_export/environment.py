@@ -20,6 +20,7 @@ from pathlib import Path
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
+from dp3d_core.locks import FileLock
 from dp3d_core.paths import dp3d_home
 from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage, check_cancel
 
@@ -61,6 +62,13 @@ def nerf_python() -> Path:
     return _python_of(folder)
 
 
+def repair_hint() -> str:
+    """Half a sentence: what mends an environment that does not work."""
+    if os.environ.get("DP3D_NERF_PYTHON"):
+        return "correct DP3D_NERF_PYTHON, or remove it and run 'dp3d setup nerf'"
+    return "'dp3d setup nerf --force' rebuilds its environment"
+
+
 def setup_environment(progress: ProgressCallback, cancel: CancelCheck, force: bool = False) -> Path:
     """Build the environment, unless it is there already.
 
@@ -80,6 +88,28 @@ def setup_environment(progress: ProgressCallback, cancel: CancelCheck, force: bo
 
     """
     folder = environment_folder()
+    try:
+        lock = FileLock(folder.parent / "nerf.lock")
+        while not lock.acquire(timeout_s=_POLL_S):
+            check_cancel(cancel, "The setup")
+            progress(Progress("setup", 0, 4, "Waiting for another setup to end"))
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    try:
+        return _setup(folder, progress, cancel, force)
+    finally:
+        lock.release()
+
+
+def _not_writable(folder: Path, error: OSError) -> Dp3dError:
+    return Dp3dError(
+        "output.not_writable",
+        f"The folder of the NeRF environment, {folder}, cannot be changed ({error.strerror}).",
+        "Close what uses it and check its rights, or set DP3D_HOME to another folder.",
+    )
+
+
+def _setup(folder: Path, progress: ProgressCallback, cancel: CancelCheck, force: bool) -> Path:
     stamp, wanted = folder / _STAMP, _lock_hash()
     stage = Stage("setup", 4, progress, cancel, "Looking for the NeRF environment")
 
@@ -99,11 +129,7 @@ def setup_environment(progress: ProgressCallback, cancel: CancelCheck, force: bo
         # From here on it counts as half built.
         stamp.unlink(missing_ok=True)
     except OSError as error:
-        raise Dp3dError(
-            "output.not_writable",
-            f"The folder of the NeRF environment, {folder}, cannot be changed ({error.strerror}).",
-            "Close what uses it and check its rights, or set DP3D_HOME to another folder.",
-        ) from error
+        raise _not_writable(folder, error) from error
     if not python.is_file():
         run([sys.executable, "-m", "venv", str(folder)])
     stage.advance("Installing torch and the packages nerfstudio needs (about 2 GB, minutes)")

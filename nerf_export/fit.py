@@ -13,6 +13,7 @@ arguments after a stop, it goes on from the last checkpoint.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import shutil
@@ -72,12 +73,21 @@ class Fit:
             meta = read_json(root / "fit.json")
             if not isinstance(meta, dict) or meta.get("schema") != FIT_SCHEMA:
                 raise ValueError(f"fit.json is not of the kind {FIT_SCHEMA}")
-            missing = [key for key in ("job", "field_size", "scores") if key not in meta]
-            if missing or not (root / "field.safetensors").is_file():
-                raise ValueError(f"missing: {missing or 'field.safetensors'}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            for key in ("job", "field_size", "scores"):
+                if not isinstance(meta.get(key), dict):
+                    raise ValueError(f"fit.json lacks {key!r}")
+            field = root / "field.safetensors"
+            if not field.is_file():
+                raise ValueError("field.safetensors is missing")
+            if _sha256(field) != meta.get("field_sha256"):
+                raise ValueError("field.safetensors is not the one that fit.json speaks of")
+        except (OSError, ValueError) as error:
             raise _invalid(str(error)) from error
-        return cls(root, meta)
+        fit = cls(root, meta)
+        missing = [i for i in range(len(fit.cameras)) if not fit.picture_path(i).is_file()]
+        if missing:
+            raise _invalid(f"{len(missing)} pictures of its dataset are missing")
+        return fit
 
     @property
     def scores(self) -> dict[str, float]:
@@ -90,15 +100,23 @@ class Fit:
         """Cameras of the dataset (training size), head space."""
         try:
             data = read_json(self.root / "dataset/transforms.json")
-        except (OSError, ValueError) as error:
-            raise _invalid(f"dataset/transforms.json: {error}") from error
-        return tuple(cameras_from_transforms(data)[0])
+            cameras = cameras_from_transforms(data)[0]
+        except (OSError, ValueError, Dp3dError) as error:
+            raise _invalid("dataset/transforms.json is damaged or missing") from error
+        if not cameras:
+            raise _invalid("dataset/transforms.json has no cameras")
+        return tuple(cameras)
+
+    def picture_path(self, index: int) -> Path:
+        """The largest picture of a fitted view."""
+        original = self.root / f"dataset/originals/{index:04d}.png"
+        if original.is_file():
+            return original
+        return self.root / f"dataset/images/{index:04d}.png"
 
     def picture(self, index: int) -> tuple[Camera, NDArray[np.uint8]]:
         """A fitted view at its frame's own size: camera and (h, w, 4) uint8 straight alpha."""
-        path = self.root / f"dataset/originals/{index:04d}.png"
-        if not path.is_file():
-            path = self.root / f"dataset/images/{index:04d}.png"
+        path = self.picture_path(index)
         try:
             pixels = read_png(path, "RGBA")
         except ValueError as error:
@@ -107,7 +125,16 @@ class Fit:
 
 
 def _invalid(why: str) -> Dp3dError:
-    return Dp3dError("fit.invalid", f"The fit cannot be used: {why}.", "Run 'dp3d fit' again.")
+    return Dp3dError(
+        "fit.invalid",
+        f"The fit cannot be used: {why}.",
+        "Run the same 'dp3d fit' command again: it makes the fit anew.",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fit_views(
@@ -125,7 +152,7 @@ def fit_views(
     Args:
         views: view set folder, at least four views; masks make it much better.
         out: folder of the fit.  One that holds a finished fit of the same arguments is
-            returned as it is, an unfinished one is continued.
+            returned as it is, an unfinished one is continued, a damaged one made anew.
         preset: ``draft`` (a CPU in minutes), ``standard``, ``tiny`` (tests).
         steps: other number of steps than the preset's.
         seed: of everything random.
@@ -144,17 +171,24 @@ def fit_views(
         "seed": seed,
         "views_sha256": views_hash(view_set),
     }
+    known = (out / FIT_MARKER).exists()
+    _adopt(out, job)
     if (out / "fit.json").is_file():
-        fit = Fit.open(out)
-        if fit.meta["job"] != job:
-            raise _mismatch(out)
-        return fit
-    nerf_python()  # before any work: without it there is no fit
+        with contextlib.suppress(Dp3dError):
+            return Fit.open(out)
+        (out / "fit.json").unlink()
     work = out / "work"
-    _adopt(out, work, job)
-    dataset = write_dataset(
-        view_set, out / "dataset", chosen.image_size, progress=progress, cancel=cancel
-    )
+    try:
+        nerf_python()  # before any work: without it there is no fit
+        dataset = write_dataset(
+            view_set, out / "dataset", chosen.image_size, progress=progress, cancel=cancel
+        )
+    except Dp3dError:
+        if not known:  # nothing was begun: leave the folder to the next command
+            shutil.rmtree(out / "dataset", ignore_errors=True)
+            (out / FIT_MARKER).unlink(missing_ok=True)
+        raise
+    work.mkdir(exist_ok=True)
     check_cancel(cancel, "The fit")
     train = dataset.training
     hull = visual_hull(
@@ -184,6 +218,7 @@ def fit_views(
         "job": job,
         "held_out": list(dataset.held_out),
         "warnings": warnings,
+        "field_sha256": _sha256(out / "field.safetensors"),
         **answer,
     }
     write_json(out / "fit.json", meta)
@@ -192,7 +227,7 @@ def fit_views(
     return Fit.open(out)
 
 
-def _adopt(out: Path, work: Path, job: dict[str, Any]) -> None:
+def _adopt(out: Path, job: dict[str, Any]) -> None:
     """Mark ``out`` as this job's folder, or refuse one that is another's."""
     check_folder(out, (FIT_MARKER,))
     marker = out / FIT_MARKER
@@ -202,7 +237,6 @@ def _adopt(out: Path, work: Path, job: dict[str, Any]) -> None:
             present = read_json(marker)
         if present != job:
             raise _mismatch(out)
-    work.mkdir(parents=True, exist_ok=True)
     write_json(marker, job)
 
 

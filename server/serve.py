@@ -113,6 +113,12 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise Dp3dError(
+                "server.bad_address",
+                f"{host} is not an address of this machine.",
+                "Leave --host away to listen on this machine only, or name one of its addresses.",
+            ) from error
         taken = error.errno == errno.EADDRINUSE
         raise Dp3dError(
             "server.port_taken",

@@ -81,6 +81,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     state = {k: v.contiguous().cpu() for k, v in trainer.pipeline.model.field.state_dict().items()}
     temporary = Path(request["field"]).with_suffix(".tmp")
     save_file(state, str(temporary))
+    temporary.chmod(0o666 & ~_umask())  # safetensors makes it private
     temporary.replace(request["field"])
     return {
         "field_size": {**size.__dict__},
@@ -90,6 +91,12 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         "resumed_at": trainer._start_step,
         "versions": versions(),
     }
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def _configure(request: dict[str, Any], size: FieldSize) -> HeadTrainerConfig:

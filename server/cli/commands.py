@@ -98,6 +98,14 @@ def read_portrait(
     return portrait
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that not every random generator takes."""
+    if not 0 <= seed < 2**32:
+        raise Dp3dError(
+            "engine.bad_option", f"{seed} is not a seed.", f"Give a number from 0 to {2**32 - 1}."
+        )
+
+
 @dataclass
 class Generate(Common):
     """A photo and cameras to consistent views with exact poses."""
@@ -127,6 +135,7 @@ class Generate(Common):
         from dp3d_core.portrait import report_picture
         from dp3d_core.viewset import VIEWSET_MARKER
 
+        check_seed(self.seed)
         engine = get_engine(self.engine)
         cameras, options = self.camera.load(), parse_engine_options(self.option)
         with output_folder(self.out, (VIEWSET_MARKER,), (self.photo,)):
@@ -177,6 +186,7 @@ class Fit(Common):
         from dp3d_core.files import output_folder
         from nerf_export.fit import FIT_MARKER, fit_views
 
+        check_seed(self.seed)
         with output_folder(self.out, (FIT_MARKER,)):
             fit = fit_views(
                 self.views,

@@ -149,9 +149,10 @@ def check_engines() -> Iterator[Finding]:
 def check_home() -> Iterator[Finding]:
     """The user's folder: can it be written, and is there room?"""
     home = dp3d_home()
+    # A diagnosis leaves no folders behind: look at the nearest one that is there.
+    there = next(path for path in (home, *home.parents) if path.exists())
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home) as probe:
+        with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(b"dp3d")
     except OSError as error:
         yield Finding(
@@ -162,7 +163,7 @@ def check_home() -> Iterator[Finding]:
         )
         return
     yield Finding("home", "ok", str(home))
-    free = shutil.disk_usage(home).free / _GIB
+    free = shutil.disk_usage(there).free / _GIB
     if free >= 5:
         yield Finding("disk space", "ok", f"{free:.0f} GiB free")
     else:
@@ -177,7 +178,7 @@ def check_home() -> Iterator[Finding]:
 
 def check_nerf() -> Iterator[Finding]:
     """The NeRF environment."""
-    from nerf_export.environment import nerf_python
+    from nerf_export.environment import nerf_python, repair_hint
 
     try:
         python = nerf_python()
@@ -197,7 +198,7 @@ def check_nerf() -> Iterator[Finding]:
             "NeRF environment",
             "warn",
             f"{python} does not answer ({type(error).__name__})",
-            "Run: dp3d setup nerf --force",
+            repair_hint()[:1].upper() + repair_hint()[1:] + ".",
         )
         return
     yield Finding("NeRF environment", "ok", f"{answer.stdout.strip()} ({python})")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
@@ -30,7 +32,8 @@ _COMMANDS: dict[str, Any] = {
 
 DESCRIPTION = """A photo of a head and a camera path to 3D-consistent frames with exact poses, a
 radiance field and a textured mesh.  Start with 'dp3d demo'; 'dp3d COMMAND --help' explains a
-command; exit codes and error codes are in docs/cli.md and docs/errors.md."""
+command, 'dp3d --version' names the version; exit codes and error codes are in docs/cli.md and
+docs/errors.md."""
 
 
 def parse(arguments: Sequence[str]) -> Any:
@@ -66,6 +69,8 @@ def run(arguments: Sequence[str]) -> int:
         error: Dp3dError = Cancelled("The command")
     except Dp3dError as ours:
         error = ours
+    except BrokenPipeError:
+        raise
     except Exception as defect:
         error = unexpected(defect)
         session.close()
@@ -79,7 +84,19 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The ``dp3d`` console script."""
-    sys.exit(run(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal that cannot show a name shows its codes
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = ExitCode.CANCELLED
+    except BrokenPipeError:  # whoever read the answer went away; the work is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    sys.exit(code)
 
 
 if __name__ == "__main__":

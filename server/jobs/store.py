@@ -17,6 +17,7 @@ from dp3d_core.errors import Dp3dError
 from server.jobs.model import Event, Job, JobState, utc_now
 
 MAX_ATTEMPTS = 3
+_KILLED = ("job.worker_died", "nerf.child_killed")
 
 
 def _worker_died() -> dict[str, Any]:
@@ -93,8 +94,8 @@ class JobStore:
     def abandoned_like(self, job: Job) -> list[Job]:
         """Jobs of the same kind and parameters that were stopped from outside, newest first.
 
-        Those are the cancelled ones and the ones whose worker died.  What a job left that
-        failed by itself may be why it failed.
+        Those are the cancelled ones and the ones whose process was killed.  What a job left
+        that failed by itself may be why it failed.
         """
         ended = [JobState.CANCELLED.value, JobState.FAILED.value]
         with self._session() as session:
@@ -108,7 +109,7 @@ class JobStore:
                 other
                 for other in session.exec(query)
                 if other.params == job.params
-                and (other.error is None or other.error.get("code") == "job.worker_died")
+                and (other.error is None or other.error.get("code") in _KILLED)
             ]
 
     def events_after(self, job_id: str, after: int, limit: int = 500) -> list[Event]:

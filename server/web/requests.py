@@ -86,7 +86,7 @@ def parse_job_request(body: bytes, artifacts: ArtifactStore) -> tuple[str, dict[
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(["params", *(str(part) for part in first["loc"])])
-        raise bad_request(f"{where}: {first['msg']}.") from error
+        raise bad_request(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from error
     _check_inputs(params, artifacts)
     return data["kind"], params.model_dump()
 

@@ -31,14 +31,14 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from dp3d_core.portrait import load_portrait
     from dp3d_core.trajectories import cameras_from_request
 
-    context.progress(Progress("portrait", 0, 1, "reading the portrait"))
+    context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
     crop = params["crop"]
     portrait = load_portrait(
         context.artifacts.find(params["portrait"]),
         tuple(crop) if crop else None,
         params["yaw_deg"],
     )
-    context.progress(Progress("portrait", 1, 1))
+    context.progress(Progress("portrait", 1, 1, "The head is placed"))
     out = context.work / "views"
     frames = _FrameAnnouncer(out, context)
 

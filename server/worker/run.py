@@ -56,7 +56,7 @@ class Worker:
             if error.code == "job.cancelled":  # came back from a child process
                 ended |= {"state": "cancelled"}
             else:
-                _log_failure(job_id)
+                print(f"job {job_id} failed: {error}\n{error.detail}", file=sys.stderr, flush=True)
                 ended |= {"state": "failed", "error": error.to_dict()}
         except Exception as error:
             _log_failure(job_id)

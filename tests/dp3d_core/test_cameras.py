@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -319,9 +320,28 @@ def test_camera_file_round_trip_in_every_convention(tmp_path, axes, world):
         np.testing.assert_allclose(a.K, b.K, rtol=1e-12)
 
 
+def one_camera(width=64, height=48, far=2.7):
+    pose = [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, far], [0, 0, 0, 1]]
+    camera = {"c2w": pose, "K": [[200, 0, 32], [0, 200, 24], [0, 0, 1]]}
+    return {
+        "schema": camera_files.CAMERA_FILE_SCHEMA,
+        "cameras": [camera | {"width": width, "height": height}],
+    }
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "cameras.json"
+    path.write_text(json.dumps(one_camera()), "utf-8-sig")
+    (camera,) = camera_files.load_cameras(path)
+    assert (camera.width, camera.height) == (64, 48)
+
+
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"schema": "dp3d.cameras/1", "cameras": []}',
+    "content", ["", "[]", "{}", "[" * 100_000, '{"schema": "dp3d.cameras/1", "cameras": []}',
                 '{"schema": "dp3d.cameras/1", "cameras": [{"c2w": 1}]}',
+                *(json.dumps(one_camera(**wrong)) for wrong in (
+                    {"width": "64"}, {"width": 64.5}, {"height": True}, {"height": 10**400},
+                    {"far": 1e300}, {"far": float("nan")})),
                 '{"schema": "dp3d.cameras/1", "coordinates": 3, "cameras": [3]}',
                 '{"schema": "dp3d.blender-path/1", "frames": [{}]}', '{"schema": "dp3d.blender-path/1"}'],
 )  # fmt: skip
@@ -331,6 +351,19 @@ def test_garbled_camera_files_name_the_trouble(tmp_path, content):
     with pytest.raises(Dp3dError) as error:
         camera_files.load_cameras(path)
     assert error.value.code in {"camera.file_invalid", "camera.invalid"}
+    assert not re.search(r"Error\b|NoneType|<class", error.value.problem), "Python's own words"
+
+
+def test_the_wide_lens_shows_the_whole_head():
+    """High hair (0.42 above the centre) and shoulders, from every side; the canonical cuts it."""
+    crown, shoulder = [0.0, 0.42, 0.0], [0.34, -0.36, -0.09]
+    points = np.array([crown, shoulder, [-shoulder[0], *shoulder[1:]]])
+    for preset in ("orbit", "capture", "sweep"):
+        for camera in trajectories.cameras_from_request({"preset": preset, "views": 24}):
+            uv = camera.project(points[: 3 if preset == "orbit" else 1])[0]
+            assert ((uv > 0) & (uv < 512)).all(), (preset, camera.yaw_pitch_deg)
+    uv = trajectories.canonical_camera().project([crown])[0]
+    assert uv[0, 1] < 0
 
 
 def test_trajectories():

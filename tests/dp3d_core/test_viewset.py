@@ -82,6 +82,17 @@ def test_straight_alpha_takes_the_background_out(tmp_path):
     assert rgba[0, 0, 3] == 128
 
 
+def test_a_lost_mask_makes_its_view_missing(tmp_path):
+    writer = ViewSetWriter(tmp_path, CAMERAS, META)
+    for i in range(4):
+        writer.write(i, *picture(i))
+    writer.views.mask_path(2).unlink()
+    assert ViewSetWriter(tmp_path, CAMERAS, META).missing() == [2]
+    with pytest.raises(Dp3dError) as error:
+        ViewSet.open(tmp_path)
+    assert error.value.code == "viewset.incomplete"
+
+
 def test_without_masks_everything_is_foreground(tmp_path):
     writer = ViewSetWriter(tmp_path, CAMERAS[:1], META)
     writer.write(0, picture(0)[0])

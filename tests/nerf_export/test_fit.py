@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
-from dp3d_core.trajectories import canonical_camera
+from dp3d_core.trajectories import canonical_camera, full_orbit
 from dp3d_core.viewset import ViewSet
 from nerf_export.fit import Fit, fit_views
 from nerf_export.presets import get_preset
 from nerf_export.render import render_fit
-from tests.nerf_export.scene import trace
+from tests.nerf_export.scene import trace, write_views
 
 
 @pytest.mark.nerf
@@ -130,6 +131,36 @@ def test_a_field_that_does_not_match_is_told_apart(tiny_fit: Fit, tmp_path: Path
             cancel=never_cancel,
         )
     assert caught.value.code == "fit.invalid"
+
+
+@pytest.mark.nerf
+def test_a_damaged_fit_is_made_anew_by_the_same_command(
+    tiny_fit: Fit, head_views: ViewSet, tmp_path: Path
+) -> None:
+    broken = tmp_path / "fit"
+    shutil.copytree(tiny_fit.root, broken)
+    (broken / "field.safetensors").write_bytes(b"half a field")
+    with pytest.raises(Dp3dError) as caught:
+        Fit.open(broken)
+    assert caught.value.code == "fit.invalid"
+    events: list[Progress] = []
+    again = fit_views(
+        head_views.root, broken, preset="tiny", progress=events.append, cancel=never_cancel
+    )
+    assert [e.step for e in events if e.stage == "fit"]
+    assert again.meta["job"] == tiny_fit.meta["job"]
+
+
+def test_a_fit_that_never_began_leaves_the_folder_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DP3D_NERF_PYTHON", sys.executable)
+    views = write_views(tmp_path / "views", full_orbit(4, size=16))
+    (views.root / "frames/0002.png").write_bytes(b"no picture")
+    with pytest.raises(Dp3dError) as caught:
+        fit_views(views.root, tmp_path / "fit", progress=no_progress, cancel=never_cancel)
+    assert caught.value.code == "viewset.invalid"
+    assert list((tmp_path / "fit").iterdir()) == []
 
 
 def test_opening_what_is_no_fit(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ class TestGenerate:
             (("PHOTO", "--cameras", "DEEP"), "camera.file_invalid"),
             (("PHOTO", "--crop", "9999", "0", "10"), "portrait.bad_crop"),
             (("PHOTO", "--yaw-deg", "nan"), "portrait.bad_turn"),
+            (("PHOTO", "--seed", "-1"), "engine.bad_option"),
         ],
     )
     def test_bad_input_exits_with_3_and_its_code(self, dp3d, photo, tmp_path, arguments, code):

@@ -128,11 +128,12 @@ def test_only_what_was_stopped_from_outside_is_taken_up_again(store):
 
     cancelled = ended({"n": 1}, JobState.CANCELLED)
     died = ended({"n": 1}, JobState.FAILED, "job.worker_died")
+    killed = ended({"n": 1}, JobState.FAILED, "nerf.child_killed")
     ended({"n": 1}, JobState.FAILED, "nerf.child_failed")
     ended({"n": 2}, JobState.CANCELLED)
     ended({"n": 1}, JobState.SUCCEEDED)
     again = store.create("views", {"n": 1})
-    assert [job.id for job in store.abandoned_like(again)] == [died, cancelled]
+    assert [job.id for job in store.abandoned_like(again)] == [killed, died, cancelled]
 
 
 def test_unknown_job(store):
