@@ -83,7 +83,11 @@ def fit_outline(
     f = np.interp(at, np.arange(_ANGLES + 1), ring)
     reach = radius / np.maximum(np.interp(at, np.arange(_ANGLES + 1), rim), 1)
     inner = np.clip((reach - 0.62) / 0.38, 0, 1)
-    gain = 1 + (f - 1) * inner * inner * (3 - 2 * inner)
+    inner = inner * inner * (3 - 2 * inner)
+    # Behind the face the whole skull goes along: moving the outline alone would leave a crest.
+    _, y, z = mesh.vertices.T
+    behind = np.clip((0.10 - z) / 0.14, 0, 1) * np.clip((y + 0.02) / 0.10, 0, 1)
+    gain = 1 + (f - 1) * np.maximum(inner, behind * behind * (3 - 2 * behind))
     moved = centre + offset * gain[:, None]
     local[:, :2] = (moved - camera.K[:2, 2]) / camera.K[[0, 1], [0, 1]] * depth[:, None]
     vertices = local @ camera.c2w[:3, :3].T + camera.position

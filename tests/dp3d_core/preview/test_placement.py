@@ -1,0 +1,48 @@
+"""Placement: the template takes on the outline of the photo, and stays a head from the side."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dp3d_core.preview.geometry import HEAD_SCALE, template_head
+from dp3d_core.preview.placement import fit_outline
+from dp3d_core.preview.raycast import RayCaster
+from dp3d_core.trajectories import canonical_camera
+
+CAMERA = canonical_camera(size=320, focal=3.0)
+
+
+def crown(vertices: np.ndarray, z: float) -> float:
+    """Height of the skull at a depth, head units."""
+    return float(vertices[np.abs(vertices[:, 2] - z) < 0.02, 1].max())
+
+
+def test_high_hair_raises_the_whole_skull_and_not_a_crest() -> None:
+    template = template_head()
+    mesh = template.with_vertices(template.vertices * HEAD_SCALE)
+    outline = np.isfinite(RayCaster(mesh).depth(CAMERA)).astype(np.uint8) * 255
+    # everything above the eyes a fifth higher
+    eyes = CAMERA.project([[0.0, 0.06, 0.2]])[0][0, 1]
+    rows = np.arange(320, dtype=np.float32)
+    source = np.where(rows < eyes, eyes - (eyes - rows) / 1.2, rows).astype(np.float32)
+    columns = np.tile(rows, (320, 1))
+    matte = cv2.remap(outline, columns, np.tile(source[:, None], (1, 320)), cv2.INTER_LINEAR)
+
+    fitted = fit_outline(mesh, CAMERA, matte, np.ones_like(matte, bool))
+    found = np.isfinite(RayCaster(fitted).depth(CAMERA))
+    wanted = matte > 127
+    assert (found & wanted).sum() / (found | wanted).sum() > 0.97
+    rise = {z: crown(fitted.vertices, z) - crown(mesh.vertices, z) for z in (0.0, -0.10, -0.22)}
+    assert rise[0.0] > 0.03
+    assert rise[-0.10] > 0.8 * rise[0.0]
+    assert rise[-0.22] > 0.7 * rise[0.0]  # a crest: 0.3
+
+
+def test_the_templates_own_outline_moves_nothing() -> None:
+    template = template_head()
+    mesh = template.with_vertices(template.vertices * HEAD_SCALE)
+    outline = np.isfinite(RayCaster(mesh).depth(CAMERA))
+    matte = outline.astype(np.uint8) * 255
+    fitted = fit_outline(mesh, CAMERA, matte, np.ones_like(outline))
+    assert np.abs(fitted.vertices - mesh.vertices).max() < 0.012
