@@ -1,5 +1,6 @@
 # dp3d: `make demo` runs the main job, `make test` does what CI does.  `make help` lists the rest.
-# Everything is built inside this folder: .venv (ours), .dp3d/envs/nerf (nerfstudio), .venv-bpy (Blender).
+# Built in this folder: .venv (ours), .venv-bpy (Blender, for tests).  The NeRF environment goes to the
+# user's dp3d folder (`dp3d doctor` names it, DP3D_HOME moves it): every clone and the server share it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
 VENV := .venv
@@ -8,7 +9,6 @@ BPY_VENV := .venv-bpy
 OUT ?= out/demo
 PHOTO ?=
 
-export DP3D_HOME ?= $(CURDIR)/.dp3d
 ifeq ($(DP3D_BPY_PYTHON),)
 export DP3D_BPY_PYTHON := $(CURDIR)/$(BPY_VENV)/bin/python
 BPY_ENVIRONMENT := $(BPY_VENV)/.installed
@@ -70,5 +70,5 @@ addon: env-bpy ## The Blender extension as a zip in dist/
 doctor: env ## What works here and what is missing
 	$(BIN)/dp3d doctor
 
-clean: ## Remove everything that was built
-	rm -rf $(VENV) $(BPY_VENV) .dp3d out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+clean: ## Remove everything that was built here
+	rm -rf $(VENV) $(BPY_VENV) out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

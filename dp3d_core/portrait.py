@@ -455,16 +455,22 @@ def report_picture(portrait: Portrait, height: int = 512) -> Pixels:
         (height, w, 3) uint8.
 
     """
-    photo = portrait.photo.copy()
-    line = max(2, round(max(photo.shape[:2]) / 300))
+    scale = height / portrait.photo.shape[0]
+    width = max(1, round(portrait.photo.shape[1] * scale))
+    how = Image.Resampling.LANCZOS
+    photo = np.array(Image.fromarray(portrait.photo).resize((width, height), how))
+
+    def draw(x: float, y: float, side: float, colour: tuple[int, int, int]) -> None:
+        # A crop may be larger than the photo: its box then runs along the photo's border.
+        left, right = (int(np.clip(v * scale, 1, width - 2)) for v in (x, x + side))
+        top, bottom = (int(np.clip(v * scale, 1, height - 2)) for v in (y, y + side))
+        cv2.rectangle(photo, (left, top), (right, bottom), colour, 2)
+
     for face in portrait.report.faces:
         colour = (60, 200, 90) if face is portrait.report.chosen else (200, 160, 60)
-        half = face.side / 2
-        corners = [round(v) for v in (face.x - half, face.y - half, face.x + half, face.y + half)]
-        cv2.rectangle(photo, tuple(corners[:2]), tuple(corners[2:]), colour, line)
+        draw(face.x - face.side / 2, face.y - face.side / 2, face.side, colour)
     crop = portrait.report.crop
-    box = [round(v) for v in (crop.x, crop.y, crop.x + crop.side, crop.y + crop.side)]
-    cv2.rectangle(photo, tuple(box[:2]), tuple(box[2:]), (230, 60, 60), line)
+    draw(crop.x, crop.y, crop.side, (230, 60, 60))
     alpha = portrait.matte[..., None] / 255.0
     checker = (np.indices((CROP_SIZE, CROP_SIZE)) // 32).sum(0)[..., None] % 2 * 30 + 200
     matted = np.rint(portrait.image * alpha + checker * (1 - alpha)).astype(np.uint8)

@@ -126,7 +126,7 @@ def to_glb(painted: Painted) -> bytes:
 
 def check_mesh_options(faces: int, texture_size: int) -> None:
     """Raise ``engine.bad_option`` for numbers that :func:`build_mesh` would refuse."""
-    _check("faces", faces, MIN_FACES, MAX_FACES)
+    _check("number of faces", faces, MIN_FACES, MAX_FACES)
     _check("texture size", texture_size, MIN_TEXTURE, MAX_TEXTURE)
 
 
@@ -134,7 +134,7 @@ def _check(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise Dp3dError(
             "engine.bad_option",
-            f"A mesh cannot have {value} as its {name}.",
+            f"A mesh cannot be made with {value} as its {name}.",
             f"Give a number from {low} to {high}.",
         )
 

@@ -159,6 +159,8 @@ class SkinTones:
 
 def _lab(colours: Array) -> Array:
     """(n, 3) sRGB, 0 to 1, to CIE Lab (0 to 100 and about -100 to 100)."""
+    if not len(colours):  # a view without the head; OpenCV refuses empty pictures
+        return np.zeros((0, 3))
     rgb = np.clip(colours, 0, 1).astype(np.float32).reshape(-1, 1, 3)
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[:, 0], np.float64)
 

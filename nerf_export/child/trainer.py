@@ -74,6 +74,8 @@ class HeadTrainer(Trainer):
         self._reported = now
         fresh = done - self._start_step
         eta = (now - self._began) / fresh * (of - done) if fresh > 2 else None
-        values = {name: round(float(value), 6) for name, value in losses.items()}
+        values = {
+            name: round(float(torch.as_tensor(value).detach()), 6) for name, value in losses.items()
+        }
         values["psnr"] = round(float(metrics["psnr"]), 2)
         self.talk.progress(Progress("fit", done, of, f"Step {done} of {of}", eta, values))

@@ -98,6 +98,11 @@ def read_portrait(
     return portrait
 
 
+def count_of(number: int, what: str) -> str:
+    """``1 view``, ``2 views``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def check_seed(seed: int) -> None:
     """Refuse a seed that not every random generator takes."""
     if not 0 <= seed < 2**32:
@@ -160,7 +165,7 @@ class Generate(Common):
                 "warnings": report["warnings"],
             },
             [
-                f"{len(views)} views in {views.root}",
+                f"{count_of(len(views), 'view')} in {views.root}",
                 f"look at {views.root / 'contact_sheet.png'} and {views.root / 'portrait.png'}",
             ],
         )
@@ -219,7 +224,7 @@ class Mesh(Common):
     out: Path = field(default=tyro.MISSING)
     """The .glb file to write."""
     faces: int = 30_000
-    """Triangles of the mesh, at most."""
+    """Triangles of the mesh, about."""
     texture_size: int = 1024
     """Width and height of the texture, pixels."""
 
@@ -265,7 +270,10 @@ class Render(Common):
             save_png(self.out / "contact_sheet.png", viewset_sheet(views))
         return Outcome(
             {"views": str(views.root), "count": len(views)},
-            [f"{len(views)} views in {views.root}", f"look at {self.out / 'contact_sheet.png'}"],
+            [
+                f"{count_of(len(views), 'view')} in {views.root}",
+                f"look at {self.out / 'contact_sheet.png'}",
+            ],
         )
 
 

@@ -57,6 +57,10 @@ class Doctor(Common):
 
     def run(self, session: Session) -> Outcome:
         """Look at everything; the exit code is 4 when something needed is missing."""
+        if not 1 <= self.port <= 65535:
+            raise Dp3dError(
+                "server.bad_request", f"{self.port} is not a TCP port.", "Use 1 to 65535."
+            )
         findings = []
         checks: list[Callable[[], Iterator[Finding]]] = [
             check_python,

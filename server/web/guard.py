@@ -7,6 +7,7 @@ talking to the server at all; no CORS header is ever sent.
 from __future__ import annotations
 
 import hmac
+import re
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +17,9 @@ from server.settings import Settings
 from server.web.problems import problem_response
 
 _OPEN_PATHS = frozenset({"/v1/health"})
+
+
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 
 
 class Guard:
@@ -58,7 +62,6 @@ class Guard:
 
 
 def _host_name(host: str) -> str:
-    """Host header without its port: ``localhost``, ``127.0.0.1``, ``::1``."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+    """Host header without its port: ``localhost``, ``127.0.0.1``, ``::1``; empty when odd."""
+    found = _HOST.fullmatch(host)
+    return (found[1] or found[2]).lower() if found else ""

@@ -76,7 +76,10 @@ class TestWhoMayCall:
         assert problem(response) == (401, "server.unauthorized")
         assert response.headers["www-authenticate"] == "Bearer"
 
-    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "", "[::2]"])
+    @pytest.mark.parametrize(
+        "host",
+        ["evil.example", "127.0.0.1.evil.example:80", "127.0.0.1:80, evil.example", "", "[::2]"],
+    )
     def test_a_foreign_host_name_is_refused(self, shared_server, host):
         response = raw(shared_server, "GET", "/v1/health", headers={"Host": host})
         assert problem(response) == (421, "server.wrong_host")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dp3d_core.cameras import Camera
 from dp3d_core.engines import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.portrait import load_portrait
@@ -85,6 +86,15 @@ def test_the_back_has_no_second_face(head):
     colours = view.rgb[upper]
     assert colours.mean() < 0.3  # dark hair, not skin
     assert colours.std(0).max() < 0.08
+
+
+def test_a_view_without_the_head_is_empty(head):
+    away = canonical_camera(size=64)
+    aside = Camera(np.array(away.c2w) + np.eye(4)[0][:, None] * np.eye(4)[3] * 5, away.K, 64, 64)
+    for camera in (aside, canonical_camera(size=64, radius=1e6)):
+        view = head.render(camera)
+        assert view.mask.max() == 0
+        assert (view.composite((1, 2, 3)) == (1, 2, 3)).all()
 
 
 def test_a_wall_beside_the_jaw_does_not_become_skin(painted):
