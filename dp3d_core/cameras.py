@@ -40,6 +40,12 @@ CANONICAL_RADIUS = 2.7
 CANONICAL_FOCAL = 4.2647
 """Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
 
+EG3D_SCALE = 0.909
+"""Head units per EG3D unit: EG3D and DiffPortrait3D frame a head a tenth larger."""
+EG3D_ORIGIN: Array = np.array([0.0, 0.0, 0.16])
+"""EG3D's origin in head space, near the plane of the face; ours is the centre of the head.
+Fitted to the published DiffPortrait3D frames at their cameras (0.14 to 0.20 do equally well)."""
+
 _RIGID_TOLERANCE = 1e-5
 _LARGEST = 1e9
 """Head units or pixels: beyond it, single precision says nothing any more."""
@@ -237,6 +243,24 @@ class Camera:
             "width": self.width,
             "height": self.height,
         }
+
+
+def camera_from_eg3d(camera: Camera) -> Camera:
+    """A camera given in EG3D's head space (DiffPortrait3D's, too), in ours.
+
+    Rotation and K stay; position x becomes ``EG3D_SCALE * x + EG3D_ORIGIN``, so that the head
+    fills the picture as it does there.
+    """
+    pose = np.array(camera.c2w)
+    pose[:3, 3] = EG3D_SCALE * pose[:3, 3] + EG3D_ORIGIN
+    return Camera(pose, camera.K, camera.width, camera.height)
+
+
+def camera_to_eg3d(camera: Camera) -> Camera:
+    """Inverse of :func:`camera_from_eg3d`."""
+    pose = np.array(camera.c2w)
+    pose[:3, 3] = (pose[:3, 3] - EG3D_ORIGIN) / EG3D_SCALE
+    return Camera(pose, camera.K, camera.width, camera.height)
 
 
 def _invalid(why: str) -> Dp3dError:

@@ -18,12 +18,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.cameras import EG3D_SCALE
+
 Array = NDArray[np.float64]
 
 HEAD_HEIGHT = 0.56
 """Chin to crown, template units."""
-HEAD_SCALE = 0.909
-"""Template units to head units: PanoHead frames a head a tenth smaller than EG3D."""
+HEAD_SCALE = EG3D_SCALE
+"""Template units to head units: the template was measured on EG3D-framed pictures."""
 BUST_CUT = -0.47
 """Height of the flat cut through the shoulders, template units."""
 

@@ -34,13 +34,41 @@ if TYPE_CHECKING:
 class Bench(Common):
     """Measure something on this machine."""
 
-    what: tyro.conf.Positional[Literal["status"]] = field(default=tyro.MISSING)
-    """status: how long GET /v1/jobs/{id} takes while a views job runs, beside an idle server."""
+    what: tyro.conf.Positional[Literal["status", "official"]] = field(default=tyro.MISSING)
+    """status: how long GET /v1/jobs/{id} takes while a views job runs, beside an idle server;
+    official: the preview engine against the frames published with DiffPortrait3D."""
+    data: Path | None = None
+    """official: folder of the published samples, NAME/portrait.png, generated/ and start/."""
+    out: Path | None = None
+    """official: folder for a contact sheet of each sample."""
     requests: int = 200
     """Requests on the idle server, and the least while the job runs."""
 
     def run(self, session: Session) -> Outcome:
-        """Measure in a server of its own, on a folder that is removed afterwards."""
+        """Measure."""
+        return self._official(session) if self.what == "official" else self._status(session)
+
+    def _official(self, session: Session) -> Outcome:
+        from dp3d_core.evaluation import compare_with_official, official_samples, table
+        from dp3d_core.pictures import contact_sheet, save_png
+
+        if self.data is None:
+            raise Dp3dError(
+                "server.bad_request",
+                "The published samples are not part of dp3d.",
+                "Name their folder with --data.",
+            )
+        scores, rows = {}, []
+        for sample in official_samples(self.data):
+            found = compare_with_official(sample, progress=session.progress, cancel=session.cancel)
+            scores[sample.name] = {name: s.to_dict() for name, s in found.scores.items()}
+            rows += [(f"{sample.name} {name}", s) for name, s in scores[sample.name].items()]
+            if self.out is not None:
+                save_png(self.out / f"{sample.name}.png", contact_sheet(found.frames))
+        return Outcome({"scores": scores}, table(rows))
+
+    def _status(self, session: Session) -> Outcome:
+        """In a server of its own, on a folder that is removed afterwards."""
         from server.client import Client
 
         with tempfile.TemporaryDirectory(prefix="dp3d-bench-") as folder:

@@ -366,6 +366,33 @@ def test_the_wide_lens_shows_the_whole_head():
     assert uv[0, 1] < 0
 
 
+def test_cameras_of_eg3d_see_the_head_where_eg3d_has_it():
+    """The published frames' measurements (docs/coordinates.md): nose tip and ears, EG3D units."""
+    from dp3d_core.preview.geometry import HEAD_SCALE, template_head
+
+    head = template_head().vertices * HEAD_SCALE
+    nose = head[np.abs(head[:, 0]) < 0.01][:, 2].max()
+    assert (nose - cam.EG3D_ORIGIN[2]) / cam.EG3D_SCALE == pytest.approx(0.06, abs=0.03)
+    ear = head[head[:, 0] > 0.17 * HEAD_SCALE]
+    ear = ear[(ear[:, 1] > -0.05) & (ear[:, 1] < 0.08)]
+    assert (ear[:, 2].mean() - cam.EG3D_ORIGIN[2]) / cam.EG3D_SCALE == pytest.approx(
+        -0.23, abs=0.03
+    )
+
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        camera = random_camera(rng)
+        back = cam.camera_to_eg3d(cam.camera_from_eg3d(camera))
+        np.testing.assert_allclose(back.c2w, camera.c2w, atol=1e-12)
+    # a point of the head falls on the same pixel in both spaces
+    theirs = trajectories.canonical_camera(20, 10)
+    point = np.array([[0.05, -0.1, 0.02]])
+    ours = cam.EG3D_SCALE * point + cam.EG3D_ORIGIN
+    np.testing.assert_allclose(
+        cam.camera_from_eg3d(theirs).project(ours)[0], theirs.project(point)[0], atol=1e-9
+    )
+
+
 def test_trajectories():
     orbit = trajectories.full_orbit(32)
     yaws = [c.yaw_pitch_deg[0] % 360 for c in orbit]

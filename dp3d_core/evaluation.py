@@ -1,0 +1,165 @@
+"""Evaluation: how near views come to true ones, in numbers that the field uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dp3d_core.cameras import Camera, camera_from_eg3d
+from dp3d_core.errors import Dp3dError
+from dp3d_core.portrait import Portrait, load_portrait
+from dp3d_core.preview.engine import PreviewHead
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.trajectories import diffportrait3d_ellipse
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Likeness of frames to true ones."""
+
+    ssim: float
+    """Structural similarity (Wang et al. 2004, scikit-image's defaults), mean over frames."""
+    psnr: float
+    """Peak signal to noise ratio, dB, mean over frames."""
+    sharpness: float
+    """Mean gradient of the grey frames over that of the true ones: 1 is as sharp."""
+
+    def to_dict(self) -> dict[str, float]:
+        """JSON-ready."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+def score(frames: Iterable[Pixels], truth: Iterable[Pixels]) -> Score:
+    """Score frames against true ones, whole frames, (h, w, 3) uint8 each, in the same order."""
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    rows = [
+        (
+            structural_similarity(true, frame, channel_axis=2),
+            peak_signal_noise_ratio(true, frame),
+            _mean_gradient(frame) / max(_mean_gradient(true), 1e-9),
+        )
+        for frame, true in zip(frames, truth, strict=True)
+    ]
+    ssim, psnr, sharpness = np.mean(rows, axis=0).tolist()
+    return Score(ssim, psnr, sharpness)
+
+
+def _mean_gradient(frame: Pixels) -> float:
+    down, right = np.gradient(frame.astype(np.float64).mean(-1))
+    return float(np.hypot(down, right).mean())
+
+
+@dataclass(frozen=True)
+class OfficialSample:
+    """One portrait with the views that the authors of DiffPortrait3D published."""
+
+    name: str
+    portrait: Path
+    generated: tuple[Path, ...]
+    """The official model's frames, at ``cameras``."""
+    start: tuple[Path, ...]
+    """The blurry 3D-aware start images that the model was given."""
+    cameras: tuple[Camera, ...]
+    """In head space."""
+
+
+def official_samples(folder: Path) -> list[OfficialSample]:
+    """The samples of a folder: ``NAME/portrait.png``, ``NAME/generated/``, ``NAME/start/``.
+
+    Raises:
+        Dp3dError: ``viewset.not_found`` when it holds none.
+
+    """
+    samples = []
+    for portrait in sorted(Path(folder).glob("*/portrait.png")):
+        generated, start = (
+            tuple(sorted((portrait.parent / name).glob("*.png"))) for name in ("generated", "start")
+        )
+        if generated and len(generated) == len(start):
+            cameras = tuple(
+                camera_from_eg3d(camera) for camera in diffportrait3d_ellipse(len(generated))
+            )
+            samples.append(
+                OfficialSample(portrait.parent.name, portrait, generated, start, cameras)
+            )
+    if not samples:
+        raise Dp3dError(
+            "viewset.not_found",
+            f"There are no published samples in {folder}.",
+            "Name the folder that holds NAME/portrait.png, NAME/generated/ and NAME/start/.",
+        )
+    return samples
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A sample's scores, and the frames they are of."""
+
+    scores: dict[str, Score]
+    """``unmoved`` (the photo itself), ``start`` and ``preview``."""
+    frames: tuple[Pixels, ...]
+    """Of the preview engine."""
+
+
+def compare_with_official(
+    sample: OfficialSample, *, progress: ProgressCallback, cancel: CancelCheck
+) -> Comparison:
+    """Score the preview engine's head, made from the portrait alone, against published frames.
+
+    The background is the photo's, as one colour.
+
+    Args:
+        sample: the portrait and its frames.
+        progress: stage ``views``.
+        cancel: polled between frames.
+
+    """
+    truth = [_read(path) for path in sample.generated]
+    height, width = truth[0].shape[:2]
+    portrait = load_portrait(sample.portrait)
+    head = PreviewHead(portrait)
+    colour = background_colour(portrait)
+    stage = Stage("views", len(truth), progress, cancel, f"Views of {sample.name}")
+    frames = []
+    for camera in sample.cameras:
+        frames.append(head.render(camera.resized(width, height)).composite(colour))
+        stage.advance()
+    photo = np.asarray(Image.fromarray(_read(sample.portrait)).resize((width, height)))
+    return Comparison(
+        {
+            "unmoved": score([photo] * len(truth), truth),
+            "start": score([_read(path) for path in sample.start], truth),
+            "preview": score(frames, truth),
+        },
+        tuple(frames),
+    )
+
+
+def background_colour(portrait: Portrait) -> tuple[int, int, int]:
+    """Median colour of a photo outside its matte, 8 bit RGB; white when nothing is outside."""
+    outside = portrait.image[(portrait.matte < 10) & portrait.inside]
+    if not len(outside):
+        return 255, 255, 255
+    r, g, b = (int(value) for value in np.median(outside, axis=0))
+    return r, g, b
+
+
+def _read(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def table(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Lines of a table for people: a name and its scores per row."""
+    lines = [f"{'':24}{'SSIM':>8}{'PSNR':>8}{'sharpness':>11}"]
+    lines += [f"{n:24}{s['ssim']:8.3f}{s['psnr']:8.2f}{s['sharpness']:11.2f}" for n, s in rows]
+    return lines
