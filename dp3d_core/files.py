@@ -39,9 +39,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes the file private; give it the rights any new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).chmod(new_file_mode())
         Path(temporary).replace(path)
     except OSError as error:
         if temporary is not None:
@@ -51,6 +49,13 @@ def write_atomic(path: Path, data: bytes) -> None:
             f"{path.name} cannot be written in {path.parent} ({error.strerror}).",
             "Check free space and rights of the output folder, or choose another one.",
         ) from error
+
+
+def new_file_mode() -> int:
+    """Rights that any new file of this process gets (files made as temporary ones are private)."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.files import new_file_mode
 from nerf_export.child.field import FieldSize
 from nerf_export.child.method import NAME, REGISTRATION
 from nerf_export.child.scores import score_held_out
@@ -81,7 +82,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     state = {k: v.contiguous().cpu() for k, v in trainer.pipeline.model.field.state_dict().items()}
     temporary = Path(request["field"]).with_suffix(".tmp")
     save_file(state, str(temporary))
-    temporary.chmod(0o666 & ~_umask())  # safetensors makes it private
+    temporary.chmod(new_file_mode())  # safetensors makes it private
     temporary.replace(request["field"])
     return {
         "field_size": {**size.__dict__},
@@ -91,12 +92,6 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         "resumed_at": trainer._start_step,
         "versions": versions(),
     }
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 def _configure(request: dict[str, Any], size: FieldSize) -> HeadTrainerConfig:
