@@ -81,6 +81,9 @@ _ENGINES: dict[str, str] = {
     "preview": "dp3d_core.preview.engine:PreviewEngine",
 }
 
+MAX_SEED = 2**32 - 1
+"""What every random generator takes."""
+
 DEFAULT_ENGINE = "preview"
 
 

@@ -182,6 +182,12 @@ def load_portrait(
     warnings += _warnings(rgb, faces, chosen, source_name, confidence)
 
     image, inside = _cut(rgb, window)
+    if alpha is not None and not _is_cut_out(_cut_grey(alpha, window), inside, yaw):
+        alpha = None  # before anything else is judged by it
+        warnings.append(
+            "The photo's transparency does not outline the head, so it is not used; the head was "
+            "looked for in the colours."
+        )
     if chosen is not None and yaw_deg is None and abs(yaw) < 1 and source_name == "face":
         # The cascades say only "frontal"; how far the head reaches beside the face says more.
         outline, trust = (
@@ -195,12 +201,6 @@ def load_portrait(
     elif chosen is not None and chosen.detector == "profileface" and source_name == "face":
         window = fit_profile_crop(rgb, alpha, chosen, window)
         image, inside = _cut(rgb, window)
-    if alpha is not None and not _is_cut_out(_cut_grey(alpha, window), inside, yaw):
-        alpha = None
-        warnings.append(
-            "The photo's transparency does not outline the head, so it is not used; the head was "
-            "looked for in the colours."
-        )
     if alpha is not None:
         matte, matte_source, matte_confidence = _cut_grey(alpha, window), "alpha", 1.0
     else:

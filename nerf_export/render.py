@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def render_fit(
         engine="nerf",
         seed=int(opened.meta["job"]["seed"]),
         parameters={"preset": preset["name"], "steps": preset["steps"]},
-        weights_sha256=hashlib.sha256(field.read_bytes()).hexdigest(),
+        weights_sha256=opened.meta["field_sha256"],
         versions=opened.meta.get("versions", {}),
     )
     with working_folder() as work:

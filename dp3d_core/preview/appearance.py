@@ -106,21 +106,26 @@ class Projection:
         x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
         colours = _remap(self.colours, x, y, cv2.INTER_CUBIC)
         trust = _remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
-        towards = self.camera.position - points
-        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        cosine = (towards * normals).sum(1)
+        cosine = self.cosine(points, normals)
         facing = smoothstep(cosine, *_GRAZING)
         if skin is not None:
             # above the eyes hair frames the face, and what the photo shows is right
             lower = (parts == Part.SKIN) * (1 - smoothstep(points[:, 1], *_JAW))
             facing += (smoothstep(cosine, *_GRAZING_SKIN) - facing) * lower
             side = lower * (1 - smoothstep(cosine, *_SIDE_OF_FACE))
-            trust = trust * (1 - side * (1 - skin.likeness(colours)))
+            asked = side > 0
+            trust[asked] *= 1 - side[asked] * (1 - skin.likeness(colours[asked]))
         # hidden behind another part of the head (nose before cheek, chin before neck)
         front = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
         first = _remap(front, x, y, cv2.INTER_NEAREST)[:, 0]
         seen = 1 - smoothstep(depth - first, 0.012, 0.03)
         return np.clip(colours, 0, 1), trust * facing * seen
+
+    def cosine(self, points: Array, normals: Array) -> Array:
+        """(n,) cosine between the normals and the rays back to the camera."""
+        towards = self.camera.position - points
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        return np.asarray((towards * normals).sum(1))
 
 
 @dataclass(frozen=True)
@@ -136,9 +141,7 @@ class SkinTones:
         front = np.flatnonzero((mesh.parts == Part.SKIN) & (mesh.vertices[:, 2] > 0.05))
         points, normals = mesh.vertices[front], mesh.normals[front]
         colours, trust = projection.sample(points, normals)
-        towards = projection.camera.position - points
-        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        good = (trust > 0.95) & ((towards * normals).sum(1) > _SIDE_OF_FACE[1])
+        good = (trust > 0.95) & (projection.cosine(points, normals) > _SIDE_OF_FACE[1])
         if good.sum() < 50:
             return None
         lab = _lab(colours[good]).astype(np.float32)
@@ -159,7 +162,7 @@ class SkinTones:
 
 def _lab(colours: Array) -> Array:
     """(n, 3) sRGB, 0 to 1, to CIE Lab (0 to 100 and about -100 to 100)."""
-    if not len(colours):  # a view without the head; OpenCV refuses empty pictures
+    if not len(colours):  # OpenCV refuses empty pictures
         return np.zeros((0, 3))
     rgb = np.clip(colours, 0, 1).astype(np.float32).reshape(-1, 1, 3)
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[:, 0], np.float64)

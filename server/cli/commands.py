@@ -105,9 +105,11 @@ def count_of(number: int, what: str) -> str:
 
 def check_seed(seed: int) -> None:
     """Refuse a seed that not every random generator takes."""
-    if not 0 <= seed < 2**32:
+    from dp3d_core.engines import MAX_SEED
+
+    if not 0 <= seed <= MAX_SEED:
         raise Dp3dError(
-            "engine.bad_option", f"{seed} is not a seed.", f"Give a number from 0 to {2**32 - 1}."
+            "engine.bad_option", f"{seed} is not a seed.", f"Give a number from 0 to {MAX_SEED}."
         )
 
 

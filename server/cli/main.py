@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
@@ -69,8 +68,6 @@ def run(arguments: Sequence[str]) -> int:
         error: Dp3dError = Cancelled("The command")
     except Dp3dError as ours:
         error = ours
-    except BrokenPipeError:
-        raise
     except Exception as defect:
         error = unexpected(defect)
         session.close()
@@ -93,9 +90,6 @@ def main() -> None:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = ExitCode.CANCELLED
-    except BrokenPipeError:  # whoever read the answer went away; the work is done
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.OK
     sys.exit(code)
 
 

@@ -134,11 +134,16 @@ class Session:
     def show(self, outcome: Outcome) -> None:
         """Print a result."""
         self.close()
+        lines = outcome.lines
         if self.as_json:
-            print(json.dumps({"ok": True, "result": plain(outcome.data)}), flush=True)
-        else:
-            for line in outcome.lines:
+            lines = [json.dumps({"ok": True, "result": plain(outcome.data)})]
+        try:
+            for line in lines:
                 print(line, flush=True)
+        except BrokenPipeError:
+            # Whoever read the answer went away; the work is done.  Python's own flush at the
+            # end must find somewhere to write.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def show_error(self, error: Dp3dError) -> None:
         """Print a failure."""

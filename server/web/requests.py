@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dp3d_core.engines import DEFAULT_ENGINE, engine_names
+from dp3d_core.engines import DEFAULT_ENGINE, MAX_SEED, engine_names
 from dp3d_core.errors import Dp3dError
 from dp3d_core.trajectories import cameras_from_request
 from server.artifacts import ArtifactStore
 from server.web.problems import bad_request
 
-_SEED = Field(default=0, ge=0, lt=2**32)
+_SEED = Field(default=0, ge=0, le=MAX_SEED)
 
 
 class _Params(BaseModel):

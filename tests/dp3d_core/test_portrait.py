@@ -148,6 +148,9 @@ def test_transparency_that_is_no_cutout_is_not_believed(hopper_rgb, kind):
         alpha[80:330, 150:370] = 0
     portrait = load_portrait(encode(np.dstack([hopper_rgb, alpha])))
     assert portrait.report.matte_source != "alpha"
+    if kind == "all but a corner":  # nothing of the head is judged by it
+        plain = load_portrait(encode(hopper_rgb)).report
+        assert (portrait.report.crop, portrait.report.yaw_deg) == (plain.crop, plain.yaw_deg)
     assert any("transparency" in warning for warning in portrait.report.warnings)
 
 

@@ -198,6 +198,27 @@ class TestOthers:
         assert 0 < data["busy_ms"]["p50"] <= data["busy_ms"]["p99"]
         assert data["idle_ms"]["p50"] > 0
 
+    @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
+    def test_a_reader_that_goes_away_is_no_error(self, home):
+        command = f"{sys.executable} -m server.cli.main engines; echo $? >&2"
+        run = subprocess.run(
+            ["bash", "-c", f"({command}) | true"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"DP3D_HOME": str(home)},
+        )
+        assert run.stderr.strip() == "0"
+
+    def test_limits_of_the_api_are_those_of_the_work(self):
+        from nerf_export.mesh import MAX_FACES, MAX_TEXTURE, MIN_FACES, MIN_TEXTURE
+        from server.web.requests import MeshParams
+
+        fields = MeshParams.model_json_schema()["properties"]
+        limits = {name: (f.get("minimum"), f.get("maximum")) for name, f in fields.items()}
+        assert limits["faces"] == (MIN_FACES, MAX_FACES)
+        assert limits["texture_size"] == (MIN_TEXTURE, MAX_TEXTURE)
+
     def test_engines(self, dp3d):
         engines = result(dp3d("engines", "--json"))["result"]["engines"]
         assert engines[0]["name"] == "preview"
