@@ -58,6 +58,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "portrait.too_small": ErrorKind("Portrait is too small", 422, _BAD),
     "portrait.too_large": ErrorKind("Portrait is too large", 422, _BAD),
     "portrait.bad_crop": ErrorKind("Manual crop is not usable", 422, _BAD),
+    "heads.bad_shape": ErrorKind("Head cannot be shaped like that", 422, _BAD),
+    "heads.bad_request": ErrorKind("Synthetic heads asked for wrongly", 422, _BAD),
     "portrait.bad_turn": ErrorKind("Manual turn of the head is not usable", 422, _BAD),
     "portrait.model_missing": ErrorKind("Face model is not installed", 424, _MISSING),
     "camera.invalid": ErrorKind("Camera is not valid", 422, _BAD),

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
+from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.geometry import Mesh, Part
-from dp3d_core.preview.raycast import Hits, RayCaster
+from dp3d_core.preview.geometry import Part
+from dp3d_core.raycast import Hits, RayCaster
 
 Array = NDArray[np.float64]
 

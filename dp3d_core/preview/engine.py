@@ -50,15 +50,15 @@ class PreviewHead:
     def __init__(self, portrait: Portrait, seed: int = 0) -> None:
         from dp3d_core.preview.appearance import Appearance
         from dp3d_core.preview.placement import place_head
-        from dp3d_core.preview.raycast import RayCaster
+        from dp3d_core.raycast import RayCaster
 
         self.mesh = place_head(portrait)
         self.caster = RayCaster(self.mesh)
         self.appearance = Appearance(self.mesh, portrait, self.caster, seed)
 
     def render(self, camera: Camera) -> Any:
-        """A :class:`~dp3d_core.preview.raycast.Render` of the head."""
-        from dp3d_core.preview.raycast import render
+        """A :class:`~dp3d_core.raycast.Render` of the head."""
+        from dp3d_core.raycast import render
 
         return render(self.caster, camera, self.appearance)
 

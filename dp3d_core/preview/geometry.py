@@ -11,7 +11,6 @@ face plane 0.2 before the ears, nose tip 0.06 before the face plane).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import EG3D_SCALE
+from dp3d_core.mesh import Mesh, vertex_normals
 
 Array = NDArray[np.float64]
 
@@ -40,42 +40,6 @@ class Part(IntEnum):
     SKIN = 0
     HAIR = 1
     BODY = 2
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """Triangles with smooth normals.
-
-    Attributes:
-        vertices: (n, 3) float64.
-        faces: (m, 3) int32, counter-clockwise seen from outside.
-        normals: (n, 3) float64 unit vectors, outwards.
-        parts: (n,) uint8, :class:`Part` of each vertex.
-
-    """
-
-    vertices: Array
-    faces: NDArray[np.int32]
-    normals: Array
-    parts: NDArray[np.uint8]
-
-    def with_vertices(self, vertices: Array) -> Mesh:
-        """The same triangles at other places, normals computed anew."""
-        return Mesh(vertices, self.faces, vertex_normals(vertices, self.faces), self.parts)
-
-
-def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
-    """(n, 3) unit normals: mean of the face normals around each vertex, weighted by area."""
-    corners = vertices[faces]
-    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    sums = np.stack(
-        [
-            np.bincount(faces.ravel(), np.repeat(face_normals[:, axis], 3), minlength=len(vertices))
-            for axis in range(3)
-        ],
-        -1,
-    )
-    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
 
 
 # -- distance fields (points (n, 3) -> (n,), negative inside) ------------------------------

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from dp3d_core.cameras import Camera
+from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.geometry import EYE_HEIGHT, HEAD_SCALE, Mesh, template_head
-from dp3d_core.preview.raycast import RayCaster
+from dp3d_core.preview.geometry import EYE_HEIGHT, HEAD_SCALE, template_head
+from dp3d_core.raycast import RayCaster
 
 Array = NDArray[np.float64]
 

@@ -15,6 +15,7 @@ from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Set
 from server.cli.demo import Demo
 from server.cli.doctor import Doctor
 from server.cli.session import Outcome, Session, unexpected
+from server.cli.synth import Synth
 
 _COMMANDS: dict[str, Any] = {
     "demo": Demo,
@@ -26,6 +27,7 @@ _COMMANDS: dict[str, Any] = {
     "setup": Setup,
     "doctor": Doctor,
     "engines": Engines,
+    "synth": Synth,
     "bench": Bench,
 }
 

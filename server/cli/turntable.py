@@ -11,8 +11,8 @@ import trimesh
 from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.preview.geometry import Mesh
-from dp3d_core.preview.raycast import Hits, RayCaster, Shader, render
+from dp3d_core.mesh import Mesh
+from dp3d_core.raycast import Hits, RayCaster, Shader, render
 from dp3d_core.trajectories import capture_sphere
 
 Array = NDArray[np.float64]

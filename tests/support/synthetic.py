@@ -17,7 +17,7 @@ from dp3d_core.preview.geometry import (
     Part,
     template_head,
 )
-from dp3d_core.preview.raycast import Hits, RayCaster, Render, render
+from dp3d_core.raycast import Hits, RayCaster, Render, render
 
 SKIN, HAIR, SHIRT = np.array([[0.80, 0.58, 0.46], [0.23, 0.14, 0.08], [0.16, 0.29, 0.52]])
 LIPS, IRIS, WHITE, BROW = np.array(

@@ -7,7 +7,7 @@ import numpy as np
 
 from dp3d_core.preview.geometry import HEAD_SCALE, template_head
 from dp3d_core.preview.placement import fit_outline
-from dp3d_core.preview.raycast import RayCaster
+from dp3d_core.raycast import RayCaster
 from dp3d_core.trajectories import canonical_camera
 
 CAMERA = canonical_camera(size=320, focal=3.0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
-from dp3d_core.preview.geometry import Mesh
+from dp3d_core.mesh import Mesh
 
 Array = NDArray[np.float64]
 
@@ -27,6 +27,7 @@ class Hits:
         face: (k,) triangle.
         weights: (k, 3) barycentric weights of its corners.
         distance: (k,) along the unit ray.
+        directions: (k, 3) of the rays.
 
     """
 
@@ -36,6 +37,7 @@ class Hits:
     face: NDArray[np.int64]
     weights: Array
     distance: Array
+    directions: Array
 
 
 class RayCaster:
@@ -72,7 +74,13 @@ class RayCaster:
         normals = np.einsum("kc,kcx->kx", weights, self.mesh.normals[corners])
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         distance = found["tfar"][ray].astype(np.float64)
-        return Hits(ray, points, normals, face, weights, distance)
+        return Hits(ray, points, normals, face, weights, distance, directions[ray])
+
+    def blocked(self, origins: Array, directions: Array) -> NDArray[np.bool_]:
+        """(n,) whether rays meet anything."""
+        directions32 = np.ascontiguousarray(directions, np.float32)
+        origins32 = np.ascontiguousarray(np.broadcast_to(origins, directions.shape), np.float32)
+        return np.asarray(self._scene.run(origins32, directions32, query="OCCLUDED") == 0)
 
     def depth(self, camera: Camera) -> NDArray[np.float32]:
         """(h, w) depth along the optical axis, head units; inf where nothing is hit."""
@@ -95,12 +103,15 @@ class Render:
         rgb: (h, w, 3) float, 0 to 1, straight (not multiplied by alpha).
         alpha: (h, w) float, 0 to 1.
         depth: (h, w) float32 along the optical axis, inf outside.
+        hits: what the ray through the centre of each pixel meets (``hits.ray`` is the pixel's
+            number, row by row).
 
     """
 
     rgb: Array
     alpha: Array
     depth: NDArray[np.float32]
+    hits: Hits
 
     def composite(self, background: tuple[int, int, int]) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 picture over a plain colour."""
@@ -141,7 +152,10 @@ def render(caster: RayCaster, camera: Camera, shader: Shader) -> Render:
         rgb[edges] = sums / np.maximum(count, 1)[:, None]
         alpha[edges] = count / (n * n)
     return Render(
-        rgb.reshape(height, width, 3), alpha.reshape(height, width), depth.reshape(height, width)
+        rgb.reshape(height, width, 3),
+        alpha.reshape(height, width),
+        depth.reshape(height, width),
+        hits,
     )
 
 

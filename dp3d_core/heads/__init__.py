@@ -1,0 +1,1 @@
+"""Parametric heads: our own geometry, shape parameters, hair and wear, synthetic subjects."""

@@ -1,0 +1,183 @@
+"""Hair volumes over the base head, as distance fields in millimetres.
+
+A style is a shell over the scalp that grows out of the skin behind a hairline, with parts that
+hang or stand off (fringe, curtain, tail, bun), and a waviness of its surface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from dp3d_core.heads.anatomy import cranium, face_mass, mirrored, neck, shoulders
+from dp3d_core.heads.fields import capsule, ellipsoid, polyline, ramp, union
+
+Array = NDArray[np.float64]
+
+_ANGLES = np.array([0, 22, 38, 52, 63, 71, 79, 85, 102, 112, 124, 145, 180.0])
+_HAIRLINE = np.array([90, 88, 76, 56, 36, 16, 14, 44, 44, 8, -16, -36, -42.0])
+
+
+@dataclass(frozen=True)
+class HairStyle:
+    """One hair volume; lengths in millimetres.
+
+    Attributes:
+        top, side, back: thickness of the shell on the crown, over the ears and behind.
+        front: how far the hairline above the forehead is moved (down is negative).
+        temples: the same beside the forehead.
+        wave, wavelength: height and length of the surface's waves.
+        curtain: height of the lower end of hair that hangs over neck and shoulders.
+        opening: half the angle, degrees, that the curtain leaves free around the face.
+        tails: rods (points, radii), mirrored where they leave the middle.
+        strands: direction in which strands run, for the texture: ``back``, ``down``, ``side``
+            or ``curl``.
+
+    """
+
+    top: float = 14
+    side: float = 7
+    back: float = 12
+    front: float = 0
+    temples: float = 0
+    wave: float = 1.0
+    wavelength: float = 14.0
+    curtain: float | None = None
+    opening: float = 62
+    thickness: float = 15
+    tails: tuple[tuple[tuple[tuple[float, float, float], ...], tuple[float, ...]], ...] = ()
+    strands: str = "down"
+    part: float | None = None
+    """Sideways place of a parting, millimetres."""
+
+
+HAIR_STYLES: dict[str, HairStyle] = {
+    "buzz": HairStyle(3.2, 2.4, 2.8, wave=0.2, strands="curl"),
+    "crop": HairStyle(15, 5, 8, wave=1.8, wavelength=11, strands="back"),
+    "receding": HairStyle(5, 5, 7, front=34, temples=26, wave=0.6, strands="back"),
+    "side_part": HairStyle(20, 9, 11, part=32, wave=1.4, strands="side"),
+    "quiff": HairStyle(27, 5, 8, front=-2, wave=2.2, wavelength=16, strands="back"),
+    "slick_back": HairStyle(9, 6, 10, wave=0.9, wavelength=8, strands="back"),
+    "fringe": HairStyle(17, 14, 18, front=-38, temples=-14, curtain=-52, wave=1.2, thickness=14),
+    "bob": HairStyle(16, 12, 18, curtain=-84, wave=1.5, thickness=18, part=0, opening=60),
+    "long": HairStyle(14, 11, 15, curtain=-178, wave=2.4, wavelength=20, thickness=17, part=18),
+    "ponytail": HairStyle(
+        8, 6, 9, wave=0.7, wavelength=8, strands="back",
+        tails=((((0, 78, -104), (0, 62, -136), (0, 0, -146), (0, -70, -132), (0, -120, -124)),
+                (13, 17, 20, 17, 6)),),
+    ),
+    "bun": HairStyle(
+        9, 6, 9, wave=0.8, wavelength=9, strands="back",
+        tails=((((0, 104, -88), (0, 118, -102)), (27, 29)),),
+    ),
+    "pigtails": HairStyle(
+        9, 8, 9, wave=0.9, part=0,
+        tails=((((70, 52, -58), (98, 40, -66), (108, -10, -58), (100, -80, -34)),
+                (11, 17, 20, 8)),),
+    ),
+    "curly": HairStyle(30, 24, 28, front=-6, curtain=-40, thickness=30, wave=7, wavelength=19,
+                       opening=66, strands="curl"),
+    "afro": HairStyle(48, 42, 46, front=4, wave=5, wavelength=13, strands="curl"),
+}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def noise_volume() -> NDArray[np.float32]:
+    """(64, 64, 64) uniform noise from -1 to 1 that tiles space."""
+    return np.random.default_rng(7).uniform(-1, 1, (64, 64, 64)).astype(np.float32)
+
+
+def noise(p: Array, wavelength: float | tuple[float, float, float], octave: int = 0) -> Array:
+    """(n,) smooth noise from -1 to 1 of points (n, 3)."""
+    q = (p / np.asarray(wavelength) + 17.3 * (octave + 1)).T
+    return np.asarray(map_coordinates(noise_volume(), q, order=1, mode="grid-wrap"), np.float64)
+
+
+def azimuth(p: Array) -> Array:
+    """(n,) degrees around the head's axis: 0 in front, 180 behind."""
+    return np.asarray(np.degrees(np.arctan2(np.abs(p[:, 0]), p[:, 2] + 15)))
+
+
+def hairline(p: Array, style: HairStyle) -> Array:
+    """(n,) height where hair begins, in the direction of each point."""
+    angles = azimuth(p)
+    line = np.interp(angles, _ANGLES, _HAIRLINE)
+    line = line + style.front * ramp(angles, 52, 28)
+    return np.asarray(line + style.temples * ramp(angles, 20, 40) * ramp(angles, 70, 58))
+
+
+def hair(p: Array, style: HairStyle, hat_line: float | None = None) -> Array:
+    """Distance to the surface of a hair volume.
+
+    Args:
+        p: (n, 3) millimetres.
+        style: the volume.
+        hat_line: height above which a hat presses the hair flat; None without a hat.
+
+    """
+    m = mirrored(p)
+    skull = union(cranium(m), face_mass(m), 28)
+    angles = azimuth(p)
+    up = np.clip((p[:, 1] - 40) / 80, 0, 1)
+    around = np.interp(angles, [0, 60, 100, 180], [style.top, style.side, style.side, style.back])
+    full = around + (style.top - around) * up**1.2
+    if hat_line is not None:
+        full = np.where(p[:, 1] > hat_line - 12, np.minimum(full, 5.0), np.minimum(full, 14.0))
+    above = p[:, 1] - hairline(p, style)
+    thick = -3.5 + (full + 3.5) * ramp(above, -3, 20)
+    thick = thick - 0.5 * np.clip(-3 - above, 0, 40)  # well under the skin, sockets included
+    if style.part is not None and hat_line is None:
+        gap = np.abs(p[:, 0] - style.part) / 9
+        thick = thick - 0.35 * full * np.exp(-gap * gap) * up * ramp(p[:, 2], -40, 10)
+    stretch = {"down": (1, 3, 1), "back": (1, 1, 3), "side": (3, 1, 1), "curl": (1, 1, 1)}
+    w = style.wavelength * np.array(stretch[style.strands])
+    waves = style.wave * (noise(p, tuple(w)) + 0.5 * noise(p, tuple(w / 2), 1))
+    d = skull - thick - waves * np.clip(thick / 6, 0, 1)
+    if style.curtain is not None:
+        d = union(d, _curtain(p, style) - waves, 10)
+        if style.curtain < -110:  # it lies on the back
+            ends = style.curtain + 6 * noise(p, (9, 60, 9), 2)
+            lying = np.maximum(union(shoulders(m), neck(m), 30) - 13, np.abs(p[:, 0]) - 78)
+            lying = np.maximum(np.maximum(lying, p[:, 2] + 40), ends - p[:, 1])
+            d = union(d, np.maximum(lying, p[:, 1] + 60) - waves, 14)
+    for points, radii in style.tails:
+        d = union(d, polyline(m, points, radii, 4) - waves, 8)
+    return np.asarray(d)
+
+
+def _curtain(p: Array, style: HairStyle) -> Array:
+    assert style.curtain is not None
+    low = np.clip((30 - p[:, 1]) / 200, 0, 1)
+    width, depth = 84 + 22 * low, 84 - 8 * low
+    q = np.stack([p[:, 0] / width, (p[:, 2] + 22) / depth], -1)
+    r = np.linalg.norm(q, axis=1)
+    radius = np.hypot(p[:, 0], p[:, 2] + 22) / np.maximum(r, 1e-6)
+    shell = np.abs((r - 0.96) * radius) - style.thickness / 2
+    # hollow behind too: down there is only neck
+    m = mirrored(p)
+    shell = np.where(
+        p[:, 2] < -40, np.maximum((r - 0.96) * radius - style.thickness / 2, -neck(m) - 6), shell
+    )
+    ends = style.curtain + 6 * noise(p, (9, 60, 9), 2)
+    open_ = np.radians(style.opening - azimuth(p)) * np.hypot(p[:, 0], p[:, 2] + 15)
+    d = np.maximum(np.maximum(shell, open_), np.maximum(ends - p[:, 1], p[:, 1] - 60))
+    return np.asarray(d)
+
+
+def beard(p: Array, length: float) -> Array:
+    """Distance to a full beard of a length, millimetres."""
+    m = mirrored(p)
+    face = union(cranium(m), face_mass(m), 28)
+    face = union(face, ellipsoid(m, (0, -54, 70), (29, 14, 17)), 14)
+    jaw = ramp(p[:, 1], -8, -38) * ramp(azimuth(p), 96, 74)
+    mouth = ellipsoid(m, (0, -43, 92), (27, 11, 30))
+    around = ramp(mouth, -1, 4)
+    chin = capsule(m, (0, -70, 70), (0, -92, 62), 24)
+    thick = -9 + (length * (0.6 + 0.8 * ramp(chin, 14, -6)) + 9) * jaw * around
+    moustache = -9 + 11 * ramp(m[:, 0], 30, 22) * ramp(p[:, 1], -24, -29) * ramp(p[:, 1], -41, -36)
+    lip = ellipsoid(m, (0, -32, 70), (31, 17, 20))
+    return np.minimum(face - thick - 0.8 * noise(p, (4, 12, 4)), lip - moustache)

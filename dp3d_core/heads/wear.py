@@ -1,0 +1,128 @@
+"""Glasses, hats and clothes for the base head, as distance fields in millimetres."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.heads.anatomy import BUST_CUT_MM, cranium, face_mass, mirrored, neck, shoulders
+from dp3d_core.heads.fields import capsule, cut, ellipsoid, intersection, polyline, union
+from dp3d_core.heads.hair import azimuth, noise
+
+Array = NDArray[np.float64]
+
+GLASSES = ("round", "square", "sun")
+HATS = ("beanie", "cap", "brim", "scarf")
+CLOTHES = ("crew", "v_neck", "collar", "turtleneck")
+
+HAT_LINES = {"beanie": 36.0, "cap": 54.0, "brim": 68.0, "scarf": 84.0}
+"""Height at which each hat presses on the hair."""
+
+
+def _rim(kind: str, t: Array) -> Array:
+    """(k, 3) the frame around the left eye."""
+    power = {"round": 2.0, "square": 4.0, "sun": 3.0}[kind]
+    wide, high = {"round": (22, 20), "square": (23, 16), "sun": (25, 20)}[kind]
+    c, s = np.cos(t), np.sin(t)
+    x = np.sign(c) * np.abs(c) ** (2 / power) * wide
+    y = np.sign(s) * np.abs(s) ** (2 / power) * high
+    # the frame follows the brow: its outer end lies further back
+    return np.stack([34 + x, 24 + y, 91.5 - 0.16 * (x + wide) - 0.05 * y], -1)
+
+
+def glasses(p: Array, kind: str) -> Array:
+    """Frame, bridge and arms."""
+    m = mirrored(p)
+    thick = {"round": 1.5, "square": 2.2, "sun": 2.0}[kind]
+    ring = _rim(kind, np.linspace(0, 2 * np.pi, 25))
+    d = polyline(m, [tuple(v) for v in ring], [thick] * 25)
+    d = np.minimum(d, capsule(m, (0, 33, 93), (14, 31, 91.5), thick))
+    hinge = _rim(kind, np.array([0.35]))[0]
+    d = np.minimum(
+        d,
+        polyline(
+            m,
+            [tuple(hinge), (70, 33, 60), (79, 33, -12), (80, 16, -30)],
+            [thick, thick, thick, thick * 0.9],
+        ),
+    )
+    if kind == "sun":
+        d = np.minimum(d, lens(m, kind))
+    return d
+
+
+def lens(m: Array, kind: str) -> Array:
+    """The disc inside a frame."""
+    power = {"round": 2.0, "square": 4.0, "sun": 3.0}[kind]
+    wide, high = {"round": (22, 20), "square": (23, 16), "sun": (25, 20)}[kind]
+    x, y = m[:, 0] - 34, m[:, 1] - 24
+    edge = (np.abs(x / wide) ** power + np.abs(y / high) ** power) ** (1 / power)
+    plane = np.abs(m[:, 2] - (91.5 - 0.16 * (x + wide) - 0.05 * y)) - 0.9
+    return np.maximum((edge - 1) * high, plane)
+
+
+def hat(p: Array, kind: str) -> Array:
+    """Distance to a hat."""
+    m = mirrored(p)
+    skull = union(cranium(m), face_mass(m), 28)
+    if kind == "beanie":
+        line = np.interp(azimuth(p), [0, 90, 180], [68, 46, 20])
+        knit = 0.6 * np.cos(np.radians(azimuth(p)) * 46)
+        dome = skull - 11 - 0.10 * np.clip(p[:, 1] - 90, 0, None) - knit
+        d = intersection(dome, line - p[:, 1], 6)
+        fold = intersection(skull - 15 - knit, np.abs(p[:, 1] - line - 17) - 17, 6)
+        return union(d, fold, 3)
+    if kind == "cap":
+        line = np.interp(azimuth(p), [0, 90, 180], [76, 58, 38])
+        d = intersection(skull - 12, line - p[:, 1], 4)
+        q = p.copy()
+        q[:, 1] -= 77 - 0.0022 * p[:, 0] ** 2 - 0.16 * np.clip(p[:, 2] - 78, 0, None)
+        brim = ellipsoid(q, (0, 0, 84), (74, 3.2, 78))
+        brim = np.maximum(brim, 66 - p[:, 2])
+        return union(d, brim, 4)
+    if kind == "brim":
+        line = np.interp(azimuth(p), [0, 90, 180], [74, 68, 58])
+        crown = ellipsoid(p, (0, 74, -14), (92, 88, 112))
+        crown = cut(crown, ellipsoid(m, (0, 172, -14), (18, 22, 90)), 24)
+        crown = union(crown, skull - 9, 12)
+        d = intersection(crown, line - p[:, 1], 5)
+        q = p.copy()
+        q[:, 1] -= line + 2 + 0.0012 * p[:, 0] ** 2
+        edge = np.hypot(q[:, 0] / 158, (q[:, 2] + 14) / 178) - 1
+        return union(d, np.maximum(edge * 158, np.abs(q[:, 1]) - 2.0) - 1.5, 8)
+    # scarf over head and neck, open around the face
+    drape = union(skull - 14, neck(m) - 22, 40)
+    drape = union(drape, shoulders(m) - 9, 40)
+    face = ellipsoid(m, (0, 4, 70), (64, 92, 90))
+    d = cut(drape, face, 10)
+    d = d - 1.8 * noise(p, (60, 16, 22)) * np.clip((40 - p[:, 1]) / 60, 0.15, 1)
+    return intersection(d, BUST_CUT_MM - 2 - p[:, 1], 4)
+
+
+def clothes(p: Array, kind: str) -> Array:
+    """Distance to a garment."""
+    m = mirrored(p)
+    body = union(shoulders(m), neck(m), 36)
+    folds = 1.2 * noise(p, (40, 22, 30)) * np.clip((-150 - p[:, 1]) / 30, 0, 1)
+    d = body - 4.5 - folds
+    line = -141 - 0.32 * (p[:, 2] + 30)
+    if kind == "v_neck":
+        line = line - np.clip(34 - np.abs(p[:, 0]), 0, None) * (p[:, 2] > -20)
+    if kind == "turtleneck":
+        line = np.interp(azimuth(p), [0, 90, 180], [-108, -96, -88])
+        d = union(body - 4.5 - folds, neck(m) - 6, 10)
+        rolled = intersection(neck(m) - 9, np.abs(p[:, 1] - line + 14) - 14, 6)
+        return intersection(
+            union(intersection(d, p[:, 1] - line, 4), rolled, 4), BUST_CUT_MM - 2 - p[:, 1], 4
+        )
+    shirt = intersection(d, p[:, 1] - line, 5)
+    edge = intersection(body - 7.5, np.abs(p[:, 1] - line + 5) - 6, 6)
+    shirt = union(shirt, edge, 3)
+    if kind == "collar":
+        tall = np.interp(azimuth(p), [0, 60, 180], [-150, -118, -96])
+        stand = intersection(np.abs(neck(m) - 8) - 3.2, p[:, 1] - tall, 3)
+        stand = intersection(stand, -175 - p[:, 1], 3)
+        open_ = 0.55 * (-118 - p[:, 1]) + 5 - np.abs(p[:, 0])
+        stand = np.maximum(stand, np.where(p[:, 2] > -10, open_, -99))
+        shirt = union(shirt, stand, 4)
+    return intersection(shirt, BUST_CUT_MM - 2 - p[:, 1], 4)

@@ -1,0 +1,51 @@
+"""Triangle meshes in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles with smooth normals.
+
+    Attributes:
+        vertices: (n, 3) float64.
+        faces: (m, 3) int32, counter-clockwise seen from outside.
+        normals: (n, 3) float64 unit vectors, outwards.
+        parts: (n,) uint8, what each vertex belongs to; the numbers are the maker's.
+
+    """
+
+    vertices: Array
+    faces: NDArray[np.int32]
+    normals: Array
+    parts: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, vertices: Array, faces: NDArray[np.int32], parts: NDArray[np.uint8]) -> Mesh:
+        """A mesh whose normals are computed here."""
+        return cls(vertices, faces, vertex_normals(vertices, faces), parts)
+
+    def with_vertices(self, vertices: Array) -> Mesh:
+        """The same triangles at other places, normals computed anew."""
+        return Mesh.of(vertices, self.faces, self.parts)
+
+
+def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
+    """(n, 3) unit normals: mean of the face normals around each vertex, weighted by area."""
+    corners = vertices[faces]
+    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sums = np.stack(
+        [
+            np.bincount(faces.ravel(), np.repeat(face_normals[:, axis], 3), minlength=len(vertices))
+            for axis in range(3)
+        ],
+        -1,
+    )
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
