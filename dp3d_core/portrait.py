@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dp3d_core.cameras import Camera
+from dp3d_core.alignment import Alignment, Known, align, search
+from dp3d_core.cameras import CANONICAL_FOCAL, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.faces import Face, detect_faces
 from dp3d_core.matting import grabcut_matte, head_prior, keep_symmetric
@@ -32,6 +33,8 @@ CROP_SIZE = 640
 """Side of the head crop, pixels."""
 CROP_MARGIN = 1.25
 """Width of the crop over what the canonical camera sees: room for hats and shoulders."""
+CROP_FOCAL = CANONICAL_FOCAL / CROP_MARGIN
+"""Focal length of the crop, image widths."""
 MAX_CROP = 4
 """A manual crop may be so many times as large as the photo's longest side."""
 
@@ -49,6 +52,14 @@ LEAST_CONFIDENCE = 0.3
 """A face found with less is taken for chance."""
 LOW_CONFIDENCE = 0.45
 """A face found with less is used with a warning."""
+LEAST_SCORE = 1.2
+"""An alignment with less is not believed."""
+RESCALE = (0.85, 1.3)
+"""A crop's side may change so much by what the alignment found."""
+SURE_SCORE = 3.2
+"""With more, no other candidate is looked at."""
+LEAST_SCORE_ALONE = 2.0
+"""The same where no detector saw a face."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,15 @@ class PortraitReport:
     crop_source: str
     """``face``, ``manual`` or ``centre``."""
     yaw_deg: float
+    """Of the camera about the head: positive when it stands to the head's +x side."""
+    pitch_deg: float
+    """Positive when it looks down."""
+    roll_deg: float
+    """Of the head in the picture, clockwise."""
+    alignment: float
+    """Score of the alignment (``alignment.align``)."""
+    shape: dict[str, float]
+    """Shape parameters that the alignment found."""
     matte_source: str
     """``alpha`` (of the file), ``grabcut`` or ``template``."""
     matte_confidence: float
@@ -109,6 +129,10 @@ class PortraitReport:
             "crop": [round(self.crop.x, 2), round(self.crop.y, 2), round(self.crop.side, 2)],
             "crop_source": self.crop_source,
             "yaw_deg": round(self.yaw_deg, 2),
+            "pitch_deg": round(self.pitch_deg, 2),
+            "roll_deg": round(self.roll_deg, 2),
+            "alignment": round(self.alignment, 3),
+            "shape": {name: round(value, 3) for name, value in self.shape.items()},
             "matte_source": self.matte_source,
             "matte_confidence": round(self.matte_confidence, 3),
             "warnings": self.warnings,
@@ -169,46 +193,30 @@ def load_portrait(
     rgb, alpha, scale = decode_photo(data)
     warnings: list[str] = []
     faces = detect_faces(rgb)
-    chosen = faces[0] if faces else None
+    known = Known(yaw_deg, place=crop is not None)
     if crop is not None:
         window, source_name, confidence = _manual_crop(crop, rgb, scale), "manual", 1.0
         chosen = _face_inside(faces, window)
-    elif chosen is not None and chosen.confidence >= LEAST_CONFIDENCE:
-        window, source_name, confidence = crop_around(chosen), "face", chosen.confidence
+        rough = None
     else:
-        chosen = None
-        window, source_name, confidence = _centre_crop(rgb), "centre", 0.0
-    yaw = yaw_deg if yaw_deg is not None else (chosen.yaw_deg if chosen else 0.0)
+        window, chosen, rough = _find_head(rgb, alpha, faces, known)
+        source_name = "centre" if rough is None else "face"
+        confidence = 0.0 if rough is None else _confidence(rough.score, chosen)
     warnings += _warnings(rgb, faces, chosen, source_name, confidence)
 
     image, inside = _cut(rgb, window)
+    yaw = yaw_deg if yaw_deg is not None else (rough.yaw_pitch_roll_deg[0] if rough else 0.0)
     if alpha is not None and not _is_cut_out(_cut_grey(alpha, window), inside, yaw):
         alpha = None  # before anything else is judged by it
         warnings.append(
             "The photo's transparency does not outline the head, so it is not used; the head was "
             "looked for in the colours."
         )
-    if chosen is not None and yaw_deg is None and abs(yaw) < 1 and source_name == "face":
-        # The cascades say only "frontal"; how far the head reaches beside the face says more.
-        outline, trust = (
-            (_cut_grey(alpha, window), 1.0) if alpha is not None else grabcut_matte(image)
-        )
-        yaw = estimate_yaw(outline, chosen, window) if trust > 0.5 else 0.0
-        if yaw:
-            chosen = replace(chosen, yaw_deg=yaw)
-            window = crop_around(chosen)
-            image, inside = _cut(rgb, window)
-    elif chosen is not None and chosen.detector == "profileface" and source_name == "face":
-        window = fit_profile_crop(rgb, alpha, chosen, window)
-        image, inside = _cut(rgb, window)
     if alpha is not None:
         matte, matte_source, matte_confidence = _cut_grey(alpha, window), "alpha", 1.0
     else:
         matte, matte_confidence = grabcut_matte(image, yaw)
         matte_source = "grabcut"
-        if chosen is not None and abs(yaw) < 20:
-            middle = window.from_photo(np.array([chosen.x, chosen.y]))[0]
-            matte = keep_symmetric(matte, float(middle))
         if source_name == "centre":
             # Without a face nobody knows where the head is, and an outline that follows
             # some shape in the middle does more harm than a plain one.
@@ -221,6 +229,16 @@ def load_portrait(
                 "The head could not be told from the background, so a standard outline is used; "
                 "a photo with a plainer background, or a cut-out PNG, gives a better head."
             )
+    outline = None if matte_source == "template" else matte
+    known = replace(known, about_deg=_expected(chosen))
+    aligned = align(image, inside, CROP_FOCAL, outline, yaws_deg=_starts(yaw, rough), known=known)
+    trusted = aligned.score >= LEAST_SCORE
+    if not trusted:
+        aligned = Alignment(crop_camera(yaw), {}, aligned.score)
+    yaw, pitch, roll = aligned.yaw_pitch_roll_deg
+    if matte_source == "grabcut" and abs(yaw) < 12 and abs(roll) < 6:
+        middle = aligned.camera.project([[0.0, 0.0, 0.1]])[0][0][0]
+        matte = keep_symmetric(matte, float(middle))
     report = PortraitReport(
         rgb.shape[1],
         rgb.shape[0],
@@ -231,12 +249,92 @@ def load_portrait(
         window,
         source_name,
         yaw,
+        pitch,
+        roll,
+        aligned.score,
+        aligned.shape,
         matte_source,
         matte_confidence,
         warnings,
     )
-    camera = crop_camera(yaw)
-    return Portrait(image, matte, inside, camera, report, hashlib.sha256(data).hexdigest(), rgb)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Portrait(image, matte, inside, aligned.camera, report, sha256, rgb)
+
+
+def _likely_yaws(face: Face | None) -> tuple[float, ...]:
+    """Where the search for a face's yaw starts: a detector knows frontal faces from others."""
+    if face is None:
+        return (-50.0, -25.0, 0.0, 25.0, 50.0)
+    if face.detector == "profileface":
+        side = math.copysign(1.0, face.yaw_deg)
+        return (20.0 * side, 40.0 * side, 60.0 * side)
+    return (face.yaw_deg - 30, face.yaw_deg, face.yaw_deg + 30)
+
+
+def _expected(face: Face | None) -> tuple[float, float]:
+    """Yaw and its spread, degrees, by the detector that saw the face."""
+    if face is None:
+        return 0.0, 45.0
+    if face.detector == "profileface":
+        return math.copysign(42.0, face.yaw_deg), 18.0
+    if face.detector == "mediapipe":
+        return face.yaw_deg, 6.0
+    return face.yaw_deg, 22.0
+
+
+def _starts(yaw: float, rough: Alignment | None) -> tuple[float, ...]:
+    """Yaws at which the fine search starts."""
+    if rough is None:
+        return (-50.0, -25.0, 0.0, 25.0, 50.0)
+    return (yaw, yaw - 18, yaw + 18)
+
+
+def _confidence(score: float, chosen: Face | None) -> float:
+    """Of the place of a head, 0 to 1, from the two ways to find it."""
+    aligned = float(np.clip((score - 0.8) / 2.2, 0, 1))
+    return 1 - (1 - aligned) * (1 - (chosen.confidence if chosen else 0.0))
+
+
+def _find_head(
+    rgb: Pixels, alpha: Pixels | None, faces: list[Face], known: Known
+) -> tuple[Crop, Face | None, Alignment | None]:
+    """The crop of the head, its face, and how it lies in it; no alignment when there is none.
+
+    Each face that the detector saw is a candidate, and so is the middle of the photo; the base
+    head is aligned roughly in each, and the best one wins.
+    """
+    best: tuple[float, Crop, Face | None, Alignment] | None = None
+    candidates: list[Face | None] = [*(f for f in faces if f.confidence > 0.05)][:3]
+    if not faces or faces[0].confidence < LEAST_CONFIDENCE:
+        candidates.append(None)
+    for face in candidates:
+        window = crop_around(face) if face is not None else _centre_crop(rgb)
+        image, inside = _cut(rgb, window)
+        yaws = _likely_yaws(face)
+        if alpha is not None:
+            matte, trust = _cut_grey(alpha, window), 1.0
+        else:
+            matte, trust = grabcut_matte(image, face.yaw_deg if face is not None else 0.0)
+        outline = matte if trust > 0.5 else None
+        expected = replace(known, about_deg=_expected(face))
+        rough = search(image, inside, CROP_FOCAL, outline, yaws_deg=yaws, known=expected)
+        value = rough.score + (1.0 * face.confidence if face is not None else 0.0)
+        if best is None or value > best[0]:
+            best = value, window, face, rough
+        if rough.score > SURE_SCORE:
+            break
+    assert best is not None
+    _, window, face, rough = best
+    if face is None and rough.score < LEAST_SCORE_ALONE:
+        return _centre_crop(rgb), None, None
+    K = rough.camera.K
+    if rough.score >= LEAST_SCORE:
+        # frame it as the canonical camera would
+        scale = float(np.clip(K[0, 0] / (CROP_FOCAL * CROP_SIZE), *RESCALE))
+        centre = window.to_photo(K[:2, 2])
+        side = window.side * scale
+        window = Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), side)
+    return window, face, rough
 
 
 def crop_camera(yaw_deg: float) -> Camera:
@@ -268,79 +366,6 @@ def crop_around(face: Face) -> Crop:
     x = face.x + CROP_BEHIND * math.sin(math.radians(face.yaw_deg)) * side
     y = face.y + CROP_DROP * side
     return Crop(x - side / 2, y - side / 2, side)
-
-
-def estimate_yaw(matte: Pixels, face: Face, window: Crop) -> float:
-    """Yaw of a head from how far it reaches to the two sides of the face.
-
-    Seen at yaw t, the middle of the face stands beside the middle of the head's outline by
-    0.40 sin(t) face sides (the face lies 0.155 head units before the head's axis, and a face
-    box is 0.386 wide).  On the 32 published DiffPortrait3D frames with known cameras (yaw up to
-    32 degrees) the median error is 8 degrees; where the photo cuts the back of the head it says
-    too little, and hair that hangs to one side misleads it.
-
-    Args:
-        matte: (640, 640) uint8 alpha of the crop.
-        face: the face whose crop it is.
-        window: the crop.
-
-    Returns:
-        Degrees, -55 to 55; 0 when the face stands nearly in the middle.
-    """
-    centre, side = (
-        window.from_photo(np.array([face.x, face.y])),
-        face.side * CROP_SIZE / window.side,
-    )
-    rows = np.linspace(centre[1] - 0.35 * side, centre[1] + 0.05 * side, 15).astype(int)
-    middles = []
-    for row in matte[np.clip(rows, 0, CROP_SIZE - 1)]:
-        columns = np.flatnonzero(row > 127)
-        if columns.size and columns[0] > 2 and columns[-1] < CROP_SIZE - 3:
-            middles.append((columns[0] + columns[-1] + 1) / 2)
-    if len(middles) < 8:
-        return 0.0
-    offset = (float(np.median(middles)) - centre[0]) / side
-    if abs(offset) < 0.06:
-        return 0.0
-    return math.degrees(math.asin(float(np.clip(offset / 0.40, -0.82, 0.82))))
-
-
-def fit_profile_crop(rgb: Pixels, alpha: Pixels | None, face: Face, window: Crop) -> Crop:
-    """Crop of a head in profile, sized by its outline from the forehead to the back.
-
-    The profile cascade's box says where the face is but not how large: on known heads it is
-    off by a quarter either way.  In a canonical crop of a head turned by 65 degrees the
-    template's outline above the eyes is 0.549 crop sides wide, its middle 0.031 behind the
-    centre.
-
-    Returns:
-        The better crop; ``window`` itself where the outline is not whole.
-    """
-    behind = math.copysign(1.0, face.yaw_deg)
-    for room in (1.2, 1.0):
-        middle = (window.x + window.side / 2, window.y + window.side / 2)
-        side = window.side * room
-        wide = Crop(middle[0] - side / 2, middle[1] - side / 2, side)
-        if alpha is not None:
-            matte = _cut_grey(alpha, wide)
-        else:
-            matte, _ = grabcut_matte(_cut(rgb, wide)[0], face.yaw_deg)
-        rows = wide.from_photo(
-            np.stack([np.zeros(12), window.y + window.side * np.linspace(0.33, 0.46, 12)], -1)
-        )[:, 1].astype(int)
-        spans = []
-        for row in matte[np.clip(rows, 0, CROP_SIZE - 1)]:
-            columns = np.flatnonzero(row > 127)
-            if columns.size and columns[0] > 2 and columns[-1] < CROP_SIZE - 3:
-                spans.append((columns[0], columns[-1] + 1))
-        if len(spans) < 6:
-            return window
-        left, right = (np.median(spans, axis=0) * (side / CROP_SIZE)).tolist()
-        fitted = float(np.clip((right - left) / 0.549, 0.7 * window.side, 1.45 * window.side))
-        x = wide.x + (left + right) / 2 - behind * 0.031 * fitted
-        y = face.y + CROP_DROP * fitted
-        window = Crop(x - fitted / 2, y - fitted / 2, fitted)
-    return window
 
 
 def _manual_crop(crop: tuple[float, float, float], rgb: Pixels, scale: float) -> Crop:

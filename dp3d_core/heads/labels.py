@@ -59,8 +59,8 @@ _LIP_X = np.array([0, 3.5, 6.5, 11, 16, 21, 25.5])
 _LIP_TOP = np.array([-34.6, -33.6, -33.7, -35.6, -38.0, -40.4, -42.8])
 _LIP_BOTTOM = np.array([-53.4, -53.3, -52.9, -51.6, -49.2, -46.2, -43.2])
 
-_BROW_X = np.array([9, 15, 24, 34, 42, 51.0])
-_BROW_Y = np.array([38.5, 40, 42.8, 44.2, 42.6, 37.5])
+BROW_X = np.array([9, 15, 24, 34, 42, 51.0])
+BROW_Y = np.array([38.5, 40, 42.8, 44.2, 42.6, 37.5])
 _BROW_HALF = np.array([2.6, 3.4, 3.3, 2.8, 2.0, 0.6])
 
 
@@ -84,8 +84,8 @@ def inside_mouth(rest: Array) -> NDArray[np.bool_]:
 def brows(rest: Array, thickness: float = 1.0) -> Array:
     """(n,) signed value, millimetres, negative on the eyebrows."""
     x = np.abs(rest[:, 0])
-    middle = np.interp(x, _BROW_X, _BROW_Y)
-    half = np.interp(x, _BROW_X, _BROW_HALF, left=-1, right=-1) * thickness
+    middle = np.interp(x, BROW_X, BROW_Y)
+    half = np.interp(x, BROW_X, _BROW_HALF, left=-1, right=-1) * thickness
     return np.asarray(np.maximum(np.abs(rest[:, 1] - middle) - half, 40 - rest[:, 2]))
 
 
