@@ -81,17 +81,14 @@ def features() -> Features:
     add(1.3, both(EYE[0] + 3.0 * np.cos(angle), EYE[1] + 0.5 + 3.0 * np.sin(angle)))
     add(0.8, both(np.array([5.5, 7, 8.5]), np.array([-21.0, -21, -20.5])))
     x = np.linspace(-21, 21, 15)
-    add(1.4, np.stack([x, lip_line(np.abs(x))], -1))
+    # either side of the line between the lips: they part when the mouth opens
+    add(0.7, np.stack([x, lip_line(np.abs(x)) + 0.4], -1))
+    add(0.7, np.stack([x, lip_line(np.abs(x)) - 0.4], -1))
     x = np.linspace(-12, 12, 9)
     add(0.35, np.stack([x, np.full(9, -58.5)], -1))  # crease above the chin
     x = np.linspace(-14, 14, 9)
-    add(
-        0.5,
-        np.concatenate(
-            [np.stack([x, np.full(9, -37.0)], -1), np.stack([x, np.full(9, -48.0)], -1)]
-        ),
-        red=True,
-    )
+    add(0.35, np.stack([x, np.full(9, -37.0)], -1), red=True)
+    add(0.5, np.stack([x, np.full(9, -48.0)], -1), red=True)
     # bright places
     u, v = np.meshgrid(np.linspace(26, 48, 5), np.linspace(-26, 4, 5))
     add(-1.2, both(u.ravel(), v.ravel()))
@@ -202,6 +199,8 @@ class _Maps:
         return _Level(found[0], found[1], self.colour, self.outline)
 
 
+FACE_BEFORE_AXIS = 0.155
+"""Of the middle of the face, head units."""
 _POSE = 6  # yaw, pitch, roll (radians), log scale, shift x and y (parts of the picture)
 
 
@@ -272,8 +271,8 @@ def _scores(theta: Array, maps: _Level, focal: float) -> Array:
     return total
 
 
-POSE_PRIOR, SHAPE_PRIOR, HIDDEN = 0.1, 0.25, 0.45
-UNLIKE, OUTLINE, W_OUT, W_MUCH, W_UNEVEN = 1.0, 1.0, 1.0, 1.0, 0.35
+POSE_PRIOR, SHAPE_PRIOR, HIDDEN, EYES = 0.1, 0.25, 0.45, 0.25
+UNLIKE, OUTLINE, W_OUT, W_MUCH, W_UNEVEN = 1.0, 1.0, 3.0, 1.0, 0.35
 _BANDS = ((-70, -52), (-40, -26), (-14, 0), (18, 32), (44, 56), (62, 78), (88, 104))
 
 
@@ -319,8 +318,12 @@ def _outline_cost(theta: Array, maps: _Level, focal: float) -> Array:
         out = np.clip(-over_left, 0, 0.5) + np.clip(-over_right, 0, 0.5)
         # before a turned face there is no hair
         to_left, to_right = np.clip(turned, 0, 1), np.clip(-turned, 0, 1)
-        much = np.clip(over_left - 0.25 + 0.21 * to_left, 0, 0.5) * (0.3 + 0.7 * to_left)
-        much += np.clip(over_right - 0.25 + 0.21 * to_right, 0, 0.5) * (0.3 + 0.7 * to_right)
+        much = np.clip(over_left - 0.25 + 0.21 * to_left + 0.1 * to_right, 0, 0.5) * (
+            0.3 + 0.7 * to_left
+        )
+        much += np.clip(over_right - 0.25 + 0.21 * to_right + 0.1 * to_left, 0, 0.5) * (
+            0.3 + 0.7 * to_right
+        )
         uneven = np.clip(np.abs(over_left - over_right), 0, 0.6) * (1 - np.abs(turned))
         found = W_OUT * out + W_MUCH * much + W_UNEVEN * uneven * (i > 3)
         cost += known * found * 4 / len(_BANDS)
@@ -329,7 +332,7 @@ def _outline_cost(theta: Array, maps: _Level, focal: float) -> Array:
 
 _START = np.concatenate([np.radians([12, 9, 7]), [0.10, 0.05, 0.05], _SPREAD])
 """Width of a first population."""
-_PRIOR = np.concatenate([np.radians([90, 14, 14]), [0.2, 0.1, 0.1], _SPREAD * 1.3])
+_PRIOR = np.concatenate([np.radians([90, 9, 12]), [0.2, 0.1, 0.1], _SPREAD * 1.3])
 
 
 @dataclass(frozen=True)
@@ -341,6 +344,10 @@ class Known:
     """The crop frames the head exactly: no scale, no shift."""
     about_deg: tuple[float, float] = (0.0, 45.0)
     """Expected yaw and its spread."""
+    framed: bool = False
+    """A detector that knows frontal faces made the crop: its size and place are nearly right."""
+    eyes: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """Where a detector saw the two eyes, parts of the crop, the left one in the picture first."""
 
 
 def search(
@@ -396,6 +403,13 @@ def align(
     fit = _Fit(_Maps(rgb, inside, matte), focal, known or Known(), np.random.default_rng(seed))
     starts = sorted((fit.coarse(yaw) for yaw in yaws_deg), key=lambda f: -f[2])
     finals = [fit.fine(mean, width) for mean, width, _ in starts[:2]]
+    # an open mouth and a short face look alike halfway: each is tried from its own end
+    mean, width, _ = starts[0]
+    for variant in ({"mouth_open": 1.2}, {"face_length": -0.7, "midface_length": -0.7}):
+        other = mean.copy()
+        for name, value in variant.items():
+            other[_POSE + SHAPES.index(name)] = value
+        finals.append(fit.fine(other, width))
     mean, _, score = max(finals, key=lambda f: f[2])
     return fit.result(mean, score, rgb.shape[0])
 
@@ -409,6 +423,7 @@ class _Fit:
         self.pose[:_POSE] = True
         self.pose[0] = known.yaw_deg is None
         self.pose[3:_POSE] = not known.place
+        self.pose[_POSE + SHAPES.index("mouth_open")] = True
         self.all = self.pose.copy()
         self.all[_POSE:] = True
 
@@ -443,16 +458,42 @@ class _Fit:
             theta[:, opened] = np.abs(theta[:, opened])
             theta[:, _POSE:] = np.clip(theta[:, _POSE:], -1.5, 1.5)
             value = _scores(theta, picture, self.focal) - self._penalty(theta)
+            value -= self._eye_cost(theta)
             elite = theta[np.argsort(-value)[: max(12, count // 12)]]
             mean = elite.mean(0)
             width = np.where(free, np.maximum(elite.std(0), 0.06 * _START), width)
             best = float(value.max())
         return mean, width, best
 
+    def _eye_cost(self, theta: Array) -> Array:
+        """How far the eyes are from where a detector saw them; a wrong one costs little more."""
+        if self.known.eyes is None:
+            return np.zeros(len(theta))
+        f = features()
+        rotation = _rotations(theta[:, :3])
+        cost = np.zeros(len(theta))
+        scale = self.focal * np.exp(theta[:, 3:4])
+        spread = 0.12 * scale / CANONICAL_RADIUS * 2 * EYE[0] * MM
+        for side, seen in zip((-1, 1), self.known.eyes, strict=True):
+            nearest = np.abs(f.points - EYE * [side, 1, 1] - [0, 0, EYE_RADIUS]).sum(1).argmin()
+            move = np.tensordot(theta[:, _POSE:], f.moves[:, nearest], 1)
+            point = EYE * [side, 1, 1] + [0, 0, EYE_RADIUS] + move
+            local = np.einsum("nij,nj->ni", rotation, point * MM)
+            uv = local[:, :2] / (local[:, 2:] + CANONICAL_RADIUS) * scale + 0.5 + theta[:, 4:6]
+            cost += np.minimum((((uv - np.asarray(seen)) / spread) ** 2).sum(1), 9.0)
+        return cost * EYES
+
     def _penalty(self, theta: Array) -> Array:
         unlikely = (theta / _PRIOR) ** 2
         expected, spread = np.radians(self.known.about_deg)
         unlikely[:, 0] = ((theta[:, 0] - expected) / spread) ** 2
+        if self.known.framed:
+            # the crop is centred on the face, which lies before the axis that the head turns about
+            before = FACE_BEFORE_AXIS * self.focal / CANONICAL_RADIUS
+            away = theta[:, 3:6].copy()
+            away[:, 1] -= before * np.sin(theta[:, 0])
+            away[:, 2] += before * np.sin(theta[:, 1])
+            unlikely[:, 3:6] = (away / np.array([0.06, 0.035, 0.035])) ** 2
         # seen from further aside a face has too few features to be told from other things
         unlikely[:, 0] += (np.maximum(np.abs(theta[:, 0]) - np.radians(62), 0) / 0.08) ** 2
         return np.asarray(

@@ -40,9 +40,9 @@ CANONICAL_RADIUS = 2.7
 CANONICAL_FOCAL = 4.2647
 """Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
 
-EG3D_SCALE = 0.909
+EG3D_SCALE = 0.88
 """Head units per EG3D unit: EG3D and DiffPortrait3D frame a head a tenth larger."""
-EG3D_ORIGIN: Array = np.array([0.0, 0.0, 0.16])
+EG3D_ORIGIN: Array = np.array([0.0, 0.0, 0.18])
 """EG3D's origin in head space, near the plane of the face; ours is the centre of the head.
 Fitted to the published DiffPortrait3D frames at their cameras (0.14 to 0.20 do equally well)."""
 

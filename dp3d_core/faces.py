@@ -139,6 +139,43 @@ def _detect_with_cascades(rgb: Pixels) -> list[Face]:
     return _merge(found)
 
 
+def detect_eyes(rgb: Pixels, face: Face) -> tuple[tuple[float, float], ...] | None:
+    """The two eyes of a frontal face, photo pixels, the left one in the picture first.
+
+    Returns:
+        Two points, or None where the cascades do not agree on a pair.
+
+    """
+    side = face.side
+    left, top = face.x - side / 2, face.y - side / 2
+    x0, y0 = max(0, int(left)), max(0, int(top + 0.12 * side))
+    x1, y1 = int(left + side), int(top + 0.62 * side)
+    patch = cv2.cvtColor(rgb[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY) if rgb[y0:y1, x0:x1].size else None
+    if patch is None or min(patch.shape) < 20:
+        return None
+    scale = 240 / side
+    patch = cv2.resize(patch, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    found: list[tuple[float, float, float, float]] = []
+    for name in ("haarcascade_eye", "haarcascade_eye_tree_eyeglasses"):
+        boxes, _, weights = _cascade(name).detectMultiScale3(
+            patch, 1.05, 3, minSize=(28, 28), maxSize=(90, 90), outputRejectLevels=True
+        )
+        for (x, y, w, h), weight in zip(boxes, np.ravel(weights), strict=True):
+            found.append(
+                (x0 + (x + w / 2) / scale, y0 + (y + h / 2) / scale, w / scale, float(weight))
+            )
+    best: tuple[float, tuple[tuple[float, float], ...]] | None = None
+    for a in found:
+        for b in found:
+            apart, drop = (b[0] - a[0]) / side, abs(b[1] - a[1]) / side
+            if 0.26 < apart < 0.56 and drop < 0.3 * apart and 0.6 < a[2] / b[2] < 1.6:
+                middle = abs((a[0] + b[0]) / 2 - face.x) / side
+                value = a[3] + b[3] - 8 * middle - 10 * abs(apart - 0.40)
+                if best is None or value > best[0]:
+                    best = value, ((a[0], a[1]), (b[0], b[1]))
+    return best[1] if best else None
+
+
 def _merge(faces: list[Face]) -> list[Face]:
     """Overlapping hits as one: frontal wins over profile; agreement raises confidence."""
     kept: list[Face] = []

@@ -22,7 +22,7 @@ from PIL import Image
 from dp3d_core.alignment import Alignment, Known, align, search
 from dp3d_core.cameras import CANONICAL_FOCAL, Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.faces import Face, detect_faces
+from dp3d_core.faces import Face, detect_eyes, detect_faces
 from dp3d_core.matting import grabcut_matte, head_prior, keep_symmetric
 from dp3d_core.photos import decode_photo, read_photo
 from dp3d_core.trajectories import canonical_camera
@@ -58,7 +58,7 @@ RESCALE = (0.85, 1.3)
 """A crop's side may change so much by what the alignment found."""
 SURE_SCORE = 3.2
 """With more, no other candidate is looked at."""
-LEAST_SCORE_ALONE = 2.0
+LEAST_SCORE_ALONE = 3.0
 """The same where no detector saw a face."""
 
 
@@ -230,7 +230,12 @@ def load_portrait(
                 "a photo with a plainer background, or a cut-out PNG, gives a better head."
             )
     outline = None if matte_source == "template" else matte
-    known = replace(known, about_deg=_expected(chosen))
+    known = replace(
+        known,
+        about_deg=_expected(chosen),
+        eyes=_eyes_in(rgb, chosen, window),
+        framed=_framed(chosen),
+    )
     aligned = align(image, inside, CROP_FOCAL, outline, yaws_deg=_starts(yaw, rough), known=known)
     trusted = aligned.score >= LEAST_SCORE
     if not trusted:
@@ -282,6 +287,20 @@ def _expected(face: Face | None) -> tuple[float, float]:
     return face.yaw_deg, 22.0
 
 
+def _framed(face: Face | None) -> bool:
+    return face is not None and face.confidence > 0.6 and face.detector != "profileface"
+
+
+def _eyes_in(rgb: Pixels, face: Face | None, window: Crop) -> Any:
+    """The eyes of a frontal face in parts of a crop, None where none are seen."""
+    if face is None or face.detector == "profileface":
+        return None
+    eyes = detect_eyes(rgb, face)
+    if eyes is None:
+        return None
+    return tuple(tuple(window.from_photo(np.array(eye), 1).tolist()) for eye in eyes)
+
+
 def _starts(yaw: float, rough: Alignment | None) -> tuple[float, ...]:
     """Yaws at which the fine search starts."""
     if rough is None:
@@ -304,19 +323,23 @@ def _find_head(
     head is aligned roughly in each, and the best one wins.
     """
     best: tuple[float, Crop, Face | None, Alignment] | None = None
-    candidates: list[Face | None] = [*(f for f in faces if f.confidence > 0.05)][:3]
+    candidates: list[Face | None] = []
+    candidates += [f for f in faces if f.confidence > 0.05][:3]
     if not faces or faces[0].confidence < LEAST_CONFIDENCE:
         candidates.append(None)
     for face in candidates:
         window = crop_around(face) if face is not None else _centre_crop(rgb)
         image, inside = _cut(rgb, window)
         yaws = _likely_yaws(face)
-        if alpha is not None:
+        turned = face.yaw_deg if face is not None else 0.0
+        if alpha is not None and _is_cut_out(_cut_grey(alpha, window), inside, turned):
             matte, trust = _cut_grey(alpha, window), 1.0
         else:
-            matte, trust = grabcut_matte(image, face.yaw_deg if face is not None else 0.0)
+            matte, trust = grabcut_matte(image, turned)
         outline = matte if trust > 0.5 else None
-        expected = replace(known, about_deg=_expected(face))
+        expected = replace(
+            known, about_deg=_expected(face), eyes=_eyes_in(rgb, face, window), framed=_framed(face)
+        )
         rough = search(image, inside, CROP_FOCAL, outline, yaws_deg=yaws, known=expected)
         value = rough.score + (1.0 * face.confidence if face is not None else 0.0)
         if best is None or value > best[0]:
@@ -325,10 +348,11 @@ def _find_head(
             break
     assert best is not None
     _, window, face, rough = best
-    if face is None and rough.score < LEAST_SCORE_ALONE:
+    unsure = face is None or face.confidence < LEAST_CONFIDENCE
+    if unsure and rough.score < LEAST_SCORE_ALONE:
         return _centre_crop(rgb), None, None
     K = rough.camera.K
-    if rough.score >= LEAST_SCORE:
+    if rough.score >= LEAST_SCORE and not _framed(face):
         # frame it as the canonical camera would
         scale = float(np.clip(K[0, 0] / (CROP_FOCAL * CROP_SIZE), *RESCALE))
         centre = window.to_photo(K[:2, 2])

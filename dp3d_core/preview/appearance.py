@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dp3d_core.cameras import Camera
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.geometry import Part
+from dp3d_core.preview.placement import Part
 from dp3d_core.raycast import Hits, RayCaster
 
 Array = NDArray[np.float64]
@@ -265,7 +265,7 @@ class Appearance:
             own = weight * region
             if own.sum() < 60:  # nothing of this kind is seen: take what is nearest
                 own = weight
-            smooth = pull_push(known_image, own, _median(known_image, own))
+            smooth = pull_push(known_image, own, _main_colour(known_image, own))
             grain = _grain(known_image, own, kind, rng)
             filled[region] = np.clip(smooth + grain, 0, 1)[region]
         soft = cv2.GaussianBlur(_wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
@@ -281,17 +281,21 @@ def _wrap(image: NDArray[np.float32], n: int) -> NDArray[np.float32]:
     return np.concatenate([image[:, -n:], image, image[:, :n]], axis=1)
 
 
-def _median(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(3,) median colour of the known texels: the hat's cloth, not the mean of cloth and badge."""
+def _main_colour(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(3,) the colour that most known texels have: the hat's cloth, not its mix with the badge."""
     known = colours[weight > 0.5]
     if len(known) < 20:
         known = colours[weight > 0.05]
     if not len(known):
         return np.full(3, 0.5, np.float32)
-    # the real texel nearest to the per-channel median, so that no colour is made up
-    median = np.median(known, axis=0)
-    near = np.argsort(np.abs(known - median).sum(1))[: max(1, len(known) // 10)]
-    return np.asarray(known[near].mean(0), np.float32)
+    if len(known) < 20:
+        return np.asarray(known.mean(0), np.float32)
+    lab = _lab(known.astype(np.float64)).astype(np.float32)
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+    _, labels, _ = cv2.kmeans(lab, 4, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    largest = np.bincount(labels.ravel()).argmax()
+    return np.asarray(known[labels.ravel() == largest].mean(0), np.float32)
 
 
 def pull_push(

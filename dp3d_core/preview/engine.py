@@ -1,6 +1,6 @@
 """The preview engine: views of a head in seconds, without weights or a GPU.
 
-portrait -> ``placement`` (template head on the photo) -> ``appearance`` (photo as texture,
+portrait -> ``placement`` (parametric head on the photo) -> ``appearance`` (photo as texture,
 unseen sides completed) -> ``raycast`` (any camera) -> ViewSet.
 """
 
@@ -72,7 +72,7 @@ class PreviewEngine:
         """Describe the engine."""
         return EngineInfo(
             self.name,
-            "Preview: template head with the photo's texture (no weights, seconds on a CPU)",
+            "Preview: parametric head with the photo's texture (no weights, seconds on a CPU)",
             True,
             None,
             describe_options(PreviewOptions()),

@@ -1,20 +1,25 @@
-"""Placement: the template head, sized and shaped so that its outline is the photo's.
+"""Placement: the base head with the photo's proportions, its outline that of the photo.
 
-The portrait's crop already puts the face where the canonical camera expects it, so the
-template is scaled by one constant; then its outline, seen from the photo's camera, is moved
-onto the matte's (hair, hats and jaws differ from the template's), leaving the face alone.
+The alignment (``dp3d_core.alignment``) has found pose and proportions from features; here hair
+is chosen by what stands off the skull in the matte, and the outline, seen from the photo's
+camera, is moved onto the matte's (hair, hats and jaws differ from any model), leaving the face
+alone.
 """
 
 from __future__ import annotations
+
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from dp3d_core.cameras import Camera
+from dp3d_core.heads.anatomy import EYE, MM
+from dp3d_core.heads.labels import Label, vertex_labels
+from dp3d_core.heads.model import HeadSpec, Surface, build_head
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.geometry import EYE_HEIGHT, HEAD_SCALE, template_head
 from dp3d_core.raycast import RayCaster
 
 Array = NDArray[np.float64]
@@ -23,13 +28,61 @@ _ANGLES = 180
 _STRETCH = (0.80, 1.5)
 
 
+class Part(IntEnum):
+    """Kinds of surface whose unseen sides are continued each from its own."""
+
+    SKIN = 0
+    HAIR = 1
+    BODY = 2
+
+
 def place_head(portrait: Portrait) -> Mesh:
-    """The template in head space, its outline fitted to the portrait's matte."""
-    template = template_head()
-    mesh = template.with_vertices(template.vertices * HEAD_SCALE)
-    if portrait.report.matte_source == "template":
+    """The head in head space, its outline fitted to the portrait's matte; parts are `Part`."""
+    shape = {k: v for k, v in portrait.report.shape.items() if abs(v) > 0.02}
+    measured = portrait.report.matte_source != "template"
+    hair = _hair(portrait, shape) if measured else "crop"
+    mesh = as_parts(HeadSpec(shape, hair))
+    if not measured:
         return mesh
     return fit_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
+
+
+def as_parts(spec: HeadSpec) -> Mesh:
+    """The mesh of a head with :class:`Part` for parts."""
+    head = build_head(spec)
+    parts = np.full(len(head.mesh.parts), int(Part.SKIN), np.uint8)
+    parts[head.mesh.parts == Surface.HAIR] = Part.HAIR
+    parts[head.mesh.parts == Surface.CLOTHES] = Part.BODY
+    parts[vertex_labels(head) == Label.SHOULDERS] = Part.BODY
+    return Mesh(head.mesh.vertices, head.mesh.faces, head.mesh.normals, parts)
+
+
+def _hair(portrait: Portrait, shape: dict[str, float]) -> str:
+    """The hair volume that the matte speaks for: by what stands off the bald head."""
+    bald = RayCaster(as_parts(HeadSpec(shape, None)))
+    camera = portrait.camera
+    head = np.isfinite(bald.depth(camera))
+    matte = (portrait.matte > 127) & portrait.inside
+    mm = camera.K[0, 0] / float(np.linalg.norm(camera.position)) * MM  # pixels
+
+    def gap(y_mm: float) -> float:
+        """How much wider the matte is at a height, mean of both sides, millimetres."""
+        row = int(np.clip(camera.project([[0.0, y_mm * MM, 0.0]])[0][0][1], 0, len(matte) - 1))
+        ours, theirs = np.flatnonzero(head[row]), np.flatnonzero(matte[row])
+        if not ours.size or not theirs.size:
+            return 0.0
+        return float((np.ptp(theirs) - np.ptp(ours)) / 2 / mm)
+
+    top = np.flatnonzero((matte & np.roll(head.any(0), 0)[None]).any(1))
+    ours = np.flatnonzero(head.any(1))
+    crown = float(ours[0] - top[0]) / mm if top.size and top[0] > 3 else 12.0
+    sides = float(np.median([gap(y) for y in (40.0, 60.0, 80.0)]))
+    low = float(np.median([gap(y) for y in (-52.0, -62.0, -72.0)]))
+    if low > 18:
+        return "long" if gap(-110.0) > 25 else "bob"
+    if max(sides, crown) > 30:
+        return "afro"
+    return "crop" if crown > 8 else "buzz"
 
 
 def fit_outline(
@@ -50,7 +103,7 @@ def fit_outline(
         inside: (h, w) bool, where the matte is known.
 
     """
-    centre = camera.project([[0.0, EYE_HEIGHT * HEAD_SCALE * 0.5, 0.0]])[0][0]
+    centre = camera.project([[0.0, EYE[1] * MM * 0.5, 0.0]])[0][0]
     outline = np.isfinite(RayCaster(mesh).depth(camera))
     angles = np.linspace(0, 2 * np.pi, _ANGLES, endpoint=False)  # 0 is right, pi/2 is down
     ours, _ = _radii(outline, centre, angles)

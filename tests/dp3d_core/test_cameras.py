@@ -368,12 +368,12 @@ def test_the_wide_lens_shows_the_whole_head():
 
 def test_cameras_of_eg3d_see_the_head_where_eg3d_has_it():
     """The published frames' measurements (docs/coordinates.md): nose tip and ears, EG3D units."""
-    from dp3d_core.preview.geometry import HEAD_SCALE, template_head
+    from dp3d_core.heads.model import HeadSpec, build_head
 
-    head = template_head().vertices * HEAD_SCALE
+    head = build_head(HeadSpec(clothes=None)).mesh.vertices
     nose = head[np.abs(head[:, 0]) < 0.01][:, 2].max()
     assert (nose - cam.EG3D_ORIGIN[2]) / cam.EG3D_SCALE == pytest.approx(0.06, abs=0.03)
-    ear = head[head[:, 0] > 0.17 * HEAD_SCALE]
+    ear = head[head[:, 0] > 0.17]
     ear = ear[(ear[:, 1] > -0.05) & (ear[:, 1] < 0.08)]
     assert (ear[:, 2].mean() - cam.EG3D_ORIGIN[2]) / cam.EG3D_SCALE == pytest.approx(
         -0.23, abs=0.03

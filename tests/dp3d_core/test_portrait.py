@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from dp3d_core import faces, trajectories
-from dp3d_core.cameras import CANONICAL_FOCAL
 from dp3d_core.errors import Dp3dError
+from dp3d_core.heads.synth import SyntheticHead, neutral_subject, random_subject
 from dp3d_core.matting import keep_symmetric
 from dp3d_core.portrait import (
     CROP_MARGIN,
@@ -24,7 +24,6 @@ from dp3d_core.portrait import (
     load_portrait,
     report_picture,
 )
-from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.trajectories import canonical_camera
 from tests.support.synthetic import PaintedHead
 
@@ -271,10 +270,12 @@ def test_a_crop_pixel_is_a_photo_pixel():
     np.testing.assert_allclose(crop.from_photo(crop.to_photo(uv)), uv)
 
 
-def test_the_crop_camera_is_canonical_with_a_margin(hopper):
-    camera = load_portrait(hopper).camera
+def test_the_camera_of_a_manual_crop_is_canonical_with_a_margin(hopper):
+    camera = load_portrait(hopper, crop=(80, 50, 300), yaw_deg=10).camera
     wide = canonical_camera(size=CROP_SIZE).K[0, 0] / camera.K[0, 0]
     assert wide == pytest.approx(CROP_MARGIN)
+    assert camera.K[0, 2] == pytest.approx(CROP_SIZE / 2)
+    assert camera.yaw_pitch_deg[0] == pytest.approx(10)
 
 
 def test_landmarker_file_is_checked(tmp_path, monkeypatch):
@@ -313,16 +314,20 @@ def test_background_on_one_side_of_a_frontal_head_is_taken_away():
     assert (kept <= matte).all()
 
 
+@pytest.mark.parametrize("subject", [neutral_subject(), random_subject(901)])
 @pytest.mark.parametrize("side", [1, -1])
-def test_a_profile_lands_where_its_camera_was(hopper, side):
-    """The demo's own head, photographed from the side: found, and framed like its true camera."""
-    camera = trajectories.capture_sphere(36, (0.0,), 512)[side * 6]  # 60 degrees
-    view = PreviewHead(load_portrait(hopper)).render(camera)
-    report = load_portrait(encode(view.composite((190, 170, 160)))).report
+def test_a_head_from_the_side_lands_where_its_camera_was(subject, side):
+    """A subject whose camera is exactly known, 60 degrees from the front."""
+    camera = trajectories.capture_sphere(36, (0.0,), 512)[side * 6]
+    rgba = SyntheticHead(subject).render(camera).rgba / 255
+    picture = 255 * (rgba[..., :3] * rgba[..., 3:] + 0.7 * (1 - rgba[..., 3:]))
+    portrait = load_portrait(encode(picture.astype(np.uint8)))
+    report = portrait.report
     assert report.crop_source == "face"
-    assert report.yaw_deg == side * faces.PROFILE_YAW_DEG
-    # what the canonical camera with its margin would have seen of that picture
-    true_side = 512 * CROP_MARGIN * trajectories.WHOLE_HEAD_FOCAL / CANONICAL_FOCAL
-    assert report.crop.side == pytest.approx(true_side, rel=0.12)
-    assert report.crop.x + report.crop.side / 2 == pytest.approx(256, abs=25)
-    assert report.crop.y + report.crop.side / 2 == pytest.approx(256, abs=35)
+    assert report.yaw_deg == pytest.approx(side * 60, abs=14)
+    # the camera that was found, in pixels of the photo, beside the true one
+    to_photo = report.crop.side / CROP_SIZE
+    focal = portrait.camera.K[0, 0] * to_photo
+    assert focal == pytest.approx(camera.K[0, 0], rel=0.08)
+    centre = report.crop.to_photo(portrait.camera.K[:2, 2])
+    np.testing.assert_allclose(centre, 256, atol=16)

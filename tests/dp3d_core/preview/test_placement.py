@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dp3d_core.preview.geometry import HEAD_SCALE, template_head
-from dp3d_core.preview.placement import fit_outline
+from dp3d_core.heads.model import HeadSpec
+from dp3d_core.preview.placement import as_parts, fit_outline
 from dp3d_core.raycast import RayCaster
 from dp3d_core.trajectories import canonical_camera
 
@@ -19,8 +19,7 @@ def crown(vertices: np.ndarray, z: float) -> float:
 
 
 def test_high_hair_raises_the_whole_skull_and_not_a_crest() -> None:
-    template = template_head()
-    mesh = template.with_vertices(template.vertices * HEAD_SCALE)
+    mesh = as_parts(HeadSpec(hair="crop"))
     outline = np.isfinite(RayCaster(mesh).depth(CAMERA)).astype(np.uint8) * 255
     # everything above the eyes a fifth higher
     eyes = CAMERA.project([[0.0, 0.06, 0.2]])[0][0, 1]
@@ -40,8 +39,7 @@ def test_high_hair_raises_the_whole_skull_and_not_a_crest() -> None:
 
 
 def test_the_templates_own_outline_moves_nothing() -> None:
-    template = template_head()
-    mesh = template.with_vertices(template.vertices * HEAD_SCALE)
+    mesh = as_parts(HeadSpec(hair="crop"))
     outline = np.isfinite(RayCaster(mesh).depth(CAMERA))
     matte = outline.astype(np.uint8) * 255
     fitted = fit_outline(mesh, CAMERA, matte, np.ones_like(outline))
