@@ -21,7 +21,7 @@ from dp3d_core.cameras import CANONICAL_RADIUS, Camera
 from dp3d_core.heads.anatomy import EYE, EYE_RADIUS, MM, lip_line
 from dp3d_core.heads.labels import BROW_X, BROW_Y
 from dp3d_core.heads.model import piece
-from dp3d_core.heads.shape import NAMES, basis
+from dp3d_core.heads.shape import AVERAGE, NAMES, basis
 from dp3d_core.mesh import vertex_normals
 from dp3d_core.trajectories import orbit_pose
 
@@ -44,7 +44,8 @@ class Features:
     """Points of the base head and what a photo shows there.
 
     Attributes:
-        points: (n, 3) millimetres.
+        rest: (n, 3) on the base head, millimetres.
+        points: (n, 3) on the average head.
         normals: (n, 3).
         moves: (s, n, 3) displacement for each of :data:`SHAPES`.
         group: (n,) index into ``weights``.
@@ -53,6 +54,7 @@ class Features:
 
     """
 
+    rest: Array
     points: Array
     normals: Array
     moves: Array
@@ -116,9 +118,12 @@ def features() -> Features:
     from_eye = np.hypot(np.abs(xy[:, 0]) - EYE[0], xy[:, 1] - EYE[1])
     on_eye = from_eye < 12.5
     ball = EYE[2] + np.sqrt(np.maximum((EYE_RADIUS + 1.0) ** 2 - from_eye**2, 0))
-    points = np.column_stack([xy, np.where(on_eye, ball, z)])
-    moves = basis(points)[[NAMES.index(name) for name in SHAPES]]
+    rest = np.column_stack([xy, np.where(on_eye, ball, z)])
+    moves = basis(rest)
+    points = rest + np.tensordot(AVERAGE, moves, 1)
+    moves = moves[[NAMES.index(name) for name in SHAPES]]
     return Features(
+        rest,
         points,
         normals[nearest],
         moves,
@@ -208,7 +213,7 @@ def _project(theta: Array, side: int, focal: float) -> tuple[Array, Array]:
     """(n, k, 2) pixels and (n, k) cosines to the camera of the features for parameters."""
     f = features()
     points = f.points[None] + np.tensordot(theta[:, _POSE:], f.moves, 1)
-    rotation = _rotations(theta[:, :3])
+    rotation = rotations(theta[:, :3])
     local = np.einsum("nij,nkj->nki", rotation, points * MM)
     depth = local[..., 2] + CANONICAL_RADIUS
     scale = focal * side * np.exp(theta[:, 3])
@@ -218,7 +223,7 @@ def _project(theta: Array, side: int, focal: float) -> tuple[Array, Array]:
     return uv, cosine
 
 
-def _rotations(angles: Array) -> Array:
+def rotations(angles: Array) -> Array:
     """(n, 3, 3) world to camera (OpenCV axes) of yaw, pitch and roll, radians."""
     yaw, pitch, roll = angles.T
     cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
@@ -288,7 +293,8 @@ def _skull() -> tuple[Array, Array, NDArray[np.int64]]:
         x = np.abs(skin.vertices[:, 0])
         index = np.flatnonzero((y > low) & (y < high) & (x < 76))
         index = rng.choice(index, min(110, len(index)), replace=False)
-        points.append(skin.vertices[index])
+        average = np.tensordot(AVERAGE, skin.basis[:, index], 1)
+        points.append(skin.vertices[index] + average)
         moves.append(chosen_moves[:, index])
         band.append(np.full(len(index), i))
     return np.concatenate(points), np.concatenate(moves, 1), np.concatenate(band)
@@ -299,7 +305,7 @@ def _outline_cost(theta: Array, maps: _Level, focal: float) -> Array:
     assert maps.outline is not None
     points, _, band = _skull()
     side = maps.dark.shape[0]
-    rotation = _rotations(theta[:, :3])
+    rotation = rotations(theta[:, :3])
     local = np.einsum("nij,kj->nki", rotation, points * MM)
     scale = (focal * side * np.exp(theta[:, 3]))[:, None]
     depth = local[..., 2] + CANONICAL_RADIUS
@@ -470,14 +476,15 @@ class _Fit:
         if self.known.eyes is None:
             return np.zeros(len(theta))
         f = features()
-        rotation = _rotations(theta[:, :3])
+        rotation = rotations(theta[:, :3])
         cost = np.zeros(len(theta))
         scale = self.focal * np.exp(theta[:, 3:4])
         spread = 0.12 * scale / CANONICAL_RADIUS * 2 * EYE[0] * MM
         for side, seen in zip((-1, 1), self.known.eyes, strict=True):
-            nearest = np.abs(f.points - EYE * [side, 1, 1] - [0, 0, EYE_RADIUS]).sum(1).argmin()
+            pupil = EYE * [side, 1, 1] + [0, 0, EYE_RADIUS]
+            nearest = np.abs(f.rest - pupil).sum(1).argmin()
             move = np.tensordot(theta[:, _POSE:], f.moves[:, nearest], 1)
-            point = EYE * [side, 1, 1] + [0, 0, EYE_RADIUS] + move
+            point = pupil + f.points[nearest] - f.rest[nearest] + move
             local = np.einsum("nij,nj->ni", rotation, point * MM)
             uv = local[:, :2] / (local[:, 2:] + CANONICAL_RADIUS) * scale + 0.5 + theta[:, 4:6]
             cost += np.minimum((((uv - np.asarray(seen)) / spread) ** 2).sum(1), 9.0)
@@ -503,7 +510,7 @@ class _Fit:
     def result(self, mean: Array, score: float, side: int) -> Alignment:
         """The alignment that parameters stand for."""
         pose = np.eye(4)
-        pose[:3, :3] = _rotations(mean[None, :3])[0].T
+        pose[:3, :3] = rotations(mean[None, :3])[0].T
         pose[:3, 3] = -CANONICAL_RADIUS * pose[:3, 2]
         scale = self.focal * side * float(np.exp(mean[3]))
         K = np.array([[scale, 0, 0.5 * side], [0, scale, 0.5 * side], [0, 0, 1.0]])

@@ -40,11 +40,13 @@ CANONICAL_RADIUS = 2.7
 CANONICAL_FOCAL = 4.2647
 """Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
 
-EG3D_SCALE = 0.88
-"""Head units per EG3D unit: EG3D and DiffPortrait3D frame a head a tenth larger."""
-EG3D_ORIGIN: Array = np.array([0.0, 0.0, 0.18])
-"""EG3D's origin in head space, near the plane of the face; ours is the centre of the head.
-Fitted to the published DiffPortrait3D frames at their cameras (0.14 to 0.20 do equally well)."""
+EG3D_SCALE = 0.82
+"""Head units per EG3D unit: EG3D and DiffPortrait3D frame a head a fifth larger."""
+EG3D_ORIGIN: Array = np.array([0.0, -0.011, 0.18])
+"""EG3D's origin in head space, near the plane of the face; ours is the centre of the head."""
+EG3D_TILT_DEG = 4.5
+"""Turn about +X from EG3D's axes to ours: its heads look up a little.  All three are fitted to the
+published DiffPortrait3D frames at their cameras, one value for all portraits."""
 
 _RIGID_TOLERANCE = 1e-5
 _LARGEST = 1e9
@@ -248,19 +250,28 @@ class Camera:
 def camera_from_eg3d(camera: Camera) -> Camera:
     """A camera given in EG3D's head space (DiffPortrait3D's, too), in ours.
 
-    Rotation and K stay; position x becomes ``EG3D_SCALE * x + EG3D_ORIGIN``, so that the head
-    fills the picture as it does there.
+    K stays; with R the turn by ``EG3D_TILT_DEG`` about +X, position x becomes
+    ``EG3D_SCALE * R x + EG3D_ORIGIN``, so that the head fills the picture as it does there.
     """
+    turn = _eg3d_turn()
     pose = np.array(camera.c2w)
-    pose[:3, 3] = EG3D_SCALE * pose[:3, 3] + EG3D_ORIGIN
+    pose[:3, :3] = turn @ pose[:3, :3]
+    pose[:3, 3] = EG3D_SCALE * turn @ pose[:3, 3] + EG3D_ORIGIN
     return Camera(pose, camera.K, camera.width, camera.height)
 
 
 def camera_to_eg3d(camera: Camera) -> Camera:
     """Inverse of :func:`camera_from_eg3d`."""
+    turn = _eg3d_turn()
     pose = np.array(camera.c2w)
-    pose[:3, 3] = (pose[:3, 3] - EG3D_ORIGIN) / EG3D_SCALE
+    pose[:3, :3] = turn.T @ pose[:3, :3]
+    pose[:3, 3] = turn.T @ (pose[:3, 3] - EG3D_ORIGIN) / EG3D_SCALE
     return Camera(pose, camera.K, camera.width, camera.height)
+
+
+def _eg3d_turn() -> Array:
+    cosine, sine = np.cos(np.radians(EG3D_TILT_DEG)), np.sin(np.radians(EG3D_TILT_DEG))
+    return np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
 
 
 def _invalid(why: str) -> Dp3dError:

@@ -1,15 +1,14 @@
 """Face detection: where the head is, with what works offline.
 
 Default: the frontal and profile Haar cascades bundled with OpenCV 4 (no download, no
-weights; OpenCV 5 dropped them).  Better: MediaPipe's face landmarker, used when the
-``mediapipe`` package and its model are installed (``dp3d setup landmarker``).
+weights; OpenCV 5 dropped them).  Better: face landmarks, used when their model is installed
+(``dp3d setup landmarks``, ``dp3d_core.landmarks``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.paths import dp3d_home
+from dp3d_core.landmarks import CHIN, FOREHEAD, Landmarks, find_landmarks
 
 Pixels = NDArray[np.uint8]
 
-LANDMARKER_URL = (
-    "https://storage.googleapis.com/mediapipe-models/face_landmarker/"
-    "face_landmarker/float16/1/face_landmarker.task"
-)
-LANDMARKER_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-LANDMARKER_BYTES = 3_758_596
-
 DETECTION_SIDE = 1024
 """Longest image side given to the cascades, pixels."""
+
+_SIDES = (234, 454)
+_NOSE_TIP = 4
+"""Landmarks: the right and the left edge of the face, and the tip of the nose."""
 
 PROFILE_YAW_DEG = 65.0
 """Yaw assumed for a face that only the profile cascade finds."""
@@ -51,6 +47,8 @@ class Face:
     """Direction the head is turned: the yaw of the camera that would see it frontally is 0;
     positive when the camera stands to the head's +x side."""
     detector: str
+    points: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    """(468, 2) landmarks, pixels, where the detector gives them."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, rounded to a tenth of a pixel."""
@@ -74,7 +72,12 @@ def detect_faces(rgb: Pixels) -> list[Face]:
         Faces ordered by confidence and size; empty when there is none.
 
     """
-    faces = _detect_with_landmarker(rgb) or _detect_with_cascades(rgb)
+    faces = [_face_from_landmarks(found) for found in find_landmarks(rgb)]
+    if not faces:
+        faces = _detect_with_cascades(rgb)
+        boxes = [(face.x, face.y, 1.5 * face.side) for face in faces]
+        seen = [_face_from_landmarks(found) for found in find_landmarks(rgb, boxes)]
+        faces = seen or faces
     return sorted(faces, key=lambda face: -face.confidence * math.sqrt(face.side))
 
 
@@ -202,89 +205,23 @@ def _merge(faces: list[Face]) -> list[Face]:
     return kept
 
 
-# -- MediaPipe -----------------------------------------------------------------------------
+# -- landmarks -----------------------------------------------------------------------------
 
 
-def landmarker_path() -> Path:
-    """Where the face landmarker model is kept."""
-    return dp3d_home() / "models" / "face_landmarker.task"
+def _face_from_landmarks(found: Landmarks) -> Face:
+    """Face box and rough yaw from the points of the face mesh.
 
-
-def install_landmarker(source: Path | None = None) -> Path:
-    """Install MediaPipe's face landmarker (Apache-2.0, 3.8 MB), checked against its hash.
-
-    Args:
-        source: a file fetched by hand; None downloads it from the publisher.
-
-    Raises:
-        Dp3dError: ``portrait.model_missing`` if it cannot be fetched or is another file.
-
+    The box is made comparable to the cascades': about 1.05 face heights around the middle.
     """
-    import urllib.request
-
-    from dp3d_core.files import write_atomic
-
-    try:
-        if source is not None:
-            data = Path(source).read_bytes()
-        else:
-            with urllib.request.urlopen(LANDMARKER_URL, timeout=30) as reply:
-                data = reply.read(LANDMARKER_BYTES + 1)
-    except OSError as error:
-        raise Dp3dError(
-            "portrait.model_missing",
-            f"The face landmarker cannot be fetched ({error}).",
-            f"Fetch {LANDMARKER_URL} by hand and run 'dp3d setup landmarker --source FILE'.",
-        ) from error
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != LANDMARKER_SHA256:
-        raise Dp3dError(
-            "portrait.model_missing",
-            f"This is not the face landmarker we know: its sha256 is {digest[:12]}...",
-            f"Fetch {LANDMARKER_URL} again; its sha256 is {LANDMARKER_SHA256[:12]}...",
-        )
-    write_atomic(landmarker_path(), data)
-    return landmarker_path()
-
-
-def _detect_with_landmarker(rgb: Pixels) -> list[Face]:
-    """Faces by MediaPipe, or nothing where it is not installed."""
-    model = landmarker_path()
-    if not model.is_file():
-        return []
-    try:
-        import mediapipe
-        from mediapipe.tasks import python as tasks
-    except ImportError:
-        return []
-    options = tasks.vision.FaceLandmarkerOptions(
-        base_options=tasks.BaseOptions(model_asset_buffer=model.read_bytes()),
-        num_faces=4,
-        output_facial_transformation_matrixes=True,
-    )
-    with tasks.vision.FaceLandmarker.create_from_options(options) as landmarker:
-        result = landmarker.detect(
-            mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(rgb))
-        )
-    return [
-        _face_from_landmarks(
-            np.array([[p.x * rgb.shape[1], p.y * rgb.shape[0]] for p in points]), np.array(matrix)
-        )
-        for points, matrix in zip(
-            result.face_landmarks, result.facial_transformation_matrixes, strict=True
-        )
-    ]
-
-
-def _face_from_landmarks(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> Face:
-    """Face box and yaw from MediaPipe's 478 points and its 4x4 face-to-camera matrix.
-
-    The box is made comparable to the cascades': about 1.05 face heights (point 10, top of the
-    forehead, to 152, chin) around the middle of the face.
-    """
-    top, chin = points[10], points[152]
-    centre = points[[10, 152, 234, 454]].mean(0)
+    points = found.points
+    top, chin = points[FOREHEAD], points[CHIN]
+    centre = points[[FOREHEAD, CHIN, *_SIDES]].mean(0)
     side = 1.05 * float(np.linalg.norm(chin - top))
-    facing = matrix[:3, 2] / np.linalg.norm(matrix[:3, 2])  # the face's +z in camera axes
-    yaw = -math.degrees(math.atan2(facing[0], facing[2]))
-    return Face(float(centre[0]), float(centre[1]), side, 0.99, yaw, "mediapipe")
+    # the nose stands before the middle of the cheeks by about half their distance
+    across = points[_SIDES[1]] - points[_SIDES[0]]
+    offset = (points[_NOSE_TIP] - points[list(_SIDES)].mean(0)) @ across / (across @ across)
+    yaw = -math.degrees(math.asin(float(np.clip(offset / 0.6, -1, 1))))
+    confidence = 0.99 * found.presence
+    return Face(
+        float(centre[0]), float(centre[1]), side, confidence, yaw, "landmarks", found.points
+    )

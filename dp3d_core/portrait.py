@@ -23,6 +23,7 @@ from dp3d_core.alignment import Alignment, Known, align, search
 from dp3d_core.cameras import CANONICAL_FOCAL, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.faces import Face, detect_eyes, detect_faces
+from dp3d_core.landmark_fit import fit_landmarks
 from dp3d_core.matting import grabcut_matte, head_prior, keep_symmetric
 from dp3d_core.photos import decode_photo, read_photo
 from dp3d_core.trajectories import canonical_camera
@@ -236,7 +237,12 @@ def load_portrait(
         eyes=_eyes_in(rgb, chosen, window),
         framed=_framed(chosen),
     )
-    aligned = align(image, inside, CROP_FOCAL, outline, yaws_deg=_starts(yaw, rough), known=known)
+    if chosen is not None and chosen.points is not None:
+        points = window.from_photo(chosen.points)
+        aligned = fit_landmarks(points, CROP_SIZE, CROP_FOCAL, known)
+    else:
+        starts = _starts(yaw, rough)
+        aligned = align(image, inside, CROP_FOCAL, outline, yaws_deg=starts, known=known)
     trusted = aligned.score >= LEAST_SCORE
     if not trusted:
         aligned = Alignment(crop_camera(yaw), {}, aligned.score)
@@ -282,8 +288,6 @@ def _expected(face: Face | None) -> tuple[float, float]:
         return 0.0, 45.0
     if face.detector == "profileface":
         return math.copysign(42.0, face.yaw_deg), 18.0
-    if face.detector == "mediapipe":
-        return face.yaw_deg, 6.0
     return face.yaw_deg, 22.0
 
 
@@ -322,6 +326,8 @@ def _find_head(
     Each face that the detector saw is a candidate, and so is the middle of the photo; the base
     head is aligned roughly in each, and the best one wins.
     """
+    if faces and faces[0].points is not None:
+        return _frame_landmarks(faces[0], known)
     best: tuple[float, Crop, Face | None, Alignment] | None = None
     candidates: list[Face | None] = []
     candidates += [f for f in faces if f.confidence > 0.05][:3]
@@ -359,6 +365,17 @@ def _find_head(
         side = window.side * scale
         window = Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), side)
     return window, face, rough
+
+
+def _frame_landmarks(face: Face, known: Known) -> tuple[Crop, Face, Alignment]:
+    """The crop of a head with landmarks, framed as the canonical camera would."""
+    assert face.points is not None
+    window = crop_around(face)
+    found = fit_landmarks(window.from_photo(face.points), CROP_SIZE, CROP_FOCAL, known)
+    K = found.camera.K
+    side = window.side * float(K[0, 0]) / (CROP_FOCAL * CROP_SIZE)
+    centre = window.to_photo(K[:2, 2])
+    return Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), side), face, found
 
 
 def crop_camera(yaw_deg: float) -> Camera:

@@ -256,14 +256,26 @@ LOW = np.array([parameter.low for parameter in PARAMETERS])
 HIGH = np.array([parameter.high for parameter in PARAMETERS])
 
 
+AVERAGE = np.zeros(len(PARAMETERS))
+"""What 0 stands for: coefficients that take the base head, written down from tables of single
+measures, to the proportions of faces in photographs, whose lower face is shorter."""
+for _name, _value in (
+    ("face_length", -0.8),
+    ("midface_length", -0.4),
+    ("nose_length", -0.3),
+    ("eye_height", -0.25),
+):
+    AVERAGE[_INDEX[_name]] = _value
+
+
 def coefficients(values: Mapping[str, float]) -> Array:
-    """(p,) coefficients of named values; what is not named is 0.
+    """(p,) coefficients of named values, which count from :data:`AVERAGE`.
 
     Raises:
         Dp3dError: ``heads.bad_shape`` for an unknown name or a value outside its range.
 
     """
-    found = np.zeros(len(PARAMETERS))
+    found = AVERAGE.copy()
     for name, value in values.items():
         if name not in _INDEX:
             raise Dp3dError(
@@ -278,7 +290,7 @@ def coefficients(values: Mapping[str, float]) -> Array:
                 f"{name} = {value} lies outside its range.",
                 f"Give a value from {LOW[i]:g} to {HIGH[i]:g}.",
             )
-        found[i] = value
+        found[i] += value
     return found
 
 

@@ -1,0 +1,194 @@
+"""Pose and shape of a head from face landmarks: least squares over the parametric head.
+
+Where each landmark lies on the base head was measured, not drawn: synthetic subjects whose
+geometry is exactly known were shown to the landmark model, and what lies under each point was
+looked up (``measure_head_points``, kept in ``heads/landmark_points.json``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from dp3d_core.alignment import Alignment, Known, rotations
+from dp3d_core.cameras import CANONICAL_RADIUS, Camera
+from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.model import Surface
+from dp3d_core.heads.shape import AVERAGE, HIGH, LOW, NAMES, basis
+from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.landmarks import POINTS, Landmarks, find_landmarks
+from dp3d_core.trajectories import canonical_camera
+
+Array = NDArray[np.float64]
+
+_TABLE = Path(__file__).parent / "heads" / "landmark_points.json"
+_STRAY = 7.0
+"""Landmarks whose place varies more, millimetres, follow the outline, not the head."""
+SHAPE_PRIOR = 2.0
+_POINT_WEIGHT = 0.35
+"""The points are not independent: each counts this much."""
+_POSE = 6  # yaw, pitch, roll (radians), log scale, shift x and y (parts of the picture)
+
+
+@dataclass(frozen=True)
+class HeadPoints:
+    """Landmarks on the average head.
+
+    Attributes:
+        index: (n,) into the landmarks.
+        points: (n, 3) millimetres.
+        moves: (p, n, 3) displacement by each of ``names``.
+        spread: (n,) how far a landmark strays, millimetres.
+        names: shape parameters that move them.
+
+    """
+
+    index: NDArray[np.int64]
+    points: Array
+    moves: Array
+    spread: Array
+    names: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def head_points() -> HeadPoints:
+    """The measured landmarks."""
+    table = json.loads(_TABLE.read_text(encoding="utf-8"))
+    rows = np.array(table["points"], float)
+    rest = rows[:, 1:4]
+    moves = basis(rest)
+    points = rest + np.tensordot(AVERAGE, moves, 1)
+    used = np.flatnonzero(np.abs(moves).max(axis=(1, 2)) > 1.0)
+    return HeadPoints(
+        rows[:, 0].astype(np.int64),
+        points,
+        moves[used],
+        rows[:, 4],
+        tuple(NAMES[i] for i in used),
+    )
+
+
+def fit_landmarks(
+    landmarks: Array, side: int, focal: float, known: Known | None = None
+) -> Alignment:
+    """Pose and shape of the head whose landmarks were seen in a square picture.
+
+    Args:
+        landmarks: (468, 2) pixels.
+        side: of the picture, pixels.
+        focal: of its lens, image widths.
+        known: what is not searched (the yaw, the place in the picture).
+
+    Returns:
+        The alignment; its score is 4 less the mean distance of the points in millimetres / 4.
+
+    """
+    known = known or Known()
+    head = head_points()
+    seen = landmarks[head.index]
+    low, high = (v[[NAMES.index(n) for n in head.names]] for v in (LOW, HIGH))
+    usual = (high - low) / 4
+    spread = 1.5 + head.spread
+
+    def project(theta: Array) -> tuple[Array, float]:
+        rotation = rotations(theta[None, :3])[0]
+        local = (head.points + np.tensordot(theta[_POSE:], head.moves, 1)) @ rotation.T * MM
+        scale = focal * side * float(np.exp(theta[3]))
+        uv = local[:, :2] / (local[:, 2:] + CANONICAL_RADIUS) * scale
+        return uv + side * (0.5 + theta[4:6]), scale / CANONICAL_RADIUS * MM
+
+    start = np.zeros(_POSE + len(head.names))
+    free = np.ones(len(start), bool)
+    if known.yaw_deg is not None:
+        start[0], free[0] = np.radians(known.yaw_deg), False
+    if known.place:
+        free[3:_POSE] = False
+    else:
+        start[3] = np.log(
+            np.std(seen - seen.mean(0))
+            / (np.std(head.points[:, :2]) * MM / CANONICAL_RADIUS * focal * side)
+        )
+        start[4:6] = seen.mean(0) / side - 0.5
+
+    def residuals(values: Array) -> Array:
+        theta = start.copy()
+        theta[free] = values
+        uv, millimetre = project(theta)
+        away = (uv - seen) / millimetre / spread[:, None] * _POINT_WEIGHT
+        return np.concatenate(
+            [away.ravel(), theta[_POSE:] / usual * SHAPE_PRIOR, theta[1:3] / np.radians([50, 65])]
+        )
+
+    found = least_squares(residuals, start[free], loss="soft_l1", max_nfev=40)
+    theta = start.copy()
+    theta[free] = found.x
+    uv, millimetre = project(theta)
+    away = float(np.median(np.linalg.norm(uv - seen, axis=1))) / millimetre
+    pose = np.eye(4)
+    pose[:3, :3] = rotations(theta[None, :3])[0].T
+    pose[:3, 3] = -CANONICAL_RADIUS * pose[:3, 2]
+    scale = focal * side * float(np.exp(theta[3]))
+    K = np.array([[scale, 0, 0.5 * side], [0, scale, 0.5 * side], [0, 0, 1.0]])
+    K[:2, 2] += theta[4:6] * side
+    shape = {
+        name: round(float(value), 4)
+        for name, value in zip(head.names, np.clip(theta[_POSE:], low, high), strict=True)
+    }
+    return Alignment(Camera(pose, K, side, side), shape, 4 - away / 4)
+
+
+def measure_head_points(seeds: Sequence[int], size: int = 640) -> Array:
+    """Measure where the landmarks lie on the base head: how the table was made.
+
+    Random subjects, bare of glasses, hat and beard, are rendered from a few sides; a ray through
+    each landmark finds the place under it on the base head.
+
+    Args:
+        seeds: of the subjects; 30 are plenty.
+        size: of the renders, pixels.
+
+    Returns:
+        (n, 5) index, x, y, z (millimetres, made symmetric) and spread (median distance).
+
+    """
+    found = []
+    for seed in seeds:
+        subject = random_subject(seed)
+        bare = dataclasses.replace(subject.spec, glasses=None, hat=None, beard=0.0)
+        head = SyntheticHead(dataclasses.replace(subject, spec=bare))
+        for yaw, pitch in ((0, 0), (-18, 5), (18, -5), (-36, 0), (36, 0)):
+            camera = canonical_camera(yaw, pitch, size, focal=3.0)
+            for face in find_landmarks(head.render(camera).rgb)[:1]:
+                found.append(_under(head, camera, face))
+    places = np.array(found)
+    median = np.nanmedian(places, 0)
+    spread = np.nanmedian(np.linalg.norm(places - median, axis=2), 0)
+    mirrored = median * [-1, 1, 1]
+    partner = np.linalg.norm(median[None] - mirrored[:, None], axis=2).argmin(1)
+    paired = partner[partner] == np.arange(POINTS)
+    keep = np.flatnonzero(paired & (spread < _STRAY))
+    both = (median[keep] + mirrored[partner[keep]]) / 2
+    return np.column_stack([keep, both, (spread[keep] + spread[partner[keep]]) / 2])
+
+
+def _under(head: SyntheticHead, camera: Camera, face: Landmarks) -> Array:
+    """(468, 3) places on the base head under the landmarks; NaN where there is no skin or eye."""
+    local = np.column_stack([(face.points - camera.K[:2, 2]) / camera.K[0, 0], np.ones(POINTS)])
+    directions = local @ camera.c2w[:3, :3].T
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    hits = head.caster.cast(np.repeat(camera.position[None], POINTS, 0), directions)
+    corners = head.head.mesh.faces[hits.face]
+    rest = np.einsum("kc,kcx->kx", hits.weights, head.head.rest[corners])
+    facing = -(hits.normals * hits.directions).sum(1) > 0.25
+    good = facing & (head.head.mesh.parts[corners[:, 0]] <= Surface.EYE)
+    places = np.full((POINTS, 3), np.nan)
+    places[hits.ray[good]] = rest[good]
+    return places

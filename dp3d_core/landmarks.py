@@ -1,0 +1,289 @@
+"""Face landmarks, when their model is installed: Google's face detector and face mesh.
+
+The models (BlazeFace short range, Bazarevsky et al. 2019, and the 468-point face mesh, Kartynnik
+et al. 2019; Apache-2.0, 1.5 MB together) travel inside the package ``mediapipe`` on the package
+index.  ``install`` takes them out of it; OpenCV runs them, the package itself is not needed.
+Nothing here is needed either: without the models faces are found by cascades and aligned by
+``dp3d_core.alignment`` alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.paths import dp3d_home
+
+Array = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+PACKAGE = "mediapipe==0.10.21"
+PACKAGE_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
+PLATFORM = ("manylinux_2_28_x86_64", "3.11")
+"""Of the wheel whose hash we know; the models in it run anywhere."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A file inside the package."""
+
+    name: str
+    inside: str
+    sha256: str
+
+
+DETECTOR = Model(
+    "face_detection_short_range.tflite",
+    "mediapipe/modules/face_detection/face_detection_short_range.tflite",
+    "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+)
+MESH = Model(
+    "face_landmark.tflite",
+    "mediapipe/modules/face_landmark/face_landmark.tflite",
+    "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+)
+MODELS = (DETECTOR, MESH)
+_LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
+
+POINTS = 468
+RIGHT_EYE, LEFT_EYE = 33, 263
+"""Outer corners; right and left of the person."""
+FOREHEAD, CHIN = 10, 152
+
+_DETECTOR_SIDE, _MESH_SIDE = 128, 192
+_LEAST_DETECTION, _LEAST_PRESENCE = 0.5, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """A face's points.
+
+    Attributes:
+        points: (468, 2) pixels of the photo, in the order of MediaPipe's face mesh.
+        presence: how sure the mesh is that this is a face, 0 to 1.
+
+    """
+
+    points: Array
+    presence: float
+
+
+def folder() -> Path:
+    """Where the models are kept."""
+    return dp3d_home() / "models"
+
+
+def installed() -> bool:
+    """Whether the models are there."""
+    return all((folder() / model.name).is_file() for model in MODELS)
+
+
+def install(source: Path | None = None) -> Path:
+    """Install the models, checked against their hashes.
+
+    Args:
+        source: the wheel of :data:`PACKAGE`, fetched by hand; None fetches it with pip (36 MB),
+            which knows the user's package index and proxy.
+
+    Returns:
+        The folder of the models.
+
+    Raises:
+        Dp3dError: ``portrait.model_missing`` if it cannot be fetched or is another file.
+
+    """
+    from dp3d_core.files import write_atomic
+
+    with tempfile.TemporaryDirectory() as temporary:
+        wheel = Path(source) if source is not None else _fetch(Path(temporary))
+        try:
+            with zipfile.ZipFile(wheel) as package:
+                found = {model: package.read(model.inside) for model in MODELS}
+                licence = package.read(_LICENCE)
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise Dp3dError(
+                "portrait.model_missing",
+                f"{wheel.name} does not hold the face models.",
+                f"Give the wheel of {PACKAGE} for {PLATFORM[0]}.",
+                str(error),
+            ) from error
+    for model, data in found.items():
+        if hashlib.sha256(data).hexdigest() != model.sha256:
+            raise Dp3dError(
+                "portrait.model_missing",
+                f"{model.name} is not the file we know.",
+                f"Give the wheel of {PACKAGE} for {PLATFORM[0]}.",
+            )
+    for model, data in found.items():
+        write_atomic(folder() / model.name, data)
+    write_atomic(folder() / "LICENSE-mediapipe", licence)
+    _network.cache_clear()
+    return folder()
+
+
+def _fetch(target: Path) -> Path:
+    wanted = target / "wanted.txt"
+    wanted.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n", encoding="utf-8")
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
+        "--disable-pip-version-check", "--only-binary", ":all:", "--platform", PLATFORM[0],
+        "--python-version", PLATFORM[1], "--require-hashes", "--requirement", str(wanted),
+        "--dest", str(target),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(target.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise Dp3dError(
+            "portrait.model_missing",
+            "The face models cannot be fetched from the package index.",
+            f"Fetch the wheel of {PACKAGE} for {PLATFORM[0]} by hand and run "
+            "'dp3d setup landmarks --source WHEEL'.",
+            done.stderr.strip()[-500:],
+        )
+    return wheels[0]
+
+
+def find_landmarks(rgb: Pixels, boxes: Sequence[tuple[float, float, float]] = ()) -> list[Landmarks]:
+    """Faces with their landmarks, the surest first; none where the models are not installed.
+
+    Args:
+        rgb: (h, w, 3) uint8, upright.
+        boxes: x, y and side of faces that something else saw, tried as well.
+
+    """
+    if not installed():
+        return []
+    found: list[Landmarks] = []
+    for x, y, side, roll in [*_detect(rgb), *((*box, 0.0) for box in boxes)]:
+        face = _refine(rgb, np.array([x, y]), side, roll)
+        if face.presence < _LEAST_PRESENCE:
+            continue
+        middle, size = face.points.mean(0), np.ptp(face.points[:, 0])
+        if all(np.abs(other.points.mean(0) - middle).max() > 0.5 * size for other in found):
+            found.append(face)
+    return sorted(found, key=lambda face: -face.presence * np.sqrt(np.ptp(face.points[:, 0])))
+
+
+def _refine(rgb: Pixels, centre: Array, side: float, roll: float) -> Landmarks:
+    """Points of the face in a box; each look frames it better than the one before."""
+    presence, points = 0.0, np.zeros((POINTS, 2))
+    for _ in range(3):
+        presence, points = _mesh(rgb, centre, side, roll)
+        across = points[LEFT_EYE] - points[RIGHT_EYE]
+        roll = float(np.arctan2(across[1], across[0]))
+        low, high = points.min(0), points.max(0)
+        centre, side = (low + high) / 2, float(1.5 * (high - low).max())
+        if presence < 0.05:
+            break
+    return Landmarks(points, presence)
+
+
+@lru_cache(maxsize=4)
+def _network(path: str) -> Any:
+    return cv2.dnn.readNetFromTFLite(path)
+
+
+def _run(model: Model, image: Pixels, low: float) -> list[Array]:
+    network = _network(str(folder() / model.name))
+    scaled = image.transpose(2, 0, 1)[None].astype(np.float32) / 255
+    network.setInput(scaled * (1 - low) + low)
+    return [np.asarray(out) for out in network.forward(network.getUnconnectedOutLayersNames())]
+
+
+def _mesh(rgb: Pixels, centre: Array, side: float, roll: float) -> tuple[float, Array]:
+    """Presence and (468, 2) points in a turned square window of the photo."""
+    step = side / _MESH_SIDE
+    turn = step * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    corner = centre - turn @ np.full(2, _MESH_SIDE / 2)
+    source = rgb
+    if step > 1.5:
+        source = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.5 * step), np.uint8)
+    # OpenCV puts pixel centres at whole numbers, we put them at halves
+    matrix = np.column_stack([turn, corner + turn @ [0.5, 0.5] - 0.5])
+    window = cv2.warpAffine(
+        source,
+        matrix,
+        (_MESH_SIDE, _MESH_SIDE),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    outputs = _run(MESH, np.asarray(window, np.uint8), 0.0)
+    score = next(out for out in outputs if out.size == 1).item()
+    local = next(out for out in outputs if out.size == POINTS * 3).reshape(POINTS, 3)
+    return _sigmoid(score), local[:, :2] @ turn.T + corner
+
+
+def _detect(rgb: Pixels) -> list[tuple[float, float, float, float]]:
+    """Centre, side of the mesh's window and roll of faces; smaller windows if there are none."""
+    height, width = rgb.shape[:2]
+    whole = float(max(height, width))
+    for parts in (1, 2, 3):
+        side = whole * (1.0, 0.6, 0.4)[parts - 1]
+        found = []
+        for y in np.linspace(0, 1, parts) if parts > 1 else [0.5]:
+            for x in np.linspace(0, 1, parts) if parts > 1 else [0.5]:
+                left = side / 2 + x * (width - side) if parts > 1 else width / 2
+                top = side / 2 + y * (height - side) if parts > 1 else height / 2
+                found += _detect_in(rgb, left - side / 2, top - side / 2, side)
+        if found:
+            return [box for _, box in sorted(found, key=lambda f: -f[0])[:6]]
+    return []
+
+
+def _detect_in(
+    rgb: Pixels, left: float, top: float, side: float
+) -> list[tuple[float, tuple[float, float, float, float]]]:
+    """Score and box of the faces in a square window, which may reach outside the photo."""
+    step = side / _DETECTOR_SIDE
+    source = rgb if step < 1.5 else np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.5 * step), np.uint8)
+    matrix = np.array([[step, 0, left + 0.5 * step - 0.5], [0, step, top + 0.5 * step - 0.5]])
+    window = cv2.warpAffine(
+        source,
+        matrix,
+        (_DETECTOR_SIDE, _DETECTOR_SIDE),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderValue=(127, 127, 127),
+    )
+    outputs = _run(DETECTOR, np.asarray(window, np.uint8), -1.0)
+    scores = next(out for out in outputs if out.shape[-1] == 1).ravel()
+    boxes = next(out for out in outputs if out.shape[-1] == 16).reshape(-1, 8, 2) / _DETECTOR_SIDE
+    found: list[tuple[float, tuple[float, float, float, float]]] = []
+    for i in np.argsort(-scores):
+        score = _sigmoid(float(scores[i]))
+        if score < _LEAST_DETECTION:
+            break
+        x, y = (boxes[i, 0] + _anchors()[i]) * side + [left, top]
+        size = float(boxes[i, 1].max()) * side
+        eyes = boxes[i, 3] - boxes[i, 2]
+        if all(max(abs(x - b[0]), abs(y - b[1])) > 0.3 * b[2] for _, b in found):
+            roll = float(np.arctan2(eyes[1], eyes[0]))
+            found.append((score, (float(x), float(y), 1.5 * size, roll)))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _anchors() -> Array:
+    """(896, 2) centres that BlazeFace's boxes are offsets from, parts of its picture."""
+    found = []
+    for cells, each in ((16, 2), (8, 6)):
+        v, u = np.mgrid[:cells, :cells]
+        centres = (np.stack([u, v], -1).reshape(-1, 1, 2) + 0.5) / cells
+        found.append(np.repeat(centres, each, 1).reshape(-1, 2))
+    return np.concatenate(found)
+
+
+def _sigmoid(value: float) -> float:
+    return float(1 / (1 + np.exp(-np.clip(value, -60, 60))))
