@@ -31,10 +31,18 @@ Array = NDArray[np.float64]
 
 _TABLE = Path(__file__).parent / "heads" / "landmark_points.json"
 _STRAY = 7.0
-"""Landmarks whose place varies more, millimetres, follow the outline, not the head."""
+"""Landmarks whose place varies more, millimetres, mean nothing on a head."""
+_CONTOUR = (
+    127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148,
+    356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+)  # fmt: skip
+"""Landmarks of the face's edge: where they lie on the head depends on where it is seen from."""
+_CONTOUR_YAW = 24.0
+"""From the front they are places of the jaw; turned by so much, degrees, they mean nothing."""
 SHAPE_PRIOR = 2.0
 _POINT_WEIGHT = 0.35
 """The points are not independent: each counts this much."""
+_CONTOUR_WEIGHT = 0.7
 _POSE = 6  # yaw, pitch, roll (radians), log scale, shift x and y (parts of the picture)
 
 
@@ -47,6 +55,7 @@ class HeadPoints:
         points: (n, 3) millimetres.
         moves: (p, n, 3) displacement by each of ``names``.
         spread: (n,) how far a landmark strays, millimetres.
+        contour: (n,) bool, points of the face's edge.
         names: shape parameters that move them.
 
     """
@@ -55,6 +64,7 @@ class HeadPoints:
     points: Array
     moves: Array
     spread: Array
+    contour: NDArray[np.bool_]
     names: tuple[str, ...]
 
 
@@ -72,6 +82,7 @@ def head_points() -> HeadPoints:
         points,
         moves[used],
         rows[:, 4],
+        np.isin(rows[:, 0], _CONTOUR),
         tuple(NAMES[i] for i in used),
     )
 
@@ -96,7 +107,8 @@ def fit_landmarks(
     seen = landmarks[head.index]
     low, high = (v[[NAMES.index(n) for n in head.names]] for v in (LOW, HIGH))
     usual = (high - low) / 4
-    spread = 1.5 + head.spread
+    weight = _POINT_WEIGHT / (1.5 + head.spread)
+    weight[head.contour] = 0.0
 
     def project(theta: Array) -> tuple[Array, float]:
         rotation = rotations(theta[None, :3])[0]
@@ -122,16 +134,24 @@ def fit_landmarks(
         theta = start.copy()
         theta[free] = values
         uv, millimetre = project(theta)
-        away = (uv - seen) / millimetre / spread[:, None] * _POINT_WEIGHT
+        away = (uv - seen) / millimetre * weight[:, None]
         return np.concatenate(
             [away.ravel(), theta[_POSE:] / usual * SHAPE_PRIOR, theta[1:3] / np.radians([50, 65])]
         )
 
     found = least_squares(residuals, start[free], loss="soft_l1", max_nfev=40)
+    if known.yaw_deg is None:
+        start[0] = found.x[0]
+    frontal = 1 - abs(float(np.degrees(start[0]))) / _CONTOUR_YAW
+    if frontal > 0.05:
+        edge = head.contour
+        weight[edge] = frontal * _CONTOUR_WEIGHT / (1.5 + head.spread[edge])
+        found = least_squares(residuals, found.x, loss="soft_l1", max_nfev=20)
     theta = start.copy()
     theta[free] = found.x
     uv, millimetre = project(theta)
-    away = float(np.median(np.linalg.norm(uv - seen, axis=1))) / millimetre
+    inner = ~head.contour
+    away = float(np.median(np.linalg.norm(uv - seen, axis=1)[inner])) / millimetre
     pose = np.eye(4)
     pose[:3, :3] = rotations(theta[None, :3])[0].T
     pose[:3, 3] = -CANONICAL_RADIUS * pose[:3, 2]
@@ -167,14 +187,20 @@ def measure_head_points(seeds: Sequence[int], size: int = 640) -> Array:
         for yaw, pitch in ((0, 0), (-18, 5), (18, -5), (-36, 0), (36, 0)):
             camera = canonical_camera(yaw, pitch, size, focal=3.0)
             for face in find_landmarks(head.render(camera).rgb)[:1]:
-                found.append(_under(head, camera, face))
+                places = _under(head, camera, face)
+                if yaw:
+                    places[list(_CONTOUR)] = np.nan
+                found.append(places)
     places = np.array(found)
     median = np.nanmedian(places, 0)
     spread = np.nanmedian(np.linalg.norm(places - median, axis=2), 0)
     mirrored = median * [-1, 1, 1]
     partner = np.linalg.norm(median[None] - mirrored[:, None], axis=2).argmin(1)
     paired = partner[partner] == np.arange(POINTS)
-    keep = np.flatnonzero(paired & (spread < _STRAY))
+    contour = np.isin(np.arange(POINTS), _CONTOUR)
+    paired |= contour
+    partner[list(_CONTOUR)] = np.roll(_CONTOUR, len(_CONTOUR) // 2)
+    keep = np.flatnonzero(paired & ((spread < _STRAY) | contour))
     both = (median[keep] + mirrored[partner[keep]]) / 2
     return np.column_stack([keep, both, (spread[keep] + spread[partner[keep]]) / 2])
 

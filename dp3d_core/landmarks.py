@@ -156,7 +156,9 @@ def _fetch(target: Path) -> Path:
     return wheels[0]
 
 
-def find_landmarks(rgb: Pixels, boxes: Sequence[tuple[float, float, float]] = ()) -> list[Landmarks]:
+def find_landmarks(
+    rgb: Pixels, boxes: Sequence[tuple[float, float, float]] = ()
+) -> list[Landmarks]:
     """Faces with their landmarks, the surest first; none where the models are not installed.
 
     Args:

@@ -258,12 +258,13 @@ HIGH = np.array([parameter.high for parameter in PARAMETERS])
 
 AVERAGE = np.zeros(len(PARAMETERS))
 """What 0 stands for: coefficients that take the base head, written down from tables of single
-measures, to the proportions of faces in photographs, whose lower face is shorter."""
+measures, to the proportions of faces in photographs, whose lower face is shorter and narrower."""
 for _name, _value in (
     ("face_length", -0.8),
     ("midface_length", -0.4),
     ("nose_length", -0.3),
     ("eye_height", -0.25),
+    ("jaw_width", -1.0),
 ):
     AVERAGE[_INDEX[_name]] = _value
 

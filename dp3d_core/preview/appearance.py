@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from dp3d_core.cameras import Camera
 from dp3d_core.mesh import Mesh
@@ -45,6 +46,10 @@ _SIDE_OF_FACE = (0.70, 0.90)
 """The same cosine: below the first a point of the face is on its side, above the second not."""
 _JAW = (0.0, 0.06)
 """Height, head units: below the first lie jaw and neck, above the second temples."""
+_NECK = -0.17
+"""Height, head units, below which skin may end in a collar."""
+_SAME_HUE = 18.0
+"""Lab; colours of one skin differ less in hue and chroma."""
 _LEAST_OF_FACE = 0.10
 """A colour that covers less of forehead, cheeks and chin is none of skin, shade or beard."""
 
@@ -134,7 +139,7 @@ class SkinTones:
     """The colours of forehead, cheeks and chin: skin in light and shade, a beard."""
 
     centres: Array
-    """(k, 3) CIE Lab."""
+    """(k, 3) CIE Lab, the commonest first."""
 
     @classmethod
     def of(cls, projection: Projection, mesh: Mesh) -> SkinTones | None:
@@ -150,13 +155,22 @@ class SkinTones:
         stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
         _, labels, centres = cv2.kmeans(lab, 8, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
         mass = np.bincount(labels.ravel(), minlength=len(centres)) / len(lab)
-        return cls(centres[mass > _LEAST_OF_FACE].astype(np.float64))
+        order = np.argsort(-mass)[: int((mass > _LEAST_OF_FACE).sum())]
+        return cls(centres[order].astype(np.float64))
 
-    def likeness(self, colours: Array) -> Array:
-        """(n,) 1 for colours (n, 3) like these, 0 for others."""
+    def bare(self, colours: Array) -> Array:
+        """(n,) 1 for colours of skin in light or shade; brows, beard or a brim do not count."""
+        hue = np.linalg.norm(self.centres[:, 1:] - self.centres[0, 1:], axis=1)
+        skin = SkinTones(self.centres[hue < _SAME_HUE])
+        return skin.likeness(colours, light=0.25)
+
+    def likeness(self, colours: Array, light: float = 0.5) -> Array:
+        """(n,) 1 for colours (n, 3) like these, 0 for others.
+
+        Light falls off towards the side of a face: lightness counts less (``light``) than hue.
+        """
         lab = _lab(colours)
-        # light falls off towards the side of a face: lightness counts less than hue
-        weights = np.array([0.5, 1.0, 1.0])
+        weights = np.array([light, 1.0, 1.0])
         distance = np.linalg.norm((lab[:, None] - self.centres) * weights, axis=2).min(1)
         return 1 - smoothstep(distance, 8.0, 16.0)
 
@@ -189,6 +203,7 @@ class Appearance:
         self.mesh = mesh
         self.projection = Projection.of(portrait, caster)
         self.skin = SkinTones.of(self.projection, mesh)
+        self.collar = self._find_collar(caster)
         self.panorama = self._complete(caster, portrait, np.random.default_rng(seed))
 
     def __call__(self, hits: Hits) -> Array:
@@ -201,7 +216,61 @@ class Appearance:
 
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
         corner = hits.weights.argmax(1)
-        return np.asarray(self.mesh.parts[self.mesh.faces[hits.face, corner]])
+        parts = self.mesh.parts[self.mesh.faces[hits.face, corner]]
+        if self.collar is None:
+            return np.asarray(parts)
+        longitude = np.arctan2(hits.points[:, 0], hits.points[:, 2])
+        at = (longitude / (2 * np.pi) + 0.5) * len(self.collar)
+        height = np.interp(at, np.arange(len(self.collar)) + 0.5, self.collar, period=None)
+        neck = (parts != Part.HAIR) & (hits.points[:, 1] < _NECK)
+        dressed = np.where(hits.points[:, 1] < height, Part.BODY, Part.SKIN)
+        return np.asarray(np.where(neck, dressed, parts), np.uint8)
+
+    def _find_collar(self, caster: RayCaster) -> Array | None:
+        """Height of the collar at each of 72 longitudes, None where the photo shows none.
+
+        From the neck downwards the first colour that no part of the face has is cloth.  What the
+        photo does not show is taken to be as high as the middle of what it shows, and higher in
+        the nape.
+        """
+        if self.skin is None:
+            return None
+        longitude = ((np.arange(72) + 0.5) / 72 - 0.5) * 2 * np.pi
+        heights = np.linspace(_NECK, -0.46, 90)
+        lon, y = np.meshgrid(longitude, heights)
+        outward = np.stack([np.sin(lon), np.zeros_like(lon), np.cos(lon)], -1).reshape(-1, 3)
+        origin = outward * 2.0 + np.column_stack(
+            [np.zeros((y.size, 1)), y.ravel(), np.full(y.size, AXIS[2])]
+        )
+        hits = caster.cast(origin, -outward)
+        colours, trust = self.projection.sample(hits.points, hits.normals)
+        seen = np.zeros(y.size, bool)
+        cloth = np.zeros(y.size, bool)
+        seen[hits.ray] = trust > 0.6
+        cloth[hits.ray] = self.skin.bare(colours) < 0.3
+        seen, cloth = seen.reshape(y.shape), (seen & cloth).reshape(y.shape)
+        found = np.full(72, np.nan)
+        for column in np.flatnonzero(seen.sum(0) >= 6):
+            rows = np.flatnonzero(seen[:, column])
+            is_cloth = cloth[rows, column].astype(float)
+            # below a collar all is cloth, above it nothing: the cut with the fewest exceptions
+            wrong = np.append(0, np.cumsum(is_cloth)) + np.append(
+                np.cumsum((1 - is_cloth)[::-1])[::-1], 0
+            )
+            cut = int(wrong.argmin())
+            if cut < len(rows) and is_cloth[cut:].mean() > 0.7:
+                found[column] = heights[rows[cut]]
+        known = np.isfinite(found)
+        if known.sum() < 5:
+            return None
+        middle = float(np.median(found[known]))
+        smooth = np.interp(np.arange(72), np.flatnonzero(known), found[known])
+        nape = middle + 0.04 * (1 - np.cos(longitude)) / 2
+        distance = np.abs(np.arange(72)[:, None] - np.flatnonzero(known)[None]).min(1)
+        own = np.clip(1 - distance / 4, 0, 1)
+        return np.asarray(
+            gaussian_filter1d(smooth * own + nape * (1 - own), 1.2, mode="wrap"), np.float64
+        )
 
     def _look_up(self, points: Array) -> Array:
         rows, columns = PANORAMA
@@ -263,6 +332,10 @@ class Appearance:
             if not region.any():
                 continue
             own = weight * region
+            if kind is Part.BODY and self.skin is not None:
+                bare = self.skin.bare(known).reshape(shape).astype(np.float32)
+                cloth = own * (1 - bare)
+                own = cloth if cloth.sum() > 60 else own
             if own.sum() < 60:  # nothing of this kind is seen: take what is nearest
                 own = weight
             smooth = pull_push(known_image, own, _main_colour(known_image, own))

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates
+from scipy.optimize import least_squares
 
 from dp3d_core.cameras import Camera
-from dp3d_core.heads.anatomy import EYE, MM
+from dp3d_core.heads.anatomy import EYE, MM, MOUTH_HALF, lip_line
 from dp3d_core.heads.labels import Label, vertex_labels
-from dp3d_core.heads.model import HeadSpec, Surface, build_head
+from dp3d_core.heads.model import HeadSpec, Surface, build_head, piece
+from dp3d_core.heads.shape import HIGH, LOW, NAMES, basis, coefficients
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.raycast import RayCaster
@@ -26,6 +29,11 @@ Array = NDArray[np.float64]
 
 _ANGLES = 180
 _STRETCH = (0.80, 1.5)
+_BODY = ("jaw_width", "neck_width", "neck_length", "shoulder_width", "shoulder_slope")
+_HAIR = ("buzz", "crop", "quiff", "bob", "long", "curly", "afro")
+"""Hair that outlines can tell from each other."""
+_HAIR_SIDE = 160
+"""Pixels of the pictures in which they are compared."""
 
 
 class Part(IntEnum):
@@ -40,6 +48,8 @@ def place_head(portrait: Portrait) -> Mesh:
     """The head in head space, its outline fitted to the portrait's matte; parts are `Part`."""
     shape = {k: v for k, v in portrait.report.shape.items() if abs(v) > 0.02}
     measured = portrait.report.matte_source != "template"
+    if measured:
+        shape |= _neck_and_shoulders(portrait, shape)
     hair = _hair(portrait, shape) if measured else "crop"
     mesh = as_parts(HeadSpec(shape, hair))
     if not measured:
@@ -48,41 +58,122 @@ def place_head(portrait: Portrait) -> Mesh:
 
 
 def as_parts(spec: HeadSpec) -> Mesh:
-    """The mesh of a head with :class:`Part` for parts."""
+    """The mesh of a head with :class:`Part` for parts, its mouth closed by a sheet.
+
+    What a photo shows between open lips lies at an unknown depth: on teeth that are not the
+    person's it would be torn apart in the next view.
+    """
     head = build_head(spec)
     parts = np.full(len(head.mesh.parts), int(Part.SKIN), np.uint8)
     parts[head.mesh.parts == Surface.HAIR] = Part.HAIR
     parts[head.mesh.parts == Surface.CLOTHES] = Part.BODY
     parts[vertex_labels(head) == Label.SHOULDERS] = Part.BODY
-    return Mesh(head.mesh.vertices, head.mesh.faces, head.mesh.normals, parts)
+    corners = head.mesh.parts[head.mesh.faces[:, 0]]
+    kept = head.mesh.faces[(corners != Surface.TEETH) & (corners != Surface.TONGUE)]
+    sheet, triangles = _between_the_lips(coefficients(spec.shape))
+    vertices = np.concatenate([head.mesh.vertices, sheet * MM])
+    faces = np.concatenate([kept, triangles + len(head.mesh.vertices)])
+    return Mesh.of(vertices, faces, np.append(parts, np.full(len(sheet), Part.SKIN, np.uint8)))
+
+
+def _between_the_lips(values: Array) -> tuple[Array, NDArray[np.int32]]:
+    """A sheet from the upper to the lower lip, some millimetres behind them."""
+    rows, columns = 9, 25
+    x = np.linspace(-1, 1, columns) * (MOUTH_HALF - 1.5)
+    skin = piece("skin").vertices
+    rims = []
+    for side in (1.0, -1.0):
+        y = lip_line(np.abs(x)) + side * np.array([[3.0], [0.4]])
+        near = np.abs(skin[None, :, 0] - x[:, None]) + np.abs(skin[None, :, 1] - y[1][:, None])
+        front = np.where(near < 4.5, skin[None, :, 2], -1e9).max(1)
+        rim = np.stack([np.broadcast_to(x, y.shape), y, np.broadcast_to(front - 7, y.shape)], -1)
+        flat = rim.reshape(-1, 3)
+        rims.append((flat + np.tensordot(values, basis(flat), 1)).reshape(rim.shape))
+    upper, lower = rims[0], rims[1][::-1]
+    t = np.linspace(0, 1, rows)[:, None, None]
+    grid = np.concatenate([upper[:1], upper[1] * (1 - t) + lower[0] * t, lower[1:]])
+    index = np.arange(len(grid) * columns, dtype=np.int32).reshape(len(grid), columns)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
+    triangles = np.concatenate(
+        [np.stack([a, d, c], -1).reshape(-1, 3), np.stack([a, c, b], -1).reshape(-1, 3)]
+    )
+    return grid.reshape(-1, 3), triangles
 
 
 def _hair(portrait: Portrait, shape: dict[str, float]) -> str:
-    """The hair volume that the matte speaks for: by what stands off the bald head."""
-    bald = RayCaster(as_parts(HeadSpec(shape, None)))
+    """The hair whose outline is nearest to the matte's above the chin."""
+    small = portrait.camera.resized(_HAIR_SIDE, _HAIR_SIDE)
+    known = _shrunk(portrait.inside.astype(np.float32)) > 0.9
+    matte = (_shrunk(portrait.matte / np.float32(255)) > 0.5) & known
+    chin = small.project([[0.0, -80 * MM, 70 * MM]])[0][0][1]
+    known &= (np.arange(_HAIR_SIDE) < chin + _HAIR_SIDE // 16)[:, None]
+    likeness = {}
+    for style in _HAIR:
+        head = np.isfinite(RayCaster(as_parts(HeadSpec(shape, style))).depth(small))
+        both = ((head & matte) & known).sum()
+        likeness[style] = both / max(1, ((head | matte) & known).sum())
+    return max(likeness, key=lambda style: likeness[style])
+
+
+def _shrunk(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    small = cv2.resize(image, (_HAIR_SIDE, _HAIR_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
+
+
+def _neck_and_shoulders(portrait: Portrait, shape: dict[str, float]) -> dict[str, float]:
+    """Shape parameters that bring jaw, neck and shoulders to the matte's width, row by row."""
+    pieces = [piece("skin"), piece("clothes", "crew")]
+    values = coefficients(shape)
+    vertices = np.concatenate([p.shaped(values) for p in pieces])
+    lower = (vertices[:, 1] < -15) & ((np.abs(vertices[:, 0]) < 68) | (vertices[:, 1] < -60))
+    index = [NAMES.index(name) for name in _BODY]
+    moves = np.concatenate([p.basis[index] for p in pieces], 1)[:, lower].astype(float)
+    vertices = vertices[lower]
     camera = portrait.camera
-    head = np.isfinite(bald.depth(camera))
+    size = camera.height
     matte = (portrait.matte > 127) & portrait.inside
-    mm = camera.K[0, 0] / float(np.linalg.norm(camera.position)) * MM  # pixels
+    first = int(camera.project([[0.0, -28 * MM, 0.0]])[0][0][1])
+    shoulders = camera.project([[0.0, -140 * MM, 0.0]])[0][0][1]
+    rows = np.arange(max(first, 0), size - 4, 6)
+    # a row counts on a side where the photo goes on beyond the matte
+    wanted = np.full((2, len(rows)), np.nan)
+    for i, row in enumerate(rows):
+        columns, known = np.flatnonzero(matte[row]), np.flatnonzero(portrait.inside[row])
+        if columns.size:
+            if columns[0] > known[0] + 3:
+                wanted[0, i] = columns[0]
+            if columns[-1] < known[-1] - 3:
+                wanted[1, i] = columns[-1]
+    if np.isfinite(wanted).sum() < 6:
+        return {}
+    pixel = camera.K[0, 0] / float(np.linalg.norm(camera.position)) * MM
+    low, high = LOW[index], HIGH[index]
 
-    def gap(y_mm: float) -> float:
-        """How much wider the matte is at a height, mean of both sides, millimetres."""
-        row = int(np.clip(camera.project([[0.0, y_mm * MM, 0.0]])[0][0][1], 0, len(matte) - 1))
-        ours, theirs = np.flatnonzero(head[row]), np.flatnonzero(matte[row])
-        if not ours.size or not theirs.size:
-            return 0.0
-        return float((np.ptp(theirs) - np.ptp(ours)) / 2 / mm)
+    def residuals(theta: Array) -> Array:
+        uv, _ = camera.project((vertices + np.tensordot(theta, moves, 1)) * MM)
+        at = np.rint((uv[:, 1] - rows[0]) / 6).astype(int)
+        seen = (at >= 0) & (at < len(rows))
+        left, right = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
+        np.minimum.at(left, at[seen], uv[seen, 0])
+        np.maximum.at(right, at[seen], uv[seen, 0])
+        away = np.stack([left, right]) - wanted
+        away = np.where(np.isfinite(away), away / pixel / 12, 0)
+        # beside jaw and neck there may be hair: too narrow is hardly wrong there
+        away *= np.where((away * [[1], [-1]] > 0) & (rows < shoulders), 0.15, 1.0)
+        return np.concatenate([away.ravel(), 0.35 * theta])
 
-    top = np.flatnonzero((matte & np.roll(head.any(0), 0)[None]).any(1))
-    ours = np.flatnonzero(head.any(1))
-    crown = float(ours[0] - top[0]) / mm if top.size and top[0] > 3 else 12.0
-    sides = float(np.median([gap(y) for y in (40.0, 60.0, 80.0)]))
-    low = float(np.median([gap(y) for y in (-52.0, -62.0, -72.0)]))
-    if low > 18:
-        return "long" if gap(-110.0) > 25 else "bob"
-    if max(sides, crown) > 30:
-        return "afro"
-    return "crop" if crown > 8 else "buzz"
+    def jacobian(theta: Array) -> Array:
+        step = 0.1  # small ones are lost between vertices
+        sides = [
+            residuals(theta + step * unit) - residuals(theta - step * unit)
+            for unit in np.eye(len(theta))
+        ]
+        return np.stack(sides, -1) / (2 * step)
+
+    found = least_squares(
+        residuals, np.zeros(len(index)), jacobian, (low, high), loss="soft_l1", max_nfev=15
+    )
+    return {n: round(float(v), 4) for n, v in zip(_BODY, found.x, strict=True)}
 
 
 def fit_outline(
