@@ -124,11 +124,10 @@ def fit_landmarks(
     if known.place:
         free[3:_POSE] = False
     else:
-        start[3] = np.log(
-            np.std(seen - seen.mean(0))
-            / (np.std(head.points[:, :2]) * MM / CANONICAL_RADIUS * focal * side)
-        )
-        start[4:6] = seen.mean(0) / side - 0.5
+        middle = np.median(seen, 0)
+        size = np.median(np.abs(seen - middle)) / np.median(np.abs(head.points[:, :2]))
+        start[3] = np.log(size / (MM / CANONICAL_RADIUS * focal * side))
+        start[4:6] = middle / side - 0.5
 
     def residuals(values: Array) -> Array:
         theta = start.copy()
@@ -136,17 +135,17 @@ def fit_landmarks(
         uv, millimetre = project(theta)
         away = (uv - seen) / millimetre * weight[:, None]
         return np.concatenate(
-            [away.ravel(), theta[_POSE:] / usual * SHAPE_PRIOR, theta[1:3] / np.radians([50, 65])]
+            [away.ravel(), theta[_POSE:] / usual * SHAPE_PRIOR, theta[1:3] / np.radians([5, 65])]
         )
 
-    found = least_squares(residuals, start[free], loss="soft_l1", max_nfev=40)
+    found = least_squares(residuals, start[free], loss="cauchy", max_nfev=40)
     if known.yaw_deg is None:
         start[0] = found.x[0]
     frontal = 1 - abs(float(np.degrees(start[0]))) / _CONTOUR_YAW
     if frontal > 0.05:
         edge = head.contour
         weight[edge] = frontal * _CONTOUR_WEIGHT / (1.5 + head.spread[edge])
-        found = least_squares(residuals, found.x, loss="soft_l1", max_nfev=20)
+        found = least_squares(residuals, found.x, loss="cauchy", max_nfev=20)
     theta = start.copy()
     theta[free] = found.x
     uv, millimetre = project(theta)
@@ -200,7 +199,8 @@ def measure_head_points(seeds: Sequence[int], size: int = 640) -> Array:
     contour = np.isin(np.arange(POINTS), _CONTOUR)
     paired |= contour
     partner[list(_CONTOUR)] = np.roll(_CONTOUR, len(_CONTOUR) // 2)
-    keep = np.flatnonzero(paired & ((spread < _STRAY) | contour))
+    good = paired & ((spread < _STRAY) | contour) & np.isfinite(spread)
+    keep = np.flatnonzero(good & good[partner])
     both = (median[keep] + mirrored[partner[keep]]) / 2
     return np.column_stack([keep, both, (spread[keep] + spread[partner[keep]]) / 2])
 

@@ -91,12 +91,13 @@ def installed() -> bool:
     return all((folder() / model.name).is_file() for model in MODELS)
 
 
-def install(source: Path | None = None) -> Path:
+def install(source: Path | None = None, force: bool = False) -> Path:
     """Install the models, checked against their hashes.
 
     Args:
         source: the wheel of :data:`PACKAGE`, fetched by hand; None fetches it with pip (36 MB),
             which knows the user's package index and proxy.
+        force: fetch them even if they are there.
 
     Returns:
         The folder of the models.
@@ -107,6 +108,8 @@ def install(source: Path | None = None) -> Path:
     """
     from dp3d_core.files import write_atomic
 
+    if installed() and source is None and not force:
+        return folder()
     with tempfile.TemporaryDirectory() as temporary:
         wheel = Path(source) if source is not None else _fetch(Path(temporary))
         try:

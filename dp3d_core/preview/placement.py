@@ -104,7 +104,7 @@ def _hair(portrait: Portrait, shape: dict[str, float]) -> str:
     """The hair whose outline is nearest to the matte's above the chin."""
     small = portrait.camera.resized(_HAIR_SIDE, _HAIR_SIDE)
     known = _shrunk(portrait.inside.astype(np.float32)) > 0.9
-    matte = (_shrunk(portrait.matte / np.float32(255)) > 0.5) & known
+    matte = (_shrunk((portrait.matte / 255).astype(np.float32)) > 0.5) & known
     chin = small.project([[0.0, -80 * MM, 70 * MM]])[0][0][1]
     known &= (np.arange(_HAIR_SIDE) < chin + _HAIR_SIDE // 16)[:, None]
     likeness = {}

@@ -34,22 +34,50 @@ if TYPE_CHECKING:
 class Bench(Common):
     """Measure something on this machine."""
 
-    what: tyro.conf.Positional[Literal["status", "official"]] = field(default=tyro.MISSING)
+    what: tyro.conf.Positional[Literal["status", "official", "heads"]] = field(default=tyro.MISSING)
     """status: how long GET /v1/jobs/{id} takes while a views job runs, beside an idle server;
-    official: the preview engine against the frames published with DiffPortrait3D."""
+    official: the preview engine against the frames published with DiffPortrait3D;
+    heads: the preview engine on synthetic heads whose pose, mesh and views are known."""
     data: Path | None = None
     """official: folder of the published samples, NAME/portrait.png, generated/ and start/."""
     out: Path | None = None
-    """official: folder for a contact sheet of each sample."""
+    """official, heads: folder for contact sheets."""
+    count: int = 50
+    """heads: how many."""
+    seed: int = 1
+    """heads: of subjects and cameras."""
     requests: int = 200
     """Requests on the idle server, and the least while the job runs."""
 
     def run(self, session: Session) -> Outcome:
         """Measure."""
+        if self.what == "heads":
+            return self._heads(session)
         return self._official(session) if self.what == "official" else self._status(session)
 
+    def _heads(self, session: Session) -> Outcome:
+        from dp3d_core.evaluation.synthetic import evaluate_heads, summary, summary_lines
+        from dp3d_core.pictures import save_png
+
+        if not 1 <= self.count <= 10000 or self.seed < 0:
+            raise Dp3dError(
+                "server.bad_request",
+                f"{self.count} heads of seed {self.seed} cannot be measured.",
+                "Give a count from 1 to 10000 and a seed of at least 0.",
+            )
+        cases = evaluate_heads(
+            self.count, self.seed, progress=session.progress, cancel=session.cancel
+        )
+        if self.out is not None:
+            for case in cases:
+                save_png(self.out / f"{case.seed:06d}.png", case.sheet)
+        found = summary(cases)
+        data = {"summary": found, "cases": [case.to_dict() for case in cases]}
+        return Outcome(data, summary_lines(found))
+
     def _official(self, session: Session) -> Outcome:
-        from dp3d_core.evaluation import compare_with_official, official_samples, table
+        from dp3d_core.evaluation.official import compare_with_official, official_samples
+        from dp3d_core.evaluation.scores import table
         from dp3d_core.pictures import contact_sheet, save_png
 
         if self.data is None:

@@ -316,7 +316,7 @@ class Setup(Common):
         if self.what == "landmarks":
             from dp3d_core import landmarks
 
-            folder = landmarks.install(self.source)
+            folder = landmarks.install(self.source, self.force)
             return Outcome({"models": str(folder)}, [f"Face landmarks ready: {folder}"])
         from nerf_export.environment import setup_environment
 

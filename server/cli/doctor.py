@@ -66,6 +66,7 @@ class Doctor(Common):
             check_python,
             check_packages,
             check_cascades,
+            check_landmarks,
             check_engines,
             check_home,
             check_nerf,
@@ -136,6 +137,21 @@ def check_cascades() -> Iterator[Finding]:
         )
     else:
         yield Finding("face cascades", "ok", f"with OpenCV {cv2.__version__}")
+
+
+def check_landmarks() -> Iterator[Finding]:
+    """Whether the face landmark models are there."""
+    from dp3d_core.landmarks import folder, installed
+
+    if installed():
+        yield Finding("landmarks", "ok", f"face models in {folder()}")
+    else:
+        yield Finding(
+            "landmarks",
+            "warn",
+            "the face landmark models are not installed: how a head is turned is only guessed",
+            "Run 'dp3d setup landmarks' (downloads 36 MB, keeps 1.5 MB).",
+        )
 
 
 def check_engines() -> Iterator[Finding]:

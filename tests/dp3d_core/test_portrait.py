@@ -14,6 +14,7 @@ from PIL import Image
 from dp3d_core import faces, trajectories
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.synth import SyntheticHead, neutral_subject, random_subject
+from dp3d_core.landmarks import Landmarks
 from dp3d_core.matting import keep_symmetric
 from dp3d_core.portrait import (
     CROP_MARGIN,
@@ -278,26 +279,15 @@ def test_the_camera_of_a_manual_crop_is_canonical_with_a_margin(hopper):
     assert camera.yaw_pitch_deg[0] == pytest.approx(10)
 
 
-def test_landmarker_file_is_checked(tmp_path, monkeypatch):
-    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
-    wrong = tmp_path / "wrong.task"
-    wrong.write_bytes(b"something else")
-    with pytest.raises(Dp3dError) as error:
-        faces.install_landmarker(wrong)
-    assert error.value.code == "portrait.model_missing"
-    assert not faces.landmarker_path().exists()
-
-
 def test_landmarks_become_a_face():
-    points = np.zeros((478, 2))
-    points[[10, 152, 234, 454]] = [[100, 50], [100, 150], [60, 100], [140, 100]]
-    turn = np.radians(25)
-    matrix = np.eye(4)
-    matrix[:3, :3] = [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
-    face = faces._face_from_landmarks(points, matrix)
+    points = np.zeros((468, 2))
+    points[[10, 152, 234, 454, 4]] = [[100, 50], [100, 150], [60, 100], [140, 100], [80, 110]]
+    face = faces._face_from_landmarks(Landmarks(points, 1.0))
     assert (face.x, face.y) == (100, 100)
     assert face.side == pytest.approx(105)
-    assert face.yaw_deg == pytest.approx(-25)
+    # the nose points to the left of the picture: the camera stands on the head's +x side
+    assert 15 < face.yaw_deg < 40
+    assert face.points is points
 
 
 def test_background_on_one_side_of_a_frontal_head_is_taken_away():

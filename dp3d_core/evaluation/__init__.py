@@ -1,0 +1,1 @@
+"""Evaluation: how near views, poses and meshes come to true ones."""

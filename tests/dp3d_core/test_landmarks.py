@@ -1,0 +1,100 @@
+"""The landmark models: installing them, and what they see on subjects whose eyes are known."""
+
+from __future__ import annotations
+
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from dp3d_core import landmarks
+from dp3d_core.errors import Dp3dError
+from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.model import eye_centre
+from dp3d_core.heads.shape import coefficients
+from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.trajectories import canonical_camera
+
+needs_models = pytest.mark.skipif(
+    not landmarks.installed(), reason="the face models are absent: dp3d setup landmarks"
+)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """A subject 20 degrees from the side, and where its eyes are in the picture."""
+    head = SyntheticHead(random_subject(5))
+    camera = canonical_camera(20, 5, 512, focal=3.0)
+    values = coefficients(head.subject.spec.shape)
+    eyes = np.array([eye_centre(values, side) for side in (-1, 1)]) * MM + [0, 0, 12 * MM]
+    return head.render(camera).rgb, camera.project(eyes)[0]
+
+
+def eyes_of(face):
+    """Middle of the lids of the right and the left eye."""
+    return np.array([face.points[[33, 133]].mean(0), face.points[[263, 362]].mean(0)])
+
+
+@needs_models
+def test_the_eyes_of_a_subject_are_found(seen):
+    rgb, eyes = seen
+    (face,) = landmarks.find_landmarks(rgb)
+    assert face.presence > 0.9
+    apart = np.linalg.norm(eyes[1] - eyes[0])
+    assert np.abs(eyes_of(face) - eyes).max() < 0.12 * apart
+
+
+@needs_models
+@pytest.mark.parametrize("turn_deg", [-35, 25])
+def test_a_tilted_face_is_found(seen, turn_deg):
+    rgb, eyes = seen
+    matrix = cv2.getRotationMatrix2D((255.5, 255.5), turn_deg, 1.0)
+    tilted = cv2.warpAffine(rgb, matrix, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    moved = (eyes - 0.5) @ matrix[:, :2].T + matrix[:, 2] + 0.5
+    face = landmarks.find_landmarks(tilted)[0]
+    apart = np.linalg.norm(eyes[1] - eyes[0])
+    assert np.abs(eyes_of(face) - moved).max() < 0.14 * apart
+
+
+@needs_models
+def test_a_small_face_in_a_corner_is_found(seen):
+    rgb, eyes = seen
+    photo = np.full((1500, 2000, 3), (90, 110, 140), np.uint8)
+    photo[1240:1496, 40:296] = cv2.resize(rgb, (256, 256), interpolation=cv2.INTER_AREA)
+    face = landmarks.find_landmarks(photo)[0]
+    expected = eyes / 2 + [40, 1240]
+    apart = np.linalg.norm(expected[1] - expected[0])
+    assert np.abs(eyes_of(face) - expected).max() < 0.2 * apart
+
+
+@needs_models
+def test_nobody_is_seen_where_nobody_is():
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    assert landmarks.find_landmarks(noise) == []
+    assert landmarks.find_landmarks(np.full((64, 64, 3), 200, np.uint8)) == []
+
+
+def test_without_models_nothing_is_seen(monkeypatch, tmp_path):
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    assert not landmarks.installed()
+    assert landmarks.find_landmarks(np.zeros((64, 64, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("kind", ["no zip", "other package", "other models", "absent"])
+def test_only_the_known_models_are_installed(monkeypatch, tmp_path, kind):
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
+    wheel = tmp_path / "some.whl"
+    if kind == "no zip":
+        wheel.write_bytes(b"something else")
+    elif kind != "absent":
+        with zipfile.ZipFile(wheel, "w") as package:
+            package.writestr("other/LICENSE", "none")
+            if kind == "other models":
+                package.writestr("mediapipe-0.10.21.dist-info/LICENSE", "none")
+                for model in landmarks.MODELS:
+                    package.writestr(model.inside, b"evil")
+    with pytest.raises(Dp3dError) as error:
+        landmarks.install(wheel)
+    assert error.value.code == "portrait.model_missing"
+    assert not (tmp_path / "home").exists()
