@@ -43,6 +43,8 @@ SHAPE_PRIOR = 2.0
 _POINT_WEIGHT = 0.35
 """The points are not independent: each counts this much."""
 _CONTOUR_WEIGHT = 0.7
+_WILD = 30.0
+"""Landmarks farther from the average head's, millimetres, are mistakes."""
 _POSE = 6  # yaw, pitch, roll (radians), log scale, shift x and y (parts of the picture)
 
 
@@ -129,23 +131,32 @@ def fit_landmarks(
         start[3] = np.log(size / (MM / CANONICAL_RADIUS * focal * side))
         start[4:6] = middle / side - 0.5
 
-    def residuals(values: Array) -> Array:
+    def residuals(values: Array, only: NDArray[np.bool_] = free) -> Array:
         theta = start.copy()
-        theta[free] = values
+        theta[only] = values
         uv, millimetre = project(theta)
         away = (uv - seen) / millimetre * weight[:, None]
         return np.concatenate(
             [away.ravel(), theta[_POSE:] / usual * SHAPE_PRIOR, theta[1:3] / np.radians([5, 65])]
         )
 
-    found = least_squares(residuals, start[free], loss="cauchy", max_nfev=40)
+    # the pose of the average head first: what is far from it then is no landmark of this face
+    pose_only = free & (np.arange(len(start)) < _POSE)
+    if pose_only.any():
+        rough = least_squares(
+            residuals, start[pose_only], loss="cauchy", max_nfev=40, args=(pose_only,)
+        )
+        start[pose_only] = rough.x
+    uv, millimetre = project(start)
+    weight[np.linalg.norm(uv - seen, axis=1) / millimetre > _WILD] = 0.0
+    found = least_squares(residuals, start[free], loss="huber", max_nfev=40)
     if known.yaw_deg is None:
         start[0] = found.x[0]
     frontal = 1 - abs(float(np.degrees(start[0]))) / _CONTOUR_YAW
     if frontal > 0.05:
         edge = head.contour
         weight[edge] = frontal * _CONTOUR_WEIGHT / (1.5 + head.spread[edge])
-        found = least_squares(residuals, found.x, loss="cauchy", max_nfev=20)
+        found = least_squares(residuals, found.x, loss="huber", max_nfev=20)
     theta = start.copy()
     theta[free] = found.x
     uv, millimetre = project(theta)

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.portrait import Portrait
+from dp3d_core.raycast import Render
+
 Pixels = NDArray[np.uint8]
 
 
@@ -47,6 +50,30 @@ def score(frames: Iterable[Pixels], truth: Iterable[Pixels]) -> Score:
 def _mean_gradient(frame: Pixels) -> float:
     down, right = np.gradient(frame.astype(np.float64).mean(-1))
     return float(np.hypot(down, right).mean())
+
+
+@dataclass(frozen=True)
+class Front:
+    """How well a head repeats its own photo, seen by the photo's own camera."""
+
+    psnr: float
+    """dB, where both the matte and the head are."""
+    iou: float
+    """Of the head's outline and the matte, shoulders included, as far as the photo goes."""
+
+    def to_dict(self) -> dict[str, float]:
+        """JSON-ready."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+def score_front(portrait: Portrait, view: Render) -> Front:
+    """Score the view of a portrait's own camera."""
+    matte = (portrait.matte > 127) & portrait.inside
+    head = (view.alpha > 0.5) & portrait.inside
+    both = matte & head
+    error = view.rgb[both] - portrait.image[both] / 255
+    mean = float((error**2).mean()) if both.any() else 1.0
+    return Front(-10 * np.log10(max(mean, 1e-10)), both.sum() / max(1, (matte | head).sum()))
 
 
 def table(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:

@@ -36,12 +36,15 @@ AXIS = np.array([0.0, 0.02, -0.03])
 CYLINDER_HEIGHT = 0.47
 """Height of the cylinder, head units: down to the bust's cut."""
 
-_GRAZING = (0.18, 0.50)
+_GRAZING = (0.08, 0.28)
 """Cosine between the view ray and the normal: below the first the photo is not used, above
 the second it is used alone."""
-_GRAZING_SKIN = (0.35, 0.65)
+_GRAZING_SKIN = (0.20, 0.45)
 """The same on cheek, jaw and neck: their sides are smooth, and whatever the photo shows there
 (an ear, the hair behind it) belongs to another place wherever the template is not the person."""
+_GRAZING_FRONT = (0.02, 0.20)
+_FRONT = (0.15, 0.19)
+"""The same around eyes, nose and mouth: what lies before the second z, head units."""
 _SIDE_OF_FACE = (0.70, 0.90)
 """The same cosine: below the first a point of the face is on its side, above the second not."""
 _JAW = (0.0, 0.06)
@@ -78,7 +81,7 @@ class Projection:
         solid = ((portrait.matte > 200) & portrait.inside).astype(np.uint8)
         if solid.sum() < 100:
             solid[:] = 1
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
         padded = cv2.copyMakeBorder(solid, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
         core = cv2.erode(padded, kernel)[2:-2, 2:-2]
         core[~portrait.inside] = 0
@@ -94,7 +97,7 @@ class Projection:
             cv2.copyMakeBorder(core, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5
         )[1:-1, 1:-1]
         outside = cv2.distanceTransform(portrait.inside.astype(np.uint8), cv2.DIST_L2, 5)
-        trusted = np.clip(np.minimum(distance / 6, outside / 12), 0, 1) * core
+        trusted = np.clip(np.minimum(distance / 4, outside / 12), 0, 1) * core
         return cls(
             portrait.camera, colours, trusted.astype(np.float32), caster.depth(portrait.camera)
         )
@@ -114,16 +117,20 @@ class Projection:
         trust = _remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
         cosine = self.cosine(points, normals)
         facing = smoothstep(cosine, *_GRAZING)
+        # the folds of the face are small, and nothing is known better than the photo's pixel
+        front = smoothstep(points[:, 2], *_FRONT)
         if skin is not None:
             # above the eyes hair frames the face, and what the photo shows is right
             lower = (parts == Part.SKIN) * (1 - smoothstep(points[:, 1], *_JAW))
             facing += (smoothstep(cosine, *_GRAZING_SKIN) - facing) * lower
-            side = lower * (1 - smoothstep(cosine, *_SIDE_OF_FACE))
+        facing = np.maximum(facing, front * smoothstep(cosine, *_GRAZING_FRONT))
+        if skin is not None:
+            side = lower * (1 - smoothstep(cosine, *_SIDE_OF_FACE)) * (1 - front)
             asked = side > 0
             trust[asked] *= 1 - side[asked] * (1 - skin.likeness(colours[asked]))
         # hidden behind another part of the head (nose before cheek, chin before neck)
-        front = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
-        first = _remap(front, x, y, cv2.INTER_NEAREST)[:, 0]
+        surface = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
+        first = _remap(surface, x, y, cv2.INTER_NEAREST)[:, 0]
         seen = 1 - smoothstep(depth - first, 0.012, 0.03)
         return np.clip(colours, 0, 1), trust * facing * seen
 
@@ -332,10 +339,11 @@ class Appearance:
             if not region.any():
                 continue
             own = weight * region
-            if kind is Part.BODY and self.skin is not None:
+            if kind is not Part.SKIN and self.skin is not None:
+                # hair and cloth go on in their own colour, not in that of the skin beside them
                 bare = self.skin.bare(known).reshape(shape).astype(np.float32)
-                cloth = own * (1 - bare)
-                own = cloth if cloth.sum() > 60 else own
+                other = own * (1 - bare)
+                own = other if other.sum() > 60 else own
             if own.sum() < 60:  # nothing of this kind is seen: take what is nearest
                 own = weight
             smooth = pull_push(known_image, own, _main_colour(known_image, own))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.optimize import least_squares
+from scipy.spatial import cKDTree
 
 from dp3d_core.cameras import Camera
 from dp3d_core.heads.anatomy import EYE, MM, MOUTH_HALF, lip_line
@@ -29,6 +30,12 @@ Array = NDArray[np.float64]
 
 _ANGLES = 180
 _STRETCH = (0.80, 1.5)
+_SNAP_SIDE = 320
+"""Pixels of the pictures in which outlines are brought together."""
+_SNAP_REACH, _SNAP_SPREAD = 0.10, 0.018
+"""Farthest partner and reach of a move, parts of the picture."""
+_SNAP_TURN = 0.04
+"""What opposite directions of two outlines count like, parts of the picture."""
 _BODY = ("jaw_width", "neck_width", "neck_length", "shoulder_width", "shoulder_slope")
 _HAIR = ("buzz", "crop", "quiff", "bob", "long", "curly", "afro")
 """Hair that outlines can tell from each other."""
@@ -54,7 +61,8 @@ def place_head(portrait: Portrait) -> Mesh:
     mesh = as_parts(HeadSpec(shape, hair))
     if not measured:
         return mesh
-    return fit_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
+    mesh = fit_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
+    return snap_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
 
 
 def as_parts(spec: HeadSpec) -> Mesh:
@@ -242,6 +250,76 @@ def fit_outline(
     back = np.clip(-vertices[:, 2] / 0.2, 0, 1) * np.clip((vertices[:, 1] + 0.22) / 0.15, 0, 1)
     vertices[:, 2] *= 1 + (volume - 1) * back
     return mesh.with_vertices(vertices)
+
+
+def snap_outline(
+    mesh: Mesh, camera: Camera, matte: NDArray[np.uint8], inside: NDArray[np.bool_]
+) -> Mesh:
+    """Bring what is left between the head's outline and the matte's together, from the nearest.
+
+    Where the outline of the head (with shoulders) is less than :data:`_SNAP_REACH` of the
+    picture away from the matte's and looks the same way, the surface along it is moved across
+    the line of sight; the effect dies away towards the middle.
+
+    Args:
+        mesh: head space, already near.
+        camera: sees the matte.
+        matte: (h, w) uint8.
+        inside: (h, w) bool, where the matte is known.
+
+    """
+    side = _SNAP_SIDE
+    small = camera.resized(side, side)
+    size = (side, side)
+    shrunk = cv2.resize(matte, size, interpolation=cv2.INTER_AREA)
+    theirs = np.asarray(shrunk, np.float32) / np.float32(255)
+    known = cv2.erode(cv2.resize(inside.astype(np.uint8), size), np.ones((5, 5), np.uint8)) > 0
+    goal, goal_normals = _edge(theirs, known)
+    if len(goal) < 20:
+        return mesh
+    tree = cKDTree(np.column_stack([goal, goal_normals * _SNAP_TURN * side]))
+    for reach in (_SNAP_REACH, _SNAP_REACH / 2, _SNAP_REACH / 4):
+        ours = np.isfinite(RayCaster(mesh).depth(small)).astype(np.float32)
+        edge, normals = _edge(np.asarray(cv2.GaussianBlur(ours, (0, 0), 0.7), np.float32), known)
+        if len(edge) < 20:
+            return mesh
+        distance, nearest = tree.query(
+            np.column_stack([edge, normals * _SNAP_TURN * side]), distance_upper_bound=reach * side
+        )
+        found = np.isfinite(distance)
+        moves = np.zeros((*size, 3), np.float32)
+        at = edge.astype(int)
+        moves[at[found, 1], at[found, 0], :2] = goal[nearest[found]] - edge[found]
+        moves[at[:, 1], at[:, 0], 2] = 1.0  # an edge without a partner stays
+        spread = cv2.GaussianBlur(moves, (0, 0), _SNAP_SPREAD * side)
+        peak = 1 / (np.sqrt(2 * np.pi) * _SNAP_SPREAD * side)  # of a straight edge
+        field = spread[..., :2] / np.maximum(spread[..., 2:], 0.05 * peak)
+        near = np.clip(spread[..., 2:] / (0.8 * peak), 0, 1)
+        uv, depth = small.project(mesh.vertices)
+        at_vertices = uv[:, ::-1].T - 0.5
+        moved = field * near
+        step = np.stack(
+            [map_coordinates(moved[..., i], at_vertices, order=1, mode="nearest") for i in (0, 1)],
+            -1,
+        )
+        local = (mesh.vertices - camera.position) @ camera.c2w[:3, :3]
+        local[:, :2] += step / small.K[[0, 1], [0, 1]] * depth[:, None]
+        mesh = mesh.with_vertices(local @ camera.c2w[:3, :3].T + camera.position)
+    return mesh
+
+
+def _edge(mask: NDArray[np.float32], known: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """(n, 2) places where a mask crosses one half, pixels, and its unit gradients there."""
+    solid = (mask > 0.5).astype(np.uint8)
+    rim = (cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0) & known
+    rim &= solid > 0
+    rows, columns = np.nonzero(rim)
+    smooth = cv2.GaussianBlur(mask, (0, 0), 3)
+    dy, dx = np.gradient(smooth)
+    gradient = np.stack([dx[rows, columns], dy[rows, columns]], -1)
+    gradient /= np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-6)
+    places = np.stack([columns, rows], -1) + 0.5
+    return places.astype(np.float64), gradient.astype(np.float64)
 
 
 def _radii(

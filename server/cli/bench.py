@@ -34,10 +34,15 @@ if TYPE_CHECKING:
 class Bench(Common):
     """Measure something on this machine."""
 
-    what: tyro.conf.Positional[Literal["status", "official", "heads"]] = field(default=tyro.MISSING)
+    what: tyro.conf.Positional[Literal["status", "official", "heads", "front"]] = field(
+        default=tyro.MISSING
+    )
     """status: how long GET /v1/jobs/{id} takes while a views job runs, beside an idle server;
     official: the preview engine against the frames published with DiffPortrait3D;
-    heads: the preview engine on synthetic heads whose pose, mesh and views are known."""
+    heads: the preview engine on synthetic heads whose pose, mesh and views are known;
+    front: how well the preview engine repeats photos at their own camera, and how fast."""
+    photos: tuple[Path, ...] = ()
+    """front: photos, instead of the default one."""
     data: Path | None = None
     """official: folder of the published samples, NAME/portrait.png, generated/ and start/."""
     out: Path | None = None
@@ -53,7 +58,43 @@ class Bench(Common):
         """Measure."""
         if self.what == "heads":
             return self._heads(session)
+        if self.what == "front":
+            return self._front(session)
         return self._official(session) if self.what == "official" else self._status(session)
+
+    def _front(self, session: Session) -> Outcome:
+        """Once per photo; the first also pays for what a process builds once."""
+        from dp3d_core.evaluation.scores import score_front
+        from dp3d_core.pictures import contact_sheet, save_png
+        from dp3d_core.portrait import load_portrait
+        from dp3d_core.preview.engine import PreviewHead
+        from dp3d_core.trajectories import full_orbit
+
+        found, lines = {}, [f"{'':28}{'PSNR':>8}{'IoU':>8}{'fit, s':>9}{'32 views, s':>13}"]
+        for photo in self.photos or (default_photo(),):
+            started = time.perf_counter()
+            portrait = load_portrait(photo)
+            head = PreviewHead(portrait)
+            fitted = time.perf_counter()
+            views = []
+            for camera in full_orbit(32, size=512):
+                check_cancel(session.cancel, "The measurement")
+                views.append(head.render(camera).composite((235, 235, 235)))
+            rendered = time.perf_counter()
+            front = score_front(portrait, head.render(portrait.camera))
+            seconds = {
+                "fit_s": round(fitted - started, 2),
+                "views_s": round(rendered - fitted, 2),
+            }
+            found[str(photo)] = front.to_dict() | seconds
+            name = photo.stem if photo.stem != "portrait" else photo.parent.name
+            lines.append(
+                f"{name:28}{front.psnr:8.1f}{front.iou:8.3f}{seconds['fit_s']:9.1f}"
+                f"{seconds['views_s']:13.1f}"
+            )
+            if self.out is not None:
+                save_png(self.out / f"{name}.png", contact_sheet(views, 8))
+        return Outcome({"photos": found}, lines)
 
     def _heads(self, session: Session) -> Outcome:
         from dp3d_core.evaluation.synthetic import evaluate_heads, summary, summary_lines

@@ -375,9 +375,8 @@ def test_cameras_of_eg3d_see_the_head_where_eg3d_has_it():
     assert (nose - cam.EG3D_ORIGIN[2]) / cam.EG3D_SCALE == pytest.approx(0.06, abs=0.03)
     ear = head[head[:, 0] > 0.17]
     ear = ear[(ear[:, 1] > -0.05) & (ear[:, 1] < 0.08)]
-    assert (ear[:, 2].mean() - cam.EG3D_ORIGIN[2]) / cam.EG3D_SCALE == pytest.approx(
-        -0.23, abs=0.03
-    )
+    # the heads in the published frames are flatter than ours: their ears lie further in front
+    assert -0.28 < (ear[:, 2].mean() - cam.EG3D_ORIGIN[2]) / cam.EG3D_SCALE < -0.23
 
     rng = np.random.default_rng(4)
     for _ in range(20):
@@ -387,7 +386,10 @@ def test_cameras_of_eg3d_see_the_head_where_eg3d_has_it():
     # a point of the head falls on the same pixel in both spaces
     theirs = trajectories.canonical_camera(20, 10)
     point = np.array([[0.05, -0.1, 0.02]])
-    ours = cam.EG3D_SCALE * point + cam.EG3D_ORIGIN
+    turn = np.radians(cam.EG3D_TILT_DEG)
+    y, z = point[0, 1:]
+    turned = [0.05, np.cos(turn) * y - np.sin(turn) * z, np.sin(turn) * y + np.cos(turn) * z]
+    ours = cam.EG3D_SCALE * np.array([turned]) + cam.EG3D_ORIGIN
     np.testing.assert_allclose(
         cam.camera_from_eg3d(theirs).project(ours)[0], theirs.project(point)[0], atol=1e-9
     )
