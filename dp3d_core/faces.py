@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.landmarks import CHIN, FOREHEAD, Landmarks, find_landmarks
+from dp3d_core.landmarks import CHIN, FOREHEAD, Landmarks, find_landmarks, installed
 
 Pixels = NDArray[np.uint8]
 
@@ -77,7 +77,9 @@ def detect_faces(rgb: Pixels) -> list[Face]:
         faces = _detect_with_cascades(rgb)
         boxes = [(face.x, face.y, 1.5 * face.side) for face in faces]
         seen = [_face_from_landmarks(found) for found in find_landmarks(rgb, boxes)]
-        faces = seen or faces
+        if seen or installed():
+            # what looks like a face to the cascades alone is none, unless seen from the side
+            faces = seen or [face for face in faces if face.detector == "profileface"]
     return sorted(faces, key=lambda face: -face.confidence * math.sqrt(face.side))
 
 

@@ -59,6 +59,8 @@ RESCALE = (0.85, 1.3)
 """A crop's side may change so much by what the alignment found."""
 SURE_SCORE = 3.2
 """With more, no other candidate is looked at."""
+_LARGEST_HOLE = 0.02
+"""Of a cut-out's crop: between an arm and the head, say."""
 LEAST_SCORE_ALONE = 3.0
 """The same where no detector saw a face."""
 
@@ -240,6 +242,8 @@ def load_portrait(
     if chosen is not None and chosen.points is not None:
         points = window.from_photo(chosen.points)
         aligned = fit_landmarks(points, CROP_SIZE, CROP_FOCAL, known)
+    elif source_name == "centre":
+        aligned = Alignment(crop_camera(yaw), {}, 0.0)  # nothing to align
     else:
         starts = _starts(yaw, rough)
         aligned = align(image, inside, CROP_FOCAL, outline, yaws_deg=starts, known=known)
@@ -388,6 +392,11 @@ def crop_camera(yaw_deg: float) -> Camera:
 
 def _is_cut_out(alpha: Pixels, inside: NDArray[np.bool_], yaw_deg: float) -> bool:
     """Whether a crop's alpha tells a head from what is around it."""
+    # a hole that the head's outline encloses is no background
+    clear = (alpha < 128).astype(np.uint8)
+    _, numbers = cv2.connectedComponents(np.pad(clear, 1, constant_values=1))
+    if ((numbers[1:-1, 1:-1] != numbers[0, 0]) & (clear > 0)).mean() > _LARGEST_HOLE:
+        return False
     prior = head_prior(CROP_SIZE, yaw_deg)
     around = (prior <= 0) & inside
     if (alpha[prior > 0.9] > 127).mean() < 0.5:

@@ -44,13 +44,17 @@ _GRAZING_SKIN = (0.20, 0.45)
 (an ear, the hair behind it) belongs to another place wherever the template is not the person."""
 _GRAZING_FRONT = (0.02, 0.20)
 _FRONT = (0.15, 0.19)
-"""The same around eyes, nose and mouth: what lies before the second z, head units."""
+_MIDDLE = (0.08, 0.12)
+"""The same around eyes, nose and mouth: what lies before the second z and within the first x,
+head units."""
 _SIDE_OF_FACE = (0.70, 0.90)
 """The same cosine: below the first a point of the face is on its side, above the second not."""
 _JAW = (0.0, 0.06)
 """Height, head units: below the first lie jaw and neck, above the second temples."""
 _NECK = -0.17
 """Height, head units, below which skin may end in a collar."""
+_COLLAR = -0.28
+"""Height of a collar that nothing is known of, head units."""
 _SAME_HUE = 18.0
 """Lab; colours of one skin differ less in hue and chroma."""
 _LEAST_OF_FACE = 0.10
@@ -118,7 +122,7 @@ class Projection:
         cosine = self.cosine(points, normals)
         facing = smoothstep(cosine, *_GRAZING)
         # the folds of the face are small, and nothing is known better than the photo's pixel
-        front = smoothstep(points[:, 2], *_FRONT)
+        front = smoothstep(points[:, 2], *_FRONT) * (1 - smoothstep(np.abs(points[:, 0]), *_MIDDLE))
         if skin is not None:
             # above the eyes hair frames the face, and what the photo shows is right
             lower = (parts == Part.SKIN) * (1 - smoothstep(points[:, 1], *_JAW))
@@ -234,11 +238,11 @@ class Appearance:
         return np.asarray(np.where(neck, dressed, parts), np.uint8)
 
     def _find_collar(self, caster: RayCaster) -> Array | None:
-        """Height of the collar at each of 72 longitudes, None where the photo shows none.
+        """Height of the collar at each of 72 longitudes, None where nobody's skin is known.
 
         From the neck downwards the first colour that no part of the face has is cloth.  What the
-        photo does not show is taken to be as high as the middle of what it shows, and higher in
-        the nape.
+        photo does not show is taken to be as high as the middle of what it shows (without any,
+        :data:`_COLLAR`), and higher in the nape.
         """
         if self.skin is None:
             return None
@@ -268,11 +272,12 @@ class Appearance:
             if cut < len(rows) and is_cloth[cut:].mean() > 0.7:
                 found[column] = heights[rows[cut]]
         known = np.isfinite(found)
+        nape = 0.04 * (1 - np.cos(longitude)) / 2
         if known.sum() < 5:
-            return None
+            return np.asarray(_COLLAR + nape)
         middle = float(np.median(found[known]))
         smooth = np.interp(np.arange(72), np.flatnonzero(known), found[known])
-        nape = middle + 0.04 * (1 - np.cos(longitude)) / 2
+        nape += middle
         distance = np.abs(np.arange(72)[:, None] - np.flatnonzero(known)[None]).min(1)
         own = np.clip(1 - distance / 4, 0, 1)
         return np.asarray(
@@ -343,7 +348,7 @@ class Appearance:
                 # hair and cloth go on in their own colour, not in that of the skin beside them
                 bare = self.skin.bare(known).reshape(shape).astype(np.float32)
                 other = own * (1 - bare)
-                own = other if other.sum() > 60 else own
+                own = other if other.sum() > max(60.0, 0.5 * own.sum()) else own
             if own.sum() < 60:  # nothing of this kind is seen: take what is nearest
                 own = weight
             smooth = pull_push(known_image, own, _main_colour(known_image, own))

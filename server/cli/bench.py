@@ -42,7 +42,7 @@ class Bench(Common):
     heads: the preview engine on synthetic heads whose pose, mesh and views are known;
     front: how well the preview engine repeats photos at their own camera, and how fast."""
     photos: tuple[Path, ...] = ()
-    """front: photos, instead of the default one."""
+    """front: photos, instead of those of all kinds that dp3d makes or finds by itself."""
     data: Path | None = None
     """official: folder of the published samples, NAME/portrait.png, generated/ and start/."""
     out: Path | None = None
@@ -64,20 +64,25 @@ class Bench(Common):
 
     def _front(self, session: Session) -> Outcome:
         """Once per photo; the first also pays for what a process builds once."""
+        from dp3d_core.evaluation.kinds import kinds
         from dp3d_core.evaluation.scores import score_front
         from dp3d_core.pictures import contact_sheet, save_png
         from dp3d_core.portrait import load_portrait
         from dp3d_core.preview.engine import PreviewHead
-        from dp3d_core.trajectories import full_orbit
+        from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, full_orbit
 
+        sources: dict[str, Path | bytes] = {
+            photo.stem if photo.stem != "portrait" else photo.parent.name: photo
+            for photo in self.photos
+        } or {name: make() for name, make in kinds().items()}
         found, lines = {}, [f"{'':28}{'PSNR':>8}{'IoU':>8}{'fit, s':>9}{'32 views, s':>13}"]
-        for photo in self.photos or (default_photo(),):
+        for name, source in sources.items():
             started = time.perf_counter()
-            portrait = load_portrait(photo)
+            portrait = load_portrait(source)
             head = PreviewHead(portrait)
             fitted = time.perf_counter()
             views = []
-            for camera in full_orbit(32, size=512):
+            for camera in full_orbit(32, size=512, focal=WHOLE_HEAD_FOCAL):
                 check_cancel(session.cancel, "The measurement")
                 views.append(head.render(camera).composite((235, 235, 235)))
             rendered = time.perf_counter()
@@ -86,14 +91,16 @@ class Bench(Common):
                 "fit_s": round(fitted - started, 2),
                 "views_s": round(rendered - fitted, 2),
             }
-            found[str(photo)] = front.to_dict() | seconds
-            name = photo.stem if photo.stem != "portrait" else photo.parent.name
+            found[name] = front.to_dict() | seconds
             lines.append(
                 f"{name:28}{front.psnr:8.1f}{front.iou:8.3f}{seconds['fit_s']:9.1f}"
                 f"{seconds['views_s']:13.1f}"
             )
             if self.out is not None:
-                save_png(self.out / f"{name}.png", contact_sheet(views, 8))
+                save_png(
+                    self.out / f"{name}.png",
+                    contact_sheet([portrait.image, *views[::4]], 9, tile=160),
+                )
         return Outcome({"photos": found}, lines)
 
     def _heads(self, session: Session) -> Outcome:

@@ -150,7 +150,12 @@ def test_transparency_that_is_no_cutout_is_not_believed(hopper_rgb, kind):
     assert portrait.report.matte_source != "alpha"
     if kind == "all but a corner":  # nothing of the head is judged by it
         plain = load_portrait(encode(hopper_rgb)).report
-        assert (portrait.report.crop, portrait.report.yaw_deg) == (plain.crop, plain.yaw_deg)
+        ours, theirs = portrait.report.crop, plain.crop
+        # what a file hides under its transparency is white: the crop may shift by a hair
+        assert (ours.x, ours.y, ours.side) == pytest.approx(
+            (theirs.x, theirs.y, theirs.side), abs=1.0
+        )
+        assert portrait.report.yaw_deg == pytest.approx(plain.yaw_deg, abs=1.0)
     assert any("transparency" in warning for warning in portrait.report.warnings)
 
 

@@ -90,7 +90,7 @@ def test_a_wall_beside_the_jaw_does_not_become_skin(painted):
     colours = view.composite((0, 0, 0))
     columns = np.indices(view.mask.shape)[1]
     # the outer part of the jaw and of the neck, at each height a tenth of the width
-    for row in range(270, 340):
+    for row in range(345, 430):
         inside = np.flatnonzero(view.mask[row] > 127)
         edge = (inside[-1] - inside[0]) // 10
         beside = (columns[row] < inside[0] + edge) | (columns[row] > inside[-1] - edge)
