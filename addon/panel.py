@@ -95,12 +95,10 @@ class DP3D_PT_options(_Tab, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         layout.prop(s, "seed")
-        layout.prop(s, "use_crop")
-        if s.use_crop:
-            layout.prop(s, "crop")
-        layout.prop(s, "use_yaw")
-        if s.use_yaw:
-            layout.prop(s, "yaw")
+        for estimate in ("crop", "yaw", "pitch", "roll"):
+            layout.prop(s, f"use_{estimate}")
+            if getattr(s, f"use_{estimate}"):
+                layout.prop(s, estimate)
         layout.prop(s, "output")
 
 

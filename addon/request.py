@@ -42,7 +42,12 @@ def new_views(context: bpy.types.Context) -> tuple[Plan, list[int]]:
         "engine": settings.engine or "preview",
         "seed": settings.seed,
         "crop": list(settings.crop) if settings.use_crop else None,
-        "yaw_deg": math.degrees(settings.yaw) if settings.use_yaw else None,
+        **{
+            f"{angle}_deg": math.degrees(getattr(settings, angle))
+            if getattr(settings, f"use_{angle}")
+            else None
+            for angle in ("yaw", "pitch", "roll")
+        },
     }
     plan = Plan(
         run_id=run_id,

@@ -64,6 +64,28 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         min=-math.pi,
         max=math.pi,
     )
+    use_pitch: BoolProperty(
+        name="Manual Height", description="Say from what height the head is seen"
+    )
+    pitch: FloatProperty(
+        name="Height",
+        description="How far the head is seen from above; negative from below",
+        subtype="ANGLE",
+        soft_min=-math.pi / 4,
+        soft_max=math.pi / 4,
+        min=-math.radians(80),
+        max=math.radians(80),
+    )
+    use_roll: BoolProperty(name="Manual Lean", description="Say how far the head leans")
+    roll: FloatProperty(
+        name="Lean",
+        description="How far the head leans in the picture, clockwise",
+        subtype="ANGLE",
+        soft_min=-math.pi / 4,
+        soft_max=math.pi / 4,
+        min=-math.pi,
+        max=math.pi,
+    )
     anchor: PointerProperty(
         name="Head Anchor",
         description="Object whose frame is head space: X right, Y up, Z out of the face",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import CANONICAL_RADIUS, Camera
+from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.anatomy import EYE, EYE_RADIUS, MM, lip_line
 from dp3d_core.heads.labels import BROW_X, BROW_Y
 from dp3d_core.heads.model import piece
@@ -342,10 +343,55 @@ _PRIOR = np.concatenate([np.radians([90, 9, 12]), [0.2, 0.1, 0.1], _SPREAD * 1.3
 
 
 @dataclass(frozen=True)
+class Turn:
+    """How the camera of a photo stands about the head, degrees; None is estimated.
+
+    Raises:
+        Dp3dError: ``portrait.bad_turn``.
+
+    """
+
+    yaw_deg: float | None = None
+    """-180 to 180, positive when it stands to the head's +x side."""
+    pitch_deg: float | None = None
+    """-80 to 80, positive when it looks down."""
+    roll_deg: float | None = None
+    """-180 to 180, of the head in the picture, clockwise."""
+
+    def __post_init__(self) -> None:
+        for name, value, most in zip(("yaw", "pitch", "roll"), self.values, MOST_TURN, strict=True):
+            if value is not None and not abs(value) <= most:  # also for a NaN
+                raise Dp3dError(
+                    "portrait.bad_turn",
+                    f"A head cannot have a {name} of {value} degrees.",
+                    f"Give a {name} from -{most} to {most}; 0 looks straight at the camera.",
+                )
+
+    @property
+    def values(self) -> tuple[float | None, float | None, float | None]:
+        """Yaw, pitch and roll."""
+        return self.yaw_deg, self.pitch_deg, self.roll_deg
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """(3,) which of yaw, pitch and roll are to be found."""
+        return np.array([value is None for value in self.values])
+
+    def onto(self, angles: Array) -> Array:
+        """(3,) yaw, pitch and roll, radians: what is known, else ``angles``."""
+        known = [np.nan if value is None else np.radians(value) for value in self.values]
+        return np.where(self.unknown, angles, known)
+
+
+MOST_TURN = (180, 80, 180)
+"""Degrees that a :class:`Turn` takes."""
+
+
+@dataclass(frozen=True)
 class Known:
     """What is known before the search: it is kept."""
 
-    yaw_deg: float | None = None
+    turn: Turn = Turn()
     place: bool = False
     """The crop frames the head exactly: no scale, no shift."""
     about_deg: tuple[float, float] = (0.0, 45.0)
@@ -427,7 +473,7 @@ class _Fit:
         self.maps, self.focal, self.known, self.rng = maps, focal, known, rng
         self.pose = np.zeros(_POSE + len(SHAPES), bool)
         self.pose[:_POSE] = True
-        self.pose[0] = known.yaw_deg is None
+        self.pose[:3] = known.turn.unknown
         self.pose[3:_POSE] = not known.place
         self.pose[_POSE + SHAPES.index("mouth_open")] = True
         self.all = self.pose.copy()
@@ -436,7 +482,7 @@ class _Fit:
     def coarse(self, yaw_deg: float) -> tuple[Array, Array, float]:
         """Mean, width and score of the population that starts at a yaw."""
         mean = np.zeros(_POSE + len(SHAPES))
-        mean[0] = np.radians(yaw_deg if self.known.yaw_deg is None else self.known.yaw_deg)
+        mean[:3] = self.known.turn.onto(np.array([np.radians(yaw_deg), 0, 0]))
         return self._narrow(mean, _START, (5.0, 22.0), 8, 300, self.pose)
 
     def fine(self, mean: Array, width: Array) -> tuple[Array, Array, float]:

@@ -98,7 +98,7 @@ def fit_landmarks(
         landmarks: (468, 2) pixels.
         side: of the picture, pixels.
         focal: of its lens, image widths.
-        known: what is not searched (the yaw, the place in the picture).
+        known: what is not searched (the turn, the place in the picture).
 
     Returns:
         The alignment; its score is 4 less the mean distance of the points in millimetres / 4.
@@ -121,8 +121,7 @@ def fit_landmarks(
 
     start = np.zeros(_POSE + len(head.names))
     free = np.ones(len(start), bool)
-    if known.yaw_deg is not None:
-        start[0], free[0] = np.radians(known.yaw_deg), False
+    start[:3], free[:3] = known.turn.onto(np.zeros(3)), known.turn.unknown
     if known.place:
         free[3:_POSE] = False
     else:
@@ -150,8 +149,7 @@ def fit_landmarks(
     uv, millimetre = project(start)
     weight[np.linalg.norm(uv - seen, axis=1) / millimetre > _WILD] = 0.0
     found = least_squares(residuals, start[free], loss="huber", max_nfev=40)
-    if known.yaw_deg is None:
-        start[0] = found.x[0]
+    start[free] = found.x
     frontal = 1 - abs(float(np.degrees(start[0]))) / _CONTOUR_YAW
     if frontal > 0.05:
         edge = head.contour

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dp3d_core.alignment import Alignment, Known, align, search
-from dp3d_core.cameras import CANONICAL_FOCAL, Camera
+from dp3d_core.alignment import Alignment, Known, Turn, align, rotations, search
+from dp3d_core.cameras import CANONICAL_FOCAL, CANONICAL_RADIUS, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.faces import Face, detect_eyes, detect_faces
 from dp3d_core.landmark_fit import fit_landmarks
@@ -169,34 +169,29 @@ class Portrait:
 def load_portrait(
     source: Path | bytes,
     crop: tuple[float, float, float] | None = None,
-    yaw_deg: float | None = None,
+    turn: Turn | None = None,
 ) -> Portrait:
     """Prepare a photo.
 
     Args:
         source: image file or its bytes; any format Pillow reads, any mode, any orientation.
         crop: manual crop (x, y, side) in pixels of the upright photo as stored in the file.
-        yaw_deg: manual yaw of the head, degrees, -180 to 180; None uses an estimate.
+        turn: manual yaw, pitch and roll; what it leaves out is estimated.
 
     Returns:
         The portrait.  No face is a warning in the report and a centre crop, not a failure.
 
     Raises:
         Dp3dError: ``portrait.not_found``, ``portrait.unreadable``, ``portrait.too_small``,
-            ``portrait.too_large``, ``portrait.bad_crop``, ``portrait.bad_turn``.
+            ``portrait.too_large``, ``portrait.bad_crop``.
 
     """
-    if yaw_deg is not None and not -180 <= yaw_deg <= 180:  # also false for a NaN
-        raise Dp3dError(
-            "portrait.bad_turn",
-            f"A head cannot be turned by {yaw_deg} degrees.",
-            "Give a yaw from -180 to 180; 0 looks at the camera.",
-        )
+    turn = turn or Turn()
     data = read_photo(source)
     rgb, alpha, scale = decode_photo(data)
     warnings: list[str] = []
     faces = detect_faces(rgb)
-    known = Known(yaw_deg, place=crop is not None)
+    known = Known(turn, place=crop is not None)
     if crop is not None:
         window, source_name, confidence = _manual_crop(crop, rgb, scale), "manual", 1.0
         chosen = _face_inside(faces, window)
@@ -208,7 +203,8 @@ def load_portrait(
     warnings += _warnings(rgb, faces, chosen, source_name, confidence)
 
     image, inside = _cut(rgb, window)
-    yaw = yaw_deg if yaw_deg is not None else (rough.yaw_pitch_roll_deg[0] if rough else 0.0)
+    guess = rough.yaw_pitch_roll_deg if rough else (0.0, 0.0, 0.0)
+    yaw = guess[0] if turn.yaw_deg is None else turn.yaw_deg
     if alpha is not None and not _is_cut_out(_cut_grey(alpha, window), inside, yaw):
         alpha = None  # before anything else is judged by it
         warnings.append(
@@ -243,13 +239,13 @@ def load_portrait(
         points = window.from_photo(chosen.points)
         aligned = fit_landmarks(points, CROP_SIZE, CROP_FOCAL, known)
     elif source_name == "centre":
-        aligned = Alignment(crop_camera(yaw), {}, 0.0)  # nothing to align
+        aligned = Alignment(crop_camera(turn, yaw), {}, 0.0)  # nothing to align
     else:
         starts = _starts(yaw, rough)
         aligned = align(image, inside, CROP_FOCAL, outline, yaws_deg=starts, known=known)
     trusted = aligned.score >= LEAST_SCORE
     if not trusted:
-        aligned = Alignment(crop_camera(yaw), {}, aligned.score)
+        aligned = Alignment(crop_camera(turn, yaw), {}, aligned.score)
     yaw, pitch, roll = aligned.yaw_pitch_roll_deg
     if matte_source == "grabcut" and abs(yaw) < 12 and abs(roll) < 6:
         middle = aligned.camera.project([[0.0, 0.0, 0.1]])[0][0][0]
@@ -382,12 +378,22 @@ def _frame_landmarks(face: Face, known: Known) -> tuple[Crop, Face, Alignment]:
     return Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), side), face, found
 
 
-def crop_camera(yaw_deg: float) -> Camera:
-    """The camera in head space that sees a crop: canonical, with room around the head."""
-    narrow = canonical_camera(yaw_deg, 0.0, CROP_SIZE)
+def crop_camera(turn: Turn, yaw_deg: float = 0.0) -> Camera:
+    """The camera in head space that sees a crop: canonical, with room around the head.
+
+    Args:
+        turn: how it stands about the head.
+        yaw_deg: its yaw where ``turn`` has none.
+
+    """
+    narrow = canonical_camera(0.0, 0.0, CROP_SIZE)
     K = narrow.K.copy()
     K[[0, 1], [0, 1]] /= CROP_MARGIN
-    return Camera(narrow.c2w, K, CROP_SIZE, CROP_SIZE)
+    pose = np.eye(4)
+    angles = turn.onto(np.array([np.radians(yaw_deg), 0.0, 0.0]))
+    pose[:3, :3] = rotations(angles[None])[0].T
+    pose[:3, 3] = -CANONICAL_RADIUS * pose[:3, 2]
+    return Camera(pose, K, CROP_SIZE, CROP_SIZE)
 
 
 def _is_cut_out(alpha: Pixels, inside: NDArray[np.bool_], yaw_deg: float) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.spatial import cKDTree
 
 from dp3d_core.cameras import Camera
@@ -140,7 +141,7 @@ def _evaluate(truth: SyntheticHead, camera: Camera, yaw: float) -> Case:
         }
         for name in METHODS
     }
-    small = np.asarray(photo[::2, ::2][:_VIEW_SIDE, :_VIEW_SIDE])
+    small = np.asarray(Image.fromarray(photo).resize((_VIEW_SIDE, _VIEW_SIDE)))
     sheet = np.concatenate(
         [np.concatenate([small, *row], 1) for row in (true_views, *(views[n] for n in METHODS))]
     )

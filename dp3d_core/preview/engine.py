@@ -100,6 +100,8 @@ class PreviewEngine:
                 **asdict(chosen),
                 "crop": [report.crop.x, report.crop.y, report.crop.side],
                 "yaw_deg": report.yaw_deg,
+                "pitch_deg": report.pitch_deg,
+                "roll_deg": report.roll_deg,
             },
             background=background,
             portrait_sha256=portrait.sha256,

@@ -80,24 +80,6 @@ def parse_engine_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-def read_portrait(
-    session: Session,
-    photo: Path,
-    crop: tuple[float, float, float] | None,
-    yaw_deg: float | None,
-) -> Portrait:
-    """Find the head in a photo, with progress, and tell the warnings."""
-    from dp3d_core.portrait import load_portrait
-
-    check_cancel(session.cancel)
-    session.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
-    portrait = load_portrait(photo, crop, yaw_deg)
-    session.progress(Progress("portrait", 1, 1, "The head is placed"))
-    for warning in portrait.report.warnings:
-        session.note(f"note: {warning}")
-    return portrait
-
-
 def count_of(number: int, what: str) -> str:
     """``1 view``, ``2 views``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
@@ -114,6 +96,34 @@ def check_seed(seed: int) -> None:
 
 
 @dataclass
+class HeadOptions:
+    """Where the head is in the photo, instead of an estimate."""
+
+    crop: tuple[float, float, float] | None = None
+    """Head crop by hand: left, top and side in pixels of the upright photo."""
+    yaw_deg: float | None = None
+    """How far the head is turned, degrees; positive when the face looks to the picture's left."""
+    pitch_deg: float | None = None
+    """How far the head is seen from above, degrees; negative from below."""
+    roll_deg: float | None = None
+    """How far the head leans in the picture, degrees clockwise."""
+
+    def load(self, session: Session, photo: Path) -> Portrait:
+        """Find the head in a photo, with progress, and tell the warnings."""
+        from dp3d_core.alignment import Turn
+        from dp3d_core.portrait import load_portrait
+
+        check_cancel(session.cancel)
+        session.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
+        turn = Turn(self.yaw_deg, self.pitch_deg, self.roll_deg)
+        portrait = load_portrait(photo, self.crop, turn)
+        session.progress(Progress("portrait", 1, 1, "The head is placed"))
+        for warning in portrait.report.warnings:
+            session.note(f"note: {warning}")
+        return portrait
+
+
+@dataclass
 class Generate(Common):
     """A photo and cameras to consistent views with exact poses."""
 
@@ -126,11 +136,7 @@ class Generate(Common):
     """Engine that makes the views; 'dp3d engines' lists them."""
     seed: int = 0
     """Seed of everything random."""
-    crop: tuple[float, float, float] | None = None
-    """Head crop by hand: left, top and side in pixels of the upright photo."""
-    yaw_deg: float | None = None
-    """How far the head in the photo is turned, degrees, instead of an estimate; positive when
-    the face looks to the picture's left."""
+    head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Engine option as name=value; may be given several times."""
 
@@ -146,7 +152,7 @@ class Generate(Common):
         engine = get_engine(self.engine)
         cameras, options = self.camera.load(), parse_engine_options(self.option)
         with output_folder(self.out, (VIEWSET_MARKER,), (self.photo,)):
-            portrait = read_portrait(session, self.photo, self.crop, self.yaw_deg)
+            portrait = self.head.load(session, self.photo)
             views = engine.generate(
                 portrait,
                 cameras,

@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import read_json, write_atomic, write_json
 from dp3d_core.progress import check_cancel
-from server.cli.commands import read_portrait
+from server.cli.commands import HeadOptions
 from server.cli.report import report_lines
 from server.cli.session import Common, Outcome, Session
 from server.plain import plain
@@ -136,11 +136,7 @@ class Demo(Common):
     """Triangles of the mesh, about."""
     texture_size: int = 1024
     """Width and height of the texture, pixels."""
-    crop: tuple[float, float, float] | None = None
-    """Head crop by hand: left, top and side in pixels of the upright photo."""
-    yaw_deg: float | None = None
-    """How far the head in the photo is turned, degrees, instead of an estimate; positive when
-    the face looks to the picture's left."""
+    head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
 
     def run(self, session: Session) -> Outcome:
         """Run the chain."""
@@ -166,12 +162,11 @@ class Demo(Common):
         from dp3d_core.camera_files import cameras_to_dict
 
         began, out = time.monotonic(), self.out
-        portrait = read_portrait(session, photo, self.crop, self.yaw_deg)
+        portrait = self.head.load(session, photo)
         stages = Stages(out, session)
         made_from = {
             "photo": portrait.sha256,
-            "crop": self.crop,
-            "yaw_deg": self.yaw_deg,
+            **asdict(self.head),
             "dp3d": __version__,
         }
         about: dict[str, Any] = {

@@ -30,6 +30,8 @@ class ViewsParams(_Params):
     seed: int = _SEED
     crop: list[float] | None = None
     yaw_deg: float | None = Field(default=None, ge=-180, le=180)
+    pitch_deg: float | None = Field(default=None, ge=-80, le=80)
+    roll_deg: float | None = Field(default=None, ge=-180, le=180)
 
     @field_validator("crop")
     @classmethod

@@ -27,6 +27,7 @@ class JobContext:
 
 def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Portrait and cameras to a view set; every frame is announced as soon as it is there."""
+    from dp3d_core.alignment import Turn
     from dp3d_core.engines import get_engine
     from dp3d_core.portrait import load_portrait
     from dp3d_core.trajectories import cameras_from_request
@@ -36,7 +37,7 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     portrait = load_portrait(
         context.artifacts.find(params["portrait"]),
         tuple(crop) if crop else None,
-        params["yaw_deg"],
+        Turn(params["yaw_deg"], params["pitch_deg"], params["roll_deg"]),
     )
     context.progress(Progress("portrait", 1, 1, "The head is placed"))
     out = context.work / "views"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dp3d_core import landmark_fit, landmarks
-from dp3d_core.alignment import Known
+from dp3d_core.alignment import Known, Turn
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.landmark_fit import fit_landmarks, head_points, measure_head_points
@@ -45,9 +45,9 @@ def test_a_known_head_is_recovered(yaw, pitch):
 def test_what_is_known_is_kept():
     camera = canonical_camera(12, 0, SIDE, focal=FOCAL)
     points = project(camera, {})
-    known = Known(yaw_deg=5.0, place=True)
+    known = Known(Turn(5.0, -7.0, 3.0), place=True)
     found = fit_landmarks(points, SIDE, FOCAL, known)
-    assert found.yaw_pitch_roll_deg[0] == pytest.approx(5.0, abs=1e-6)
+    assert found.yaw_pitch_roll_deg == pytest.approx((5.0, -7.0, 3.0), abs=1e-6)
     assert found.camera.K[0, 0] == pytest.approx(FOCAL * SIDE)
     assert found.camera.K[0, 2] == pytest.approx(SIDE / 2)
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from dp3d_core import faces, trajectories
+from dp3d_core.alignment import Turn
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.synth import SyntheticHead, neutral_subject, random_subject
 from dp3d_core.landmarks import Landmarks
@@ -203,10 +204,30 @@ def test_manual_crop_wins(hopper):
 
 
 @pytest.mark.parametrize("yaw", [float("nan"), float("inf"), 181.0, -1e9])
-def test_a_turn_that_no_head_can_have(hopper: Path, yaw: float) -> None:
-    with pytest.raises(Dp3dError) as error:
-        load_portrait(hopper, yaw_deg=yaw)
-    assert error.value.code == "portrait.bad_turn"
+def test_a_turn_that_no_head_can_have(yaw: float) -> None:
+    for turn in ({"yaw_deg": yaw}, {"pitch_deg": yaw}, {"roll_deg": yaw}, {"pitch_deg": 81.0}):
+        with pytest.raises(Dp3dError) as error:
+            Turn(**turn)
+        assert error.value.code == "portrait.bad_turn"
+
+
+def test_what_a_person_says_of_the_turn_is_kept(hopper: Path) -> None:
+    turn = Turn(yaw_deg=12.0, pitch_deg=-6.0)
+    found = load_portrait(hopper, turn=turn).report
+    assert (found.yaw_deg, found.pitch_deg) == pytest.approx((12.0, -6.0))
+    assert found.roll_deg != 0  # still an estimate
+    everything = Turn(-8.0, 4.0, 10.0)
+    by_hand = load_portrait(hopper, (80, 50, 300), everything).report
+    assert (by_hand.yaw_deg, by_hand.pitch_deg, by_hand.roll_deg) == pytest.approx(
+        (-8.0, 4.0, 10.0)
+    )
+
+
+def test_a_turn_counts_without_a_face() -> None:
+    plain = encode(np.full((300, 240, 3), (90, 140, 60), np.uint8))
+    report = load_portrait(plain, turn=Turn(30.0, 10.0, -20.0)).report
+    assert report.crop_source == "centre"
+    assert (report.yaw_deg, report.pitch_deg, report.roll_deg) == pytest.approx((30.0, 10.0, -20.0))
 
 
 def test_a_folder_is_not_a_photo(tmp_path: Path) -> None:
@@ -277,7 +298,7 @@ def test_a_crop_pixel_is_a_photo_pixel():
 
 
 def test_the_camera_of_a_manual_crop_is_canonical_with_a_margin(hopper):
-    camera = load_portrait(hopper, crop=(80, 50, 300), yaw_deg=10).camera
+    camera = load_portrait(hopper, crop=(80, 50, 300), turn=Turn(10)).camera
     wide = canonical_camera(size=CROP_SIZE).K[0, 0] / camera.K[0, 0]
     assert wide == pytest.approx(CROP_MARGIN)
     assert camera.K[0, 2] == pytest.approx(CROP_SIZE / 2)

@@ -222,7 +222,7 @@ class TestViewsJob:
         assert created["params"] | {"portrait": None, "cameras": None} == {
             "portrait": None, "cameras": None, "engine": "preview", "options": {}, "seed": 0,
             "crop": None,
-            "yaw_deg": None,
+            "yaw_deg": None, "pitch_deg": None, "roll_deg": None,
         }  # fmt: skip
         assert (ended["state"], ended["attempt"], ended["error"]) == ("succeeded", 1, None)
         assert created["created_at"] <= ended["started_at"] <= ended["finished_at"]

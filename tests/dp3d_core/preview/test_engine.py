@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dp3d_core.alignment import Turn
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
@@ -35,7 +36,7 @@ def portrait(painted):
     rgba = np.dstack([view.composite((0, 0, 0)), view.mask])
     # the canonical camera saw the middle 1/1.25 of the crop
     side = 512 * 1.25
-    return load_portrait(as_png(rgba), crop=(256 - side / 2, 256 - side / 2, side), yaw_deg=0.0)
+    return load_portrait(as_png(rgba), crop=(256 - side / 2, 256 - side / 2, side), turn=Turn(0.0))
 
 
 @pytest.fixture(scope="session")
