@@ -31,7 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 env: $(VENV)/.installed ## Our environment with all tools, and the face landmark models
-	@$(BIN)/dp3d setup landmarks || echo "Without them dp3d goes on, with the built-in face search."
+	@$(BIN)/dp3d setup models || echo "Without them dp3d goes on, with the built-in face search."
 
 env-nerf: env ## The NeRF environment (nerfstudio, about 2 GB; a minute or two)
 	@if [ -n "$(DP3D_NERF_PYTHON)" ]; then echo "NeRF environment: $(DP3D_NERF_PYTHON)"; \

@@ -2,7 +2,7 @@
 
 Default: the frontal and profile Haar cascades bundled with OpenCV 4 (no download, no
 weights; OpenCV 5 dropped them).  Better: face landmarks, used when their model is installed
-(``dp3d setup landmarks``, ``dp3d_core.landmarks``).
+(``dp3d setup models``, ``dp3d_core.face_models``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Foreground matte of a head crop, by classical segmentation (GrabCut)."""
+"""Foreground matte of a head crop: GrabCut, led by a learned segmenter where it is installed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.face_models import SEGMENTER, installed, run
+
 Pixels = NDArray[np.uint8]
 
 WORKING_SIDE = 384
 _LARGEST_HOLE = 0.0015
 """Holes up to this part of the crop are filled."""
+_SEGMENTER_SIDE = 256
+_SURE = (0.04, 0.96)
+"""Chances of foreground below and above which the segmenter is believed."""
+_BAND = 13
+"""Working pixels across the segmenter's outline in which GrabCut looks for the true one."""
+_LEAST_FACE = 0.85
+"""Part of the face that a segmentation must hold to be believed."""
 
 
 def head_prior(side: int, yaw_deg: float = 0.0) -> NDArray[np.float32]:
@@ -29,6 +38,52 @@ def head_prior(side: int, yaw_deg: float = 0.0) -> NDArray[np.float32]:
     return np.asarray(np.clip(1.6 - nearest, 0, 1), np.float32)
 
 
+def find_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float, str]:
+    """Foreground alpha of a canonical head crop, the best way there is.
+
+    Args:
+        rgb: (s, s, 3) uint8, the head as in a canonical crop.
+        yaw_deg: how far the head is turned.
+
+    Returns:
+        (s, s) uint8 alpha, a confidence, 0 to 1, and ``segmenter`` or ``grabcut``.
+
+    """
+    if installed():
+        chance = segment(rgb)
+        held = float((chance > 0.5)[_core(_SEGMENTER_SIDE)].mean())
+        if held > _LEAST_FACE:
+            return _outline(rgb, chance), held, "segmenter"
+    return *grabcut_matte(rgb, yaw_deg), "grabcut"
+
+
+def segment(rgb: Pixels) -> NDArray[np.float32]:
+    """(256, 256) chance that a pixel of a picture belongs to a person, 0 to 1."""
+    side = (_SEGMENTER_SIDE, _SEGMENTER_SIDE)
+    small = np.asarray(cv2.resize(rgb, side, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(run(SEGMENTER, small, 0.0)[0], np.float32).reshape(side)
+
+
+def _outline(rgb: Pixels, chance: NDArray[np.float32]) -> Pixels:
+    """The segmenter's outline, moved onto the picture's edges."""
+    side, size = rgb.shape[0], (WORKING_SIDE, WORKING_SIDE)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    smooth = cv2.bilateralFilter(small, 5, 30, 5)
+    chance = np.asarray(cv2.resize(chance, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    inside = (chance > 0.5).astype(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_BAND, _BAND))
+    band = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, kernel) > 0
+    band |= (chance > _SURE[0]) & (chance < _SURE[1])
+    labels = np.where(inside > 0, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
+    labels[band] = np.where(inside[band] > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    if (labels == cv2.GC_BGD).sum() > 50:
+        cv2.setRNGSeed(0)
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(smooth, labels, None, *models, 3, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    return _softened(_one_piece(found), side)
+
+
 def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
     """Foreground alpha of a canonical head crop.
 
@@ -45,13 +100,10 @@ def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
     small = cv2.resize(rgb, (WORKING_SIDE, WORKING_SIDE), interpolation=cv2.INTER_AREA)
     smooth = cv2.bilateralFilter(small, 5, 30, 5)
     prior = head_prior(WORKING_SIDE, yaw_deg)
-    v, u = np.mgrid[0:WORKING_SIDE, 0:WORKING_SIDE] / WORKING_SIDE
-    core = np.hypot((u - 0.5) / 0.17, (v - 0.485) / 0.215) < 1
-
     labels = np.full(prior.shape, cv2.GC_PR_BGD, np.uint8)
     labels[prior > 0.45] = cv2.GC_PR_FGD
     labels[prior <= 0.0] = cv2.GC_BGD
-    labels[core] = cv2.GC_FGD
+    labels[_core(WORKING_SIDE)] = cv2.GC_FGD
     background = labels == cv2.GC_BGD
     if background.sum() < 50:
         return np.asarray(
@@ -61,8 +113,22 @@ def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(smooth, labels, None, *models, 6, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
     found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    found = _one_piece(found)
+    expected = prior > 0.55
+    union = (expected | (found > 0)).sum()
+    agreement = float((expected & (found > 0)).sum() / max(1, union))
+    confidence = float(np.clip((agreement - 0.35) / 0.4, 0, 1))
+    return _softened(found, side), confidence
 
-    # one piece, no holes, no thin strings of background clutter
+
+def _core(side: int) -> NDArray[np.bool_]:
+    """(side, side) where the face of a canonical crop surely is."""
+    v, u = np.mgrid[0:side, 0:side] / side
+    return np.asarray(np.hypot((u - 0.5) / 0.17, (v - 0.485) / 0.215) < 1)
+
+
+def _one_piece(found: Pixels) -> Pixels:
+    """A mask with the piece in the middle only, without holes and thin strings of clutter."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     found = np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, kernel), np.uint8)
     _, pieces = cv2.connectedComponents(found)
@@ -74,16 +140,15 @@ def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
     for label in range(1, count):
         if stats[label, cv2.CC_STAT_AREA] < _LARGEST_HOLE * WORKING_SIDE**2:
             found[pieces == label] = 1
+    return found
 
-    expected = prior > 0.55
-    union = (expected | (found > 0)).sum()
-    agreement = float((expected & (found > 0)).sum() / max(1, union))
-    confidence = float(np.clip((agreement - 0.35) / 0.4, 0, 1))
+
+def _softened(found: Pixels, side: int) -> Pixels:
+    """Alpha of a mask: an edge about two working pixels wide."""
     soft = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 1.2)
     large = cv2.resize(soft, (side, side), interpolation=cv2.INTER_CUBIC)
-    # sharpen the blurred step again: an edge about two working pixels wide
     alpha = np.clip((large - 0.5) * 1.8 + 0.5, 0, 1)
-    return np.rint(alpha * 255).astype(np.uint8), confidence
+    return np.rint(alpha * 255).astype(np.uint8)
 
 
 def keep_symmetric(matte: Pixels, middle: float, slack: float = 0.012) -> Pixels:

@@ -24,7 +24,7 @@ from dp3d_core.cameras import CANONICAL_FOCAL, CANONICAL_RADIUS, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.faces import Face, detect_eyes, detect_faces
 from dp3d_core.landmark_fit import fit_landmarks
-from dp3d_core.matting import grabcut_matte, head_prior, keep_symmetric
+from dp3d_core.matting import find_matte, grabcut_matte, head_prior, keep_symmetric
 from dp3d_core.photos import decode_photo, read_photo
 from dp3d_core.trajectories import canonical_camera
 
@@ -115,7 +115,7 @@ class PortraitReport:
     shape: dict[str, float]
     """Shape parameters that the alignment found."""
     matte_source: str
-    """``alpha`` (of the file), ``grabcut`` or ``template``."""
+    """``alpha`` (of the file), ``segmenter``, ``grabcut`` or ``template``."""
     matte_confidence: float
     warnings: list[str] = field(default_factory=list)
     """Sentences for a person."""
@@ -214,8 +214,7 @@ def load_portrait(
     if alpha is not None:
         matte, matte_source, matte_confidence = _cut_grey(alpha, window), "alpha", 1.0
     else:
-        matte, matte_confidence = grabcut_matte(image, yaw)
-        matte_source = "grabcut"
+        matte, matte_confidence, matte_source = find_matte(image, yaw)
         if source_name == "centre":
             # Without a face nobody knows where the head is, and an outline that follows
             # some shape in the middle does more harm than a plain one.

@@ -5,7 +5,8 @@ comes from a **panorama** around the head (a cylinder around neck and face with 
 skull) that is completed once: known texels from the photo, for a turned head those of the
 mirrored side, then for each kind of surface (skin, hair or hat, clothes) a smooth continuation
 of its own known colours with a texture of its own kind.  Both are functions of the point
-alone, so all views agree by construction.
+alone, so all views agree by construction.  Only within a few degrees of the photo's own camera
+the photo is shown as it is, its grazing rims, too: they would smear in any other view.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ _COLLAR = -0.28
 """Height of a collar that nothing is known of, head units."""
 _SAME_HUE = 18.0
 """Lab; colours of one skin differ less in hue and chroma."""
+_SAME_VIEW = (4.0, 14.0)
+"""Degrees between a ray and that of the photo: up to the first the photo is shown wherever it
+sees the head, beyond the second only where it sees it well."""
 _LEAST_OF_FACE = 0.10
 """A colour that covers less of forehead, cheeks and chin is none of skin, shade or beard."""
 
@@ -76,6 +80,8 @@ class Projection:
     """(h, w, 3), 0 to 1; pixels outside the matte repeat the nearest one inside."""
     trusted: NDArray[np.float32]
     """(h, w), 1 well inside the matte, 0 outside."""
+    solid: NDArray[np.float32]
+    """(h, w), 1 inside the matte, 0 outside and where head and background mix."""
     depth: NDArray[np.float32]
     """(h, w) depth of the head seen from the camera."""
 
@@ -103,7 +109,11 @@ class Projection:
         outside = cv2.distanceTransform(portrait.inside.astype(np.uint8), cv2.DIST_L2, 5)
         trusted = np.clip(np.minimum(distance / 4, outside / 12), 0, 1) * core
         return cls(
-            portrait.camera, colours, trusted.astype(np.float32), caster.depth(portrait.camera)
+            portrait.camera,
+            colours,
+            trusted.astype(np.float32),
+            core.astype(np.float32),
+            caster.depth(portrait.camera),
         )
 
     def sample(
@@ -132,11 +142,34 @@ class Projection:
             side = lower * (1 - smoothstep(cosine, *_SIDE_OF_FACE)) * (1 - front)
             asked = side > 0
             trust[asked] *= 1 - side[asked] * (1 - skin.likeness(colours[asked]))
-        # hidden behind another part of the head (nose before cheek, chin before neck)
+        return np.clip(colours, 0, 1), trust * facing * self._unhidden(x, y, depth)
+
+    def as_seen(self, points: Array, directions: Array) -> tuple[Array, Array, Array]:
+        """What the photo shows of points that are looked at from nearly its own place.
+
+        Args:
+            points: (n, 3).
+            directions: (n, 3) of the rays that look at them, unit length.
+
+        Returns:
+            The numbers (k,) of those that it shows, their colours (k, 3) and trust (k,).
+
+        """
+        towards = points - self.camera.position
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        angle = np.degrees(np.arccos(np.clip((towards * directions).sum(1), -1, 1)))
+        near = np.flatnonzero(angle < _SAME_VIEW[1])
+        uv, depth = self.camera.project(points[near])
+        x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
+        colours = _remap(self.colours, x, y, cv2.INTER_CUBIC)
+        trust = _remap(self.solid, x, y, cv2.INTER_LINEAR)[:, 0] * self._unhidden(x, y, depth)
+        return near, np.clip(colours, 0, 1), trust * (1 - smoothstep(angle[near], *_SAME_VIEW))
+
+    def _unhidden(self, x: NDArray[np.float32], y: NDArray[np.float32], depth: Array) -> Array:
+        """(n,) 0 behind another part of the head (nose before cheek, chin before neck)."""
         surface = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
         first = _remap(surface, x, y, cv2.INTER_NEAREST)[:, 0]
-        seen = 1 - smoothstep(depth - first, 0.012, 0.03)
-        return np.clip(colours, 0, 1), trust * facing * seen
+        return 1 - smoothstep(depth - first, 0.012, 0.03)
 
     def cosine(self, points: Array, normals: Array) -> Array:
         """(n,) cosine between the normals and the rays back to the camera."""
@@ -223,7 +256,10 @@ class Appearance:
             hits.points, hits.normals, self.skin, self._parts(hits)
         )
         filled = self._look_up(hits.points)
-        return filled + (colours - filled) * trust[:, None]
+        shown = filled + (colours - filled) * trust[:, None]
+        near, colours, trust = self.projection.as_seen(hits.points, hits.directions)
+        shown[near] += (colours - shown[near]) * trust[:, None]
+        return shown
 
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
         corner = hits.weights.argmax(1)

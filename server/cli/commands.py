@@ -308,10 +308,10 @@ class Engines(Common):
 class Setup(Common):
     """Install what lives in an environment of its own."""
 
-    what: tyro.conf.Positional[Literal["nerf", "landmarks"]] = field(default=tyro.MISSING)
-    """nerf: the lean nerfstudio environment (about 2 GB); landmarks: Google's face detector and
-    face mesh (1.5 MB out of a package of 36 MB), which tell how a head is turned and shaped far
-    better than the built-in search."""
+    what: tyro.conf.Positional[Literal["nerf", "models"]] = field(default=tyro.MISSING)
+    """nerf: the lean nerfstudio environment (about 2 GB); models: Google's face detector,
+    face mesh and segmenter (1.7 MB out of a package of 36 MB), which tell how a head is turned,
+    shaped and outlined far better than the built-in search."""
     force: bool = False
     """Build it anew even if it is there."""
     source: Path | None = None
@@ -319,11 +319,11 @@ class Setup(Common):
 
     def run(self, session: Session) -> Outcome:
         """Build the environment, or fetch the model."""
-        if self.what == "landmarks":
-            from dp3d_core import landmarks
+        if self.what == "models":
+            from dp3d_core import face_models
 
-            folder = landmarks.install(self.source, self.force)
-            return Outcome({"models": str(folder)}, [f"Face landmarks ready: {folder}"])
+            folder = face_models.install(self.source, self.force)
+            return Outcome({"models": str(folder)}, [f"Face models ready: {folder}"])
         from nerf_export.environment import setup_environment
 
         python = setup_environment(session.progress, session.cancel, self.force)

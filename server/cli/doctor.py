@@ -66,7 +66,7 @@ class Doctor(Common):
             check_python,
             check_packages,
             check_cascades,
-            check_landmarks,
+            check_models,
             check_engines,
             check_home,
             check_nerf,
@@ -139,18 +139,18 @@ def check_cascades() -> Iterator[Finding]:
         yield Finding("face cascades", "ok", f"with OpenCV {cv2.__version__}")
 
 
-def check_landmarks() -> Iterator[Finding]:
+def check_models() -> Iterator[Finding]:
     """Whether the face landmark models are there."""
-    from dp3d_core.landmarks import folder, installed
+    from dp3d_core.face_models import folder, installed
 
     if installed():
-        yield Finding("landmarks", "ok", f"face models in {folder()}")
+        yield Finding("models", "ok", f"face models in {folder()}")
     else:
         yield Finding(
-            "landmarks",
+            "models",
             "warn",
             "the face landmark models are not installed: how a head is turned is only guessed",
-            "Run 'dp3d setup landmarks' (downloads 36 MB, keeps 1.5 MB).",
+            "Run 'dp3d setup models' (downloads 36 MB, keeps 1.7 MB).",
         )
 
 

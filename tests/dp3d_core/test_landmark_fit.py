@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from dp3d_core import landmark_fit, landmarks
+from dp3d_core import face_models, landmark_fit, landmarks
 from dp3d_core.alignment import Known, Turn
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.synth import SyntheticHead, random_subject
@@ -70,7 +70,7 @@ def test_the_table_is_symmetric_and_on_a_face():
     assert head.points[:, 2].min() > 0  # all before the ears
 
 
-@pytest.mark.skipif(not landmarks.installed(), reason="face models absent: dp3d setup landmarks")
+@pytest.mark.skipif(not face_models.installed(), reason="face models absent: dp3d setup models")
 def test_the_table_is_what_the_models_say():
     """Measured anew on other subjects, most points lie where the table has them."""
     table = np.array(json.loads(landmark_fit._TABLE.read_text())["points"])
@@ -81,7 +81,7 @@ def test_the_table_is_what_the_models_say():
     assert np.median(away) < 2.0
 
 
-@pytest.mark.skipif(not landmarks.installed(), reason="face models absent: dp3d setup landmarks")
+@pytest.mark.skipif(not face_models.installed(), reason="face models absent: dp3d setup models")
 @pytest.mark.parametrize("yaw", [-40, 0, 25])
 def test_the_pose_of_a_subject(yaw):
     head = SyntheticHead(random_subject(40))

@@ -1,15 +1,12 @@
-"""The landmark models: installing them, and what they see on subjects whose eyes are known."""
+"""Landmarks of subjects whose eyes are known."""
 
 from __future__ import annotations
-
-import zipfile
 
 import cv2
 import numpy as np
 import pytest
 
-from dp3d_core import landmarks
-from dp3d_core.errors import Dp3dError
+from dp3d_core import face_models, landmarks
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.model import eye_centre
 from dp3d_core.heads.shape import coefficients
@@ -17,7 +14,7 @@ from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.trajectories import canonical_camera
 
 needs_models = pytest.mark.skipif(
-    not landmarks.installed(), reason="the face models are absent: dp3d setup landmarks"
+    not face_models.installed(), reason="the face models are absent: dp3d setup models"
 )
 
 
@@ -77,24 +74,5 @@ def test_nobody_is_seen_where_nobody_is():
 
 def test_without_models_nothing_is_seen(monkeypatch, tmp_path):
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
-    assert not landmarks.installed()
+    assert not face_models.installed()
     assert landmarks.find_landmarks(np.zeros((64, 64, 3), np.uint8)) == []
-
-
-@pytest.mark.parametrize("kind", ["no zip", "other package", "other models", "absent"])
-def test_only_the_known_models_are_installed(monkeypatch, tmp_path, kind):
-    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
-    wheel = tmp_path / "some.whl"
-    if kind == "no zip":
-        wheel.write_bytes(b"something else")
-    elif kind != "absent":
-        with zipfile.ZipFile(wheel, "w") as package:
-            package.writestr("other/LICENSE", "none")
-            if kind == "other models":
-                package.writestr("mediapipe-0.10.21.dist-info/LICENSE", "none")
-                for model in landmarks.MODELS:
-                    package.writestr(model.inside, b"evil")
-    with pytest.raises(Dp3dError) as error:
-        landmarks.install(wheel)
-    assert error.value.code == "portrait.model_missing"
-    assert not (tmp_path / "home").exists()
