@@ -62,6 +62,7 @@ SEGMENTER = Model(
 MODELS = (DETECTOR, MESH, SEGMENTER)
 _LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
 
+
 def folder() -> Path:
     """Where the models are kept."""
     return dp3d_home() / "models"

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.landmarks import CHIN, FOREHEAD, Landmarks, find_landmarks, installed
+from dp3d_core.face_models import installed
+from dp3d_core.landmarks import CHIN, FOREHEAD, Landmarks, find_landmarks
 
 Pixels = NDArray[np.uint8]
 

@@ -19,6 +19,11 @@ POINTS = 468
 RIGHT_EYE, LEFT_EYE = 33, 263
 """Outer corners; right and left of the person."""
 FOREHEAD, CHIN = 10, 152
+FACE_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+"""Outline of the face, from the hairline around the chin and back."""
 
 _DETECTOR_SIDE, _MESH_SIDE = 128, 192
 _LEAST_DETECTION, _LEAST_PRESENCE = 0.5, 0.5

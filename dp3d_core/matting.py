@@ -148,7 +148,7 @@ def _softened(found: Pixels, side: int) -> Pixels:
     soft = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 1.2)
     large = cv2.resize(soft, (side, side), interpolation=cv2.INTER_CUBIC)
     alpha = np.clip((large - 0.5) * 1.8 + 0.5, 0, 1)
-    return np.rint(alpha * 255).astype(np.uint8)
+    return np.asarray(np.rint(alpha * 255), np.uint8)
 
 
 def keep_symmetric(matte: Pixels, middle: float, slack: float = 0.012) -> Pixels:

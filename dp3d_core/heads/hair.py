@@ -19,7 +19,7 @@ from dp3d_core.heads.fields import capsule, ellipsoid, polyline, ramp, union
 Array = NDArray[np.float64]
 
 _ANGLES = np.array([0, 22, 38, 52, 63, 71, 79, 85, 102, 112, 124, 145, 180.0])
-_HAIRLINE = np.array([90, 88, 76, 56, 36, 16, 14, 44, 44, 8, -16, -36, -42.0])
+_HAIRLINE = np.array([90, 88, 76, 56, 36, 16, 14, 38, 37, 8, -16, -36, -42.0])
 
 
 @dataclass(frozen=True)

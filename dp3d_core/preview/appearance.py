@@ -11,18 +11,17 @@ the photo is shown as it is, its grazing rims, too: they would smear in any othe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from dp3d_core.cameras import Camera
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.light import sky_light, strength
 from dp3d_core.preview.placement import Part
+from dp3d_core.preview.projection import SIDE_OF_FACE, Projection, remap
+from dp3d_core.preview.skin import SkinTones, lab
 from dp3d_core.raycast import Hits, RayCaster
 
 Array = NDArray[np.float64]
@@ -37,207 +36,12 @@ AXIS = np.array([0.0, 0.02, -0.03])
 CYLINDER_HEIGHT = 0.47
 """Height of the cylinder, head units: down to the bust's cut."""
 
-_GRAZING = (0.08, 0.28)
-"""Cosine between the view ray and the normal: below the first the photo is not used, above
-the second it is used alone."""
-_GRAZING_SKIN = (0.20, 0.45)
-"""The same on cheek, jaw and neck: their sides are smooth, and whatever the photo shows there
-(an ear, the hair behind it) belongs to another place wherever the template is not the person."""
-_GRAZING_FRONT = (0.02, 0.20)
-_FRONT = (0.15, 0.19)
-_MIDDLE = (0.08, 0.12)
-"""The same around eyes, nose and mouth: what lies before the second z and within the first x,
-head units."""
-_SIDE_OF_FACE = (0.70, 0.90)
-"""The same cosine: below the first a point of the face is on its side, above the second not."""
-_JAW = (0.0, 0.06)
-"""Height, head units: below the first lie jaw and neck, above the second temples."""
 _NECK = -0.17
 """Height, head units, below which skin may end in a collar."""
+_HIGH_COLLAR, _BESIDE_NECK = -0.26, 0.17
+"""Height and distance from the neck's axis, head units."""
 _COLLAR = -0.28
 """Height of a collar that nothing is known of, head units."""
-_SAME_HUE = 18.0
-"""Lab; colours of one skin differ less in hue and chroma."""
-_SAME_VIEW = (4.0, 14.0)
-"""Degrees between a ray and that of the photo: up to the first the photo is shown wherever it
-sees the head, beyond the second only where it sees it well."""
-_LEAST_OF_FACE = 0.10
-"""A colour that covers less of forehead, cheeks and chin is none of skin, shade or beard."""
-
-
-def smoothstep(x: Array, low: float, high: float) -> Array:
-    """0 below ``low``, 1 above ``high``, smooth between."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-@dataclass(frozen=True)
-class Projection:
-    """The photo as a texture seen from its own camera."""
-
-    camera: Camera
-    colours: NDArray[np.float32]
-    """(h, w, 3), 0 to 1; pixels outside the matte repeat the nearest one inside."""
-    trusted: NDArray[np.float32]
-    """(h, w), 1 well inside the matte, 0 outside."""
-    solid: NDArray[np.float32]
-    """(h, w), 1 inside the matte, 0 outside and where head and background mix."""
-    depth: NDArray[np.float32]
-    """(h, w) depth of the head seen from the camera."""
-
-    @classmethod
-    def of(cls, portrait: Portrait, caster: RayCaster) -> Projection:
-        """Prepare a portrait whose head is in ``caster``."""
-        solid = ((portrait.matte > 200) & portrait.inside).astype(np.uint8)
-        if solid.sum() < 100:
-            solid[:] = 1
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-        padded = cv2.copyMakeBorder(solid, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
-        core = cv2.erode(padded, kernel)[2:-2, 2:-2]
-        core[~portrait.inside] = 0
-        # nearest known pixel for every pixel outside
-        _, labels = cv2.distanceTransformWithLabels(
-            1 - core, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        rows, columns = np.nonzero(core)
-        nearest = np.zeros(labels.max() + 1, np.int64)
-        nearest[labels[rows, columns]] = rows * core.shape[1] + columns
-        colours = portrait.image.reshape(-1, 3)[nearest[labels]].astype(np.float32) / 255
-        distance = cv2.distanceTransform(
-            cv2.copyMakeBorder(core, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5
-        )[1:-1, 1:-1]
-        outside = cv2.distanceTransform(portrait.inside.astype(np.uint8), cv2.DIST_L2, 5)
-        trusted = np.clip(np.minimum(distance / 4, outside / 12), 0, 1) * core
-        return cls(
-            portrait.camera,
-            colours,
-            trusted.astype(np.float32),
-            core.astype(np.float32),
-            caster.depth(portrait.camera),
-        )
-
-    def sample(
-        self, points: Array, normals: Array, skin: SkinTones | None = None, parts: Any = None
-    ) -> tuple[Array, Array]:
-        """Colours (n, 3) and trust (n,), 0 to 1, of points with their normals.
-
-        With skin tones, what the photo shows on the side of the jaw or neck (``parts``, (n,))
-        is believed only where it has the colour of the face: wherever the template is wider
-        than the person, it would be collar, hair or the wall.
-        """
-        uv, depth = self.camera.project(points)
-        x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
-        colours = _remap(self.colours, x, y, cv2.INTER_CUBIC)
-        trust = _remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
-        cosine = self.cosine(points, normals)
-        facing = smoothstep(cosine, *_GRAZING)
-        # the folds of the face are small, and nothing is known better than the photo's pixel
-        front = smoothstep(points[:, 2], *_FRONT) * (1 - smoothstep(np.abs(points[:, 0]), *_MIDDLE))
-        if skin is not None:
-            # above the eyes hair frames the face, and what the photo shows is right
-            lower = (parts == Part.SKIN) * (1 - smoothstep(points[:, 1], *_JAW))
-            facing += (smoothstep(cosine, *_GRAZING_SKIN) - facing) * lower
-        facing = np.maximum(facing, front * smoothstep(cosine, *_GRAZING_FRONT))
-        if skin is not None:
-            side = lower * (1 - smoothstep(cosine, *_SIDE_OF_FACE)) * (1 - front)
-            asked = side > 0
-            trust[asked] *= 1 - side[asked] * (1 - skin.likeness(colours[asked]))
-        return np.clip(colours, 0, 1), trust * facing * self._unhidden(x, y, depth)
-
-    def as_seen(self, points: Array, directions: Array) -> tuple[Array, Array, Array]:
-        """What the photo shows of points that are looked at from nearly its own place.
-
-        Args:
-            points: (n, 3).
-            directions: (n, 3) of the rays that look at them, unit length.
-
-        Returns:
-            The numbers (k,) of those that it shows, their colours (k, 3) and trust (k,).
-
-        """
-        towards = points - self.camera.position
-        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        angle = np.degrees(np.arccos(np.clip((towards * directions).sum(1), -1, 1)))
-        near = np.flatnonzero(angle < _SAME_VIEW[1])
-        uv, depth = self.camera.project(points[near])
-        x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
-        colours = _remap(self.colours, x, y, cv2.INTER_CUBIC)
-        trust = _remap(self.solid, x, y, cv2.INTER_LINEAR)[:, 0] * self._unhidden(x, y, depth)
-        return near, np.clip(colours, 0, 1), trust * (1 - smoothstep(angle[near], *_SAME_VIEW))
-
-    def _unhidden(self, x: NDArray[np.float32], y: NDArray[np.float32], depth: Array) -> Array:
-        """(n,) 0 behind another part of the head (nose before cheek, chin before neck)."""
-        surface = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
-        first = _remap(surface, x, y, cv2.INTER_NEAREST)[:, 0]
-        return 1 - smoothstep(depth - first, 0.012, 0.03)
-
-    def cosine(self, points: Array, normals: Array) -> Array:
-        """(n,) cosine between the normals and the rays back to the camera."""
-        towards = self.camera.position - points
-        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        return np.asarray((towards * normals).sum(1))
-
-
-@dataclass(frozen=True)
-class SkinTones:
-    """The colours of forehead, cheeks and chin: skin in light and shade, a beard."""
-
-    centres: Array
-    """(k, 3) CIE Lab, the commonest first."""
-
-    @classmethod
-    def of(cls, projection: Projection, mesh: Mesh) -> SkinTones | None:
-        """The tones of a head, None when too little of a face is seen."""
-        front = np.flatnonzero((mesh.parts == Part.SKIN) & (mesh.vertices[:, 2] > 0.05))
-        points, normals = mesh.vertices[front], mesh.normals[front]
-        colours, trust = projection.sample(points, normals)
-        good = (trust > 0.95) & (projection.cosine(points, normals) > _SIDE_OF_FACE[1])
-        if good.sum() < 50:
-            return None
-        lab = _lab(colours[good]).astype(np.float32)
-        cv2.setRNGSeed(0)
-        stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-        _, labels, centres = cv2.kmeans(lab, 8, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
-        mass = np.bincount(labels.ravel(), minlength=len(centres)) / len(lab)
-        order = np.argsort(-mass)[: int((mass > _LEAST_OF_FACE).sum())]
-        return cls(centres[order].astype(np.float64))
-
-    def bare(self, colours: Array) -> Array:
-        """(n,) 1 for colours of skin in light or shade; brows, beard or a brim do not count."""
-        hue = np.linalg.norm(self.centres[:, 1:] - self.centres[0, 1:], axis=1)
-        skin = SkinTones(self.centres[hue < _SAME_HUE])
-        return skin.likeness(colours, light=0.25)
-
-    def likeness(self, colours: Array, light: float = 0.5) -> Array:
-        """(n,) 1 for colours (n, 3) like these, 0 for others.
-
-        Light falls off towards the side of a face: lightness counts less (``light``) than hue.
-        """
-        lab = _lab(colours)
-        weights = np.array([light, 1.0, 1.0])
-        distance = np.linalg.norm((lab[:, None] - self.centres) * weights, axis=2).min(1)
-        return 1 - smoothstep(distance, 8.0, 16.0)
-
-
-def _lab(colours: Array) -> Array:
-    """(n, 3) sRGB, 0 to 1, to CIE Lab (0 to 100 and about -100 to 100)."""
-    if not len(colours):  # OpenCV refuses empty pictures
-        return np.zeros((0, 3))
-    rgb = np.clip(colours, 0, 1).astype(np.float32).reshape(-1, 1, 3)
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[:, 0], np.float64)
-
-
-def _remap(image: NDArray[np.float32], x: NDArray[Any], y: NDArray[Any], how: int) -> Array:
-    """Sample an image at n places; OpenCV's remap takes at most 32767 in a row."""
-    n, row = x.size, 4096
-    rows = max(1, -(-n // row))
-    maps = []
-    for values in (x, y):
-        padded = np.zeros(rows * row, np.float32)
-        padded[:n] = values
-        maps.append(padded.reshape(rows, row))
-    sampled = cv2.remap(image, maps[0], maps[1], how, borderMode=cv2.BORDER_REPLICATE)
-    return sampled.reshape(rows * row, -1)[:n].astype(np.float64)
 
 
 class Appearance:
@@ -246,8 +50,9 @@ class Appearance:
     def __init__(self, mesh: Mesh, portrait: Portrait, caster: RayCaster, seed: int = 0) -> None:
         self.mesh = mesh
         self.projection = Projection.of(portrait, caster)
-        self.skin = SkinTones.of(self.projection, mesh)
+        self.skin = self._skin_tones()
         self.collar = self._find_collar(caster)
+        self.light = self._find_light(caster)
         self.panorama = self._complete(caster, portrait, np.random.default_rng(seed))
 
     def __call__(self, hits: Hits) -> Array:
@@ -255,11 +60,34 @@ class Appearance:
         colours, trust = self.projection.sample(
             hits.points, hits.normals, self.skin, self._parts(hits)
         )
-        filled = self._look_up(hits.points)
+        filled = np.clip(self._look_up(hits.points) * self._light_at(hits), 0, 1)
         shown = filled + (colours - filled) * trust[:, None]
         near, colours, trust = self.projection.as_seen(hits.points, hits.directions)
         shown[near] += (colours - shown[near]) * trust[:, None]
         return shown
+
+    def _skin_tones(self) -> SkinTones | None:
+        """The tones of the face, None when too little of one is seen."""
+        mesh = self.mesh
+        front = np.flatnonzero((mesh.parts == Part.SKIN) & (mesh.vertices[:, 2] > 0.05))
+        points, normals = mesh.vertices[front], mesh.normals[front]
+        colours, trust = self.projection.sample(points, normals)
+        good = (trust > 0.95) & (self.projection.cosine(points, normals) > SIDE_OF_FACE[1])
+        return SkinTones.of(colours[good])
+
+    def _find_light(self, caster: RayCaster) -> Array:
+        """(n, 3) light at the vertices, as strong as it shows on the face in the photo."""
+        mesh, light = self.mesh, sky_light(caster)
+        skin = np.flatnonzero((mesh.parts == Part.SKIN) & (mesh.vertices[:, 1] > _COLLAR))
+        if self.skin is None:
+            skin = skin[:0]
+        colours, trust = self.projection.sample(
+            mesh.vertices[skin], mesh.normals[skin], self.skin, mesh.parts[skin]
+        )
+        good = trust > 0.9
+        if self.skin is not None:
+            good &= self.skin.bare(colours) > 0.3
+        return light[:, None] ** strength(light[skin[good]], colours[good])
 
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
         corner = hits.weights.argmax(1)
@@ -271,6 +99,10 @@ class Appearance:
         height = np.interp(at, np.arange(len(self.collar)) + 0.5, self.collar, period=None)
         neck = (parts != Part.HAIR) & (hits.points[:, 1] < _NECK)
         dressed = np.where(hits.points[:, 1] < height, Part.BODY, Part.SKIN)
+        # what stands high beside the neck is a collar
+        high = (parts == Part.BODY) & (hits.points[:, 1] > _HIGH_COLLAR)
+        high &= np.hypot(hits.points[:, 0], hits.points[:, 2] - AXIS[2]) > _BESIDE_NECK
+        dressed[high] = Part.BODY
         return np.asarray(np.where(neck, dressed, parts), np.uint8)
 
     def _find_collar(self, caster: RayCaster) -> Array | None:
@@ -320,6 +152,11 @@ class Appearance:
             gaussian_filter1d(smooth * own + nape * (1 - own), 1.2, mode="wrap"), np.float64
         )
 
+    def _light_at(self, hits: Hits) -> Array:
+        """(k, 3) factors of the colours under even light."""
+        corners = self.light[self.mesh.faces[hits.face]]
+        return np.asarray((corners * hits.weights[..., None]).sum(1))
+
     def _look_up(self, points: Array) -> Array:
         rows, columns = PANORAMA
         d = points - AXIS
@@ -331,7 +168,7 @@ class Appearance:
         cylinder = DOME_ROWS - d[:, 1] / CYLINDER_HEIGHT * (rows - DOME_ROWS)
         y = np.where(d[:, 1] > 0, dome, cylinder) - 0.5
         wrapped = np.concatenate([self.panorama[:, -1:], self.panorama, self.panorama[:, :1]], 1)
-        return _remap(wrapped, x, y, cv2.INTER_LINEAR)
+        return remap(wrapped, x, y, cv2.INTER_LINEAR)
 
     def _complete(
         self, caster: RayCaster, portrait: Portrait, rng: np.random.Generator
@@ -351,6 +188,8 @@ class Appearance:
         part = np.full(rows * columns, int(Part.BODY))
         of_hits = self._parts(hits)
         part[hits.ray] = of_hits
+        light = np.ones((rows * columns, 3))
+        light[hits.ray] = self._light_at(hits)
 
         colours = np.zeros((rows * columns, 3))
         trust = np.zeros(rows * columns)
@@ -371,6 +210,8 @@ class Appearance:
         ]
 
         shape = (rows, columns)
+        # from here on colours are as under even light
+        known /= light
         known_image = known.reshape(*shape, 3).astype(np.float32)
         weight = total.reshape(shape).astype(np.float32)
         parts = part.reshape(shape)
@@ -382,14 +223,14 @@ class Appearance:
             own = weight * region
             if kind is not Part.SKIN and self.skin is not None:
                 # hair and cloth go on in their own colour, not in that of the skin beside them
-                bare = self.skin.bare(known).reshape(shape).astype(np.float32)
+                bare = self.skin.bare(known * light).reshape(shape).astype(np.float32)
                 other = own * (1 - bare)
                 own = other if other.sum() > max(60.0, 0.5 * own.sum()) else own
             if own.sum() < 60:  # nothing of this kind is seen: take what is nearest
                 own = weight
             smooth = pull_push(known_image, own, _main_colour(known_image, own))
             grain = _grain(known_image, own, kind, rng)
-            filled[region] = np.clip(smooth + grain, 0, 1)[region]
+            filled[region] = np.maximum(smooth + grain, 0)[region]
         soft = cv2.GaussianBlur(_wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
         edge = cv2.morphologyEx(
             parts.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
@@ -412,10 +253,10 @@ def _main_colour(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> N
         return np.full(3, 0.5, np.float32)
     if len(known) < 20:
         return np.asarray(known.mean(0), np.float32)
-    lab = _lab(known.astype(np.float64)).astype(np.float32)
+    places = lab(known.astype(np.float64)).astype(np.float32)
     cv2.setRNGSeed(0)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-    _, labels, _ = cv2.kmeans(lab, 4, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    _, labels, _ = cv2.kmeans(places, 4, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
     largest = np.bincount(labels.ravel()).argmax()
     return np.asarray(known[labels.ravel() == largest].mean(0), np.float32)
 

@@ -9,6 +9,7 @@ alone.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +20,14 @@ from scipy.spatial import cKDTree
 
 from dp3d_core.cameras import Camera
 from dp3d_core.heads.anatomy import EYE, MM, MOUTH_HALF, lip_line
+from dp3d_core.heads.fields import ramp
+from dp3d_core.heads.hair import HAIR_STYLES
 from dp3d_core.heads.labels import Label, vertex_labels
 from dp3d_core.heads.model import HeadSpec, Surface, build_head, piece
 from dp3d_core.heads.shape import HIGH, LOW, NAMES, basis, coefficients
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.skin import SkinTones
 from dp3d_core.raycast import RayCaster
 
 Array = NDArray[np.float64]
@@ -37,10 +41,24 @@ _SNAP_REACH, _SNAP_SPREAD = 0.10, 0.018
 _SNAP_TURN = 0.04
 """What opposite directions of two outlines count like, parts of the picture."""
 _BODY = ("jaw_width", "neck_width", "neck_length", "shoulder_width", "shoulder_slope")
-_HAIR = ("buzz", "crop", "quiff", "bob", "long", "curly", "afro")
+_HAIR = ("buzz", "crop", "quiff", "fringe", "bob", "long", "curly", "afro")
 """Hair that outlines can tell from each other."""
 _HAIR_SIDE = 160
 """Pixels of the pictures in which they are compared."""
+_HAIR_END, _CROWN = -118, 84
+"""Millimetres; what lies lower than the first is clothes, higher than the second hair or hat."""
+_SIDE_FROM, _SIDE_MIDDLE, _SIDE_REACH = 48, -12, 48
+"""Millimetres: distance from the middle, height and half the height of temple, ear and cheek."""
+_HIDDEN = ("jaw_width", "neck_width")
+"""What hair beside the neck hides."""
+_HAIR_COLOUR = 0.2
+"""Weight of the colours beside the outline's."""
+
+
+_FACE_DEPTH, _FACE_LOW, _FACE_HIGH = (0.03, 0.09), (-0.21, -0.17), (0.15, 0.21)
+"""Where the face begins, head units: z, y of the chin, y of the forehead."""
+_FACE_YAW = (18.0, 40.0)
+"""Degrees; from further aside the face's own edge is the outline."""
 
 
 class Part(IntEnum):
@@ -55,12 +73,9 @@ def place_head(portrait: Portrait) -> Mesh:
     """The head in head space, its outline fitted to the portrait's matte; parts are `Part`."""
     shape = {k: v for k, v in portrait.report.shape.items() if abs(v) > 0.02}
     measured = portrait.report.matte_source != "template"
-    if measured:
-        shape |= _neck_and_shoulders(portrait, shape)
-    hair = _hair(portrait, shape) if measured else "crop"
-    mesh = as_parts(HeadSpec(shape, hair))
     if not measured:
-        return mesh
+        return as_parts(HeadSpec(shape, "crop"))
+    mesh = as_parts(_hair(portrait, shape, _neck_and_shoulders(portrait, shape)))
     mesh = fit_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
     return snap_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
 
@@ -108,19 +123,79 @@ def _between_the_lips(values: Array) -> tuple[Array, NDArray[np.int32]]:
     return grid.reshape(-1, 3), triangles
 
 
-def _hair(portrait: Portrait, shape: dict[str, float]) -> str:
-    """The hair whose outline is nearest to the matte's above the chin."""
+def _hair(portrait: Portrait, shape: dict[str, float], body: dict[str, float]) -> HeadSpec:
+    """The head whose outline is nearest to the matte's, with hair where no skin is seen.
+
+    Args:
+        portrait: with a matte.
+        shape: of face and skull.
+        body: of jaw, neck and shoulders, for a head whose neck no hair hides.
+
+    """
     small = portrait.camera.resized(_HAIR_SIDE, _HAIR_SIDE)
     known = _shrunk(portrait.inside.astype(np.float32)) > 0.9
     matte = (_shrunk((portrait.matte / 255).astype(np.float32)) > 0.5) & known
-    chin = small.project([[0.0, -80 * MM, 70 * MM]])[0][0][1]
-    known &= (np.arange(_HAIR_SIDE) < chin + _HAIR_SIDE // 16)[:, None]
-    likeness = {}
+    end = small.project([[0.0, _HAIR_END * MM, 0.0]])[0][0][1]
+    known &= (np.arange(_HAIR_SIDE) < end)[:, None]
+    skin, crown = _seen_kinds(portrait, shape, small, matte)
+    directions = small.directions(small.pixel_centres()).reshape(-1, 3)
+    best, found = -1.0, HeadSpec(shape, None)
     for style in _HAIR:
-        head = np.isfinite(RayCaster(as_parts(HeadSpec(shape, style))).depth(small))
-        both = ((head & matte) & known).sum()
-        likeness[style] = both / max(1, ((head | matte) & known).sum())
-    return max(likeness, key=lambda style: likeness[style])
+        hides = HAIR_STYLES[style].curtain is not None
+        fitted = {k: v for k, v in body.items() if not hides or k not in _HIDDEN or v < 0}
+        spec = HeadSpec(shape | fitted, style)
+        caster = RayCaster(as_parts(spec))
+        hits = caster.cast(small.position, directions)
+        part: NDArray[Any] = np.full(_HAIR_SIDE**2, -1)
+        part[hits.ray] = caster.mesh.parts[caster.mesh.faces[hits.face, 0]]
+        side: NDArray[Any] = np.zeros(_HAIR_SIDE**2, bool)
+        x, y = np.abs(hits.points[:, :2] / MM - [0, _SIDE_MIDDLE]).T
+        side[hits.ray] = (x > _SIDE_FROM) & (y < _SIDE_REACH)
+        part, side = part.reshape(matte.shape), side.reshape(matte.shape)
+        head = part >= 0
+        likeness = (head & matte & known).sum() / max(1, ((head | matte) & known).sum())
+        hair = (part == Part.HAIR) & matte & known
+        likeness -= _HAIR_COLOUR * (hair & (crown < 0.5)).sum() / max(1, hair.sum())
+        if skin is not None:
+            told = side & matte & known & (part != Part.BODY) & (np.abs(skin - 0.5) > 0.3)
+            right = (hair == (skin < 0.5)) & told
+            likeness += _HAIR_COLOUR * right.sum() / max(1, told.sum())
+        if likeness > best:
+            best, found = float(likeness), spec
+    return found
+
+
+def _seen_kinds(
+    portrait: Portrait, shape: dict[str, float], camera: Camera, matte: NDArray[np.bool_]
+) -> tuple[Array | None, Array]:
+    """What a small picture of the photo shows.
+
+    What skin looks like tells the middle of the face, what hair or a hat looks like the crown.
+
+    Returns:
+        (h, w) 1 for skin, 0 for hair, between: not told (None if there is no face), and (h, w)
+        1 for colours of the crown, 0 for others.
+
+    """
+    caster = RayCaster(as_parts(HeadSpec(shape, None)))
+    size = (camera.width, camera.height)
+    image = cv2.resize(portrait.image, size, interpolation=cv2.INTER_AREA).reshape(-1, 3) / 255
+    hits = caster.cast(camera.position, camera.directions(camera.pixel_centres()).reshape(-1, 3))
+    front = (hits.points[:, 2] > 0.05) & (-(hits.normals * hits.directions).sum(1) > 0.9)
+    front &= hits.points[:, 1] < _FACE_HIGH[0]  # a fringe may hang over the forehead
+    face = SkinTones.of(image[hits.ray[front]])
+    top = np.zeros(matte.shape, bool)
+    top[: max(0, int(camera.project([[0.0, _CROWN * MM, 0.0]])[0][0][1]))] = True
+    crown = SkinTones.of(image[(top & matte).ravel()])
+    to_crown = np.zeros(len(image)) if crown is None else crown.distance(image, light=0.5)
+    like_crown = (1 - ramp(to_crown, 12.0, 20.0)).reshape(matte.shape)
+    if face is None:
+        return None, like_crown
+    to_face = face.distance(image, light=0.5)
+    shown = 1 - ramp(to_face, 12.0, 20.0)
+    if crown is not None:
+        shown *= ramp(to_crown / np.maximum(to_face + to_crown, 1e-6), 0.35, 0.6)
+    return shown.reshape(matte.shape), like_crown
 
 
 def _shrunk(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -241,6 +316,7 @@ def fit_outline(
     _, y, z = mesh.vertices.T
     behind = np.clip((0.10 - z) / 0.14, 0, 1) * np.clip((y + 0.02) / 0.10, 0, 1)
     gain = 1 + (f - 1) * np.maximum(inner, behind * behind * (3 - 2 * behind))
+    gain = 1 + (gain - 1) * (1 - _face(mesh, camera))
     moved = centre + offset * gain[:, None]
     local[:, :2] = (moved - camera.K[:2, 2]) / camera.K[[0, 1], [0, 1]] * depth[:, None]
     vertices = local @ camera.c2w[:3, :3].T + camera.position
@@ -277,6 +353,7 @@ def snap_outline(
     goal, goal_normals = _edge(theirs, known)
     if len(goal) < 20:
         return mesh
+    face = _face(mesh, camera)
     tree = cKDTree(np.column_stack([goal, goal_normals * _SNAP_TURN * side]))
     for reach in (_SNAP_REACH, _SNAP_REACH / 2, _SNAP_REACH / 4):
         ours = np.isfinite(RayCaster(mesh).depth(small)).astype(np.float32)
@@ -303,9 +380,23 @@ def snap_outline(
             -1,
         )
         local = (mesh.vertices - camera.position) @ camera.c2w[:3, :3]
+        step *= 1 - face[:, None]
         local[:, :2] += step / small.K[[0, 1], [0, 1]] * depth[:, None]
         mesh = mesh.with_vertices(local @ camera.c2w[:3, :3].T + camera.position)
     return mesh
+
+
+def _face(mesh: Mesh, camera: Camera) -> Array:
+    """(n,) 1 for vertices of the face, which no outline moves.
+
+    Seen from the front, what stands out beside cheeks and jaw are ears and hair behind them; the
+    face was fitted to its own features.
+    """
+    _, y, z = mesh.vertices.T
+    front = ramp(z, *_FACE_DEPTH) * ramp(y, *_FACE_LOW)
+    front *= 1 - ramp(y, *_FACE_HIGH)
+    aside = ramp(np.abs(camera.yaw_pitch_deg[:1]), *_FACE_YAW)
+    return np.asarray(front * (mesh.parts == Part.SKIN) * (1 - aside))
 
 
 def _edge(mask: NDArray[np.float32], known: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,7 +53,7 @@ def test_front_view_is_the_photo(head, portrait, painted):
     assert inter / union > 0.97
     both = (ours.alpha > 0.99) & (truth.alpha > 0.99)
     error = ((ours.rgb - truth.rgb)[both] ** 2).mean()
-    assert -10 * np.log10(error) > 28
+    assert -10 * np.log10(error) > 32
 
 
 def test_novel_views_resemble_the_truth(head, painted):
@@ -101,10 +102,20 @@ def test_a_wall_beside_the_jaw_does_not_become_skin(painted):
         as_png(np.dstack([colours, view.mask])), crop=(256 - side / 2, 256 - side / 2, side)
     )
     head = PreviewHead(portrait)
-    for yaw in (0, 60, -60, 110):
+    for yaw in (30, 60, -60, 110):
         seen = head.render(canonical_camera(yaw, 0, size=256))
         blue = (seen.rgb[..., 2] > seen.rgb[..., 0] + 0.5) & (seen.alpha > 0.9)
         assert blue.sum() < 0.004 * (seen.alpha > 0.9).sum(), yaw
+
+
+def test_the_photos_own_view_is_the_photo(portrait, head):
+    """Even where it sees a side at a grazing angle, which no other view takes from it."""
+    view = head.render(portrait.camera)
+    inside = cv2.erode((portrait.matte > 250).astype(np.uint8), np.ones((7, 7))) > 0
+    inside &= portrait.inside & (view.alpha > 0.99)
+    assert inside.mean() > 0.2
+    error = view.rgb[inside] - portrait.image[inside] / 255
+    assert np.sqrt((error**2).mean()) < 0.01
 
 
 def test_views_agree_in_three_dimensions(head):

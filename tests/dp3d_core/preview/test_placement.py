@@ -1,14 +1,27 @@
-"""Placement: the template takes on the outline of the photo, and stays a head from the side."""
+"""Placement: the head takes on hair and outline of the photo, and stays a head from the side."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
+import pytest
 
+from dp3d_core import face_models
+from dp3d_core.heads.hair import HAIR_STYLES
 from dp3d_core.heads.model import HeadSpec
-from dp3d_core.preview.placement import as_parts, fit_outline
+from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.portrait import load_portrait
+from dp3d_core.preview import placement
+from dp3d_core.preview.placement import Part, as_parts, fit_outline, snap_outline
 from dp3d_core.raycast import RayCaster
 from dp3d_core.trajectories import canonical_camera
+from dp3d_core.viewset import encode_png
+
+needs_models = pytest.mark.skipif(
+    not face_models.installed(), reason="the face models are absent: dp3d setup models"
+)
 
 CAMERA = canonical_camera(size=320, focal=3.0)
 
@@ -44,3 +57,32 @@ def test_the_templates_own_outline_moves_nothing() -> None:
     matte = outline.astype(np.uint8) * 255
     fitted = fit_outline(mesh, CAMERA, matte, np.ones_like(outline))
     assert np.abs(fitted.vertices - mesh.vertices).max() < 0.012
+
+
+def test_ears_that_stand_off_do_not_widen_the_face() -> None:
+    mesh = as_parts(HeadSpec(hair="crop"))
+    outline = np.isfinite(RayCaster(mesh).depth(CAMERA)).astype(np.uint8) * 255
+    wide = cv2.dilate(outline, np.ones((1, 25), np.uint8))
+    known = np.ones_like(wide, bool)
+    moved = snap_outline(fit_outline(mesh, CAMERA, wide, known), CAMERA, wide, known)
+    far = np.linalg.norm(moved.vertices - mesh.vertices, axis=1)
+    cheek = (mesh.parts == Part.SKIN) & (mesh.vertices[:, 2] > 0.09)
+    cheek &= (mesh.vertices[:, 1] > -0.17) & (mesh.vertices[:, 1] < 0.15)
+    assert far[cheek].max() < 0.005
+    assert np.median(far[mesh.parts == Part.HAIR]) > 0.01
+
+
+@needs_models
+@pytest.mark.parametrize("hair", ["long", "bob", "crop", "buzz"])
+def test_hair_that_hangs_is_told_from_hair_that_does_not(hair: str) -> None:
+    subject = random_subject(11)
+    spec = dataclasses.replace(subject.spec, hair=hair, hat=None, beard=0.0)
+    head = SyntheticHead(dataclasses.replace(subject, spec=spec))
+    view = head.render(canonical_camera(8, 2, 560, focal=2.8))
+    portrait = load_portrait(encode_png(view.rgb))
+    shape = portrait.report.shape
+    body = placement._neck_and_shoulders(portrait, shape)
+    chosen = placement._hair(portrait, shape, body).hair
+    assert chosen is not None
+    hangs = HAIR_STYLES[hair].curtain is not None
+    assert (HAIR_STYLES[chosen].curtain is not None) == hangs, chosen

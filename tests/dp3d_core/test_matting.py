@@ -1,0 +1,57 @@
+"""The outline of a head whose outline is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp3d_core import face_models, matting
+from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.portrait import CROP_FOCAL, CROP_SIZE
+from dp3d_core.trajectories import canonical_camera
+
+needs_models = pytest.mark.skipif(
+    not face_models.installed(), reason="the face models are absent: dp3d setup models"
+)
+
+
+@pytest.fixture(scope="module")
+def crop():
+    """A subject before a busy wall, and its true outline."""
+    view = SyntheticHead(random_subject(5)).render(
+        canonical_camera(10, 0, CROP_SIZE, focal=CROP_FOCAL)
+    )
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(60, 220, (16, 16, 3)).repeat(CROP_SIZE // 16, 0).repeat(CROP_SIZE // 16, 1)
+    rgb, alpha = view.rgba[..., :3], view.rgba[..., 3:] / 255
+    return np.rint(rgb * alpha + tiles * (1 - alpha)).astype(np.uint8), alpha[..., 0] > 0.5
+
+
+def likeness(matte, truth):
+    found = matte > 127
+    return (found & truth).sum() / (found | truth).sum()
+
+
+@needs_models
+def test_the_segmenter_finds_the_outline_before_a_busy_wall(crop):
+    image, truth = crop
+    matte, confidence, source = matting.find_matte(image)
+    assert (source, confidence > 0.9) == ("segmenter", True)
+    classical, _ = matting.grabcut_matte(image)
+    assert likeness(matte, truth) > 0.93
+    assert likeness(matte, truth) > likeness(classical, truth)
+
+
+@needs_models
+def test_the_segmenter_is_not_believed_where_it_sees_nobody():
+    image = np.random.default_rng(1).integers(0, 255, (CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    assert matting.find_matte(image)[2] == "grabcut"
+
+
+def test_without_models_grabcut_finds_it(crop, monkeypatch, tmp_path):
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    image, _ = crop
+    matte, confidence, source = matting.find_matte(image)
+    assert source == "grabcut"
+    assert matte.shape == (CROP_SIZE, CROP_SIZE)
+    assert 0 <= confidence <= 1
