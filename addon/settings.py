@@ -79,7 +79,7 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
     use_roll: BoolProperty(name="Manual Lean", description="Say how far the head leans")
     roll: FloatProperty(
         name="Lean",
-        description="How far the head leans in the picture, clockwise",
+        description="How far the head leans in the picture, counter-clockwise",
         subtype="ANGLE",
         soft_min=-math.pi / 4,
         soft_max=math.pi / 4,

@@ -356,7 +356,7 @@ class Turn:
     pitch_deg: float | None = None
     """-80 to 80, positive when it looks down."""
     roll_deg: float | None = None
-    """-180 to 180, of the head in the picture, clockwise."""
+    """-180 to 180, of the head in the picture, counter-clockwise."""
 
     def __post_init__(self) -> None:
         for name, value, most in zip(("yaw", "pitch", "roll"), self.values, MOST_TURN, strict=True):

@@ -24,7 +24,7 @@ from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.model import Surface
 from dp3d_core.heads.shape import AVERAGE, HIGH, LOW, NAMES, basis
 from dp3d_core.heads.synth import SyntheticHead, random_subject
-from dp3d_core.landmarks import POINTS, Landmarks, find_landmarks
+from dp3d_core.landmarks import LEFT_EYE, POINTS, RIGHT_EYE, Landmarks, find_landmarks
 from dp3d_core.trajectories import canonical_camera
 
 Array = NDArray[np.float64]
@@ -121,7 +121,9 @@ def fit_landmarks(
 
     start = np.zeros(_POSE + len(head.names))
     free = np.ones(len(start), bool)
-    start[:3], free[:3] = known.turn.onto(np.zeros(3)), known.turn.unknown
+    across = landmarks[LEFT_EYE] - landmarks[RIGHT_EYE]
+    leaning = np.array([0, 0, -np.arctan2(across[1], across[0])])
+    start[:3], free[:3] = known.turn.onto(leaning), known.turn.unknown
     if known.place:
         free[3:_POSE] = False
     else:
@@ -136,7 +138,11 @@ def fit_landmarks(
         uv, millimetre = project(theta)
         away = (uv - seen) / millimetre * weight[:, None]
         return np.concatenate(
-            [away.ravel(), theta[_POSE:] / usual * SHAPE_PRIOR, theta[1:3] / np.radians([5, 65])]
+            [
+                away.ravel(),
+                theta[_POSE:] / usual * SHAPE_PRIOR,
+                (theta[1:3] - leaning[1:]) / np.radians([5, 65]),
+            ]
         )
 
     # the pose of the average head first: what is far from it then is no landmark of this face

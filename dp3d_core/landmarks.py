@@ -27,6 +27,12 @@ FACE_OVAL = (
 
 _DETECTOR_SIDE, _MESH_SIDE = 128, 192
 _LEAST_DETECTION, _LEAST_PRESENCE = 0.5, 0.5
+_WINDOWS = ((1, 1.0), (2, 0.6), (3, 0.4), (5, 0.25), (8, 0.15))
+"""Windows along each side of a photo and their size: the finer ones for small faces."""
+_ALWAYS = 1
+"""Up to this pair several faces are looked for, then the search ends with the first."""
+_MOST = 6
+"""Boxes of each pair that are looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +62,23 @@ def find_landmarks(
     if not installed():
         return []
     found: list[Landmarks] = []
-    for x, y, side, roll in [*_detect(rgb), *((*box, 0.0) for box in boxes)]:
-        face = _refine(rgb, np.array([x, y]), side, roll)
-        if face.presence < _LEAST_PRESENCE:
-            continue
-        middle, size = face.points.mean(0), np.ptp(face.points[:, 0])
-        if all(np.abs(other.points.mean(0) - middle).max() > 0.5 * size for other in found):
-            found.append(face)
+    for level, (parts, size) in enumerate(_WINDOWS):
+        if level > _ALWAYS and found:
+            break
+        seen = _detect(rgb, parts, size)
+        if level == 0:
+            seen += [(*box, 0.0) for box in boxes]
+        for x, y, side, roll in seen:
+            if any(np.abs(f.points.mean(0) - [x, y]).max() < 0.3 * side for f in found):
+                continue
+            # the detector cannot tell a face that stands on its head from one that does not
+            looks = [_refine(rgb, np.array([x, y]), side, roll + turn) for turn in (0, np.pi)]
+            face = max(looks, key=lambda look: look.presence)
+            if face.presence < _LEAST_PRESENCE:
+                continue
+            middle, width = face.points.mean(0), np.ptp(face.points[:, 0])
+            if all(np.abs(other.points.mean(0) - middle).max() > 0.5 * width for other in found):
+                found.append(face)
     return sorted(found, key=lambda face: -face.presence * np.sqrt(np.ptp(face.points[:, 0])))
 
 
@@ -103,21 +119,23 @@ def _mesh(rgb: Pixels, centre: Array, side: float, roll: float) -> tuple[float, 
     return _sigmoid(score), local[:, :2] @ turn.T + corner
 
 
-def _detect(rgb: Pixels) -> list[tuple[float, float, float, float]]:
-    """Centre, side of the mesh's window and roll of faces; smaller windows if there are none."""
+def _detect(rgb: Pixels, parts: int, size: float) -> list[tuple[float, float, float, float]]:
+    """Centre, side of the mesh's window and roll of faces in windows that cover a photo.
+
+    Args:
+        rgb: the photo.
+        parts: windows along each side.
+        size: of a window, parts of the photo's longer side.
+
+    """
     height, width = rgb.shape[:2]
-    whole = float(max(height, width))
-    for parts in (1, 2, 3):
-        side = whole * (1.0, 0.6, 0.4)[parts - 1]
-        found = []
-        for y in np.linspace(0, 1, parts) if parts > 1 else [0.5]:
-            for x in np.linspace(0, 1, parts) if parts > 1 else [0.5]:
-                left = side / 2 + x * (width - side) if parts > 1 else width / 2
-                top = side / 2 + y * (height - side) if parts > 1 else height / 2
-                found += _detect_in(rgb, left - side / 2, top - side / 2, side)
-        if found:
-            return [box for _, box in sorted(found, key=lambda f: -f[0])[:6]]
-    return []
+    side = size * max(height, width)
+    places = np.linspace(0, 1, parts) if parts > 1 else np.array([0.5])
+    found = []
+    for y in places * max(height - side, 0) + min(height - side, 0) / 2:
+        for x in places * max(width - side, 0) + min(width - side, 0) / 2:
+            found += _detect_in(rgb, float(x), float(y), side)
+    return [box for _, box in sorted(found, key=lambda f: -f[0])[:_MOST]]
 
 
 def _detect_in(

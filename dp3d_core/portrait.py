@@ -22,6 +22,7 @@ from PIL import Image
 from dp3d_core.alignment import Alignment, Known, Turn, align, rotations, search
 from dp3d_core.cameras import CANONICAL_FOCAL, CANONICAL_RADIUS, Camera
 from dp3d_core.errors import Dp3dError
+from dp3d_core.face_models import installed
 from dp3d_core.faces import Face, detect_eyes, detect_faces
 from dp3d_core.landmark_fit import fit_landmarks
 from dp3d_core.matting import find_matte, grabcut_matte, head_prior, keep_symmetric
@@ -61,6 +62,7 @@ SURE_SCORE = 3.2
 """With more, no other candidate is looked at."""
 _LARGEST_HOLE = 0.02
 """Of a cut-out's crop: between an arm and the head, say."""
+LYING_DEG = 50.0
 LEAST_SCORE_ALONE = 3.0
 """The same where no detector saw a face."""
 
@@ -109,7 +111,7 @@ class PortraitReport:
     pitch_deg: float
     """Positive when it looks down."""
     roll_deg: float
-    """Of the head in the picture, clockwise."""
+    """Of the head in the picture, counter-clockwise."""
     alignment: float
     """Score of the alignment (``alignment.align``)."""
     shape: dict[str, float]
@@ -213,14 +215,13 @@ def load_portrait(
         )
     if alpha is not None:
         matte, matte_source, matte_confidence = _cut_grey(alpha, window), "alpha", 1.0
+    elif source_name == "centre":
+        # Without a face nobody knows where the head is, and an outline that follows
+        # some shape in the middle does more harm than a plain one.
+        matte, matte_source, matte_confidence = _prior_matte(yaw), "template", 0.0
     else:
         matte, matte_confidence, matte_source = find_matte(image, yaw)
-        if source_name == "centre":
-            # Without a face nobody knows where the head is, and an outline that follows
-            # some shape in the middle does more harm than a plain one.
-            matte_source, matte_confidence = "template", 0.0
-            matte = _prior_matte(yaw)
-        elif matte_confidence < 0.25:
+        if matte_confidence < 0.25:
             matte_source = "template"
             matte = _prior_matte(yaw)
             warnings.append(
@@ -249,6 +250,10 @@ def load_portrait(
     if matte_source == "grabcut" and abs(yaw) < 12 and abs(roll) < 6:
         middle = aligned.camera.project([[0.0, 0.0, 0.1]])[0][0][0]
         matte = keep_symmetric(matte, float(middle))
+    if abs(roll) > LYING_DEG:
+        warnings.append(
+            "The head does not stand upright in the photo; turn the photo for a better head."
+        )
     report = PortraitReport(
         rgb.shape[1],
         rgb.shape[0],
@@ -327,6 +332,8 @@ def _find_head(
     """
     if faces and faces[0].points is not None:
         return _frame_landmarks(faces[0], known)
+    if installed() and not faces:
+        return _centre_crop(rgb), None, None
     best: tuple[float, Crop, Face | None, Alignment] | None = None
     candidates: list[Face | None] = []
     candidates += [f for f in faces if f.confidence > 0.05][:3]
@@ -474,7 +481,7 @@ def _warnings(
             "No face was found, so the middle of the photo is used; set a manual crop around "
             "the head if this is wrong."
         )
-    elif source == "face" and confidence < LOW_CONFIDENCE:
+    elif source == "face" and (confidence < LOW_CONFIDENCE or _by_chance(chosen)):
         found.append("The face was found with low confidence; check the crop.")
     if source == "face" and chosen is not None:
         rivals = [f for f in faces if f is not chosen and f.confidence > 0.6]
@@ -490,6 +497,11 @@ def _warnings(
     if np.abs(rgb.astype(np.int16) - rgb[..., :1]).max() <= 2:
         found.append("The photo is greyscale, and so will the views be.")
     return found
+
+
+def _by_chance(face: Face | None) -> bool:
+    """Whether a cascade saw a face from the side that the landmarks' detector did not see."""
+    return installed() and face is not None and face.points is None
 
 
 def _cut(rgb: Pixels, window: Crop) -> tuple[Pixels, NDArray[np.bool_]]:

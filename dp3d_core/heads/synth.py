@@ -35,6 +35,7 @@ from dp3d_core.heads.materials import (
 )
 from dp3d_core.heads.model import HeadSpec, build_head
 from dp3d_core.heads.shape import HIGH, LOW, NAMES, PARAMETERS
+from dp3d_core.heads.uv import head_uv
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, never_cancel, no_progress
 from dp3d_core.raycast import RayCaster, render
 from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
@@ -356,17 +357,22 @@ def read_png16(path: Path) -> NDArray[np.uint16]:
 
 
 def head_glb(head: SyntheticHead) -> bytes:
-    """The head as GLB in head space (Y up), colours without light and labels per vertex."""
+    """The head as GLB in head space (Y up): UV, colours without light and labels per vertex."""
     import trimesh
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
 
     mesh = head.head.mesh
-    colours = np.zeros((len(mesh.vertices), 4), np.uint8)
-    colours[:, 3] = 255
-    colours[:, :3] = np.rint(to_srgb(head.shader.vertex_albedo()) * 255)
+    source, faces, uv = head_uv(head.head)
+    colours = np.full((len(source), 4), 255, np.uint8)
+    colours[:, :3] = np.rint(to_srgb(head.shader.vertex_albedo()[source]) * 255)
+    skin = PBRMaterial("head", metallicFactor=0.0, roughnessFactor=0.7)  # type: ignore[no-untyped-call]
+    visual = TextureVisuals(uv, skin)  # type: ignore[no-untyped-call]
+    visual.vertex_attributes["color"] = colours
     body = trimesh.Trimesh(
-        mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False,
-        vertex_colors=colours,
-        vertex_attributes={"_LABEL": head.shader.vertex_labels.astype(np.float32)},
+        mesh.vertices[source], faces, vertex_normals=mesh.normals[source], process=False,
+        visual=visual,
+        vertex_attributes={"_LABEL": head.shader.vertex_labels[source].astype(np.float32)},
     )  # fmt: skip
     buffer = io.BytesIO()
     body.export(buffer, file_type="glb")

@@ -106,7 +106,7 @@ class HeadOptions:
     pitch_deg: float | None = None
     """How far the head is seen from above, degrees; negative from below."""
     roll_deg: float | None = None
-    """How far the head leans in the picture, degrees clockwise."""
+    """How far the head leans in the picture, degrees counter-clockwise."""
 
     def load(self, session: Session, photo: Path) -> Portrait:
         """Find the head in a photo, with progress, and tell the warnings."""

@@ -29,6 +29,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "scikit-image",
         "scipy",
         "trimesh",
+        "xatlas",
     ),
     "nerf": ("embreex", "fast-simplification", "scikit-image", "scipy", "trimesh", "xatlas"),
     "server": ("fastapi", "httpx", "sqlmodel", "uvicorn"),

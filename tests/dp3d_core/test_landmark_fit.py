@@ -90,3 +90,15 @@ def test_the_pose_of_a_subject(yaw):
     found = fit_landmarks(face.points, SIDE, FOCAL)
     turn = camera.c2w[:3, :3].T @ found.camera.c2w[:3, :3]
     assert np.degrees(np.arccos((np.trace(turn) - 1) / 2)) < 10
+
+
+@pytest.mark.parametrize("lean", [-170, -90, -40, 90, 180])
+def test_a_head_that_lies_on_its_side_or_stands_on_its_head(lean):
+    """Counter-clockwise is positive."""
+    upright = project(canonical_camera(10, 3, SIDE, focal=FOCAL), {}) - SIDE / 2
+    a = np.radians(lean)
+    turned = upright @ np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) + SIDE / 2
+    found = fit_landmarks(turned, SIDE, FOCAL)
+    off = (found.yaw_pitch_roll_deg[2] - lean + 180) % 360 - 180
+    assert abs(off) < 3
+    assert found.yaw_pitch_roll_deg[0] == pytest.approx(10, abs=2)

@@ -130,8 +130,12 @@ def test_a_subject_on_disk_is_complete_and_goes_on_where_it_stopped(tmp_path):
     assert labels.max() <= max(Label)
     import trimesh
 
-    mesh = trimesh.load(tmp_path / "a" / "head.glb", force="mesh")
+    mesh = next(iter(trimesh.load_scene(tmp_path / "a" / "head.glb").geometry.values()))
     assert mesh.extents[1] == pytest.approx(0.8, abs=0.15)
+    assert mesh.visual.uv.shape == (len(mesh.vertices), 2)
+    colours = mesh.visual.vertex_attributes["color"]
+    assert len(np.unique(colours, axis=0)) > 100
+    assert np.unique(mesh.vertex_attributes["_LABEL"]).size > 6
 
 
 def test_a_data_set_names_its_subjects_and_labels(tmp_path):
