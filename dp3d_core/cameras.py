@@ -199,7 +199,9 @@ class Camera:
             [(uv - self.K[:2, 2]) / self.K[[0, 1], [0, 1]], np.ones((*uv.shape[:-1], 1))], -1
         )
         world = local @ self.c2w[:3, :3].T
-        return np.asarray(world / np.linalg.norm(world, axis=-1, keepdims=True))
+        # einsum: several times faster than a norm over an axis of three
+        world /= np.sqrt(np.einsum("...i,...i->...", world, world))[..., None]
+        return world
 
     def pixel_centres(self) -> Array:
         """(height, width, 2) pixel positions of all pixel centres."""

@@ -48,4 +48,11 @@ def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
         ],
         -1,
     )
-    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
+    return unit(np.asarray(sums, np.float64))
+
+
+def unit(vectors: Array) -> Array:
+    """(n, 3) the vectors with length 1; 0 stays 0."""
+    # einsum: several times faster than a norm over an axis of three
+    length = np.sqrt(np.einsum("ni,ni->n", vectors, vectors))
+    return np.asarray(vectors / np.maximum(length, 1e-12)[:, None])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
-from dp3d_core.mesh import Mesh
+from dp3d_core.mesh import Mesh, unit
 
 Array = NDArray[np.float64]
 
@@ -72,7 +72,7 @@ class RayCaster:
         corners = self.mesh.faces[face]
         points = np.einsum("kc,kcx->kx", weights, self.mesh.vertices[corners])
         normals = np.einsum("kc,kcx->kx", weights, self.mesh.normals[corners])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        normals = unit(normals)
         distance = found["tfar"][ray].astype(np.float64)
         return Hits(ray, points, normals, face, weights, distance, directions[ray])
 

@@ -12,8 +12,8 @@ from PIL import Image
 from dp3d_core.cameras import Camera, camera_from_eg3d
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation.scores import Score, score
-from dp3d_core.portrait import Portrait, load_portrait
-from dp3d_core.preview.engine import PreviewHead
+from dp3d_core.portrait import load_portrait
+from dp3d_core.preview.engine import PreviewHead, background_colour
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.trajectories import diffportrait3d_ellipse
 
@@ -104,15 +104,6 @@ def compare_with_official(
         },
         tuple(frames),
     )
-
-
-def background_colour(portrait: Portrait) -> tuple[int, int, int]:
-    """Median colour of a photo outside its matte, 8 bit RGB; white when nothing is outside."""
-    outside = portrait.image[(portrait.matte < 10) & portrait.inside]
-    if not len(outside):
-        return 255, 255, 255
-    r, g, b = (int(value) for value in np.median(outside, axis=0))
-    return r, g, b
 
 
 def _read(path: Path) -> Pixels:

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter1d
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.light import sky_light, strength
-from dp3d_core.preview.placement import Part
+from dp3d_core.preview.parts import Part
 from dp3d_core.preview.projection import SIDE_OF_FACE, Projection, remap
 from dp3d_core.preview.skin import SkinTones, lab
 from dp3d_core.raycast import Hits, RayCaster
@@ -155,7 +155,7 @@ class Appearance:
     def _light_at(self, hits: Hits) -> Array:
         """(k, 3) factors of the colours under even light."""
         corners = self.light[self.mesh.faces[hits.face]]
-        return np.asarray((corners * hits.weights[..., None]).sum(1))
+        return np.asarray(np.einsum("kvc,kv->kc", corners, hits.weights))
 
     def _look_up(self, points: Array) -> Array:
         rows, columns = PANORAMA

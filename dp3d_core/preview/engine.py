@@ -16,9 +16,12 @@ from dp3d_core import __version__
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import EngineInfo, describe_options, parse_options
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import write_atomic
 from dp3d_core.portrait import Portrait
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, never_cancel, no_progress
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
+
+CONDITION_FOLDER = "condition"
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,15 @@ class PreviewOptions:
     """Options of the preview engine."""
 
     background: str = "#ffffff"
-    """Colour behind the head, ``#rrggbb``."""
+    """Colour behind the head, ``#rrggbb``, or ``photo``: the main colour behind it there."""
+    guides: bool = False
+    """Also write ``condition/``, another subject at the same cameras: with the frames as start
+    images, it is what a diffusion engine is led by."""
 
-    def background_rgb(self) -> tuple[int, int, int]:
+    def background_rgb(self, portrait: Portrait) -> tuple[int, int, int]:
         """The background as 8 bit numbers."""
+        if self.background == "photo":
+            return background_colour(portrait)
         text = self.background.removeprefix("#")
         try:
             if len(text) != 6:
@@ -39,9 +47,20 @@ class PreviewOptions:
             raise Dp3dError(
                 "engine.bad_option",
                 f"{self.background!r} is not a colour.",
-                "Write it as #rrggbb, for example #ffffff.",
+                "Write it as #rrggbb, for example #ffffff, or as photo.",
             ) from None
         return r, g, b
+
+
+def background_colour(portrait: Portrait) -> tuple[int, int, int]:
+    """Median colour of a photo outside its matte, 8 bit RGB; white when nothing is outside."""
+    import numpy as np
+
+    outside = portrait.image[(portrait.matte < 10) & portrait.inside]
+    if not len(outside):
+        return 255, 255, 255
+    r, g, b = (int(value) for value in np.median(outside, axis=0))
+    return r, g, b
 
 
 class PreviewHead:
@@ -91,7 +110,7 @@ class PreviewEngine:
     ) -> ViewSet:
         """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`)."""
         chosen = parse_options(PreviewOptions, options)
-        background = chosen.background_rgb()
+        background = chosen.background_rgb(portrait)
         report = portrait.report
         meta = ViewMeta(
             engine=self.name,
@@ -107,6 +126,8 @@ class PreviewEngine:
             portrait_sha256=portrait.sha256,
             versions=_versions(),
         )
+        if chosen.guides:
+            from dp3d_core.heads.synth import condition_image
         writer = ViewSetWriter(out, cameras, meta)
         missing = writer.missing()
         if not missing:
@@ -123,6 +144,9 @@ class PreviewEngine:
             start=len(cameras) - len(missing),
         )
         for index in missing:
+            if chosen.guides:
+                guide = out / CONDITION_FOLDER / f"{index:04d}.png"
+                write_atomic(guide, encode_png(condition_image(cameras[index])))
             view = head.render(cameras[index])
             path = writer.write(index, view.composite(background), view.mask)
             stage.advance(

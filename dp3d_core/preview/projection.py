@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from dp3d_core.cameras import Camera
 from dp3d_core.heads.fields import ramp
 from dp3d_core.landmarks import FACE_OVAL
+from dp3d_core.mesh import unit
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.placement import Part
+from dp3d_core.preview.parts import Part
 from dp3d_core.preview.skin import SkinTones
 from dp3d_core.raycast import RayCaster
 
@@ -100,11 +101,21 @@ class Projection:
         is believed only where it has the colour of the face: wherever the template is wider
         than the person, it would be collar, hair or the wall.
         """
+        cosine = self.cosine(points, normals)
+        facing = np.flatnonzero(cosine > _GRAZING_FRONT[0])
+        colours, trust = np.zeros_like(points), np.zeros(len(points))
+        colours[facing], trust[facing] = self._sample_facing(
+            points[facing], cosine[facing], skin, None if parts is None else parts[facing]
+        )
+        return colours, trust
+
+    def _sample_facing(
+        self, points: Array, cosine: Array, skin: SkinTones | None, parts: Any
+    ) -> tuple[Array, Array]:
         uv, depth = self.camera.project(points)
         x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
         colours = remap(self.colours, x, y, cv2.INTER_CUBIC)
         trust = remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
-        cosine = self.cosine(points, normals)
         facing = ramp(cosine, *_GRAZING)
         # the folds of the face are small, and nothing is known better than the photo's pixel
         front = ramp(points[:, 2], *_FRONT) * (1 - ramp(np.abs(points[:, 0]), *_MIDDLE))
@@ -136,8 +147,8 @@ class Projection:
 
         """
         towards = points - self.camera.position
-        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        angle = np.degrees(np.arccos(np.clip((towards * directions).sum(1), -1, 1)))
+        along = np.einsum("ni,ni->n", unit(towards), directions)
+        angle = np.degrees(np.arccos(np.clip(along, -1, 1)))
         near = np.flatnonzero(angle < _SAME_VIEW[1])
         uv, depth = self.camera.project(points[near])
         x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
@@ -154,8 +165,7 @@ class Projection:
     def cosine(self, points: Array, normals: Array) -> Array:
         """(n,) cosine between the normals and the rays back to the camera."""
         towards = self.camera.position - points
-        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        return np.asarray((towards * normals).sum(1))
+        return np.asarray(np.einsum("ni,ni->n", unit(towards), normals))
 
 
 def _face_oval(portrait: Portrait) -> NDArray[np.float32] | None:

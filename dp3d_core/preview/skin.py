@@ -56,7 +56,7 @@ class SkinTones:
         places = lab(colours)
         weights = np.array([light, 1.0, 1.0])
         apart = (places[:, None] - self.centres) * weights
-        return np.asarray(np.linalg.norm(apart, axis=2).min(1))
+        return np.asarray(np.sqrt(np.einsum("nki,nki->nk", apart, apart).min(1)))
 
 
 def lab(colours: Array) -> Array:

@@ -13,9 +13,11 @@ from dp3d_core.alignment import Turn
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.heads.synth import condition_image
 from dp3d_core.portrait import load_portrait
-from dp3d_core.preview.engine import PreviewEngine, PreviewHead
+from dp3d_core.preview.engine import PreviewEngine, PreviewHead, background_colour
 from dp3d_core.trajectories import canonical_camera, full_orbit
+from dp3d_core.viewset import read_png
 from tests.support.synthetic import PaintedHead
 
 
@@ -182,7 +184,23 @@ def test_options(tmp_path, portrait):
         portrait, full_orbit(1, size=32), {"background": "#102030"}, out=tmp_path / "v"
     )
     np.testing.assert_array_equal(views.frame(0)[0, 0], [0x10, 0x20, 0x30])
-    for bad in ({"nonsense": 1}, {"background": 3}, {"background": "blue"}):
+    assert not (tmp_path / "v" / "condition").exists()
+    views = engine.generate(
+        portrait,
+        full_orbit(2, size=32),
+        {"background": "photo", "guides": True},
+        out=tmp_path / "g",
+    )
+    np.testing.assert_array_equal(views.frame(0)[0, 0], background_colour(portrait))
+    for i, camera in enumerate(full_orbit(2, size=32)):
+        guide = read_png(tmp_path / "g" / "condition" / f"{i:04d}.png", "RGB")
+        np.testing.assert_array_equal(guide, condition_image(camera))
+    for bad in (
+        {"nonsense": 1},
+        {"background": 3},
+        {"background": "blue"},
+        {"guides": "yes"},
+    ):
         with pytest.raises(Dp3dError) as error:
             engine.generate(portrait, full_orbit(1, size=32), bad, out=tmp_path / "w")
         assert error.value.code == "engine.bad_option"
@@ -193,7 +211,7 @@ def test_engines_are_listed():
     assert engine_names()[0] == "preview"
     (info,) = list_engines()
     assert info.available
-    assert {o["name"] for o in info.options} == {"background"}
+    assert {o["name"] for o in info.options} == {"background", "guides"}
     with pytest.raises(Dp3dError) as error:
         get_engine("nonsense")
     assert error.value.code == "engine.unknown"

@@ -7,7 +7,7 @@ import pytest
 
 from dp3d_core.heads.model import HeadSpec
 from dp3d_core.preview.light import sky_light, strength
-from dp3d_core.preview.placement import as_parts
+from dp3d_core.preview.parts import as_parts
 from dp3d_core.raycast import RayCaster
 
 

@@ -13,8 +13,10 @@ from dp3d_core.heads.hair import HAIR_STYLES
 from dp3d_core.heads.model import HeadSpec
 from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.portrait import load_portrait
-from dp3d_core.preview import placement
-from dp3d_core.preview.placement import Part, as_parts, fit_outline, snap_outline
+from dp3d_core.preview.hairdo import choose_hair
+from dp3d_core.preview.outline import fit_outline, snap_outline
+from dp3d_core.preview.parts import Part, as_parts
+from dp3d_core.preview.placement import neck_and_shoulders
 from dp3d_core.raycast import RayCaster
 from dp3d_core.trajectories import canonical_camera
 from dp3d_core.viewset import encode_png
@@ -81,8 +83,8 @@ def test_hair_that_hangs_is_told_from_hair_that_does_not(hair: str) -> None:
     view = head.render(canonical_camera(8, 2, 560, focal=2.8))
     portrait = load_portrait(encode_png(view.rgb))
     shape = portrait.report.shape
-    body = placement._neck_and_shoulders(portrait, shape)
-    chosen = placement._hair(portrait, shape, body).hair
+    body = neck_and_shoulders(portrait, shape)
+    chosen = choose_hair(portrait, shape, body).hair
     assert chosen is not None
     hangs = HAIR_STYLES[hair].curtain is not None
     assert (HAIR_STYLES[chosen].curtain is not None) == hangs, chosen
