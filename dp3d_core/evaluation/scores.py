@@ -14,6 +14,9 @@ from dp3d_core.raycast import Render
 
 Pixels = NDArray[np.uint8]
 
+CHIN = (0.0, -0.19, 0.17)
+"""Head space."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -60,6 +63,8 @@ class Front:
     """dB, where both the matte and the head are."""
     iou: float
     """Of the head's outline and the matte, shoulders included, as far as the photo goes."""
+    head_iou: float
+    """The same above the chin."""
 
     def to_dict(self) -> dict[str, float]:
         """JSON-ready."""
@@ -73,7 +78,13 @@ def score_front(portrait: Portrait, view: Render) -> Front:
     both = matte & head
     error = view.rgb[both] - portrait.image[both] / 255
     mean = float((error**2).mean()) if both.any() else 1.0
-    return Front(-10 * np.log10(max(mean, 1e-10)), both.sum() / max(1, (matte | head).sum()))
+    chin = portrait.camera.project([CHIN])[0][0][1]
+    above = (np.arange(len(matte)) < chin)[:, None] & np.ones_like(matte)
+    return Front(
+        -10 * np.log10(max(mean, 1e-10)),
+        both.sum() / max(1, (matte | head).sum()),
+        (both & above).sum() / max(1, ((matte | head) & above).sum()),
+    )
 
 
 def table(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:

@@ -26,7 +26,7 @@ from dp3d_core.mesh import Mesh
 Array = NDArray[np.float64]
 
 _COARSE = 9.0
-"""Millimetres between the grid lines of coarse hair."""
+"""Millimetres between the grid lines of coarse pieces."""
 
 
 class Surface(IntEnum):
@@ -215,13 +215,13 @@ def piece(name: str, kind: Any = None) -> Piece:
     return Piece(vertices, faces, basis(vertices).astype(np.float32), surface)
 
 
-@lru_cache(maxsize=16)
-def coarse_hair(style: str) -> Piece:
-    """Hair without a hat in large triangles: to compare outlines with."""
-    field, axes = _field_of("hair", (style, None))
+@lru_cache(maxsize=32)
+def coarse_piece(name: str, kind: Any) -> Piece:
+    """:func:`piece` in large triangles: to compare outlines with."""
+    field, axes = _field_of(name, kind)
     wide = tuple(np.arange(axis[0], axis[-1] + _COARSE, _COARSE) for axis in axes)
     vertices, faces = surface_nets(field, (wide[0], wide[1], wide[2]), steps=1)
-    return Piece(vertices, faces, basis(vertices).astype(np.float32), Surface.HAIR)
+    return Piece(vertices, faces, basis(vertices).astype(np.float32), Surface[name.upper()])
 
 
 def _field_of(name: str, kind: Any) -> tuple[Any, tuple[Array, Array, Array]]:

@@ -97,7 +97,12 @@ class Appearance:
         longitude = np.arctan2(hits.points[:, 0], hits.points[:, 2])
         at = (longitude / (2 * np.pi) + 0.5) * len(self.collar)
         height = np.interp(at, np.arange(len(self.collar)) + 0.5, self.collar, period=None)
-        neck = (parts != Part.HAIR) & (hits.points[:, 1] < _NECK)
+        neck = (
+            (parts != Part.HAIR)
+            & (parts != Part.HAT)
+            & (parts != Part.HAT)
+            & (hits.points[:, 1] < _NECK)
+        )
         dressed = np.where(hits.points[:, 1] < height, Part.BODY, Part.SKIN)
         # what stands high beside the neck is a collar
         high = (parts == Part.BODY) & (hits.points[:, 1] > _HIGH_COLLAR)
@@ -311,6 +316,6 @@ def _grain(
     most = 0.012 if kind is Part.SKIN else 0.05
     strength = float(np.clip(fine[inner].std(), 0.004, most)) if inner.sum() > 50 else 0.01
     noise = rng.normal(size=grey.shape).astype(np.float32)
-    sigma = {Part.HAIR: (0.8, 7.0), Part.SKIN: (1.5, 1.5), Part.BODY: (1.0, 1.0)}[kind]
+    sigma = {Part.HAIR: (0.8, 7.0), Part.SKIN: (1.5, 1.5)}.get(kind, (1.0, 1.0))
     noise = cv2.GaussianBlur(_wrap(noise, 32), (0, 0), sigmaX=sigma[0], sigmaY=sigma[1])[:, 32:-32]
     return np.asarray(noise / noise.std() * strength * 0.8, np.float32)[..., None]

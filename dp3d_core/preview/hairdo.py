@@ -13,7 +13,7 @@ from dp3d_core.cameras import Camera
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.fields import ramp
 from dp3d_core.heads.hair import HAIR_STYLES
-from dp3d_core.heads.model import HeadSpec, coarse_hair
+from dp3d_core.heads.model import HeadSpec, coarse_piece
 from dp3d_core.heads.shape import coefficients
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
@@ -26,6 +26,10 @@ Mask = NDArray[np.bool_]
 
 STYLES = ("buzz", "crop", "quiff", "fringe", "bob", "long", "curly", "afro")
 """Hair that outlines can tell from each other."""
+HATS = (("crop", "brim"), ("bob", "brim"), ("crop", "cap"), ("bob", "cap"))
+"""Hats and the hair below them; a beanie looks like hair from the front."""
+_NO_HAT = 0.012
+"""How much better a hat must fit than hair."""
 _SIDE = 160
 """Pixels of the pictures in which heads are compared with the photo."""
 _END, _CROWN = -118, 84
@@ -92,39 +96,55 @@ def choose_hair(portrait: Portrait, shape: dict[str, float], body: dict[str, flo
     counts = inside & (row < end)
 
     best, found = -np.inf, specs[False]
-    for style in STYLES:
+    for style, hat in [*((style, None) for style in STYLES), *HATS]:
         hides = HAIR_STYLES[style].curtain is not None
-        hair, beside_face = _hair_seen(style, specs[hides], bald[hides], camera, directions)
+        spec = dataclasses.replace(specs[hides], hair=style, hat=hat)
+        hair, topmost, beside_face = _hair_seen(spec, bald[hides], camera, directions)
         head = hair | (bald[hides].part >= 0)
         likeness = (head & matte & counts).sum() / max(1, ((head | matte) & counts).sum())
-        shown = hair & matte & counts
+        shown = topmost & matte & counts
         likeness -= _COLOUR * (shown & (crown < 0.5)).sum() / max(1, shown.sum())
         if skin is not None:
             told = beside_face & matte & counts & (np.abs(skin - 0.5) > 0.3)
             told &= hair | (bald[hides].part == Part.SKIN)
             right = (hair == (skin < 0.5)) & told
             likeness += _COLOUR * right.sum() / max(1, told.sum())
+        if hat is not None:
+            likeness -= _NO_HAT
         if likeness > best:
-            best, found = float(likeness), dataclasses.replace(specs[hides], hair=style)
+            best, found = float(likeness), spec
     return found
 
 
 def _hair_seen(
-    style: str, spec: HeadSpec, bald: _Seen, camera: Camera, directions: Array
-) -> tuple[Mask, Mask]:
-    """(n,) where a camera sees hair, and where temple, ear, cheek or hair over them."""
-    piece = coarse_hair(style)
-    vertices = piece.shaped(coefficients(spec.shape)) * MM
-    mesh = Mesh.of(vertices, piece.faces, np.zeros(len(vertices), np.uint8))
-    hits = RayCaster(mesh).cast(camera.position, directions)
+    spec: HeadSpec, bald: _Seen, camera: Camera, directions: Array
+) -> tuple[Mask, Mask, Mask]:
+    """What a camera sees of hair and hat.
+
+    Returns:
+        (n,) where it sees either, where it sees what covers the crown (the hat, if there is
+        one), and where it sees temple, ear, cheek or hair over them.
+
+    """
+    pieces = [coarse_piece("hair", (spec.hair, spec.hat))]
+    if spec.hat is not None:
+        pieces.append(coarse_piece("hat", spec.hat))
     hair = np.zeros(len(directions), bool)
-    before = hits.distance < bald.distance[hits.ray]
-    hair[hits.ray[before]] = True
+    topmost = hair
+    all_hits = [bald.hits]
+    for piece in pieces:
+        vertices = piece.shaped(coefficients(spec.shape)) * MM
+        mesh = Mesh.of(vertices, piece.faces, np.zeros(len(vertices), np.uint8))
+        hits = RayCaster(mesh).cast(camera.position, directions)
+        topmost = np.zeros(len(directions), bool)
+        topmost[hits.ray[hits.distance < bald.distance[hits.ray]]] = True
+        hair |= topmost
+        all_hits.append(hits)
     beside_face = np.zeros(len(directions), bool)
-    for seen in (bald.hits, hits):
+    for seen in all_hits:
         x, y = np.abs(seen.points[:, :2] / MM - [0, _EAR_MIDDLE]).T
         beside_face[seen.ray] = (x > _EAR_FROM) & (y < _EAR_REACH)
-    return hair, beside_face
+    return hair, topmost, beside_face
 
 
 def _kinds(photo: Array, hits: Hits, crown: Mask) -> tuple[Array | None, Array]:

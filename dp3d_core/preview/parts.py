@@ -22,6 +22,7 @@ class Part(IntEnum):
     SKIN = 0
     HAIR = 1
     BODY = 2
+    HAT = 3
 
 
 def as_parts(spec: HeadSpec) -> Mesh:
@@ -34,6 +35,7 @@ def as_parts(spec: HeadSpec) -> Mesh:
     parts = np.full(len(head.mesh.parts), int(Part.SKIN), np.uint8)
     parts[head.mesh.parts == Surface.HAIR] = Part.HAIR
     parts[head.mesh.parts == Surface.CLOTHES] = Part.BODY
+    parts[head.mesh.parts == Surface.HAT] = Part.HAT
     parts[vertex_labels(head) == Label.SHOULDERS] = Part.BODY
     corners = head.mesh.parts[head.mesh.faces[:, 0]]
     kept = head.mesh.faces[(corners != Surface.TEETH) & (corners != Surface.TONGUE)]

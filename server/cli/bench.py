@@ -75,7 +75,10 @@ class Bench(Common):
             photo.stem if photo.stem != "portrait" else photo.parent.name: photo
             for photo in self.photos
         } or {name: make() for name, make in kinds().items()}
-        found, lines = {}, [f"{'':28}{'PSNR':>8}{'IoU':>8}{'fit, s':>9}{'32 views, s':>13}"]
+        found, lines = (
+            {},
+            [f"{'':28}{'PSNR':>8}{'IoU':>8}{'head IoU':>10}{'fit, s':>9}{'32 views, s':>13}"],
+        )
         for name, source in sources.items():
             started = time.perf_counter()
             portrait = load_portrait(source)
@@ -93,8 +96,8 @@ class Bench(Common):
             }
             found[name] = front.to_dict() | seconds
             lines.append(
-                f"{name:28}{front.psnr:8.1f}{front.iou:8.3f}{seconds['fit_s']:9.1f}"
-                f"{seconds['views_s']:13.1f}"
+                f"{name:28}{front.psnr:8.1f}{front.iou:8.3f}{front.head_iou:10.3f}"
+                f"{seconds['fit_s']:9.1f}{seconds['views_s']:13.1f}"
             )
             if self.out is not None:
                 save_png(

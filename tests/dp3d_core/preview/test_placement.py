@@ -88,3 +88,17 @@ def test_hair_that_hangs_is_told_from_hair_that_does_not(hair: str) -> None:
     assert chosen is not None
     hangs = HAIR_STYLES[hair].curtain is not None
     assert (HAIR_STYLES[chosen].curtain is not None) == hangs, chosen
+
+
+@needs_models
+def test_a_hat_with_a_brim_is_told_from_hair() -> None:
+    found = {}
+    for hat in ("brim", None):
+        subject = random_subject(11)
+        spec = dataclasses.replace(subject.spec, hair="crop", hat=hat, beard=0.0)
+        head = SyntheticHead(dataclasses.replace(subject, spec=spec))
+        view = head.render(canonical_camera(-10, 2, 560, focal=2.3))
+        portrait = load_portrait(encode_png(view.rgb))
+        shape = portrait.report.shape
+        found[hat] = choose_hair(portrait, shape, neck_and_shoulders(portrait, shape)).hat
+    assert found == {"brim": "brim", None: None}
