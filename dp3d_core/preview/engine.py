@@ -1,7 +1,8 @@
 """The preview engine: views of a head in seconds, without weights or a GPU.
 
-portrait -> ``placement`` (parametric head on the photo) -> ``appearance`` (photo as texture,
-unseen sides completed) -> ``raycast`` (any camera) -> ViewSet.
+portrait -> ``placement`` (parametric head on the photo, its ``hairdo`` and ``outline``) ->
+``appearance`` (the photo's ``projection``, unseen sides completed under ``light``) ->
+``raycast`` (any camera) -> ViewSet.
 """
 
 from __future__ import annotations
