@@ -27,6 +27,7 @@ def test_generate_from_a_script(blender, server, portrait: Path, tmp_path: Path)
     assert views.frame(2).std() > 20
     assert views.meta.parameters["crop"] == [-20, 10, 500]
     assert views.meta.parameters["yaw_deg"] == pytest.approx(-10, abs=1e-4)
+    assert views.meta.parameters["pitch_deg"] == pytest.approx(4, abs=1e-4)
     wanted = frontal_arc(5, size=96)
     for got, camera in zip(told["cameras"], wanted, strict=True):
         world = blender_pose_from_head(camera.c2w, told["anchor"])
