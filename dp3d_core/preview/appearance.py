@@ -40,6 +40,8 @@ _NECK = -0.17
 """Height, head units, below which skin may end in a collar."""
 _HIGH_COLLAR, _BESIDE_NECK = -0.26, 0.17
 """Height and distance from the neck's axis, head units."""
+_BRIGHT = 0.35
+"""sRGB; on darker surfaces grain is fainter."""
 _COLLAR = -0.28
 """Height of a collar that nothing is known of, head units."""
 
@@ -235,6 +237,8 @@ class Appearance:
                 own = weight
             smooth = pull_push(known_image, own, _main_colour(known_image, own))
             grain = _grain(known_image, own, kind, rng)
+            # cloth and strands are lighter and darker in proportion: black ones hardly sparkle
+            grain *= np.clip(smooth.mean(-1, keepdims=True) / _BRIGHT, 0.2, 1.0)
             filled[region] = np.maximum(smooth + grain, 0)[region]
         soft = cv2.GaussianBlur(_wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
         edge = cv2.morphologyEx(
@@ -313,7 +317,7 @@ def _grain(
     grey = colours.mean(-1)
     fine = grey - cv2.GaussianBlur(grey, (0, 0), 3)
     inner = cv2.erode(weight, np.ones((7, 7), np.uint8)) > 0.9
-    most = 0.012 if kind is Part.SKIN else 0.05
+    most = {Part.HAIR: 0.05, Part.SKIN: 0.012}.get(kind, 0.02)
     strength = float(np.clip(fine[inner].std(), 0.004, most)) if inner.sum() > 50 else 0.01
     noise = rng.normal(size=grey.shape).astype(np.float32)
     sigma = {Part.HAIR: (0.8, 7.0), Part.SKIN: (1.5, 1.5)}.get(kind, (1.0, 1.0))
