@@ -101,11 +101,11 @@ class HeadOptions:
 
     crop: tuple[float, float, float] | None = None
     """Head crop by hand: left, top and side in pixels of the upright photo."""
-    yaw_deg: float | None = None
+    head_yaw_deg: float | None = None
     """How far the head is turned, degrees; positive when the face looks to the picture's left."""
-    pitch_deg: float | None = None
+    head_pitch_deg: float | None = None
     """How far the head is seen from above, degrees; negative from below."""
-    roll_deg: float | None = None
+    head_roll_deg: float | None = None
     """How far the head leans in the picture, degrees counter-clockwise."""
 
     def load(self, session: Session, photo: Path) -> Portrait:
@@ -115,7 +115,7 @@ class HeadOptions:
 
         check_cancel(session.cancel)
         session.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
-        turn = Turn(self.yaw_deg, self.pitch_deg, self.roll_deg)
+        turn = Turn(self.head_yaw_deg, self.head_pitch_deg, self.head_roll_deg)
         portrait = load_portrait(photo, self.crop, turn)
         session.progress(Progress("portrait", 1, 1, "The head is placed"))
         for warning in portrait.report.warnings:

@@ -127,7 +127,8 @@ class TestGenerate:
             (("PHOTO", "--cameras", __file__), "camera.file_invalid"),
             (("PHOTO", "--cameras", "DEEP"), "camera.file_invalid"),
             (("PHOTO", "--crop", "9999", "0", "10"), "portrait.bad_crop"),
-            (("PHOTO", "--yaw-deg", "nan"), "portrait.bad_turn"),
+            (("PHOTO", "--head-yaw-deg", "nan"), "portrait.bad_turn"),
+            (("PHOTO", "--pitch-deg", "5", "--head-pitch-deg", "81"), "portrait.bad_turn"),
             (("PHOTO", "--seed", "-1"), "engine.bad_option"),
         ],
     )
