@@ -63,6 +63,7 @@ SURE_SCORE = 3.2
 _LARGEST_HOLE = 0.02
 """Of a cut-out's crop: between an arm and the head, say."""
 LYING_DEG = 50.0
+FAR_TURN_DEG = 25.0
 LEAST_SCORE_ALONE = 3.0
 """The same where no detector saw a face."""
 
@@ -191,6 +192,12 @@ def load_portrait(
     turn = turn or Turn()
     data = read_photo(source)
     rgb, alpha, scale = decode_photo(data)
+    if alpha is not None and int(alpha.max()) < 8:
+        raise Dp3dError(
+            "portrait.unreadable",
+            "The photo is transparent all over.",
+            "Save it again with the head visible.",
+        )
     warnings: list[str] = []
     faces = detect_faces(rgb)
     known = Known(turn, place=crop is not None)
@@ -237,13 +244,22 @@ def load_portrait(
     )
     if chosen is not None and chosen.points is not None:
         points = window.from_photo(chosen.points)
-        aligned = fit_landmarks(points, CROP_SIZE, CROP_FOCAL, known)
+        # a crop by hand says which face and how much of the photo; where the head is in it,
+        # the landmarks know better
+        seen = replace(known, place=False)
+        aligned = fit_landmarks(points, CROP_SIZE, CROP_FOCAL, seen)
+        warnings += _turn_warnings(aligned, points, seen)
     elif source_name == "centre":
         aligned = Alignment(crop_camera(turn, yaw), {}, 0.0)  # nothing to align
     else:
         starts = _starts(yaw, rough)
         aligned = align(image, inside, CROP_FOCAL, outline, yaws_deg=starts, known=known)
     trusted = aligned.score >= LEAST_SCORE
+    if not trusted and source_name != "centre":
+        warnings.append(
+            "The head in the photo could not be aligned with the model; check the crop, and give "
+            "it or the turn by hand."
+        )
     if not trusted:
         aligned = Alignment(crop_camera(turn, yaw), {}, aligned.score)
     yaw, pitch, roll = aligned.yaw_pitch_roll_deg
@@ -483,6 +499,11 @@ def _warnings(
         )
     elif source == "face" and (confidence < LOW_CONFIDENCE or _by_chance(chosen)):
         found.append("The face was found with low confidence; check the crop.")
+    elif source == "manual" and chosen is None:
+        found.append(
+            "No face was found in the crop, so the head is taken to fill it as a portrait does; "
+            "if this is wrong, leave the crop out or give one with the whole head in it."
+        )
     if source == "face" and chosen is not None:
         rivals = [f for f in faces if f is not chosen and f.confidence > 0.6]
         if rivals:
@@ -490,13 +511,27 @@ def _warnings(
                 "More than one face was found and the clearest is used; set a manual crop to "
                 "choose another."
             )
-        if chosen.side < SMALL_FACE:
-            found.append(
-                f"The face is only {chosen.side:.0f} pixels wide, so the views will be soft."
-            )
+    if chosen is not None and chosen.side < SMALL_FACE:
+        found.append(f"The face is only {chosen.side:.0f} pixels wide, so the views will be soft.")
     if np.abs(rgb.astype(np.int16) - rgb[..., :1]).max() <= 2:
         found.append("The photo is greyscale, and so will the views be.")
     return found
+
+
+def _turn_warnings(aligned: Alignment, points: NDArray[np.float64], known: Known) -> list[str]:
+    """What there is to say of a turn that was given by hand."""
+    if known.turn.unknown.all():
+        return []
+    own = fit_landmarks(points, CROP_SIZE, CROP_FOCAL, replace(known, turn=Turn()))
+    between = own.camera.c2w[:3, :3].T @ aligned.camera.c2w[:3, :3]
+    away = math.degrees(math.acos(float(np.clip((np.trace(between) - 1) / 2, -1, 1))))
+    if away < FAR_TURN_DEG:
+        return []
+    yaw, pitch, roll = own.yaw_pitch_roll_deg
+    return [
+        f"The turn given by hand is {away:.0f} degrees from what the face shows (yaw {yaw:.0f}, "
+        f"pitch {pitch:.0f}, roll {roll:.0f}); the face may not lie where it should."
+    ]
 
 
 def _by_chance(face: Face | None) -> bool:

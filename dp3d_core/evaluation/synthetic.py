@@ -122,10 +122,10 @@ def _evaluate(truth: SyntheticHead, camera: Camera, yaw: float) -> Case:
     turn = camera.c2w[:3, :3].T @ portrait.camera.c2w[:3, :3]
     pose = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
 
-    side = 1.0 if yaw >= 0 else -1.0
+    side, pitch = 1.0 if yaw >= 0 else -1.0, camera.yaw_pitch_deg[1]
     cameras = [
         # away from the side that the photo shows least
-        canonical_camera(yaw - side * angle, 0.0, _VIEW_SIDE, focal=WHOLE_HEAD_FOCAL)
+        canonical_camera(yaw - side * angle, pitch, _VIEW_SIDE, focal=WHOLE_HEAD_FOCAL)
         for angle in ANGLES
     ]
     true_views = [_over_grey(truth.render(c).rgba) for c in cameras]
@@ -191,7 +191,7 @@ def _plane(portrait: Portrait) -> Any:
     forward = camera.c2w[:3, 2]
     reach = -(camera.position @ forward) / (rays @ forward)
     vertices = camera.position + rays * reach[:, None]
-    faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    faces = np.array([[0, 2, 1], [0, 3, 2]], np.int32)
     mesh = Mesh.of(vertices, faces, np.zeros(4, np.uint8))
     return _projected(portrait, mesh, cut_out=True)
 
@@ -218,7 +218,7 @@ def _projected(portrait: Portrait, mesh: Mesh, cut_out: bool) -> Any:
     matte = portrait.matte.astype(np.float64) / 255 * portrait.inside
 
     def shade(hits: Hits) -> Array:
-        return projection.sample(hits.points, hits.normals)[0]
+        return projection.colours_at(hits.points)
 
     def view(camera: Camera) -> Pixels:
         seen = render(caster, camera, shade)

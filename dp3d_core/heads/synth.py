@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from dp3d_core import __version__
 from dp3d_core.cameras import Camera
-from dp3d_core.files import write_atomic, write_json
+from dp3d_core.errors import Dp3dError
+from dp3d_core.files import read_json, write_atomic, write_json
 from dp3d_core.heads import wear
 from dp3d_core.heads.hair import noise
 from dp3d_core.heads.labels import PALETTE, Label
@@ -311,8 +312,8 @@ def write_subject(
         versions={"dp3d": __version__},
     )  # fmt: skip
     writer = ViewSetWriter(out, cameras, meta)
-    missing = writer.missing()
-    if not missing:
+    missing = sorted({*writer.missing(), *_incomplete(out, len(cameras))})
+    if not missing and (out / "head.glb").is_file():
         return writer.finish()
     stage = Stage(
         "views", len(cameras), progress, cancel, f"Subject {subject.seed}",
@@ -332,6 +333,12 @@ def write_subject(
         writer.write(index, view.rgb, view.rgba[..., 3])
         stage.advance(f"View {index + 1} of {len(cameras)}")
     return writer.finish()
+
+
+def _incomplete(out: Path, views: int) -> list[int]:
+    """Views of which a picture beside the frame is missing."""
+    kinds = ("rgba", "depth", "normals", "labels")
+    return [i for i in range(views) if any(not (out / k / f"{i:04d}.png").is_file() for k in kinds)]
 
 
 def _png16(values: NDArray[Any]) -> bytes:
@@ -391,24 +398,28 @@ def write_subjects(
 ) -> list[Path]:
     """A data set: ``count`` subjects of seeds ``seed``, ``seed + 1`` ..., each in a folder.
 
+    A data set that is there already is extended.
+
     Returns:
         The folders.
+
+    Raises:
+        Dp3dError: ``viewset.mismatch`` if the folder holds other views or another size.
 
     """
     stage = Stage("subjects", count, progress, cancel, "Synthetic heads")
     numbers = range(seed, seed + count)
     folders = [Path(out) / f"{number:05d}" for number in numbers]
+    earlier = _subjects_before(Path(out), views, size)
     write_json(
         Path(out) / DATASET_MARKER,
         {
             "schema": "dp3d.synth/1",
-            "seed": seed,
-            "count": count,
             "views": views,
             "size": size,
             "depth_unit": DEPTH_UNIT,
             "labels": {label.name.lower(): int(label) for label in Label},
-            "subjects": [folder.name for folder in folders],
+            "subjects": sorted({*earlier, *(folder.name for folder in folders)}),
         },
     )
     for number, folder in zip(numbers, folders, strict=True):
@@ -416,6 +427,21 @@ def write_subjects(
         write_subject(random_subject(number), cameras, folder, cancel=cancel)
         stage.advance(f"Subject {number}")
     return folders
+
+
+def _subjects_before(out: Path, views: int, size: int) -> list[str]:
+    """Subjects of the data set in a folder; refused if they are of another kind."""
+    marker = out / DATASET_MARKER
+    if not marker.is_file():
+        return []
+    found = read_json(marker)
+    if (found.get("views"), found.get("size")) != (views, size):
+        raise Dp3dError(
+            "viewset.mismatch",
+            f"{out} holds {found.get('views')} views of {found.get('size')} pixels per subject.",
+            "Ask for the same, or choose another folder.",
+        )
+    return [str(name) for name in found.get("subjects", [])]
 
 
 def dataset_sheet(folders: Sequence[Path], most: int = 12) -> Pixels:

@@ -49,8 +49,15 @@ _COLLAR = -0.28
 class Appearance:
     """Colour of the points of one head."""
 
-    def __init__(self, mesh: Mesh, portrait: Portrait, caster: RayCaster, seed: int = 0) -> None:
-        self.mesh = mesh
+    def __init__(
+        self,
+        mesh: Mesh,
+        portrait: Portrait,
+        caster: RayCaster,
+        seed: int = 0,
+        repeat_photo: bool = True,
+    ) -> None:
+        self.mesh, self.repeat_photo = mesh, repeat_photo
         self.projection = Projection.of(portrait, caster)
         self.skin = self._skin_tones()
         self.collar = self._find_collar(caster)
@@ -64,6 +71,8 @@ class Appearance:
         )
         filled = np.clip(self._look_up(hits.points) * self._light_at(hits), 0, 1)
         shown = filled + (colours - filled) * trust[:, None]
+        if not self.repeat_photo:
+            return shown
         near, colours, trust = self.projection.as_seen(hits.points, hits.directions)
         shown[near] += (colours - shown[near]) * trust[:, None]
         return shown
@@ -98,13 +107,9 @@ class Appearance:
             return np.asarray(parts)
         longitude = np.arctan2(hits.points[:, 0], hits.points[:, 2])
         at = (longitude / (2 * np.pi) + 0.5) * len(self.collar)
-        height = np.interp(at, np.arange(len(self.collar)) + 0.5, self.collar, period=None)
-        neck = (
-            (parts != Part.HAIR)
-            & (parts != Part.HAT)
-            & (parts != Part.HAT)
-            & (hits.points[:, 1] < _NECK)
-        )
+        count = len(self.collar)
+        height = np.interp(at, np.arange(count) + 0.5, self.collar, period=count)
+        neck = (parts != Part.HAIR) & (parts != Part.HAT) & (hits.points[:, 1] < _NECK)
         dressed = np.where(hits.points[:, 1] < height, Part.BODY, Part.SKIN)
         # what stands high beside the neck is a collar
         high = (parts == Part.BODY) & (hits.points[:, 1] > _HIGH_COLLAR)
@@ -151,9 +156,10 @@ class Appearance:
         if known.sum() < 5:
             return np.asarray(_COLLAR + nape)
         middle = float(np.median(found[known]))
-        smooth = np.interp(np.arange(72), np.flatnonzero(known), found[known])
+        smooth = np.interp(np.arange(72), np.flatnonzero(known), found[known], period=72)
         nape += middle
-        distance = np.abs(np.arange(72)[:, None] - np.flatnonzero(known)[None]).min(1)
+        distance = np.abs(np.arange(72)[:, None] - np.flatnonzero(known)[None])
+        distance = np.minimum(distance, 72 - distance).min(1)
         own = np.clip(1 - distance / 4, 0, 1)
         return np.asarray(
             gaussian_filter1d(smooth * own + nape * (1 - own), 1.2, mode="wrap"), np.float64

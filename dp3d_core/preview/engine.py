@@ -19,7 +19,14 @@ from dp3d_core.engines import EngineInfo, describe_options, parse_options
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.portrait import Portrait
-from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, never_cancel, no_progress
+from dp3d_core.progress import (
+    CancelCheck,
+    ProgressCallback,
+    Stage,
+    check_cancel,
+    never_cancel,
+    no_progress,
+)
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
 
 CONDITION_FOLDER = "condition"
@@ -34,6 +41,10 @@ class PreviewOptions:
     guides: bool = False
     """Also write ``condition/``, another subject at the same cameras: with the frames as start
     images, it is what a diffusion engine is led by."""
+
+    repeat_photo: bool = True
+    """Within a few degrees of the photo's own camera show the photo as it is, its rims, too.
+    Without, a point has exactly one colour in all views."""
 
     def background_rgb(self, portrait: Portrait) -> tuple[int, int, int]:
         """The background as 8 bit numbers."""
@@ -67,14 +78,14 @@ def background_colour(portrait: Portrait) -> tuple[int, int, int]:
 class PreviewHead:
     """One portrait turned into a head that any camera can look at."""
 
-    def __init__(self, portrait: Portrait, seed: int = 0) -> None:
+    def __init__(self, portrait: Portrait, seed: int = 0, repeat_photo: bool = True) -> None:
         from dp3d_core.preview.appearance import Appearance
         from dp3d_core.preview.placement import place_head
         from dp3d_core.raycast import RayCaster
 
         self.mesh = place_head(portrait)
         self.caster = RayCaster(self.mesh)
-        self.appearance = Appearance(self.mesh, portrait, self.caster, seed)
+        self.appearance = Appearance(self.mesh, portrait, self.caster, seed, repeat_photo)
 
     def render(self, camera: Camera) -> Any:
         """A :class:`~dp3d_core.raycast.Render` of the head."""
@@ -127,14 +138,14 @@ class PreviewEngine:
             portrait_sha256=portrait.sha256,
             versions=_versions(),
         )
-        if chosen.guides:
-            from dp3d_core.heads.synth import condition_image
         writer = ViewSetWriter(out, cameras, meta)
+        if chosen.guides:
+            _write_guides(out, cameras, cancel)
         missing = writer.missing()
         if not missing:
             return writer.finish()
         setup = Stage("head", 1, progress, cancel, "Fitting the head to the photo")
-        head = PreviewHead(portrait, seed)
+        head = PreviewHead(portrait, seed, chosen.repeat_photo)
         setup.advance("Head fitted")
         stage = Stage(
             "views",
@@ -145,15 +156,23 @@ class PreviewEngine:
             start=len(cameras) - len(missing),
         )
         for index in missing:
-            if chosen.guides:
-                guide = out / CONDITION_FOLDER / f"{index:04d}.png"
-                write_atomic(guide, encode_png(condition_image(cameras[index])))
             view = head.render(cameras[index])
             path = writer.write(index, view.composite(background), view.mask)
             stage.advance(
                 f"View {index + 1} of {len(cameras)}", file=f"frames/{path.name}", index=index
             )
         return writer.finish()
+
+
+def _write_guides(out: Path, cameras: Sequence[Camera], cancel: CancelCheck) -> None:
+    """The condition images that are not there yet."""
+    from dp3d_core.heads.synth import condition_image
+
+    for index, camera in enumerate(cameras):
+        check_cancel(cancel)
+        guide = out / CONDITION_FOLDER / f"{index:04d}.png"
+        if not guide.is_file():
+            write_atomic(guide, encode_png(condition_image(camera)))
 
 
 def _versions() -> dict[str, str]:

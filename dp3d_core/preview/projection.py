@@ -109,6 +109,12 @@ class Projection:
         )
         return colours, trust
 
+    def colours_at(self, points: Array) -> Array:
+        """(n, 3) what the photo shows in the direction of points, whatever hides them."""
+        uv, _ = self.camera.project(points)
+        x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
+        return np.clip(remap(self.colours, x, y, cv2.INTER_CUBIC), 0, 1)
+
     def _sample_facing(
         self, points: Array, cosine: Array, skin: SkinTones | None, parts: Any
     ) -> tuple[Array, Array]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Bench(Common):
-    """Measure something on this machine."""
+    """Measure something on this machine: status, official, heads or front."""
 
     what: tyro.conf.Positional[Literal["status", "official", "heads", "front"]] = field(
         default=tyro.MISSING
@@ -46,13 +46,13 @@ class Bench(Common):
     data: Path | None = None
     """official: folder of the published samples, NAME/portrait.png, generated/ and start/."""
     out: Path | None = None
-    """official, heads: folder for contact sheets."""
+    """official, heads, front: folder for contact sheets."""
     count: int = 50
     """heads: how many."""
     seed: int = 1
     """heads: of subjects and cameras."""
     requests: int = 200
-    """Requests on the idle server, and the least while the job runs."""
+    """status: requests on the idle server, and the least while the job runs."""
 
     def run(self, session: Session) -> Outcome:
         """Measure."""

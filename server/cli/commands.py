@@ -100,7 +100,8 @@ class HeadOptions:
     """Where the head is in the photo, instead of an estimate."""
 
     crop: tuple[float, float, float] | None = None
-    """Head crop by hand: left, top and side in pixels of the upright photo."""
+    """Head crop by hand: left, top and side in pixels of the upright photo; about twice as wide
+    as the face."""
     head_yaw_deg: float | None = None
     """How far the head is turned, degrees; positive when the face looks to the picture's left."""
     head_pitch_deg: float | None = None
@@ -111,6 +112,7 @@ class HeadOptions:
     def load(self, session: Session, photo: Path) -> Portrait:
         """Find the head in a photo, with progress, and tell the warnings."""
         from dp3d_core.alignment import Turn
+        from dp3d_core.face_models import installed
         from dp3d_core.portrait import load_portrait
 
         check_cancel(session.cancel)
@@ -118,6 +120,8 @@ class HeadOptions:
         turn = Turn(self.head_yaw_deg, self.head_pitch_deg, self.head_roll_deg)
         portrait = load_portrait(photo, self.crop, turn)
         session.progress(Progress("portrait", 1, 1, "The head is placed"))
+        if not installed():
+            session.note("note: the face models are not installed ('dp3d setup models')")
         for warning in portrait.report.warnings:
             session.note(f"note: {warning}")
         return portrait

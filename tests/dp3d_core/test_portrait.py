@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core import faces, trajectories
+from dp3d_core import face_models, faces, trajectories
 from dp3d_core.alignment import Turn
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.synth import SyntheticHead, neutral_subject, random_subject
@@ -29,12 +29,22 @@ from dp3d_core.portrait import (
 from dp3d_core.trajectories import canonical_camera
 from tests.support.synthetic import PaintedHead
 
+needs_models = pytest.mark.skipif(
+    not face_models.installed(), reason="the face models are absent: dp3d setup models"
+)
+
 
 @pytest.fixture(scope="session")
 def hopper() -> Path:
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+@pytest.fixture(scope="session")
+def plain() -> bytes:
+    """A photo of nothing."""
+    return encode(np.full((300, 240, 3), (90, 140, 60), np.uint8))
 
 
 @pytest.fixture(scope="session")
@@ -223,8 +233,32 @@ def test_what_a_person_says_of_the_turn_is_kept(hopper: Path) -> None:
     )
 
 
-def test_a_turn_counts_without_a_face() -> None:
-    plain = encode(np.full((300, 240, 3), (90, 140, 60), np.uint8))
+@needs_models
+def test_a_turn_that_the_face_contradicts_is_told(hopper: Path) -> None:
+    assert not load_portrait(hopper, turn=Turn(8.0)).report.warnings
+    for turn in (Turn(60.0), Turn(roll_deg=90.0), Turn(180.0)):
+        (first, *_) = load_portrait(hopper, turn=turn).report.warnings
+        assert "by hand is" in first
+
+
+def test_a_transparent_photo_is_refused() -> None:
+    with pytest.raises(Dp3dError, match="transparent all over") as error:
+        load_portrait(encode(np.zeros((200, 200, 4), np.uint8)))
+    assert error.value.code == "portrait.unreadable"
+
+
+@needs_models
+def test_a_crop_says_which_face_and_not_how_large_it_is(hopper: Path) -> None:
+    own = load_portrait(hopper)
+    wide = load_portrait(hopper, (0, 0, 512))
+    # the same head in both: its size in the photo
+    assert wide.camera.K[0, 0] * wide.report.crop.side == pytest.approx(
+        own.camera.K[0, 0] * own.report.crop.side, rel=0.03
+    )
+    assert any("No face" in w for w in load_portrait(hopper, (300, 400, 60)).report.warnings)
+
+
+def test_a_turn_counts_without_a_face(plain) -> None:
     report = load_portrait(plain, turn=Turn(30.0, 10.0, -20.0)).report
     assert report.crop_source == "centre"
     assert (report.yaw_deg, report.pitch_deg, report.roll_deg) == pytest.approx((30.0, 10.0, -20.0))
@@ -297,8 +331,8 @@ def test_a_crop_pixel_is_a_photo_pixel():
     np.testing.assert_allclose(crop.from_photo(crop.to_photo(uv)), uv)
 
 
-def test_the_camera_of_a_manual_crop_is_canonical_with_a_margin(hopper):
-    camera = load_portrait(hopper, crop=(80, 50, 300), turn=Turn(10)).camera
+def test_the_camera_of_a_crop_without_a_face_is_canonical_with_a_margin(plain):
+    camera = load_portrait(plain, crop=(80, 50, 200), turn=Turn(10)).camera
     wide = canonical_camera(size=CROP_SIZE).K[0, 0] / camera.K[0, 0]
     assert wide == pytest.approx(CROP_MARGIN)
     assert camera.K[0, 2] == pytest.approx(CROP_SIZE / 2)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from dp3d_core.errors import Cancelled
+from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.heads.labels import Label
 from dp3d_core.heads.synth import (
     DEPTH_UNIT,
@@ -144,3 +144,18 @@ def test_a_data_set_names_its_subjects_and_labels(tmp_path):
     assert about["subjects"] == ["00007", "00008"]
     assert about["labels"]["lips"] == Label.LIPS
     assert len(ViewSet.open(folders[1])) == 1
+
+    # what is missing comes back, whatever it is
+    lost = [folders[0] / "labels" / "0000.png", folders[1] / "head.glb"]
+    for path in lost:
+        path.unlink()
+    write_subjects(2, 1, 32, 7, tmp_path)
+    assert all(path.is_file() for path in lost)
+    # more subjects extend the set, other views are refused and change nothing
+    write_subjects(1, 1, 32, 20, tmp_path)
+    about = (tmp_path / "synth.json").read_text()
+    assert json.loads(about)["subjects"] == ["00007", "00008", "00020"]
+    with pytest.raises(Dp3dError) as error:
+        write_subjects(1, 2, 32, 7, tmp_path)
+    assert error.value.code == "viewset.mismatch"
+    assert (tmp_path / "synth.json").read_text() == about

@@ -14,7 +14,7 @@ from dp3d_core.cameras import Camera
 from dp3d_core.engines import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.heads.synth import condition_image
-from dp3d_core.portrait import load_portrait
+from dp3d_core.portrait import crop_camera, load_portrait
 from dp3d_core.preview.engine import PreviewEngine, PreviewHead, background_colour
 from dp3d_core.trajectories import canonical_camera, full_orbit
 from dp3d_core.viewset import read_png
@@ -48,8 +48,9 @@ def head(portrait) -> PreviewHead:
 
 
 def test_front_view_is_the_photo(head, portrait, painted):
-    camera = canonical_camera(size=512)
-    ours, truth = head.render(camera), painted.render(camera)
+    """The camera that was found sees what the painted head's own camera sees."""
+    taken_by = crop_camera(Turn(0.0))
+    ours, truth = head.render(portrait.camera), painted.render(taken_by)
     inter = ((ours.alpha > 0.5) & (truth.alpha > 0.5)).sum()
     union = ((ours.alpha > 0.5) | (truth.alpha > 0.5)).sum()
     assert inter / union > 0.97
@@ -120,9 +121,12 @@ def test_the_photos_own_view_is_the_photo(portrait, head):
     assert np.sqrt((error**2).mean()) < 0.01
 
 
-def test_views_agree_in_three_dimensions(head):
+@pytest.mark.parametrize(("yaws", "repeat_photo"), [((40, 55), True), ((2, 12), False)])
+def test_views_agree_in_three_dimensions(head, portrait, yaws, repeat_photo):
     """A surface point has one colour, whichever camera looks at it."""
-    cameras = [canonical_camera(yaw, 5, size=256) for yaw in (40, 55)]
+    cameras = [canonical_camera(yaw, 5, size=256) for yaw in yaws]
+    if not repeat_photo:
+        head = PreviewHead(portrait, repeat_photo=False)
     views = [head.render(c) for c in cameras]
     v, u = np.nonzero(views[0].alpha > 0.99)
     uv = np.stack([u, v], -1) + 0.5
@@ -135,6 +139,7 @@ def test_views_agree_in_three_dimensions(head):
     assert seen.mean() > 0.5
     difference = np.abs(views[0].rgb[v, u] - views[1].rgb[y, x])[seen]
     assert np.median(difference) < 0.02
+    assert (difference.max(1) > 0.15).mean() < 0.03
 
 
 def test_depth_is_where_the_mesh_is(head):
@@ -192,6 +197,9 @@ def test_options(tmp_path, portrait):
         out=tmp_path / "g",
     )
     np.testing.assert_array_equal(views.frame(0)[0, 0], background_colour(portrait))
+    (tmp_path / "g" / "condition" / "0001.png").unlink()
+    options = {"background": "photo", "guides": True}
+    engine.generate(portrait, full_orbit(2, size=32), options, out=tmp_path / "g")
     for i, camera in enumerate(full_orbit(2, size=32)):
         guide = read_png(tmp_path / "g" / "condition" / f"{i:04d}.png", "RGB")
         np.testing.assert_array_equal(guide, condition_image(camera))
@@ -211,7 +219,7 @@ def test_engines_are_listed():
     assert engine_names()[0] == "preview"
     (info,) = list_engines()
     assert info.available
-    assert {o["name"] for o in info.options} == {"background", "guides"}
+    assert {o["name"] for o in info.options} == {"background", "guides", "repeat_photo"}
     with pytest.raises(Dp3dError) as error:
         get_engine("nonsense")
     assert error.value.code == "engine.unknown"
