@@ -41,6 +41,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @names
+def test_nothing_is_left_to_be_filled_in(page: Path) -> None:
+    assert not re.findall(r"@[A-Z]+@|TODO|TBD", page.read_text("utf-8"))
+
+
+@names
 def test_files_that_are_named_exist(page: Path) -> None:
     pattern = (
         r"`((?:addon|docs|dp3d_core|nerf_export|server|tests)/[\w./-]*\.(?:py|md|toml|txt|json))`"
