@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 STYLES = ("buzz", "crop", "quiff", "fringe", "bob", "long", "curly", "afro")
 """Hair that outlines can tell from each other."""
-HATS = (("crop", "brim"), ("bob", "brim"), ("crop", "cap"), ("bob", "cap"))
+HATS = tuple((hair, hat) for hat in ("brim", "cap") for hair in ("crop", "bob", "curly"))
 """Hats and the hair below them; a beanie looks like hair from the front."""
 _NO_HAT = 0.012
 """How much better a hat must fit than hair."""
