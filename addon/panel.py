@@ -95,7 +95,7 @@ class DP3D_PT_options(_Tab, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         layout.prop(s, "seed")
-        for estimate in ("crop", "yaw", "pitch", "roll"):
+        for estimate in ("crop", "head_yaw", "head_pitch", "head_roll"):
             layout.prop(s, f"use_{estimate}")
             if getattr(s, f"use_{estimate}"):
                 layout.prop(s, estimate)

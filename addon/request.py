@@ -43,8 +43,8 @@ def new_views(context: bpy.types.Context) -> tuple[Plan, list[int]]:
         "seed": settings.seed,
         "crop": list(settings.crop) if settings.use_crop else None,
         **{
-            f"{angle}_deg": math.degrees(getattr(settings, angle))
-            if getattr(settings, f"use_{angle}")
+            f"{angle}_deg": math.degrees(getattr(settings, f"head_{angle}"))
+            if getattr(settings, f"use_head_{angle}")
             else None
             for angle in ("yaw", "pitch", "roll")
         },

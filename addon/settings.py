@@ -52,10 +52,10 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         size=3,
         default=(0, 0, 512),
     )
-    use_yaw: BoolProperty(
+    use_head_yaw: BoolProperty(
         name="Manual Turn", description="Say how far the head is turned instead of estimating it"
     )
-    yaw: FloatProperty(
+    head_yaw: FloatProperty(
         name="Turn",
         description="How far the head is turned; positive when it looks to the picture's left",
         subtype="ANGLE",
@@ -64,10 +64,10 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         min=-math.pi,
         max=math.pi,
     )
-    use_pitch: BoolProperty(
+    use_head_pitch: BoolProperty(
         name="Manual Height", description="Say from what height the head is seen"
     )
-    pitch: FloatProperty(
+    head_pitch: FloatProperty(
         name="Height",
         description="How far the head is seen from above; negative from below",
         subtype="ANGLE",
@@ -76,8 +76,8 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         min=-math.radians(80),
         max=math.radians(80),
     )
-    use_roll: BoolProperty(name="Manual Lean", description="Say how far the head leans")
-    roll: FloatProperty(
+    use_head_roll: BoolProperty(name="Manual Lean", description="Say how far the head leans")
+    head_roll: FloatProperty(
         name="Lean",
         description="How far the head leans in the picture, counter-clockwise",
         subtype="ANGLE",

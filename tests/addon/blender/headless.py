@@ -38,8 +38,8 @@ def work(request):
     settings.preset, settings.views, settings.size = "ARC", 5, 96
     # a crop may begin outside the photo
     settings.use_crop, settings.crop = True, (-20, 10, 500)
-    settings.use_yaw, settings.yaw = True, math.radians(-10)
-    settings.use_pitch, settings.pitch = True, math.radians(4)
+    settings.use_head_yaw, settings.head_yaw = True, math.radians(-10)
+    settings.use_head_pitch, settings.head_pitch = True, math.radians(4)
     assert bpy.ops.dp3d.generate() == {"FINISHED"}
     run = scene.dp3d_run
     folder = Path(run.folder)
