@@ -236,6 +236,25 @@ def rotations(angles: Array) -> Array:
     return np.stack([cr * right + sr * down, -sr * right + cr * down, forward], 1)
 
 
+def posed_camera(theta: Array, side: int, focal: float) -> Camera:
+    """The camera in head space that pose parameters stand for.
+
+    Args:
+        theta: yaw, pitch and roll, radians, log scale, shift x and y, parts of the picture;
+            what follows is not looked at.
+        side: of the square picture, pixels.
+        focal: of its lens at scale 1, image widths.
+
+    """
+    pose = np.eye(4)
+    pose[:3, :3] = rotations(theta[None, :3])[0].T
+    pose[:3, 3] = -CANONICAL_RADIUS * pose[:3, 2]
+    scale = focal * side * float(np.exp(theta[3]))
+    K = np.array([[scale, 0, 0.5 * side], [0, scale, 0.5 * side], [0, 0, 1.0]])
+    K[:2, 2] += theta[4:_POSE] * side
+    return Camera(pose, K, side, side)
+
+
 @dataclass(frozen=True)
 class _Level:
     """A picture at one fineness."""
@@ -555,13 +574,7 @@ class _Fit:
 
     def result(self, mean: Array, score: float, side: int) -> Alignment:
         """The alignment that parameters stand for."""
-        pose = np.eye(4)
-        pose[:3, :3] = rotations(mean[None, :3])[0].T
-        pose[:3, 3] = -CANONICAL_RADIUS * pose[:3, 2]
-        scale = self.focal * side * float(np.exp(mean[3]))
-        K = np.array([[scale, 0, 0.5 * side], [0, scale, 0.5 * side], [0, 0, 1.0]])
-        K[:2, 2] += mean[4:6] * side
         shape = {
             name: round(float(value), 4) for name, value in zip(SHAPES, mean[_POSE:], strict=True)
         }
-        return Alignment(Camera(pose, K, side, side), shape, score)
+        return Alignment(posed_camera(mean, side, self.focal), shape, score)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from dp3d_core.alignment import Alignment, Known, rotations
+from dp3d_core.alignment import Alignment, Known, posed_camera, rotations
 from dp3d_core.cameras import CANONICAL_RADIUS, Camera
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.model import Surface
@@ -166,17 +166,11 @@ def fit_landmarks(
     uv, millimetre = project(theta)
     inner = ~head.contour
     away = float(np.median(np.linalg.norm(uv - seen, axis=1)[inner])) / millimetre
-    pose = np.eye(4)
-    pose[:3, :3] = rotations(theta[None, :3])[0].T
-    pose[:3, 3] = -CANONICAL_RADIUS * pose[:3, 2]
-    scale = focal * side * float(np.exp(theta[3]))
-    K = np.array([[scale, 0, 0.5 * side], [0, scale, 0.5 * side], [0, 0, 1.0]])
-    K[:2, 2] += theta[4:6] * side
     shape = {
         name: round(float(value), 4)
         for name, value in zip(head.names, np.clip(theta[_POSE:], low, high), strict=True)
     }
-    return Alignment(Camera(pose, K, side, side), shape, 4 - away / 4)
+    return Alignment(posed_camera(theta, side, focal), shape, 4 - away / 4)
 
 
 def measure_head_points(seeds: Sequence[int], size: int = 640) -> Array:

@@ -67,8 +67,6 @@ def segment(rgb: Pixels) -> NDArray[np.float32]:
 def _outline(rgb: Pixels, chance: NDArray[np.float32]) -> Pixels:
     """The segmenter's outline, moved onto the picture's edges."""
     side, size = rgb.shape[0], (WORKING_SIDE, WORKING_SIDE)
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    smooth = cv2.bilateralFilter(small, 5, 30, 5)
     chance = np.asarray(cv2.resize(chance, size, interpolation=cv2.INTER_LINEAR), np.float32)
     inside = (chance > 0.5).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_BAND, _BAND))
@@ -76,12 +74,19 @@ def _outline(rgb: Pixels, chance: NDArray[np.float32]) -> Pixels:
     band |= (chance > _SURE[0]) & (chance < _SURE[1])
     labels = np.where(inside > 0, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
     labels[band] = np.where(inside[band] > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
-    if (labels == cv2.GC_BGD).sum() > 50:
+    rounds = 3 if (labels == cv2.GC_BGD).sum() > 50 else 0
+    return _softened(_one_piece(_grabcut(rgb, labels, rounds)), side)
+
+
+def _grabcut(rgb: Pixels, labels: Pixels, rounds: int) -> Pixels:
+    """(w, w) 1 where GrabCut finds foreground; ``labels`` (w, w) are its start."""
+    small = cv2.resize(rgb, labels.shape, interpolation=cv2.INTER_AREA)
+    smooth = cv2.bilateralFilter(small, 5, 30, 5)
+    if rounds:
         cv2.setRNGSeed(0)
         models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(smooth, labels, None, *models, 3, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
-    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    return _softened(_one_piece(found), side)
+        cv2.grabCut(smooth, labels, None, *models, rounds, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 
 
 def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
@@ -97,8 +102,6 @@ def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
 
     """
     side = rgb.shape[0]
-    small = cv2.resize(rgb, (WORKING_SIDE, WORKING_SIDE), interpolation=cv2.INTER_AREA)
-    smooth = cv2.bilateralFilter(small, 5, 30, 5)
     prior = head_prior(WORKING_SIDE, yaw_deg)
     labels = np.full(prior.shape, cv2.GC_PR_BGD, np.uint8)
     labels[prior > 0.45] = cv2.GC_PR_FGD
@@ -109,11 +112,7 @@ def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
         return np.asarray(
             cv2.resize((prior > 0.5).astype(np.uint8) * 255, (side, side)), np.uint8
         ), 0.0
-    cv2.setRNGSeed(0)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(smooth, labels, None, *models, 6, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
-    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    found = _one_piece(found)
+    found = _one_piece(_grabcut(rgb, labels, 6))
     expected = prior > 0.55
     union = (expected | (found > 0)).sum()
     agreement = float((expected & (found > 0)).sum() / max(1, union))

@@ -124,3 +124,21 @@ def _to_eight_bit(image: Image.Image) -> Image.Image:
     if image.mode in {"P", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
         return image.convert("RGBA")
     return image if image.mode == "RGBA" else image.convert("RGB")
+
+
+def default_photo() -> Path:
+    """Rear Admiral Grace M. Hopper (US Navy, public domain), from matplotlib's sample data.
+
+    Raises:
+        Dp3dError: ``portrait.not_found`` without matplotlib.
+
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise Dp3dError(
+            "portrait.not_found",
+            "The default photo comes with matplotlib, which is not installed.",
+            "Name a photo of your own, or install the extra: pip install 'dp3d[core]'.",
+        ) from error
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"

@@ -19,15 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dp3d_core.alignment import Alignment, Known, Turn, align, rotations, search
-from dp3d_core.cameras import CANONICAL_FOCAL, CANONICAL_RADIUS, Camera
+from dp3d_core.alignment import Alignment, Known, Turn, align, posed_camera, search
+from dp3d_core.cameras import CANONICAL_FOCAL, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.face_models import installed
 from dp3d_core.faces import Face, detect_eyes, detect_faces
 from dp3d_core.landmark_fit import fit_landmarks
 from dp3d_core.matting import find_matte, grabcut_matte, head_prior, keep_symmetric
 from dp3d_core.photos import decode_photo, read_photo
-from dp3d_core.trajectories import canonical_camera
 
 Pixels = NDArray[np.uint8]
 
@@ -212,8 +211,9 @@ def load_portrait(
     warnings += _warnings(rgb, faces, chosen, source_name, confidence)
 
     image, inside = _cut(rgb, window)
-    guess = rough.yaw_pitch_roll_deg if rough else (0.0, 0.0, 0.0)
-    yaw = guess[0] if turn.yaw_deg is None else turn.yaw_deg
+    yaw = turn.yaw_deg
+    if yaw is None:
+        yaw = rough.yaw_pitch_roll_deg[0] if rough else 0.0
     if alpha is not None and not _is_cut_out(_cut_grey(alpha, window), inside, yaw):
         alpha = None  # before anything else is judged by it
         warnings.append(
@@ -408,14 +408,8 @@ def crop_camera(turn: Turn, yaw_deg: float = 0.0) -> Camera:
         yaw_deg: its yaw where ``turn`` has none.
 
     """
-    narrow = canonical_camera(0.0, 0.0, CROP_SIZE)
-    K = narrow.K.copy()
-    K[[0, 1], [0, 1]] /= CROP_MARGIN
-    pose = np.eye(4)
     angles = turn.onto(np.array([np.radians(yaw_deg), 0.0, 0.0]))
-    pose[:3, :3] = rotations(angles[None])[0].T
-    pose[:3, 3] = -CANONICAL_RADIUS * pose[:3, 2]
-    return Camera(pose, K, CROP_SIZE, CROP_SIZE)
+    return posed_camera(np.concatenate([angles, np.zeros(3)]), CROP_SIZE, CROP_FOCAL)
 
 
 def _is_cut_out(alpha: Pixels, inside: NDArray[np.bool_], yaw_deg: float) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.photos import default_photo
 from dp3d_core.trajectories import canonical_camera
 from dp3d_core.viewset import encode_png
 
@@ -23,21 +23,13 @@ def kinds() -> dict[str, Callable[[], bytes]]:
     The first three are photographs in the public domain that matplotlib and scikit-image carry.
     """
     return {
-        "default": default_photo,
+        "default": lambda: default_photo().read_bytes(),
         "astronaut": lambda: _sample("astronaut"),
         "cat": lambda: _sample("cat"),
         "painting": _painting,
         "hat_and_glasses": _hat_and_glasses,
         "profile": lambda: encode_png(_subject(1008, 57.0)),
     }
-
-
-def default_photo() -> bytes:
-    """Rear Admiral Grace M. Hopper (US Navy, public domain), from matplotlib's sample data."""
-    import matplotlib
-
-    folder = Path(matplotlib.get_data_path()) / "sample_data"
-    return (folder / "grace_hopper.jpg").read_bytes()
 
 
 def _sample(name: str) -> bytes:

@@ -19,7 +19,14 @@ CHIN = (0.0, -0.19, 0.17)
 
 
 @dataclass(frozen=True)
-class Score:
+class _Figures:
+    def to_dict(self) -> dict[str, float]:
+        """JSON-ready."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Score(_Figures):
     """Likeness of frames to true ones."""
 
     ssim: float
@@ -28,10 +35,6 @@ class Score:
     """Peak signal to noise ratio, dB, mean over frames."""
     sharpness: float
     """Mean gradient of the grey frames over that of the true ones: 1 is as sharp."""
-
-    def to_dict(self) -> dict[str, float]:
-        """JSON-ready."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 def score(frames: Iterable[Pixels], truth: Iterable[Pixels]) -> Score:
@@ -56,7 +59,7 @@ def _mean_gradient(frame: Pixels) -> float:
 
 
 @dataclass(frozen=True)
-class Front:
+class Front(_Figures):
     """How well a head repeats its own photo, seen by the photo's own camera."""
 
     psnr: float
@@ -65,10 +68,6 @@ class Front:
     """Of the head's outline and the matte, shoulders included, as far as the photo goes."""
     head_iou: float
     """The same above the chin."""
-
-    def to_dict(self) -> dict[str, float]:
-        """JSON-ready."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 def score_front(portrait: Portrait, view: Render) -> Front:

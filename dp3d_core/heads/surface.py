@@ -154,17 +154,22 @@ def largest_part(
     from scipy.sparse.csgraph import connected_components
 
     n = len(vertices)
-    sides = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    order = np.lexsort(sides.T)
-    same = (sides[order][1:] == sides[order][:-1]).all(1)
-    pairs = np.stack([order[1:][same], order[:-1][same]]) // 3
-    graph = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=(len(faces),) * 2)
+    a, b = neighbours(faces)
+    graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(len(faces),) * 2)
     _, part = connected_components(graph, directed=False)
     chosen = faces[part == np.bincount(part).argmax()]
     kept = np.unique(chosen)
     number = np.full(n, -1)
     number[kept] = np.arange(len(kept))
     return vertices[kept], np.ascontiguousarray(number[chosen], np.int32), kept
+
+
+def neighbours(faces: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs (k,), (k,) of triangles with a common side."""
+    sides = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    order = np.lexsort(sides.T)
+    same = (sides[order][1:] == sides[order][:-1]).all(1)
+    return order[:-1][same] // 3, order[1:][same] // 3
 
 
 def _nets(values: Array, axes: tuple[Array, Array, Array]) -> tuple[Array, NDArray[np.int64]]:

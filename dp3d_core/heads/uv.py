@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dp3d_core.heads.model import HeadMesh, HeadSpec, build_head
+from dp3d_core.heads.surface import neighbours
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -81,7 +82,7 @@ def charts(vertices: Array, faces: NDArray[np.int32]) -> tuple[Indices, Indices]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = np.linalg.norm(normals, axis=1, keepdims=True)
     normals /= np.maximum(area, 1e-12)
-    a, b = _neighbours(faces)
+    a, b = neighbours(faces)
     smooth = normals * area
     for _ in range(_SMOOTHING):
         total = smooth.copy()
@@ -138,14 +139,6 @@ def _hidden(corners: Array, patch: Indices, side: Indices) -> NDArray[np.bool_]:
 
 def _cross(a: Array, b: Array) -> Array:
     return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-
-
-def _neighbours(faces: NDArray[np.int32]) -> tuple[Indices, Indices]:
-    """Pairs of triangles with a common side."""
-    sides = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    order = np.lexsort(sides.T)
-    same = (sides[order][1:] == sides[order][:-1]).all(1)
-    return order[:-1][same] // 3, order[1:][same] // 3
 
 
 def _patches(side: Indices, a: Indices, b: Indices) -> tuple[Indices, int]:

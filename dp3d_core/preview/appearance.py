@@ -21,7 +21,7 @@ from dp3d_core.portrait import Portrait
 from dp3d_core.preview.light import sky_light, strength
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.projection import SIDE_OF_FACE, Projection, remap
-from dp3d_core.preview.skin import SkinTones, lab
+from dp3d_core.preview.skin import SkinTones, colour_groups
 from dp3d_core.raycast import Hits, RayCaster
 
 Array = NDArray[np.float64]
@@ -268,12 +268,8 @@ def _main_colour(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> N
         return np.full(3, 0.5, np.float32)
     if len(known) < 20:
         return np.asarray(known.mean(0), np.float32)
-    places = lab(known.astype(np.float64)).astype(np.float32)
-    cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-    _, labels, _ = cv2.kmeans(places, 4, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
-    largest = np.bincount(labels.ravel()).argmax()
-    return np.asarray(known[labels.ravel() == largest].mean(0), np.float32)
+    labels, _ = colour_groups(known.astype(np.float64), 4)
+    return np.asarray(known[labels == np.bincount(labels).argmax()].mean(0), np.float32)
 
 
 def pull_push(

@@ -39,6 +39,8 @@ _BEFORE_EAR, _ABOVE_CHIN = (0.0, 0.03), (-0.20, -0.16)
 """z and y, head units, of the cheeks."""
 _OVAL_EDGE = (4.0, 20.0)
 """Pixels of the crop inside the oval of the face: what cheeks are believed."""
+_FAR = np.float32(1e3)
+"""Head units, where there is no head."""
 _SAME_VIEW = (4.0, 14.0)
 """Degrees between a ray and that of the photo: up to the first the photo is shown wherever it
 sees the head, beyond the second only where it sees it well."""
@@ -56,7 +58,7 @@ class Projection:
     solid: NDArray[np.float32]
     """(h, w), 1 inside the matte, 0 outside and where head and background mix."""
     depth: NDArray[np.float32]
-    """(h, w) depth of the head seen from the camera."""
+    """(h, w) depth of the head seen from the camera, far away beside it."""
     oval: NDArray[np.float32] | None
     """(h, w), 1 inside the outline of the face's landmarks; None without."""
 
@@ -88,7 +90,7 @@ class Projection:
             colours,
             trusted.astype(np.float32),
             core.astype(np.float32),
-            caster.depth(portrait.camera),
+            np.minimum(caster.depth(portrait.camera), _FAR),
             _face_oval(portrait),
         )
 
@@ -111,15 +113,13 @@ class Projection:
 
     def colours_at(self, points: Array) -> Array:
         """(n, 3) what the photo shows in the direction of points, whatever hides them."""
-        uv, _ = self.camera.project(points)
-        x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
+        x, y, _ = self._place(points)
         return np.clip(remap(self.colours, x, y, cv2.INTER_CUBIC), 0, 1)
 
     def _sample_facing(
         self, points: Array, cosine: Array, skin: SkinTones | None, parts: Any
     ) -> tuple[Array, Array]:
-        uv, depth = self.camera.project(points)
-        x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
+        x, y, depth = self._place(points)
         colours = remap(self.colours, x, y, cv2.INTER_CUBIC)
         trust = remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
         facing = ramp(cosine, *_GRAZING)
@@ -156,16 +156,20 @@ class Projection:
         along = np.einsum("ni,ni->n", unit(towards), directions)
         angle = np.degrees(np.arccos(np.clip(along, -1, 1)))
         near = np.flatnonzero(angle < _SAME_VIEW[1])
-        uv, depth = self.camera.project(points[near])
-        x, y = (uv[:, i].astype(np.float32) - 0.5 for i in (0, 1))
+        x, y, depth = self._place(points[near])
         colours = remap(self.colours, x, y, cv2.INTER_CUBIC)
         trust = remap(self.solid, x, y, cv2.INTER_LINEAR)[:, 0] * self._unhidden(x, y, depth)
         return near, np.clip(colours, 0, 1), trust * (1 - ramp(angle[near], *_SAME_VIEW))
 
+    def _place(self, points: Array) -> tuple[NDArray[np.float32], NDArray[np.float32], Array]:
+        """Column and row, as :func:`remap` counts them, and depth of points in the photo."""
+        uv, depth = self.camera.project(points)
+        x, y = uv.T.astype(np.float32) - np.float32(0.5)
+        return x, y, depth
+
     def _unhidden(self, x: NDArray[np.float32], y: NDArray[np.float32], depth: Array) -> Array:
         """(n,) 0 behind another part of the head (nose before cheek, chin before neck)."""
-        surface = np.where(np.isfinite(self.depth), self.depth, 1e3).astype(np.float32)
-        first = remap(surface, x, y, cv2.INTER_NEAREST)[:, 0]
+        first = remap(self.depth, x, y, cv2.INTER_NEAREST)[:, 0]
         return 1 - ramp(depth - first, 0.012, 0.03)
 
     def cosine(self, points: Array, normals: Array) -> Array:

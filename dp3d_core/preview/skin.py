@@ -30,13 +30,10 @@ class SkinTones:
         """The tones among colours (n, 3) of a face, sRGB 0 to 1; None of fewer than 50."""
         if len(colours) < 50:
             return None
-        places = lab(colours).astype(np.float32)
-        cv2.setRNGSeed(0)
-        stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-        _, labels, centres = cv2.kmeans(places, 8, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
-        mass = np.bincount(labels.ravel(), minlength=len(centres)) / len(places)
+        labels, centres = colour_groups(colours, 8)
+        mass = np.bincount(labels, minlength=len(centres)) / len(colours)
         order = np.argsort(-mass)[: int((mass > _LEAST_OF_FACE).sum())]
-        return cls(centres[order].astype(np.float64))
+        return cls(centres[order])
 
     def bare(self, colours: Array) -> Array:
         """(n,) 1 for colours of skin in light or shade; brows, beard or a brim do not count."""
@@ -57,6 +54,15 @@ class SkinTones:
         weights = np.array([light, 1.0, 1.0])
         apart = (places[:, None] - self.centres) * weights
         return np.asarray(np.sqrt(np.einsum("nki,nki->nk", apart, apart).min(1)))
+
+
+def colour_groups(colours: Array, count: int) -> tuple[NDArray[np.int32], Array]:
+    """(n,) group of each of n colours, sRGB 0 to 1, and (count, 3) Lab centres (k-means)."""
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+    places = lab(colours).astype(np.float32)
+    _, labels, centres = cv2.kmeans(places, count, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    return labels.ravel(), centres.astype(np.float64)
 
 
 def lab(colours: Array) -> Array:

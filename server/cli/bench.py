@@ -19,7 +19,6 @@ import tyro
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress, check_cancel
-from server.cli.demo import default_photo
 from server.cli.session import Common, Outcome, Session
 
 _TOKEN = "token-of-the-measurement"
@@ -171,6 +170,8 @@ class Bench(Common):
         return Outcome(data, lines)
 
     def _measure(self, client: Client, session: Session) -> tuple[list[float], list[float]]:
+        from dp3d_core.photos import default_photo
+
         portrait = client.put_file(default_photo())
 
         def job(views: int) -> str:

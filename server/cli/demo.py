@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from dp3d_core import __version__
-from dp3d_core.errors import Dp3dError
 from dp3d_core.files import read_json, write_atomic, write_json
 from dp3d_core.progress import check_cancel
 from server.cli.commands import HeadOptions
@@ -33,19 +32,6 @@ if TYPE_CHECKING:
 
 _NOTES = ".stages.json"
 _FRAMES_OF_TURNTABLE = 36
-
-
-def default_photo() -> Path:
-    """The photo of the demo: a public-domain portrait among matplotlib's sample data."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise Dp3dError(
-            "portrait.not_found",
-            "The default photo comes with matplotlib, which is not installed.",
-            "Name a photo of your own, or install the extra: pip install 'dp3d[core]'.",
-        ) from error
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
 class Stages:
@@ -141,6 +127,7 @@ class Demo(Common):
     def run(self, session: Session) -> Outcome:
         """Run the chain."""
         from dp3d_core.files import output_folder
+        from dp3d_core.photos import default_photo
         from dp3d_core.trajectories import cameras_from_request
         from nerf_export.environment import nerf_python
         from nerf_export.mesh import check_mesh_options
