@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from dp3d_core.face_models import SEGMENTER, installed, run
 
@@ -18,6 +19,8 @@ _SURE = (0.04, 0.96)
 """Chances of foreground below and above which the segmenter is believed."""
 _BAND = 13
 """Working pixels across the segmenter's outline in which GrabCut looks for the true one."""
+_PHOTO_RIM = 10
+"""Working pixels within a photo's border in which the segmenter is not believed."""
 _LEAST_FACE = 0.85
 """Part of the face that a segmentation must hold to be believed."""
 
@@ -38,12 +41,15 @@ def head_prior(side: int, yaw_deg: float = 0.0) -> NDArray[np.float32]:
     return np.asarray(np.clip(1.6 - nearest, 0, 1), np.float32)
 
 
-def find_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float, str]:
+def find_matte(
+    rgb: Pixels, yaw_deg: float = 0.0, inside: NDArray[np.bool_] | None = None
+) -> tuple[Pixels, float, str]:
     """Foreground alpha of a canonical head crop, the best way there is.
 
     Args:
         rgb: (s, s, 3) uint8, the head as in a canonical crop.
         yaw_deg: how far the head is turned.
+        inside: (s, s) where the crop shows the photo; elsewhere its border is repeated.
 
     Returns:
         (s, s) uint8 alpha, a confidence, 0 to 1, and ``segmenter`` or ``grabcut``.
@@ -53,7 +59,7 @@ def find_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float, str]:
         chance = segment(rgb)
         held = float((chance > 0.5)[_core(_SEGMENTER_SIDE)].mean())
         if held > _LEAST_FACE:
-            return _outline(rgb, chance), held, "segmenter"
+            return _outline(rgb, chance, inside), held, "segmenter"
     return *grabcut_matte(rgb, yaw_deg), "grabcut"
 
 
@@ -64,14 +70,29 @@ def segment(rgb: Pixels) -> NDArray[np.float32]:
     return np.asarray(run(SEGMENTER, small, 0.0)[0], np.float32).reshape(side)
 
 
-def _outline(rgb: Pixels, chance: NDArray[np.float32]) -> Pixels:
-    """The segmenter's outline, moved onto the picture's edges."""
+def _outline(
+    rgb: Pixels, chance: NDArray[np.float32], inside_photo: NDArray[np.bool_] | None
+) -> Pixels:
+    """The segmenter's outline, moved onto the picture's edges.
+
+    The segmenter takes a photo's border for the head's: there, and in the repeated border beyond
+    it, it is only asked what goes on further inside, and the colours decide.
+    """
     side, size = rgb.shape[0], (WORKING_SIDE, WORKING_SIDE)
     chance = np.asarray(cv2.resize(chance, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    border = np.zeros(size, bool)
+    if inside_photo is not None and not inside_photo.all():
+        shown = cv2.resize(inside_photo.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        shown = cv2.copyMakeBorder(shown, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=[1])
+        border = (cv2.distanceTransform(shown, cv2.DIST_L2, 5) <= _PHOTO_RIM)[1:-1, 1:-1]
+        if not border.all():
+            _, nearest = distance_transform_edt(border, return_indices=True)
+            chance = chance[nearest[0], nearest[1]]
     inside = (chance > 0.5).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_BAND, _BAND))
     band = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, kernel) > 0
     band |= (chance > _SURE[0]) & (chance < _SURE[1])
+    band |= border
     labels = np.where(inside > 0, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
     labels[band] = np.where(inside[band] > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     rounds = 3 if (labels == cv2.GC_BGD).sum() > 50 else 0

@@ -227,7 +227,7 @@ def load_portrait(
         # some shape in the middle does more harm than a plain one.
         matte, matte_source, matte_confidence = _prior_matte(yaw), "template", 0.0
     else:
-        matte, matte_confidence, matte_source = find_matte(image, yaw)
+        matte, matte_confidence, matte_source = find_matte(image, yaw, inside)
         if matte_confidence < 0.25:
             matte_source = "template"
             matte = _prior_matte(yaw)

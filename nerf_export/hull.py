@@ -25,6 +25,10 @@ _CHUNK = 200_000
 _REACH_CELLS = 2.0
 _BALL = 0.6
 """Radius of the first guess without masks, half frames."""
+_FRAMES_PART = 1 / 3
+"""A point belongs to the head only where this part of the frames hold it."""
+_CUBE = 1.25
+"""Half side of the cube that is searched, half frames: near parts reach beyond the focus's frame."""
 _MARGIN = 4
 """Cells kept free around the hull."""
 
@@ -58,7 +62,7 @@ def visual_hull(
     """Hull of masks on a grid with ``corners`` corners along its longest axis.
 
     A point is inside when it lies inside the silhouettes of the views that see it and in the
-    frame of at least half of them (so a bust cut by the frame ends there).  From eight views
+    frame of at least a third of them (so a bust cut by the frame ends there).  From eight views
     on, one silhouette may disagree: one bad matte does not cut a hole through the head.
 
     Where every mask is full, that is where none is known, a ball stands in for the hull.
@@ -76,6 +80,7 @@ def visual_hull(
     if all(mask.min() >= 128 for mask in masks):
         return _ball(centre, half, corners)
     silhouettes = [signed_pixels(mask) for mask in masks]
+    half *= _CUBE
     low, cell = centre - half, 2 * half / (_COARSE - 1)
     cube = (_COARSE,) * 3
     coarse = hull_distances(cameras, silhouettes, grid_points(low, cell, cube)).reshape(cube)
@@ -181,7 +186,7 @@ def hull_distances(
             )
             beyond_edge[i] = np.where((depth > 0) & (frame < 0), sampled * unit, -np.inf)
         worst = np.partition(beyond_edge, rank, axis=0)[rank]
-        nearest = np.maximum(worst, np.median(beyond_frame, axis=0))
+        nearest = np.maximum(worst, np.quantile(beyond_frame, _FRAMES_PART, axis=0))
         out[begin : begin + _CHUNK] = np.clip(nearest, -1e3, 1e3)
     return out
 

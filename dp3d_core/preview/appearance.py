@@ -40,6 +40,8 @@ _NECK = -0.17
 """Height, head units, below which skin may end in a collar."""
 _HIGH_COLLAR, _BESIDE_NECK = -0.26, 0.17
 """Height and distance from the neck's axis, head units."""
+_STRIP = 40.0
+"""Texels of the panorama from which on a kind of surface has a colour of its own."""
 _BRIGHT = 0.35
 """sRGB; on darker surfaces grain is fainter."""
 _COLLAR = -0.28
@@ -60,7 +62,7 @@ class Appearance:
         self.mesh, self.repeat_photo = mesh, repeat_photo
         self.projection = Projection.of(portrait, caster)
         self.skin = self._skin_tones()
-        self.collar = self._find_collar(caster)
+        self.collar, self.collar_seen = self._find_collar(caster)
         self.light = self._find_light(caster)
         self.panorama = self._complete(caster, portrait, np.random.default_rng(seed))
 
@@ -117,15 +119,17 @@ class Appearance:
         dressed[high] = Part.BODY
         return np.asarray(np.where(neck, dressed, parts), np.uint8)
 
-    def _find_collar(self, caster: RayCaster) -> Array | None:
-        """Height of the collar at each of 72 longitudes, None where nobody's skin is known.
+    def _find_collar(self, caster: RayCaster) -> tuple[Array | None, bool]:
+        """Height of the collar at each of 72 longitudes, and whether the photo shows one.
+
+        None where nobody's skin is known.
 
         From the neck downwards the first colour that no part of the face has is cloth.  What the
         photo does not show is taken to be as high as the middle of what it shows (without any,
         :data:`_COLLAR`), and higher in the nape.
         """
         if self.skin is None:
-            return None
+            return None, False
         longitude = ((np.arange(72) + 0.5) / 72 - 0.5) * 2 * np.pi
         heights = np.linspace(_NECK, -0.46, 90)
         lon, y = np.meshgrid(longitude, heights)
@@ -154,16 +158,15 @@ class Appearance:
         known = np.isfinite(found)
         nape = 0.04 * (1 - np.cos(longitude)) / 2
         if known.sum() < 5:
-            return np.asarray(_COLLAR + nape)
+            return np.asarray(_COLLAR + nape), False
         middle = float(np.median(found[known]))
         smooth = np.interp(np.arange(72), np.flatnonzero(known), found[known], period=72)
         nape += middle
         distance = np.abs(np.arange(72)[:, None] - np.flatnonzero(known)[None])
         distance = np.minimum(distance, 72 - distance).min(1)
         own = np.clip(1 - distance / 4, 0, 1)
-        return np.asarray(
-            gaussian_filter1d(smooth * own + nape * (1 - own), 1.2, mode="wrap"), np.float64
-        )
+        height = gaussian_filter1d(smooth * own + nape * (1 - own), 1.2, mode="wrap")
+        return np.asarray(height, np.float64), True
 
     def _light_at(self, hits: Hits) -> Array:
         """(k, 3) factors of the colours under even light."""
@@ -234,12 +237,17 @@ class Appearance:
             if not region.any():
                 continue
             own = weight * region
+            if kind is Part.SKIN:
+                own = own * np.clip((weight - 0.6) / 0.4, 0, 1)
             if kind is not Part.SKIN and self.skin is not None:
                 # hair and cloth go on in their own colour, not in that of the skin beside them
                 bare = self.skin.bare(known * light).reshape(shape).astype(np.float32)
                 other = own * (1 - bare)
-                own = other if other.sum() > max(60.0, 0.5 * own.sum()) else own
-            if own.sum() < 60:  # nothing of this kind is seen: take what is nearest
+                # where a collar is seen, a narrow strip below it says what the clothes are made of
+                dressed = kind is Part.BODY and self.collar_seen
+                least = _STRIP if dressed else max(60.0, 0.5 * own.sum())
+                own = other if other.sum() > least else own
+            if own.sum() < _STRIP:  # nothing of this kind is seen: take what is nearest
                 own = weight
             smooth = pull_push(known_image, own, _main_colour(known_image, own))
             grain = _grain(known_image, own, kind, rng)

@@ -18,12 +18,15 @@ def psnr(error: np.ndarray) -> float:
     return float(-10 * np.log10(max(float(np.mean(error**2)), 1e-10)))
 
 
-def score_held_out(pipeline: VanillaPipeline, talk: Talk) -> dict[str, Any]:
+def score_held_out(
+    pipeline: VanillaPipeline, talk: Talk
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Render every held-out view over white, or over the learned backdrop, and compare.
 
     Returns:
         Means and the worst view: ``foreground_psnr`` (pixels with alpha > 0.5: the one to
-        look at), ``psnr`` of the whole frame (inflated by the background), ``ssim``.
+        look at), ``psnr`` of the whole frame (inflated by the background), ``ssim``; and the
+        same of each view with its ``file``.
 
     """
     dataset = pipeline.datamanager.eval_dataset
@@ -51,4 +54,8 @@ def score_held_out(pipeline: VanillaPipeline, talk: Talk) -> dict[str, Any]:
     torch.cuda.empty_cache()
     mean = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
     worst = round(min(row["foreground_psnr"] for row in rows), 4)
-    return {**mean, "worst_foreground_psnr": worst, "held_out_views": len(rows)}
+    views = [
+        {"file": path.name, **{key: round(value, 4) for key, value in row.items()}}
+        for path, row in zip(dataset.image_filenames, rows, strict=True)
+    ]
+    return {**mean, "worst_foreground_psnr": worst, "held_out_views": len(rows)}, views

@@ -40,7 +40,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         talk: to the parent.
 
     Returns:
-        ``field_size``, ``scores``, ``poses``, ``device``, ``versions``.
+        ``field_size``, ``scores``, ``view_scores``, ``poses``, ``device``, ``versions``.
 
     """
     seed, preset = int(request["seed"]), request["preset"]
@@ -78,7 +78,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         talk.has_to_save = False
     if talk.stop.is_set():
         raise Cancelled("The fit")
-    scores = score_held_out(trainer.pipeline, talk)
+    scores, view_scores = score_held_out(trainer.pipeline, talk)
     state = {k: v.contiguous().cpu() for k, v in trainer.pipeline.model.field.state_dict().items()}
     temporary = Path(request["field"]).with_suffix(".tmp")
     save_file(state, str(temporary))
@@ -87,6 +87,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     return {
         "field_size": {**size.__dict__},
         "scores": scores,
+        "view_scores": view_scores,
         "poses": poses,
         "device": str(trainer.device),
         "resumed_at": trainer._start_step,

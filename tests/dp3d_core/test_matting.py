@@ -43,6 +43,25 @@ def test_the_segmenter_finds_the_outline_before_a_busy_wall(crop):
 
 
 @needs_models
+def test_hair_that_the_photo_cuts_goes_on_beyond_it(crop):
+    """The border is repeated outside: those rows are hair where hair touches it."""
+    image, truth = crop
+    first = int(np.flatnonzero(truth.any(1))[0]) + 60
+    inside = np.zeros(truth.shape, bool)
+    inside[first:] = True
+    cut = image.copy()
+    cut[:first] = cut[first]
+    assert truth[first].sum() > 100
+    for mask, least in ((inside, 0.93), (None, 0.0)):
+        matte, _, source = matting.find_matte(cut, inside=mask)
+        assert source == "segmenter"
+        at_border = matte[first : first + 12]
+        share = likeness(at_border, truth[first : first + 12])
+        assert share > least
+    assert share < 0.93  # not knowing the border, the rows at it are lost
+
+
+@needs_models
 def test_the_segmenter_is_not_believed_where_it_sees_nobody():
     image = np.random.default_rng(1).integers(0, 255, (CROP_SIZE, CROP_SIZE, 3), np.uint8)
     assert matting.find_matte(image)[2] == "grabcut"

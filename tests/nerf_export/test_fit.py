@@ -23,6 +23,9 @@ def test_a_short_fit_already_knows_views_it_has_not_seen(tiny_fit: Fit) -> None:
     assert tiny_fit.scores["held_out_views"] == 3
     assert tiny_fit.scores["foreground_psnr"] > 18
     assert tiny_fit.scores["psnr"] > 20
+    views = tiny_fit.meta["view_scores"]
+    assert [view["file"] for view in views] == [f"{i:04d}.png" for i in tiny_fit.meta["held_out"]]
+    assert min(v["foreground_psnr"] for v in views) == tiny_fit.scores["worst_foreground_psnr"]
     assert tiny_fit.meta["poses"]["largest_change"] < 1e-6
     assert tiny_fit.meta["versions"]["nerfstudio"] == "1.1.5"
 

@@ -79,6 +79,22 @@ def test_body_cut_by_the_frame_ends_at_the_frame() -> None:
     assert solid[:, 2].min() == pytest.approx(-bottom, abs=0.03)
 
 
+def test_shoulders_that_leave_the_frame_of_most_views_are_kept() -> None:
+    """They fill the front and back views' frames; a box that cuts them shows as missing cloth."""
+    cameras = full_orbit(24, size=64)
+    shoulders = np.stack([np.linspace(-0.5, 0.5, 41), np.full(41, -0.2), np.zeros(41)], -1)
+    masks = []
+    for camera in cameras:
+        mask = ball_mask(camera, np.zeros(3), 0.15)
+        for point in shoulders:
+            mask = np.maximum(mask, ball_mask(camera, point, 0.06))
+        masks.append(mask)
+    hull = visual_hull(cameras, masks, 64)
+    solid = corners(hull)[hull.distance < 0]
+    half_frame = 2.7 * cameras[0].width / cameras[0].K[0, 0] / 2
+    assert np.abs(solid[:, 0]).max() > 1.1 * half_frame
+
+
 def test_one_bad_mask_of_many_does_not_cut_a_hole() -> None:
     cameras = full_orbit(16, size=64)
     masks = [ball_mask(c, np.zeros(3), 0.2) for c in cameras]

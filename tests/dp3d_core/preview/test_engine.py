@@ -13,8 +13,9 @@ from dp3d_core.alignment import Turn
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
-from dp3d_core.heads.synth import condition_image
-from dp3d_core.portrait import crop_camera, load_portrait
+from dp3d_core.heads.labels import Label
+from dp3d_core.heads.synth import SyntheticHead, condition_image, random_subject
+from dp3d_core.portrait import CROP_FOCAL, crop_camera, load_portrait
 from dp3d_core.preview.engine import PreviewEngine, PreviewHead, background_colour
 from dp3d_core.trajectories import canonical_camera, full_orbit
 from dp3d_core.viewset import read_png
@@ -110,6 +111,24 @@ def test_a_wall_beside_the_jaw_does_not_become_skin(painted):
         seen = head.render(canonical_camera(yaw, 0, size=256))
         blue = (seen.rgb[..., 2] > seen.rgb[..., 0] + 0.5) & (seen.alpha > 0.9)
         assert blue.sum() < 0.004 * (seen.alpha > 0.9).sum(), yaw
+
+
+def test_a_strip_of_cloth_below_the_collar_clothes_the_shoulders():
+    """The photo ends just below the collar: skin is what it shows most of, but cloth goes on."""
+    subject = SyntheticHead(random_subject(5))
+    camera = canonical_camera(0, 0, 640, focal=CROP_FOCAL)
+    view = subject.render(camera)
+    clothes = view.labels == Label.SHOULDERS
+    last = int(np.flatnonzero(clothes.sum(1) > 80)[0]) + 45
+    rgba = view.rgba[:last]
+    found = PreviewHead(load_portrait(as_png(rgba), turn=Turn(0.0)))
+    back = canonical_camera(180, 0, 256)
+    truth, ours = subject.render(back), found.render(back)
+    dressed = (truth.labels == Label.SHOULDERS) & (ours.alpha > 0.99)
+    wanted = np.median(view.rgba[clothes][:, :3], axis=0) / 255
+    skin = np.median(view.rgba[view.labels == Label.SKIN][:, :3], axis=0) / 255
+    shown = np.median(ours.rgb[dressed], axis=0)
+    assert np.linalg.norm(shown - wanted) < 0.5 * np.linalg.norm(shown - skin)
 
 
 def test_the_photos_own_view_is_the_photo(portrait, head):
