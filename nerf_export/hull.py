@@ -28,7 +28,7 @@ _BALL = 0.6
 _FRAMES_PART = 1 / 3
 """A point belongs to the head only where this part of the frames hold it."""
 _CUBE = 1.25
-"""Half side of the cube that is searched, half frames: near parts reach beyond the focus's frame."""
+"""Half side of the cube searched, half frames: what is near reaches beyond its frame."""
 _MARGIN = 4
 """Cells kept free around the hull."""
 

@@ -199,6 +199,14 @@ class TestOthers:
         assert 0 < data["busy_ms"]["p50"] <= data["busy_ms"]["p99"]
         assert data["idle_ms"]["p50"] > 0
 
+    def test_bench_measures_synthetic_heads(self, dp3d):
+        run = dp3d("bench", "synth", "--count", 1, "--size", 32, "--json")
+        assert run.returncode == 0, run.stderr
+        data = result(run)["result"]
+        assert 0 < data["view_s"] <= data["slowest_view_s"]
+        run = dp3d("bench", "synth", "--count", 0, "--json")
+        assert result(run)["error"]["code"] == "server.bad_request"
+
     @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
     def test_a_reader_that_goes_away_is_no_error(self, home):
         command = f"{sys.executable} -m server.cli.main engines; echo $? >&2"

@@ -1,0 +1,36 @@
+"""``dp3d bench``: the measurements of ``docs/benchmarks.md`` that a user can repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from server.cli.bench.front import Front
+from server.cli.bench.heads import Heads
+from server.cli.bench.official import Official
+from server.cli.bench.status import Status
+from server.cli.bench.synth import Synth
+from server.cli.session import Common, Outcome, Session
+
+Measurement = (
+    Annotated[Front, tyro.conf.subcommand("front")]
+    | Annotated[Heads, tyro.conf.subcommand("heads")]
+    | Annotated[Official, tyro.conf.subcommand("official")]
+    | Annotated[Status, tyro.conf.subcommand("status")]
+    | Annotated[Synth, tyro.conf.subcommand("synth")]
+)
+
+
+@dataclass
+class Bench(Common):
+    """Measure something on this machine."""
+
+    what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Measurement]] = field(
+        default=tyro.MISSING
+    )
+
+    def run(self, session: Session) -> Outcome:
+        """Measure."""
+        return self.what.run(session)

@@ -1,0 +1,60 @@
+"""``dp3d bench synth``: how fast synthetic heads are made."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import Stage
+from server.cli.session import Outcome, Session
+
+_DIRECTIONS = 6
+
+
+@dataclass
+class Synth:
+    """Seconds to build a synthetic head, and to render a view of it with all that is known."""
+
+    count: int = 6
+    """Subjects; each is seen from six sides."""
+    size: int = 256
+    """Width and height of the views, pixels."""
+    seed: int = 0
+    """The first subject's number."""
+
+    def run(self, session: Session) -> Outcome:
+        """Build and render, one subject after the other."""
+        from dp3d_core.heads.synth import SyntheticHead, random_subject
+        from dp3d_core.trajectories import full_orbit
+
+        if self.count < 1 or self.seed < 0 or not 16 <= self.size <= 2048:
+            raise Dp3dError(
+                "server.bad_request",
+                f"{self.count} heads of seed {self.seed} at {self.size} pixels cannot be measured.",
+                "Give a count from 1, a seed from 0 and a size from 16 to 2048.",
+            )
+        cameras = full_orbit(_DIRECTIONS, size=self.size)
+        SyntheticHead(random_subject(self.seed)).render(cameras[0])  # what a process builds once
+        built, rendered = [], []
+        stage = Stage("synth", self.count, session.progress, session.cancel)
+        for seed in range(self.seed, self.seed + self.count):
+            started = time.perf_counter()
+            head = SyntheticHead(random_subject(seed))
+            built.append(time.perf_counter() - started)
+            for camera in cameras:
+                started = time.perf_counter()
+                head.render(camera)
+                rendered.append(time.perf_counter() - started)
+            stage.advance()
+        data = {
+            "head_s": round(statistics.median(built), 3),
+            "view_s": round(statistics.median(rendered), 4),
+            "slowest_view_s": round(max(rendered), 4),
+        }
+        lines = [
+            f"a head {data['head_s']:.2f} s, a view of {self.size} pixels {data['view_s']:.3f} s "
+            f"(median; slowest {data['slowest_view_s']:.3f} s)"
+        ]
+        return Outcome(data, lines)
