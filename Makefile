@@ -16,7 +16,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-nerf env-bpy demo test test-all check format addon doctor clean
+.PHONY: help env env-diffusion env-nerf env-bpy demo test test-all check format addon doctor clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 env: $(VENV)/.installed ## Our environment with all tools, and the face landmark models
 	@$(BIN)/dp3d setup models || echo "Without them dp3d goes on, with the built-in face search."
+
+$(VENV)/.diffusion: $(VENV)/.installed
+	@echo "== The diffusion engines' packages in $(VENV) (a minute; 1 GB without CUDA) =="
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[diffusion]'
+	@touch $@
+
+env-diffusion: env $(VENV)/.diffusion ## torch and diffusers, for the diffusion engines
 
 env-nerf: env ## The NeRF environment (nerfstudio, about 2 GB; a minute or two)
 	@if [ -n "$(DP3D_NERF_PYTHON)" ]; then echo "NeRF environment: $(DP3D_NERF_PYTHON)"; \
@@ -49,7 +56,7 @@ env-bpy: $(BPY_ENVIRONMENT) ## The Blender environment of the tests
 demo: env-nerf ## The main job: a photo to views, radiance field and textured mesh in out/demo
 	$(BIN)/dp3d demo $(if $(PHOTO),"$(PHOTO)") --out "$(OUT)"
 
-check: env ## Format, lint, types and the contracts between the rooms
+check: env env-diffusion ## Format, lint, types and the contracts between the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -74,6 +74,13 @@ CATALOGUE: dict[str, ErrorKind] = {
     # engines
     "engine.unknown": ErrorKind("No such engine", 422, _BAD),
     "engine.bad_option": ErrorKind("Engine option is not usable", 422, _BAD),
+    # weights of the diffusion engines
+    "weights.not_found": ErrorKind("Weights not found", 404, _BAD),
+    "weights.damaged": ErrorKind("Weights cannot be read", 422, _BAD),
+    "weights.unsafe": ErrorKind("Weights file could run programs", 422, _BAD),
+    "weights.unknown": ErrorKind("Weights are none that we know", 422, _BAD),
+    "weights.mismatch": ErrorKind("Weights do not fit the networks", 422, _BAD),
+    "parity.invalid": ErrorKind("Golden set cannot be used", 422, _BAD),
     # nerf_export
     "nerf.environment_missing": ErrorKind("NeRF environment is not installed", 424, _MISSING),
     "nerf.setup_failed": ErrorKind("NeRF environment could not be built", 500, _FAILED),

@@ -1,0 +1,1 @@
+"""Published checkpoints: which is which, their names and ours, import and parity."""

@@ -1,0 +1,206 @@
+"""What the published checkpoints call the weights of our networks.
+
+The official files hold the LDM layout of Stable Diffusion and ControlNet.  Names are derived
+from ours to theirs, so that each weight that a network needs is asked for by its official name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+_VAE_ATTENTION = {
+    "group_norm": "norm",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "proj_out",
+}
+_VIEW = {
+    "block.attn1": "transformer_blocks.0.attention_blocks.0",
+    "block.attn2": "transformer_blocks.0.attention_blocks.1",
+    "block.norm1": "transformer_blocks.0.norms.0",
+    "block.norm2": "transformer_blocks.0.norms.1",
+    "block.norm3": "transformer_blocks.0.ff_norm",
+    "block.ff": "transformer_blocks.0.ff",
+    "block.pos_embed.pe": "transformer_blocks.0.attention_blocks.0.pos_encoder.pe",
+}
+
+_VAE_LEVELS = 4
+
+SCHEDULE = frozenset(
+    {
+        "betas",
+        "alphas_cumprod",
+        "alphas_cumprod_prev",
+        "sqrt_alphas_cumprod",
+        "sqrt_one_minus_alphas_cumprod",
+        "log_one_minus_alphas_cumprod",
+        "sqrt_recip_alphas_cumprod",
+        "sqrt_recipm1_alphas_cumprod",
+        "posterior_variance",
+        "posterior_log_variance_clipped",
+        "posterior_mean_coef1",
+        "posterior_mean_coef2",
+        "logvar",
+    }
+)
+"""Tables of the noise schedule: they are computed, not loaded."""
+
+_EXTRAS = (
+    re.compile(r"control_model\.input_hint_block\."),
+    re.compile(r"cond_stage_model\.transformer\.text_model\.embeddings\.position_ids$"),
+    re.compile(r"model\.diffusion_model\..*\.attention_blocks\.1\.pos_encoder\.pe$"),
+)
+
+
+def is_known_extra(name: str) -> bool:
+    """Whether a weight of a file is known to be of no use.
+
+    Schedule tables; the reference network's hint block, which is never run; position numbers of
+    older text encoders; the second copy of each view module's positions.
+    """
+    return name in SCHEDULE or any(pattern.match(name) for pattern in _EXTRAS)
+
+
+@dataclass(frozen=True)
+class Official:
+    """Official names of our weights.
+
+    Args:
+        after_downsamplers: whether view modules also follow the downsamplers: their numbering
+            then counts them.
+
+    """
+
+    after_downsamplers: bool
+
+    def name(self, component: str, key: str) -> str:
+        """Official name of a network's weight.
+
+        Args:
+            component: one of ``bundle.COMPONENTS``.
+            key: in the network's state.
+
+        """
+        if component == "unet":
+            if key.startswith("view_modules."):
+                return "model.diffusion_model." + self._view_module(key)
+            return "model.diffusion_model." + _unet(key.removeprefix("unet."))
+        if component == "reference_unet":
+            return "control_model." + _unet(key.removeprefix("unet."))
+        if component == "pose_controlnet":
+            return "pose_control_model." + _controlnet(key)
+        if component == "vae":
+            return "first_stage_model." + _vae(key)
+        if component == "text_encoder":
+            # transformers 5 leaves the "text_model." out, which older ones write
+            return "cond_stage_model.transformer.text_model." + key.removeprefix("text_model.")
+        raise ValueError(component)
+
+    def _view_module(self, key: str) -> str:
+        _, site, index, rest = key.split(".", 3)
+        for ours, theirs in _VIEW.items():
+            if rest == ours or rest.startswith(f"{ours}."):
+                rest = theirs + rest.removeprefix(ours)
+                break
+        way, *place = site.split("_")
+        if way == "mid":
+            where = "middle_block_motion_module.0"
+        elif way == "down":
+            step = 3 if self.after_downsamplers else 2
+            layer = 2 if place[1] == "resample" else int(place[1])
+            where = f"input_blocks_motion_module.{step * int(place[0]) + layer}.0"
+        else:
+            layer = 2 if place[1] == "resample" else int(place[1])
+            where = f"output_blocks_motion_module.{3 * int(place[0]) + layer}.{index}"
+        return f"{where}.temporal_transformer.{rest}"
+
+
+def _replaced(rest: str, table: dict[str, str]) -> str:
+    for ours, theirs in table.items():
+        if rest.startswith(f"{ours}."):
+            return theirs + rest.removeprefix(ours)
+    return rest
+
+
+def _unet(key: str) -> str:
+    parts = key.split(".")
+    kind = parts[0]
+    if kind == "time_embedding":
+        return f"time_embed.{0 if parts[1] == 'linear_1' else 2}.{parts[2]}"
+    if kind == "conv_in":
+        return f"input_blocks.0.0.{parts[1]}"
+    if kind == "conv_norm_out":
+        return f"out.0.{parts[1]}"
+    if kind == "conv_out":
+        return f"out.2.{parts[1]}"
+    if kind == "mid_block":
+        return _in_middle(parts)
+    level, what, layer, rest = int(parts[1]), parts[2], int(parts[3]), ".".join(parts[4:])
+    if kind == "down_blocks":
+        if what == "downsamplers":
+            return f"input_blocks.{3 * level + 3}.0.{rest.replace('conv', 'op', 1)}"
+        block = f"input_blocks.{3 * level + 1 + layer}"
+    else:
+        if what == "upsamplers":
+            # the lowest level has no attention, so the upsampler comes second there
+            return f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}.{rest}"
+        block = f"output_blocks.{3 * level + layer}"
+    if what == "resnets":
+        return f"{block}.0.{_replaced(rest, _RESNET)}"
+    return f"{block}.1.{rest}"
+
+
+def _in_middle(parts: list[str]) -> str:
+    index, rest = int(parts[2]), ".".join(parts[3:])
+    if parts[1] == "attentions":
+        return f"middle_block.1.{rest}"
+    return f"middle_block.{2 * index}.{_replaced(rest, _RESNET)}"
+
+
+def _controlnet(key: str) -> str:
+    parts = key.split(".")
+    if parts[0] == "controlnet_down_blocks":
+        return f"zero_convs.{parts[1]}.0.{parts[2]}"
+    if parts[0] == "controlnet_mid_block":
+        return f"middle_block_out.0.{parts[1]}"
+    if parts[0] == "controlnet_cond_embedding":
+        if parts[1] == "conv_in":
+            return f"input_hint_block.0.{parts[2]}"
+        if parts[1] == "conv_out":
+            return f"input_hint_block.14.{parts[2]}"
+        return f"input_hint_block.{2 * int(parts[2]) + 2}.{parts[3]}"
+    return _unet(key)
+
+
+def _vae(key: str) -> str:
+    parts = key.split(".")
+    if parts[0] not in {"encoder", "decoder"}:
+        return key
+    side, kind = parts[0], parts[1]
+    if kind == "conv_norm_out":
+        return f"{side}.norm_out.{parts[2]}"
+    if kind == "mid_block":
+        index, rest = int(parts[3]), ".".join(parts[4:])
+        if parts[2] == "attentions":
+            return f"{side}.mid.attn_1.{_replaced(rest, _VAE_ATTENTION)}"
+        return f"{side}.mid.block_{index + 1}.{rest}"
+    if kind in {"down_blocks", "up_blocks"}:
+        level, what, layer, rest = int(parts[2]), parts[3], parts[4], ".".join(parts[5:])
+        if kind == "down_blocks":
+            where = f"{side}.down.{level}"
+        else:
+            where = f"{side}.up.{_VAE_LEVELS - 1 - level}"
+        if what == "resnets":
+            return f"{where}.block.{layer}.{rest.replace('conv_shortcut', 'nin_shortcut')}"
+        return f"{where}.{'downsample' if kind == 'down_blocks' else 'upsample'}.{rest}"
+    return key

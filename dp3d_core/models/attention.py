@@ -1,0 +1,143 @@
+"""Attention that also reads a reference portrait's tokens.
+
+In every transformer block of the denoiser, self-attention takes keys and values from its own
+tokens and from those that the reference network had at the same place (DiffPortrait3D,
+section 3.2; DiffPortrait360, equation 5 for several references).  Keys and values of the
+reference are the same for all views, as are those of the prompt: both are projected once.
+
+All state of a pass travels in :class:`PassState`, none stays in the modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
+from torch.nn import functional as F
+
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values, each (1, heads, tokens, channels of a head)."""
+
+
+@dataclass
+class PassState:
+    """What the attention layers of one pass through a network share."""
+
+    text: Sequence[KeysValues]
+    """The prompt, for each block in the order of execution."""
+    reference: Sequence[KeysValues] | None = None
+    """The reference portraits, likewise; None: there are none."""
+    record: list[Tensor] | None = field(default=None)
+    """Takes the normalised tokens of each block, (b, tokens, channels), when it is there."""
+
+
+class SelfAttention:
+    """Processor of ``attn1``."""
+
+    def __init__(self, block: int) -> None:
+        self.block = block
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        state: PassState | None = None,
+    ) -> Tensor:
+        """(b, n, c) -> (b, n, c); arguments as diffusers calls them."""
+        assert state is not None
+        if state.record is not None:
+            state.record.append(hidden_states)
+        keys, values = project(attn, hidden_states)
+        if state.reference is not None:
+            more_keys, more_values = state.reference[self.block]
+            batch = len(hidden_states)
+            keys = torch.cat([keys, more_keys.expand(batch, -1, -1, -1)], 2)
+            values = torch.cat([values, more_values.expand(batch, -1, -1, -1)], 2)
+        return _attend(attn, hidden_states, keys, values)
+
+
+class PromptAttention:
+    """Processor of ``attn2``."""
+
+    def __init__(self, block: int) -> None:
+        self.block = block
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        state: PassState | None = None,
+    ) -> Tensor:
+        """(b, n, c) -> (b, n, c); arguments as diffusers calls them."""
+        assert state is not None
+        keys, values = state.text[self.block]
+        batch = len(hidden_states)
+        return _attend(
+            attn,
+            hidden_states,
+            keys.expand(batch, -1, -1, -1),
+            values.expand(batch, -1, -1, -1),
+        )
+
+
+def transformer_blocks(net: UNet2DConditionModel | ControlNetModel) -> list[Any]:
+    """The transformer blocks of a network in the order of execution."""
+    levels = [*net.down_blocks, net.mid_block, *getattr(net, "up_blocks", ())]
+    return [
+        attention.transformer_blocks[0]
+        for level in levels
+        for attention in getattr(level, "attentions", ())
+    ]
+
+
+def install_processors(net: UNet2DConditionModel | ControlNetModel) -> None:
+    """Let a network's attention layers read a :class:`PassState`."""
+    for index, block in enumerate(transformer_blocks(net)):
+        block.attn1.set_processor(SelfAttention(index))
+        block.attn2.set_processor(PromptAttention(index))
+
+
+def project(attn: Attention, tokens: Tensor) -> KeysValues:
+    """Keys and values of (b, n, c) tokens, each (b, heads, n, channels of a head)."""
+    return _heads(attn, attn.to_k(tokens)), _heads(attn, attn.to_v(tokens))
+
+
+def project_prompt(
+    net: UNet2DConditionModel | ControlNetModel, context: Tensor
+) -> list[KeysValues]:
+    """Keys and values of a (1, n, c) prompt for every block of a network."""
+    return [project(block.attn2, context) for block in transformer_blocks(net)]
+
+
+def project_references(net: UNet2DConditionModel, tokens: Sequence[Tensor]) -> list[KeysValues]:
+    """Keys and values of references for every block of the denoiser.
+
+    Args:
+        net: the denoiser, whose own projections are used.
+        tokens: of each block, (references, n, c): all are seen side by side.
+
+    """
+    return [
+        project(block.attn1, seen.reshape(1, -1, seen.shape[-1]))
+        for block, seen in zip(transformer_blocks(net), tokens, strict=True)
+    ]
+
+
+def _heads(attn: Attention, tokens: Tensor) -> Tensor:
+    batch, count, channels = tokens.shape
+    return tokens.view(batch, count, attn.heads, channels // attn.heads).transpose(1, 2)
+
+
+def _attend(attn: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    seen = F.scaled_dot_product_attention(_heads(attn, attn.to_q(tokens)), keys, values)
+    out: Tensor = attn.to_out[0](seen.transpose(1, 2).flatten(2))
+    return out

@@ -1,0 +1,318 @@
+"""The denoiser and the reference network: Stable Diffusion 1.5's UNet with view modules.
+
+diffusers' ``UNet2DConditionModel`` holds the weights; its blocks are walked through here, since
+the published models put their modules where diffusers' containers have no place for them (after
+the samplers, twice, or in one of the two passes only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ControlNetModel, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from dp3d_core.models.attention import KeysValues, PassState, install_processors
+from dp3d_core.models.views import ViewAttention
+
+Trace = Callable[[str, Tensor], None]
+"""Is told of the output of each block, ``SITE.block``, and of its view modules, ``SITE.views``."""
+
+_DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
+_UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+_HINT_CHANNELS = (16, 32, 96, 256)
+
+
+def view_sites(
+    channels: Sequence[int], after_downsamplers: bool, in_middle: bool, after_upsamplers: int
+) -> dict[str, tuple[int, int]]:
+    """Channels and number of the view modules at each site, in the order of execution.
+
+    Sites are ``down_B_J`` and ``up_B_J`` (after layer J of level B), ``down_B_resample`` and
+    ``up_B_resample`` (after its sampler) and ``mid``.  A last layer that a sampler follows has
+    none of its own.
+    """
+    sites = {}
+    last = len(channels) - 1
+    for level, width in enumerate(channels):
+        for layer in range(2):
+            sites[f"down_{level}_{layer}"] = (width, 1)
+        if after_downsamplers and level < last:
+            sites[f"down_{level}_resample"] = (width, 1)
+    if in_middle:
+        sites["mid"] = (channels[-1], 1)
+    for level, width in enumerate(reversed(channels)):
+        layers = 3 if level == last else 2
+        for layer in range(layers):
+            sites[f"up_{level}_{layer}"] = (width, 1)
+        if level < last:
+            sites[f"up_{level}_resample"] = (width, after_upsamplers)
+    return sites
+
+
+class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A UNet over the views of one or more windows.
+
+    Args:
+        channels: of the levels.
+        heads: of the spatial attentions.
+        context: channels of the prompt.
+        view_heads, view_positions: of the view modules; 0 positions: there are none.
+        after_downsamplers, in_middle, after_upsamplers: see :func:`view_sites`.
+        head: whether there is an output convolution; the reference network has none.
+
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        heads: int = 8,
+        context: int = 768,
+        view_heads: int = 8,
+        view_positions: int = 0,
+        after_downsamplers: bool = False,
+        in_middle: bool = False,
+        after_upsamplers: int = 1,
+        head: bool = True,
+    ) -> None:
+        super().__init__()
+        backbone = backbone_config(channels, heads, context)
+        self.unet = UNet2DConditionModel(**backbone, up_block_types=_UP)
+        if not head:
+            self.unet.conv_norm_out = None
+            self.unet.conv_out = None
+        sites = (
+            view_sites(channels, after_downsamplers, in_middle, after_upsamplers)
+            if view_positions
+            else {}
+        )
+        self.view_modules = nn.ModuleDict(
+            {
+                site: nn.ModuleList(
+                    ViewAttention(width, view_heads, view_positions) for _ in range(count)
+                )
+                for site, (width, count) in sites.items()
+            }
+        )
+        install_processors(self.unet)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        text: Sequence[KeysValues],
+        *,
+        views: int = 1,
+        reference: Sequence[KeysValues] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+        middle_views: bool = False,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Predicted noise.
+
+        Args:
+            sample: (windows * views, 4, h, w) noisy latents.
+            timestep: (1,) or (windows * views,).
+            text: the prompt, as ``project_prompt`` gives it.
+            views: of a window.
+            reference: portraits, as ``project_references`` gives them.
+            residuals: of the pose network; the last is the middle's.
+            middle_views: whether the middle's view module runs, where there is one.
+            trace: for comparisons.
+
+        Returns:
+            As ``sample``.
+
+        """
+        state = PassState(text, reference)
+
+        def mix(site: str, features: Tensor) -> Tensor:
+            if trace is not None:
+                trace(f"{site}.block", features)
+            if site not in self.view_modules:
+                return features
+            modules: Any = self.view_modules[site]
+            for module in modules:
+                features = module(features, views)
+            if trace is not None:
+                trace(f"{site}.views", features)
+            return features
+
+        emb = time_embedding(self.unet, timestep, sample.dtype)
+        features = self.unet.conv_in(sample)
+        if trace is not None:
+            trace("input.block", features)
+        features, skips = encode(self.unet, features, emb, state, mix)
+        mix_middle = mix if middle_views else None
+        features = middle(self.unet, features, emb, state, mix_middle)
+        if trace is not None:
+            trace("middle.block", features)
+        if residuals is not None:
+            *to_skips, to_middle = residuals
+            skips = [skip + more for skip, more in zip(skips, to_skips, strict=True)]
+            features = features + to_middle
+        features = self._decode(features, skips, emb, state, mix)
+        features = self.unet.conv_act(self.unet.conv_norm_out(features))
+        out: Tensor = self.unet.conv_out(features)
+        return out
+
+    def tokens(self, latent: Tensor, timestep: Tensor, text: Sequence[KeysValues]) -> list[Tensor]:
+        """What the denoiser's attention reads of references: normalised tokens of each block.
+
+        Args:
+            latent: (references, 4, h, w) clean latents.
+            timestep: (1,) that of the denoiser.
+            text: the prompt.
+
+        Returns:
+            Of each block (references, tokens, channels).  The walk ends at the last of them.
+
+        """
+        recorded: list[Tensor] = []
+        state = PassState(text, record=recorded)
+        emb = time_embedding(self.unet, timestep, latent.dtype)
+        features, skips = encode(self.unet, self.unet.conv_in(latent), emb, state)
+        features = middle(self.unet, features, emb, state)
+        last = self._decode(features, skips, emb, state, until_last_tokens=True)
+        return [*recorded, last]
+
+    def _decode(
+        self,
+        features: Tensor,
+        skips: list[Tensor],
+        emb: Tensor,
+        state: PassState,
+        mix: Callable[[str, Tensor], Tensor] | None = None,
+        until_last_tokens: bool = False,
+    ) -> Tensor:
+        skips = list(skips)
+        levels = self.unet.up_blocks
+        for level, block in enumerate(levels):
+            for layer, resnet in enumerate(block.resnets):
+                features = resnet(torch.cat([features, skips.pop()], 1), emb)
+                if hasattr(block, "attentions"):
+                    attention = block.attentions[layer]
+                    if until_last_tokens and not skips:
+                        return _first_tokens(attention, features)
+                    features = _attend(attention, features, state)
+                if mix is not None and not (block.upsamplers and layer == len(block.resnets) - 1):
+                    features = mix(f"up_{level}_{layer}", features)
+            if block.upsamplers:
+                features = block.upsamplers[0](features)
+                if mix is not None:
+                    features = mix(f"up_{level}_resample", features)
+        return features
+
+
+def backbone_config(channels: Sequence[int], heads: int, context: int) -> dict[str, Any]:
+    """Arguments that diffusers' UNet and ControlNet share (Stable Diffusion 1.5)."""
+    return {
+        "in_channels": 4,
+        "block_out_channels": tuple(channels),
+        "down_block_types": _DOWN,
+        "layers_per_block": 2,
+        "attention_head_dim": heads,  # diffusers reads the number of heads here
+        "cross_attention_dim": context,
+    }
+
+
+def pose_network(channels: Sequence[int], heads: int, context: int) -> ControlNetModel:
+    """The pose network: a ControlNet whose hint is a picture of another subject, -1 to 1."""
+    net = ControlNetModel(
+        **backbone_config(channels, heads, context),
+        conditioning_embedding_out_channels=_HINT_CHANNELS,
+    )
+    install_processors(net)
+    return net
+
+
+def pose_residuals(
+    net: ControlNetModel,
+    sample: Tensor,
+    timestep: Tensor,
+    text: Sequence[KeysValues],
+    hints: Tensor,
+) -> list[Tensor]:
+    """What the pose network adds to the denoiser's skips and, last, to its middle.
+
+    Args:
+        net: see :func:`pose_network`.
+        sample: (b, 4, h, w) noisy latents.
+        timestep: (1,) or (b,).
+        text: the prompt.
+        hints: (b, c, h, w), ``net.controlnet_cond_embedding`` of the condition images: the same
+            in every step.
+
+    """
+    state = PassState(text)
+    emb = time_embedding(net, timestep, sample.dtype)
+    features, skips = encode(net, net.conv_in(sample) + hints, emb, state)
+    features = middle(net, features, emb, state)
+    residuals = [out(skip) for out, skip in zip(net.controlnet_down_blocks, skips, strict=True)]
+    return [*residuals, net.controlnet_mid_block(features)]
+
+
+def time_embedding(
+    net: UNet2DConditionModel | ControlNetModel, timestep: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """(n, c) for (n,) timesteps; one serves a whole batch."""
+    out: Tensor = net.time_embedding(net.time_proj(timestep).to(dtype))
+    return out
+
+
+def encode(
+    net: UNet2DConditionModel | ControlNetModel,
+    features: Tensor,
+    emb: Tensor,
+    state: PassState,
+    mix: Callable[[str, Tensor], Tensor] | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Walk down: the features at the bottom, and those that the way up needs."""
+    skips = [features]
+    for level, block in enumerate(net.down_blocks):
+        for layer, resnet in enumerate(block.resnets):
+            features = resnet(features, emb)
+            if hasattr(block, "attentions"):
+                features = _attend(block.attentions[layer], features, state)
+            if mix is not None:
+                features = mix(f"down_{level}_{layer}", features)
+            skips.append(features)
+        if block.downsamplers:
+            features = block.downsamplers[0](features)
+            if mix is not None:
+                features = mix(f"down_{level}_resample", features)
+            skips.append(features)
+    return features, skips
+
+
+def middle(
+    net: UNet2DConditionModel | ControlNetModel,
+    features: Tensor,
+    emb: Tensor,
+    state: PassState,
+    mix: Callable[[str, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """The middle block."""
+    block = net.mid_block
+    features = block.resnets[0](features, emb)
+    features = _attend(block.attentions[0], features, state)
+    if mix is not None:
+        features = mix("mid", features)
+    out: Tensor = block.resnets[1](features, emb)
+    return out
+
+
+def _attend(attention: Any, features: Tensor, state: PassState) -> Tensor:
+    out: Tensor = attention(features, cross_attention_kwargs={"state": state}, return_dict=False)[0]
+    return out
+
+
+def _first_tokens(attention: Any, features: Tensor) -> Tensor:
+    """(b, n, c) what the block of a spatial transformer gives its self-attention."""
+    tokens = attention.proj_in(attention.norm(features)).flatten(2).transpose(1, 2)
+    out: Tensor = attention.transformer_blocks[0].norm1(tokens)
+    return out

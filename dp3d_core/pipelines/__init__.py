@@ -1,0 +1,1 @@
+"""Sampling: noise schedules, windows of views, the denoising loop, pipelines."""

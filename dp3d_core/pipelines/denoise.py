@@ -1,0 +1,108 @@
+"""One step of denoising: what depends on nothing is computed once, on the step once per step.
+
+The unconditional pass has neither portrait nor pose (and the middle's view module, where there is
+one), the conditional one has both; guidance goes from the one to the other (DiffPortrait3D,
+section 3.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dp3d_core.models.attention import KeysValues, project_prompt, project_references
+from dp3d_core.models.bundle import Networks
+from dp3d_core.models.unet import Trace, pose_residuals
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the views are generated from."""
+
+    context: Tensor
+    """(1, 77, c) the prompt."""
+    references: Tensor
+    """(portraits, 4, h, w) scaled latents, clean."""
+    hints: Tensor
+    """(views, c, h, w) features of the condition images, see :func:`hint_features`."""
+
+
+def hint_features(networks: Networks, pictures: Tensor) -> Tensor:
+    """Features (n, c, h / 8, w / 8) of condition images (n, 3, h, w), -1 to 1."""
+    out: Tensor = networks.pose_controlnet.controlnet_cond_embedding(pictures)
+    return out
+
+
+class Denoiser:
+    """Predicts noise for windows of views."""
+
+    def __init__(self, networks: Networks, conditions: Conditions) -> None:
+        self.networks, self.conditions = networks, conditions
+        context = conditions.context
+        self._text = project_prompt(networks.unet.unet, context)
+        self._text_of_reference = project_prompt(networks.reference_unet.unet, context)
+        self._text_of_pose = project_prompt(networks.pose_controlnet, context)
+        self._timestep = torch.zeros(1)
+        self._reference: list[KeysValues] | None = None
+
+    def reference_tokens(self, timestep: Tensor) -> list[Tensor]:
+        """Of each block, (portraits, tokens, channels): what the denoiser reads at this step."""
+        references = self.conditions.references
+        return self.networks.reference_unet.tokens(references, timestep, self._text_of_reference)
+
+    def begin(self, timestep: Tensor) -> None:
+        """Set the step, (1,); the portraits are read once for all views and windows."""
+        self._timestep = timestep
+        self._reference = project_references(
+            self.networks.unet.unet, self.reference_tokens(timestep)
+        )
+
+    def residuals(self, sample: Tensor, which: Tensor) -> list[Tensor]:
+        """The pose network's part for views ``which``, (n,), whose latents are (n, 4, h, w)."""
+        return pose_residuals(
+            self.networks.pose_controlnet,
+            sample,
+            self._timestep,
+            self._text_of_pose,
+            self.conditions.hints[which],
+        )
+
+    def conditional(
+        self, sample: Tensor, which: Tensor, views: int, trace: Trace | None = None
+    ) -> Tensor:
+        """Noise with portrait and pose.
+
+        Args:
+            sample: (windows * views, 4, h, w).
+            which: (windows * views,) numbers of the views.
+            views: of a window.
+            trace: for comparisons.
+
+        """
+        out: Tensor = self.networks.unet(
+            sample,
+            self._timestep,
+            self._text,
+            views=views,
+            reference=self._reference,
+            residuals=self.residuals(sample, which),
+            trace=trace,
+        )
+        return out
+
+    def unconditional(self, sample: Tensor, views: int, trace: Trace | None = None) -> Tensor:
+        """Noise without them."""
+        out: Tensor = self.networks.unet(
+            sample, self._timestep, self._text, views=views, middle_views=True, trace=trace
+        )
+        return out
+
+    def guided(self, sample: Tensor, which: Tensor, views: int, scale: float) -> Tensor:
+        """Noise with guidance; a scale of 1 needs the conditional pass only."""
+        towards = self.conditional(sample, which, views)
+        if scale == 1:
+            return towards
+        away = self.unconditional(sample, views)
+        return away + scale * (towards - away)

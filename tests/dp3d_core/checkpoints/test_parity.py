@@ -1,0 +1,74 @@
+"""Our networks give the numbers of the original implementations."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dp3d_core.checkpoints.parity import verify_parity
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import never_cancel, no_progress
+from tests.conftest import SHARED, shared_path
+
+SETS = sorted(
+    path.name.removesuffix(".weights.safetensors")
+    for path in (SHARED / "golden").glob("*.weights.safetensors")
+) or ["dp3d_tiny_a"]
+
+
+def verify(prefix):
+    return verify_parity(prefix, progress=no_progress, cancel=never_cancel)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_golden_tensors(name):
+    shared_path(f"golden/{name}.json")
+    rows = verify(SHARED / "golden" / name)
+    assert not [row for row in rows if not row.good]
+    # all but the inputs are recomputed
+    assert {row.reason for row in rows if row.error is None} == {"an input"}
+    compared = {row.name.partition(".")[0] for row in rows if row.error is not None}
+    assert {"text", "vae", "lat", "pose", "t601", "feat_cond", "ddim5_eta05"} <= compared
+
+
+def copy_of(name, folder, change):
+    for kind in ("json", "weights.safetensors", "tensors.safetensors"):
+        source = shared_path(f"golden/{name}.{kind}")
+        (folder / f"set.{kind}").symlink_to(source)
+    tensors = load_file(str(folder / "set.tensors.safetensors"))
+    keep = ("in.input_ids", "in.input_ids_text", "text.", "sched")
+    tensors = {k: v for k, v in tensors.items() if k.startswith(keep)}
+    change(tensors)
+    (folder / "set.tensors.safetensors").unlink()
+    save_file(tensors, str(folder / "set.tensors.safetensors"))
+    return folder / "set"
+
+
+def test_a_wrong_number_is_found(tmp_path):
+    def change(tensors):
+        tensors["text.context_empty"][0, 5] += 0.01
+
+    rows = verify(copy_of("dp360_backhead_tiny_a", tmp_path, change))
+    assert [row.name for row in rows if not row.good] == ["text.context_empty"]
+
+
+def test_a_tensor_that_nobody_computes_is_not_passed_over(tmp_path):
+    def change(tensors):
+        tensors["secret.values"] = torch.zeros(3)
+        tensors["vae.back_mean"] = torch.zeros(1)  # no picture of a back in this set
+
+    rows = verify(copy_of("dp360_backhead_tiny_a", tmp_path, change))
+    assert [row.name for row in rows if not row.good] == ["secret.values", "vae.back_mean"]
+
+
+def test_sets_that_are_none(tmp_path):
+    with pytest.raises(Dp3dError) as caught:
+        verify(tmp_path / "nothing")
+    assert caught.value.code == "parity.invalid"
+    (tmp_path / "set.json").write_text(json.dumps({"views": 2}))
+    with pytest.raises(Dp3dError) as caught:
+        verify(tmp_path / "set")
+    assert caught.value.code == "parity.invalid"
