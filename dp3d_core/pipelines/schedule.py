@@ -13,6 +13,7 @@ import torch
 from diffusers import DDIMScheduler
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
 TRAIN_STEPS = 1000
@@ -42,7 +43,8 @@ def official_schedule(half: bool = False) -> DDIMScheduler:
     return HalfDDIMScheduler() if half else DDIMScheduler(**_OFFICIAL)
 
 
-class HalfDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
+# DiffusionPipeline.from_pretrained looks for the name SchedulerMixin in a scheduler's module.
+class HalfDDIMScheduler(DDIMScheduler, SchedulerMixin):  # type: ignore[misc]
     """DDIM with its tables rounded to float16 where DiffPortrait360's code rounds them."""
 
     @register_to_config  # type: ignore[untyped-decorator]

@@ -1,0 +1,311 @@
+"""Views of a head from portraits, condition images and, if there are any, start images."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.models.attention import install_processors
+from dp3d_core.models.bundle import (
+    Networks,
+    decode_latents,
+    empty_prompt,
+    encode_pictures,
+    encode_prompt,
+)
+from dp3d_core.models.config import PIXELS_PER_LATENT
+from dp3d_core.models.unet import MultiViewUNet
+from dp3d_core.pipelines.denoise import Conditions, Denoiser, hint_features
+from dp3d_core.pipelines.schedule import START_STEP
+from dp3d_core.pipelines.windows import Window, plan_windows
+
+MOST_REFERENCES = 4
+SIZE_STEP = 64
+"""Pictures are multiples of this, pixels: what the lowest level of the UNet needs."""
+_HINTS_AT_ONCE = 8
+
+StepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any] | None]
+
+
+@dataclass
+class MultiViewOutput(BaseOutput):  # type: ignore[misc]
+    """What the pipeline gives."""
+
+    images: Tensor | None
+    """(views, 3, h, w) float32, 0 to 1, on the CPU; None when only latents were asked for."""
+    latents: Tensor
+    """(views, 4, h / 8, w / 8) scaled latents."""
+
+
+class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Generates any number of views; all three published variants, by the weights it is given.
+
+    Args:
+        unet, reference_unet, pose_controlnet, vae, text_encoder: see ``models.bundle``.
+        scheduler: any of diffusers' for predicted noise; see ``samplers``.
+        window: views that the weights were trained to generate together.
+
+    """
+
+    def __init__(
+        self,
+        unet: MultiViewUNet,
+        reference_unet: MultiViewUNet,
+        pose_controlnet: ControlNetModel,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        scheduler: Any,
+        window: int = 8,
+    ) -> None:
+        super().__init__()
+        install_processors(pose_controlnet)  # diffusers loads it without
+        self.register_modules(
+            unet=unet,
+            reference_unet=reference_unet,
+            pose_controlnet=pose_controlnet,
+            vae=vae,
+            text_encoder=text_encoder,
+            scheduler=scheduler,
+        )
+        self.register_to_config(window=window)
+        self._interrupt = False
+
+    @property
+    def interrupt(self) -> bool:
+        """Set it in a callback to end after the step."""
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, value: bool) -> None:
+        self._interrupt = value
+
+    @property
+    def networks(self) -> Networks:
+        """The networks together."""
+        return Networks(
+            self.unet, self.reference_unet, self.pose_controlnet, self.vae, self.text_encoder
+        )
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        references: Tensor,
+        conditions: Tensor,
+        start: Tensor | None = None,
+        *,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 3.0,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        eta: float = 0.0,
+        mode: str = "overlap",
+        overlap: int = 2,
+        closed: bool = False,
+        windows_at_once: int = 1,
+        sample_posterior: bool = False,
+        generator: torch.Generator | None = None,
+        latents: Tensor | None = None,
+        callback_on_step_end: StepEnd | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        output_type: str = "pt",
+    ) -> MultiViewOutput:
+        """Generate the views.
+
+        Args:
+            references: (1 to 4, 3, h, w) portraits, -1 to 1.
+            conditions: (views, 3, h, w) pictures of another subject at the views' cameras.
+            start: (views, 3, h, w) start images (DiffPortrait3D's 3D-aware noise, section 3.3);
+                without, views start from noise alone.
+            num_inference_steps: of the scheduler.
+            guidance_scale: 1 leaves the unconditional pass out.
+            guidance_interval: part of the steps, 0 to 1, in which guidance is used.
+            eta: noise on the way, DDIM only.
+            mode: see ``windows.plan_windows``.
+            overlap: likewise; at most one less than the window.
+            closed: likewise.
+            windows_at_once: windows in one batch; more need more memory.
+            sample_posterior: draw the VAE's latents, as the published code, not take their mean.
+            generator: of all random numbers; they are drawn on its own device, view by view, so
+                that the same seed gives the same views on every device.
+            latents: (views, 4, h / 8, w / 8) to start from instead of noise or ``start``.
+            callback_on_step_end: called with the pipeline, the step's number, its t and a
+                dictionary of tensors, which it may replace.
+            callback_on_step_end_tensor_inputs: names in that dictionary: ``latents``.
+            output_type: ``pt``, or ``latent`` to leave decoding out.
+
+        Raises:
+            Dp3dError: ``engine.bad_input``, ``engine.bad_option``.
+
+        """
+        self._interrupt = False
+        count = _check(references, conditions, start)
+        device, dtype = self.unet.device, self.unet.dtype
+        size = self.config.window
+        windows = plan_windows(
+            count, size, mode=mode, overlap=min(overlap, size - 1), closed=closed
+        )
+        draw = generator if sample_posterior else None
+        given = Conditions(
+            encode_prompt(self.text_encoder, empty_prompt(self.text_encoder)).to(dtype),
+            self._encode(references, draw).to(device, dtype),
+            self._hints(conditions),
+        )
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        x = self._first_latents(conditions, start, latents, generator, draw)
+        denoiser = Denoiser(self.networks, given)
+        takes = set(inspect.signature(self.scheduler.step).parameters)
+        steps = self.scheduler.timesteps
+        for i, t in enumerate(self.progress_bar(steps)):
+            inside = guidance_interval[0] <= i / len(steps) < guidance_interval[1]
+            scale = guidance_scale if inside else 1.0
+            denoiser.begin(t.reshape(1))
+            scaled = self.scheduler.scale_model_input(x, t)
+            noise = self._predict(denoiser, scaled, windows, scale, windows_at_once)
+            more: dict[str, Any] = {"eta": eta} if "eta" in takes else {}
+            if "variance_noise" in takes and eta > 0:
+                more["variance_noise"] = _draw(x.shape, generator, device)
+            x = self.scheduler.step(noise, t, x, **more, return_dict=False)[0]
+            if callback_on_step_end is not None:
+                told = {"latents": x} if "latents" in callback_on_step_end_tensor_inputs else {}
+                x = (callback_on_step_end(self, i, t, told) or {}).get("latents", x)
+            if self._interrupt:
+                break
+        if output_type == "latent":
+            return MultiViewOutput(images=None, latents=x)
+        return MultiViewOutput(images=self._decode(x), latents=x)
+
+    def _predict(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        windows: Sequence[Window],
+        scale: float,
+        at_once: int,
+    ) -> Tensor:
+        """(views, 4, h, w) float32 noise, averaged over the windows that see a view."""
+        noise = torch.zeros_like(x, dtype=torch.float32)
+        for batch in _batches(windows, at_once):
+            length = len(batch[0].views)
+            which = torch.tensor([i for w in batch for i in w.views], device=x.device)
+            weights = torch.tensor([p for w in batch for p in w.weights], device=x.device)
+            found = denoiser.guided(x[which].to(self.unet.dtype), which, length, scale)
+            noise.index_add_(0, which, found.float() * weights[:, None, None, None])
+        return noise
+
+    def _first_latents(
+        self,
+        conditions: Tensor,
+        start: Tensor | None,
+        latents: Tensor | None,
+        generator: torch.Generator | None,
+        draw: torch.Generator | None,
+    ) -> Tensor:
+        device = self.unet.device
+        if latents is not None:
+            return latents.to(device, torch.float32)
+        count, _, height, width = conditions.shape
+        shape = (count, 4, height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
+        noise = _draw(shape, generator, device)
+        if start is None:
+            return noise * float(self.scheduler.init_noise_sigma)
+        images = self._encode(start, draw).to(device, torch.float32)
+        at = torch.full((count,), START_STEP, device=device)
+        noisy: Tensor = self.scheduler.add_noise(images, noise, at)
+        return noisy
+
+    def _encode(self, pictures: Tensor, draw: torch.Generator | None) -> Tensor:
+        """Scaled latents, one picture after the other: a VAE needs more memory than the UNet."""
+        vae = self.vae
+        return torch.cat(
+            [encode_pictures(vae, p[None].to(vae.device, vae.dtype), draw) for p in pictures]
+        )
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        vae = self.vae
+        pictures = [
+            decode_latents(vae, x[None].to(vae.device, vae.dtype)).float().cpu() for x in latents
+        ]
+        return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
+
+    def _hints(self, conditions: Tensor) -> Tensor:
+        net = self.pose_controlnet
+        return torch.cat(
+            [
+                hint_features(self.networks, part.to(net.device, net.dtype))
+                for part in torch.split(conditions, _HINTS_AT_ONCE)
+            ]
+        )
+
+
+def _batches(windows: Sequence[Window], at_once: int) -> Iterator[list[Window]]:
+    """Windows of one length together, at most so many."""
+    batch: list[Window] = []
+    for window in windows:
+        if batch and (len(batch) >= at_once or len(window.views) != len(batch[0].views)):
+            yield batch
+            batch = []
+        batch.append(window)
+    yield batch
+
+
+def _draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Noise of each view for itself: the first views do not depend on how many follow."""
+    noise: Tensor = torch.cat(
+        [
+            randn_tensor((1, *shape[1:]), generator=generator, device=device, dtype=torch.float32)
+            for _ in range(shape[0])
+        ]
+    )
+    return noise
+
+
+def _check(references: Tensor, conditions: Tensor, start: Tensor | None) -> int:
+    """Refuse pictures that the networks cannot take; returns the number of views."""
+
+    def refuse(problem: str, remedy: str) -> Dp3dError:
+        return Dp3dError("engine.bad_input", problem, remedy)
+
+    if not 1 <= len(references) <= MOST_REFERENCES:
+        raise refuse(
+            f"{len(references)} portraits were given.", f"Give 1 to {MOST_REFERENCES} portraits."
+        )
+    if not len(conditions):
+        raise refuse(
+            "There are no condition images.",
+            "Give one for each camera, or let the preview engine make them.",
+        )
+    if start is not None and len(start) != len(conditions):
+        raise refuse(
+            f"There are {len(start)} start images for {len(conditions)} condition images.",
+            "Give one start image for each view, or none at all.",
+        )
+    for name, pictures in (
+        ("portrait", references),
+        ("condition image", conditions),
+        ("start image", start),
+    ):
+        if pictures is None:
+            continue
+        height, width = pictures.shape[-2:]
+        if pictures.ndim != 4 or pictures.shape[1] != 3 or height % SIZE_STEP or width % SIZE_STEP:
+            raise refuse(
+                f"A {name} of {width} x {height} pixels does not fit the networks.",
+                f"Give colour pictures whose sides are multiples of {SIZE_STEP} pixels, "
+                "512 as the networks were trained on.",
+            )
+        if not bool(torch.isfinite(pictures).all()):
+            raise refuse(f"A {name} holds values that are no numbers.", "Make it again.")
+    if start is not None and start.shape[-2:] != conditions.shape[-2:]:
+        raise refuse(
+            "Start images and condition images differ in size.", "Give both in the frames' size."
+        )
+    return len(conditions)

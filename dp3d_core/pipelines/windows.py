@@ -1,0 +1,81 @@
+"""Which views are denoised together.
+
+The networks were trained on windows of eight views.  The published code cuts the views into
+blocks that know nothing of each other; here windows may overlap, and close around an orbit:
+every step, what they predict for a view is averaged, smoothly across each window.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.errors import Dp3dError
+
+MODES = ("overlap", "blocks")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Views that see each other, in their order along the path."""
+
+    views: tuple[int, ...]
+    weights: tuple[float, ...]
+    """Part that this window has in the prediction for each; over all windows they sum to 1."""
+
+
+def plan_windows(
+    count: int, size: int, *, mode: str = "overlap", overlap: int = 2, closed: bool = False
+) -> list[Window]:
+    """Windows over so many views.
+
+    Args:
+        count: views, at least 1.
+        size: of a window.
+        mode: ``overlap``, or ``blocks`` as the published code (which drops the views of a last
+            block that is not full; here it is shorter).
+        overlap: least number of views that neighbours share, below ``size``.
+        closed: whether the last view is beside the first.
+
+    Raises:
+        Dp3dError: ``engine.bad_option``.
+
+    """
+    if mode not in MODES:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"There is no way {mode!r} to divide views into windows.",
+            f"Choose one of: {', '.join(MODES)}.",
+        )
+    if count < 1 or size < 1 or not 0 <= overlap < max(size, 1):
+        raise Dp3dError(
+            "engine.bad_option",
+            f"{count} views cannot be divided into windows of {size} that share {overlap}.",
+            "Give at least one view, and an overlap smaller than the window.",
+        )
+    if count <= size:
+        return [Window(tuple(range(count)), (1.0,) * count)]
+    if mode == "blocks":
+        starts = range(0, count, size)
+        return [
+            Window(views, (1.0,) * len(views))
+            for views in (tuple(range(a, min(a + size, count))) for a in starts)
+        ]
+    step = size - overlap
+    if closed:
+        number = math.ceil(count / step)
+        first = np.round(np.arange(number) * count / number).astype(int)
+    else:
+        number = math.ceil((count - size) / step) + 1
+        first = np.round(np.linspace(0, count - size, number)).astype(int)
+    members = (first[:, None] + np.arange(size)) % count
+    hat = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
+    total: NDArray[np.float64] = np.zeros(count)
+    np.add.at(total, members, np.broadcast_to(hat, members.shape))
+    return [
+        Window(tuple(int(i) for i in row), tuple(float(w) for w in hat / total[row]))
+        for row in members
+    ]

@@ -1,0 +1,178 @@
+"""The pipeline at a tiny size: windows, references, seeds, samplers, cancel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.models.config import Variant
+from dp3d_core.pipelines.multi_view import MultiViewPipeline
+from dp3d_core.pipelines.samplers import SAMPLERS, get_sampler
+from dp3d_core.pipelines.schedule import HalfDDIMScheduler
+from tests.support.diffusion import tiny_config, tiny_networks
+
+SIZE = 64
+
+
+def pictures(count: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, SIZE, SIZE, generator=generator) * 2 - 1
+
+
+def pipeline_of(variant: Variant, sampler: str = "official") -> MultiViewPipeline:
+    networks, config = tiny_networks(variant), tiny_config(variant)
+    scheduler = get_sampler(sampler, config.half_schedule).scheduler
+    made = MultiViewPipeline(**networks.named(), scheduler=scheduler, window=config.window)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> MultiViewPipeline:
+    return pipeline_of(Variant.DIFFPORTRAIT360)
+
+
+def run(pipeline, views=4, **more):
+    arguments = {
+        "references": pictures(2, 1),
+        "conditions": pictures(views, 2),
+        "num_inference_steps": 2,
+        "generator": torch.Generator().manual_seed(5),
+        "output_type": "latent",
+        **more,
+    }
+    return pipeline(**arguments)
+
+
+def close(a, b, tolerance=1e-4):
+    return float((a - b).abs().max() / b.abs().max()) < tolerance
+
+
+def test_pictures_come_out(pipeline):
+    found = run(pipeline, views=3, output_type="pt", start=pictures(3, 4), eta=0.5)
+    assert found.images.shape == (3, 3, SIZE, SIZE)
+    assert 0 <= float(found.images.min()) < float(found.images.max()) <= 1
+
+
+def test_overlap_is_blocks_with_one_window(pipeline):
+    assert torch.equal(run(pipeline, mode="blocks").latents, run(pipeline).latents)
+
+
+def test_blocks_know_nothing_of_each_other(pipeline):
+    both = run(pipeline, views=8, mode="blocks").latents
+    first = run(pipeline, views=4, conditions=pictures(8, 2)[:4], mode="blocks").latents
+    assert close(both[:4], first)
+    # overlapping windows of the same views do
+    assert not close(run(pipeline, views=8).latents[:4], first, 1e-3)
+
+
+@pytest.mark.parametrize("views", [1, 5, 9])
+@pytest.mark.parametrize("closed", [False, True])
+def test_any_number_of_views(pipeline, views, closed):
+    latents = run(pipeline, views=views, closed=closed).latents
+    assert len(latents) == views
+    assert bool(torch.isfinite(latents).all())
+
+
+def test_windows_in_one_batch_change_nothing(pipeline):
+    apart = run(pipeline, views=9, closed=True).latents
+    together = run(pipeline, views=9, closed=True, windows_at_once=3).latents
+    assert close(together, apart)
+
+
+def test_closed_paths_have_no_first_view(pipeline):
+    """Turned by one window step, the same views come out, turned."""
+    conditions, noise = pictures(8, 2), torch.randn(8, 4, SIZE // 8, SIZE // 8)
+    # windows of 4 that share 2 begin at every second view
+    turned = run(
+        pipeline, conditions=conditions.roll(2, 0), latents=noise.roll(2, 0), closed=True
+    ).latents
+    straight = run(pipeline, conditions=conditions, latents=noise, closed=True).latents
+    assert close(turned, straight.roll(2, 0))
+
+
+def test_order_of_references_is_of_no_account(pipeline):
+    ahead, behind = (run(pipeline, references=pictures(2, 1)[o]).latents for o in ([0, 1], [1, 0]))
+    assert close(behind, ahead)
+    assert not close(run(pipeline, references=pictures(1, 1)).latents, ahead, 1e-2)
+    assert len(run(pipeline, references=pictures(4, 1)).latents) == 4
+
+
+def test_seeds(pipeline):
+    once, again = (run(pipeline, eta=0.5).latents for _ in range(2))
+    assert torch.equal(once, again)
+    other = run(pipeline, eta=0.5, generator=torch.Generator().manual_seed(6)).latents
+    assert not torch.equal(once, other)
+    drawn = run(pipeline, sample_posterior=True).latents
+    assert not torch.equal(run(pipeline).latents, drawn)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers(name):
+    sampler = get_sampler(name)
+    made = pipeline_of(Variant.BACK_VIEW, name)
+    found = run(made, views=1, references=pictures(1), num_inference_steps=4, eta=sampler.eta)
+    assert bool(torch.isfinite(found.latents).all())
+
+
+def test_guidance_only_in_an_interval(pipeline, monkeypatch):
+    calls = []
+    unconditional = type(pipeline.unet).forward
+
+    def counted(self, *args, **more):
+        calls.append(more.get("residuals") is None)
+        return unconditional(self, *args, **more)
+
+    monkeypatch.setattr(type(pipeline.unet), "forward", counted)
+    run(pipeline, num_inference_steps=4, guidance_interval=(0.25, 0.75))
+    assert sum(calls) == 2
+    calls.clear()
+    run(pipeline, num_inference_steps=4, guidance_scale=1.0)
+    assert sum(calls) == 0
+
+
+def test_a_callback_ends_it_within_a_step(pipeline):
+    seen = []
+
+    def stop(made, step, t, tensors):
+        seen.append((step, int(t), tensors["latents"].shape))
+        made.interrupt = True
+        return {}
+
+    run(pipeline, num_inference_steps=5, callback_on_step_end=stop)
+    assert [step for step, _, _ in seen] == [0]
+    assert len(run(pipeline).latents) == 4  # the next run is not stopped
+
+
+def test_it_is_saved_and_loaded(tmp_path, pipeline):
+    pipeline.save_pretrained(tmp_path)
+    loaded = MultiViewPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert isinstance(loaded.scheduler, HalfDDIMScheduler)
+    assert loaded.config.window == 4
+    assert close(run(loaded).latents, run(pipeline).latents, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"references": pictures(5)}, "5 portraits"),
+        ({"references": pictures(0)}, "0 portraits"),
+        ({"conditions": pictures(0)}, "no condition images"),
+        ({"conditions": torch.zeros(2, 3, 72, 64)}, "64 x 72"),
+        ({"start": pictures(3)}, "3 start images"),
+        ({"references": pictures(1) * float("nan")}, "no numbers"),
+    ],
+)
+def test_pictures_that_do_not_fit(pipeline, wrong, told):
+    with pytest.raises(Dp3dError) as caught:
+        run(pipeline, **wrong)
+    assert caught.value.code == "engine.bad_input"
+    assert told in caught.value.problem
+
+
+def test_an_unknown_sampler():
+    with pytest.raises(Dp3dError) as caught:
+        get_sampler("euler")
+    assert caught.value.code == "engine.bad_option"
