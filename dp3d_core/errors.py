@@ -74,6 +74,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     # engines
     "engine.unknown": ErrorKind("No such engine", 422, _BAD),
     "engine.bad_option": ErrorKind("Engine option is not usable", 422, _BAD),
+    "engine.packages_missing": ErrorKind("Packages of the engine are missing", 424, _MISSING),
     "engine.bad_input": ErrorKind("Pictures do not fit the engine", 422, _BAD),
     # weights of the diffusion engines
     "weights.not_found": ErrorKind("Weights not found", 404, _BAD),

@@ -10,6 +10,8 @@ from typing import Any
 LATENT_SCALE = 0.18215
 """Factor from the VAE's latents to those the networks work on (Stable Diffusion 1.5)."""
 PIXELS_PER_LATENT = 8
+SD15_CHANNELS = (320, 640, 1280, 1280)
+"""Of the levels of Stable Diffusion 1.5's UNet."""
 
 
 class Variant(StrEnum):
@@ -58,7 +60,7 @@ class NetworkConfig:
     """
 
     variant: Variant
-    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    channels: tuple[int, ...] = SD15_CHANNELS
     heads: int = 8
     context: int = 768
     vae_channels: tuple[int, ...] = (128, 256, 512, 512)

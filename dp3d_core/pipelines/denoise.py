@@ -47,9 +47,12 @@ class Denoiser:
         self._timestep = torch.zeros(1)
         self._reference: list[KeysValues] | None = None
 
-    def reference_tokens(self, timestep: Tensor) -> list[Tensor]:
-        """Of each block, (portraits, tokens, channels): what the denoiser reads at this step."""
-        references = self.conditions.references
+    def reference_tokens(self, timestep: Tensor, copies: int = 1) -> list[Tensor]:
+        """Of each block, (portraits, tokens, channels): what the denoiser reads at this step.
+
+        ``copies`` is for measurements: the published code computes the same for every view.
+        """
+        references = self.conditions.references.repeat(copies, 1, 1, 1)
         return self.networks.reference_unet.tokens(references, timestep, self._text_of_reference)
 
     def begin(self, timestep: Tensor) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from server.cli.bench.denoise import Denoise
 from server.cli.bench.front import Front
 from server.cli.bench.heads import Heads
 from server.cli.bench.official import Official
@@ -15,7 +16,8 @@ from server.cli.bench.synth import Synth
 from server.cli.session import Common, Outcome, Session
 
 Measurement = (
-    Annotated[Front, tyro.conf.subcommand("front")]
+    Annotated[Denoise, tyro.conf.subcommand("denoise")]
+    | Annotated[Front, tyro.conf.subcommand("front")]
     | Annotated[Heads, tyro.conf.subcommand("heads")]
     | Annotated[Official, tyro.conf.subcommand("official")]
     | Annotated[Status, tyro.conf.subcommand("status")]

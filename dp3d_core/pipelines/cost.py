@@ -1,0 +1,209 @@
+"""What one step of denoising costs: floating point operations, seconds, memory.
+
+A step is both guidance passes over all views, with the published networks at any size.  Operations
+are counted by torch (a multiply-add is two) on the meta device, so full size needs no memory.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dp3d_core.models.bundle import Networks
+from dp3d_core.models.config import (
+    PUBLISHED,
+    SD15_CHANNELS,
+    NetworkConfig,
+    TextSize,
+    Variant,
+)
+from dp3d_core.pipelines.denoise import Conditions, Denoiser
+
+_VIEW_MODULE = re.compile(r"\.view_modules\.\w+\.\d+$")
+
+PARTS = ("reference", "pose", "conditional", "unconditional")
+
+PUBLISHED_GFLOP = {
+    # (variant, channels, latent size, views): of the original code, ../shared/golden and spec
+    (Variant.DIFFPORTRAIT3D, 128, 32, 8): 1370.0,
+    (Variant.DIFFPORTRAIT360, 128, 32, 8): 1531.0,
+    (Variant.DIFFPORTRAIT3D, 320, 64, 8): 34_700.0,
+    (Variant.DIFFPORTRAIT3D, 320, 64, 32): 138_900.0,
+    (Variant.DIFFPORTRAIT360, 320, 64, 8): 39_400.0,
+    (Variant.DIFFPORTRAIT360, 320, 64, 32): 157_700.0,
+}
+"""GFLOP of one step of the original implementation, windows of 8 views."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is denoised."""
+
+    variant: Variant
+    channels: int = SD15_CHANNELS[0]
+    """Of the first level; the others are 2, 4 and 4 times as wide."""
+    context: int = 768
+    latent: int = 64
+    """Width and height of the latents, an eighth of the picture's."""
+    views: int = 8
+
+    @property
+    def config(self) -> NetworkConfig:
+        """Sizes of the networks."""
+        published = PUBLISHED[self.variant]
+        factor = self.channels / SD15_CHANNELS[0]
+        return replace(
+            published,
+            channels=tuple(round(c * factor) for c in published.channels),
+            context=self.context,
+            # the text encoder and the VAE take no part in a step: small ones do
+            text=TextSize(64, self.context, 64, 1, 4, 62, 63),
+            vae_channels=(32, 32, 32, 32),
+        )
+
+    @property
+    def windows(self) -> int:
+        """Windows of the published code."""
+        return max(1, self.views // self.config.window)
+
+
+def _denoiser(load: Load, networks: Networks, device: torch.device, dtype: torch.dtype) -> Denoiser:
+    config = load.config
+    size = (load.latent, load.latent)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device, dtype=dtype)
+
+    given = Conditions(
+        random(1, TextSize.LENGTH, config.context),
+        random(config.references, 4, *size),
+        random(load.views, config.channels[0], *size),
+    )
+    return Denoiser(networks, given)
+
+
+def _parts(load: Load, denoiser: Denoiser, x: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """The parts of a step; the conditional pass takes the pose network's residuals along.
+
+    ``saved`` is what the published code computes besides.
+    """
+    window = load.config.window
+    which = torch.arange(load.views, device=x.device)
+    t = torch.full((1,), 601, device=x.device)
+    blocks = list(zip(x.split(window), which.split(window), strict=True))  # type: ignore[no-untyped-call]
+
+    def saved() -> None:
+        for part, w in blocks:
+            more = len(w) if part is not blocks[0][0] else len(w) - 1
+            denoiser.reference_tokens(t, copies=more)
+            denoiser.residuals(part, w)
+
+    return {
+        "saved": saved,
+        "reference": lambda: denoiser.begin(t),
+        "pose": lambda: [denoiser.residuals(part, w) for part, w in blocks],
+        "conditional": lambda: [denoiser.conditional(part, w, len(w)) for part, w in blocks],
+        "unconditional": lambda: [denoiser.unconditional(part, len(w)) for part, w in blocks],
+    }
+
+
+def count_operations(load: Load) -> dict[str, float]:
+    """GFLOP of each part of a step, of the view modules in it, and the ``total``."""
+    networks = Networks.of(load.config, meta=True)
+    device = torch.device("meta")
+    denoiser = _denoiser(load, networks, device, torch.float32)
+    x = torch.empty(load.views, 4, load.latent, load.latent, device=device)
+    found, in_views = {}, 0.0
+    with torch.inference_mode():
+        parts = _parts(load, denoiser, x)
+        for name in PARTS:
+            with FlopCounterMode(display=False) as counter:
+                parts[name]()
+            found[name] = counter.get_total_flops() / 1e9
+            for module, counts in counter.get_flop_counts().items():
+                if _VIEW_MODULE.search(module):
+                    in_views += sum(counts.values()) / 1e9
+    found["conditional"] -= found["pose"]
+    return {**found, "view_modules": in_views, "total": sum(found[part] for part in PARTS)}
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of one step."""
+
+    wall_s: float
+    cpu_s: float
+    parts_cpu_s: dict[str, float]
+    saved_cpu_s: float
+    """What the published code does besides: the reference network once for every view of every
+    window, the pose network in both passes."""
+    peak_gb: float
+    """Of device memory on a GPU, of the process elsewhere; 10^9 bytes."""
+
+
+def measure_step(
+    load: Load,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    repeats: int = 2,
+    step_done: Callable[[], None] = lambda: None,
+) -> Times:
+    """Seconds of a step with random weights: the fastest of ``repeats`` after a first one.
+
+    Args:
+        load: what is denoised.
+        device: as torch names it.
+        dtype: of weights and features.
+        repeats: steps that count.
+        step_done: called after each step, the first included.
+
+    """
+    where = torch.device(device)
+    on_gpu = where.type == "cuda"
+    torch.manual_seed(0)
+    networks = Networks.of(load.config, meta=True)
+    for net in (networks.unet, networks.reference_unet, networks.pose_controlnet):
+        torch.nn.Module.to(net.to_empty(device=where), dtype)  # diffusers' own warns
+        for value in [*net.parameters(), *net.buffers()]:
+            if value.is_floating_point():
+                torch.nn.init.normal_(value.detach(), std=0.02)
+    networks.eval()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(where)
+    best: Times | None = None
+    with torch.inference_mode():
+        denoiser = _denoiser(load, networks, where, dtype)
+        x = torch.randn(load.views, 4, load.latent, load.latent, device=where, dtype=dtype)
+        parts = _parts(load, denoiser, x)
+        for repeat in range(repeats + 1):
+            seconds: dict[str, float] = {}
+            wall = time.perf_counter()
+            for name in ("reference", "conditional", "unconditional", "saved"):
+                if name == "saved":
+                    wall = time.perf_counter() - wall
+                began = time.process_time()
+                parts[name]()
+                if on_gpu:
+                    torch.cuda.synchronize(where)
+                seconds[name] = time.process_time() - began
+            saved = seconds.pop("saved")
+            step_done()
+            if repeat and (best is None or wall < best.wall_s):
+                best = Times(wall, sum(seconds.values()), seconds, saved, 0.0)
+    assert best is not None
+    peak = torch.cuda.max_memory_allocated(where) if on_gpu else _resident()
+    return replace(best, peak_gb=peak / 1e9)
+
+
+def _resident() -> float:
+    """Most memory this process has had, bytes (macOS tells bytes, others kibibytes)."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(used) if sys.platform == "darwin" else used * 1024.0

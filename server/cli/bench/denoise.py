@@ -1,0 +1,101 @@
+"""``dp3d bench denoise``: what one step of the diffusion engines costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import Stage
+from server.cli.session import Outcome, Session
+
+
+@dataclass
+class Denoise:
+    """Seconds, operations and memory of one denoising step, both passes, random weights."""
+
+    variant: Literal["diffportrait3d", "diffportrait360"] = "diffportrait360"
+    """Networks of which published model."""
+    channels: int = 320
+    """Channels of the first level; 320 is the published size."""
+    context: int = 768
+    """Channels of the prompt; 768 is the published size."""
+    latent: int = 64
+    """Width and height of the latents: an eighth of the pictures'."""
+    views: int = 8
+    """Views; every 8 are a window."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1 ..."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Of weights and features."""
+    repeats: int = 2
+    """Steps that are measured after a first one; 0 only counts operations, which needs no
+    memory."""
+
+    def run(self, session: Session) -> Outcome:
+        """Count and measure."""
+        try:
+            import torch
+
+            from dp3d_core.models.config import Variant
+            from dp3d_core.pipelines.cost import (
+                PARTS,
+                PUBLISHED_GFLOP,
+                Load,
+                count_operations,
+                measure_step,
+            )
+        except ImportError as error:
+            raise Dp3dError(
+                "engine.packages_missing",
+                f"The packages of the diffusion engines are not installed ({error.name}).",
+                "Install them: pip install 'dp3d[diffusion]', or 'make env-diffusion'.",
+            ) from error
+        if min(self.channels, self.context, self.latent, self.views) < 1 or self.latent % 8:
+            raise Dp3dError(
+                "server.bad_request",
+                "Networks of this size cannot be measured.",
+                "Give positive sizes, and latents that are a multiple of 8.",
+            )
+        load = Load(Variant(self.variant), self.channels, self.context, self.latent, self.views)
+        counted = count_operations(load)
+        data: dict[str, object] = {"gflop": {k: round(v, 1) for k, v in counted.items()}}
+        total = counted["total"]
+        lines = [f"operations of a step: {total / 1000:.3f} TFLOP"]
+        lines += [
+            f"  {name:14}{counted[name] / 1000:9.3f}  {100 * counted[name] / total:5.1f} %"
+            for name in (*PARTS, "view_modules")
+        ]
+        key = (load.variant, self.channels, self.latent, self.views)
+        if (published := PUBLISHED_GFLOP.get(key)) is not None:
+            data["of_original"] = round(total / published, 4)
+            lines += [f"  the original needs {published / 1000:.3f}: {total / published:.3f} of it"]
+        if self.repeats > 0:
+            stage = Stage("step", self.repeats + 1, session.progress, session.cancel)
+            times = measure_step(
+                load,
+                device=self.device,
+                dtype=getattr(torch, self.dtype),
+                repeats=self.repeats,
+                step_done=stage.advance,
+            )
+            data["seconds"] = {
+                "wall": round(times.wall_s, 3),
+                "cpu": round(times.cpu_s, 3),
+                "saved_cpu": round(times.saved_cpu_s, 3),
+                "parts_cpu": {k: round(v, 3) for k, v in times.parts_cpu_s.items()},
+            }
+            part = times.cpu_s / (times.cpu_s + times.saved_cpu_s)
+            data["cpu_of_original"] = round(part, 4)
+            data["peak_gb"] = round(times.peak_gb, 3)
+            lines += [
+                f"a step takes {times.wall_s:.2f} s, {times.cpu_s:.2f} CPU seconds, "
+                f"{times.peak_gb:.2f} GB at most",
+                *(
+                    f"  {name:14}{seconds:9.2f}  {100 * seconds / times.cpu_s:5.1f} %"
+                    for name, seconds in times.parts_cpu_s.items()
+                ),
+                f"  what the original computes besides takes {times.saved_cpu_s:.2f}: "
+                f"ours is {part:.3f} of the whole",
+            ]
+        return Outcome(data, lines)
