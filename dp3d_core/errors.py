@@ -77,6 +77,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "engine.packages_missing": ErrorKind("Packages of the engine are missing", 424, _MISSING),
     "engine.bad_input": ErrorKind("Pictures do not fit the engine", 422, _BAD),
     # weights of the diffusion engines
+    "weights.missing": ErrorKind("Weights are not installed", 424, _MISSING),
+    "weights.download_failed": ErrorKind("Weights cannot be downloaded", 502, _MISSING),
     "weights.not_found": ErrorKind("Weights not found", 404, _BAD),
     "weights.damaged": ErrorKind("Weights cannot be read", 422, _BAD),
     "weights.unsafe": ErrorKind("Weights file could run programs", 422, _BAD),

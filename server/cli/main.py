@@ -14,6 +14,7 @@ from server.cli.bench import Bench
 from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Setup
 from server.cli.demo import Demo
 from server.cli.doctor import Doctor
+from server.cli.models import Models
 from server.cli.parity import VerifyParity
 from server.cli.session import Outcome, Session, unexpected
 from server.cli.synth import Synth
@@ -30,6 +31,7 @@ _COMMANDS: dict[str, Any] = {
     "engines": Engines,
     "synth": Synth,
     "bench": Bench,
+    "models": Models,
     "verify-parity": VerifyParity,
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from dp3d_core.errors import ExitCode
+from server.cli.models import need_diffusion
 from server.cli.session import Common, Outcome, Session
 
 _SHOWN = 8
@@ -25,6 +26,7 @@ class VerifyParity(Common):
 
     def run(self, session: Session) -> Outcome:
         """Verify set after set."""
+        need_diffusion()
         from dp3d_core.checkpoints.parity import TOLERANCE, verify_parity
 
         sets, lines, good = {}, [], True

@@ -7,6 +7,7 @@ from typing import Literal
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Stage
+from server.cli.models import need_diffusion
 from server.cli.session import Outcome, Session
 
 
@@ -34,23 +35,18 @@ class Denoise:
 
     def run(self, session: Session) -> Outcome:
         """Count and measure."""
-        try:
-            import torch
+        need_diffusion()
+        import torch
 
-            from dp3d_core.models.config import Variant
-            from dp3d_core.pipelines.cost import (
-                PARTS,
-                PUBLISHED_GFLOP,
-                Load,
-                count_operations,
-                measure_step,
-            )
-        except ImportError as error:
-            raise Dp3dError(
-                "engine.packages_missing",
-                f"The packages of the diffusion engines are not installed ({error.name}).",
-                "Install them: pip install 'dp3d[diffusion]', or 'make env-diffusion'.",
-            ) from error
+        from dp3d_core.models.config import Variant
+        from dp3d_core.pipelines.cost import (
+            PARTS,
+            PUBLISHED_GFLOP,
+            Load,
+            count_operations,
+            measure_step,
+        )
+
         if min(self.channels, self.context, self.latent, self.views) < 1 or self.latent % 8:
             raise Dp3dError(
                 "server.bad_request",

@@ -1,0 +1,148 @@
+"""``dp3d models``: the published weights on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.models.config import Variant
+from server.cli.session import Common, Outcome, Session
+
+_Name = Literal["diffportrait3d", "diffportrait360", "diffportrait360-back"]
+
+
+def need_diffusion() -> None:
+    """Say how to install what the diffusion engines need, when it is not there.
+
+    Raises:
+        Dp3dError: ``engine.packages_missing``.
+
+    """
+    from importlib.util import find_spec
+
+    missing = [n for n in ("torch", "diffusers", "transformers", "safetensors") if not find_spec(n)]
+    if missing:
+        raise Dp3dError(
+            "engine.packages_missing",
+            f"The packages of the diffusion engines are not installed ({', '.join(missing)}).",
+            "Install them: pip install 'dp3d[diffusion]', or 'make env-diffusion'.",
+        )
+
+
+@dataclass
+class List:
+    """What is installed, and where the rest is had."""
+
+    def run(self, session: Session) -> Outcome:
+        """List all variants."""
+        from dp3d_core.checkpoints.store import SOURCES, find_weights, how
+
+        data, lines = {}, []
+        for variant, source in SOURCES.items():
+            found = find_weights(variant)
+            data[str(variant)] = {
+                "installed": found is not None,
+                "folder": None if found is None else str(found.folder),
+                "source": source.file,
+                "source_sha256": None if found is None else found.source_sha256,
+                "page": source.page,
+            }
+            told = how(variant) if found is None else f"{found.folder} (of {found.source_name})"
+            lines.append(f"{variant:22}{'installed' if found else 'missing':11}{told}")
+        return Outcome({"weights": data}, lines)
+
+
+@dataclass
+class Import:
+    """Convert a published checkpoint file into dp3d's store."""
+
+    file: tyro.conf.Positional[Path]
+    """The file as its authors published it."""
+    half: bool = False
+    """Store float16: half the space, and what a GPU computes with anyway."""
+
+    def run(self, session: Session) -> Outcome:
+        """Import it."""
+        need_diffusion()
+        from dp3d_core.checkpoints.store import import_weights
+
+        found = import_weights(
+            self.file, half=self.half, progress=session.progress, cancel=session.cancel
+        )
+        return Outcome(
+            {
+                "variant": str(found.config.variant),
+                "folder": str(found.folder),
+                "source_sha256": found.source_sha256,
+            },
+            [f"{found.config.variant} is installed in {found.folder}"],
+        )
+
+
+@dataclass
+class Install:
+    """Download published weights and import them."""
+
+    name: tyro.conf.Positional[_Name]
+    """Which; 'diffportrait360' also needs 'diffportrait360-back' for a full orbit."""
+    half: bool = False
+    """Store float16: half the space, and what a GPU computes with anyway."""
+    revision: str = "main"
+    """Commit, tag or branch on the hub."""
+
+    def run(self, session: Session) -> Outcome:
+        """Download (or go on, or take it from the cache), then import."""
+        need_diffusion()
+        from dp3d_core.checkpoints.download import fetch
+
+        return Import(fetch(Variant(self.name), self.revision), self.half).run(session)
+
+
+@dataclass
+class Verify:
+    """Compare installed weights with the hashes they had when they were imported."""
+
+    name: tyro.conf.Positional[_Name | None] = None
+    """Which; all that are installed without."""
+
+    def run(self, session: Session) -> Outcome:
+        """Hash every file."""
+        from dp3d_core.checkpoints.store import SOURCES, find_weights, verify_weights
+
+        chosen = (
+            [Variant(self.name)]
+            if self.name is not None
+            else [variant for variant in SOURCES if find_weights(variant) is not None]
+        )
+        good = [
+            verify_weights(variant, progress=session.progress, cancel=session.cancel)
+            for variant in chosen
+        ]
+        data = {str(w.config.variant): {"files": len(w.files), "good": True} for w in good}
+        lines = [f"{w.config.variant}: {len(w.files)} files are as imported" for w in good]
+        return Outcome({"weights": data}, lines or ["No weights are installed."])
+
+
+_Action = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
+    | Annotated[Install, tyro.conf.subcommand("install")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+)
+
+
+@dataclass
+class Models(Common):
+    """The published weights of the diffusion engines on this machine."""
+
+    what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[_Action]] = field(
+        default=tyro.MISSING
+    )
+
+    def run(self, session: Session) -> Outcome:
+        """Do it."""
+        return self.what.run(session)
