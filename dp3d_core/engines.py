@@ -79,6 +79,8 @@ class HeadViewEngine(Protocol):
 
 _ENGINES: dict[str, str] = {
     "preview": "dp3d_core.preview.engine:PreviewEngine",
+    "diffportrait3d": "dp3d_core.pipelines.engine:DiffPortrait3DEngine",
+    "diffportrait360": "dp3d_core.pipelines.engine:DiffPortrait360Engine",
 }
 
 MAX_SEED = 2**32 - 1

@@ -237,7 +237,7 @@ def test_options(tmp_path, portrait):
 
 def test_engines_are_listed():
     assert engine_names()[0] == "preview"
-    (info,) = list_engines()
+    info = list_engines()[0]
     assert info.available
     assert {o["name"] for o in info.options} == {"background", "guides", "repeat_photo"}
     with pytest.raises(Dp3dError) as error:
