@@ -50,8 +50,8 @@ def small(*more):
 class TestUsage:
     def test_help_names_every_command_of_the_page(self, dp3d):
         first_block = (REPOSITORY / "docs/cli.md").read_text("utf-8").split("```")[1]
-        documented = set(re.findall(r"^dp3d ([a-z]+)", first_block, re.M))
-        shown = re.search(r"\{([a-z,]+)\}", dp3d("--help").stdout)
+        documented = set(re.findall(r"^dp3d ([a-z-]+)", first_block, re.M))
+        shown = re.search(r"\{([a-z,-]+)\}", dp3d("--help").stdout)
         assert set(shown[1].split(",")) == documented
 
     @pytest.mark.parametrize(
