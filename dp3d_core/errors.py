@@ -75,6 +75,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "engine.unknown": ErrorKind("No such engine", 422, _BAD),
     "engine.bad_option": ErrorKind("Engine option is not usable", 422, _BAD),
     "engine.packages_missing": ErrorKind("Packages of the engine are missing", 424, _MISSING),
+    "engine.too_little_memory": ErrorKind("Too little device memory", 422, _BAD),
     "engine.bad_input": ErrorKind("Pictures do not fit the engine", 422, _BAD),
     # weights of the diffusion engines
     "weights.missing": ErrorKind("Weights are not installed", 424, _MISSING),

@@ -7,10 +7,12 @@ section 3.5).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dp3d_core.models.attention import KeysValues, project_prompt, project_references
 from dp3d_core.models.bundle import Networks
@@ -29,6 +31,37 @@ class Conditions:
     """(views, c, h, w) features of the condition images, see :func:`hint_features`."""
 
 
+class Placement:
+    """Where networks run, and whether they stay there.
+
+    Args:
+        device: where; None: wherever they are.
+        offload: move a network back to the CPU when it has run.
+
+    """
+
+    def __init__(self, device: torch.device | None, offload: bool = False) -> None:
+        self.device, self.offload = device, offload
+
+    @contextmanager
+    def __call__(self, net: nn.Module) -> Iterator[None]:
+        """A network on the device; inside another such context it simply stays."""
+        home = next(net.parameters()).device
+        if self.device is None or _same(home, self.device):
+            yield
+            return
+        net.to(self.device)
+        try:
+            yield
+        finally:
+            if self.offload:
+                net.to(home)
+
+
+def _same(a: torch.device, b: torch.device) -> bool:
+    return a.type == b.type and (a.index or 0) == (b.index or 0)
+
+
 def hint_features(networks: Networks, pictures: Tensor) -> Tensor:
     """Features (n, c, h / 8, w / 8) of condition images (n, 3, h, w), -1 to 1."""
     out: Tensor = networks.pose_controlnet.controlnet_cond_embedding(pictures)
@@ -38,12 +71,18 @@ def hint_features(networks: Networks, pictures: Tensor) -> Tensor:
 class Denoiser:
     """Predicts noise for windows of views."""
 
-    def __init__(self, networks: Networks, conditions: Conditions) -> None:
+    def __init__(
+        self, networks: Networks, conditions: Conditions, on: Placement | None = None
+    ) -> None:
         self.networks, self.conditions = networks, conditions
+        self.on = on or Placement(None)
         context = conditions.context
-        self._text = project_prompt(networks.unet.unet, context)
-        self._text_of_reference = project_prompt(networks.reference_unet.unet, context)
-        self._text_of_pose = project_prompt(networks.pose_controlnet, context)
+        with self.on(networks.unet):
+            self._text = project_prompt(networks.unet.unet, context)
+        with self.on(networks.reference_unet):
+            self._text_of_reference = project_prompt(networks.reference_unet.unet, context)
+        with self.on(networks.pose_controlnet):
+            self._text_of_pose = project_prompt(networks.pose_controlnet, context)
         self._timestep = torch.zeros(1)
         self._reference: list[KeysValues] | None = None
 
@@ -53,7 +92,9 @@ class Denoiser:
         ``copies`` is for measurements: the published code computes the same for every view.
         """
         references = self.conditions.references.repeat(copies, 1, 1, 1)
-        return self.networks.reference_unet.tokens(references, timestep, self._text_of_reference)
+        net = self.networks.reference_unet
+        with self.on(net):
+            return net.tokens(references, timestep, self._text_of_reference)
 
     def begin(self, timestep: Tensor) -> None:
         """Set the step, (1,); the portraits are read once for all views and windows."""
@@ -64,13 +105,9 @@ class Denoiser:
 
     def residuals(self, sample: Tensor, which: Tensor) -> list[Tensor]:
         """The pose network's part for views ``which``, (n,), whose latents are (n, 4, h, w)."""
-        return pose_residuals(
-            self.networks.pose_controlnet,
-            sample,
-            self._timestep,
-            self._text_of_pose,
-            self.conditions.hints[which],
-        )
+        net, hints = self.networks.pose_controlnet, self.conditions.hints[which]
+        with self.on(net):
+            return pose_residuals(net, sample, self._timestep, self._text_of_pose, hints)
 
     def conditional(
         self, sample: Tensor, which: Tensor, views: int, trace: Trace | None = None

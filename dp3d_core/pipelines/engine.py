@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from dp3d_core.checkpoints.store import Weights
+    from dp3d_core.pipelines.memory import Plan
     from dp3d_core.pipelines.multi_view import MultiViewPipeline
     from dp3d_core.portrait import Portrait
     from dp3d_core.preview.engine import PreviewHead
@@ -63,6 +64,9 @@ class DiffusionOptions:
     """Round the noise schedule where DiffPortrait360's code does, for comparisons with it."""
     device: str = "auto"
     """auto, cpu, cuda, mps ..."""
+    max_vram_gb: float = 0.0
+    """Device memory that may be used, 10^9 bytes; 0: as much as it takes.  Decides how many windows
+    go together and whether networks leave the device while they are idle."""
 
 
 class DiffPortrait3DEngine:
@@ -219,6 +223,11 @@ def _check(chosen: DiffusionOptions) -> None:
             "Give a number up to 1000, or 0 for the sampler's own.",
         ),
         (
+            chosen.max_vram_gb < 0,
+            f"Memory of {chosen.max_vram_gb:g} GB is out of range.",
+            "Give gigabytes, or 0 for as much as it takes.",
+        ),
+        (
             not 0 <= chosen.guidance <= 50,
             f"Guidance {chosen.guidance:g} is out of range.",
             "Give a number from 0 to 50; the models were published with 3.",
@@ -332,8 +341,11 @@ class _Run:
 
         chosen = self.chosen
         check_cancel(self.cancel, "The generation")
+        plan = self._plan(variant, len(conditions), len(references))
         loading = Stage("load", 1, self.progress, self.cancel, f"Loading {variant}")
-        pipeline = load_pipeline(variant, self.dtype).to(self.device)
+        pipeline = load_pipeline(variant, self.dtype)
+        if not plan.offload:
+            pipeline.to(self.device)
         pipeline.set_progress_bar_config(disable=True)
         loading.advance(f"{variant} loaded")
         half = chosen.half_schedule and variant is not Variant.DIFFPORTRAIT3D
@@ -358,6 +370,9 @@ class _Run:
             mode=chosen.windows,
             overlap=chosen.overlap,
             closed=self.closed and len(conditions) > 1,
+            windows_at_once=plan.windows_at_once,
+            device=self.device,
+            offload=plan.offload,
             generator=torch.Generator().manual_seed(self.seed),
             callback_on_step_end=after_step,
         )
@@ -367,6 +382,24 @@ class _Run:
         assert found.images is not None
         pictures = (found.images * 255).round().byte().permute(0, 2, 3, 1).numpy()
         return [np.ascontiguousarray(picture) for picture in pictures]
+
+    def _plan(self, variant: Variant, views: int, references: int) -> Plan:
+        """Before anything is loaded: how the generation keeps within the memory allowed."""
+        from dp3d_core.checkpoints.store import require_weights
+        from dp3d_core.pipelines.memory import compute_needs, plan_memory
+        from dp3d_core.pipelines.windows import plan_windows
+
+        chosen, config = self.chosen, require_weights(variant).config
+        needs = compute_needs(config, chosen.size, views, references, self.dtype)
+        windows = plan_windows(
+            views,
+            config.window,
+            mode=chosen.windows,
+            overlap=min(chosen.overlap, config.window - 1),
+            closed=self.closed and views > 1,
+        )
+        budget = int(chosen.max_vram_gb * 1e9) or None
+        return plan_memory(needs, len(windows), budget)
 
 
 def _tensor(pictures: Sequence[Pixels]) -> torch.Tensor:

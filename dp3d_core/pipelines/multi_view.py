@@ -25,7 +25,7 @@ from dp3d_core.models.bundle import (
 )
 from dp3d_core.models.config import PIXELS_PER_LATENT
 from dp3d_core.models.unet import MultiViewUNet
-from dp3d_core.pipelines.denoise import Conditions, Denoiser, hint_features
+from dp3d_core.pipelines.denoise import Conditions, Denoiser, Placement, hint_features
 from dp3d_core.pipelines.schedule import START_STEP
 from dp3d_core.pipelines.windows import Window, plan_windows
 
@@ -111,6 +111,8 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         overlap: int = 2,
         closed: bool = False,
         windows_at_once: int = 1,
+        device: torch.device | None = None,
+        offload: bool = False,
         sample_posterior: bool = False,
         generator: torch.Generator | None = None,
         latents: Tensor | None = None,
@@ -133,6 +135,8 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             overlap: likewise; at most one less than the window.
             closed: likewise.
             windows_at_once: windows in one batch; more need more memory.
+            device: where to compute; None: where the pipeline is.
+            offload: networks are on the device only while they run; see ``memory``.
             sample_posterior: draw the VAE's latents, as the published code, not take their mean.
             generator: of all random numbers; they are drawn on its own device, view by view, so
                 that the same seed gives the same views on every device.
@@ -148,40 +152,46 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         self._interrupt = False
         count = _check(references, conditions, start)
-        device, dtype = self.unet.device, self.unet.dtype
+        device, dtype = device or self.unet.device, self.unet.dtype
+        on = Placement(device, offload)
         size = self.config.window
         windows = plan_windows(
             count, size, mode=mode, overlap=min(overlap, size - 1), closed=closed
         )
         draw = generator if sample_posterior else None
-        given = Conditions(
-            encode_prompt(self.text_encoder, empty_prompt(self.text_encoder)).to(dtype),
-            self._encode(references, draw).to(device, dtype),
-            self._hints(conditions),
-        )
+        with on(self.text_encoder):
+            context = encode_prompt(self.text_encoder, empty_prompt(self.text_encoder)).to(dtype)
+        with on(self.vae):
+            latents_of_references = self._encode(references, draw).to(dtype)
+            of_start = None if start is None else self._encode(start, draw).float()
+        with on(self.pose_controlnet):
+            hints = self._hints(conditions)
+        given = Conditions(context, latents_of_references, hints)
         self.scheduler.set_timesteps(num_inference_steps, device=device)
-        x = self._first_latents(conditions, start, latents, generator, draw)
-        denoiser = Denoiser(self.networks, given)
+        x = self._first_latents(conditions.shape, of_start, latents, generator, device)
+        denoiser = Denoiser(self.networks, given, on)
         takes = set(inspect.signature(self.scheduler.step).parameters)
         steps = self.scheduler.timesteps
-        for i, t in enumerate(self.progress_bar(steps)):
-            inside = guidance_interval[0] <= i / len(steps) < guidance_interval[1]
-            scale = guidance_scale if inside else 1.0
-            denoiser.begin(t.reshape(1))
-            scaled = self.scheduler.scale_model_input(x, t)
-            noise = self._predict(denoiser, scaled, windows, scale, windows_at_once)
-            more: dict[str, Any] = {"eta": eta} if "eta" in takes else {}
-            if "variance_noise" in takes and eta > 0:
-                more["variance_noise"] = _draw(x.shape, generator, device)
-            x = self.scheduler.step(noise, t, x, **more, return_dict=False)[0]
-            if callback_on_step_end is not None:
-                told = {"latents": x} if "latents" in callback_on_step_end_tensor_inputs else {}
-                x = (callback_on_step_end(self, i, t, told) or {}).get("latents", x)
-            if self._interrupt:
-                break
+        with on(self.unet):
+            for i, t in enumerate(self.progress_bar(steps)):
+                inside = guidance_interval[0] <= i / len(steps) < guidance_interval[1]
+                scale = guidance_scale if inside else 1.0
+                denoiser.begin(t.reshape(1))
+                scaled = self.scheduler.scale_model_input(x, t)
+                noise = self._predict(denoiser, scaled, windows, scale, windows_at_once)
+                more: dict[str, Any] = {"eta": eta} if "eta" in takes else {}
+                if "variance_noise" in takes and eta > 0:
+                    more["variance_noise"] = _draw(x.shape, generator, device)
+                x = self.scheduler.step(noise, t, x, **more, return_dict=False)[0]
+                if callback_on_step_end is not None:
+                    told = {"latents": x} if "latents" in callback_on_step_end_tensor_inputs else {}
+                    x = (callback_on_step_end(self, i, t, told) or {}).get("latents", x)
+                if self._interrupt:
+                    break
         if output_type == "latent":
             return MultiViewOutput(images=None, latents=x)
-        return MultiViewOutput(images=self._decode(x), latents=x)
+        with on(self.vae):
+            return MultiViewOutput(images=self._decode(x), latents=x)
 
     def _predict(
         self,
@@ -191,35 +201,46 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         scale: float,
         at_once: int,
     ) -> Tensor:
-        """(views, 4, h, w) float32 noise, averaged over the windows that see a view."""
-        noise = torch.zeros_like(x, dtype=torch.float32)
-        for batch in _batches(windows, at_once):
-            length = len(batch[0].views)
-            which = torch.tensor([i for w in batch for i in w.views], device=x.device)
-            weights = torch.tensor([p for w in batch for p in w.weights], device=x.device)
-            found = denoiser.guided(x[which].to(self.unet.dtype), which, length, scale)
-            noise.index_add_(0, which, found.float() * weights[:, None, None, None])
-        return noise
+        """(views, 4, h, w) float32 noise, averaged over the windows that see a view.
+
+        Guidance is linear in the two passes, so each is averaged for itself: the pose network is
+        needed during the first only.
+        """
+        dtype = self.unet.dtype
+
+        def average(predict: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
+            noise = torch.zeros_like(x, dtype=torch.float32)
+            for batch in _batches(windows, at_once):
+                which = torch.tensor([i for w in batch for i in w.views], device=x.device)
+                weights = torch.tensor([p for w in batch for p in w.weights], device=x.device)
+                found = predict(x[which].to(dtype), which, len(batch[0].views))
+                noise.index_add_(0, which, found.float() * weights[:, None, None, None])
+            return noise
+
+        with denoiser.on(self.pose_controlnet):
+            towards = average(denoiser.conditional)
+        if scale == 1:
+            return towards
+        away = average(lambda sample, which, views: denoiser.unconditional(sample, views))
+        return away + scale * (towards - away)
 
     def _first_latents(
         self,
-        conditions: Tensor,
+        shape_of_pictures: Sequence[int],
         start: Tensor | None,
         latents: Tensor | None,
         generator: torch.Generator | None,
-        draw: torch.Generator | None,
+        device: torch.device,
     ) -> Tensor:
-        device = self.unet.device
         if latents is not None:
             return latents.to(device, torch.float32)
-        count, _, height, width = conditions.shape
+        count, _, height, width = shape_of_pictures
         shape = (count, 4, height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
         noise = _draw(shape, generator, device)
         if start is None:
             return noise * float(self.scheduler.init_noise_sigma)
-        images = self._encode(start, draw).to(device, torch.float32)
         at = torch.full((count,), START_STEP, device=device)
-        noisy: Tensor = self.scheduler.add_noise(images, noise, at)
+        noisy: Tensor = self.scheduler.add_noise(start, noise, at)
         return noisy
 
     def _encode(self, pictures: Tensor, draw: torch.Generator | None) -> Tensor:

@@ -147,6 +147,7 @@ def test_finished_frames_are_kept(tmp_path, portrait):
         {"steps": -1},
         {"guidance": 1000.0},
         {"overlap": 9},
+        {"max_vram_gb": -1.0},
         {"device": "toaster"},
         {"unknown": 1},
     ],
@@ -157,6 +158,22 @@ def test_options_that_cannot_be(tmp_path, portrait, options):
         generate("diffportrait3d", portrait, frontal_arc(1, size=64), tmp_path / "v", options)
     assert caught.value.code == "engine.bad_option"
     assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.usefixtures("installed")
+def test_too_little_memory_is_told_before_anything_is_loaded(tmp_path, portrait):
+    stages = []
+    with pytest.raises(Dp3dError) as caught:
+        generate(
+            "diffportrait3d",
+            portrait,
+            frontal_arc(1, size=64),
+            tmp_path / "v",
+            {**SMALL, "max_vram_gb": 0.1},
+            progress=lambda event: stages.append(event.stage),
+        )
+    assert caught.value.code == "engine.too_little_memory"
+    assert "load" not in stages
 
 
 def test_engines_without_weights_say_how_they_are_had(tmp_path, portrait, monkeypatch):

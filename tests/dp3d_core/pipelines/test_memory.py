@@ -1,0 +1,104 @@
+"""Memory is computed before anything is loaded, and a budget is kept or refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.models.config import PUBLISHED, Variant
+from dp3d_core.pipelines.denoise import Placement
+from dp3d_core.pipelines.memory import LivingTensors, Needs, compute_needs, plan_memory
+from tests.support.diffusion import tiny_config, tiny_networks
+
+NEEDS = Needs(
+    {
+        "unet": 2_900,
+        "reference_unet": 1_700,
+        "pose_controlnet": 700,
+        "vae": 200,
+        "text_encoder": 300,
+    },
+    100,
+    100,
+    1_000,
+    400,
+)
+MB = Needs({k: v * 10**6 for k, v in NEEDS.networks.items()}, 100 * 10**6, 10**8, 10**9, 4 * 10**8)
+
+
+def test_living_tensors_are_counted():
+    with LivingTensors() as living:
+        a = torch.zeros(1000)
+        b = a + 1
+        c = b.view(10, 100)  # no memory of its own
+        del a, b
+        d = c * 2
+    assert living.peak == 3 * 4000 - 4000
+    assert living.living == 2 * 4000
+    del c, d
+    assert living.living == 0
+
+
+def test_the_meta_device_tells_what_the_cpu_would_use():
+    """The same networks on the CPU, for one pass."""
+    config = tiny_config(Variant.DIFFPORTRAIT3D)
+    needs = compute_needs(config, 128, 4, 1, torch.float32)
+    networks = tiny_networks(Variant.DIFFPORTRAIT3D)
+    for name, net in networks.named().items():
+        assert needs.networks[name] == sum(v.nbytes for v in net.state_dict().values())
+    from dp3d_core.pipelines.denoise import Conditions, Denoiser
+
+    given = Conditions(
+        torch.randn(1, 77, config.context), torch.randn(1, 4, 16, 16), torch.randn(4, 32, 16, 16)
+    )
+    with torch.inference_mode():
+        denoiser = Denoiser(networks, given)
+        denoiser.begin(torch.tensor([5]))
+        with LivingTensors() as living:
+            denoiser.conditional(torch.randn(4, 4, 16, 16), torch.arange(4), 4)
+    assert living.peak == pytest.approx(needs.window, rel=0.25)
+
+
+@pytest.mark.parametrize("variant", [Variant.DIFFPORTRAIT3D, Variant.DIFFPORTRAIT360])
+def test_published_sizes_fit_a_consumer_gpu(variant):
+    """Below the goals for 32 views: 10 GB with offload, 16 without."""
+    references = PUBLISHED[variant].references
+    needs = compute_needs(PUBLISHED[variant], 512, 32, references, torch.float16)
+    assert needs.peak(1, offload=True) < needs.peak(1, offload=False) < 16e9
+    assert needs.peak(1, offload=True) < 10e9
+    # more pixels need more
+    larger = compute_needs(PUBLISHED[variant], 768, 32, references, torch.float16)
+    assert larger.window > 2 * needs.window
+
+
+def test_a_budget_decides():
+    free = plan_memory(MB, 4, None)
+    assert (free.windows_at_once, free.offload) == (1, False)
+    much = plan_memory(MB, 4, 100 * 10**9)
+    assert (much.windows_at_once, much.offload) == (4, False)
+    peaks = []
+    for budget in (14, 11, 9, 8):
+        plan = plan_memory(MB, 4, budget * 10**9)
+        assert plan.peak <= budget * 10**9
+        peaks.append((plan.windows_at_once, plan.offload))
+    assert peaks[0][0] > 1
+    assert not peaks[0][1]
+    with pytest.raises(Dp3dError) as caught:
+        plan_memory(MB, 4, 2 * 10**9)
+    assert caught.value.code == "engine.too_little_memory"
+    assert f"{MB.peak(1, True) / 1e9:.1f} GB" in caught.value.problem
+
+
+def test_placement_brings_a_network_back():
+    net = torch.nn.Linear(2, 2)
+    meta = torch.device("meta")
+    with Placement(None)(net):
+        assert net.weight.device.type == "cpu"
+    with Placement(torch.device("cpu"), offload=True)(net):
+        assert net.weight.device.type == "cpu"
+    moved = torch.nn.Linear(2, 2)
+    on = Placement(meta)
+    with on(moved), on(moved):
+        assert moved.weight.device.type == "meta"
+    assert moved.weight.device.type == "meta"  # without offload it stays
