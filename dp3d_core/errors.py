@@ -77,6 +77,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "engine.packages_missing": ErrorKind("Packages of the engine are missing", 424, _MISSING),
     "engine.too_little_memory": ErrorKind("Too little device memory", 422, _BAD),
     "engine.bad_input": ErrorKind("Pictures do not fit the engine", 422, _BAD),
+    "metrics.missing": ErrorKind("Metric cannot be computed here", 424, _MISSING),
+    "metrics.mismatch": ErrorKind("Views cannot be compared", 422, _BAD),
     # weights of the diffusion engines
     "weights.missing": ErrorKind("Weights are not installed", 424, _MISSING),
     "weights.download_failed": ErrorKind("Weights cannot be downloaded", 502, _MISSING),

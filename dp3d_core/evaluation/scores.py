@@ -14,6 +14,8 @@ from dp3d_core.raycast import Render
 
 Pixels = NDArray[np.uint8]
 
+_NO_ERROR_DB = 100.0
+"""Instead of infinity, which JSON does not know."""
 CHIN = (0.0, -0.19, 0.17)
 """Head space."""
 
@@ -32,25 +34,33 @@ class Score(_Figures):
     ssim: float
     """Structural similarity (Wang et al. 2004, scikit-image's defaults), mean over frames."""
     psnr: float
-    """Peak signal to noise ratio, dB, mean over frames."""
+    """Peak signal to noise ratio, dB, mean over frames; 100 for a frame without any error."""
     sharpness: float
     """Mean gradient of the grey frames over that of the true ones: 1 is as sharp."""
 
 
 def score(frames: Iterable[Pixels], truth: Iterable[Pixels]) -> Score:
     """Score frames against true ones, whole frames, (h, w, 3) uint8 each, in the same order."""
-    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+    from skimage.metrics import structural_similarity
 
     rows = [
         (
             structural_similarity(true, frame, channel_axis=2),
-            peak_signal_noise_ratio(true, frame),
+            _psnr(true, frame),
             _mean_gradient(frame) / max(_mean_gradient(true), 1e-9),
         )
         for frame, true in zip(frames, truth, strict=True)
     ]
     ssim, psnr, sharpness = np.mean(rows, axis=0).tolist()
     return Score(ssim, psnr, sharpness)
+
+
+def _psnr(true: Pixels, frame: Pixels) -> float:
+    from skimage.metrics import peak_signal_noise_ratio
+
+    if np.array_equal(true, frame):
+        return _NO_ERROR_DB
+    return float(peak_signal_noise_ratio(true, frame))
 
 
 def _mean_gradient(frame: Pixels) -> float:

@@ -14,6 +14,7 @@ from server.cli.bench import Bench
 from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Setup
 from server.cli.demo import Demo
 from server.cli.doctor import Doctor
+from server.cli.evaluate import Evaluate
 from server.cli.models import Models
 from server.cli.parity import VerifyParity
 from server.cli.session import Outcome, Session, unexpected
@@ -31,6 +32,7 @@ _COMMANDS: dict[str, Any] = {
     "engines": Engines,
     "synth": Synth,
     "bench": Bench,
+    "evaluate": Evaluate,
     "models": Models,
     "verify-parity": VerifyParity,
 }

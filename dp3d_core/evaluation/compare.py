@@ -1,0 +1,170 @@
+"""``dp3d evaluate``: all that can be said of a view set, alone and beside another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.evaluation import learned
+from dp3d_core.evaluation.consistency import reprojection, seam_ratio
+from dp3d_core.evaluation.poses import pose_error
+from dp3d_core.evaluation.scores import score
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.raycast import RayCaster
+from dp3d_core.viewset import ViewSet
+
+Pixels = NDArray[np.uint8]
+
+WITH_REFERENCE = ("psnr", "ssim", "sharpness", "lpips", "dists", "fid", "id")
+ALONE = ("pose", "seam", "reprojection")
+METRICS = (*WITH_REFERENCE, *ALONE)
+
+
+@dataclass
+class Evaluation:
+    """Values by metric, and why others have none."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, Dp3dError] = field(default_factory=dict)
+    """Metrics that cannot be computed here."""
+
+
+def evaluate(
+    views: ViewSet,
+    reference: ViewSet | None,
+    *,
+    metrics: Sequence[str] = METRICS,
+    window: int = 8,
+    closed: bool = False,
+    surface: Path | None = None,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+) -> Evaluation:
+    """Compute metrics; one that lacks its weights does not keep the others.
+
+    Args:
+        views: the result.
+        reference: true views from the same cameras; None leaves out what compares.
+        metrics: names of :data:`METRICS`.
+        window: views of a block, for the seam ratio.
+        closed: whether the first view follows the last.
+        surface: mesh file in head space, for reprojection; None leaves it out.
+        progress: stage ``evaluate``.
+        cancel: polled between metrics.
+
+    Raises:
+        Dp3dError: ``metrics.mismatch``, ``engine.bad_option``, ``mesh.unreadable``.
+
+    """
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"There is no metric called {unknown[0]!r}.",
+            f"Choose among: {', '.join(METRICS)}.",
+        )
+    frames = [views.frame(i) for i in range(len(views))]
+    truth = None if reference is None else _matching(views, reference)
+    caster = None if surface is None else _caster(surface)
+    found = Evaluation()
+
+    def basic(name: str) -> float:
+        assert truth is not None
+        if "basic" not in found.details:
+            found.details["basic"] = score(frames, truth).to_dict()
+        return float(found.details["basic"][name])
+
+    def pose() -> float:
+        error = pose_error(frames, views.cameras)
+        found.details["pose"] = {
+            "worst_deg": error.worst_deg,
+            "found": error.found,
+            "asked": error.asked,
+        }
+        return error.median_deg
+
+    def reprojected() -> float:
+        assert caster is not None
+        result = reprojection(frames, views.cameras, caster, closed)
+        found.details["reprojection"] = {"seen": result.seen}
+        return result.psnr
+
+    compute: dict[str, Callable[[], float]] = {
+        "pose": pose,
+        "seam": lambda: seam_ratio(frames, window, closed),
+    }
+    if caster is not None:
+        compute["reprojection"] = reprojected
+    if truth is not None:
+        compute |= {
+            "psnr": lambda: basic("psnr"),
+            "ssim": lambda: basic("ssim"),
+            "sharpness": lambda: basic("sharpness"),
+            "lpips": lambda: learned.lpips(frames, truth),
+            "dists": lambda: learned.dists(frames, truth),
+            "fid": lambda: learned.fid(frames, truth),
+            "id": lambda: learned.identity(frames, truth),
+        }
+    chosen = [name for name in metrics if name in compute]
+    stage = Stage("evaluate", len(chosen), progress, cancel, "Evaluating")
+    for name in chosen:
+        try:
+            value = compute[name]()
+        except Dp3dError as error:
+            if error.code != "metrics.missing":
+                raise
+            found.missing[name] = error
+        else:
+            if not math.isnan(value):
+                found.values[name] = value
+        stage.advance(name)
+    return found
+
+
+def _matching(views: ViewSet, reference: ViewSet) -> list[Pixels]:
+    """The reference's frames, when they are of the same number and sizes."""
+
+    def refuse(why: str) -> Dp3dError:
+        return Dp3dError(
+            "metrics.mismatch",
+            f"The views cannot be compared: {why}.",
+            "Make both sets with the same cameras file.",
+        )
+
+    if len(views) != len(reference):
+        raise refuse(f"there are {len(views)} of the one and {len(reference)} of the other")
+    for i, (ours, theirs) in enumerate(zip(views.cameras, reference.cameras, strict=True)):
+        if (ours.width, ours.height) != (theirs.width, theirs.height):
+            raise refuse(f"view {i} differs in size")
+        if not np.allclose(ours.c2w, theirs.c2w, atol=1e-3):
+            raise refuse(f"view {i} was taken from another place")
+    return [reference.frame(i) for i in range(len(reference))]
+
+
+def _caster(surface: Path) -> RayCaster:
+    import trimesh
+
+    from dp3d_core.mesh import Mesh
+
+    try:
+        loaded: Any = trimesh.load(surface, force="mesh", process=False)
+        vertices = np.asarray(loaded.vertices, np.float64)
+        faces = np.asarray(loaded.faces, np.int32)
+        if not len(faces):
+            raise ValueError("it has no triangles")
+    except Exception as error:  # a reader of many formats fails in as many ways
+        raise Dp3dError(
+            "mesh.unreadable",
+            f"The mesh {surface.name} cannot be read.",
+            "Give a GLB, OBJ or PLY file in head space, as 'dp3d mesh' writes it.",
+            str(error),
+        ) from error
+    return RayCaster(Mesh.of(vertices, faces, np.zeros(len(vertices), np.uint8)))

@@ -1,0 +1,189 @@
+"""Metrics that need learned networks: LPIPS, DISTS, FID and identity.
+
+torchmetrics computes the first three, OpenCV's SFace (Apache-2.0) the last.  Their weights are not
+ours to ship: each metric looks for them when it is used, and says what brings them.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.paths import dp3d_home
+
+Pixels = NDArray[np.uint8]
+
+FACE_EMBEDDING = "face_recognition_sface_2021dec.onnx"
+_FACE_PAGE = "https://github.com/opencv/opencv_zoo/tree/main/models/face_recognition_sface"
+_PACKAGES = ("torch", "torchmetrics", "torchvision", "torch_fidelity")
+_FACE_SIDE = 112
+_EYE_CORNERS = ((33, 133), (362, 263))
+"""Landmarks of the face mesh."""
+_EYES = ((38.29, 51.70), (73.53, 51.50))
+"""Where SFace expects the eyes, pixels (ArcFace's template, Deng et al. 2019)."""
+
+
+def lpips(frames: Sequence[Pixels], truth: Sequence[Pixels], net: str = "alex") -> float:
+    """Learned perceptual distance (Zhang et al. 2018), mean over frames; 0: the same.
+
+    Args:
+        frames: (h, w, 3) uint8 of one size.
+        truth: likewise.
+        net: ``alex``, ``vgg`` or ``squeeze``.
+
+    Raises:
+        Dp3dError: ``metrics.missing``.
+
+    """
+
+    def compute() -> float:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        metric = LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True)
+        return _mean_over(metric, frames, truth)
+
+    return _with_weights("LPIPS", compute)
+
+
+def dists(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
+    """Structure and texture distance (Ding et al. 2020), mean over frames; 0: the same.
+
+    Raises:
+        Dp3dError: ``metrics.missing``.
+
+    """
+
+    def compute() -> float:
+        from torchmetrics.image.dists import DeepImageStructureAndTextureSimilarity
+
+        return _mean_over(DeepImageStructureAndTextureSimilarity(), frames, truth)
+
+    return _with_weights("DISTS", compute)
+
+
+def fid(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
+    """Frechet inception distance (Heusel et al. 2017) of two sets of pictures; 0: the same.
+
+    With fewer than some thousand pictures its value depends on their number: compare only sets
+    of one size.
+
+    Raises:
+        Dp3dError: ``metrics.missing``.
+
+    """
+
+    def compute() -> float:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        metric = FrechetInceptionDistance(feature=2048)
+        for pictures, real in ((truth, True), (frames, False)):
+            for picture in pictures:
+                metric.update(_batch(picture, as_float=False), real=real)
+        return float(metric.compute())
+
+    return _with_weights("FID", compute)
+
+
+def identity(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
+    """Cosine of face embeddings, mean over the pairs in which both faces are found; 1: the same.
+
+    nan when no pair shows two faces.
+
+    Raises:
+        Dp3dError: ``metrics.missing``.
+
+    """
+    path = dp3d_home() / "metrics" / FACE_EMBEDDING
+    if not path.is_file():
+        raise _missing(
+            "ID",
+            f"{FACE_EMBEDDING} is not in {path.parent}",
+            f"Fetch it from {_FACE_PAGE} and put it there.",
+        )
+    recogniser = cv2.FaceRecognizerSF.create(str(path), "")  # type: ignore[attr-defined]
+    found = []
+    for pair in zip(frames, truth, strict=True):
+        faces = [_aligned_face(picture) for picture in pair]
+        if faces[0] is None or faces[1] is None:
+            continue
+        a, b = (np.ravel(recogniser.feature(face[..., ::-1])) for face in faces if face is not None)
+        found.append(float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9)))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _aligned_face(picture: Pixels) -> Pixels | None:
+    """(112, 112, 3) a face with its eyes where the embedding expects them."""
+    from dp3d_core.faces import detect_faces
+
+    faces = [face for face in detect_faces(picture) if face.points is not None]
+    if not faces or faces[0].points is None:
+        return None
+    points = faces[0].points
+    eyes = sorted((points[list(corners)].mean(0) for corners in _EYE_CORNERS), key=lambda e: e[0])
+    matrix, _ = cv2.estimateAffinePartial2D(np.array(eyes), np.array(_EYES))
+    side = (_FACE_SIDE, _FACE_SIDE)
+    return np.asarray(cv2.warpAffine(picture, matrix, side), np.uint8)
+
+
+def _mean_over(metric: Any, frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
+    import torch
+
+    metric.eval()
+    with torch.inference_mode():
+        for frame, true in zip(frames, truth, strict=True):
+            metric.update(_batch(frame), _batch(true))
+        return float(metric.compute())
+
+
+def _batch(picture: Pixels, as_float: bool = True) -> Any:
+    """(1, 3, h, w) tensor, 0 to 1 or uint8."""
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+    return tensor.float() / 255 if as_float else tensor
+
+
+def _with_weights(name: str, compute: Callable[[], float]) -> float:
+    absent = [package for package in _PACKAGES if find_spec(package) is None]
+    if absent:
+        raise _missing(
+            name,
+            f"{', '.join(absent)} is not installed",
+            "Install what it needs: pip install 'dp3d[metrics]'.",
+        )
+    try:
+        return compute()
+    except RuntimeError as error:
+        if "torchvision" not in str(error):
+            raise
+        raise _missing(
+            name,
+            "torchvision and torch are of different builds",
+            "Install both from the same index, for the same CUDA version or for none.",
+            str(error),
+        ) from error
+    except (urllib.error.URLError, OSError) as error:
+        raise _missing(
+            name,
+            "its weights are not here and cannot be fetched",
+            f"Run it once with a network, or put the file that is named below into {_hub()}.",
+            str(error),
+        ) from error
+
+
+def _hub() -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _missing(name: str, why: str, remedy: str, detail: str = "") -> Dp3dError:
+    return Dp3dError("metrics.missing", f"{name} cannot be computed: {why}.", remedy, detail)

@@ -1,0 +1,117 @@
+"""``dp3d evaluate``: what can be computed is computed, what cannot says what it lacks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.evaluation import learned
+from dp3d_core.evaluation.compare import evaluate
+from dp3d_core.heads.synth import SyntheticHead, random_subject, write_subject
+from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.trajectories import frontal_arc
+from dp3d_core.viewset import ViewMeta, ViewSetWriter
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    return write_subject(random_subject(5), frontal_arc(4, size=96), tmp_path_factory.mktemp("t"))
+
+
+def noisy(truth, folder, amount=12, seed=0):
+    rng = np.random.default_rng(seed)
+    writer = ViewSetWriter(folder, truth.cameras, ViewMeta(engine="noise", seed=amount))
+    for i in range(len(truth)):
+        frame = truth.frame(i) + rng.normal(0, amount, truth.frame(i).shape)
+        writer.write(i, np.clip(frame, 0, 255).astype(np.uint8))
+    return writer.finish()
+
+
+def run(views, reference=None, **more):
+    return evaluate(views, reference, progress=no_progress, cancel=never_cancel, **more)
+
+
+def test_a_set_is_like_itself(truth, tmp_path):
+    found = run(truth, truth, metrics=("psnr", "ssim", "sharpness", "seam"), window=2)
+    assert found.values["ssim"] == pytest.approx(1)
+    assert found.values["psnr"] == 100
+    assert found.values["sharpness"] == pytest.approx(1)
+    other = run(noisy(truth, tmp_path / "n"), truth, metrics=("psnr", "ssim"))
+    assert 20 < other.values["psnr"] < 30
+    assert other.values["ssim"] < 0.95
+
+
+def test_reprojection_on_the_true_mesh(truth, tmp_path):
+    found = run(truth, metrics=("reprojection",), surface=truth.root / "head.glb")
+    worse = run(
+        noisy(truth, tmp_path / "n"), metrics=("reprojection",), surface=truth.root / "head.glb"
+    )
+    assert found.values["reprojection"] > worse.values["reprojection"] + 2
+    with pytest.raises(Dp3dError) as caught:
+        run(truth, metrics=("reprojection",), surface=truth.root / "cameras.json")
+    assert caught.value.code == "mesh.unreadable"
+
+
+def test_what_lacks_its_weights_does_not_keep_the_others(truth, tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    found = run(truth, truth, metrics=("ssim", "id"))
+    assert set(found.values) == {"ssim"}
+    error = found.missing["id"]
+    assert error.code == "metrics.missing"
+    assert learned.FACE_EMBEDDING in error.remedy + error.problem
+
+
+def test_views_that_cannot_be_compared(truth, tmp_path):
+    few = write_subject(random_subject(5), frontal_arc(3, size=96), tmp_path / "few")
+    small = write_subject(random_subject(5), frontal_arc(4, size=64), tmp_path / "small")
+    other = write_subject(random_subject(5), frontal_arc(8, size=96)[:4], tmp_path / "other")
+    for reference, told in ((few, "3 of the other"), (small, "size"), (other, "another place")):
+        with pytest.raises(Dp3dError) as caught:
+            run(truth, reference)
+        assert caught.value.code == "metrics.mismatch"
+        assert told in caught.value.problem
+    with pytest.raises(Dp3dError) as caught:
+        run(truth, metrics=("beauty",))
+    assert caught.value.code == "engine.bad_option"
+
+
+def head_pictures(count=2):
+    head = SyntheticHead(random_subject(5))
+    return [head.render(camera).rgb for camera in frontal_arc(count, size=96)]
+
+
+class TestLearned:
+    """Real networks of torchvision with random weights, where the true ones would lie."""
+
+    @pytest.fixture(autouse=True)
+    def hub(self, tmp_path, monkeypatch):
+        pytest.importorskip("torchmetrics", reason="the extra 'metrics' is not installed")
+        pytest.importorskip("torchvision")
+        monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        # nothing may be fetched
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+        self.checkpoints = tmp_path / "checkpoints"
+        self.checkpoints.mkdir()
+
+    @pytest.mark.parametrize("metric", [learned.lpips, learned.dists, learned.fid])
+    def test_without_weights(self, metric):
+        pictures = head_pictures()
+        with pytest.raises(Dp3dError) as caught:
+            metric(pictures, pictures)
+        assert caught.value.code == "metrics.missing"
+        assert str(self.checkpoints) in caught.value.remedy
+
+    def test_lpips(self):
+        from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
+
+        torch.manual_seed(0)
+        name = SqueezeNet1_1_Weights.DEFAULT.url.rsplit("/", 1)[1]
+        torch.save(squeezenet1_1(weights=None).state_dict(), self.checkpoints / name)
+        pictures = head_pictures()
+        assert learned.lpips(pictures, pictures, "squeeze") == pytest.approx(0, abs=1e-6)
+        blurred = [np.asarray(np.roll(p, 8, 1)) for p in pictures]
+        assert learned.lpips(blurred, pictures, "squeeze") > 1e-4
