@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dp3d_core.models.config import Variant
+
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -55,20 +57,36 @@ SCHEDULE = frozenset(
 )
 """Tables of the noise schedule: they are computed, not loaded."""
 
-_EXTRAS = (
-    re.compile(r"control_model\.input_hint_block\."),
-    re.compile(r"cond_stage_model\.transformer\.text_model\.embeddings\.position_ids$"),
-    re.compile(r"model\.diffusion_model\..*\.attention_blocks\.1\.pos_encoder\.pe$"),
+_POSITION_IDS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+_HINT_BLOCK = frozenset(
+    f"control_model.input_hint_block.{layer}.{kind}"
+    for layer in range(0, 16, 2)
+    for kind in ("weight", "bias")
+)
+"""Of DiffPortrait3D's reference network, which never runs it."""
+_SECOND_POSITIONS = re.compile(
+    r"(model\.diffusion_model\..*\.attention_blocks\.)1(\.pos_encoder\.pe)"
 )
 
 
-def is_known_extra(name: str) -> bool:
+def twin_of(name: str) -> str:
+    """The weight that another one repeats; an empty name for one that repeats nothing."""
+    match = _SECOND_POSITIONS.fullmatch(name)
+    return f"{match[1]}0{match[2]}" if match else ""
+
+
+def is_known_extra(name: str, variant: Variant) -> bool:
     """Whether a weight of a file is known to be of no use.
 
-    Schedule tables; the reference network's hint block, which is never run; position numbers of
-    older text encoders; the second copy of each view module's positions.
+    Schedule tables; the hint block of DiffPortrait3D's reference network; position numbers of
+    older text encoders; the second copy of each view module's positions (:func:`twin_of`).
     """
-    return name in SCHEDULE or any(pattern.match(name) for pattern in _EXTRAS)
+    return (
+        name in SCHEDULE
+        or name == _POSITION_IDS
+        or (name in _HINT_BLOCK and variant is Variant.DIFFPORTRAIT3D)
+        or bool(twin_of(name))
+    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dp3d_core.checkpoints.names import Official, is_known_extra
+from dp3d_core.checkpoints.names import Official, is_known_extra, twin_of
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.bundle import Networks
 from dp3d_core.models.config import PUBLISHED, NetworkConfig, Variant
@@ -82,11 +82,14 @@ def _read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise Dp3dError(
             "weights.unsafe",
-            f"{path.name} holds more than weights, and reading that could run any program.",
+            f"{path.name} holds more than weights, or is garbled; reading what it holds could run "
+            "any program.",
             "Use the file as its authors published it; never load such a file from elsewhere.",
             str(error),
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a garbled container fails anywhere in torch's reader
         raise _damaged(path, error) from error
 
 
@@ -161,7 +164,7 @@ def load_official(
     used: set[str] = set()
     faults: dict[str, list[str]] = {"missing": [], "shape": [], "type": [], "numbers": []}
     for component, net in networks.named().items():
-        weights = {}
+        weights, places = {}, set()
         for key, wanted in net.state_dict().items():
             name = official.name(component, key)
             used.add(name)
@@ -169,19 +172,27 @@ def load_official(
             if value is None:
                 faults["missing"].append(name)
                 continue
-            if value.ndim == wanted.ndim + 2 and value.shape[-2:] == (1, 1):
+            if _is_plain(value) and value.ndim == wanted.ndim + 2 and value.shape[-2:] == (1, 1):
                 value = value[..., 0, 0]  # a 1 x 1 convolution that is a linear layer here
-            if value.shape != wanted.shape:
+            if not value.is_nested and value.shape != wanted.shape:
                 faults["shape"].append(f"{name} {tuple(value.shape)}")
-            elif value.dtype not in _FLOATS:
+            elif value.dtype not in _FLOATS or not _is_plain(value):
                 faults["type"].append(f"{name} {value.dtype}")
-            elif not bool(torch.isfinite(value).all()):
-                faults["numbers"].append(name)
-            weights[key] = value if dtype is None else value.to(dtype)
+            else:
+                value = value if dtype is None else value.to(dtype)
+                if not bool(torch.isfinite(value).all()):  # in the type that is kept
+                    faults["numbers"].append(name)
+                weights[key] = value if value.data_ptr() not in places else value.clone()
+                places.add(weights[key].data_ptr())
         if not any(faults.values()):
             _fill(net, weights)
     rest = [name for name in state if name not in used]
-    unexpected = [name for name in rest if not is_known_extra(name)]
+    unexpected = [name for name in rest if not is_known_extra(name, variant)]
+    faults["numbers"] += [
+        name
+        for name in rest
+        if (twin := twin_of(name)) in state and not _equal(state[name], state[twin])
+    ]
     told = [
         f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
         for what, names in (
@@ -197,6 +208,17 @@ def load_official(
         every = [n for names in (*faults.values(), unexpected) for n in names]
         raise _mismatch(told, "\n".join(every))
     return Loaded(config, networks.eval(), tuple(rest))
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether it is an ordinary array of numbers."""
+    return value.layout is torch.strided and not (
+        value.is_meta or value.is_nested or value.is_quantized
+    )
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return _is_plain(a) and _is_plain(b) and torch.equal(a, b)
 
 
 def _fill(net: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ go through the importer that users use.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ TOLERANCE = 1e-4
 """Largest difference over largest value, float32."""
 GUIDANCE = 3.0
 _INPUT = "an input"
+_HOPELESS = 1e9
+"""Error of what has another shape, or is no number: JSON knows no infinity."""
 Found = TypeVar("Found")
 
 
@@ -72,7 +75,7 @@ def verify_parity(
         cancel: polled between tensors.
 
     Returns:
-        One entry for every tensor of the file, in its order by name.
+        One entry for every tensor of the file, by name, inputs last.
 
     Raises:
         Dp3dError: ``parity.invalid``, ``weights.*``.
@@ -93,12 +96,16 @@ class _Golden:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _invalid(prefix, f"{prefix.name}.json is missing or damaged") from error
         self.views = views
-        self.tensors = read_checkpoint(prefix.with_name(f"{prefix.name}.tensors.safetensors"))
+        self.tensors = _Tensors(
+            read_checkpoint(prefix.with_name(f"{prefix.name}.tensors.safetensors"))
+        )
         state = read_checkpoint(prefix.with_name(f"{prefix.name}.weights.safetensors"))
         try:
             config = config_of_official(recognise(state), self.official, views)
-        except (KeyError, TypeError) as error:
-            raise _invalid(prefix, "its official_config lacks a size") from error
+            if len(config.channels) != 4 or len(config.vae_channels) != 4:
+                raise ValueError("only networks of four levels are known")
+        except (KeyError, TypeError, ValueError) as error:
+            raise _invalid(prefix, "its official_config lacks a size, or has an odd one") from error
         self.loaded: Loaded = load_official(state, config, torch.float32)
         self.config, self.networks = config, self.loaded.networks
         self._kept_results: dict[str, Any] = {}
@@ -107,18 +114,19 @@ class _Golden:
         rows = []
         stage = Stage("parity", len(self.tensors), progress, cancel, "Recomputing tensors")
         with torch.inference_mode():
-            for name in sorted(self.tensors):
+            # inputs last: one that nothing has read is no input
+            for name in sorted(self.tensors, key=lambda name: (_is_input(name), name)):
                 rows.append(self._row(name))
                 stage.advance(name)
         return rows
 
     def _row(self, name: str) -> Compared:
-        golden = self.tensors[name]
+        golden = self.tensors.golden(name)
         if name == "in.input_ids":
             same = torch.equal(empty_prompt(self.networks.text_encoder), golden)
-            return Compared(name, 0.0 if same else float("inf"))
-        if name.startswith("in.") or name.endswith(".input"):
-            return Compared(name, None, _INPUT)
+            return Compared(name, 0.0 if same else _HOPELESS)
+        if _is_input(name):
+            return Compared(name, None, _INPUT if name in self.tensors.read else "")
         for pattern, compute in self._rules():
             if match := re.fullmatch(pattern, name):
                 try:
@@ -313,6 +321,26 @@ class _Golden:
         return found
 
 
+class _Tensors(dict[str, Tensor]):
+    """The tensors of a set, and which of them were read to compute others."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        super().__init__(tensors)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def golden(self, name: str) -> Tensor:
+        """One to compare with: that is no use of it."""
+        return super().__getitem__(name)
+
+
+def _is_input(name: str) -> bool:
+    return (name.startswith("in.") and name != "in.input_ids") or name.endswith(".input")
+
+
 def _eta(digits: str) -> float:
     """0 and 05 stand for 0 and 0.5."""
     return float(f"{digits[0]}.{digits[1:] or 0}")
@@ -320,9 +348,10 @@ def _eta(digits: str) -> float:
 
 def _relative(found: Tensor, golden: Tensor) -> float:
     if found.shape != golden.shape:
-        return float("inf")
+        return _HOPELESS
     largest = float(golden.abs().max())
-    return float((found - golden).abs().max()) / max(largest, 1e-12)
+    error = float((found - golden).abs().max()) / max(largest, 1e-12)
+    return error if math.isfinite(error) else _HOPELESS
 
 
 def _invalid(prefix: Path, why: str) -> Dp3dError:

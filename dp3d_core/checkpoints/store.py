@@ -177,6 +177,9 @@ def import_weights(
         )
     try:
         target, temporary = root / variant, root / f".{variant}.new"
+        old = root / f".{variant}.old"
+        if old.exists() and not target.exists():  # an exchange that was cut off
+            old.replace(target)
         shutil.rmtree(temporary, ignore_errors=True)
         networks = loaded.networks.named()
         needed = sum(v.nbytes for net in networks.values() for v in net.state_dict().values())
@@ -198,8 +201,12 @@ def import_weights(
                     "files": files,
                 },
             )
-            shutil.rmtree(target, ignore_errors=True)
+            # at any time either the old weights or the new ones are whole
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                target.replace(old)
             temporary.replace(target)
+            shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise _not_writable(root, error.strerror or str(error), error.errno) from error
         except SafetensorError as error:  # what writing a network raises instead

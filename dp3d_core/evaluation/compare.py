@@ -71,6 +71,12 @@ def evaluate(
             f"There is no metric called {unknown[0]!r}.",
             f"Choose among: {', '.join(METRICS)}.",
         )
+    if window < 2:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"Windows of {window} have no inside.",
+            "Give the number of views that were generated together, at least 2.",
+        )
     frames = [views.frame(i) for i in range(len(views))]
     truth = None if reference is None else _matching(views, reference)
     caster = None if surface is None else _caster(surface)
@@ -113,20 +119,44 @@ def evaluate(
             "fid": lambda: learned.fid(frames, truth),
             "id": lambda: learned.identity(frames, truth),
         }
-    chosen = [name for name in metrics if name in compute]
-    stage = Stage("evaluate", len(chosen), progress, cancel, "Evaluating")
-    for name in chosen:
+    stage = Stage("evaluate", len(metrics), progress, cancel, "Evaluating")
+    for name in metrics:
         try:
+            if name not in compute:
+                raise _not_given(name)
             value = compute[name]()
+            if math.isnan(value):
+                raise _nothing_found(name)
+            found.values[name] = value
         except Dp3dError as error:
             if error.code != "metrics.missing":
                 raise
             found.missing[name] = error
-        else:
-            if not math.isnan(value):
-                found.values[name] = value
         stage.advance(name)
     return found
+
+
+def _not_given(name: str) -> Dp3dError:
+    what, how = (
+        ("there is no reference", "Name one with --against.")
+        if name in WITH_REFERENCE
+        else ("there is no surface", "Name a mesh in head space with --mesh.")
+    )
+    return Dp3dError("metrics.missing", f"{name} cannot be computed: {what}.", how)
+
+
+def _nothing_found(name: str) -> Dp3dError:
+    why = {
+        "seam": "there are no neighbours both within windows and across their boundaries",
+        "pose": "no face was found in the views from the front",
+        "id": "no pair of views shows two faces",
+        "reprojection": "no camera sees the surface; is the mesh in head space?",
+    }
+    return Dp3dError(
+        "metrics.missing",
+        f"{name} cannot be computed: {why.get(name, 'it has no value here')}.",
+        "Give other views, or leave the metric out.",
+    )
 
 
 def _matching(views: ViewSet, reference: ViewSet) -> list[Pixels]:
@@ -146,6 +176,8 @@ def _matching(views: ViewSet, reference: ViewSet) -> list[Pixels]:
             raise refuse(f"view {i} differs in size")
         if not np.allclose(ours.c2w, theirs.c2w, atol=1e-3):
             raise refuse(f"view {i} was taken from another place")
+        if not np.allclose(ours.K, theirs.K, atol=1e-3 * ours.width):
+            raise refuse(f"view {i} was taken through another lens")
     return [reference.frame(i) for i in range(len(reference))]
 
 

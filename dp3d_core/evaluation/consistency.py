@@ -64,7 +64,7 @@ class Reprojection:
     """Agreement of neighbouring views about the surface that both see."""
 
     psnr: float
-    """dB, over all points of all pairs."""
+    """dB, over all points of all pairs; nan when no point is seen twice."""
     seen: float
     """Part of the head's pixels that the neighbour sees, too."""
 
@@ -113,5 +113,7 @@ def reprojection(
             [map_coordinates(frames[j][..., c] / 255.0, at, order=1) for c in range(3)], -1
         )
         errors += float(((here - there) ** 2).sum())
-    mean = errors / max(1, 3 * seen)
+    if not seen:
+        return Reprojection(float("nan"), 0.0)
+    mean = errors / (3 * seen)
     return Reprojection(float(-10 * np.log10(max(mean, 1e-10))), seen / max(1, asked))

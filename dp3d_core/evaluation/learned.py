@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 
 FACE_EMBEDDING = "face_recognition_sface_2021dec.onnx"
 _FACE_PAGE = "https://github.com/opencv/opencv_zoo/tree/main/models/face_recognition_sface"
-_PACKAGES = ("torch", "torchmetrics", "torchvision", "torch_fidelity")
+_PACKAGES = ("torch", "torchmetrics", "torchvision")
 _FACE_SIDE = 112
 _EYE_CORNERS = ((33, 133), (362, 263))
 """Landmarks of the face mesh."""
@@ -89,7 +89,9 @@ def fid(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
                 metric.update(_batch(picture, as_float=False), real=real)
         return float(metric.compute())
 
-    return _with_weights("FID", compute)
+    if min(len(frames), len(truth)) < 2:
+        raise _missing("FID", "it compares sets of pictures", "Give at least two views of each.")
+    return _with_weights("FID", compute, "torch_fidelity")
 
 
 def identity(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
@@ -108,7 +110,12 @@ def identity(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
             f"{FACE_EMBEDDING} is not in {path.parent}",
             f"Fetch it from {_FACE_PAGE} and put it there.",
         )
-    recogniser = cv2.FaceRecognizerSF.create(str(path), "")  # type: ignore[attr-defined]
+    try:
+        recogniser = cv2.FaceRecognizerSF.create(str(path), "")  # type: ignore[attr-defined]
+    except cv2.error as error:
+        raise _missing(
+            "ID", f"{path} is damaged", f"Fetch it again from {_FACE_PAGE}.", str(error)
+        ) from error
     found = []
     for pair in zip(frames, truth, strict=True):
         faces = [_aligned_face(picture) for picture in pair]
@@ -151,8 +158,8 @@ def _batch(picture: Pixels, as_float: bool = True) -> Any:
     return tensor.float() / 255 if as_float else tensor
 
 
-def _with_weights(name: str, compute: Callable[[], float]) -> float:
-    absent = [package for package in _PACKAGES if find_spec(package) is None]
+def _with_weights(name: str, compute: Callable[[], float], *more: str) -> float:
+    absent = [package for package in (*_PACKAGES, *more) if find_spec(package) is None]
     if absent:
         raise _missing(
             name,

@@ -25,6 +25,7 @@ from dp3d_core.models.config import (
     Variant,
 )
 from dp3d_core.pipelines.denoise import Conditions, Denoiser
+from dp3d_core.pipelines.windows import Window, plan_windows
 
 _VIEW_MODULE = re.compile(r"\.view_modules\.\w+\.\d+$")
 
@@ -68,10 +69,18 @@ class Load:
             vae_channels=(32, 32, 32, 32),
         )
 
+    mode: str = "blocks"
+    """How the views are divided, see ``windows.plan_windows``; the engines' default is overlap."""
+    overlap: int = 2
+    closed: bool = False
+
     @property
-    def windows(self) -> int:
-        """Windows of the published code."""
-        return max(1, self.views // self.config.window)
+    def windows(self) -> list[Window]:
+        """Windows of a step."""
+        size = self.config.window
+        return plan_windows(
+            self.views, size, mode=self.mode, overlap=self.overlap, closed=self.closed
+        )
 
 
 def _denoiser(load: Load, networks: Networks, device: torch.device, dtype: torch.dtype) -> Denoiser:
@@ -94,10 +103,9 @@ def _parts(load: Load, denoiser: Denoiser, x: torch.Tensor) -> dict[str, Callabl
 
     ``saved`` is what the published code computes besides.
     """
-    window = load.config.window
-    which = torch.arange(load.views, device=x.device)
     t = torch.full((1,), 601, device=x.device)
-    blocks = list(zip(x.split(window), which.split(window), strict=True))  # type: ignore[no-untyped-call]
+    places = [torch.tensor(window.views, device=x.device) for window in load.windows]
+    blocks = [(x[which], which) for which in places]
 
     def saved() -> None:
         for part, w in blocks:

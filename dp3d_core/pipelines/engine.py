@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import EngineInfo, describe_options, parse_options
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import write_atomic
 from dp3d_core.framing import network_camera, reframe, shown_by
 from dp3d_core.models.config import Variant
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +39,13 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 
 _PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "accelerate")
-_CLOSED = 1.6
+LATENT_PREVIEW = "denoising.png"
+"""Beside the frames while they are denoised: what the first view is expected to become."""
+_PREVIEWS = 6
+_CLOSED = 1.1
 """A path is closed when its ends are no further apart than so many of its steps."""
+_LEVEL = 0.05
+"""Radians by which the pitch of both ends may differ."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ class DiffusionOptions:
     device: str = "auto"
     """auto, cpu, cuda, mps ..."""
     max_vram_gb: float = 0.0
-    """Device memory that may be used, 10^9 bytes; 0: as much as it takes.  Decides how many windows
-    go together and whether networks leave the device while they are idle."""
+    """Device memory that may be used, 10^9 bytes; 0: what is free on a CUDA device, elsewhere as
+    much as it takes.  Decides how many windows go together and whether networks leave the device
+    while they are idle."""
 
 
 class DiffPortrait3DEngine:
@@ -135,7 +142,7 @@ class DiffPortrait3DEngine:
         writer = ViewSetWriter(out, cameras, self._meta(portrait, chosen, weights, seed))
         if not writer.missing():
             return writer.finish()
-        run = _Run(self, portrait, cameras, chosen, seed, progress, cancel)
+        run = _Run(self, portrait, cameras, chosen, out, seed, progress, cancel)
         frames = run.frames()
         stage = Stage("views", len(cameras), progress, cancel, "Writing views")
         for index, camera in enumerate(cameras):
@@ -195,16 +202,21 @@ def is_closed(cameras: Sequence[Camera]) -> bool:
         return False
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
     gap = float(np.linalg.norm(places[-1] - places[0]))
-    return bool(0 < gap <= _CLOSED * float(np.median(steps)))
+    heights = np.radians([camera.yaw_pitch_deg[1] for camera in cameras])
+    # rings above each other: the end of the last is not beside the start of the first
+    level = abs(heights[-1] - heights[0]) <= max(_LEVEL, float(np.abs(np.diff(heights)).max()))
+    travelled = float(steps.max()) > 0 and len(np.unique(places.round(6), axis=0)) > 3
+    return bool(travelled and level and gap <= _CLOSED * float(np.median(steps)))
 
 
 def _check(chosen: DiffusionOptions) -> None:
     """Refuse options before anything is loaded."""
-    from dp3d_core.pipelines.multi_view import SIZE_STEP
+    from dp3d_core.pipelines.multi_view import SIZE_STEP, check_steps
     from dp3d_core.pipelines.samplers import get_sampler
     from dp3d_core.pipelines.windows import plan_windows
 
-    get_sampler(chosen.sampler)
+    sampler = get_sampler(chosen.sampler)
+    check_steps(sampler.scheduler, chosen.steps or sampler.steps)
     plan_windows(9, 8, mode=chosen.windows, overlap=chosen.overlap)
     for wrong, problem, remedy in (
         (
@@ -216,11 +228,6 @@ def _check(chosen: DiffusionOptions) -> None:
             chosen.size < SIZE_STEP or chosen.size % SIZE_STEP or chosen.size > 2048,
             f"The networks cannot work at {chosen.size} pixels.",
             f"Give a multiple of {SIZE_STEP}; they were trained at 512.",
-        ),
-        (
-            not 0 <= chosen.steps <= 1000,
-            f"A sampler cannot take {chosen.steps} steps.",
-            "Give a number up to 1000, or 0 for the sampler's own.",
         ),
         (
             chosen.max_vram_gb < 0,
@@ -246,6 +253,7 @@ class _Run:
         portrait: Portrait,
         cameras: Sequence[Camera],
         chosen: DiffusionOptions,
+        out: Path,
         seed: int,
         progress: ProgressCallback,
         cancel: CancelCheck,
@@ -255,7 +263,7 @@ class _Run:
         from dp3d_core.preview.engine import background_colour
 
         self.engine, self.portrait, self.chosen, self.seed = engine, portrait, chosen, seed
-        self.progress, self.cancel = progress, cancel
+        self.out, self.progress, self.cancel = Path(out), progress, cancel
         self.cameras = [network_camera(c, chosen.size, engine.eg3d) for c in cameras]
         self.closed = is_closed(cameras)
         self.background = background_colour(portrait)
@@ -290,7 +298,9 @@ class _Run:
         camera = self.cameras[index]
         mask = self._outline(picture, camera)
         shown = shown_by(camera, wanted)
-        return reframe(picture, camera, wanted), reframe(mask, camera, wanted) * shown
+        seen = reframe(picture, camera, wanted)
+        seen[~shown] = self.background
+        return seen, reframe(mask, camera, wanted) * shown
 
     def _outline(self, picture: Pixels, camera: Camera) -> Pixels:
         """Alpha of a generated picture: the segmenter's, else that of the preview's head."""
@@ -353,14 +363,22 @@ class _Run:
         pipeline.scheduler = sampler.scheduler
         steps = chosen.steps or sampler.steps
         stage = Stage(stage_name, steps, self.progress, self.cancel, "Denoising")
+        out, every = self.out, max(1, round(steps / _PREVIEWS))
 
         def after_step(
             made: MultiViewPipeline, step: int, t: Any, tensors: dict[str, Any]
         ) -> dict[str, Any]:
-            stage.advance(f"Step {step + 1} of {steps}")  # raises when it is cancelled
+            values: dict[str, Any] = {}
+            if (step + 1) % every == 0 and step + 1 < steps:
+                picture = made.decode(tensors["clean"]()[:1])
+                write_atomic(out / LATENT_PREVIEW, encode_png(_pictures(picture)[0]))
+                values["latent_preview"] = LATENT_PREVIEW
+            stage.advance(f"Step {step + 1} of {steps}", **values)  # raises when it is cancelled
             return {}
 
-        found = pipeline(
+        found = self._guarded(
+            plan,
+            pipeline,
             _tensor(references),
             _tensor(conditions),
             None if start is None else _tensor(start),
@@ -375,13 +393,29 @@ class _Run:
             offload=plan.offload,
             generator=torch.Generator().manual_seed(self.seed),
             callback_on_step_end=after_step,
+            callback_on_step_end_tensor_inputs=("clean",),
+            poll=lambda: check_cancel(self.cancel, "The generation"),
         )
         del pipeline
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         assert found.images is not None
-        pictures = (found.images * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        return [np.ascontiguousarray(picture) for picture in pictures]
+        (out / LATENT_PREVIEW).unlink(missing_ok=True)
+        return _pictures(found.images)
+
+    def _guarded(self, plan: Plan, pipeline: MultiViewPipeline, *given: Any, **more: Any) -> Any:
+        """Run the pipeline; a device that is full is told as what it is."""
+        import torch
+
+        try:
+            return pipeline(*given, **more)
+        except torch.OutOfMemoryError as error:
+            raise Dp3dError(
+                "engine.too_little_memory",
+                f"The device ran out of memory; {plan.peak / 1e9:.1f} GB had been computed.",
+                "Close what else uses it, or set the option max_vram_gb below what is free.",
+                str(error),
+            ) from error
 
     def _plan(self, variant: Variant, views: int, references: int) -> Plan:
         """Before anything is loaded: how the generation keeps within the memory allowed."""
@@ -399,6 +433,10 @@ class _Run:
             closed=self.closed and views > 1,
         )
         budget = int(chosen.max_vram_gb * 1e9) or None
+        if budget is None and self.device.type == "cuda":
+            import torch
+
+            budget = torch.cuda.mem_get_info(self.device)[0]  # what is free
         return plan_memory(needs, len(windows), budget)
 
 
@@ -408,6 +446,12 @@ def _tensor(pictures: Sequence[Pixels]) -> torch.Tensor:
 
     stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
     return stacked.float() / 127.5 - 1
+
+
+def _pictures(tensor: torch.Tensor) -> list[Pixels]:
+    """(h, w, 3) uint8 each of (n, 3, h, w), 0 to 1."""
+    found = (tensor * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return [np.ascontiguousarray(picture) for picture in found]
 
 
 def _device(name: str) -> torch.device:

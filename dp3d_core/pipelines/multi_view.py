@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,15 +27,17 @@ from dp3d_core.models.bundle import (
 from dp3d_core.models.config import PIXELS_PER_LATENT
 from dp3d_core.models.unet import MultiViewUNet
 from dp3d_core.pipelines.denoise import Conditions, Denoiser, Placement, hint_features
-from dp3d_core.pipelines.schedule import START_STEP
+from dp3d_core.pipelines.schedule import start_factors
 from dp3d_core.pipelines.windows import Window, plan_windows
 
 MOST_REFERENCES = 4
 SIZE_STEP = 64
 """Pictures are multiples of this, pixels: what the lowest level of the UNet needs."""
 _HINTS_AT_ONCE = 8
+_BRIGHTEST = 1.01
 
 StepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any] | None]
+"""Pipeline, number of the step, its t, what was asked for -> what is replaced."""
 
 
 @dataclass
@@ -79,6 +82,8 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
         self.register_to_config(window=window)
         self._interrupt = False
+        self._on = Placement(None)
+        self._poll: Callable[[], None] = lambda: None
 
     @property
     def interrupt(self) -> bool:
@@ -106,7 +111,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         num_inference_steps: int = 50,
         guidance_scale: float = 3.0,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
-        eta: float = 0.0,
+        eta: float = 0.5,
         mode: str = "overlap",
         overlap: int = 2,
         closed: bool = False,
@@ -119,6 +124,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         callback_on_step_end: StepEnd | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         output_type: str = "pt",
+        poll: Callable[[], None] | None = None,
     ) -> MultiViewOutput:
         """Generate the views.
 
@@ -130,7 +136,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             num_inference_steps: of the scheduler.
             guidance_scale: 1 leaves the unconditional pass out.
             guidance_interval: part of the steps, 0 to 1, in which guidance is used.
-            eta: noise on the way, DDIM only.
+            eta: noise on the way, DDIM only; 0.5 as published.
             mode: see ``windows.plan_windows``.
             overlap: likewise; at most one less than the window.
             closed: likewise.
@@ -143,7 +149,9 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             latents: (views, 4, h / 8, w / 8) to start from instead of noise or ``start``.
             callback_on_step_end: called with the pipeline, the step's number, its t and a
                 dictionary of tensors, which it may replace.
-            callback_on_step_end_tensor_inputs: names in that dictionary: ``latents``.
+            callback_on_step_end_tensor_inputs: names in that dictionary: ``latents``, and
+                ``clean``, a function that gives the latents that are expected without noise.
+            poll: called between pictures while the VAE works; may raise to end it.
             output_type: ``pt``, or ``latent`` to leave decoding out.
 
         Raises:
@@ -151,9 +159,11 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         """
         self._interrupt = False
-        count = _check(references, conditions, start)
+        count = _check(references, conditions, start, latents)
+        _check_numbers(self.scheduler, num_inference_steps, guidance_interval, windows_at_once)
+        self._poll = poll or (lambda: None)
         device, dtype = device or self.unet.device, self.unet.dtype
-        on = Placement(device, offload)
+        on = self._on = Placement(device, offload)
         size = self.config.window
         windows = plan_windows(
             count, size, mode=mode, overlap=min(overlap, size - 1), closed=closed
@@ -177,6 +187,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
                 inside = guidance_interval[0] <= i / len(steps) < guidance_interval[1]
                 scale = guidance_scale if inside else 1.0
                 denoiser.begin(t.reshape(1))
+                before = x
                 scaled = self.scheduler.scale_model_input(x, t)
                 noise = self._predict(denoiser, scaled, windows, scale, windows_at_once)
                 more: dict[str, Any] = {"eta": eta} if "eta" in takes else {}
@@ -184,14 +195,23 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
                     more["variance_noise"] = _draw(x.shape, generator, device)
                 x = self.scheduler.step(noise, t, x, **more, return_dict=False)[0]
                 if callback_on_step_end is not None:
-                    told = {"latents": x} if "latents" in callback_on_step_end_tensor_inputs else {}
+                    given_now = {
+                        "latents": x,
+                        "clean": partial(_clean, self.scheduler, before, noise, t),
+                    }
+                    told = {name: given_now[name] for name in callback_on_step_end_tensor_inputs}
                     x = (callback_on_step_end(self, i, t, told) or {}).get("latents", x)
                 if self._interrupt:
                     break
         if output_type == "latent":
             return MultiViewOutput(images=None, latents=x)
-        with on(self.vae):
-            return MultiViewOutput(images=self._decode(x), latents=x)
+        return MultiViewOutput(images=self.decode(x), latents=x)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """(n, 3, h, w) float32 pictures, 0 to 1, on the CPU; also from a callback."""
+        with self._on(self.vae):
+            return self._decode(latents)
 
     def _predict(
         self,
@@ -239,22 +259,22 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         noise = _draw(shape, generator, device)
         if start is None:
             return noise * float(self.scheduler.init_noise_sigma)
-        at = torch.full((count,), START_STEP, device=device)
-        noisy: Tensor = self.scheduler.add_noise(start, noise, at)
-        return noisy
+        signal, grain = start_factors(self.scheduler)
+        return signal * start + grain * noise
 
     def _encode(self, pictures: Tensor, draw: torch.Generator | None) -> Tensor:
         """Scaled latents, one picture after the other: a VAE needs more memory than the UNet."""
-        vae = self.vae
-        return torch.cat(
-            [encode_pictures(vae, p[None].to(vae.device, vae.dtype), draw) for p in pictures]
-        )
+        vae, found = self.vae, []
+        for picture in pictures:
+            found.append(encode_pictures(vae, picture[None].to(vae.device, vae.dtype), draw))
+            self._poll()
+        return torch.cat(found)
 
     def _decode(self, latents: Tensor) -> Tensor:
-        vae = self.vae
-        pictures = [
-            decode_latents(vae, x[None].to(vae.device, vae.dtype)).float().cpu() for x in latents
-        ]
+        vae, pictures = self.vae, []
+        for x in latents:
+            pictures.append(decode_latents(vae, x[None].to(vae.device, vae.dtype)).float().cpu())
+            self._poll()
         return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
 
     def _hints(self, conditions: Tensor) -> Tensor:
@@ -265,6 +285,13 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
                 for part in torch.split(conditions, _HINTS_AT_ONCE)
             ]
         )
+
+
+def _clean(scheduler: Any, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """Latents without noise, as predicted at t."""
+    part = float(scheduler.alphas_cumprod[int(t)])
+    clean: Tensor = (x - (1 - part) ** 0.5 * noise) / part**0.5
+    return clean
 
 
 def _batches(windows: Sequence[Window], at_once: int) -> Iterator[list[Window]]:
@@ -289,7 +316,41 @@ def _draw(shape: Sequence[int], generator: torch.Generator | None, device: torch
     return noise
 
 
-def _check(references: Tensor, conditions: Tensor, start: Tensor | None) -> int:
+def check_steps(scheduler: Any, steps: int) -> None:
+    """Refuse a number of steps that a sampler cannot take.
+
+    Raises:
+        Dp3dError: ``engine.bad_option``.
+
+    """
+    leading = getattr(scheduler.config, "timestep_spacing", "") == "leading"
+    if steps < 1 or steps > 1000 or (leading and (steps > 500 or 1000 % steps)):
+        raise Dp3dError(
+            "engine.bad_option",
+            f"This sampler cannot take {steps} steps.",
+            "Give a divisor of 1000 up to 500, such as 20, 25, 50 or 100."
+            if leading
+            else "Give 1 to 1000 steps.",
+        )
+
+
+def _check_numbers(
+    scheduler: Any, steps: int, interval: tuple[float, float], windows_at_once: int
+) -> None:
+    """Refuse numbers that no sampler can work with."""
+    check_steps(scheduler, steps)
+    if windows_at_once < 1 or not 0 <= interval[0] <= interval[1] <= 1:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"{windows_at_once} windows at once, guidance from {interval[0]:g} to {interval[1]:g}: "
+            "that cannot be.",
+            "Give at least one window, and an interval within 0 and 1.",
+        )
+
+
+def _check(
+    references: Tensor, conditions: Tensor, start: Tensor | None, latents: Tensor | None
+) -> int:
     """Refuse pictures that the networks cannot take; returns the number of views."""
 
     def refuse(problem: str, remedy: str) -> Dp3dError:
@@ -323,10 +384,24 @@ def _check(references: Tensor, conditions: Tensor, start: Tensor | None) -> int:
                 f"Give colour pictures whose sides are multiples of {SIZE_STEP} pixels, "
                 "512 as the networks were trained on.",
             )
-        if not bool(torch.isfinite(pictures).all()):
+        if not pictures.is_floating_point() or not bool(torch.isfinite(pictures).all()):
             raise refuse(f"A {name} holds values that are no numbers.", "Make it again.")
-    if start is not None and start.shape[-2:] != conditions.shape[-2:]:
+        if float(pictures.abs().max()) > _BRIGHTEST:
+            raise refuse(
+                f"A {name} holds values up to {float(pictures.abs().max()):.0f}.",
+                "Give colours from -1 (black) to 1 (white).",
+            )
+    for pictures in (references, start):
+        if pictures is not None and pictures.shape[-2:] != conditions.shape[-2:]:
+            raise refuse(
+                "Portraits, start images and condition images differ in size.",
+                "Give all in the frames' size.",
+            )
+    height, width = conditions.shape[-2:]
+    wanted = (len(conditions), 4, height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
+    if latents is not None and tuple(latents.shape) != wanted:
         raise refuse(
-            "Start images and condition images differ in size.", "Give both in the frames' size."
+            f"The latents are {tuple(latents.shape)}, the views need {wanted}.",
+            "Give latents for each view, an eighth of its size.",
         )
     return len(conditions)

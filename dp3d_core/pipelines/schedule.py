@@ -16,6 +16,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
+from dp3d_core.errors import Dp3dError
+
 TRAIN_STEPS = 1000
 START_STEP = 999
 """Noise level of start images; the first step of 50 is at 981, which the published code keeps."""
@@ -36,6 +38,29 @@ def alphas_cumprod() -> Tensor:
     """(1000,) float64 part of the signal's variance at each step."""
     roots = torch.linspace(BETAS[0] ** 0.5, BETAS[1] ** 0.5, TRAIN_STEPS, dtype=torch.float64)
     return torch.cumprod(1 - roots**2, 0)
+
+
+def start_factors(scheduler: Any) -> tuple[float, float]:
+    """Factors of start images and noise at :data:`START_STEP`.
+
+    Not ``scheduler.add_noise``: samplers of several steps take a t that is none of theirs for
+    their last one.
+
+    Raises:
+        Dp3dError: ``engine.bad_option`` for a scheduler that scales its latents with the noise.
+
+    """
+    if float(scheduler.init_noise_sigma) != 1:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"{type(scheduler).__name__} scales latents in a way that start images do not know.",
+            "Use DDIM, DPM-Solver++ or UniPC, or no start images.",
+        )
+    if isinstance(scheduler, HalfDDIMScheduler):
+        signal, grain = (float(table[START_STEP]) for table in scheduler.noising)
+        return signal, grain
+    part = float(alphas_cumprod()[START_STEP])
+    return part**0.5, (1 - part) ** 0.5
 
 
 def official_schedule(half: bool = False) -> DDIMScheduler:

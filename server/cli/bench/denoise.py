@@ -25,6 +25,12 @@ class Denoise:
     """Width and height of the latents: an eighth of the pictures'."""
     views: int = 8
     """Views; every 8 are a window."""
+    windows: Literal["blocks", "overlap"] = "blocks"
+    """blocks as the original, or overlap as the engines by default."""
+    overlap: int = 2
+    """Views that neighbouring windows share."""
+    closed: bool = False
+    """The first view follows the last."""
     device: str = "cpu"
     """cpu, cuda or cuda:1 ..."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -53,7 +59,16 @@ class Denoise:
                 "Networks of this size cannot be measured.",
                 "Give positive sizes, and latents that are a multiple of 8.",
             )
-        load = Load(Variant(self.variant), self.channels, self.context, self.latent, self.views)
+        load = Load(
+            Variant(self.variant),
+            self.channels,
+            self.context,
+            self.latent,
+            self.views,
+            self.windows,
+            self.overlap,
+            self.closed,
+        )
         counted = count_operations(load)
         data: dict[str, object] = {"gflop": {k: round(v, 1) for k, v in counted.items()}}
         total = counted["total"]

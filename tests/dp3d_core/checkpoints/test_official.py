@@ -58,7 +58,7 @@ def test_full_size_key_lists_map_completely(golden, variant):
     assert len(listed) == KEYS[variant]
     ours = names_of(variant)
     assert set(ours) <= set(listed)
-    assert all(is_known_extra(name) for name in set(listed) - set(ours))
+    assert all(is_known_extra(name, variant) for name in set(listed) - set(ours))
     for name, (_, _, shape) in ours.items():
         theirs = listed[name]
         assert list(shape) == (theirs[:2] if theirs[2:] == [1, 1] and len(shape) == 2 else theirs)
@@ -132,6 +132,62 @@ def test_every_missing_name_is_in_the_detail():
     with pytest.raises(Dp3dError) as caught:
         load_official(state, tiny_config(Variant.BACK_VIEW))
     assert set(gone) <= set(caught.value.detail.splitlines())
+
+
+def back_view():
+    return official_state(tiny_networks(Variant.BACK_VIEW), tiny_config(Variant.BACK_VIEW))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda value: value.to_sparse(),
+        lambda value: value.to("meta"),
+        lambda value: torch.nested.nested_tensor([value[0], value[1]]),
+    ],
+)
+def test_tensors_that_are_no_arrays_are_refused(odd):
+    state = back_view()
+    state[FIRST] = odd(state[FIRST])
+    with pytest.raises(Dp3dError) as caught:
+        load_official(state, tiny_config(Variant.BACK_VIEW))
+    assert caught.value.code == "weights.mismatch"
+    assert FIRST in caught.value.problem
+
+
+def test_weights_that_share_memory_are_kept_apart(tmp_path):
+    state = back_view()
+    pair = [n for n in state if n.endswith("in_layers.2.bias")][:2]
+    state[pair[1]] = state[pair[0]]
+    loaded = load_official(state, tiny_config(Variant.BACK_VIEW))
+    loaded.networks.unet.save_pretrained(tmp_path)
+
+
+def test_weights_too_large_for_half_precision_are_refused():
+    state = back_view()
+    state[FIRST] = state[FIRST] * 1e7
+    load_official(state, tiny_config(Variant.BACK_VIEW))
+    with pytest.raises(Dp3dError) as caught:
+        load_official(state, tiny_config(Variant.BACK_VIEW), torch.float16)
+    assert "no numbers" in caught.value.problem
+
+
+def test_extras_are_known_by_name_and_variant():
+    hint = "control_model.input_hint_block.0.weight"
+    assert is_known_extra(hint, Variant.DIFFPORTRAIT3D)
+    assert not is_known_extra(hint, Variant.BACK_VIEW)
+    other = "control_model.input_hint_block.anything.goes"
+    assert not is_known_extra(other, Variant.DIFFPORTRAIT3D)
+
+
+def test_second_positions_must_be_the_first():
+    variant = Variant.DIFFPORTRAIT360
+    state = official_state(tiny_networks(variant), tiny_config(variant))
+    name = next(n for n in state if n.endswith("attention_blocks.1.pos_encoder.pe"))
+    state[name] = state[name] + 1
+    with pytest.raises(Dp3dError) as caught:
+        load_official(state, tiny_config(variant))
+    assert name in caught.value.problem
 
 
 def test_sizes_of_another_network_are_refused(state):

@@ -59,9 +59,11 @@ def test_a_tensor_that_nobody_computes_is_not_passed_over(tmp_path):
     def change(tensors):
         tensors["secret.values"] = torch.zeros(3)
         tensors["vae.back_mean"] = torch.zeros(1)  # no picture of a back in this set
+        tensors["in.never_read"] = torch.zeros(3)
 
     rows = verify(copy_of("dp360_backhead_tiny_a", tmp_path, change))
-    assert [row.name for row in rows if not row.good] == ["secret.values", "vae.back_mean"]
+    bad = [row.name for row in rows if not row.good]
+    assert bad == ["secret.values", "vae.back_mean", "in.never_read"]
 
 
 def test_sets_that_are_none(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation import learned
 from dp3d_core.evaluation.compare import evaluate
@@ -56,8 +57,11 @@ def test_reprojection_on_the_true_mesh(truth, tmp_path):
 
 def test_what_lacks_its_weights_does_not_keep_the_others(truth, tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
-    found = run(truth, truth, metrics=("ssim", "id"))
-    assert set(found.values) == {"ssim"}
+    found = run(truth, truth, metrics=("ssim", "id", "reprojection", "seam"))
+    assert set(found.values) == {"ssim"}  # four views are one window
+    assert "--mesh" in found.missing["reprojection"].remedy
+    assert "neighbours" in found.missing["seam"].problem
+    assert "--against" in run(truth, metrics=("psnr",)).missing["psnr"].remedy
     error = found.missing["id"]
     assert error.code == "metrics.missing"
     assert learned.FACE_EMBEDDING in error.remedy + error.problem
@@ -67,11 +71,23 @@ def test_views_that_cannot_be_compared(truth, tmp_path):
     few = write_subject(random_subject(5), frontal_arc(3, size=96), tmp_path / "few")
     small = write_subject(random_subject(5), frontal_arc(4, size=64), tmp_path / "small")
     other = write_subject(random_subject(5), frontal_arc(8, size=96)[:4], tmp_path / "other")
-    for reference, told in ((few, "3 of the other"), (small, "size"), (other, "another place")):
+    lens = [
+        Camera(c.c2w, c.K * [[1.2, 1, 1], [1, 1.2, 1], [1, 1, 1]], 96, 96) for c in truth.cameras
+    ]
+    longer = write_subject(random_subject(5), lens, tmp_path / "lens")
+    for reference, told in (
+        (few, "3 of the other"),
+        (small, "size"),
+        (other, "another place"),
+        (longer, "another lens"),
+    ):
         with pytest.raises(Dp3dError) as caught:
             run(truth, reference)
         assert caught.value.code == "metrics.mismatch"
         assert told in caught.value.problem
+    with pytest.raises(Dp3dError) as caught:
+        run(truth, window=1)
+    assert caught.value.code == "engine.bad_option"
     with pytest.raises(Dp3dError) as caught:
         run(truth, metrics=("beauty",))
     assert caught.value.code == "engine.bad_option"

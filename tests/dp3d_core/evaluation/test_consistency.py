@@ -55,6 +55,8 @@ def test_true_views_reproject_and_tampered_ones_do_not(head, arc, frames):
     assert 0.5 < true.seen < 1
     shifted = [np.roll(f, 6 * (i % 2), axis=1) for i, f in enumerate(frames)]
     assert reprojection(shifted, arc, caster).psnr < true.psnr - 6
+    elsewhere = RayCaster(head.head.mesh.with_vertices(head.head.mesh.vertices + 50))
+    assert np.isnan(reprojection(frames, arc, elsewhere).psnr)
     swapped = [frames[1], frames[0], *frames[2:]]
     assert reprojection(swapped, arc, caster).psnr < true.psnr - 2
 

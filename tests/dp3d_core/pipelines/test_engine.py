@@ -20,7 +20,7 @@ from dp3d_core.models.config import Variant
 from dp3d_core.pipelines.engine import is_closed
 from dp3d_core.portrait import load_portrait
 from dp3d_core.progress import never_cancel, no_progress
-from dp3d_core.trajectories import canonical_camera, frontal_arc, full_orbit
+from dp3d_core.trajectories import canonical_camera, capture_sphere, frontal_arc, full_orbit
 from tests.support.diffusion import official_state, tiny_config, tiny_networks
 
 SMALL = {"size": 64, "steps": 2}
@@ -92,6 +92,22 @@ def test_the_same_seed_gives_the_same_views(tmp_path, portrait):
 
 
 @pytest.mark.usefixtures("installed")
+def test_a_picture_shows_what_is_coming(tmp_path, portrait):
+    sizes = []
+
+    def progress(event):
+        if name := event.values.get("latent_preview"):
+            with Image.open(tmp_path / "v" / name) as picture:
+                sizes.append(picture.size)
+
+    options = {**SMALL, "steps": 5}
+    cameras = frontal_arc(1, size=64)
+    generate("diffportrait3d", portrait, cameras, tmp_path / "v", options, progress=progress)
+    assert sizes == [(64, 64)] * 4
+    assert not list((tmp_path / "v").glob("denoising*"))
+
+
+@pytest.mark.usefixtures("installed")
 def test_start_images_matter(tmp_path, portrait):
     cameras = frontal_arc(2, size=64)
     with_start = generate("diffportrait3d", portrait, cameras, tmp_path / "a")
@@ -145,6 +161,8 @@ def test_finished_frames_are_kept(tmp_path, portrait):
         {"start": "/etc/passwd"},
         {"size": 500},
         {"steps": -1},
+        {"steps": 30},
+        {"steps": 1000},
         {"guidance": 1000.0},
         {"overlap": 9},
         {"max_vram_gb": -1.0},
@@ -198,6 +216,12 @@ def test_engines_with_weights_are_available(installed):
 
 def test_paths_that_close():
     assert is_closed(full_orbit(12))
+    assert is_closed(full_orbit(16, pitch_deg=20))
+    first = full_orbit(12)
+    assert is_closed([*first, first[0]])  # the last repeats the first
+    for views in (9, 16, 24, 32, 48, 72):
+        assert not is_closed(capture_sphere(views))  # rings above each other
+    assert not is_closed(frontal_arc(8, 150))
     assert not is_closed(frontal_arc(12))
     assert not is_closed([canonical_camera(0)])
     assert not is_closed([canonical_camera(0)] * 6)

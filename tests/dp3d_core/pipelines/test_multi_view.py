@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.samplers import SAMPLERS, get_sampler
-from dp3d_core.pipelines.schedule import HalfDDIMScheduler
+from dp3d_core.pipelines.schedule import HalfDDIMScheduler, start_factors
 from tests.support.diffusion import tiny_config, tiny_networks
 
 SIZE = 64
@@ -38,6 +39,7 @@ def run(pipeline, views=4, **more):
         "references": pictures(2, 1),
         "conditions": pictures(views, 2),
         "num_inference_steps": 2,
+        "eta": 0.0,
         "generator": torch.Generator().manual_seed(5),
         "output_type": "latent",
         **more,
@@ -154,6 +156,35 @@ def test_it_is_saved_and_loaded(tmp_path, pipeline):
     assert close(run(loaded).latents, run(pipeline).latents, 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_nearly_the_same(pipeline, dtype):
+    made = pipeline_of(Variant.DIFFPORTRAIT360)
+    made.to(dtype)
+    options = {"views": 5, "closed": True, "start": pictures(5, 3), "output_type": "pt"}
+    half, whole = run(made, **options), run(pipeline, **options)
+    assert half.latents.dtype == torch.float32
+    assert float((half.images - whole.images).abs().mean()) < 0.01
+
+
+def test_the_last_expectation_is_the_result(pipeline):
+    """Without noise on the way, DDIM's last step ends almost at what it expects."""
+    seen = []
+
+    def keep(made, step, t, tensors):
+        seen.append(tensors["clean"]())
+        return {}
+
+    found = run(
+        pipeline,
+        num_inference_steps=4,
+        callback_on_step_end=keep,
+        callback_on_step_end_tensor_inputs=("clean",),
+    )
+    distances = [float((clean - found.latents).abs().mean()) for clean in seen]
+    assert distances[-1] < 0.1 * distances[0]
+    assert pipeline.decode(seen[-1][:1]).shape == (1, 3, SIZE, SIZE)
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -163,6 +194,9 @@ def test_it_is_saved_and_loaded(tmp_path, pipeline):
         ({"conditions": torch.zeros(2, 3, 72, 64)}, "64 x 72"),
         ({"start": pictures(3)}, "3 start images"),
         ({"references": pictures(1) * float("nan")}, "no numbers"),
+        ({"conditions": pictures(2) * 127 + 128}, "values up to"),
+        ({"references": torch.zeros(1, 3, 64, 192)}, "differ in size"),
+        ({"latents": torch.zeros(4, 4, 3, 3)}, "latents"),
     ],
 )
 def test_pictures_that_do_not_fit(pipeline, wrong, told):
@@ -170,6 +204,26 @@ def test_pictures_that_do_not_fit(pipeline, wrong, told):
         run(pipeline, **wrong)
     assert caught.value.code == "engine.bad_input"
     assert told in caught.value.problem
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_start_images_get_the_noise_of_the_first_step(name):
+    """Nothing of a start image but its share at t = 999 is left, whatever the sampler."""
+    own = get_sampler(name).scheduler
+    for scheduler in (own, DPMSolverMultistepScheduler.from_config(own.config)):
+        signal, grain = start_factors(scheduler)
+        assert signal == pytest.approx(0.0682, abs=2e-4)
+        assert grain == pytest.approx(0.9977, abs=2e-4)
+    with pytest.raises(Dp3dError) as caught:
+        start_factors(EulerDiscreteScheduler())
+    assert caught.value.code == "engine.bad_option"
+
+
+@pytest.mark.parametrize("steps", [0, 30, 600, 1000])
+def test_steps_that_the_published_sampler_cannot_take(pipeline, steps):
+    with pytest.raises(Dp3dError) as caught:
+        run(pipeline, num_inference_steps=steps)
+    assert caught.value.code == "engine.bad_option"
 
 
 def test_an_unknown_sampler():
