@@ -90,6 +90,8 @@ def find_weights(variant: Variant) -> Weights | None:
     """
     folder = weights_folder() / variant
     if not (folder / _MARKER).is_file():
+        folder = _old(variant)  # an import was cut off between taking these away and its own
+    if not (folder / _MARKER).is_file():
         return None
     try:
         data = read_json(folder / _MARKER)
@@ -104,6 +106,11 @@ def find_weights(variant: Variant) -> Weights | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(variant, f"{_MARKER} cannot be read") from error
+
+
+def _old(variant: Variant) -> Path:
+    """Where weights are put while new ones take their place."""
+    return weights_folder() / f".{variant}.old"
 
 
 def require_weights(variant: Variant) -> Weights:
@@ -177,8 +184,8 @@ def import_weights(
         )
     try:
         target, temporary = root / variant, root / f".{variant}.new"
-        old = root / f".{variant}.old"
-        if old.exists() and not target.exists():  # an exchange that was cut off
+        old = _old(variant)
+        if old.exists() and not target.exists():
             old.replace(target)
         shutil.rmtree(temporary, ignore_errors=True)
         networks = loaded.networks.named()

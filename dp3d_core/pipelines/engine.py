@@ -42,6 +42,7 @@ _PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "accelerate")
 LATENT_PREVIEW = "denoising.png"
 """Beside the frames while they are denoised: what the first view is expected to become."""
 _PREVIEWS = 6
+_DTYPES = ("auto", "float32", "float16", "bfloat16")
 _CLOSED = 1.1
 """A path is closed when its ends are no further apart than so many of its steps."""
 _LEVEL = 0.05
@@ -58,6 +59,9 @@ class DiffusionOptions:
     """Steps of the sampler; 0: its own number."""
     guidance: float = 3.0
     """Guidance scale; 1 switches it off."""
+    guidance_from: float = 0.0
+    guidance_to: float = 1.0
+    """Part of the steps in which guidance is used; outside of it a step takes half the time."""
     windows: str = "overlap"
     """overlap, or blocks as the published code."""
     overlap: int = 2
@@ -70,6 +74,8 @@ class DiffusionOptions:
     """Round the noise schedule where DiffPortrait360's code does, for comparisons with it."""
     device: str = "auto"
     """auto, cpu, cuda, mps ..."""
+    dtype: str = "auto"
+    """float32, float16, bfloat16; auto: float32 on a CPU, float16 elsewhere."""
     max_vram_gb: float = 0.0
     """Device memory that may be used, 10^9 bytes; 0: what is free on a CUDA device, elsewhere as
     much as it takes.  Decides how many windows go together and whether networks leave the device
@@ -235,6 +241,17 @@ def _check(chosen: DiffusionOptions) -> None:
             "Give gigabytes, or 0 for as much as it takes.",
         ),
         (
+            not 0 <= chosen.guidance_from <= chosen.guidance_to <= 1,
+            f"Guidance from {chosen.guidance_from:g} to {chosen.guidance_to:g} of the steps "
+            "cannot be.",
+            "Give an interval within 0 and 1.",
+        ),
+        (
+            chosen.dtype not in _DTYPES,
+            f"The networks cannot compute in {chosen.dtype!r}.",
+            f"Choose one of: {', '.join(_DTYPES)}.",
+        ),
+        (
             not 0 <= chosen.guidance <= 50,
             f"Guidance {chosen.guidance:g} is out of range.",
             "Give a number from 0 to 50; the models were published with 3.",
@@ -268,7 +285,9 @@ class _Run:
         self.closed = is_closed(cameras)
         self.background = background_colour(portrait)
         self.device = _device(chosen.device)
-        self.dtype = torch.float32 if self.device.type == "cpu" else torch.float16
+        on_cpu = self.device.type == "cpu"
+        name = ("float32" if on_cpu else "float16") if chosen.dtype == "auto" else chosen.dtype
+        self.dtype: torch.dtype = getattr(torch, name)
         self._head: PreviewHead | None = None
 
     @property
@@ -384,6 +403,7 @@ class _Run:
             None if start is None else _tensor(start),
             num_inference_steps=steps,
             guidance_scale=chosen.guidance,
+            guidance_interval=(chosen.guidance_from, chosen.guidance_to),
             eta=sampler.eta,
             mode=chosen.windows,
             overlap=chosen.overlap,

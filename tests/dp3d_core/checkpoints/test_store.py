@@ -151,6 +151,16 @@ def test_an_import_beside_another_is_refused(file):
     do_import(file)
 
 
+def test_an_exchange_that_was_cut_off_loses_nothing(file):
+    found = do_import(file)
+    found.folder.rename(found.folder.with_name(f".{VARIANT}.old"))
+    assert find_weights(VARIANT).files == found.files
+    assert verify_weights(VARIANT, **CALLS).files == found.files
+    again = do_import(file, half=True)
+    assert again.folder.name == VARIANT
+    assert left_over() == [VARIANT]
+
+
 @pytest.mark.parametrize("variant", list(Variant))
 def test_what_is_missing_says_how_it_is_had(variant):
     with pytest.raises(Dp3dError) as caught:

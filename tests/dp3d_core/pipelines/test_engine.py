@@ -108,6 +108,23 @@ def test_a_picture_shows_what_is_coming(tmp_path, portrait):
 
 
 @pytest.mark.usefixtures("installed")
+def test_half_precision_and_part_guidance(tmp_path, portrait):
+    cameras = frontal_arc(2, size=64)
+    whole = generate("diffportrait3d", portrait, cameras, tmp_path / "a")
+    half = generate(
+        "diffportrait3d", portrait, cameras, tmp_path / "b", {**SMALL, "dtype": "bfloat16"}
+    )
+    part = generate(
+        "diffportrait3d", portrait, cameras, tmp_path / "c", {**SMALL, "guidance_to": 0.5}
+    )
+    near, far = (
+        np.abs(whole.frame(0).astype(int) - other.frame(0)).mean() for other in (half, part)
+    )
+    assert 0 < near < 4
+    assert far > 0
+
+
+@pytest.mark.usefixtures("installed")
 def test_start_images_matter(tmp_path, portrait):
     cameras = frontal_arc(2, size=64)
     with_start = generate("diffportrait3d", portrait, cameras, tmp_path / "a")
@@ -166,6 +183,8 @@ def test_finished_frames_are_kept(tmp_path, portrait):
         {"guidance": 1000.0},
         {"overlap": 9},
         {"max_vram_gb": -1.0},
+        {"dtype": "int8"},
+        {"guidance_from": 0.8, "guidance_to": 0.2},
         {"device": "toaster"},
         {"unknown": 1},
     ],
