@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import CancelCheck, ProgressCallback
 
@@ -147,6 +150,15 @@ def parse_options(kind: type[Options], values: Mapping[str, Any]) -> Options:
                     f"Its default is {default!r}.",
                 )
     return kind(**values)
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """Versions of dp3d and of those of the packages that are installed, for a view set's meta."""
+    found = {"dp3d": __version__}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def describe_options(options: Any) -> list[dict[str, Any]]:

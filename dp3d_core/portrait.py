@@ -143,6 +143,16 @@ class PortraitReport:
             "warnings": self.warnings,
         }
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Crop and turn, as the parameters of a view set keep them."""
+        return {
+            "crop": [self.crop.x, self.crop.y, self.crop.side],
+            "yaw_deg": self.yaw_deg,
+            "pitch_deg": self.pitch_deg,
+            "roll_deg": self.roll_deg,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Portrait:

@@ -11,7 +11,7 @@ All state of a pass travels in :class:`PassState`, none stays in the modules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,12 +32,12 @@ class PassState:
     """The prompt, for each block in the order of execution."""
     reference: Sequence[KeysValues] | None = None
     """The reference portraits, likewise; None: there are none."""
-    record: list[Tensor] | None = field(default=None)
+    record: list[Tensor] | None = None
     """Takes the normalised tokens of each block, (b, tokens, channels), when it is there."""
 
 
-class SelfAttention:
-    """Processor of ``attn1``."""
+class _Processor:
+    """What diffusers calls; the two kinds differ in what is attended to."""
 
     def __init__(self, block: int) -> None:
         self.block = block
@@ -52,41 +52,41 @@ class SelfAttention:
     ) -> Tensor:
         """(b, n, c) -> (b, n, c); arguments as diffusers calls them."""
         assert state is not None
-        if state.record is not None:
-            state.record.append(hidden_states)
-        keys, values = project(attn, hidden_states)
-        if state.reference is not None:
-            more_keys, more_values = state.reference[self.block]
-            batch = len(hidden_states)
-            keys = torch.cat([keys, more_keys.expand(batch, -1, -1, -1)], 2)
-            values = torch.cat([values, more_values.expand(batch, -1, -1, -1)], 2)
+        keys, values = self.attended(attn, hidden_states, state)
         return _attend(attn, hidden_states, keys, values)
 
+    def attended(self, attn: Attention, tokens: Tensor, state: PassState) -> KeysValues:
+        """Keys and values for each of the batch."""
+        raise NotImplementedError
 
-class PromptAttention:
+
+class SelfAttention(_Processor):
+    """Processor of ``attn1``."""
+
+    def attended(self, attn: Attention, tokens: Tensor, state: PassState) -> KeysValues:
+        """The tokens themselves, and those of the references."""
+        if state.record is not None:
+            state.record.append(tokens)
+        keys, values = project(attn, tokens)
+        if state.reference is None:
+            return keys, values
+        more_keys, more_values = _for_each(tokens, state.reference[self.block])
+        return torch.cat([keys, more_keys], 2), torch.cat([values, more_values], 2)
+
+
+class PromptAttention(_Processor):
     """Processor of ``attn2``."""
 
-    def __init__(self, block: int) -> None:
-        self.block = block
+    def attended(self, attn: Attention, tokens: Tensor, state: PassState) -> KeysValues:
+        """The prompt."""
+        return _for_each(tokens, state.text[self.block])
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        state: PassState | None = None,
-    ) -> Tensor:
-        """(b, n, c) -> (b, n, c); arguments as diffusers calls them."""
-        assert state is not None
-        keys, values = state.text[self.block]
-        batch = len(hidden_states)
-        return _attend(
-            attn,
-            hidden_states,
-            keys.expand(batch, -1, -1, -1),
-            values.expand(batch, -1, -1, -1),
-        )
+
+def _for_each(tokens: Tensor, shared: KeysValues) -> KeysValues:
+    """The same keys and values for every entry of a batch, without a copy."""
+    keys, values = shared
+    size = (len(tokens), -1, -1, -1)
+    return keys.expand(size), values.expand(size)
 
 
 def transformer_blocks(net: UNet2DConditionModel | ControlNetModel) -> list[Any]:

@@ -7,7 +7,6 @@ are counted by torch (a multiply-add is two) on the meta device, so full size ne
 from __future__ import annotations
 
 import re
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +53,10 @@ class Load:
     latent: int = 64
     """Width and height of the latents, an eighth of the picture's."""
     views: int = 8
+    mode: str = "blocks"
+    """How the views are divided, see ``windows.plan_windows``; the engines' default is overlap."""
+    overlap: int = 2
+    closed: bool = False
 
     @property
     def config(self) -> NetworkConfig:
@@ -68,11 +71,6 @@ class Load:
             text=TextSize(64, self.context, 64, 1, 4, 62, 63),
             vae_channels=(32, 32, 32, 32),
         )
-
-    mode: str = "blocks"
-    """How the views are divided, see ``windows.plan_windows``; the engines' default is overlap."""
-    overlap: int = 2
-    closed: bool = False
 
     @property
     def windows(self) -> list[Window]:
@@ -212,6 +210,13 @@ def measure_step(
 
 
 def _resident() -> float:
-    """Most memory this process has had, bytes (macOS tells bytes, others kibibytes)."""
+    """Most memory this process has had, bytes."""
+    if sys.platform == "win32":
+        import psutil  # accelerate brings it
+
+        return float(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    # macOS tells bytes, others kibibytes
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(used) if sys.platform == "darwin" else used * 1024.0

@@ -144,5 +144,9 @@ class Denoiser:
         towards = self.conditional(sample, which, views)
         if scale == 1:
             return towards
-        away = self.unconditional(sample, views)
-        return away + scale * (towards - away)
+        return guide(towards, self.unconditional(sample, views), scale)
+
+
+def guide(towards: Tensor, away: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022): from the one pass beyond the other."""
+    return away + scale * (towards - away)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
-from dp3d_core.engines import EngineInfo, describe_options, parse_options
+from dp3d_core.engines import EngineInfo, describe_options, package_versions, parse_options
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.framing import network_camera, reframe, shown_by
 from dp3d_core.models.config import Variant
+from dp3d_core.models.packages import HOW, packages_problem, require_packages
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-_PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "accelerate")
 LATENT_PREVIEW = "denoising.png"
 """Beside the frames while they are denoised: what the first view is expected to become."""
 _PREVIEWS = 6
@@ -100,12 +99,8 @@ class DiffPortrait3DEngine:
     def _problem(self) -> str | None:
         from dp3d_core.checkpoints.store import find_weights, how
 
-        missing = [name for name in _PACKAGES if find_spec(name) is None]
-        if missing:
-            return (
-                f"Its packages are not installed ({', '.join(missing)}): "
-                "pip install 'dp3d[diffusion]', or 'make env-diffusion'."
-            )
+        if (problem := packages_problem()) is not None:
+            return f"{problem} {HOW}"
         try:
             absent = [variant for variant in self.needs if find_weights(variant) is None]
         except Dp3dError as error:
@@ -135,29 +130,22 @@ class DiffPortrait3DEngine:
         """
         from dp3d_core.checkpoints.store import require_weights
 
-        missing = [name for name in _PACKAGES if find_spec(name) is None]
-        if missing:
-            raise Dp3dError(
-                "engine.packages_missing",
-                f"The packages of the engine {self.name} are not installed ({', '.join(missing)}).",
-                "Install them: pip install 'dp3d[diffusion]', or 'make env-diffusion'.",
-            )
+        require_packages()
         chosen = parse_options(DiffusionOptions, options)
         _check(chosen)
         weights = [require_weights(variant) for variant in self.needs]
         writer = ViewSetWriter(out, cameras, self._meta(portrait, chosen, weights, seed))
-        if not writer.missing():
+        missing = writer.missing()
+        if not missing:
             return writer.finish()
         run = _Run(self, portrait, cameras, chosen, out, seed, progress, cancel)
         frames = run.frames()
-        stage = Stage("views", len(cameras), progress, cancel, "Writing views")
-        for index, camera in enumerate(cameras):
-            if index in writer.missing():
-                picture, mask = run.finish(frames[index], index, camera)
-                path = writer.write(index, picture, mask)
-                stage.advance(f"View {index + 1}", file=f"frames/{path.name}", index=index)
-            else:
-                stage.advance()
+        done = len(cameras) - len(missing)
+        stage = Stage("views", len(cameras), progress, cancel, "Writing views", start=done)
+        for index in missing:
+            picture, mask = run.finish(frames[index], index, cameras[index])
+            path = writer.write(index, picture, mask)
+            stage.advance(f"View {index + 1}", file=f"frames/{path.name}", index=index)
         return writer.finish()
 
     def _meta(
@@ -167,28 +155,17 @@ class DiffPortrait3DEngine:
         weights: Sequence[Weights],
         seed: int,
     ) -> ViewMeta:
-        from importlib.metadata import version
-
-        from dp3d_core import __version__
-
-        report = portrait.report
         return ViewMeta(
             engine=self.name,
             seed=seed,
             parameters={
                 **asdict(chosen),
-                "crop": [report.crop.x, report.crop.y, report.crop.side],
-                "yaw_deg": report.yaw_deg,
-                "pitch_deg": report.pitch_deg,
-                "roll_deg": report.roll_deg,
+                **portrait.report.place,
                 "weights": {str(w.config.variant): w.source_sha256 for w in weights},
             },
             portrait_sha256=portrait.sha256,
             weights_sha256=weights[0].source_sha256,
-            versions={
-                "dp3d": __version__,
-                **{name: version(name) for name in ("torch", "diffusers", "transformers")},
-            },
+            versions=package_versions("torch", "diffusers", "transformers"),
         )
 
 

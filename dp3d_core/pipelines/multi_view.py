@@ -26,7 +26,7 @@ from dp3d_core.models.bundle import (
 )
 from dp3d_core.models.config import PIXELS_PER_LATENT
 from dp3d_core.models.unet import MultiViewUNet
-from dp3d_core.pipelines.denoise import Conditions, Denoiser, Placement, hint_features
+from dp3d_core.pipelines.denoise import Conditions, Denoiser, Placement, guide, hint_features
 from dp3d_core.pipelines.schedule import start_factors
 from dp3d_core.pipelines.windows import Window, plan_windows
 
@@ -210,8 +210,13 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """(n, 3, h, w) float32 pictures, 0 to 1, on the CPU; also from a callback."""
-        with self._on(self.vae):
-            return self._decode(latents)
+        vae, pictures = self.vae, []
+        with self._on(vae):
+            for x in latents:
+                found = decode_latents(vae, x[None].to(vae.device, vae.dtype))
+                pictures.append(found.float().cpu())
+                self._poll()
+        return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
 
     def _predict(
         self,
@@ -242,7 +247,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         if scale == 1:
             return towards
         away = average(lambda sample, which, views: denoiser.unconditional(sample, views))
-        return away + scale * (towards - away)
+        return guide(towards, away, scale)
 
     def _first_latents(
         self,
@@ -269,13 +274,6 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             found.append(encode_pictures(vae, picture[None].to(vae.device, vae.dtype), draw))
             self._poll()
         return torch.cat(found)
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        vae, pictures = self.vae, []
-        for x in latents:
-            pictures.append(decode_latents(vae, x[None].to(vae.device, vae.dtype)).float().cpu())
-            self._poll()
-        return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
 
     def _hints(self, conditions: Tensor) -> Tensor:
         net = self.pose_controlnet

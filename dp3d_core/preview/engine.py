@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dp3d_core import __version__
 from dp3d_core.cameras import Camera
-from dp3d_core.engines import EngineInfo, describe_options, parse_options
+from dp3d_core.engines import EngineInfo, describe_options, package_versions, parse_options
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.portrait import Portrait
@@ -123,20 +121,18 @@ class PreviewEngine:
         """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`)."""
         chosen = parse_options(PreviewOptions, options)
         background = chosen.background_rgb(portrait)
-        report = portrait.report
         meta = ViewMeta(
             engine=self.name,
             seed=seed,
             parameters={
                 **asdict(chosen),
-                "crop": [report.crop.x, report.crop.y, report.crop.side],
-                "yaw_deg": report.yaw_deg,
-                "pitch_deg": report.pitch_deg,
-                "roll_deg": report.roll_deg,
+                **portrait.report.place,
             },
             background=background,
             portrait_sha256=portrait.sha256,
-            versions=_versions(),
+            versions=package_versions(
+                "numpy", "opencv-python-headless", "embreex", "scipy", "scikit-image"
+            ),
         )
         writer = ViewSetWriter(out, cameras, meta)
         if chosen.guides:
@@ -173,13 +169,3 @@ def _write_guides(out: Path, cameras: Sequence[Camera], cancel: CancelCheck) -> 
         guide = out / CONDITION_FOLDER / f"{index:04d}.png"
         if not guide.is_file():
             write_atomic(guide, encode_png(condition_image(camera)))
-
-
-def _versions() -> dict[str, str]:
-    found = {"dp3d": __version__}
-    for package in ("numpy", "opencv-python-headless", "embreex", "scipy", "scikit-image"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -8,29 +8,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
+from dp3d_core.models.packages import require_packages
 from server.cli.session import Common, Outcome, Session
 
 _Name = Literal["diffportrait3d", "diffportrait360", "diffportrait360-back"]
-
-
-def need_diffusion() -> None:
-    """Say how to install what the diffusion engines need, when it is not there.
-
-    Raises:
-        Dp3dError: ``engine.packages_missing``.
-
-    """
-    from importlib.util import find_spec
-
-    missing = [n for n in ("torch", "diffusers", "transformers", "safetensors") if not find_spec(n)]
-    if missing:
-        raise Dp3dError(
-            "engine.packages_missing",
-            f"The packages of the diffusion engines are not installed ({', '.join(missing)}).",
-            "Install them: pip install 'dp3d[diffusion]', or 'make env-diffusion'.",
-        )
 
 
 @dataclass
@@ -67,7 +49,7 @@ class Import:
 
     def run(self, session: Session) -> Outcome:
         """Import it."""
-        need_diffusion()
+        require_packages()
         from dp3d_core.checkpoints.store import import_weights
 
         found = import_weights(
@@ -96,7 +78,7 @@ class Install:
 
     def run(self, session: Session) -> Outcome:
         """Download (or go on, or take it from the cache), then import."""
-        need_diffusion()
+        require_packages()
         from dp3d_core.checkpoints.download import fetch
 
         return Import(fetch(Variant(self.name), self.revision), self.half).run(session)

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from dp3d_core.errors import ExitCode
-from server.cli.models import need_diffusion
+from dp3d_core.models.packages import require_packages
 from server.cli.session import Common, Outcome, Session
 
 _SHOWN = 8
@@ -26,7 +26,7 @@ class VerifyParity(Common):
 
     def run(self, session: Session) -> Outcome:
         """Verify set after set."""
-        need_diffusion()
+        require_packages()
         from dp3d_core.checkpoints.parity import TOLERANCE, verify_parity
 
         sets, lines, good = {}, [], True

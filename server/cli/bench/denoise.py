@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.models.packages import require_packages
 from dp3d_core.progress import Stage
-from server.cli.models import need_diffusion
 from server.cli.session import Outcome, Session
 
 
@@ -41,7 +41,7 @@ class Denoise:
 
     def run(self, session: Session) -> Outcome:
         """Count and measure."""
-        need_diffusion()
+        require_packages()
         import torch
 
         from dp3d_core.models.config import Variant

@@ -8,8 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dp3d_core.checkpoints.official import load_official, read_checkpoint, recognise
 from dp3d_core.checkpoints.parity import verify_parity
 from dp3d_core.errors import Dp3dError
+from dp3d_core.models.config import config_of_official
+from dp3d_core.pipelines.multi_view import MultiViewPipeline
+from dp3d_core.pipelines.schedule import official_schedule
 from dp3d_core.progress import never_cancel, no_progress
 from tests.conftest import SHARED, shared_path
 
@@ -32,6 +36,40 @@ def test_golden_tensors(name):
     assert {row.reason for row in rows if row.error is None} == {"an input"}
     compared = {row.name.partition(".")[0] for row in rows if row.error is not None}
     assert {"text", "vae", "lat", "pose", "t601", "feat_cond", "ddim5_eta05"} <= compared
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_pipelines_blocks_are_the_original_sampler(name):
+    """The loop that users run, from pictures to latents, without noise on the way."""
+    prefix = shared_path(f"golden/{name}.json").with_suffix("")
+    data = json.loads(prefix.with_suffix(".json").read_text())
+    tensors = load_file(f"{prefix}.tensors.safetensors")
+    state = read_checkpoint(prefix.with_name(f"{name}.weights.safetensors"))
+    config = config_of_official(recognise(state), data["official_config"], data["views"])
+    networks = load_official(state, config, torch.float32).networks
+    portraits = [
+        tensors[key].float() / 127.5 - 1
+        for key in ("in.ref_image_u8", "in.back_image_u8")
+        if key in tensors
+    ]
+    for half, key in ((False, "ddim5_eta0"), (True, "fp16sched.ddim5_eta0")):
+        if f"{key}.final" not in tensors:
+            continue
+        pipeline = MultiViewPipeline(
+            **networks.named(), scheduler=official_schedule(half), window=data["views"]
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        found = pipeline(
+            torch.cat(portraits),
+            tensors["in.pose_images_u8"].float() / 127.5 - 1,
+            num_inference_steps=5,
+            eta=0.0,
+            mode="blocks",
+            latents=tensors[f"{key}.x_inter"][0],
+            output_type="latent",
+        ).latents
+        golden = tensors[f"{key}.final"]
+        assert float((found - golden).abs().max() / golden.abs().max()) < 1e-4
 
 
 def copy_of(name, folder, change):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import resource
 import signal
 import sys
 from contextlib import contextmanager
@@ -99,6 +98,8 @@ def test_a_marker_that_was_changed_is_found(file):
 @contextmanager
 def files_no_larger_than(size):
     """Writing fails as on a full disk."""
+    import resource
+
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
