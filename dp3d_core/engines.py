@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
@@ -78,6 +78,38 @@ class HeadViewEngine(Protocol):
 
         """
         ...
+
+
+@runtime_checkable
+class TakesPictures(Protocol):
+    """An engine that condition and start images can be given to."""
+
+    def with_pictures(self, conditions: Path | None, start: Path | None) -> HeadViewEngine:
+        """The same engine with pictures from these folders, one for each camera."""
+        ...
+
+
+def with_pictures(
+    name: str, conditions: Path | None = None, start: Path | None = None
+) -> HeadViewEngine:
+    """The engine of that name, with pictures from folders where there are any.
+
+    Folders are for the command line and scripts; nothing that comes by HTTP names one.
+
+    Raises:
+        Dp3dError: ``engine.unknown``, ``engine.bad_option`` for an engine that takes none.
+
+    """
+    engine = get_engine(name)
+    if conditions is None and start is None:
+        return engine
+    if not isinstance(engine, TakesPictures):
+        raise Dp3dError(
+            "engine.bad_option",
+            f"The engine {name} takes no condition or start images.",
+            "Leave the folders out, or choose a diffusion engine.",
+        )
+    return engine.with_pictures(conditions, start)
 
 
 _ENGINES: dict[str, str] = {

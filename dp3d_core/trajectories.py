@@ -25,6 +25,11 @@ and cuts high hair."""
 CAPTURE_PITCHES_DEG = (-15.0, 5.0, 30.0)
 """Rings of a capture: what a mesh needs to see of chin and crown."""
 
+_CLOSED = 1.1
+"""A path is closed when its ends are no further apart than so many of its steps."""
+_LEVEL = 0.05
+"""Radians by which the pitch of both ends may differ."""
+
 
 def look_at(position: ArrayLike, target: ArrayLike = (0.0, 0.0, 0.0)) -> Array:
     """(4, 4) OpenCV pose at ``position`` looking at ``target``, no roll about +Y.
@@ -158,6 +163,20 @@ def panohead_orbit(views: int = 32, size: int = 512) -> list[Camera]:
         )
         for i in range(views)
     ]
+
+
+def is_closed(cameras: Sequence[Camera]) -> bool:
+    """Whether the last camera stands beside the first, as on an orbit."""
+    places = np.array([camera.position for camera in cameras])
+    if len(places) < 4:
+        return False
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    gap = float(np.linalg.norm(places[-1] - places[0]))
+    heights = np.radians([camera.yaw_pitch_deg[1] for camera in cameras])
+    # rings above each other: the end of the last is not beside the start of the first
+    level = abs(heights[-1] - heights[0]) <= max(_LEVEL, float(np.abs(np.diff(heights)).max()))
+    travelled = float(steps.max()) > 0 and len(np.unique(places.round(6), axis=0)) > 3
+    return bool(travelled and level and gap <= _CLOSED * float(np.median(steps)))
 
 
 # -- requests ------------------------------------------------------------------------------

@@ -6,10 +6,11 @@
       cameras.json      cameras of all views (see dp3d_core.cameras)
       meta.json         engine, seed, every parameter, portrait hash, versions
       frames/0000.png   RGB, 8 bit               masks/0000.png   foreground alpha, 8 bit
+      known/0000.png    only of frames that the engine could not fill: 255 where it did, else 0
 
 ``cameras.json`` and ``meta.json`` are written first, then frame by frame, each file under a
 temporary name and renamed: a reader never sees half a file, and a killed job goes on at the
-next missing frame.  A view counts as written when its frame file exists (its mask is written
+next missing frame.  A view counts as written when its frame file exists (its masks are written
 before).  numpy and Pillow only.
 """
 
@@ -82,6 +83,8 @@ class ViewMeta:
     weights_sha256: str | None = None
     """Hash of the weights, None for an engine without."""
     versions: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    """What a person should know about these views, a sentence each."""
 
     def to_dict(self) -> dict[str, Any]:
         """Contents of ``meta.json``."""
@@ -155,6 +158,10 @@ class ViewSet:
         """Path of a mask (it may not exist)."""
         return self.root / "masks" / f"{index:04d}.png"
 
+    def known_path(self, index: int) -> Path:
+        """Path of the mask of what the engine filled (it may not exist)."""
+        return self.root / "known" / f"{index:04d}.png"
+
     def missing(self) -> list[int]:
         """Indices of views not written yet.
 
@@ -175,6 +182,14 @@ class ViewSet:
         """(h, w) uint8 foreground alpha, or None when the engine gave none."""
         path = self.mask_path(index)
         return self._load(path, "L", index) if path.is_file() else None
+
+    def known(self, index: int) -> NDArray[np.bool_] | None:
+        """(h, w) pixels that the engine filled, or None when it filled them all.
+
+        Elsewhere frame and mask are empty, which says nothing about the head.
+        """
+        path = self.known_path(index)
+        return self._load(path, "L", index) >= 128 if path.is_file() else None
 
     def rgba(self, index: int) -> NDArray[np.uint8]:
         """(h, w, 4) uint8, straight alpha, the frame's background colour taken out of the edge.
@@ -260,9 +275,24 @@ class ViewSetWriter:
         return self.views.missing()
 
     def write(
-        self, index: int, rgb: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None
+        self,
+        index: int,
+        rgb: NDArray[np.uint8],
+        mask: NDArray[np.uint8] | None = None,
+        known: NDArray[np.bool_] | None = None,
     ) -> Path:
-        """Write one view: (h, w, 3) uint8 and, when known, (h, w) uint8 alpha."""
+        """Write one view.
+
+        Args:
+            index: of its camera.
+            rgb: (h, w, 3) uint8.
+            mask: (h, w) uint8 alpha, when there is one.
+            known: (h, w) bool, pixels that the engine filled; None: all.
+
+        Returns:
+            The frame's file.
+
+        """
         camera = self.views.cameras[index]
         size = (camera.height, camera.width)
         if rgb.dtype != np.uint8 or rgb.shape != (*size, 3):
@@ -275,6 +305,13 @@ class ViewSetWriter:
                     f"mask {index} must be uint8 {size}, got {mask.dtype} {mask.shape}"
                 )
             write_atomic(self.views.mask_path(index), encode_png(mask))
+        if known is not None and not known.all():
+            if known.dtype != np.bool_ or known.shape != size:
+                raise ValueError(
+                    f"known {index} must be bool {size}, got {known.dtype} {known.shape}"
+                )
+            filled = np.where(known, 255, 0).astype(np.uint8)
+            write_atomic(self.views.known_path(index), encode_png(filled))
         path = self.views.frame_path(index)
         write_atomic(path, encode_png(rgb))
         return path
@@ -285,8 +322,8 @@ class ViewSetWriter:
 
 
 def _fingerprint(meta: dict[str, Any]) -> str:
-    # Versions may differ between the two halves of a resumed job; everything else may not.
-    relevant = {k: v for k, v in meta.items() if k != "versions"}
+    # These may differ between the two halves of a resumed job; everything else may not.
+    relevant = {k: v for k, v in meta.items() if k not in {"versions", "warnings"}}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@
       transforms.json     poses in world N, OpenGL axes, K per frame; names of each split
       images/0000.png     RGBA at the training size
       originals/0000.png  the same at the frame's own size, where that is larger (for textures)
+      known/0000.png      of frames that are known in part: 255 where, at the frame's own size
       masks/0000.png      where rays are worth drawing: the silhouette and a rim around it
 """
 
@@ -42,13 +43,18 @@ class Dataset:
     cameras: tuple[Camera, ...]
     """At the training size."""
     masks: tuple[NDArray[np.uint8], ...]
+    known: tuple[NDArray[np.bool_] | None, ...]
+    """Pixels that are known of each, None: all."""
     held_out: tuple[int, ...]
     """Views that are never trained on."""
 
     @property
     def has_masks(self) -> bool:
         """Whether head and background are told apart."""
-        return any(bool((mask < 255).any()) for mask in self.masks)
+        return any(
+            bool((mask < 255).any() if known is None else (mask[known] < 255).any())
+            for mask, known in zip(self.masks, self.known, strict=True)
+        )
 
     @property
     def training(self) -> tuple[int, ...]:
@@ -78,6 +84,8 @@ def views_hash(views: ViewSet) -> str:
     for i in range(len(views)):
         for path in (views.frame_path(i), views.mask_path(i)):
             digest.update(path.read_bytes() if path.is_file() else b"-")
+        if views.known_path(i).is_file():
+            digest.update(views.known_path(i).read_bytes())
     return digest.hexdigest()
 
 
@@ -109,7 +117,7 @@ def write_dataset(
             f"Generate at least {MIN_VIEWS} views; 32 around the head are a good number.",
         )
     stage = Stage("dataset", len(views), progress, cancel, "Writing the training pictures")
-    cameras, masks = [], []
+    cameras, masks, all_known = [], [], []
     for i, camera in enumerate(views.cameras):
         width, height = training_size(camera, image_size)
         rgba = views.rgba(i)
@@ -120,9 +128,16 @@ def write_dataset(
             picture = picture.resize((width, height), Image.Resampling.BOX)
         pixels = np.asarray(picture)
         cameras.append(camera.resized(width, height))
+        known = views.known(i)
+        if known is not None:
+            whole = Image.fromarray(np.where(known, 255, 0).astype(np.uint8))
+            write_atomic(root / f"known/{i:04d}.png", encode_png(np.asarray(whole)))
+            # a pixel that is known in part only counts as unknown
+            known = np.asarray(whole.resize((width, height), Image.Resampling.BOX)) == 255
         masks.append(pixels[..., 3])
+        all_known.append(known)
         write_atomic(root / f"images/{i:04d}.png", encode_png(pixels))
-        write_atomic(root / f"masks/{i:04d}.png", encode_png(_ray_mask(pixels[..., 3])))
+        write_atomic(root / f"masks/{i:04d}.png", encode_png(_ray_mask(pixels[..., 3], known)))
         stage.advance()
     held_out = hold_out(len(views))
     names = [f"images/{i:04d}.png" for i in range(len(views))]
@@ -133,12 +148,15 @@ def write_dataset(
     transforms["train_filenames"] = [name for name in names if name not in kept]
     transforms["val_filenames"] = transforms["test_filenames"] = kept
     write_json(root / "transforms.json", transforms)
-    return Dataset(root, tuple(cameras), tuple(masks), held_out)
+    return Dataset(root, tuple(cameras), tuple(masks), tuple(all_known), held_out)
 
 
-def _ray_mask(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _ray_mask(alpha: NDArray[np.uint8], known: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    """255 where rays are worth drawing: where something is known, near the head."""
+    if known is None:
+        known = np.ones(alpha.shape, bool)
     rim = max(2, round(_RIM * alpha.shape[1]))
     if not alpha.any():  # an empty picture still says: nothing here
-        return np.full(alpha.shape, 255, np.uint8)
+        return np.where(known, 255, 0).astype(np.uint8)
     near = ndimage.distance_transform_edt(alpha == 0) <= rim
-    return np.where(near, 255, 0).astype(np.uint8)
+    return np.where(near & known, 255, 0).astype(np.uint8)

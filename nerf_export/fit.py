@@ -123,6 +123,16 @@ class Fit:
             raise _invalid(f"{path.name} {error}") from error
         return self.cameras[index].resized(pixels.shape[1], pixels.shape[0]), pixels
 
+    def known(self, index: int) -> NDArray[np.bool_] | None:
+        """(h, w) pixels of :meth:`picture` that are known; None: all."""
+        path = self.root / f"dataset/known/{index:04d}.png"
+        if not path.is_file():
+            return None
+        try:
+            return read_png(path, "L") >= 128
+        except ValueError as error:
+            raise _invalid(f"{path.name} {error}") from error
+
 
 def _invalid(why: str) -> Dp3dError:
     return Dp3dError(
@@ -192,7 +202,10 @@ def fit_views(
     check_cancel(cancel, "The fit")
     train = dataset.training
     hull = visual_hull(
-        [dataset.cameras[i] for i in train], [dataset.masks[i] for i in train], chosen.grid
+        [dataset.cameras[i] for i in train],
+        [dataset.masks[i] for i in train],
+        chosen.grid,
+        [dataset.known[i] for i in train],
     )
     buffer = io.BytesIO()
     np.savez(buffer, distance=hull.distance, low=hull.low, cell=hull.cell, reach=hull.reach)

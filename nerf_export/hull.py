@@ -56,8 +56,49 @@ class Hull:
         return self.low + self.cell * (np.array(self.distance.shape) - 1)
 
 
+@dataclass(frozen=True)
+class Silhouette:
+    """What one view says about the outline.
+
+    Attributes:
+        edge: (h, w) float32, distance to the outline in pixels, negative inside.
+        border: (h, w) float32, distance to the end of what is known in pixels, negative where
+            something is known; None: the whole frame is known.
+
+    """
+
+    edge: NDArray[np.float32]
+    border: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, mask: NDArray[np.uint8], known: NDArray[np.bool_] | None = None) -> Silhouette:
+        """Silhouette of an alpha mask.
+
+        Neither the picture's border nor that of what is known is an outline: where the head runs
+        out of it, it goes on.
+
+        Args:
+            mask: (h, w) uint8.
+            known: (h, w), elsewhere the mask means nothing; None: all.
+
+        """
+        inside = mask >= 128
+        if known is None or known.all():
+            return cls(_signed_pixels(inside))
+        if not known.any():
+            nothing = np.full(mask.shape, 1e6, np.float32)
+            return cls(-nothing, nothing)
+        row, column = ndimage.distance_transform_edt(
+            ~known, return_distances=False, return_indices=True
+        )
+        return cls(_signed_pixels(inside[row, column]), _signed_pixels(known))
+
+
 def visual_hull(
-    cameras: Sequence[Camera], masks: Sequence[NDArray[np.uint8]], corners: int
+    cameras: Sequence[Camera],
+    masks: Sequence[NDArray[np.uint8]],
+    corners: int,
+    known: Sequence[NDArray[np.bool_] | None] | None = None,
 ) -> Hull:
     """Hull of masks on a grid with ``corners`` corners along its longest axis.
 
@@ -71,15 +112,19 @@ def visual_hull(
         cameras: cameras in head space.
         masks: (h, w) uint8 alpha of each.
         corners: grid size.
+        known: (h, w) pixels where each mask means something, None: all.
 
     Raises:
         Dp3dError: ``viewset.invalid`` if the silhouettes have no common volume.
 
     """
     centre, half = _seen_sphere(cameras)
-    if all(mask.min() >= 128 for mask in masks):
+    silhouettes = [
+        Silhouette.of(mask, part)
+        for mask, part in zip(masks, known or [None] * len(masks), strict=True)
+    ]
+    if all(silhouette.edge.max() < 0 for silhouette in silhouettes):
         return _ball(centre, half, corners)
-    silhouettes = [signed_pixels(mask) for mask in masks]
     half *= _CUBE
     low, cell = centre - half, 2 * half / (_COARSE - 1)
     cube = (_COARSE,) * 3
@@ -118,16 +163,12 @@ def _ball(centre: Floats, half: float, corners: int) -> Hull:
     return Hull(low, cell, distance.astype(np.float32).reshape(shape), (1.15 - _BALL) * half)
 
 
-def signed_pixels(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(h, w) distance to the silhouette's edge in pixels, negative inside.
-
-    The picture's border is no edge: where the head runs out of the frame, it goes on.
-    """
-    inside = mask >= 128
+def _signed_pixels(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(h, w) distance to the edge of a region in pixels, negative inside."""
     if inside.all():
-        return np.full(mask.shape, -1e6, np.float32)
+        return np.full(inside.shape, -1e6, np.float32)
     if not inside.any():
-        return np.full(mask.shape, 1e6, np.float32)
+        return np.full(inside.shape, 1e6, np.float32)
     out = ndimage.distance_transform_edt(~inside) - 0.5
     depth = ndimage.distance_transform_edt(inside) - 0.5
     signed: NDArray[np.float32] = np.where(inside, -depth, out).astype(np.float32)
@@ -157,13 +198,13 @@ def _seen_sphere(cameras: Sequence[Camera]) -> tuple[Floats, float]:
 
 
 def hull_distances(
-    cameras: Sequence[Camera], silhouettes: Sequence[NDArray[np.float32]], points: Floats
+    cameras: Sequence[Camera], silhouettes: Sequence[Silhouette], points: Floats
 ) -> NDArray[np.float32]:
     """(n,) signed distance to the hull; pixel distances become lengths at each depth.
 
     Args:
         cameras: cameras in head space.
-        silhouettes: :func:`signed_pixels` of each mask.
+        silhouettes: of each camera.
         points: (n, 3) world N.
 
     """
@@ -180,10 +221,12 @@ def hull_distances(
             size = np.array([camera.width, camera.height])
             unit = depth / camera.K[0, 0]
             frame = np.max(np.maximum(-uv, uv - size), -1)
+            places = np.clip(uv - 0.5, 0, size - 1).T[::-1]
+            if silhouette.border is not None:
+                border = ndimage.map_coordinates(silhouette.border, places, order=1)
+                frame = np.where(frame < 0, border, frame + np.maximum(border, 0))
             beyond_frame[i] = np.where(depth > 0, frame * unit, np.inf)
-            sampled = ndimage.map_coordinates(
-                silhouette, np.clip(uv - 0.5, 0, size - 1).T[::-1], order=1
-            )
+            sampled = ndimage.map_coordinates(silhouette.edge, places, order=1)
             beyond_edge[i] = np.where((depth > 0) & (frame < 0), sampled * unit, -np.inf)
         worst = np.partition(beyond_edge, rank, axis=0)[rank]
         nearest = np.maximum(worst, np.quantile(beyond_frame, _FRAMES_PART, axis=0))

@@ -18,7 +18,7 @@ from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from nerf_export.bake import Painted, paint
 from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
-from nerf_export.hull import grid_points, hull_distances, signed_pixels
+from nerf_export.hull import Silhouette, grid_points, hull_distances
 from nerf_export.surface import DistanceGrid, extract_surface
 
 MIN_FACES, MAX_FACES = 200, 500_000
@@ -163,7 +163,7 @@ def _hull(fit: Fit, grid: DistanceGrid) -> NDArray[np.float32]:
     near = np.abs(grid.distance.ravel()) < _HULL_CELLS * grid.cell
     hull[near] = hull_distances(
         [camera for camera, _ in pictures],
-        [signed_pixels(pixels[..., 3]) for _, pixels in pictures],
+        [Silhouette.of(pixels[..., 3], fit.known(i)) for i, (_, pixels) in enumerate(pictures)],
         grid_points(grid.low, grid.cell, grid.distance.shape)[near],
     )
     return hull.reshape(grid.distance.shape)

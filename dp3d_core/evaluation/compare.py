@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation import learned
-from dp3d_core.evaluation.consistency import reprojection, seam_ratio
+from dp3d_core.evaluation.consistency import block_edges, reprojection, seam_ratio
 from dp3d_core.evaluation.poses import pose_error
 from dp3d_core.evaluation.scores import score
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.raycast import RayCaster
+from dp3d_core.trajectories import is_closed
 from dp3d_core.viewset import ViewSet
 
 Pixels = NDArray[np.uint8]
 
 WITH_REFERENCE = ("psnr", "ssim", "sharpness", "lpips", "dists", "fid", "id")
 ALONE = ("pose", "seam", "reprojection")
+_WINDOW = 8
 METRICS = (*WITH_REFERENCE, *ALONE)
 
 
@@ -42,8 +44,7 @@ def evaluate(
     reference: ViewSet | None,
     *,
     metrics: Sequence[str] = METRICS,
-    window: int = 8,
-    closed: bool = False,
+    window: int | None = None,
     surface: Path | None = None,
     progress: ProgressCallback,
     cancel: CancelCheck,
@@ -54,8 +55,8 @@ def evaluate(
         views: the result.
         reference: true views from the same cameras; None leaves out what compares.
         metrics: names of :data:`METRICS`.
-        window: views of a block, for the seam ratio.
-        closed: whether the first view follows the last.
+        window: views of a block, for the seam ratio; None: where the view set says that its
+            windows end, else blocks of 8.
         surface: mesh file in head space, for reprojection; None leaves it out.
         progress: stage ``evaluate``.
         cancel: polled between metrics.
@@ -71,7 +72,7 @@ def evaluate(
             f"There is no metric called {unknown[0]!r}.",
             f"Choose among: {', '.join(METRICS)}.",
         )
-    if window < 2:
+    if window is not None and window < 2:
         raise Dp3dError(
             "engine.bad_option",
             f"Windows of {window} have no inside.",
@@ -80,6 +81,10 @@ def evaluate(
     frames = [views.frame(i) for i in range(len(views))]
     truth = None if reference is None else _matching(views, reference)
     caster = None if surface is None else _caster(surface)
+    closed = is_closed(views.cameras)
+    edges = None if window is not None else views.meta.parameters.get("window_edges")
+    if not isinstance(edges, list):
+        edges = block_edges(len(views), window or _WINDOW, closed)
     found = Evaluation()
 
     def basic(name: str) -> float:
@@ -105,7 +110,7 @@ def evaluate(
 
     compute: dict[str, Callable[[], float]] = {
         "pose": pose,
-        "seam": lambda: seam_ratio(frames, window, closed),
+        "seam": lambda: seam_ratio(frames, edges, closed),
     }
     if caster is not None:
         compute["reprojection"] = reprojected

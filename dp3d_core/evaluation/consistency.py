@@ -36,24 +36,29 @@ def neighbour_differences(frames: Sequence[Pixels], closed: bool = False) -> Arr
     return np.array([np.abs(a.astype(np.int16) - b).mean() / 255 for a, b in pairs])
 
 
-def seam_ratio(frames: Sequence[Pixels], window: int, closed: bool = False) -> float:
-    """Difference of neighbours across window boundaries over that inside windows.
+def block_edges(count: int, window: int, closed: bool = False) -> tuple[int, ...]:
+    """Edges of blocks of so many views from the first on, as the published code samples them."""
+    inner = range(window - 1, count - 1, window)
+    return (*inner, count - 1) if closed else tuple(inner)
 
-    1: nobody can tell where windows meet.  Windows are taken as blocks of ``window`` views from
-    the first on, as the published code samples them; for evenly spaced cameras.
+
+def seam_ratio(frames: Sequence[Pixels], edges: Sequence[int], closed: bool = False) -> float:
+    """Difference of neighbours across the edges of windows over that inside windows.
+
+    1: nobody can tell where windows meet; for evenly spaced cameras.
 
     Args:
         frames: see :func:`neighbour_differences`.
-        window: views of a block.
-        closed: whether the first follows the last; there a boundary lies, too.
+        edges: each i where a window ends between view i and the next, see :func:`block_edges`;
+            a view set tells its own (``pipelines.windows.window_edges``).
+        closed: whether the first follows the last.
 
     Returns:
-        nan when there is no boundary, or nothing inside.
+        nan when there is no edge, or nothing inside.
 
     """
     found = neighbour_differences(frames, closed)
-    index = np.arange(len(found))
-    boundary = (index % window == window - 1) | (index == len(frames) - 1)
+    boundary = np.isin(np.arange(len(found)), edges)
     if not boundary.any() or boundary.all():
         return float("nan")
     return float(found[boundary].mean() / max(float(found[~boundary].mean()), 1e-9))

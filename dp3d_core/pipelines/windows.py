@@ -8,6 +8,7 @@ every step, what they predict for a view is averaged, smoothly across each windo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,3 +80,20 @@ def plan_windows(
         Window(tuple(int(i) for i in row), tuple(float(w) for w in hat / total[row]))
         for row in members
     ]
+
+
+def window_edges(windows: Sequence[Window], count: int, *, closed: bool = False) -> tuple[int, ...]:
+    """Where one window hands over to the next.
+
+    Returns:
+        Each i for which the windows with most weight differ between view i and the next; the next
+        of the last is the first of a closed path.
+
+    """
+    weight: NDArray[np.float64] = np.zeros((len(windows), count))
+    for row, window in enumerate(windows):
+        weight[row, list(window.views)] = window.weights
+    leading = weight.argmax(0)
+    following = np.roll(leading, -1)
+    pairs = count if closed else count - 1
+    return tuple(int(i) for i in np.flatnonzero(leading[:pairs] != following[:pairs]))

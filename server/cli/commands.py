@@ -143,17 +143,23 @@ class Generate(Common):
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Engine option as name=value; may be given several times."""
+    condition_images: Path | None = None
+    """Folder with a picture of another subject for each camera, for the diffusion engines; without
+    one a template head is rendered."""
+    start_images: Path | None = None
+    """Folder with a 3D-consistent start image for each camera, for the diffusion engines; without
+    one the preview engine makes them."""
 
     def run(self, session: Session) -> Outcome:
         """Generate the views."""
-        from dp3d_core.engines import get_engine
+        from dp3d_core.engines import with_pictures
         from dp3d_core.files import output_folder
         from dp3d_core.pictures import save_png, viewset_sheet
         from dp3d_core.portrait import report_picture
         from dp3d_core.viewset import VIEWSET_MARKER
 
         check_seed(self.seed)
-        engine = get_engine(self.engine)
+        engine = with_pictures(self.engine, self.condition_images, self.start_images)
         cameras, options = self.camera.load(), parse_engine_options(self.option)
         with output_folder(self.out, (VIEWSET_MARKER,), (self.photo,)):
             portrait = self.head.load(session, self.photo)
@@ -169,12 +175,14 @@ class Generate(Common):
             save_png(self.out / "portrait.png", report_picture(portrait))
             save_png(self.out / "contact_sheet.png", viewset_sheet(views))
         report = plain(portrait.report)
+        for warning in views.meta.warnings:
+            session.note(f"note: {warning}")
         return Outcome(
             {
                 "views": str(views.root),
                 "count": len(views),
                 "portrait_report": report,
-                "warnings": report["warnings"],
+                "warnings": report["warnings"] + views.meta.warnings,
             },
             [
                 f"{count_of(len(views), 'view')} in {views.root}",

@@ -36,10 +36,9 @@ class Evaluate(Common):
     """Mesh in head space, as 'dp3d mesh' writes it: for the reprojection of neighbours."""
     metrics: tuple[str, ...] = ()
     """Which: psnr ssim sharpness lpips dists fid id pose seam reprojection; all without."""
-    window: int = 8
-    """Views that were generated together, for the seam ratio."""
-    closed: bool = False
-    """The first view follows the last, as on an orbit."""
+    window: int | None = None
+    """For the seam ratio: blocks of so many views, instead of the windows that the view set
+    names."""
 
     def run(self, session: Session) -> Outcome:
         """Compute all that can be computed here."""
@@ -50,7 +49,6 @@ class Evaluate(Common):
             None if self.against is None else ViewSet.open(self.against),
             metrics=self.metrics or METRICS,
             window=self.window,
-            closed=self.closed,
             surface=self.mesh,
             progress=session.progress,
             cancel=session.cancel,

@@ -61,7 +61,7 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "views": context.artifacts.add_tree(views.root).sha256,
         "portrait_report": report,
-        "warnings": report.get("warnings", []),
+        "warnings": report.get("warnings", []) + views.meta.warnings,
     }
 
 

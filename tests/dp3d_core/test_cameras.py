@@ -411,3 +411,18 @@ def test_trajectories():
     rings = trajectories.capture_sphere(32, (-15, 5, 30))
     assert len(rings) == 32
     assert len({(round(a, 6), round(b, 6)) for a, b in (c.yaw_pitch_deg for c in rings)}) == 32
+
+
+def test_paths_that_close():
+    assert trajectories.is_closed(trajectories.full_orbit(12))
+    assert trajectories.is_closed(trajectories.full_orbit(16, pitch_deg=20))
+    first = trajectories.full_orbit(12)
+    assert trajectories.is_closed([*first, first[0]])  # the last repeats the first
+    for views in (9, 16, 24, 32, 48, 72):
+        assert not trajectories.is_closed(
+            trajectories.capture_sphere(views)
+        )  # rings above each other
+    assert not trajectories.is_closed(trajectories.frontal_arc(8, 150))
+    assert not trajectories.is_closed(trajectories.frontal_arc(12))
+    assert not trajectories.is_closed([trajectories.canonical_camera(0)])
+    assert not trajectories.is_closed([trajectories.canonical_camera(0)] * 6)

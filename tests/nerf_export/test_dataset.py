@@ -88,3 +88,25 @@ def test_hash_tells_view_sets_apart(tmp_path: Path) -> None:
     same = write_views(tmp_path / "b", full_orbit(4, size=16))
     other = write_views(tmp_path / "c", full_orbit(4, size=16), masks=False)
     assert views_hash(one) == views_hash(same) != views_hash(other)
+
+
+def test_rays_are_drawn_where_something_is_known(tmp_path: Path) -> None:
+    cameras = full_orbit(4, size=64)
+    known = np.zeros((64, 64), bool)
+    known[:, :33] = True
+    writer = ViewSetWriter(tmp_path / "views", cameras, ViewMeta(engine="test"))
+    for i in range(4):
+        head = np.where(known, 255, 0).astype(np.uint8)
+        head[:, :10] = 0
+        writer.write(i, np.full((64, 64, 3), 90, np.uint8), head, known)
+    views = writer.finish()
+    assert np.array_equal(views.known(0), known)
+    dataset = write_dataset(views, tmp_path / "data", 32, progress=no_progress, cancel=never_cancel)
+    drawn = np.asarray(Image.open(tmp_path / "data/masks/0000.png")) > 0
+    assert drawn[:, 8:16].all()
+    assert not drawn[:, 16:].any()  # column 16 is known in half
+    assert dataset.known[0][:, :16].all()
+    assert dataset.has_masks
+    before = views_hash(views)
+    views.known_path(0).unlink()
+    assert views_hash(views) != before

@@ -5,7 +5,7 @@ import pytest
 
 from dp3d_core.cameras import Z_UP_FROM_HEAD, Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.trajectories import capture_sphere, full_orbit, look_at
+from dp3d_core.trajectories import canonical_camera, capture_sphere, full_orbit, look_at
 from nerf_export.hull import Hull, visual_hull
 from tests.nerf_export.scene import HIGH, LOW, trace
 
@@ -128,3 +128,23 @@ def test_masks_that_agree_nowhere_are_refused() -> None:
     with pytest.raises(Dp3dError) as caught:
         visual_hull(cameras, [np.zeros((32, 32), np.uint8)] * 6, 24)
     assert caught.value.code == "viewset.invalid"
+
+
+def test_what_is_not_known_cuts_nothing() -> None:
+    """Each view knows only the middle of its frame, and its mask is empty elsewhere."""
+    cameras = full_orbit(12, size=64)
+    whole = visual_hull(cameras, [ball_mask(c, np.zeros(3), 0.2) for c in cameras], 40)
+    known = np.zeros((64, 64), bool)
+    known[20:44, 20:44] = True
+    masks = [np.where(known, ball_mask(c, np.zeros(3), 0.2), 0).astype(np.uint8) for c in cameras]
+    wide = [canonical_camera(30.0 * i, 40, 64) for i in range(12)]
+    others = [ball_mask(c, np.zeros(3), 0.2) for c in wide]
+    both = visual_hull(
+        [*cameras, *wide], [*masks, *others], 40, [known] * len(masks) + [None] * len(others)
+    )
+    reach = np.abs(corners(both)[both.distance < 0]).max(0)
+    # the others see from 40 degrees above: to them the poles are cones
+    assert reach == pytest.approx([0.2, 0.2, 0.2 / np.cos(np.radians(40))], abs=0.03)
+    cut = visual_hull([*cameras, *wide], [*masks, *others], 40)
+    assert np.abs(corners(cut)[cut.distance < 0]).max(0)[2] < 0.17
+    assert whole.distance.min() == pytest.approx(both.distance.min(), abs=0.03)

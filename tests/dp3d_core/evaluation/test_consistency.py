@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from dp3d_core import face_models
-from dp3d_core.evaluation.consistency import neighbour_differences, reprojection, seam_ratio
+from dp3d_core.evaluation.consistency import (
+    block_edges,
+    neighbour_differences,
+    reprojection,
+    seam_ratio,
+)
 from dp3d_core.evaluation.poses import pose_error
 from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.raycast import RayCaster
@@ -30,22 +35,22 @@ def frames(head, arc):
 
 def test_even_views_have_no_seams():
     ramp = [np.full((8, 8, 3), 10 * i, np.uint8) for i in range(16)]
-    assert seam_ratio(ramp, 4) == pytest.approx(1)
+    assert seam_ratio(ramp, block_edges(16, 4)) == pytest.approx(1)
     assert neighbour_differences(ramp) == pytest.approx(np.full(15, 10 / 255))
 
 
 def test_a_jump_between_windows_is_a_seam():
     views = [np.full((8, 8, 3), 5 * i + 40 * (i >= 4), np.uint8) for i in range(8)]
-    assert seam_ratio(views, 4) == pytest.approx(45 / 5)
-    assert seam_ratio(views, 3) < 1  # the jump lies inside a window then
-    closed = seam_ratio(views, 4, closed=True)
+    assert seam_ratio(views, block_edges(8, 4)) == pytest.approx(45 / 5)
+    assert seam_ratio(views, block_edges(8, 3)) < 1  # the jump lies inside a window then
+    closed = seam_ratio(views, block_edges(8, 4, closed=True), closed=True)
     assert closed == pytest.approx((45 + 75) / 2 / 5)
 
 
 def test_without_a_boundary_there_is_no_ratio():
     views = [np.zeros((8, 8, 3), np.uint8)] * 4
-    assert np.isnan(seam_ratio(views, 8))
-    assert np.isnan(seam_ratio(views, 1))
+    assert np.isnan(seam_ratio(views, block_edges(4, 8)))
+    assert np.isnan(seam_ratio(views, block_edges(4, 1)))
 
 
 def test_true_views_reproject_and_tampered_ones_do_not(head, arc, frames):

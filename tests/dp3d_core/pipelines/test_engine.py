@@ -13,14 +13,18 @@ from PIL import Image
 from dp3d_core.alignment import Turn
 from dp3d_core.cameras import Camera
 from dp3d_core.checkpoints.store import import_weights
-from dp3d_core.engines import get_engine, list_engines
+from dp3d_core.engines import get_engine, list_engines, with_pictures
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.models.config import Variant
-from dp3d_core.pipelines.engine import is_closed
 from dp3d_core.portrait import load_portrait
 from dp3d_core.progress import never_cancel, no_progress
-from dp3d_core.trajectories import canonical_camera, capture_sphere, frontal_arc, full_orbit
+from dp3d_core.trajectories import (
+    canonical_camera,
+    diffportrait3d_ellipse,
+    frontal_arc,
+    full_orbit,
+)
 from tests.support.diffusion import official_state, tiny_config, tiny_networks
 
 SMALL = {"size": 64, "steps": 2}
@@ -233,14 +237,105 @@ def test_engines_with_weights_are_available(installed):
     json.dumps([info.options for info in list_engines()])
 
 
-def test_paths_that_close():
-    assert is_closed(full_orbit(12))
-    assert is_closed(full_orbit(16, pitch_deg=20))
-    first = full_orbit(12)
-    assert is_closed([*first, first[0]])  # the last repeats the first
-    for views in (9, 16, 24, 32, 48, 72):
-        assert not is_closed(capture_sphere(views))  # rings above each other
-    assert not is_closed(frontal_arc(8, 150))
-    assert not is_closed(frontal_arc(12))
-    assert not is_closed([canonical_camera(0)])
-    assert not is_closed([canonical_camera(0)] * 6)
+@pytest.mark.usefixtures("installed")
+def test_what_the_networks_do_not_show_is_unknown(tmp_path, portrait):
+    """A wide lens sees more than theirs; the rest says nothing about the head."""
+    wide = canonical_camera(0, 0, 64, focal=2.0)
+    behind = canonical_camera(170, 0, 64)
+    views = generate("diffportrait3d", portrait, [wide, behind], tmp_path / "v")
+    known = views.known(0)
+    assert 0.1 < known.mean() < 0.4
+    assert known[32, 32]
+    assert not views.mask(0)[~known].any()
+    shares, aside = views.meta.warnings
+    assert "% of these frames" in shares
+    assert aside.startswith("1 of 2 cameras")
+    own = canonical_camera(0, 0, 64)
+    full = generate("diffportrait360", portrait, [own], tmp_path / "w")
+    assert full.known(0) is None
+    assert not full.meta.warnings
+
+
+@pytest.mark.usefixtures("installed")
+def test_windows_are_told(tmp_path, portrait):
+    views = generate("diffportrait3d", portrait, full_orbit(9, size=64), tmp_path / "v")
+    edges = views.meta.parameters["window_edges"]
+    assert len(edges) == 5  # windows of 4 that share 2, around 9 views
+    blocks = {**SMALL, "windows": "blocks"}
+    views = generate("diffportrait3d", portrait, frontal_arc(6, size=64), tmp_path / "b", blocks)
+    assert views.meta.parameters["window_edges"] == [3]
+
+
+def pictures(folder, count, size=64, colour=90):
+    folder.mkdir()
+    for i in range(count):
+        Image.new("RGB", (size, size), (colour, 10 * i, 40)).save(folder / f"{i:03d}.png")
+    return folder
+
+
+@pytest.mark.usefixtures("installed")
+def test_condition_and_start_images_from_folders(tmp_path, portrait):
+    cameras = frontal_arc(2, size=64)
+    plain = generate("diffportrait3d", portrait, cameras, tmp_path / "plain")
+    made = []
+    for name, folders in {
+        "conditions": (pictures(tmp_path / "c", 2, 96), None),
+        "start": (None, pictures(tmp_path / "s", 2)),
+    }.items():
+        engine = with_pictures("diffportrait3d", *folders)
+        calls = {"progress": no_progress, "cancel": never_cancel, "seed": 3}
+        views = engine.generate(portrait, cameras, SMALL, out=tmp_path / name, **calls)
+        made.append(views)
+        assert not np.array_equal(views.frame(0), plain.frame(0))
+    assert "condition_images" in made[0].meta.parameters
+    assert "start_images" in made[1].meta.parameters
+    # other pictures are another view set
+    Image.new("RGB", (64, 64)).save(tmp_path / "s/001.png")
+    with pytest.raises(Dp3dError) as caught:
+        engine.generate(portrait, cameras, SMALL, out=tmp_path / "start", **calls)
+    assert caught.value.code == "viewset.mismatch"
+
+
+@pytest.mark.parametrize("wrong", ["absent", "empty", "few", "oblong", "text"])
+@pytest.mark.usefixtures("installed")
+def test_folders_that_do_not_fit(tmp_path, portrait, wrong):
+    folder = tmp_path / "c"
+    if wrong != "absent":
+        pictures(folder, {"empty": 0, "few": 1}.get(wrong, 2))
+    if wrong == "oblong":
+        Image.new("RGB", (64, 48)).save(folder / "001.png")
+    if wrong == "text":
+        (folder / "001.png").write_text("no picture")
+    engine = with_pictures("diffportrait3d", folder)
+    with pytest.raises(Dp3dError) as caught:
+        engine.generate(
+            portrait,
+            frontal_arc(2, size=64),
+            SMALL,
+            out=tmp_path / "v",
+            progress=no_progress,
+            cancel=never_cancel,
+        )
+    assert caught.value.code == "engine.bad_input"
+    assert not list((tmp_path / "v").rglob("*.png"))
+    with pytest.raises(Dp3dError) as caught:
+        with_pictures("preview", folder)
+    assert caught.value.code == "engine.bad_option"
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_official_pictures(tmp_path, portrait, official_outputs):
+    """The authors' 16 condition and start images, at their own path's cameras."""
+    engine = with_pictures(
+        "diffportrait3d", official_outputs / "condition", official_outputs / "0000028/start"
+    )
+    views = engine.generate(
+        portrait,
+        diffportrait3d_ellipse(16, size=64),
+        SMALL,
+        out=tmp_path / "v",
+        progress=no_progress,
+        cancel=never_cancel,
+    )
+    assert len(views) == 16
+    assert not any("off the face" in warning for warning in views.meta.warnings)
