@@ -72,6 +72,8 @@ class Weights:
     config: NetworkConfig
     source_name: str
     source_sha256: str
+    source_revision: str | None
+    """Commit on the hub, where the file was downloaded."""
     files: dict[str, str]
     """Path in the folder -> SHA-256."""
 
@@ -102,6 +104,7 @@ def find_weights(variant: Variant) -> Weights | None:
             NetworkConfig.from_dict(data["config"]),
             str(data["source"]["name"]),
             str(data["source"]["sha256"]),
+            data["source"].get("revision"),
             {str(name): str(sha256) for name, sha256 in data["files"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -144,6 +147,8 @@ def import_weights(
     *,
     config: NetworkConfig | None = None,
     half: bool = False,
+    expected_sha256: str | None = None,
+    revision: str | None = None,
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> Weights:
@@ -153,6 +158,8 @@ def import_weights(
         path: the file, see ``official.read_checkpoint``.
         config: sizes, where they are not the published ones.
         half: store float16; half the space, and what a GPU computes with.
+        expected_sha256: what the file's hash must be; None: whatever it is.
+        revision: commit that the file is from, to be recorded.
         progress: stages ``hash`` and ``import``.
         cancel: polled while hashing and between networks.
 
@@ -173,6 +180,13 @@ def import_weights(
     loaded = load_official(state, config, torch.float16 if half else None)
     variant = loaded.config.variant
     sha256 = _hash_file(Path(path), progress, cancel)
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise Dp3dError(
+            "weights.damaged",
+            f"{Path(path).name} is not the file that its host tells of: their hashes differ.",
+            f"Delete {Path(path).resolve()} and fetch it again.",
+            f"{sha256}, not {expected_sha256}",
+        )
     root = weights_folder()
     _make(root)
     lock = FileLock(root / f".{variant}.lock")
@@ -202,7 +216,7 @@ def import_weights(
                 temporary / _MARKER,
                 {
                     "schema": SCHEMA,
-                    "source": {"name": Path(path).name, "sha256": sha256},
+                    "source": {"name": Path(path).name, "sha256": sha256, "revision": revision},
                     "config": loaded.config.to_dict(),
                     "ignored": list(loaded.ignored),
                     "files": files,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,12 +51,36 @@ class Placement:
         if self.device is None or _same(home, self.device):
             yield
             return
-        net.to(self.device)
+        at_home = _move(net, self.device)
         try:
             yield
         finally:
             if self.offload:
-                net.to(home)
+                for tensors, name, value in at_home:
+                    tensors[name] = value
+
+
+_Kept = list[tuple[dict[str, Tensor | None], str, Tensor]]
+
+
+def _move(net: nn.Module, device: torch.device) -> _Kept:
+    """Put copies of a network's tensors in their places; returns the tensors and their places.
+
+    Weights do not change, so nothing has to be copied back when the network leaves the device.
+    """
+    kept: _Kept = []
+    for module in net.modules():
+        stores: tuple[Any, ...] = (module._parameters, module._buffers)
+        for tensors in stores:
+            kept += [(tensors, name, value) for name, value in tensors.items() if value is not None]
+    copies: dict[int, Tensor] = {}
+    for tensors, name, value in kept:
+        if id(value) not in copies:
+            copy = value.detach().to(device)
+            is_weight = isinstance(value, nn.Parameter)
+            copies[id(value)] = nn.Parameter(copy, requires_grad=False) if is_weight else copy
+        tensors[name] = copies[id(value)]
+    return kept
 
 
 def _same(a: torch.device, b: torch.device) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from dp3d_core.models.config import Variant
 from dp3d_core.models.packages import require_packages
 from server.cli.session import Common, Outcome, Session
+
+if TYPE_CHECKING:
+    from dp3d_core.checkpoints.store import Weights
 
 _Name = Literal["diffportrait3d", "diffportrait360", "diffportrait360-back"]
 
@@ -31,6 +34,7 @@ class List:
                 "folder": None if found is None else str(found.folder),
                 "source": source.file,
                 "source_sha256": None if found is None else found.source_sha256,
+                "source_revision": None if found is None else found.source_revision,
                 "page": source.page,
             }
             told = how(variant) if found is None else f"{found.folder} (of {found.source_name})"
@@ -55,14 +59,27 @@ class Import:
         found = import_weights(
             self.file, half=self.half, progress=session.progress, cancel=session.cancel
         )
-        return Outcome(
-            {
-                "variant": str(found.config.variant),
-                "folder": str(found.folder),
-                "source_sha256": found.source_sha256,
-            },
-            [f"{found.config.variant} is installed in {found.folder}"],
-        )
+        return _imported(found)
+
+
+def _imported(found: Weights) -> Outcome:
+    commit = found.source_revision
+    return Outcome(
+        {
+            "variant": str(found.config.variant),
+            "folder": str(found.folder),
+            "source_sha256": found.source_sha256,
+            "source_revision": commit,
+        },
+        [
+            f"{found.config.variant} is installed in {found.folder}",
+            *(
+                [f"from commit {commit}; '--revision {commit}' gives the same again"]
+                if commit
+                else []
+            ),
+        ],
+    )
 
 
 @dataclass
@@ -80,8 +97,25 @@ class Install:
         """Download (or go on, or take it from the cache), then import."""
         require_packages()
         from dp3d_core.checkpoints.download import fetch
+        from dp3d_core.checkpoints.store import import_weights
 
-        return Import(fetch(Variant(self.name), self.revision), self.half).run(session)
+        fetched = fetch(
+            Variant(self.name),
+            self.revision,
+            progress=session.progress,
+            cancel=session.cancel,
+        )
+        found = import_weights(
+            fetched.path,
+            half=self.half,
+            expected_sha256=fetched.sha256,
+            revision=fetched.commit,
+            progress=session.progress,
+            cancel=session.cancel,
+        )
+        outcome = _imported(found)
+        outcome.lines.append(f"the download is kept: {fetched.path}")
+        return outcome
 
 
 @dataclass

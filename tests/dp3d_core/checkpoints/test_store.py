@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from dp3d_core.checkpoints import store
-from dp3d_core.checkpoints.download import fetch
 from dp3d_core.checkpoints.store import (
     find_weights,
     import_weights,
@@ -170,19 +169,11 @@ def test_what_is_missing_says_how_it_is_had(variant):
     assert "dp3d models" in caught.value.remedy
 
 
-def test_downloads(monkeypatch, tmp_path):
+def test_a_file_with_another_hash_than_its_host_tells(file):
     with pytest.raises(Dp3dError) as caught:
-        fetch(Variant.DIFFPORTRAIT3D)  # its host has no interface
-    assert caught.value.code == "weights.missing"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(Dp3dError) as caught:
-        fetch(VARIANT, cache=tmp_path)
-    assert caught.value.code == "weights.download_failed"
-    # what is in the cache is used without a network
-    cache = tmp_path / "models--gym890--diffportrait360"
-    snapshot = cache / "snapshots" / ("a" * 40)
-    snapshot.mkdir(parents=True)
-    (snapshot / "model_state-340000.th").write_bytes(b"weights")
-    (cache / "refs").mkdir()
-    (cache / "refs" / "main").write_text("a" * 40)
-    assert fetch(VARIANT, cache=tmp_path).read_bytes() == b"weights"
+        do_import(file, expected_sha256="0" * 64)
+    assert caught.value.code == "weights.damaged"
+    assert find_weights(VARIANT) is None
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    found = do_import(file, expected_sha256=sha256, revision="a" * 40)
+    assert found.source_revision == "a" * 40

@@ -102,3 +102,14 @@ def test_placement_brings_a_network_back():
     with on(moved), on(moved):
         assert moved.weight.device.type == "meta"
     assert moved.weight.device.type == "meta"  # without offload it stays
+
+
+def test_offload_gives_back_the_very_tensors():
+    """Nothing is copied back: what lies on the CPU has never left."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    net[0].bias = net[1].bias  # shared weights stay shared
+    before = {name: id(value) for name, value in net.state_dict(keep_vars=True).items()}
+    with Placement(torch.device("meta"), offload=True)(net):
+        assert {v.device.type for v in net.state_dict().values()} == {"meta"}
+        assert net[0].bias is net[1].bias
+    assert {name: id(v) for name, v in net.state_dict(keep_vars=True).items()} == before
