@@ -55,12 +55,21 @@ def find_matte(
         (s, s) uint8 alpha, a confidence, 0 to 1, and ``segmenter`` or ``grabcut``.
 
     """
-    if installed():
-        chance = segment(rgb)
-        held = float((chance > 0.5)[_core(_SEGMENTER_SIDE)].mean())
-        if held > _LEAST_FACE:
-            return _outline(rgb, chance, inside), held, "segmenter"
+    found = segmenter_matte(rgb, inside)
+    if found is not None:
+        return *found, "segmenter"
     return *grabcut_matte(rgb, yaw_deg), "grabcut"
+
+
+def segmenter_matte(
+    rgb: Pixels, inside: NDArray[np.bool_] | None = None
+) -> tuple[Pixels, float] | None:
+    """Alpha and confidence as :func:`find_matte`, None without models or without a person."""
+    if not installed():
+        return None
+    chance = segment(rgb)
+    held = float((chance > 0.5)[_core(_SEGMENTER_SIDE)].mean())
+    return (_outline(rgb, chance, inside), held) if held > _LEAST_FACE else None
 
 
 def segment(rgb: Pixels) -> NDArray[np.float32]:

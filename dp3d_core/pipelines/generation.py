@@ -177,10 +177,10 @@ class Generation:
 
     def _outline(self, picture: Pixels, camera: Camera) -> Pixels:
         """Alpha of a generated picture: the segmenter's, else that of the preview's head."""
-        from dp3d_core.matting import find_matte
+        from dp3d_core.matting import segmenter_matte
 
-        matte, _, source = find_matte(picture)
-        return matte if source == "segmenter" else self.head.render(camera).mask
+        found = segmenter_matte(picture)
+        return self.head.render(camera).mask if found is None else found[0]
 
     def _reference(self) -> Pixels:
         seen_by = self.portrait.camera
