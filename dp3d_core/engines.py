@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import CancelCheck, ProgressCallback
+from dp3d_core.trajectories import cameras_from_request
 
 if TYPE_CHECKING:
     from dp3d_core.cameras import Camera
@@ -78,6 +79,32 @@ class HeadViewEngine(Protocol):
 
         """
         ...
+
+
+@runtime_checkable
+class HasOwnLens(Protocol):
+    """An engine that sees the head in one way only."""
+
+    def own_lens(self, camera: Camera) -> Camera:
+        """What it sees from the place of a camera; a frame of that camera is filled entirely."""
+        ...
+
+
+def cameras_for(engine: HeadViewEngine, request: Any) -> list[Camera]:
+    """Cameras of a request; those of a preset have the engine's own lens, if it has one.
+
+    Args:
+        engine: which is to make the views.
+        request: see :func:`dp3d_core.trajectories.cameras_from_request`.
+
+    Raises:
+        Dp3dError: ``camera.invalid``, ``camera.file_invalid`` ...
+
+    """
+    cameras = cameras_from_request(request)
+    if isinstance(engine, HasOwnLens) and isinstance(request, dict) and "preset" in request:
+        return [engine.own_lens(camera) for camera in cameras]
+    return cameras
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import EngineInfo, describe_options, package_versions, parse_options
 from dp3d_core.errors import Dp3dError
+from dp3d_core.framing import network_camera
 from dp3d_core.models.config import Variant
 from dp3d_core.models.packages import HOW, packages_problem, require_packages
 from dp3d_core.pipelines.given import GivenPictures
@@ -42,6 +43,10 @@ class DiffPortrait3DEngine:
     def with_pictures(self, conditions: Path | None, start: Path | None) -> Self:
         """The engine with condition and start images from folders (see ``GivenPictures``)."""
         return type(self)(GivenPictures(conditions, start))
+
+    def own_lens(self, camera: Camera) -> Camera:
+        """What the networks see from the place of a camera."""
+        return network_camera(camera, camera.width, self.eg3d)
 
     def info(self) -> EngineInfo:
         """Describe the engine."""

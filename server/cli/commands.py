@@ -40,14 +40,17 @@ class CameraOptions:
     pitch_deg: float = 0.0
     """Tilt of the presets orbit and arc, degrees, up is positive."""
 
+    def request(self) -> Any:
+        """What :func:`dp3d_core.trajectories.cameras_from_request` takes."""
+        if self.cameras is None:
+            return {k: v for k, v in asdict(self).items() if k != "cameras"}
+        return _read_json(self.cameras)
+
     def load(self) -> list[Camera]:
         """The cameras."""
         from dp3d_core.trajectories import cameras_from_request
 
-        if self.cameras is None:
-            request = {k: v for k, v in asdict(self).items() if k != "cameras"}
-            return cameras_from_request(request)
-        return cameras_from_request(_read_json(self.cameras))
+        return cameras_from_request(self.request())
 
 
 def _read_json(path: Path) -> Any:
@@ -152,7 +155,7 @@ class Generate(Common):
 
     def run(self, session: Session) -> Outcome:
         """Generate the views."""
-        from dp3d_core.engines import with_pictures
+        from dp3d_core.engines import cameras_for, with_pictures
         from dp3d_core.files import output_folder
         from dp3d_core.pictures import save_png, viewset_sheet
         from dp3d_core.portrait import report_picture
@@ -160,7 +163,8 @@ class Generate(Common):
 
         check_seed(self.seed)
         engine = with_pictures(self.engine, self.condition_images, self.start_images)
-        cameras, options = self.camera.load(), parse_engine_options(self.option)
+        cameras = cameras_for(engine, self.camera.request())
+        options = parse_engine_options(self.option)
         with output_folder(self.out, (VIEWSET_MARKER,), (self.photo,)):
             portrait = self.head.load(session, self.photo)
             views = engine.generate(

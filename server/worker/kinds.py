@@ -28,9 +28,8 @@ class JobContext:
 def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Portrait and cameras to a view set; every frame is announced as soon as it is there."""
     from dp3d_core.alignment import Turn
-    from dp3d_core.engines import get_engine
+    from dp3d_core.engines import cameras_for, get_engine
     from dp3d_core.portrait import load_portrait
-    from dp3d_core.trajectories import cameras_from_request
 
     context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
     crop = params["crop"]
@@ -47,9 +46,10 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         frames.announce()
         context.progress(event)
 
-    views = get_engine(params["engine"]).generate(
+    engine = get_engine(params["engine"])
+    views = engine.generate(
         portrait,
-        cameras_from_request(params["cameras"]),
+        cameras_for(engine, params["cameras"]),
         params["options"],
         out=out,
         seed=params["seed"],

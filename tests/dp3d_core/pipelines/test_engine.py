@@ -11,15 +11,18 @@ import torch
 from PIL import Image
 
 from dp3d_core.alignment import Turn
+from dp3d_core.camera_files import cameras_to_dict
 from dp3d_core.cameras import Camera
 from dp3d_core.checkpoints.store import import_weights
-from dp3d_core.engines import get_engine, list_engines, with_pictures
+from dp3d_core.engines import cameras_for, get_engine, list_engines, with_pictures
 from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.framing import shown_by
 from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.models.config import Variant
 from dp3d_core.portrait import load_portrait
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.trajectories import (
+    cameras_from_request,
     canonical_camera,
     diffportrait3d_ellipse,
     frontal_arc,
@@ -255,6 +258,19 @@ def test_what_the_networks_do_not_show_is_unknown(tmp_path, portrait):
     full = generate("diffportrait360", portrait, [own], tmp_path / "w")
     assert full.known(0) is None
     assert not full.meta.warnings
+
+
+@pytest.mark.parametrize("name", ["diffportrait3d", "diffportrait360"])
+def test_presets_have_the_networks_lens(name):
+    engine = get_engine(name)
+    request = {"preset": "capture", "views": 9, "size": 64}
+    ours, plain = cameras_for(engine, request), cameras_from_request(request)
+    for camera, other in zip(ours, plain, strict=True):
+        assert camera.position == pytest.approx(other.position, abs=1e-9)
+        assert shown_by(engine.own_lens(camera), camera).all()
+    assert cameras_for(get_engine("preview"), request)[0].K[0, 0] == plain[0].K[0, 0]
+    document = cameras_to_dict(plain)  # a person's own cameras stay as they are
+    assert cameras_for(engine, document)[0].K[0, 0] == plain[0].K[0, 0]
 
 
 @pytest.mark.usefixtures("installed")
