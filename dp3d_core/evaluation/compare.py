@@ -16,6 +16,7 @@ from dp3d_core.evaluation import learned
 from dp3d_core.evaluation.consistency import block_edges, reprojection, seam_ratio
 from dp3d_core.evaluation.poses import pose_error
 from dp3d_core.evaluation.scores import score
+from dp3d_core.evaluation.textured import open_surface
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.raycast import RayCaster
 from dp3d_core.trajectories import is_closed
@@ -80,7 +81,7 @@ def evaluate(
         )
     frames = [views.frame(i) for i in range(len(views))]
     truth = None if reference is None else _matching(views, reference)
-    caster = None if surface is None else _caster(surface)
+    caster = None if surface is None else RayCaster(open_surface(surface))
     closed = is_closed(views.cameras)
     edges = None if window is not None else views.meta.parameters.get("window_edges")
     if not isinstance(edges, list):
@@ -184,24 +185,3 @@ def _matching(views: ViewSet, reference: ViewSet) -> list[Pixels]:
         if not np.allclose(ours.K, theirs.K, atol=1e-3 * ours.width):
             raise refuse(f"view {i} was taken through another lens")
     return [reference.frame(i) for i in range(len(reference))]
-
-
-def _caster(surface: Path) -> RayCaster:
-    import trimesh
-
-    from dp3d_core.mesh import Mesh
-
-    try:
-        loaded: Any = trimesh.load(surface, force="mesh", process=False)
-        vertices = np.asarray(loaded.vertices, np.float64)
-        faces = np.asarray(loaded.faces, np.int32)
-        if not len(faces):
-            raise ValueError("it has no triangles")
-    except Exception as error:  # a reader of many formats fails in as many ways
-        raise Dp3dError(
-            "mesh.unreadable",
-            f"The mesh {surface.name} cannot be read.",
-            "Give a GLB, OBJ or PLY file in head space, as 'dp3d mesh' writes it.",
-            str(error),
-        ) from error
-    return RayCaster(Mesh.of(vertices, faces, np.zeros(len(vertices), np.uint8)))

@@ -10,6 +10,7 @@ import tyro
 from server.cli.bench.denoise import Denoise
 from server.cli.bench.front import Front
 from server.cli.bench.heads import Heads
+from server.cli.bench.nerf import Nerf
 from server.cli.bench.official import Official
 from server.cli.bench.status import Status
 from server.cli.bench.synth import Synth
@@ -19,6 +20,7 @@ Measurement = (
     Annotated[Denoise, tyro.conf.subcommand("denoise")]
     | Annotated[Front, tyro.conf.subcommand("front")]
     | Annotated[Heads, tyro.conf.subcommand("heads")]
+    | Annotated[Nerf, tyro.conf.subcommand("nerf")]
     | Annotated[Official, tyro.conf.subcommand("official")]
     | Annotated[Status, tyro.conf.subcommand("status")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]

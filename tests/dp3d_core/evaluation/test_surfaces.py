@@ -1,0 +1,75 @@
+"""What the measure of a mesh says of meshes whose error is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.evaluation.surfaces import feature_errors, score_surface, texture_psnr
+from dp3d_core.evaluation.textured import TexturedMesh, open_surface
+from dp3d_core.heads.labels import Label
+from dp3d_core.heads.synth import SyntheticHead, head_glb, random_subject
+from dp3d_core.mesh import Mesh
+from dp3d_core.trajectories import canonical_camera
+
+FEW = 40_000
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return SyntheticHead(random_subject(9001))  # bald: what is seen is one skin
+
+
+def test_a_head_is_on_its_own_surface(truth):
+    found = score_surface(truth.head.mesh, truth, samples=FEW)
+    assert found.to_surface < 0.005  # the points' own spacing
+    assert found.f_score > 0.95
+    moved = truth.head.mesh.with_vertices(truth.head.mesh.vertices + np.array([0, 0, 0.02]))
+    worse = score_surface(moved, truth, samples=FEW)
+    assert worse.chamfer > found.chamfer + 0.01
+    assert worse.f_score < 0.9
+
+
+def test_an_inner_shell_counts_against_a_mesh(truth):
+    mesh = truth.head.mesh
+    shell = Mesh.of(
+        np.concatenate([mesh.vertices, 0.6 * mesh.vertices]),
+        np.concatenate([mesh.faces, mesh.faces + len(mesh.vertices)]),
+        np.zeros(2 * len(mesh.vertices), np.uint8),
+    )
+    plain, shelled = (score_surface(m, truth, samples=FEW) for m in (mesh, shell))
+    assert shelled.to_truth > plain.to_truth + 0.03
+    assert shelled.to_surface == pytest.approx(plain.to_surface, abs=3e-3)
+    assert shelled.f_score < plain.f_score - 0.1
+    assert shelled.components > plain.components
+
+
+def painted(truth, colour):
+    """The true surface in one colour."""
+    mesh = truth.head.mesh
+    texture = np.full((4, 4, 3), colour, np.uint8)
+    return TexturedMesh(mesh, np.full((len(mesh.vertices), 2), 0.5), texture, truth.caster)
+
+
+def test_colours_of_a_texture(truth):
+    camera = canonical_camera(0, 0, 768)
+    view = truth.render(camera)
+    lips = view.rgba[view.labels == Label.LIPS][:, :3].mean(0)
+    found = feature_errors(painted(truth, np.rint(lips)), truth)
+    assert found["lips"] < 0.01
+    assert found["iris"] > 0.1
+    grey = feature_errors(painted(truth, 128), truth)
+    assert grey["lips"] == pytest.approx(np.abs(lips - 128).max() / 255, abs=0.01)
+    skin = view.rgba[view.labels == Label.SKIN][:, :3].mean(0)
+    likeness = [texture_psnr(painted(truth, c), truth, 96) for c in (np.rint(skin), (0, 255, 0))]
+    assert likeness[0] > likeness[1] + 4
+
+
+def test_a_mesh_without_texture_is_a_surface(truth, tmp_path):
+    path = tmp_path / "head.glb"
+    path.write_bytes(head_glb(truth))
+    assert len(open_surface(path).faces) == len(truth.head.mesh.faces)
+    with pytest.raises(Dp3dError) as caught:
+        TexturedMesh.open(path)
+    assert caught.value.code == "mesh.unreadable"
