@@ -1,7 +1,10 @@
 """Surface -> UV atlas and a texture painted from the views.
 
 Every texel is a point on the surface; each view that sees it gives a colour, weighted by how
-squarely it looks at it.  Where no view looks, the colour flows in from the surroundings.
+squarely it looks at it.  Broad colours are a mean of many views, so that views that differ in
+exposure leave no seams; fine detail comes from the view that looks most squarely, since a mean of
+views that disagree by a pixel is a blur (Burt and Adelson 1983, with two bands).  Where no view
+looks, the colour flows in from the surroundings.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ Floats = NDArray[np.float64]
 
 _POWER = 4
 """Weight of a view is its cosine to the normal to this power."""
+_DETAIL_POWER = 12
+"""Its weight in the detail is that weight to this power: the best view has nearly all of it."""
+_DETAIL = 0.012
+"""Detail is what a blur by this part of a picture's width takes away."""
 _LEAST_COSINE = 0.15
 _PADDING = 4
 """Texels between charts."""
@@ -84,19 +91,23 @@ def paint(
     points = np.einsum("nk,nkc->nc", texels.weights, mesh.vertices[place])
     facing = np.einsum("nk,nkc->nc", texels.weights, normals[place])
     facing /= np.linalg.norm(facing, axis=1, keepdims=True).clip(1e-9)
-    total = np.zeros((len(points), 3))
-    weight = np.zeros(len(points))
+    total, detail = np.zeros((len(points), 3)), np.zeros((len(points), 3))
+    weight, detail_weight = np.zeros(len(points)), np.zeros(len(points))
     vertex_total = np.zeros((len(mesh.vertices), 3))
     vertex_weight = np.zeros(len(mesh.vertices))
     for camera, picture in pictures:
         usable = _usable(picture[..., 3])
+        bands = _bands(picture)
         visible = _visible(mesh, normals, camera)
         # A triangle is used only when all its corners are seen: no bleeding round an edge.
         whole: NDArray[np.bool_] = np.all(visible[corners], axis=1)
-        colour, w = _look(camera, picture, usable, points, facing, whole[texels.face])
-        total += w[:, None] * colour
+        colour, w = _look(camera, bands, usable, points, facing, whole[texels.face])
+        total += w[:, None] * colour[:, :3]
         weight += w
-        colour, w = _look(camera, picture, usable, mesh.vertices, normals, visible)
+        w = w**_DETAIL_POWER
+        detail += w[:, None] * colour[:, 3:]
+        detail_weight += w
+        colour, w = _look(camera, bands[..., :3], usable, mesh.vertices, normals, visible)
         vertex_total += w[:, None] * colour
         vertex_weight += w
         stage.advance("Painting from the views")
@@ -105,6 +116,8 @@ def paint(
     # Weak evidence fades into the surroundings instead of ending in an edge.
     least = 0.02
     colour = (total + least * fallback) / (weight + least)[:, None]
+    best = detail / detail_weight.clip(1e-300)[:, None]
+    colour += (weight / (weight + least))[:, None] * best
     texture = _fill(texels, colour, texture_size)
     return Painted(
         vertices=np.array(mesh.vertices)[source],
@@ -180,16 +193,29 @@ def _usable(alpha: NDArray[np.uint8]) -> NDArray[np.float32]:
     return usable
 
 
+def _bands(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(h, w, 6) broad colours and detail, together the colours, of an RGBA picture.
+
+    The blur stays inside the silhouette: no colour of the background comes in.
+    """
+    rgb, alpha = picture[..., :3].astype(np.float32), picture[..., 3:].astype(np.float32) / 255
+    sigma = (_DETAIL * picture.shape[1], _DETAIL * picture.shape[1], 0)
+    held = ndimage.gaussian_filter(alpha, sigma, truncate=3)
+    broad = ndimage.gaussian_filter(rgb * alpha, sigma, truncate=3) / held.clip(1e-3)
+    return np.concatenate([broad, rgb - broad], -1, dtype=np.float32)
+
+
 def _look(
     camera: Camera,
-    picture: NDArray[np.uint8],
+    picture: NDArray[np.float32],
     usable: NDArray[np.float32],
     points: Floats,
     normals: Floats,
     visible: NDArray[np.bool_],
 ) -> tuple[Floats, Floats]:
-    """(n, 3) colours in [0, 255] a view gives to points, and (n,) weights."""
-    colour, weight = np.zeros((len(points), 3)), np.zeros(len(points))
+    """(n, c) values of an (h, w, c) picture at points, and (n,) weights."""
+    channels = picture.shape[-1]
+    colour, weight = np.zeros((len(points), channels)), np.zeros(len(points))
     index = np.flatnonzero(visible)
     away = camera.position - points[index]
     cosine = np.einsum("nc,nc->n", away, normals[index]) / np.linalg.norm(away, axis=1)
@@ -201,9 +227,9 @@ def _look(
         & (uv < np.array([camera.width, camera.height]) - 0.5).all(1)
     )
     index, cosine, at = index[keep], cosine[keep], (uv[keep] - 0.5).T[::-1]
-    for channel in range(3):
+    for channel in range(channels):
         colour[index, channel] = ndimage.map_coordinates(
-            picture[..., channel].astype(np.float32), at, order=1, mode="nearest"
+            picture[..., channel], at, order=1, mode="nearest"
         )
     sharp = ndimage.map_coordinates(usable, at, order=1, mode="nearest")
     weight[index] = sharp * cosine**_POWER

@@ -62,8 +62,14 @@ class Dataset:
         return tuple(i for i in range(len(self.cameras)) if i not in self.held_out)
 
 
+def held_out_of(views: ViewSet) -> tuple[int, ...]:
+    """Indices kept for scoring: those that the views' source names, else :func:`hold_out`."""
+    named = views.meta.parameters.get("held_out")
+    return tuple(named) if named else hold_out(len(views))
+
+
 def hold_out(views: int) -> tuple[int, ...]:
-    """Indices kept for scoring: every sixth view, at least one, at most six."""
+    """Every sixth view, at least one, at most six."""
     indices = np.arange(_HOLD_OUT_EVERY - 1, views, _HOLD_OUT_EVERY)
     if not len(indices):
         return (views - 1,)
@@ -139,7 +145,13 @@ def write_dataset(
         write_atomic(root / f"images/{i:04d}.png", encode_png(pixels))
         write_atomic(root / f"masks/{i:04d}.png", encode_png(_ray_mask(pixels[..., 3], known)))
         stage.advance()
-    held_out = hold_out(len(views))
+    held_out = held_out_of(views)
+    if len(views) - len(held_out) < MIN_VIEWS - 1:
+        raise Dp3dError(
+            "viewset.invalid",
+            f"The view set cannot be used: {len(held_out)} of its {len(views)} views are held out.",
+            "Leave more views to train on.",
+        )
     names = [f"images/{i:04d}.png" for i in range(len(views))]
     transforms = cameras_to_transforms(
         cameras, names, [f"masks/{i:04d}.png" for i in range(len(views))]

@@ -34,6 +34,7 @@ from dp3d_core.viewset import ViewSet, read_png
 from nerf_export.child_process import run_child
 from nerf_export.dataset import views_hash, write_dataset
 from nerf_export.environment import nerf_python
+from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_hash
 from nerf_export.hull import visual_hull
 from nerf_export.presets import DEFAULT_PRESET, get_preset
 
@@ -160,7 +161,8 @@ def fit_views(
     """Fit a field to the view set in ``views``.
 
     Args:
-        views: view set folder, at least four views; masks make it much better.
+        views: view set folder, or a nerfstudio folder with ``transforms.json`` (see
+            ``exchange.import_nerfstudio``); at least four views; masks make it much better.
         out: folder of the fit.  One that holds a finished fit of the same arguments is
             returned as it is, an unfinished one is continued, a damaged one made anew.
         preset: ``draft`` (a CPU in minutes), ``standard``, ``tiny`` (tests).
@@ -175,11 +177,12 @@ def fit_views(
 
     """
     chosen = get_preset(preset, steps)
-    view_set, out = ViewSet.open(Path(views)), Path(out).absolute()
+    views, out = Path(views), Path(out).absolute()
+    foreign = is_nerfstudio(views)
     job = {
         "preset": json.loads(json.dumps(chosen.to_dict())),
         "seed": seed,
-        "views_sha256": views_hash(view_set),
+        "views_sha256": nerfstudio_hash(views) if foreign else views_hash(ViewSet.open(views)),
     }
     known = (out / FIT_MARKER).exists()
     _adopt(out, job)
@@ -190,12 +193,17 @@ def fit_views(
     work = out / "work"
     try:
         nerf_python()  # before any work: without it there is no fit
+        if foreign:
+            view_set = import_nerfstudio(views, work / "views", progress=progress, cancel=cancel)
+        else:
+            view_set = ViewSet.open(views)
         dataset = write_dataset(
             view_set, out / "dataset", chosen.image_size, progress=progress, cancel=cancel
         )
     except Dp3dError:
         if not known:  # nothing was begun: leave the folder to the next command
             shutil.rmtree(out / "dataset", ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
             (out / FIT_MARKER).unlink(missing_ok=True)
         raise
     work.mkdir(exist_ok=True)

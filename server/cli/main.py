@@ -15,6 +15,7 @@ from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Set
 from server.cli.demo import Demo
 from server.cli.doctor import Doctor
 from server.cli.evaluate import Evaluate
+from server.cli.export import Export
 from server.cli.models import Models
 from server.cli.parity import VerifyParity
 from server.cli.session import Outcome, Session, unexpected
@@ -25,6 +26,7 @@ _COMMANDS: dict[str, Any] = {
     "generate": Generate,
     "fit": Fit,
     "mesh": Mesh,
+    "export": Export,
     "render": Render,
     "serve": Serve,
     "setup": Setup,

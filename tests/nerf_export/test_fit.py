@@ -12,6 +12,7 @@ from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
 from dp3d_core.trajectories import canonical_camera, full_orbit
 from dp3d_core.viewset import ViewSet
+from nerf_export.exchange import export_views
 from nerf_export.fit import Fit, fit_views
 from nerf_export.presets import get_preset
 from nerf_export.render import render_fit
@@ -190,3 +191,29 @@ def test_presets_that_do_not_exist(
             cancel=never_cancel,
         )
     assert caught.value.code == "engine.bad_option"
+
+
+@pytest.mark.nerf
+def test_a_nerfstudio_folder_fits_as_its_views_do(
+    head_views: ViewSet, nerf_environment: Path, tmp_path: Path
+) -> None:
+    """Its own names of held-out frames are kept, its poses left where they are."""
+    folder = tmp_path / "theirs"
+    export_views(head_views, folder, "nerfstudio", progress=no_progress, cancel=never_cancel)
+    file = folder / "transforms.json"
+    data = json.loads(file.read_text())
+    names = [frame["file_path"] for frame in data["frames"]]
+    data |= {"train_filenames": names[2:], "test_filenames": names[:2]}
+    file.write_text(json.dumps(data))
+    fit = fit_views(
+        folder, tmp_path / "fit", preset="tiny", progress=no_progress, cancel=never_cancel
+    )
+    assert fit.meta["held_out"] == [0, 1]
+    assert fit.scores["held_out_views"] == 2
+    assert fit.scores["foreground_psnr"] > 14
+    for ours, theirs in zip(fit.cameras, head_views.cameras, strict=True):
+        np.testing.assert_allclose(ours.c2w, theirs.c2w, atol=1e-9)
+    again = fit_views(
+        folder, tmp_path / "fit", preset="tiny", progress=no_progress, cancel=never_cancel
+    )
+    assert again.meta == fit.meta

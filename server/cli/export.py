@@ -1,0 +1,39 @@
+"""``dp3d export``: a view set for other tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from server.cli.session import Common, Outcome, Session
+
+
+@dataclass
+class Export(Common):
+    """A view set as another tool reads it: nerfstudio, instant-ngp, COLMAP (gsplat, Postshot)."""
+
+    views: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
+    """Folder of the views."""
+    out: Path = field(default=tyro.MISSING)
+    """Folder to write: new, or of an earlier export."""
+    to: Literal["nerfstudio", "instant-ngp", "blender", "colmap"] = "nerfstudio"
+    """Format. blender is the one of NeRF's synthetic scenes; colmap has a cloud of points, too."""
+
+    def run(self, session: Session) -> Outcome:
+        """Write the folder."""
+        from dp3d_core.files import output_folder
+        from dp3d_core.viewset import ViewSet
+        from nerf_export.exchange import EXPORT_MARKER, export_views
+
+        views = ViewSet.open(self.views)
+        with output_folder(self.out, (EXPORT_MARKER,)):
+            files = export_views(
+                views, self.out, self.to, progress=session.progress, cancel=session.cancel
+            )
+        return Outcome(
+            {"out": str(self.out), "format": self.to, "cameras": files, "count": len(views)},
+            [f"{len(views)} pictures in {self.out}, cameras in {', '.join(files)}"],
+        )
