@@ -20,8 +20,11 @@ from dp3d_core.cameras import (
     camera_from_eg3d,
     camera_to_eg3d,
 )
+from dp3d_core.errors import Dp3dError
 from dp3d_core.trajectories import look_at
 
+_NEAREST = 1e-3
+"""Head units from the middle that a camera can be aimed from."""
 _FINER = 4.0
 """Largest factor by which a picture is sampled more finely, so that nothing is skipped."""
 
@@ -37,9 +40,18 @@ def network_camera(camera: Camera, size: int = 512, eg3d: bool = False) -> Camer
         size: width and height of the picture, pixels.
         eg3d: framed as EG3D (and DiffPortrait3D) does, not as PanoHead (and DiffPortrait360).
 
+    Raises:
+        Dp3dError: ``camera.invalid`` for one in the middle of the head.
+
     """
     place = camera_to_eg3d(camera) if eg3d else camera
     distance = float(np.linalg.norm(place.position))
+    if distance < _NEAREST:
+        raise Dp3dError(
+            "camera.invalid",
+            "A camera stands in the middle of the head.",
+            "Move it outside: the networks look at the head from where the camera is.",
+        )
     focal = CANONICAL_FOCAL * distance / CANONICAL_RADIUS * size
     matrix = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]])
     aimed = Camera(look_at(place.position), matrix, size, size)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.viewset import ViewSet
 
 Pixels = NDArray[np.uint8]
+
+_CODECS = {".webm": "VP90", ".mp4": "mp4v"}
 
 
 def contact_sheet(
@@ -67,6 +71,77 @@ def save_png(path: Path, pixels: Pixels) -> None:
     from dp3d_core.viewset import encode_png
 
     write_atomic(path, encode_png(pixels))
+
+
+def check_video(path: Path, fps: float, sizes: Sequence[tuple[int, int]]) -> None:
+    """Refuse a video that :func:`save_video` could not write, before its frames are made.
+
+    Raises:
+        Dp3dError: ``engine.bad_option``.
+
+    """
+    _codec(path)
+    if not 0.1 <= fps <= 240 or len(set(sizes)) > 1:
+        raise Dp3dError(
+            "engine.bad_option",
+            "Frames of different sizes are no video."
+            if len(set(sizes)) > 1
+            else f"A video cannot have {fps:g} frames a second.",
+            "Leave the video out, or give cameras of one size."
+            if len(set(sizes)) > 1
+            else "Give 0.1 to 240.",
+        )
+
+
+def _codec(path: Path) -> str:
+    codec = _CODECS.get(path.suffix.lower())
+    if codec is None:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"A video cannot be written as {path.suffix or path.name!r}.",
+            "Give it the ending .webm or .mp4.",
+        )
+    return codec
+
+
+def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
+    """Write a WebM (VP9) or MP4 (MPEG-4) atomically, by the ending of its name.
+
+    Args:
+        path: ``.webm`` plays in browsers and Blender, ``.mp4`` in older players, too.
+        frames: (h, w, 3) uint8 of one size; an odd row or column is left out.
+        fps: frames a second.
+
+    Raises:
+        Dp3dError: ``engine.bad_option`` for another ending, ``output.not_writable``.
+
+    """
+    codec = _codec(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    writer = None
+    try:
+        for frame in frames:
+            height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
+            if writer is None:
+                writer = cv2.VideoWriter(
+                    str(temporary), cv2.VideoWriter.fourcc(*codec), fps, (width, height)
+                )
+                if not writer.isOpened():
+                    raise Dp3dError(
+                        "output.not_writable",
+                        f"The video {path.name} cannot be written.",
+                        "Check rights and free space; the other ending may work.",
+                    )
+            writer.write(np.ascontiguousarray(frame[:height, :width, ::-1]))
+    except BaseException:
+        if writer is not None:
+            writer.release()
+        temporary.unlink(missing_ok=True)
+        raise
+    if writer is not None:
+        writer.release()
+        temporary.replace(path)
 
 
 def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0) -> None:

@@ -26,7 +26,7 @@ CAPTURE_PITCHES_DEG = (-15.0, 5.0, 30.0)
 """Rings of a capture: what a mesh needs to see of chin and crown."""
 
 _CLOSED = 1.1
-"""A path is closed when its ends are no further apart than so many of its steps."""
+"""A path is closed when its ends are no further apart than so many of the steps around them."""
 _LEVEL = 0.05
 """Radians by which the pitch of both ends may differ."""
 
@@ -174,9 +174,44 @@ def is_closed(cameras: Sequence[Camera]) -> bool:
     gap = float(np.linalg.norm(places[-1] - places[0]))
     heights = np.radians([camera.yaw_pitch_deg[1] for camera in cameras])
     # rings above each other: the end of the last is not beside the start of the first
-    level = abs(heights[-1] - heights[0]) <= max(_LEVEL, float(np.abs(np.diff(heights)).max()))
+    level = abs(heights[-1] - heights[0]) <= max(_LEVEL, float(np.median(np.abs(np.diff(heights)))))
     travelled = float(steps.max()) > 0 and len(np.unique(places.round(6), axis=0)) > 3
-    return bool(travelled and level and gap <= _CLOSED * float(np.median(steps)))
+    return bool(
+        travelled and level and gap <= _CLOSED * max(float(np.median(steps)), steps[0], steps[-1])
+    )
+
+
+def closed_rings(cameras: Sequence[Camera]) -> list[range]:
+    """The parts of a path that close upon themselves, as the rings of a capture do.
+
+    Returns:
+        Ranges of indices that cover the path: each closed ring, and what lies between or after
+        them.  A path without rings is one range.
+
+    """
+    count, start = len(cameras), 0
+    found: list[range] = []
+    while start < count:
+        end = next((e for e in range(start + 4, count + 1) if is_closed(cameras[start:e])), count)
+        repeated = end < count and np.allclose(
+            cameras[end].position, cameras[start].position, atol=1e-6
+        )
+        # a path may end where it began, with that camera twice
+        if repeated and end + 1 == count:
+            end += 1
+        found.append(range(start, end))
+        start = end
+    return found
+
+
+def neighbours(cameras: Sequence[Camera]) -> list[tuple[int, int]]:
+    """Pairs of cameras that follow each other, each ring's last and first among them."""
+    pairs: list[tuple[int, int]] = []
+    for ring in closed_rings(cameras):
+        pairs += [(i, i + 1) for i in ring[:-1]]
+        if len(ring) > 1 and is_closed(cameras[ring.start : ring.stop]):
+            pairs.append((ring[-1], ring[0]))
+    return pairs
 
 
 # -- requests ------------------------------------------------------------------------------

@@ -6,6 +6,8 @@
       cameras.json      cameras of all views (see dp3d_core.cameras)
       meta.json         engine, seed, every parameter, portrait hash, versions
       frames/0000.png   RGB, 8 bit               masks/0000.png   foreground alpha, 8 bit
+      depth/0000.png    where an engine knows it: 16 bit, DEPTH_UNIT or meta's depth_unit along
+                        the optical axis, 0 where nothing is
       known/0000.png    only of frames that the engine could not fill: 255 where it did, else 0
 
 ``cameras.json`` and ``meta.json`` are written first, then frame by frame, each file under a
@@ -38,8 +40,13 @@ VIEWSET_MARKER = "meta.json"
 """The file that makes a folder ours; it is written before anything else."""
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """PNG bytes of an (h, w), (h, w, 3) or (h, w, 4) uint8 picture."""
+DEPTH_UNIT = 1e-4
+"""Head units of one step in a depth picture, unless the meta's ``depth_unit`` says another."""
+_DEEPEST = 65535
+
+
+def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """PNG bytes of an (h, w), (h, w, 3) or (h, w, 4) uint8 or an (h, w) uint16 picture."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
@@ -83,6 +90,8 @@ class ViewMeta:
     weights_sha256: str | None = None
     """Hash of the weights, None for an engine without."""
     versions: dict[str, str] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
+    """How it was computed, as far as the views do not depend on it: device, memory."""
     warnings: list[str] = field(default_factory=list)
     """What a person should know about these views, a sentence each."""
 
@@ -97,6 +106,9 @@ class ViewMeta:
             if data["schema"] != META_SCHEMA:
                 raise ValueError(f"schema {data['schema']!r}")
             fields = {k: v for k, v in data.items() if k != "schema"}
+            for name in ("parameters", "versions", "run"):
+                if not isinstance(fields.get(name, {}), dict):
+                    raise ValueError(f"{name} {fields[name]!r}")
             fields["background"] = tuple(int(c) for c in fields.get("background", (255, 255, 255)))
             return cls(**fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -182,6 +194,23 @@ class ViewSet:
         """(h, w) uint8 foreground alpha, or None when the engine gave none."""
         path = self.mask_path(index)
         return self._load(path, "L", index) if path.is_file() else None
+
+    def depth_path(self, index: int) -> Path:
+        """Path of a depth picture (it may not exist)."""
+        return self.root / "depth" / f"{index:04d}.png"
+
+    def depth(self, index: int) -> NDArray[np.float32] | None:
+        """(h, w) depth along the optical axis, head units, inf where nothing is; None: unknown."""
+        path = self.depth_path(index)
+        if not path.is_file():
+            return None
+        steps = self._load(path, "I;16", index).astype(np.float32)
+        return np.where(steps > 0, steps * np.float32(self.depth_unit), np.float32(np.inf))
+
+    @property
+    def depth_unit(self) -> float:
+        """Head units of one step in a depth picture."""
+        return float(self.meta.parameters.get("depth_unit", DEPTH_UNIT))
 
     def known(self, index: int) -> NDArray[np.bool_] | None:
         """(h, w) pixels that the engine filled, or None when it filled them all.
@@ -280,6 +309,7 @@ class ViewSetWriter:
         rgb: NDArray[np.uint8],
         mask: NDArray[np.uint8] | None = None,
         known: NDArray[np.bool_] | None = None,
+        depth: NDArray[np.floating[Any]] | None = None,
     ) -> Path:
         """Write one view.
 
@@ -288,6 +318,7 @@ class ViewSetWriter:
             rgb: (h, w, 3) uint8.
             mask: (h, w) uint8 alpha, when there is one.
             known: (h, w) bool, pixels that the engine filled; None: all.
+            depth: (h, w) along the optical axis, head units, inf where nothing is, when known.
 
         Returns:
             The frame's file.
@@ -312,6 +343,10 @@ class ViewSetWriter:
                 )
             filled = np.where(known, 255, 0).astype(np.uint8)
             write_atomic(self.views.known_path(index), encode_png(filled))
+        if depth is not None:
+            steps = np.where(np.isfinite(depth), np.rint(depth / self.views.depth_unit), 0)
+            steps16 = steps.clip(0, _DEEPEST).astype(np.uint16)
+            write_atomic(self.views.depth_path(index), encode_png(steps16))
         path = self.views.frame_path(index)
         write_atomic(path, encode_png(rgb))
         return path
@@ -323,7 +358,7 @@ class ViewSetWriter:
 
 def _fingerprint(meta: dict[str, Any]) -> str:
     # These may differ between the two halves of a resumed job; everything else may not.
-    relevant = {k: v for k, v in meta.items() if k not in {"versions", "warnings"}}
+    relevant = {k: v for k, v in meta.items() if k not in {"versions", "run", "warnings"}}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

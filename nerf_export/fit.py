@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import shutil
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -177,6 +178,7 @@ def fit_views(
 
     """
     chosen = get_preset(preset, steps)
+    began = time.monotonic()
     views, out = Path(views), Path(out).absolute()
     foreign = is_nerfstudio(views)
     job = {
@@ -239,6 +241,7 @@ def fit_views(
         "job": job,
         "held_out": list(dataset.held_out),
         "warnings": warnings,
+        "seconds": round(time.monotonic() - began, 1),
         "field_sha256": _sha256(out / "field.safetensors"),
         **answer,
     }

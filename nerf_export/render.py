@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dp3d_core.camera_files import cameras_to_dict
-from dp3d_core.cameras import Camera
-from dp3d_core.files import write_json
+from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
+from dp3d_core.files import write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback
-from dp3d_core.viewset import ViewMeta, ViewSet
+from dp3d_core.viewset import DEPTH_UNIT, ViewMeta, ViewSet, encode_png
 from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
 
@@ -32,7 +35,8 @@ def render_fit(
         cancel: polled four times a second.
 
     Returns:
-        Frames over white, with masks; ``meta.engine`` is ``nerf``.
+        Frames over white, with masks and depth, and ``rgba/`` with both in one PNG;
+        ``meta.engine`` is ``nerf``.
 
     Raises:
         Dp3dError: ``fit.*``, ``nerf.*``, ``viewset.mismatch``, ``job.cancelled``.
@@ -44,7 +48,11 @@ def render_fit(
     meta = ViewMeta(
         engine="nerf",
         seed=int(opened.meta["job"]["seed"]),
-        parameters={"preset": preset["name"], "steps": preset["steps"]},
+        parameters={
+            "preset": preset["name"],
+            "steps": preset["steps"],
+            "depth_unit": _depth_unit(opened, cameras),
+        },
         weights_sha256=opened.meta["field_sha256"],
         versions=opened.meta.get("versions", {}),
     )
@@ -64,4 +72,20 @@ def render_fit(
             progress=progress,
             cancel=cancel,
         )
-    return ViewSet.open(out)
+    views = ViewSet.open(out)
+    for i in range(len(views)):
+        path = out / f"rgba/{i:04d}.png"
+        if not path.is_file():
+            write_atomic(path, encode_png(views.rgba(i)))
+    return views
+
+
+def _depth_unit(fit: Fit, cameras: Sequence[Camera]) -> float:
+    """So that the farthest corner of the field fits into 16 bits; head units if it can be."""
+    size = fit.meta["field_size"]
+    low = np.array(size["low"])
+    high = low + size["cell"] * (np.array(size["corners"]) - 1)
+    middle = HEAD_FROM_Z_UP[:3, :3] @ ((low + high) / 2)
+    reach = float(np.linalg.norm(high - low)) / 2
+    farthest = max(float(np.linalg.norm(c.position - middle)) for c in cameras) + reach
+    return DEPTH_UNIT * max(1.0, math.ceil(farthest / (65535 * DEPTH_UNIT)))

@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
-from dp3d_core.checkpoints.store import SOURCES, Source, how
+from dp3d_core.checkpoints.store import SOURCES, Source, hash_file, how, make_folder
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import read_json, write_json
 from dp3d_core.locks import FileLock
@@ -23,9 +24,10 @@ from dp3d_core.models.config import Variant
 from dp3d_core.paths import dp3d_home
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_IS_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 1 << 24
+_NEWEST = "main"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def downloads_folder() -> Path:
 
 def fetch(
     variant: Variant,
-    revision: str = "main",
+    revision: str | None = None,
     *,
     endpoint: str | None = None,
     progress: ProgressCallback,
@@ -60,7 +62,8 @@ def fetch(
 
     Args:
         variant: one whose file lies on the hub.
-        revision: commit, tag or branch there; a commit is the same for ever.
+        revision: commit, tag or branch there; a commit is the same for ever.  None: the newest,
+            and without a network whichever is here.
         endpoint: address of a mirror of the hub; None: as the client is set.
         progress: stage ``download``.
         cancel: polled while downloading; what has come is kept.
@@ -79,20 +82,22 @@ def fetch(
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     ours = downloads_folder() / source.file
-    if (cached := _in_clients_cache(source, revision)) is not None:
+    if (cached := _in_clients_cache(source, revision or _NEWEST)) is not None:
         return cached
     try:
-        url = hf_hub_url(source.repository, source.file, revision=revision, endpoint=endpoint)
+        url = hf_hub_url(
+            source.repository, source.file, revision=revision or _NEWEST, endpoint=endpoint
+        )
         told = get_hf_file_metadata(url, endpoint=endpoint)
     except Exception as error:  # the client and its transport fail in many ways
         if (present := _present(ours, revision)) is not None:
             return present
         raise _failed(source, error) from error
-    sha256 = told.etag if told.etag and _SHA256.fullmatch(told.etag) else None
+    sha256 = told.etag if told.etag and _IS_SHA256.fullmatch(told.etag) else None
     present = _present(ours)
     if present is not None and sha256 is not None and present.sha256 == sha256:
         return present
-    ours.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(ours.parent)
     lock = FileLock(ours.with_name(f".{ours.name}.lock"))
     if not lock.acquire():
         raise Dp3dError(
@@ -102,10 +107,22 @@ def fetch(
         )
     try:
         part = ours.with_name(f"{ours.name}.{(sha256 or told.commit_hash or 'x')[:12]}.part")
-        _download(source, told.location, part, told.size, progress, cancel)
+        _download(source, url, told.location, part, told.size, progress, cancel)
+        if sha256 is not None and hash_file(part) != sha256:
+            part.unlink()
+            raise Dp3dError(
+                "weights.damaged",
+                f"{source.file} came with other contents than the hub tells of.",
+                "Run the same command again: it starts the download anew.",
+            )
+        for old in ours.parent.glob(f"{ours.name}.*.part"):
+            if old != part:  # of a file that the hub has replaced
+                old.unlink(missing_ok=True)
         ours.unlink(missing_ok=True)
         found = Fetched(ours, told.commit_hash, sha256)
-        write_json(_note(ours), {**asdict(found), "path": ours.name, "revision": revision})
+        write_json(
+            _note(ours), {**asdict(found), "path": ours.name, "revision": revision or _NEWEST}
+        )
         part.replace(ours)
     finally:
         lock.release()
@@ -141,7 +158,7 @@ def _in_clients_cache(source: Source, revision: str) -> Fetched | None:
     return Fetched(
         path,
         commit if _COMMIT.fullmatch(commit) else None,
-        sha256 if _SHA256.fullmatch(sha256) else None,
+        sha256 if _IS_SHA256.fullmatch(sha256) else None,
     )
 
 
@@ -162,6 +179,7 @@ class _Counted:
 
 def _download(
     source: Source,
+    asked: str,
     url: str,
     part: Path,
     size: int | None,
@@ -169,8 +187,11 @@ def _download(
     cancel: CancelCheck,
 ) -> None:
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
+    headers = build_hf_headers()
+    if urlsplit(url).netloc != urlsplit(asked).netloc:  # a content network: no business of theirs
+        headers.pop("authorization", None)
     done = part.stat().st_size if part.is_file() else 0
     if size is not None and done > size:
         part.unlink()
@@ -202,7 +223,7 @@ def _download(
                 url,
                 cast(BinaryIO, _Counted(file, written)),
                 resume_size=done,
-                headers=build_hf_headers(),
+                headers=headers,
                 expected_size=size,
                 displayed_filename=source.file,
                 tqdm_class=_silent(),

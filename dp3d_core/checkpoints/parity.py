@@ -24,6 +24,7 @@ from dp3d_core.checkpoints.official import Loaded, load_official, read_checkpoin
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import read_json
 from dp3d_core.models.bundle import (
+    Networks,
     decode_latents,
     empty_prompt,
     encode_pictures,
@@ -104,7 +105,10 @@ class _Golden:
             config = config_of_official(recognise(state), self.official, views)
             if len(config.channels) != 4 or len(config.vae_channels) != 4:
                 raise ValueError("only networks of four levels are known")
-        except (KeyError, TypeError, ValueError) as error:
+            if views < 1 or min(config.channels) < 1 or config.heads < 1:
+                raise ValueError("sizes below 1")
+            Networks.of(config, meta=True)
+        except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise _invalid(prefix, "its official_config lacks a size, or has an odd one") from error
         self.loaded: Loaded = load_official(state, config, torch.float32)
         self.config, self.networks = config, self.loaded.networks
@@ -131,9 +135,13 @@ class _Golden:
             if match := re.fullmatch(pattern, name):
                 try:
                     found = compute(*match.groups())
+                    return Compared(name, _relative(found, golden))
                 except (KeyError, IndexError, StopIteration):
                     return Compared(name, None)  # nothing of ours has this name
-                return Compared(name, _relative(found, golden))
+                except Dp3dError:
+                    return Compared(name, _HOPELESS)  # inputs that the pipeline refuses
+                except (RuntimeError, ValueError, TypeError, ArithmeticError):
+                    return Compared(name, _HOPELESS)  # inputs of sizes that do not fit
         return Compared(name, None)
 
     def _rules(self) -> Iterator[tuple[str, Callable[..., Tensor]]]:

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,21 +46,25 @@ class Source:
     """On the Hugging Face hub; None: its host offers no interface."""
     page: str
     """For people."""
+    gigabytes: float
+    """About; 10^9 bytes."""
 
 
 SOURCES = {
     Variant.DIFFPORTRAIT3D: Source(
-        "model_state-540000-001.th", None, "https://github.com/FreedomGu/DiffPortrait3D"
+        "model_state-540000-001.th", None, "https://github.com/FreedomGu/DiffPortrait3D", 11.0
     ),
     Variant.DIFFPORTRAIT360: Source(
         "model_state-340000.th",
         "gym890/diffportrait360",
         "https://huggingface.co/gym890/diffportrait360",
+        11.0,
     ),
     Variant.BACK_VIEW: Source(
         "back_head-230000.th",
         "gym890/diffportrait360",
         "https://huggingface.co/gym890/diffportrait360",
+        9.0,
     ),
 }
 
@@ -135,7 +140,7 @@ def how(variant: Variant) -> str:
     """What a person does to get the weights."""
     source = SOURCES[variant]
     if source.repository is not None:
-        return f"Run 'dp3d models install {variant}' (about 11 GB)."
+        return f"Run 'dp3d models install {variant}' ({source.gigabytes:g} GB)."
     return (
         f"Fetch {source.file} by hand from the page {source.page}, whose host offers no interface, "
         f"and run 'dp3d models import {source.file}'."
@@ -176,10 +181,9 @@ def import_weights(
 
     from dp3d_core.checkpoints.official import load_official, read_checkpoint
 
-    state = read_checkpoint(Path(path))
-    loaded = load_official(state, config, torch.float16 if half else None)
-    variant = loaded.config.variant
-    sha256 = _hash_file(Path(path), progress, cancel)
+    if not Path(path).is_file():
+        read_checkpoint(Path(path))  # which says so
+    sha256 = _hash_source(Path(path), progress, cancel)
     if expected_sha256 is not None and sha256 != expected_sha256:
         raise Dp3dError(
             "weights.damaged",
@@ -187,8 +191,11 @@ def import_weights(
             f"Delete {Path(path).resolve()} and fetch it again.",
             f"{sha256}, not {expected_sha256}",
         )
+    state = read_checkpoint(Path(path))
+    loaded = load_official(state, config, torch.float16 if half else None)
+    variant = loaded.config.variant
     root = weights_folder()
-    _make(root)
+    make_folder(root)
     lock = FileLock(root / f".{variant}.lock")
     if not lock.acquire():
         raise Dp3dError(
@@ -208,7 +215,7 @@ def import_weights(
         try:
             _write(loaded, temporary, progress, cancel)
             files = {
-                file.relative_to(temporary).as_posix(): _sha256(file)
+                file.relative_to(temporary).as_posix(): hash_file(file)
                 for file in sorted(temporary.rglob("*"))
                 if file.is_file()
             }
@@ -273,12 +280,29 @@ def load_pipeline(variant: Variant, dtype: torch.dtype | None = None) -> MultiVi
     if missing:
         raise _damaged(variant, f"{missing[0]} is missing")
     try:
-        pipeline: MultiViewPipeline = MultiViewPipeline.from_pretrained(
-            str(weights.folder), torch_dtype=dtype, local_files_only=True
-        )
+        with _quiet():
+            pipeline: MultiViewPipeline = MultiViewPipeline.from_pretrained(
+                str(weights.folder), dtype=dtype, local_files_only=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _damaged(variant, "it cannot be loaded", str(error)) from error
     return pipeline
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Diffusers and transformers without bars of their own: progress is told in our way."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    shown = [log for log in (of_diffusers, of_transformers) if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in shown:
+            log.enable_progress_bar()
 
 
 def verify_weights(variant: Variant, *, progress: ProgressCallback, cancel: CancelCheck) -> Weights:
@@ -293,7 +317,7 @@ def verify_weights(variant: Variant, *, progress: ProgressCallback, cancel: Canc
     wrong = []
     for name, sha256 in weights.files.items():
         file = weights.folder / name
-        if not file.is_file() or _sha256(file) != sha256:
+        if not file.is_file() or hash_file(file) != sha256:
             wrong.append(name)
         stage.advance(name)
     if wrong:
@@ -301,13 +325,14 @@ def verify_weights(variant: Variant, *, progress: ProgressCallback, cancel: Canc
     return weights
 
 
-def _hash_file(path: Path, progress: ProgressCallback, cancel: CancelCheck) -> str:
+def _hash_source(path: Path, progress: ProgressCallback, cancel: CancelCheck) -> str:
     size = path.stat().st_size
     stage = Stage("hash", max(1, -(-size // _CHUNK)), progress, cancel, f"Hashing {path.name}")
-    return _sha256(path, stage.advance)
+    return hash_file(path, stage.advance)
 
 
-def _sha256(path: Path, chunk_done: Callable[[], None] = lambda: None) -> str:
+def hash_file(path: Path, chunk_done: Callable[[], None] = lambda: None) -> str:
+    """SHA-256 of a file's contents."""
     digest = hashlib.sha256()
     for chunk in _chunks(path):
         digest.update(chunk)
@@ -321,7 +346,8 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder; raises ``output.not_writable``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

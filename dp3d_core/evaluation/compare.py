@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation import learned
-from dp3d_core.evaluation.consistency import block_edges, reprojection, seam_ratio
+from dp3d_core.evaluation.consistency import Known, block_edges, reprojection, seam_ratio
 from dp3d_core.evaluation.poses import pose_error
 from dp3d_core.evaluation.scores import score
 from dp3d_core.evaluation.textured import open_surface
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.raycast import RayCaster
-from dp3d_core.trajectories import is_closed
+from dp3d_core.trajectories import neighbours
 from dp3d_core.viewset import ViewSet
 
 Pixels = NDArray[np.uint8]
@@ -27,6 +27,9 @@ Pixels = NDArray[np.uint8]
 WITH_REFERENCE = ("psnr", "ssim", "sharpness", "lpips", "dists", "fid", "id")
 ALONE = ("pose", "seam", "reprojection")
 _WINDOW = 8
+_LEAST_SIDE = 7
+"""Of the windows of SSIM."""
+_GREY = 128
 METRICS = (*WITH_REFERENCE, *ALONE)
 
 
@@ -82,14 +85,23 @@ def evaluate(
     frames = [views.frame(i) for i in range(len(views))]
     truth = None if reference is None else _matching(views, reference)
     caster = None if surface is None else RayCaster(open_surface(surface))
-    closed = is_closed(views.cameras)
+    pairs = neighbours(views.cameras)
     edges = None if window is not None else views.meta.parameters.get("window_edges")
     if not isinstance(edges, list):
-        edges = block_edges(len(views), window or _WINDOW, closed)
-    found = Evaluation()
+        edges = block_edges(pairs, window or _WINDOW)
+    known = _known(views, reference)
+    if any(part is not None for part in known):
+        shown = np.mean([1.0 if part is None else part.mean() for part in known])
+        found_known = {"known": round(float(shown), 4)}
+        frames, truth = _only_known(frames, truth, known)
+    else:
+        found_known = {}
+    found = Evaluation(details=dict(found_known))
 
     def basic(name: str) -> float:
         assert truth is not None
+        if min(min(frame.shape[:2]) for frame in frames) < _LEAST_SIDE:
+            raise _missing(name, f"the frames have less than {_LEAST_SIDE} pixels a side")
         if "basic" not in found.details:
             found.details["basic"] = score(frames, truth).to_dict()
         return float(found.details["basic"][name])
@@ -103,21 +115,26 @@ def evaluate(
         }
         return error.median_deg
 
+    def seam() -> float:
+        if len({frame.shape for frame in frames}) > 1:
+            raise _missing("seam", "the frames differ in size")
+        return seam_ratio(frames, pairs, edges, known)
+
     def reprojected() -> float:
         assert caster is not None
-        result = reprojection(frames, views.cameras, caster, closed)
+        result = reprojection(frames, views.cameras, caster, pairs, known)
         found.details["reprojection"] = {"seen": result.seen}
         return result.psnr
 
     compute: dict[str, Callable[[], float]] = {
         "pose": pose,
-        "seam": lambda: seam_ratio(frames, edges, closed),
+        "seam": seam,
     }
     if caster is not None:
         compute["reprojection"] = reprojected
     if truth is not None:
         compute |= {
-            "psnr": lambda: basic("psnr"),
+            "psnr": lambda: min(100.0, basic("psnr") + _psnr_of_known(known)),
             "ssim": lambda: basic("ssim"),
             "sharpness": lambda: basic("sharpness"),
             "lpips": lambda: learned.lpips(frames, truth),
@@ -142,6 +159,52 @@ def evaluate(
     return found
 
 
+def _known(views: ViewSet, reference: ViewSet | None) -> list[Known]:
+    """Pixels of each view that are known, in the reference, too."""
+    found = []
+    for i in range(len(views)):
+        parts = [views.known(i)]
+        if reference is not None and i < len(reference):
+            parts.append(reference.known(i))
+        some = [part for part in parts if part is not None]
+        found.append(np.logical_and.reduce(some) if some else None)
+    return found
+
+
+def _only_known(
+    frames: list[Pixels], truth: list[Pixels] | None, known: Sequence[Known]
+) -> tuple[list[Pixels], list[Pixels] | None]:
+    """Both sets with the same grey where nothing is known, so that nothing there differs.
+
+    SSIM and the learned metrics are then kinder than they should be (the part that is known is
+    told); PSNR is corrected by :func:`_psnr_of_known`.
+    """
+
+    def greyed(pictures: list[Pixels]) -> list[Pixels]:
+        return [
+            picture
+            if part is None
+            else np.where(part[..., None], picture, np.uint8(_GREY)).astype(np.uint8)
+            for picture, part in zip(pictures, known, strict=True)
+        ]
+
+    return greyed(frames), None if truth is None else greyed(truth)
+
+
+def _psnr_of_known(known: Sequence[Known]) -> float:
+    """DB to add to a mean PSNR of whole frames that do not differ where nothing is known."""
+    shares = [1.0 if part is None else max(float(part.mean()), 1e-6) for part in known]
+    return float(np.mean(10 * np.log10(shares)))
+
+
+def _missing(name: str, why: str) -> Dp3dError:
+    return Dp3dError(
+        "metrics.missing",
+        f"{name} cannot be computed: {why}.",
+        "Give other views, or leave the metric out.",
+    )
+
+
 def _not_given(name: str) -> Dp3dError:
     what, how = (
         ("there is no reference", "Name one with --against.")
@@ -158,11 +221,7 @@ def _nothing_found(name: str) -> Dp3dError:
         "id": "no pair of views shows two faces",
         "reprojection": "no camera sees the surface; is the mesh in head space?",
     }
-    return Dp3dError(
-        "metrics.missing",
-        f"{name} cannot be computed: {why.get(name, 'it has no value here')}.",
-        "Give other views, or leave the metric out.",
-    )
+    return _missing(name, why.get(name, "it has no value here"))
 
 
 def _matching(views: ViewSet, reference: ViewSet) -> list[Pixels]:

@@ -40,15 +40,20 @@ from dp3d_core.heads.uv import head_uv
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, never_cancel, no_progress
 from dp3d_core.raycast import RayCaster, render
 from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png, read_png
+from dp3d_core.viewset import (
+    DEPTH_UNIT,
+    ViewMeta,
+    ViewSet,
+    ViewSetWriter,
+    encode_png,
+    read_png,
+)
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 DATASET_MARKER = "synth.json"
 """The file that makes a folder a data set; it is written first."""
-DEPTH_UNIT = 1e-4
-"""Head units of one step in a depth picture."""
 
 
 @dataclass(frozen=True)
@@ -327,10 +332,8 @@ def write_subject(
         name = f"{index:04d}.png"
         write_atomic(out / "rgba" / name, encode_png(view.rgba))
         write_atomic(out / "labels" / name, encode_png(view.labels))
-        depth = np.where(np.isfinite(view.depth), view.depth / DEPTH_UNIT, 0)
-        write_atomic(out / "depth" / name, _png16(np.rint(depth)))
         write_atomic(out / "normals" / name, _png16(np.rint((view.normals + 1) * 32767.5)))
-        writer.write(index, view.rgb, view.rgba[..., 3])
+        writer.write(index, view.rgb, view.rgba[..., 3], depth=view.depth)
         stage.advance(f"View {index + 1} of {len(cameras)}")
     return writer.finish()
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from dp3d_core.errors import Dp3dError
+
+if TYPE_CHECKING:
+    import torch
 
 _NEEDED = ("torch", "diffusers", "transformers", "safetensors", "accelerate")
 HOW = "Install them: pip install 'dp3d[diffusion]', or 'make env-diffusion'."
@@ -28,3 +32,29 @@ def require_packages() -> None:
     problem = packages_problem()
     if problem is not None:
         raise Dp3dError("engine.packages_missing", problem, HOW)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name, ``auto`` for the fastest.
+
+    Raises:
+        Dp3dError: ``engine.bad_option``.
+
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"There is no device {name!r} here.",
+            "Choose auto or cpu, or check the driver of the GPU.",
+            str(error),
+        ) from error
+    return device

@@ -55,7 +55,7 @@ class Load:
     views: int = 8
     mode: str = "blocks"
     """How the views are divided, see ``windows.plan_windows``; the engines' default is overlap."""
-    overlap: int = 2
+    overlap: int = 1
     closed: bool = False
 
     @property

@@ -51,28 +51,37 @@ class Placement:
         if self.device is None or _same(home, self.device):
             yield
             return
-        at_home = _move(net, self.device)
+        at_home = _places(net)
+        try:
+            _move(at_home, self.device)
+        except BaseException:  # the device is full: half a network there helps nobody
+            _put_back(at_home)
+            raise
         try:
             yield
         finally:
             if self.offload:
-                for tensors, name, value in at_home:
-                    tensors[name] = value
+                _put_back(at_home)
 
 
 _Kept = list[tuple[dict[str, Tensor | None], str, Tensor]]
 
 
-def _move(net: nn.Module, device: torch.device) -> _Kept:
-    """Put copies of a network's tensors in their places; returns the tensors and their places.
+def _places(net: nn.Module) -> _Kept:
+    """A network's tensors and their places.
 
-    Weights do not change, so nothing has to be copied back when the network leaves the device.
+    Weights do not change, so nothing has to be copied back when the network leaves a device.
     """
     kept: _Kept = []
     for module in net.modules():
         stores: tuple[Any, ...] = (module._parameters, module._buffers)
         for tensors in stores:
             kept += [(tensors, name, value) for name, value in tensors.items() if value is not None]
+    return kept
+
+
+def _move(kept: _Kept, device: torch.device) -> None:
+    """Put copies on a device in the places of tensors."""
     copies: dict[int, Tensor] = {}
     for tensors, name, value in kept:
         if id(value) not in copies:
@@ -80,7 +89,11 @@ def _move(net: nn.Module, device: torch.device) -> _Kept:
             is_weight = isinstance(value, nn.Parameter)
             copies[id(value)] = nn.Parameter(copy, requires_grad=False) if is_weight else copy
         tensors[name] = copies[id(value)]
-    return kept
+
+
+def _put_back(kept: _Kept) -> None:
+    for tensors, name, value in kept:
+        tensors[name] = value
 
 
 def _same(a: torch.device, b: torch.device) -> bool:

@@ -20,13 +20,17 @@ from dp3d_core.models.packages import HOW, packages_problem, require_packages
 from dp3d_core.pipelines.given import GivenPictures
 from dp3d_core.pipelines.options import DiffusionOptions, check_options
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.trajectories import is_closed
+from dp3d_core.trajectories import neighbours
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
 
 if TYPE_CHECKING:
     from dp3d_core.checkpoints.store import Weights
     from dp3d_core.pipelines.generation import Job
     from dp3d_core.portrait import Portrait
+
+
+_RUN_OPTIONS = ("device", "max_vram_gb")
+"""What the views do not depend on: a run may go on with others."""
 
 
 class DiffPortrait3DEngine:
@@ -94,13 +98,16 @@ class DiffPortrait3DEngine:
         chosen = parse_options(DiffusionOptions, options)
         check_options(chosen)
         weights = [require_weights(variant) for variant in self.needs]
+        if not cameras:
+            raise Dp3dError("camera.invalid", "There are no cameras.", "Give one at least.")
         job = Job(self.needs, self.eg3d, portrait, tuple(cameras), chosen, self.given, seed)
+        # whatever can be refused is refused before the folder is made
+        run = Generation(job, Path(out), progress, cancel)
         meta = self._meta(job, weights, view_warnings(job))
         writer = ViewSetWriter(out, cameras, meta)
         missing = writer.missing()
         if not missing:
             return writer.finish()
-        run = Generation(job, Path(out), progress, cancel)
         frames = run.frames()
         done = len(cameras) - len(missing)
         stage = Stage("views", len(cameras), progress, cancel, "Writing views", start=done)
@@ -113,20 +120,23 @@ class DiffPortrait3DEngine:
         from dp3d_core.pipelines.windows import window_edges
 
         windows = job.windows(weights[0].config)
-        edges = window_edges(windows, len(job.cameras), closed=is_closed(job.cameras))
+        edges = window_edges(windows, neighbours(job.cameras))
+        options = asdict(job.chosen)
         return ViewMeta(
             engine=self.name,
             seed=job.seed,
             parameters={
-                **asdict(job.chosen),
+                **{k: v for k, v in options.items() if k not in _RUN_OPTIONS},
                 **job.given.fingerprint(),
                 **job.portrait.report.place,
-                "window_edges": list(edges),
+                "window_edges": [list(pair) for pair in edges],
                 "weights": {str(w.config.variant): w.source_sha256 for w in weights},
             },
+            background=job.background,
             portrait_sha256=job.portrait.sha256,
             weights_sha256=weights[0].source_sha256,
             versions=package_versions("torch", "diffusers", "transformers"),
+            run={name: options[name] for name in _RUN_OPTIONS},
             warnings=warnings,
         )
 

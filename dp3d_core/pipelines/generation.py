@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.framing import network_camera, reframe, shown_by
 from dp3d_core.models.config import NetworkConfig, Variant
+from dp3d_core.models.packages import find_device
 from dp3d_core.pipelines.given import GivenPictures, read_given
 from dp3d_core.pipelines.memory import Plan, compute_needs, plan_memory
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
@@ -29,7 +31,7 @@ from dp3d_core.pipelines.options import DiffusionOptions
 from dp3d_core.pipelines.samplers import get_sampler
 from dp3d_core.pipelines.windows import Window, plan_windows
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
-from dp3d_core.trajectories import canonical_camera, is_closed
+from dp3d_core.trajectories import canonical_camera, closed_rings, is_closed
 from dp3d_core.viewset import encode_png
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ _BEHIND_DEG = 5.0
 _MOSTLY = 0.97
 """Frames of which less is shown are worth a warning."""
 _PROBE = 64
+_ONE = (Window((0,), (1.0,)),)
+"""For a single view."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +72,26 @@ class Job:
         """What the networks see from the place of a camera."""
         return network_camera(camera, self.chosen.size, self.eg3d)
 
-    def windows(self, config: NetworkConfig, count: int | None = None) -> list[Window]:
-        """Windows over the cameras, or over so many other views."""
-        views = len(self.cameras) if count is None else count
-        return plan_windows(
-            views,
-            config.window,
-            mode=self.chosen.windows,
-            overlap=min(self.chosen.overlap, config.window - 1),
-            closed=count is None and self.closed,
-        )
+    @cached_property
+    def background(self) -> tuple[int, int, int]:
+        """Colour where nothing is generated, and that start images are laid over."""
+        from dp3d_core.preview.engine import background_colour
 
-    @property
-    def closed(self) -> bool:
-        """The last camera is beside the first."""
-        return is_closed(self.cameras)
+        return background_colour(self.portrait)
+
+    def windows(self, config: NetworkConfig) -> list[Window]:
+        """Windows over the cameras; each closed ring of them has windows of its own."""
+        return [
+            window.moved(ring.start)
+            for ring in closed_rings(self.cameras)
+            for window in plan_windows(
+                len(ring),
+                config.window,
+                mode=self.chosen.windows,
+                overlap=min(self.chosen.overlap, config.window - 1),
+                closed=is_closed(self.cameras[ring.start : ring.stop]),
+            )
+        ]
 
 
 def view_warnings(job: Job) -> list[str]:
@@ -131,19 +140,24 @@ class Generation:
     def __init__(
         self, job: Job, out: Path, progress: ProgressCallback, cancel: CancelCheck
     ) -> None:
-        from dp3d_core.preview.engine import background_colour
-
         self.job, self.out, self.progress, self.cancel = job, out, progress, cancel
         self.portrait, self.chosen = job.portrait, job.chosen
         self.cameras = [job.network_camera(camera) for camera in job.cameras]
-        self.background = background_colour(job.portrait)
-        self.device = _device(job.chosen.device)
+        self.background = job.background
+        self.device = find_device(job.chosen.device)
         on_cpu = self.device.type == "cpu"
         name = job.chosen.dtype
         if name == "auto":
             name = "float32" if on_cpu else "float16"
         self.dtype: torch.dtype = getattr(torch, name)
         self._head: PreviewHead | None = None
+        views, *behind = job.variants
+        references = 1 + len(behind)
+        windows = job.windows(require_weights(views).config)
+        self._plans = {views: self._plan(views, len(job.cameras), references, windows)}
+        self._plans |= {variant: self._plan(variant, 1, 1, _ONE) for variant in behind}
+        self._given_conditions = self._read(job.given.conditions, "condition images")
+        self._given_start = self._read(job.given.start, "start images")
 
     @property
     def head(self) -> PreviewHead:
@@ -187,10 +201,14 @@ class Generation:
         return reframe(self.portrait.image, seen_by, self.job.network_camera(seen_by))
 
     def _conditions(self) -> list[Pixels]:
-        folder = self.job.given.conditions
+        if self._given_conditions is not None:
+            return self._given_conditions
+        return self._rendered_conditions(self.cameras)
+
+    def _read(self, folder: Path | None, what: str) -> list[Pixels] | None:
         if folder is None:
-            return self._rendered_conditions(self.cameras)
-        return read_given(folder, "condition images", len(self.cameras), self.chosen.size)
+            return None
+        return read_given(folder, what, len(self.cameras), self.chosen.size)
 
     def _rendered_conditions(self, cameras: Sequence[Camera]) -> list[Pixels]:
         from dp3d_core.heads.synth import condition_image
@@ -205,8 +223,8 @@ class Generation:
         return found
 
     def _start(self) -> list[Pixels] | None:
-        if (folder := self.job.given.start) is not None:
-            return read_given(folder, "start images", len(self.cameras), self.chosen.size)
+        if self._given_start is not None:
+            return self._given_start
         if self.chosen.start == "noise":
             return None
         return [self.head.render(c).composite(self.background) for c in self.cameras]
@@ -218,7 +236,7 @@ class Generation:
             for c in self.cameras
         ]
         nearest = int(np.argmin(away))
-        if self.job.given.conditions is not None and away[nearest] <= _BEHIND_DEG:
+        if self._given_conditions is not None and away[nearest] <= _BEHIND_DEG:
             condition = conditions[nearest]
         else:
             behind = canonical_camera(180.0, 0.0, self.chosen.size)
@@ -235,7 +253,7 @@ class Generation:
     ) -> list[Pixels]:
         chosen = self.chosen
         check_cancel(self.cancel, "The generation")
-        plan = self._plan(variant, len(conditions), len(references))
+        plan = self._plans[variant]
         loading = Stage("load", 1, self.progress, self.cancel, f"Loading {variant}")
         pipeline = load_pipeline(variant, self.dtype)
         if not plan.offload:
@@ -270,9 +288,7 @@ class Generation:
             guidance_scale=chosen.guidance,
             guidance_interval=(chosen.guidance_from, chosen.guidance_to),
             eta=sampler.eta,
-            mode=chosen.windows,
-            overlap=chosen.overlap,
-            closed=self.job.closed and len(conditions) == len(self.cameras),
+            windows=plan.windows,
             windows_at_once=plan.windows_at_once,
             device=self.device,
             offload=plan.offload,
@@ -285,7 +301,6 @@ class Generation:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         assert found.images is not None
-        (out / LATENT_PREVIEW).unlink(missing_ok=True)
         return _pictures(found.images)
 
     def _guarded(self, plan: Plan, pipeline: MultiViewPipeline, *given: Any, **more: Any) -> Any:
@@ -299,16 +314,19 @@ class Generation:
                 "Close what else uses it, or set the option max_vram_gb below what is free.",
                 str(error),
             ) from error
+        finally:
+            (self.out / LATENT_PREVIEW).unlink(missing_ok=True)
 
-    def _plan(self, variant: Variant, views: int, references: int) -> Plan:
+    def _plan(
+        self, variant: Variant, views: int, references: int, windows: Sequence[Window]
+    ) -> Plan:
         """Before anything is loaded: how the generation keeps within the memory allowed."""
         chosen, config = self.chosen, require_weights(variant).config
         needs = compute_needs(config, chosen.size, views, references, self.dtype)
-        windows = self.job.windows(config, None if views == len(self.cameras) else views)
         budget = int(chosen.max_vram_gb * 1e9) or None
         if budget is None and self.device.type == "cuda":
             budget = torch.cuda.mem_get_info(self.device)[0]  # what is free
-        return plan_memory(needs, len(windows), budget)
+        return plan_memory(needs, windows, budget)
 
 
 def _tensor(pictures: Sequence[Pixels]) -> torch.Tensor:
@@ -321,21 +339,3 @@ def _pictures(tensor: torch.Tensor) -> list[Pixels]:
     """(h, w, 3) uint8 each of (n, 3, h, w), 0 to 1."""
     found = (tensor * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return [np.ascontiguousarray(picture) for picture in found]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise Dp3dError(
-            "engine.bad_option",
-            f"There is no device {name!r} here.",
-            "Choose auto or cpu, or check the driver of the GPU.",
-            str(error),
-        ) from error
-    return device

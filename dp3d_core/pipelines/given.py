@@ -7,6 +7,7 @@ images (DiffPortrait3D, section 3.3).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,14 @@ def read_given(folder: Path, what: str, count: int, size: int) -> list[Pixels]:
 def _files(folder: Path, what: str) -> Sequence[Path]:
     if not Path(folder).is_dir():
         raise _refuse(f"There is no folder {folder}.", f"Name the folder that holds the {what}.")
-    return sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    found = (path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    # 2 comes before 10; what begins with a dot is some system's own
+    return sorted((p for p in found if not p.name.startswith(".")), key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _read(path: Path, what: str, size: int) -> Pixels:
@@ -85,7 +93,8 @@ def _read(path: Path, what: str, size: int) -> Pixels:
         pixels, _, _ = decode_photo(read_photo(path))
     except Dp3dError as error:
         raise _refuse(
-            f"{path.name} of the {what} cannot be used. {error.problem}", error.remedy
+            f"{path.name} of the {what} cannot be used. {error.problem}",
+            "Save it as PNG or JPEG, square, best in the size that the networks work at.",
         ) from error
     height, width = pixels.shape[:2]
     if abs(width / height - 1) > _SQUARE:

@@ -7,7 +7,7 @@ added up.  What a device's kernels and allocator take besides is estimated by a 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.models.bundle import Networks, decode_latents, encode_pictures
 from dp3d_core.models.config import PIXELS_PER_LATENT, NetworkConfig, TextSize
 from dp3d_core.pipelines.denoise import Conditions, Denoiser
+from dp3d_core.pipelines.windows import Window
 
 _SLACK = 1.25
 """Of activations: fragments and work spaces."""
@@ -91,7 +92,9 @@ class Needs:
             rest = sum(net.values()) - net["unet"] - net["pose_controlnet"]
             return int(_RUNTIME) + max(denoising + rest, decoding + sum(net.values()) - net["vae"])
         reading = net["unet"] + net["reference_unet"] + self.kept + int(_SLACK * self.reference)
-        return int(_RUNTIME) + max(denoising, reading, decoding)
+        # the picture of the state is decoded while the denoiser is there
+        between = net["unet"] + decoding
+        return int(_RUNTIME) + max(denoising, reading, between)
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,11 @@ class Plan:
     """Networks are on the device only while they run."""
     peak: int
     """Bytes that were computed for it."""
+    windows: tuple[Window, ...]
+    """What is denoised together."""
 
 
-def plan_memory(needs: Needs, windows: int, budget: int | None) -> Plan:
+def plan_memory(needs: Needs, windows: Sequence[Window], budget: int | None) -> Plan:
     """The fastest way within a budget.
 
     Args:
@@ -117,14 +122,15 @@ def plan_memory(needs: Needs, windows: int, budget: int | None) -> Plan:
         Dp3dError: ``engine.too_little_memory`` with the least that would do.
 
     """
-    most = max(1, min(windows, _MOST_WINDOWS))
+    most = max(1, min(len(windows), _MOST_WINDOWS))
+    planned = tuple(windows)
     if budget is None:
-        return Plan(1, False, needs.peak(1, False))
+        return Plan(1, False, needs.peak(1, False), planned)
     for offload in (False, True):
         for at_once in range(most, 0, -1):
             peak = needs.peak(at_once, offload)
             if peak <= budget:
-                return Plan(at_once, offload, peak)
+                return Plan(at_once, offload, peak, planned)
     least = needs.peak(1, True)
     raise Dp3dError(
         "engine.too_little_memory",

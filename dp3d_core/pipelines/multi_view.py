@@ -28,7 +28,7 @@ from dp3d_core.models.config import PIXELS_PER_LATENT
 from dp3d_core.models.unet import MultiViewUNet
 from dp3d_core.pipelines.denoise import Conditions, Denoiser, Placement, guide, hint_features
 from dp3d_core.pipelines.schedule import start_factors
-from dp3d_core.pipelines.windows import Window, plan_windows
+from dp3d_core.pipelines.windows import Window, check_windows, plan_windows
 
 MOST_REFERENCES = 4
 SIZE_STEP = 64
@@ -113,8 +113,9 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         eta: float = 0.5,
         mode: str = "overlap",
-        overlap: int = 2,
+        overlap: int = 1,
         closed: bool = False,
+        windows: Sequence[Window] | None = None,
         windows_at_once: int = 1,
         device: torch.device | None = None,
         offload: bool = False,
@@ -140,6 +141,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             mode: see ``windows.plan_windows``.
             overlap: likewise; at most one less than the window.
             closed: likewise.
+            windows: instead of those three, which views are denoised together.
             windows_at_once: windows in one batch; more need more memory.
             device: where to compute; None: where the pipeline is.
             offload: networks are on the device only while they run; see ``memory``.
@@ -165,9 +167,10 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         device, dtype = device or self.unet.device, self.unet.dtype
         on = self._on = Placement(device, offload)
         size = self.config.window
-        windows = plan_windows(
-            count, size, mode=mode, overlap=min(overlap, size - 1), closed=closed
-        )
+        if windows is None:
+            overlap = min(overlap, size - 1)
+            windows = plan_windows(count, size, mode=mode, overlap=overlap, closed=closed)
+        check_windows(windows, count)
         draw = generator if sample_posterior else None
         with on(self.text_encoder):
             context = encode_prompt(self.text_encoder, empty_prompt(self.text_encoder)).to(dtype)
@@ -322,7 +325,7 @@ def check_steps(scheduler: Any, steps: int) -> None:
 
     """
     leading = getattr(scheduler.config, "timestep_spacing", "") == "leading"
-    if steps < 1 or steps > 1000 or (leading and (steps > 500 or 1000 % steps)):
+    if steps < 1 or steps > 1000 or (leading and (steps < 2 or steps > 500 or 1000 % steps)):
         raise Dp3dError(
             "engine.bad_option",
             f"This sampler cannot take {steps} steps.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dp3d_core.errors import Dp3dError
@@ -24,7 +25,7 @@ class DiffusionOptions:
     """Part of the steps in which guidance is used; outside of it a step takes half the time."""
     windows: str = "overlap"
     """overlap, or blocks as the published code."""
-    overlap: int = 2
+    overlap: int = 1
     """Views that neighbouring windows share."""
     start: str = "preview"
     """preview: 3D-consistent start images of the preview engine; noise: none."""
@@ -68,7 +69,7 @@ def check_options(chosen: DiffusionOptions) -> None:
             f"Give a multiple of {SIZE_STEP}; they were trained at 512.",
         ),
         (
-            chosen.max_vram_gb < 0,
+            not 0 <= chosen.max_vram_gb < math.inf,
             f"Memory of {chosen.max_vram_gb:g} GB is out of range.",
             "Give gigabytes, or 0 for as much as it takes.",
         ),

@@ -17,6 +17,9 @@ _TRAILING: dict[str, Any] = {
     "beta_end": BETAS[1],
     "beta_schedule": "scaled_linear",
     "timestep_spacing": "trailing",
+    # spaced by noise (Karras et al. 2022, equation 5): with even steps the last goes from t = 49 to
+    # the end at once, which takes half of the finest detail's variance
+    "use_karras_sigmas": True,
 }
 
 

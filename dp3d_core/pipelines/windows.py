@@ -27,9 +27,13 @@ class Window:
     weights: tuple[float, ...]
     """Part that this window has in the prediction for each; over all windows they sum to 1."""
 
+    def moved(self, by: int) -> Window:
+        """The same window over views further along."""
+        return Window(tuple(i + by for i in self.views), self.weights)
+
 
 def plan_windows(
-    count: int, size: int, *, mode: str = "overlap", overlap: int = 2, closed: bool = False
+    count: int, size: int, *, mode: str = "overlap", overlap: int = 1, closed: bool = False
 ) -> list[Window]:
     """Windows over so many views.
 
@@ -82,18 +86,39 @@ def plan_windows(
     ]
 
 
-def window_edges(windows: Sequence[Window], count: int, *, closed: bool = False) -> tuple[int, ...]:
-    """Where one window hands over to the next.
+def window_edges(
+    windows: Sequence[Window], pairs: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Those of the pairs of neighbours where one window hands over to the next.
 
-    Returns:
-        Each i for which the windows with most weight differ between view i and the next; the next
-        of the last is the first of a closed path.
-
+    That is where the windows with most weight differ.
     """
+    count = 1 + max(max(window.views) for window in windows)
     weight: NDArray[np.float64] = np.zeros((len(windows), count))
     for row, window in enumerate(windows):
         weight[row, list(window.views)] = window.weights
     leading = weight.argmax(0)
-    following = np.roll(leading, -1)
-    pairs = count if closed else count - 1
-    return tuple(int(i) for i in np.flatnonzero(leading[:pairs] != following[:pairs]))
+    return [(i, j) for i, j in pairs if leading[i] != leading[j]]
+
+
+def check_windows(windows: Sequence[Window], count: int) -> None:
+    """Refuse windows that leave a view out, or weigh one more than another.
+
+    Raises:
+        Dp3dError: ``engine.bad_option``.
+
+    """
+    total: NDArray[np.float64] = np.zeros(count)
+    fits = all(
+        len(w.views) == len(w.weights) and min(w.views) >= 0 and max(w.views) < count
+        for w in windows
+    )
+    if fits:
+        for window in windows:
+            np.add.at(total, list(window.views), window.weights)
+    if not fits or not np.allclose(total, 1):
+        raise Dp3dError(
+            "engine.bad_option",
+            f"The windows do not cover {count} views.",
+            "Give windows whose weights sum to one for every view.",
+        )

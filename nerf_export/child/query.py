@@ -20,6 +20,9 @@ from nerf_export.child.field import FieldSize, HeadField
 from nerf_export.child.model import HeadModel, HeadModelConfig
 from nerf_export.child.talk import Talk
 
+_SOLID = 0.5
+"""Accumulation from which a pixel has a depth."""
+
 
 def surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     """Write the signed distance grid of a field.
@@ -65,12 +68,25 @@ def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         outputs = model.get_outputs_for_camera(nerfstudio_camera(cameras[i]).to(device))
         alpha = outputs["accumulation"].clamp(0, 1)
         rgb = (outputs["rgb"] + 1 - alpha).clamp(0, 1)
-        path = writer.write(i, _bytes(rgb), _bytes(alpha[..., 0]))
+        depth = _along_axis(outputs["depth"][..., 0].cpu().numpy(), cameras[i])
+        solid = alpha[..., 0].cpu().numpy() > _SOLID
+        path = writer.write(
+            i,
+            _bytes(rgb),
+            _bytes(alpha[..., 0]),
+            depth=np.where(solid, depth, np.inf),
+        )
         done += 1
         talk.progress(
             Progress("render", done, len(cameras), "", None, {"file": f"frames/{path.name}"})
         )
     return {}
+
+
+def _along_axis(distance: np.ndarray, camera: Camera) -> np.ndarray:
+    """(h, w) depth along the optical axis of distances along the pixels' rays."""
+    directions = camera.directions(camera.pixel_centres())
+    return distance * (directions @ camera.c2w[:3, 2])
 
 
 def nerfstudio_camera(camera: Camera) -> Cameras:

@@ -209,11 +209,14 @@ class Fit(Common):
     """Training steps, instead of the preset's."""
     seed: int = 0
     """Seed of everything random."""
+    report: bool = True
+    """Write report/ with pictures and a turntable into the folder."""
 
     def run(self, session: Session) -> Outcome:
         """Fit the views."""
         from dp3d_core.files import output_folder
         from nerf_export.fit import FIT_MARKER, fit_views
+        from server.fit_report import write_fit_report
 
         check_seed(self.seed)
         with output_folder(self.out, (FIT_MARKER,)):
@@ -226,15 +229,19 @@ class Fit(Common):
                 progress=session.progress,
                 cancel=session.cancel,
             )
+            page = None
+            if self.report:
+                page = write_fit_report(fit.root, progress=session.progress, cancel=session.cancel)
         meta = plain(fit.meta)
         for warning in meta["warnings"]:
             session.note(f"note: {warning}")
         scores = meta["scores"]
         return Outcome(
-            {"fit": str(fit.root), "meta": meta},
+            {"fit": str(fit.root), "meta": meta, "report": None if page is None else str(page)},
             [
                 f"Fit in {fit.root}: foreground PSNR {scores['foreground_psnr']:.1f} dB on "
-                f"{scores['held_out_views']} views it has not seen"
+                f"{scores['held_out_views']} views it has not seen",
+                *([f"look at {page}"] if page is not None else []),
             ],
         )
 
@@ -251,10 +258,13 @@ class Mesh(Common):
     """Triangles of the mesh, about."""
     texture_size: int = 1024
     """Width and height of the texture, pixels."""
+    report: bool = True
+    """Add the mesh to the fit's report."""
 
     def run(self, session: Session) -> Outcome:
         """Build the mesh."""
         from nerf_export.mesh import build_mesh
+        from server.fit_report import write_fit_report
 
         stats = plain(
             build_mesh(
@@ -266,7 +276,23 @@ class Mesh(Common):
                 cancel=session.cancel,
             )
         )
-        return Outcome({"mesh": str(self.out), "stats": stats}, [f"Mesh in {self.out}"])
+        page = None
+        if self.report:
+            page = write_fit_report(
+                self.fit,
+                mesh=self.out,
+                mesh_stats=stats,
+                progress=session.progress,
+                cancel=session.cancel,
+            )
+        return Outcome(
+            {
+                "mesh": str(self.out),
+                "stats": stats,
+                "report": None if page is None else str(page),
+            },
+            [f"Mesh in {self.out}", *([f"look at {page}"] if page is not None else [])],
+        )
 
 
 @dataclass
@@ -278,27 +304,37 @@ class Render(Common):
     out: Path = field(default=tyro.MISSING)
     """Folder of the rendered views."""
     camera: tyro.conf.OmitArgPrefixes[CameraOptions] = field(default_factory=CameraOptions)
+    video: Path | None = None
+    """Also write the frames as a video: .webm or .mp4."""
+    fps: float = 24.0
+    """Frames a second of the video."""
 
     def run(self, session: Session) -> Outcome:
         """Render the fit."""
         from dp3d_core.files import output_folder
-        from dp3d_core.pictures import save_png, viewset_sheet
+        from dp3d_core.pictures import check_video, save_png, save_video, viewset_sheet
         from dp3d_core.viewset import VIEWSET_MARKER
         from nerf_export.render import render_fit
 
         cameras = self.camera.load()
+        if self.video is not None:
+            check_video(self.video, self.fps, [(c.width, c.height) for c in cameras])
         with output_folder(self.out, (VIEWSET_MARKER,)):
             views = render_fit(
                 self.fit, cameras, self.out, progress=session.progress, cancel=session.cancel
             )
             save_png(self.out / "contact_sheet.png", viewset_sheet(views))
-        return Outcome(
-            {"views": str(views.root), "count": len(views)},
-            [
-                f"{count_of(len(views), 'view')} in {views.root}",
-                f"look at {self.out / 'contact_sheet.png'}",
-            ],
-        )
+            if self.video is not None:
+                save_video(self.video, (views.frame(i) for i in range(len(views))), self.fps)
+        data = {"views": str(views.root), "count": len(views)}
+        lines = [
+            f"{count_of(len(views), 'view')} in {views.root}: frames/, rgba/ with alpha, depth/",
+            f"look at {self.out / 'contact_sheet.png'}",
+        ]
+        if self.video is not None:
+            data["video"] = str(self.video)
+            lines.append(f"video in {self.video}")
+        return Outcome(data, lines)
 
 
 @dataclass

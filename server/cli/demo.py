@@ -265,7 +265,7 @@ def _make_views(
 def _make_turntable(out: Path, session: Session) -> dict[str, Any]:
     from dp3d_core.pictures import save_gif
     from dp3d_core.progress import Stage
-    from server.cli.turntable import turntable
+    from server.turntable import turntable
 
     stage = Stage("turntable", _FRAMES_OF_TURNTABLE, session.progress, session.cancel)
     frames = []

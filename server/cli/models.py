@@ -90,8 +90,8 @@ class Install:
     """Which; 'diffportrait360' also needs 'diffportrait360-back' for a full orbit."""
     half: bool = False
     """Store float16: half the space, and what a GPU computes with anyway."""
-    revision: str = "main"
-    """Commit, tag or branch on the hub."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub; without one the newest, or offline what is here."""
 
     def run(self, session: Session) -> Outcome:
         """Download (or go on, or take it from the cache), then import."""

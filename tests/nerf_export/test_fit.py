@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
@@ -16,7 +17,7 @@ from nerf_export.exchange import export_views
 from nerf_export.fit import Fit, fit_views
 from nerf_export.presets import get_preset
 from nerf_export.render import render_fit
-from tests.nerf_export.scene import trace, write_views
+from tests.nerf_export.scene import HEAD, trace, write_views
 
 
 @pytest.mark.nerf
@@ -118,6 +119,18 @@ def test_rendered_frames_show_the_head_from_cameras_never_given(
         error = (views.frame(i).astype(float) - frame)[alpha > 250] / 255
         assert -10 * np.log10((error**2).mean()) > 17
         assert views.frame(i)[0, 0].min() > 250  # white behind
+        depth = views.depth(i)
+        assert depth is not None
+        near = np.isfinite(depth) & (alpha > 250)
+        rays = camera.directions(camera.pixel_centres())[near]
+        along = rays @ camera.c2w[:3, 2]
+        points = camera.position + rays * (depth[near] / along)[:, None]
+        off = np.abs(np.linalg.norm((points - HEAD.centre) / HEAD.radii, axis=1) - 1) * 0.2
+        assert np.median(off) < 0.01  # head units; nose, knob and ear are elsewhere
+        assert not np.isfinite(depth[0, 0])
+        with Image.open(tmp_path / f"rgba/{i:04d}.png") as picture:
+            assert picture.mode == "RGBA"
+            np.testing.assert_array_equal(np.asarray(picture)[..., 3], mask)
 
 
 @pytest.mark.nerf

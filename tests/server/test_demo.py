@@ -83,7 +83,7 @@ def test_the_default_photo_is_there():
 def test_a_mesh_without_texture_is_refused(tmp_path):
     import trimesh
 
-    from server.cli.turntable import turntable
+    from server.turntable import turntable
 
     for name, data in (
         ("box.glb", trimesh.creation.box().export(file_type="glb")),
@@ -99,7 +99,7 @@ def test_the_turntable_shows_the_texture_the_right_way_up(tmp_path):
     """A square before the origin, red above and blue below, red on the left of the green."""
     import trimesh
 
-    from server.cli.turntable import turntable
+    from server.turntable import turntable
 
     texture = np.zeros((64, 64, 3), np.uint8)
     texture[:32, :32], texture[:32, 32:] = (255, 0, 0), (0, 255, 0)

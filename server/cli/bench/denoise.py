@@ -27,7 +27,7 @@ class Denoise:
     """Views; every 8 are a window."""
     windows: Literal["blocks", "overlap"] = "blocks"
     """blocks as the original, or overlap as the engines by default."""
-    overlap: int = 2
+    overlap: int = 1
     """Views that neighbouring windows share."""
     closed: bool = False
     """The first view follows the last."""
@@ -45,6 +45,7 @@ class Denoise:
         import torch
 
         from dp3d_core.models.config import Variant
+        from dp3d_core.models.packages import find_device
         from dp3d_core.pipelines.cost import (
             PARTS,
             PUBLISHED_GFLOP,
@@ -53,12 +54,14 @@ class Denoise:
             measure_step,
         )
 
-        if min(self.channels, self.context, self.latent, self.views) < 1 or self.latent % 8:
+        odd = self.channels % 32 or self.context % 8 or self.latent % 8
+        if min(self.channels, self.context, self.latent, self.views) < 1 or odd:
             raise Dp3dError(
                 "server.bad_request",
                 "Networks of this size cannot be measured.",
-                "Give positive sizes, and latents that are a multiple of 8.",
+                "Give positive sizes: channels a multiple of 32, context and latent of 8.",
             )
+        find_device(self.device)
         load = Load(
             Variant(self.variant),
             self.channels,

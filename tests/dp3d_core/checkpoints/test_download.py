@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -23,14 +24,21 @@ class Hub(BaseHTTPRequestHandler):
     """One file of one repository."""
 
     ranges: list[str | None]
+    tokens: list[str | None]
     served = CONTENT
+    elsewhere = ""
+    """Address that the contents are to be fetched from."""
 
     def do_HEAD(self) -> None:
-        self._headers(200, len(CONTENT))
+        if self.elsewhere:
+            self._headers(302, 0)
+        else:
+            self._headers(200, len(CONTENT))
 
     def do_GET(self) -> None:
         asked = self.headers.get("Range")
         self.ranges.append(asked)
+        self.tokens.append(self.headers.get("Authorization"))
         first = int(asked.split("=")[1].split("-")[0]) if asked else 0
         self._headers(206 if asked else 200, len(CONTENT) - first)
         self.wfile.write(self.served[first:])
@@ -39,7 +47,10 @@ class Hub(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{hashlib.sha256(CONTENT).hexdigest()}"')
+        self.send_header("X-Linked-Etag", f'"{hashlib.sha256(CONTENT).hexdigest()}"')
         self.send_header("X-Linked-Size", str(len(CONTENT)))
+        if status == 302:
+            self.send_header("Location", f"{self.elsewhere}/contents")
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
@@ -47,16 +58,24 @@ class Hub(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+@contextmanager
+def served():
+    handler = type("Handler", (Hub,), {"ranges": [], "tokens": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", handler
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.fixture
 def hub(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    handler = type("Handler", (Hub,), {"ranges": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler
-    server.shutdown()
-    server.server_close()
+    with served() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +142,7 @@ def test_without_a_network_what_is_here_serves(hub):
     gone = "http://127.0.0.1:9"
     assert fetch(VARIANT, endpoint=gone, **CALLS) == found
     assert fetch(VARIANT, COMMIT, endpoint=gone, **CALLS) == found
+    assert fetch(VARIANT, "main", endpoint=gone, **CALLS) == found
     for variant, revision in ((VARIANT, "b" * 40), (Variant.BACK_VIEW, "main")):
         with pytest.raises(Dp3dError) as caught:
             fetch(variant, revision, endpoint=gone, **CALLS)
@@ -158,3 +178,43 @@ def test_a_file_that_its_host_does_not_hand_out():
         fetch(Variant.DIFFPORTRAIT3D, **CALLS)
     assert caught.value.code == "weights.missing"
     assert "github.com" in caught.value.remedy
+
+
+def test_spoilt_contents_are_fetched_anew(hub):
+    address, handler = hub
+    handler.served = bytes(len(CONTENT))
+    with pytest.raises(Dp3dError) as caught:
+        fetch(VARIANT, endpoint=address, **CALLS)
+    assert caught.value.code == "weights.damaged"
+    assert not [p for p in downloads_folder().iterdir() if not p.name.endswith(".lock")]
+    handler.served = CONTENT
+    assert fetch(VARIANT, endpoint=address, **CALLS).path.read_bytes() == CONTENT
+
+
+def test_a_replaced_file_leaves_no_old_part(hub):
+    address, _ = hub
+    old = downloads_folder() / f"{SOURCES[VARIANT].file}.0123456789ab.part"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"of another file")
+    fetch(VARIANT, endpoint=address, **CALLS)
+    assert not old.exists()
+
+
+def test_the_token_stays_with_the_hub(hub, monkeypatch):
+    address, handler = hub
+    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: "hf_secret")
+    fetch(VARIANT, endpoint=address, **CALLS)
+    assert handler.tokens == ["Bearer hf_secret"]
+    with served() as (elsewhere, network):
+        handler.elsewhere = elsewhere
+        assert fetch(Variant.BACK_VIEW, endpoint=address, **CALLS).path.read_bytes() == CONTENT
+    assert network.tokens == [None]
+
+
+def test_a_home_that_cannot_be_written(hub, tmp_path, monkeypatch):
+    address, _ = hub
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "file"))
+    with pytest.raises(Dp3dError) as caught:
+        fetch(VARIANT, endpoint=address, **CALLS)
+    assert caught.value.code == "output.not_writable"

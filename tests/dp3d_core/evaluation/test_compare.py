@@ -131,3 +131,29 @@ class TestLearned:
         assert learned.lpips(pictures, pictures, "squeeze") == pytest.approx(0, abs=1e-6)
         blurred = [np.asarray(np.roll(p, 8, 1)) for p in pictures]
         assert learned.lpips(blurred, pictures, "squeeze") > 1e-4
+
+
+def test_unknown_pixels_and_odd_sizes(tmp_path):
+    cameras = frontal_arc(3, size=64)
+    head = SyntheticHead(random_subject(5))
+    frames = [head.render(camera).rgb for camera in cameras]
+    known = np.zeros((64, 64), bool)
+    known[16:48] = True
+    truth = ViewSetWriter(tmp_path / "truth", cameras, ViewMeta(engine="test"))
+    half = ViewSetWriter(tmp_path / "half", cameras, ViewMeta(engine="test"))
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(0, 8, frame.shape) for frame in frames]
+    for i, frame in enumerate(frames):
+        truth.write(i, frame)
+        noisy = (frame + noise[i]).clip(0, 255).astype(np.uint8)
+        half.write(i, np.where(known[..., None], noisy, 0).astype(np.uint8), known=known)
+    found = run(half.finish(), truth.finish(), metrics=("psnr", "ssim", "seam"), window=2)
+    assert found.values["psnr"] == pytest.approx(20 * np.log10(255 / 8), abs=0.6)
+    assert found.details["known"] == 0.5
+    mixed = [cameras[0], cameras[1].resized(48, 48), cameras[2].resized(6, 6)]
+    odd = ViewSetWriter(tmp_path / "odd", mixed, ViewMeta(engine="test"))
+    for i, camera in enumerate(mixed):
+        odd.write(i, np.zeros((camera.height, camera.width, 3), np.uint8))
+    views = odd.finish()
+    found = run(views, views, metrics=("seam", "ssim", "psnr"), window=2)
+    assert set(found.missing) == {"seam", "ssim", "psnr"}

@@ -33,37 +33,62 @@ def frames(head, arc):
     return [head.render(camera).rgb for camera in arc]
 
 
+def path(count, closed=False):
+    pairs = [(i, i + 1) for i in range(count - 1)]
+    return [*pairs, (count - 1, 0)] if closed else pairs
+
+
 def test_even_views_have_no_seams():
-    ramp = [np.full((8, 8, 3), 10 * i, np.uint8) for i in range(16)]
-    assert seam_ratio(ramp, block_edges(16, 4)) == pytest.approx(1)
-    assert neighbour_differences(ramp) == pytest.approx(np.full(15, 10 / 255))
+    ramp, pairs = [np.full((8, 8, 3), 10 * i, np.uint8) for i in range(16)], path(16)
+    assert seam_ratio(ramp, pairs, block_edges(pairs, 4)) == pytest.approx(1)
+    assert neighbour_differences(ramp, pairs) == pytest.approx(np.full(15, 10 / 255))
 
 
 def test_a_jump_between_windows_is_a_seam():
     views = [np.full((8, 8, 3), 5 * i + 40 * (i >= 4), np.uint8) for i in range(8)]
-    assert seam_ratio(views, block_edges(8, 4)) == pytest.approx(45 / 5)
-    assert seam_ratio(views, block_edges(8, 3)) < 1  # the jump lies inside a window then
-    closed = seam_ratio(views, block_edges(8, 4, closed=True), closed=True)
+    pairs = path(8)
+    assert seam_ratio(views, pairs, block_edges(pairs, 4)) == pytest.approx(45 / 5)
+    # the jump lies inside a window then
+    assert seam_ratio(views, pairs, block_edges(pairs, 3)) < 1
+    around = path(8, closed=True)
+    closed = seam_ratio(views, around, block_edges(around, 4))
     assert closed == pytest.approx((45 + 75) / 2 / 5)
 
 
 def test_without_a_boundary_there_is_no_ratio():
-    views = [np.zeros((8, 8, 3), np.uint8)] * 4
-    assert np.isnan(seam_ratio(views, block_edges(4, 8)))
-    assert np.isnan(seam_ratio(views, block_edges(4, 1)))
+    views, pairs = [np.zeros((8, 8, 3), np.uint8)] * 4, path(4)
+    assert np.isnan(seam_ratio(views, pairs, block_edges(pairs, 8)))
+    assert np.isnan(seam_ratio(views, pairs, block_edges(pairs, 1)))
+
+
+def test_what_is_not_known_does_not_count(head, arc, frames):
+    pairs = path(len(frames))
+    known = [np.zeros(f.shape[:2], bool) for f in frames]
+    for part in known:
+        part[:, 40:90] = True
+    spoilt = [
+        np.where(k[..., None], f, 0).astype(np.uint8) for f, k in zip(frames, known, strict=True)
+    ]
+    caster = RayCaster(head.head.mesh)
+    whole = reprojection(frames, arc, caster, pairs)
+    assert reprojection(spoilt, arc, caster, pairs, known).psnr > whole.psnr - 2
+    assert reprojection(spoilt, arc, caster, pairs).psnr < whole.psnr - 8
+    assert neighbour_differences(spoilt, pairs, known) == pytest.approx(
+        neighbour_differences(frames, pairs, known)
+    )
 
 
 def test_true_views_reproject_and_tampered_ones_do_not(head, arc, frames):
     caster = RayCaster(head.head.mesh)
-    true = reprojection(frames, arc, caster)
+    true = reprojection(frames, arc, caster, path(8))
     assert true.psnr > 26
     assert 0.5 < true.seen < 1
     shifted = [np.roll(f, 6 * (i % 2), axis=1) for i, f in enumerate(frames)]
-    assert reprojection(shifted, arc, caster).psnr < true.psnr - 6
+    assert reprojection(shifted, arc, caster, path(8)).psnr < true.psnr - 6
     elsewhere = RayCaster(head.head.mesh.with_vertices(head.head.mesh.vertices + 50))
-    assert np.isnan(reprojection(frames, arc, elsewhere).psnr)
+    assert np.isnan(reprojection(frames, arc, elsewhere, path(8)).psnr)
     swapped = [frames[1], frames[0], *frames[2:]]
-    assert reprojection(swapped, arc, caster).psnr < true.psnr - 2
+    assert reprojection(swapped, arc, caster, path(8)).psnr < true.psnr - 2
 
 
 @pytest.mark.skipif(not face_models.installed(), reason="face models: dp3d setup models")

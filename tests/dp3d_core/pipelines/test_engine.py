@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 
@@ -17,13 +18,17 @@ from dp3d_core.checkpoints.store import import_weights
 from dp3d_core.engines import cameras_for, get_engine, list_engines, with_pictures
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.framing import shown_by
-from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.heads.synth import SyntheticHead, condition_image, random_subject
 from dp3d_core.models.config import Variant
+from dp3d_core.pipelines.given import read_given
+from dp3d_core.pipelines.multi_view import MultiViewPipeline
+from dp3d_core.pipelines.windows import plan_windows
 from dp3d_core.portrait import load_portrait
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.trajectories import (
     cameras_from_request,
     canonical_camera,
+    capture_sphere,
     diffportrait3d_ellipse,
     frontal_arc,
     full_orbit,
@@ -191,6 +196,8 @@ def test_finished_frames_are_kept(tmp_path, portrait):
         {"guidance": 1000.0},
         {"overlap": 9},
         {"max_vram_gb": -1.0},
+        {"max_vram_gb": float("nan")},
+        {"max_vram_gb": float("inf")},
         {"dtype": "int8"},
         {"guidance_from": 0.8, "guidance_to": 0.2},
         {"device": "toaster"},
@@ -273,14 +280,136 @@ def test_presets_have_the_networks_lens(name):
     assert cameras_for(engine, document)[0].K[0, 0] == plain[0].K[0, 0]
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """What the engine hands to the pipeline, which then does its work."""
+    seen = []
+    real = MultiViewPipeline.__call__
+
+    def spy(self, *given, **more):
+        seen.append(inspect.signature(real).bind(self, *given, **more).arguments)
+        return real(self, *given, **more)
+
+    monkeypatch.setattr(MultiViewPipeline, "__call__", spy)
+    return seen
+
+
+@pytest.mark.usefixtures("installed")
+def test_options_reach_the_pipeline(tmp_path, portrait, calls):
+    options = {
+        **SMALL,
+        "sampler": "official",
+        "guidance": 4.5,
+        "guidance_from": 0.2,
+        "guidance_to": 0.9,
+        "overlap": 1,
+    }
+    generate("diffportrait3d", portrait, full_orbit(9, size=64), tmp_path / "v", options)
+    [call] = calls
+    assert len(call["references"]) == 1
+    assert call["guidance_scale"] == 4.5
+    assert call["guidance_interval"] == (0.2, 0.9)
+    assert call["eta"] == 0.5
+    assert call["num_inference_steps"] == 2
+    assert list(call["windows"]) == plan_windows(9, 4, overlap=1, closed=True)
+    assert call["start"] is None
+    assert float(call["references"].abs().max()) <= 1
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_back_view_is_the_second_reference(tmp_path, portrait, calls):
+    generate("diffportrait360", portrait, full_orbit(4, size=64), tmp_path / "v")
+    back, views = calls
+    assert [len(call["references"]) for call in calls] == [1, 2]
+    assert torch.equal(back["references"][0], views["references"][0])
+    assert not torch.equal(views["references"][0], views["references"][1])
+    behind = condition_image(canonical_camera(180.0, 0.0, 64))
+    given = ((back["conditions"][0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+    assert np.array_equal(given, behind)
+    assert (back["eta"], back["guidance_scale"]) == (0.5, 3.0)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_given_condition_from_behind_serves_the_back_view(tmp_path, portrait, calls):
+    folder = pictures(tmp_path / "c", 4)  # the third camera is behind
+    engine = with_pictures("diffportrait360", folder)
+    engine.generate(
+        portrait,
+        full_orbit(4, size=64),
+        SMALL,
+        out=tmp_path / "v",
+        progress=no_progress,
+        cancel=never_cancel,
+    )
+    back, views = calls
+    assert torch.equal(back["conditions"][0], views["conditions"][2])
+
+
+@pytest.mark.usefixtures("installed")
+def test_each_ring_has_windows_of_its_own(tmp_path, portrait, calls):
+    generate("diffportrait3d", portrait, capture_sphere(15, size=64), tmp_path / "v")
+    [call] = calls
+    rings = [set(range(5 * r, 5 * r + 5)) for r in range(3)]
+    for window in call["windows"]:
+        assert any(set(window.views) <= ring for ring in rings)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_background_is_told(tmp_path):
+    """A fit takes the background out of half covered pixels: it must be the right one."""
+    view = SyntheticHead(random_subject(5)).render(canonical_camera(0, 0, 256)).rgba
+    part = view[..., 3:] / 255
+    blue = np.rint(view[..., :3] * part + np.array([20, 60, 180]) * (1 - part)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(blue).save(buffer, "PNG")
+    photo = load_portrait(buffer.getvalue(), turn=Turn(0.0))
+    wide = [canonical_camera(0, 0, 64, focal=2.0)]
+    views = generate("diffportrait3d", photo, wide, tmp_path / "v")
+    assert tuple(views.frame(0)[0, 0]) == views.meta.background
+    assert views.meta.background != (255, 255, 255)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_refused_run_leaves_the_folder_to_a_better_one(tmp_path, portrait):
+    cameras, out = frontal_arc(2, size=64), tmp_path / "v"
+    few = pictures(tmp_path / "few", 1)
+    for wrong in (
+        lambda: generate("diffportrait3d", portrait, cameras, out, {**SMALL, "device": "toaster"}),
+        lambda: generate("diffportrait3d", portrait, cameras, out, {**SMALL, "max_vram_gb": 0.1}),
+        lambda: with_pictures("diffportrait3d", few).generate(
+            portrait, cameras, SMALL, out=out, progress=no_progress, cancel=never_cancel
+        ),
+        lambda: generate("diffportrait3d", portrait, [], out),
+    ):
+        with pytest.raises(Dp3dError):
+            wrong()
+        assert not out.exists()
+    generate("diffportrait3d", portrait, cameras, out)
+    # where it is computed makes no other views
+    again = generate("diffportrait3d", portrait, cameras, out, {**SMALL, "max_vram_gb": 40.0})
+    assert len(again) == 2
+
+
+@pytest.mark.usefixtures("installed")
+def test_pictures_are_taken_in_the_order_of_their_numbers(tmp_path):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    for i in range(12):
+        Image.new("RGB", (64, 64), (20 * i, 0, 0)).save(folder / f"view{i}.png")
+    (folder / "._view0.png").write_bytes(b"of another system")
+    found = read_given(folder, "condition images", 12, 64)
+    assert [int(picture[0, 0, 0]) for picture in found] == [20 * i for i in range(12)]
+
+
 @pytest.mark.usefixtures("installed")
 def test_windows_are_told(tmp_path, portrait):
     views = generate("diffportrait3d", portrait, full_orbit(9, size=64), tmp_path / "v")
     edges = views.meta.parameters["window_edges"]
-    assert len(edges) == 5  # windows of 4 that share 2, around 9 views
+    assert len(edges) == 3  # windows of 4 that share one, around 9 views
+    assert all((i + 1) % 9 == j for i, j in edges)
     blocks = {**SMALL, "windows": "blocks"}
     views = generate("diffportrait3d", portrait, frontal_arc(6, size=64), tmp_path / "b", blocks)
-    assert views.meta.parameters["window_edges"] == [3]
+    assert views.meta.parameters["window_edges"] == [[3, 4]]
 
 
 def pictures(folder, count, size=64, colour=90):

@@ -9,6 +9,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import PUBLISHED, Variant
 from dp3d_core.pipelines.denoise import Placement
 from dp3d_core.pipelines.memory import LivingTensors, Needs, compute_needs, plan_memory
+from dp3d_core.pipelines.windows import plan_windows
 from tests.support.diffusion import tiny_config, tiny_networks
 
 NEEDS = Needs(
@@ -72,20 +73,23 @@ def test_published_sizes_fit_a_consumer_gpu(variant):
     assert larger.window > 2 * needs.window
 
 
+FOUR = plan_windows(32, 8, mode="blocks")
+
+
 def test_a_budget_decides():
-    free = plan_memory(MB, 4, None)
+    free = plan_memory(MB, FOUR, None)
     assert (free.windows_at_once, free.offload) == (1, False)
-    much = plan_memory(MB, 4, 100 * 10**9)
+    much = plan_memory(MB, FOUR, 100 * 10**9)
     assert (much.windows_at_once, much.offload) == (4, False)
     peaks = []
     for budget in (14, 11, 9, 8):
-        plan = plan_memory(MB, 4, budget * 10**9)
+        plan = plan_memory(MB, FOUR, budget * 10**9)
         assert plan.peak <= budget * 10**9
         peaks.append((plan.windows_at_once, plan.offload))
     assert peaks[0][0] > 1
     assert not peaks[0][1]
     with pytest.raises(Dp3dError) as caught:
-        plan_memory(MB, 4, 2 * 10**9)
+        plan_memory(MB, FOUR, 2 * 10**9)
     assert caught.value.code == "engine.too_little_memory"
     assert f"{MB.peak(1, True) / 1e9:.1f} GB" in caught.value.problem
 
@@ -112,4 +116,21 @@ def test_offload_gives_back_the_very_tensors():
     with Placement(torch.device("meta"), offload=True)(net):
         assert {v.device.type for v in net.state_dict().values()} == {"meta"}
         assert net[0].bias is net[1].bias
+    assert {name: id(v) for name, v in net.state_dict(keep_vars=True).items()} == before
+
+
+def test_a_device_that_is_full_leaves_no_half_network(monkeypatch):
+    net = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(3)))
+    before = {name: id(value) for name, value in net.state_dict(keep_vars=True).items()}
+    real, moved = torch.Tensor.to, []
+
+    def full(self, *given, **more):
+        moved.append(self)
+        if len(moved) == 4:
+            raise torch.OutOfMemoryError("full")
+        return real(self, *given, **more)
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(torch.OutOfMemoryError), Placement(torch.device("meta"))(net):
+        pass
     assert {name: id(v) for name, v in net.state_dict(keep_vars=True).items()} == before

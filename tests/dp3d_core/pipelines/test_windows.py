@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.pipelines.windows import plan_windows
+from dp3d_core.pipelines.windows import Window, check_windows, plan_windows, window_edges
 
 
 @pytest.mark.parametrize("count", [1, 5, 8, 9, 13, 16, 32, 33, 72])
@@ -56,3 +56,34 @@ def test_what_cannot_be_divided(wrong):
     with pytest.raises(Dp3dError) as caught:
         plan_windows(**arguments)
     assert caught.value.code == "engine.bad_option"
+
+
+def test_a_window_counts_most_in_its_middle():
+    """Squared sine over the window, and the parts of a view's windows in that proportion."""
+    hat = np.sin(np.pi * (np.arange(8) + 0.5) / 8) ** 2
+    first, second = plan_windows(14, 8, overlap=2)
+    assert first.views[-2:] == second.views[:2] == (6, 7)
+    assert first.weights[:6] == pytest.approx(np.ones(6))
+    shared = hat[6:] / (hat[6:] + hat[:2])
+    assert first.weights[6:] == pytest.approx(shared)
+    assert second.weights[:2] == pytest.approx(1 - shared)
+    assert shared[0] > 0.5 > shared[1]
+
+
+def test_edges_are_where_windows_hand_over():
+    pairs = [(i, (i + 1) % 16) for i in range(16)]
+    blocks = plan_windows(16, 8, mode="blocks")
+    assert window_edges(blocks, pairs) == [(7, 8), (15, 0)]
+    assert window_edges(blocks, pairs[:-1]) == [(7, 8)]
+    assert len(window_edges(plan_windows(16, 8, closed=True), pairs)) == 3
+    assert window_edges(plan_windows(8, 8), pairs[:7]) == []
+
+
+def test_windows_that_leave_a_view_out():
+    check_windows(plan_windows(33, 8), 33)
+    whole = Window((0, 1), (1.0, 1.0))
+    for wrong in ([whole], [whole, Window((2, 3), (1.0, 1.0))], [whole, Window((2,), (0.5,))]):
+        with pytest.raises(Dp3dError) as caught:
+            check_windows(wrong, 3)
+        assert caught.value.code == "engine.bad_option"
+    check_windows([whole.moved(1), Window((0,), (1.0,))], 3)

@@ -1,0 +1,53 @@
+"""Pictures and videos that people look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.pictures import check_video, save_video
+
+
+def ramp(count: int) -> list[np.ndarray]:
+    return [np.full((48, 65, 3), (10 * i, 60, 200), np.uint8) for i in range(count)]
+
+
+@pytest.mark.parametrize("name", ["turn.webm", "turn.mp4"])
+def test_a_video_shows_its_frames(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "new" / name
+    save_video(path, iter(ramp(12)), fps=12)
+    reader = cv2.VideoCapture(str(path))
+    assert reader.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
+    seen = []
+    while (read := reader.read())[0]:
+        seen.append(read[1][..., ::-1].mean((0, 1)))
+    assert len(seen) == 12
+    assert seen[9] == pytest.approx((90, 60, 200), abs=12)
+    assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+def test_a_video_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def broken():
+        yield from ramp(3)
+        raise OSError("no picture")
+
+    with pytest.raises(OSError, match="no picture"):
+        save_video(tmp_path / "a.webm", broken())
+    assert not list(tmp_path.iterdir())
+
+
+def test_videos_that_cannot_be() -> None:
+    check_video(Path("a.mp4"), 24, [(64, 64)] * 3)
+    for path, fps, sizes in (
+        ("a.avi", 24, [(64, 64)]),
+        ("a", 24, [(64, 64)]),
+        ("a.webm", 0, [(64, 64)]),
+        ("a.webm", 24, [(64, 64), (64, 48)]),
+    ):
+        with pytest.raises(Dp3dError) as caught:
+            check_video(Path(path), fps, sizes)
+        assert caught.value.code == "engine.bad_option"
