@@ -87,10 +87,11 @@ def test_closed_paths_have_no_first_view(pipeline):
     """Turned by one window step, the same views come out, turned."""
     conditions, noise = pictures(8, 2), torch.randn(8, 4, SIZE // 8, SIZE // 8)
     # windows of 4 that share 2 begin at every second view
+    options = {"closed": True, "overlap": 2}
     turned = run(
-        pipeline, conditions=conditions.roll(2, 0), latents=noise.roll(2, 0), closed=True
+        pipeline, conditions=conditions.roll(2, 0), latents=noise.roll(2, 0), **options
     ).latents
-    straight = run(pipeline, conditions=conditions, latents=noise, closed=True).latents
+    straight = run(pipeline, conditions=conditions, latents=noise, **options).latents
     assert close(turned, straight.roll(2, 0))
 
 
