@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -104,6 +107,21 @@ def _codec(path: Path) -> str:
     return codec
 
 
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Nothing on standard error: OpenCV's FFmpeg remarks there that WebM has no codec tags."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
     """Write a WebM (VP9) or MP4 (MPEG-4) atomically, by the ending of its name.
 
@@ -124,9 +142,10 @@ def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
         for frame in frames:
             height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
             if writer is None:
-                writer = cv2.VideoWriter(
-                    str(temporary), cv2.VideoWriter.fourcc(*codec), fps, (width, height)
-                )
+                with _silenced():
+                    writer = cv2.VideoWriter(
+                        str(temporary), cv2.VideoWriter.fourcc(*codec), fps, (width, height)
+                    )
                 if not writer.isOpened():
                     raise Dp3dError(
                         "output.not_writable",

@@ -124,7 +124,7 @@ def _sheet(fit: Fit, held_out: Sequence[int], renders: ViewSet) -> Pixels:
         for row, picture in zip(rows, (true, seen, away.astype(np.uint8)), strict=True):
             row.append(picture)
     names = ["held out", "rendered", f"difference x {_STRONGER}"]
-    labels = [f"{name} {i}" for name in names for i in held_out]
+    labels = [f"{name}: view {i}" for name in names for i in held_out]
     return contact_sheet([p for row in rows for p in row], len(held_out), labels, 256)
 
 

@@ -1,0 +1,54 @@
+"""The report of a real, very short fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import pytest
+
+from dp3d_core.progress import never_cancel, no_progress
+from nerf_export.fit import Fit
+from nerf_export.mesh import build_mesh
+from server.fit_report import write_fit_report
+from tests.nerf_export.conftest import (  # noqa: F401 - fixtures
+    fit_events,
+    head_views,
+    nerf_environment,
+    tiny_fit,
+)
+
+CALLS = {"progress": no_progress, "cancel": never_cancel}
+
+
+@pytest.mark.nerf
+def test_a_report_shows_and_measures(tiny_fit: Fit, tmp_path: Path) -> None:  # noqa: F811
+    page = write_fit_report(tiny_fit.root, **CALLS)
+    folder = page.parent
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "report.html",
+        "report.json",
+        "turntable.webm",
+        "views.png",
+    ]
+    report = json.loads((folder / "report.json").read_text())
+    assert report["scores"] == tiny_fit.scores
+    assert report["seconds"] > 0
+    assert "mesh" not in report
+    reader = cv2.VideoCapture(str(folder / "turntable.webm"))
+    good, frame = reader.read()
+    assert good
+    assert (frame.min(-1) < 200).mean() > 0.05  # the head is in the picture, not all of it
+    assert (frame[0] > 230).all()
+    before = (folder / "turntable.webm").stat().st_mtime_ns
+
+    glb = tmp_path / "head.glb"
+    stats = build_mesh(tiny_fit.root, glb, faces=2000, texture_size=128, **CALLS)
+    write_fit_report(tiny_fit.root, mesh=glb, mesh_stats=stats.to_dict(), **CALLS)
+    text = page.read_text()
+    assert str(stats.faces) in text
+    for name in re.findall(r"src='?([\w.]+)", text):
+        assert (folder / name).is_file()
+    assert (folder / "turntable.webm").stat().st_mtime_ns == before  # not made again
