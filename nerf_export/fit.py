@@ -125,6 +125,14 @@ class Fit:
             raise _invalid(f"{path.name} {error}") from error
         return self.cameras[index].resized(pixels.shape[1], pixels.shape[0]), pixels
 
+    def exposure(self, index: int) -> NDArray[np.float32]:
+        """(3,) factor by which a view is brighter than the field, near 1."""
+        held_out, gains = self.meta.get("held_out", []), self.meta.get("gains")
+        if gains is None or index in held_out:
+            return np.ones(3, np.float32)
+        place = index - sum(1 for other in held_out if other < index)
+        return np.asarray(gains[place], np.float32)
+
     def known(self, index: int) -> NDArray[np.bool_] | None:
         """(h, w) pixels of :meth:`picture` that are known; None: all."""
         path = self.root / f"dataset/known/{index:04d}.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import trimesh
 from numpy.typing import NDArray
 from PIL import Image
 
+from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
@@ -59,7 +61,8 @@ def build_mesh(
 
     Args:
         fit: folder of a finished fit.
-        out: the GLB to write.
+        out: the file to write: ``.glb``; ``.obj``, with its material and texture beside it;
+            ``.ply``, with a colour for each vertex.
         faces: triangles, about; 200 to 500,000.
         texture_size: side of the texture in texels; 64 to 8192.
         progress: stage ``mesh``.
@@ -72,11 +75,11 @@ def build_mesh(
     """
     began = time.monotonic()
     out = Path(out)
-    if out.suffix.lower() != ".glb" or out.is_dir():
+    if out.suffix.lower() not in FORMATS or out.is_dir():
         raise Dp3dError(
             "output.not_writable",
             f"A mesh cannot be written as {out.name}.",
-            "Give the name of a file that ends in .glb.",
+            f"Give the name of a file that ends in {', '.join(FORMATS)}.",
         )
     check_mesh_options(faces, texture_size)
     opened = Fit.open(Path(fit))
@@ -86,9 +89,10 @@ def build_mesh(
     stage.advance("Making the surface")
     surface = extract_surface(grid, faces, _hull(opened, grid))
     stage.advance(f"{len(surface.faces)} triangles; unwrapping")
-    pictures = (opened.picture(i) for i in range(len(cameras)))
+    pictures = (_equalised(opened, i) for i in range(len(cameras)))
     painted = paint(surface, pictures, texture_size, stage)
-    write_atomic(out, to_glb(painted))
+    for name, data in FORMATS[out.suffix.lower()](painted, out.stem).items():
+        write_atomic(out.with_name(name), data)
     stats = MeshStats(
         vertices=len(painted.vertices),
         faces=len(painted.faces),
@@ -102,26 +106,66 @@ def build_mesh(
     return stats
 
 
-def to_glb(painted: Painted) -> bytes:
-    """GLB bytes: one mesh, one rough, non-metallic material with the texture; Y up."""
+def to_glb(painted: Painted, stem: str = "head") -> dict[str, bytes]:
+    """GLB: one mesh, one rough, non-metallic material with the texture; Y up."""
     material = trimesh.visual.material.PBRMaterial(  # type: ignore[no-untyped-call]
         name="head",
         baseColorTexture=Image.fromarray(painted.texture),
         metallicFactor=0.0,
         roughnessFactor=0.9,
     )
-    texture = trimesh.visual.TextureVisuals(uv=painted.uv, material=material)  # type: ignore[no-untyped-call]
+    scene = trimesh.Scene()
+    scene.add_geometry(_textured(painted, material), node_name="head", geom_name="head")
+    data: bytes = scene.export(file_type="glb", include_normals=True)  # type: ignore[no-untyped-call]
+    return {f"{stem}.glb": data}
+
+
+def to_obj(painted: Painted, stem: str = "head") -> dict[str, bytes]:
+    """OBJ with its material and texture; Y up.  The OBJ comes last: it names the others."""
+    material = trimesh.visual.material.SimpleMaterial(  # type: ignore[no-untyped-call]
+        image=Image.fromarray(painted.texture), name=stem
+    )
+    text, beside = trimesh.exchange.obj.export_obj(  # type: ignore[no-untyped-call]
+        _textured(painted, material),
+        include_normals=True,
+        return_texture=True,
+        mtl_name=f"{stem}.mtl",
+    )
+    return {**beside, f"{stem}.obj": text.encode()}
+
+
+def to_ply(painted: Painted, stem: str = "head") -> dict[str, bytes]:
+    """PLY with a colour for each vertex; Y up."""
+    size = len(painted.texture)
+    column = np.clip(painted.uv[:, 0] * size, 0, size - 1).astype(int)
+    row = np.clip((1 - painted.uv[:, 1]) * size, 0, size - 1).astype(int)
     mesh = trimesh.Trimesh(
         painted.vertices,
         painted.faces,
         vertex_normals=painted.normals,
-        visual=texture,
+        vertex_colors=painted.texture[row, column],
         process=False,
     )
-    scene = trimesh.Scene()
-    scene.add_geometry(mesh, node_name="head", geom_name="head")
-    data: bytes = scene.export(file_type="glb", include_normals=True)  # type: ignore[no-untyped-call]
-    return data
+    data: Any = mesh.export(file_type="ply", vertex_normal=True)  # type: ignore[no-untyped-call]
+    return {f"{stem}.ply": data}
+
+
+def _textured(painted: Painted, material: Any) -> trimesh.Trimesh:
+    return trimesh.Trimesh(
+        painted.vertices,
+        painted.faces,
+        vertex_normals=painted.normals,
+        visual=trimesh.visual.TextureVisuals(uv=painted.uv, material=material),  # type: ignore[no-untyped-call]
+        process=False,
+    )
+
+
+FORMATS: dict[str, Callable[[Painted, str], dict[str, bytes]]] = {
+    ".glb": to_glb,
+    ".obj": to_obj,
+    ".ply": to_ply,
+}
+"""Files to write, by the ending of the mesh's name."""
 
 
 def check_mesh_options(faces: int, texture_size: int) -> None:
@@ -154,6 +198,16 @@ def _distance_grid(fit: Fit, progress: ProgressCallback, cancel: CancelCheck) ->
         )
         with np.load(work / "grid.npz", allow_pickle=False) as grid:
             return DistanceGrid(grid["distance"], grid["low"], float(grid["cell"]))
+
+
+def _equalised(fit: Fit, index: int) -> tuple[Camera, NDArray[np.uint8]]:
+    """A view without what its exposure differs from the others'."""
+    camera, rgba = fit.picture(index)
+    gain = fit.exposure(index)
+    if np.allclose(gain, 1):
+        return camera, rgba
+    rgb = np.rint(rgba[..., :3] / gain).clip(0, 255).astype(np.uint8)
+    return camera, np.dstack([rgb, rgba[..., 3]])
 
 
 def _hull(fit: Fit, grid: DistanceGrid) -> NDArray[np.float32]:

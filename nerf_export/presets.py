@@ -31,6 +31,11 @@ class Preset:
     width_start: float
     width_end: float
     """Softness of the surface at the first and last step, cells."""
+    gloss: int = 16
+    """Width of the network for what changes with the view; 0 for none."""
+    gloss_weight: float = 0.002
+    gains_weight: float = 0.05
+    """Weights that keep gloss and exposures of the views small."""
     mask_weight: float = 0.1
     eikonal_weight: float = 0.003
     curvature_weight: float = 0.0003

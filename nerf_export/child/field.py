@@ -31,6 +31,9 @@ class FieldSize:
     hidden: int
     backdrop: bool = False
     """Whether the views have no masks, so that what is behind the head is learned too."""
+    gloss: int = 0
+    """Width of the network for what changes with the view; 0: colours are the same from everywhere.
+    Without it a highlight, which wanders over the surface, is explained by dents."""
 
     @classmethod
     def from_dict(cls, data: dict) -> FieldSize:
@@ -42,6 +45,7 @@ class FieldSize:
             colour_levels=tuple((float(a), int(b)) for a, b in data["colour_levels"]),
             hidden=int(data["hidden"]),
             backdrop=bool(data.get("backdrop", False)),
+            gloss=int(data.get("gloss", 0)),
         )
 
 
@@ -64,6 +68,14 @@ class HeadField(nn.Module):
             nn.ReLU(),
             nn.Linear(size.hidden, 3),
         )
+        if size.gloss:
+            self.gloss_net = nn.Sequential(
+                nn.Linear(channels + _HARMONICS, size.gloss),
+                nn.ReLU(),
+                nn.Linear(size.gloss, 3),
+            )
+            nn.init.zeros_(self.gloss_net[-1].weight)
+            nn.init.zeros_(self.gloss_net[-1].bias)
         if size.backdrop:
             self.backdrop_net = nn.Sequential(nn.Linear(9, 32), nn.ReLU(), nn.Linear(32, 3))
         low = torch.tensor(size.low)
@@ -103,17 +115,22 @@ class HeadField(nn.Module):
         passed = torch.sigmoid(distance / width)
         return ((passed[:, :-1] - passed[:, 1:]) / (passed[:, :-1] + 1e-6)).clamp(0, 1)
 
-    def colour(self, points: Tensor) -> Tensor:
-        """(n, 3) colour in [0, 1]."""
+    def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 3) colour in [0, 1] seen along (n, 3) unit directions, and the gloss in it.
+
+        The gloss, (n, 3) before the sigmoid, is what changes with the direction.
+        """
         unit = self.unit(points)
         features = torch.cat([grid(unit) for grid in self.colour_grids], -1)
-        return torch.sigmoid(self.colour_net(features))
+        matt = self.colour_net(features)
+        if not self.size.gloss:
+            return torch.sigmoid(matt), torch.zeros_like(matt[:1])
+        gloss = self.gloss_net(torch.cat([features, _harmonics(directions)], -1))
+        return torch.sigmoid(matt + gloss), gloss
 
     def backdrop(self, directions: Tensor) -> Tensor:
         """(n, 3) colour far behind the head: smooth in the (n, 3) direction of view."""
-        x, y, z = directions.unbind(-1)
-        products = torch.stack([x * x, y * y, z * z, x * y, y * z, z * x], -1)
-        return torch.sigmoid(self.backdrop_net(torch.cat([directions, products], -1)))
+        return torch.sigmoid(self.backdrop_net(_harmonics(directions)))
 
     def regularity(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Mean eikonal and curvature penalties at (n,) inner corners.
@@ -142,3 +159,12 @@ class HeadField(nn.Module):
             near.select(axis, 0).zero_()
             near.select(axis, -1).zero_()
         return near.view(-1).nonzero()[:, 0]
+
+
+_HARMONICS = 9
+
+
+def _harmonics(directions: Tensor) -> Tensor:
+    """(n, 9) polynomials up to the second degree of (n, 3) directions."""
+    x, y, z = directions.unbind(-1)
+    return torch.stack([x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], -1)

@@ -95,6 +95,7 @@ def head_config() -> HeadTrainerConfig:
             "distance": _group(0.1, 0.1),
             "colour": _group(0.03, 0.1),
             "network": _group(0.005, 0.1),
+            "gains": _group(0.002, 0.1),
         },
     )
 

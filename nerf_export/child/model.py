@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from nerf_export.child.field import FieldSize, HeadField
 
 _PIXEL = 0.25
+_OUTLIER = 0.15
+"""Difference of a colour channel from which a view counts as contradicting the others."""
 _BAND_CELLS = 4.0
 _BAND_REFRESH = 50
 _BAND_SAMPLES = 16384
@@ -36,6 +38,8 @@ class HeadModelConfig(ModelConfig):
     fine_samples: int = 20
     """Samples that are rendered."""
     mask_weight: float = 0.0
+    gloss_weight: float = 0.0
+    gains_weight: float = 0.0
     eikonal_weight: float = 0.0
     curvature_weight: float = 0.0
 
@@ -57,15 +61,18 @@ class HeadModel(Model):
             single_jitter=True,
             histogram_padding=0.002,
         )
+        # Views of one head may differ in exposure: a factor for each, its logarithm near zero.
+        self.gains = torch.nn.Parameter(torch.zeros(max(1, self.num_train_data), 3))
         self._band: Tensor | None = None
         self._steps_since_band = 0
 
     def get_param_groups(self) -> dict[str, list[torch.nn.Parameter]]:
-        """Three groups, since their units differ: lengths, features, network weights."""
+        """Groups, since their units differ: lengths, features, network weights, exposures."""
         return {
             "distance": [self.field.distance_grid.table],
             "colour": [grid.table for grid in self.field.colour_grids],
             "network": [p for name, p in self.field.named_parameters() if "_net." in name],
+            "gains": [self.gains],
         }
 
     def sample(self, rays: RayBundle) -> RaySamples:
@@ -88,17 +95,21 @@ class HeadModel(Model):
         distance = self._edge_distances(ray_bundle, samples)
         weights = _weights(self.field.opacity(distance, self._width(ray_bundle)))[..., None]
         points = samples.frustums.get_positions()  # [r, s, 3], the middle of each interval
-        colour = self.field.colour(points.reshape(-1, 3)).view(points.shape)
+        along = ray_bundle.directions[:, None].expand(points.shape)
+        colour, gloss = self.field.colour(points.reshape(-1, 3), along.reshape(-1, 3))
+        colour = colour.view(points.shape)
         middle = (samples.frustums.starts + samples.frustums.ends) / 2
         accumulation = weights.sum(-2)
-        backdrop = (
-            {"backdrop": self.field.backdrop(ray_bundle.directions)}
-            if self.field.size.backdrop
-            else {}
-        )
+        more = {}
+        if self.field.size.backdrop:
+            more["backdrop"] = self.field.backdrop(ray_bundle.directions)
+        rgb = (weights * colour).sum(-2)
+        if self.training and ray_bundle.camera_indices is not None:
+            rgb = rgb * self.gains[ray_bundle.camera_indices[..., 0]].exp()
+            more["gloss"] = gloss.square().mean()
         return {
-            **backdrop,
-            "rgb": (weights * colour).sum(-2),
+            **more,
+            "rgb": rgb,
             "accumulation": accumulation,
             "depth": (weights * middle).sum(-2) / accumulation.clamp(min=1e-6),
         }
@@ -133,8 +144,11 @@ class HeadModel(Model):
         seen = outputs["rgb"] + (1 - accumulation) * behind
         eikonal, curvature = self._regularity()
         return {
-            "colour": F.mse_loss(seen, wanted),
+            # the squared error up to _OUTLIER, linear beyond, where views contradict each other
+            "colour": 2 * F.huber_loss(seen, wanted, delta=_OUTLIER),
             "mask": self.config.mask_weight * mask,
+            "gloss": self.config.gloss_weight * outputs["gloss"],
+            "gains": self.config.gains_weight * self.gains.square().mean(),
             "eikonal": self.config.eikonal_weight * eikonal,
             "curvature": self.config.curvature_weight * curvature,
         }

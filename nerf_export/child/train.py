@@ -40,7 +40,8 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         talk: to the parent.
 
     Returns:
-        ``field_size``, ``scores``, ``view_scores``, ``poses``, ``device``, ``versions``.
+        ``field_size``, ``gains`` (of each training view, for red, green and blue), ``scores``,
+        ``view_scores``, ``poses``, ``device``, ``versions``.
 
     """
     seed, preset = int(request["seed"]), request["preset"]
@@ -57,6 +58,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
             "colour_levels": preset["colour_levels"],
             "hidden": preset["hidden"],
             "backdrop": request["backdrop"],
+            "gloss": preset["gloss"],
         }
     )
     config = _configure(request, size)
@@ -86,6 +88,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     temporary.replace(request["field"])
     return {
         "field_size": {**size.__dict__},
+        "gains": trainer.pipeline.model.gains.detach().exp().cpu().numpy().round(5).tolist(),
         "scores": scores,
         "view_scores": view_scores,
         "poses": poses,
@@ -116,7 +119,13 @@ def _configure(request: dict[str, Any], size: FieldSize) -> HeadTrainerConfig:
     model = config.pipeline.model
     model.field_size = size
     model.coarse_samples, model.fine_samples = preset["coarse_samples"], preset["fine_samples"]
-    for name in ("mask_weight", "eikonal_weight", "curvature_weight"):
+    for name in (
+        "mask_weight",
+        "gloss_weight",
+        "gains_weight",
+        "eikonal_weight",
+        "curvature_weight",
+    ):
         setattr(model, name, preset[name])
     config.optimizers["distance"]["optimizer"].lr *= size.cell
     for group in config.optimizers.values():

@@ -248,12 +248,12 @@ class Fit(Common):
 
 @dataclass
 class Mesh(Common):
-    """A fit to a textured mesh (GLB)."""
+    """A fit to a textured mesh: GLB, OBJ or PLY."""
 
     fit: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
     """Folder of the fit."""
     out: Path = field(default=tyro.MISSING)
-    """The .glb file to write."""
+    """The file to write: .glb, .obj (with material and texture) or .ply (coloured vertices)."""
     faces: int = 30_000
     """Triangles of the mesh, about."""
     texture_size: int = 1024
@@ -277,7 +277,7 @@ class Mesh(Common):
             )
         )
         page = None
-        if self.report:
+        if self.report and self.out.suffix.lower() != ".ply":  # which has no texture to show
             page = write_fit_report(
                 self.fit,
                 mesh=self.out,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import trimesh
 from dp3d_core.progress import Stage
 from dp3d_core.trajectories import capture_sphere, frontal_arc
 from nerf_export.bake import Painted, paint
-from nerf_export.mesh import to_glb
+from nerf_export.mesh import to_glb, to_obj, to_ply
 from tests.nerf_export.scene import HEAD, side_colour, trace
 
 SIZE = 256
@@ -60,7 +61,7 @@ def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: Painted)
 
 def test_glb_shows_the_same_colours_when_read_back(painted: Painted) -> None:
     """V up in the atlas, V down in glTF: a flip would show here."""
-    scene = trimesh.load(io.BytesIO(to_glb(painted)), file_type="glb")
+    scene = trimesh.load(io.BytesIO(to_glb(painted)["head.glb"]), file_type="glb")
     mesh = scene.to_geometry()
     material = mesh.visual.material
     texture = np.asarray(material.baseColorTexture.convert("RGB"))
@@ -85,3 +86,17 @@ def test_unseen_sides_take_the_colour_of_their_surroundings(ellipsoid: trimesh.T
     # What lies left stays redder than what lies right, on the back as well.
     left, right = painted.vertices[:, 0] > 0.1, painted.vertices[:, 0] < -0.1
     assert colours[back & left, 0].mean() > colours[back & right, 0].mean() + 0.1
+
+
+def test_obj_and_ply_show_the_same_colours(painted: Painted, tmp_path: Path) -> None:
+    for name, data in {**to_obj(painted, "face"), **to_ply(painted, "face")}.items():
+        (tmp_path / name).write_bytes(data)
+    assert {"face.obj", "face.mtl", "face.ply"} < {p.name for p in tmp_path.iterdir()}
+    mesh = trimesh.load(tmp_path / "face.obj", process=False)
+    texture = np.asarray(mesh.visual.material.image.convert("RGB"))
+    error = np.abs(texture_at(texture, mesh.visual.uv) - side_colour(mesh.vertices))
+    assert error.mean() < 0.02
+    cloud = trimesh.load(tmp_path / "face.ply", process=False)
+    colours = np.asarray(cloud.visual.vertex_colors)[:, :3] / 255
+    assert np.abs(colours - side_colour(cloud.vertices)).mean() < 0.02
+    assert len(cloud.faces) == len(painted.faces)
