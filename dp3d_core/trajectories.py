@@ -167,37 +167,52 @@ def panohead_orbit(views: int = 32, size: int = 512) -> list[Camera]:
 
 def is_closed(cameras: Sequence[Camera]) -> bool:
     """Whether the last camera stands beside the first, as on an orbit."""
-    places = np.array([camera.position for camera in cameras])
-    if len(places) < 4:
+    return _closes(*_places(cameras))
+
+
+def _places(cameras: Sequence[Camera]) -> tuple[Array, Array]:
+    """(n, 3) positions and (n,) pitches, radians."""
+    positions = np.array([camera.position for camera in cameras]).reshape(-1, 3)
+    distance = np.linalg.norm(positions, axis=1).clip(1e-12)
+    return positions, np.arcsin((positions[:, 1] / distance).clip(-1, 1))
+
+
+def _closes(positions: Array, pitches: Array) -> bool:
+    if len(positions) < 4:
         return False
-    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-    gap = float(np.linalg.norm(places[-1] - places[0]))
-    heights = np.radians([camera.yaw_pitch_deg[1] for camera in cameras])
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    gap = float(np.linalg.norm(positions[-1] - positions[0]))
+    if gap > _CLOSED * max(float(np.median(steps)), steps[0], steps[-1]):
+        return False
     # rings above each other: the end of the last is not beside the start of the first
-    level = abs(heights[-1] - heights[0]) <= max(_LEVEL, float(np.median(np.abs(np.diff(heights)))))
-    travelled = float(steps.max()) > 0 and len(np.unique(places.round(6), axis=0)) > 3
-    return bool(
-        travelled and level and gap <= _CLOSED * max(float(np.median(steps)), steps[0], steps[-1])
-    )
+    rise = max(_LEVEL, float(np.median(np.abs(np.diff(pitches)))))
+    if abs(pitches[-1] - pitches[0]) > rise:
+        return False
+    return len(np.unique(positions.round(6), axis=0)) > 3
 
 
 def closed_rings(cameras: Sequence[Camera]) -> list[range]:
-    """The parts of a path that close upon themselves, as the rings of a capture do.
+    """The rings of a path that consists of nothing else, as a capture does.
 
     Returns:
-        Ranges of indices that cover the path: each closed ring, and what lies between or after
-        them.  A path without rings is one range.
+        Ranges of indices that cover the path, one for each closed ring; of any other path one
+        range: a loop somewhere in a flight is no reason to tear it apart.
 
     """
+    positions, pitches = _places(cameras)
     count, start = len(cameras), 0
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     found: list[range] = []
     while start < count:
-        end = next((e for e in range(start + 4, count + 1) if is_closed(cameras[start:e])), count)
-        repeated = end < count and np.allclose(
-            cameras[end].position, cameras[start].position, atol=1e-6
-        )
+        # only where the path comes back near enough is the rest looked at
+        gaps = np.linalg.norm(positions[start:] - positions[start], axis=1)
+        longest = np.maximum.accumulate(np.append(steps[start:], 0.0))
+        near = np.flatnonzero(gaps[3:] <= _CLOSED * longest[2:-1]) + start + 4
+        end = next((int(e) for e in near if _closes(positions[start:e], pitches[start:e])), 0)
+        if not end:
+            return [range(count)]
         # a path may end where it began, with that camera twice
-        if repeated and end + 1 == count:
+        if end + 1 == count and np.allclose(positions[end], positions[start], atol=1e-6):
             end += 1
         found.append(range(start, end))
         start = end

@@ -426,3 +426,33 @@ def test_paths_that_close():
     assert not trajectories.is_closed(trajectories.frontal_arc(12))
     assert not trajectories.is_closed([trajectories.canonical_camera(0)])
     assert not trajectories.is_closed([trajectories.canonical_camera(0)] * 6)
+
+
+def test_paths_that_consist_of_rings():
+    assert trajectories.closed_rings(trajectories.capture_sphere(32)) == [
+        range(11),
+        range(11, 22),
+        range(22, 32),
+    ]
+    orbit = trajectories.full_orbit(12)
+    assert trajectories.closed_rings([*orbit, *orbit]) == [range(12), range(12, 24)]
+    assert trajectories.closed_rings([*orbit, orbit[0]]) == [range(13)]
+    arc = trajectories.frontal_arc(9)
+    # a loop in a longer flight tears nothing apart
+    for path in (arc, [*orbit, *arc], [*arc, *orbit], orbit[:1], [orbit[0]] * 6):
+        assert trajectories.closed_rings(path) == [range(len(path))]
+    rng = np.random.default_rng(0)
+    wild = [
+        trajectories.canonical_camera(float(yaw), float(pitch))
+        for yaw, pitch in rng.uniform((0, -30), (360, 30), (4096, 2))
+    ]
+    assert trajectories.closed_rings(wild) == [range(4096)]
+
+
+def test_neighbours_of_rings():
+    pairs = trajectories.neighbours(trajectories.capture_sphere(32))
+    assert len(pairs) == 32  # each ring closes
+    assert (10, 0) in pairs
+    assert (10, 11) not in pairs
+    assert trajectories.neighbours(trajectories.frontal_arc(3)) == [(0, 1), (1, 2)]
+    assert trajectories.neighbours(trajectories.full_orbit(1)) == []
