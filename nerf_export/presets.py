@@ -33,7 +33,7 @@ class Preset:
     """Softness of the surface at the first and last step, cells."""
     gloss: int = 16
     """Width of the network for what changes with the view; 0 for none."""
-    gloss_weight: float = 0.002
+    gloss_weight: float = 2e-5
     gains_weight: float = 0.05
     """Weights that keep gloss and exposures of the views small."""
     mask_weight: float = 0.1
