@@ -275,6 +275,8 @@ class ViewSetWriter:
         write_json(root / "cameras.json", cameras_to_dict(cameras))
 
     def _adopt(self, root: Path) -> None:
+        if not any((root / "frames").glob("[0-9]*.png")):
+            return  # stopped before its first frame: there is nothing to mix
         try:
             present = read_json(root / "meta.json")
             cameras_file = root / "cameras.json"

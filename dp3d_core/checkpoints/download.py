@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from dp3d_core.checkpoints.store import SOURCES, Source, hash_file, how, make_folder
+from dp3d_core.checkpoints.store import SOURCES, Source, hash_with_progress, how, make_folder
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import read_json, write_json
 from dp3d_core.locks import FileLock
@@ -82,21 +82,24 @@ def fetch(
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     ours = downloads_folder() / source.file
-    if (cached := _in_clients_cache(source, revision or _NEWEST)) is not None:
-        return cached
+    if revision is not None and _COMMIT.fullmatch(revision):  # the same for ever
+        for found in (_in_clients_cache(source, revision), _present(ours, revision)):
+            if found is not None:
+                return found
     try:
         url = hf_hub_url(
             source.repository, source.file, revision=revision or _NEWEST, endpoint=endpoint
         )
         told = get_hf_file_metadata(url, endpoint=endpoint)
     except Exception as error:  # the client and its transport fail in many ways
-        if (present := _present(ours, revision)) is not None:
-            return present
+        for found in (_present(ours, revision), _in_clients_cache(source, revision or _NEWEST)):
+            if found is not None:
+                return found
         raise _failed(source, error) from error
     sha256 = told.etag if told.etag and _IS_SHA256.fullmatch(told.etag) else None
-    present = _present(ours)
-    if present is not None and sha256 is not None and present.sha256 == sha256:
-        return present
+    for present in (_present(ours), _in_clients_cache(source, told.commit_hash or _NEWEST)):
+        if present is not None and sha256 is not None and present.sha256 == sha256:
+            return present
     make_folder(ours.parent)
     lock = FileLock(ours.with_name(f".{ours.name}.lock"))
     if not lock.acquire():
@@ -108,7 +111,7 @@ def fetch(
     try:
         part = ours.with_name(f"{ours.name}.{(sha256 or told.commit_hash or 'x')[:12]}.part")
         _download(source, url, told.location, part, told.size, progress, cancel)
-        if sha256 is not None and hash_file(part) != sha256:
+        if sha256 is not None and hash_with_progress(part, progress, cancel) != sha256:
             part.unlink()
             raise Dp3dError(
                 "weights.damaged",
@@ -118,12 +121,13 @@ def fetch(
         for old in ours.parent.glob(f"{ours.name}.*.part"):
             if old != part:  # of a file that the hub has replaced
                 old.unlink(missing_ok=True)
-        ours.unlink(missing_ok=True)
         found = Fetched(ours, told.commit_hash, sha256)
-        write_json(
-            _note(ours), {**asdict(found), "path": ours.name, "revision": revision or _NEWEST}
-        )
-        part.replace(ours)
+        note = {**asdict(found), "path": ours.name, "revision": revision or _NEWEST}
+        try:
+            write_json(_note(ours), note)
+            part.replace(ours)
+        except OSError as error:
+            raise _not_writable(ours.parent, error) from error
     finally:
         lock.release()
     return found
@@ -242,6 +246,14 @@ def _download(
         ) from error
     except Exception as error:
         raise _failed(source, error) from error
+
+
+def _not_writable(folder: Path, error: OSError) -> Dp3dError:
+    return Dp3dError(
+        "output.not_writable",
+        f"The download cannot be written in {folder} ({error.strerror or error}).",
+        "Check free space and rights there, or set DP3D_HOME to another disk.",
+    )
 
 
 def _silent() -> Any:

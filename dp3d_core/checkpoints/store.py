@@ -183,7 +183,14 @@ def import_weights(
 
     if not Path(path).is_file():
         read_checkpoint(Path(path))  # which says so
-    sha256 = _hash_source(Path(path), progress, cancel)
+    try:
+        sha256 = hash_with_progress(Path(path), progress, cancel)
+    except OSError as error:
+        raise Dp3dError(
+            "weights.damaged",
+            f"{Path(path).name} cannot be read ({error.strerror or error}).",
+            "Check the disk it lies on and the rights of the file.",
+        ) from error
     if expected_sha256 is not None and sha256 != expected_sha256:
         raise Dp3dError(
             "weights.damaged",
@@ -325,7 +332,8 @@ def verify_weights(variant: Variant, *, progress: ProgressCallback, cancel: Canc
     return weights
 
 
-def _hash_source(path: Path, progress: ProgressCallback, cancel: CancelCheck) -> str:
+def hash_with_progress(path: Path, progress: ProgressCallback, cancel: CancelCheck) -> str:
+    """SHA-256 of a large file, stage ``hash``."""
     size = path.stat().st_size
     stage = Stage("hash", max(1, -(-size // _CHUNK)), progress, cancel, f"Hashing {path.name}")
     return hash_file(path, stage.advance)

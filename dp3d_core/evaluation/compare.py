@@ -86,24 +86,25 @@ def evaluate(
     truth = None if reference is None else _matching(views, reference)
     caster = None if surface is None else RayCaster(open_surface(surface))
     pairs = neighbours(views.cameras)
-    edges = None if window is not None else views.meta.parameters.get("window_edges")
-    if not isinstance(edges, list):
+    edges = None if window is not None else _own_edges(views)
+    if edges is None:
         edges = block_edges(pairs, window or _WINDOW)
-    known = _known(views, reference)
+    own = [views.known(i) for i in range(len(views))]
+    known = own if reference is None else _both(own, reference)
+    found = Evaluation()
     if any(part is not None for part in known):
         shown = np.mean([1.0 if part is None else part.mean() for part in known])
-        found_known = {"known": round(float(shown), 4)}
-        frames, truth = _only_known(frames, truth, known)
-    else:
-        found_known = {}
-    found = Evaluation(details=dict(found_known))
+        found.details["known"] = round(float(shown), 4)
+    grey, grey_truth = _only_known(frames, truth, known)
 
     def basic(name: str) -> float:
         assert truth is not None
         if min(min(frame.shape[:2]) for frame in frames) < _LEAST_SIDE:
             raise _missing(name, f"the frames have less than {_LEAST_SIDE} pixels a side")
         if "basic" not in found.details:
-            found.details["basic"] = score(frames, truth).to_dict()
+            if not any(part is None or part.any() for part in known):
+                raise _missing(name, "no pixel is known in both sets")
+            found.details["basic"] = score(frames, truth, known).to_dict()
         return float(found.details["basic"][name])
 
     def pose() -> float:
@@ -118,11 +119,11 @@ def evaluate(
     def seam() -> float:
         if len({frame.shape for frame in frames}) > 1:
             raise _missing("seam", "the frames differ in size")
-        return seam_ratio(frames, pairs, edges, known)
+        return seam_ratio(frames, pairs, edges, own)
 
     def reprojected() -> float:
         assert caster is not None
-        result = reprojection(frames, views.cameras, caster, pairs, known)
+        result = reprojection(frames, views.cameras, caster, pairs, own)
         found.details["reprojection"] = {"seen": result.seen}
         return result.psnr
 
@@ -132,15 +133,15 @@ def evaluate(
     }
     if caster is not None:
         compute["reprojection"] = reprojected
-    if truth is not None:
+    if truth is not None and grey_truth is not None:
         compute |= {
-            "psnr": lambda: min(100.0, basic("psnr") + _psnr_of_known(known)),
+            "psnr": lambda: basic("psnr"),
             "ssim": lambda: basic("ssim"),
             "sharpness": lambda: basic("sharpness"),
-            "lpips": lambda: learned.lpips(frames, truth),
-            "dists": lambda: learned.dists(frames, truth),
-            "fid": lambda: learned.fid(frames, truth),
-            "id": lambda: learned.identity(frames, truth),
+            "lpips": lambda: learned.lpips(grey, grey_truth),
+            "dists": lambda: learned.dists(grey, grey_truth),
+            "fid": lambda: learned.fid(grey, grey_truth),
+            "id": lambda: learned.identity(grey, grey_truth),
         }
     stage = Stage("evaluate", len(metrics), progress, cancel, "Evaluating")
     for name in metrics:
@@ -159,14 +160,25 @@ def evaluate(
     return found
 
 
-def _known(views: ViewSet, reference: ViewSet | None) -> list[Known]:
-    """Pixels of each view that are known, in the reference, too."""
-    found = []
-    for i in range(len(views)):
-        parts = [views.known(i)]
-        if reference is not None and i < len(reference):
-            parts.append(reference.known(i))
-        some = [part for part in parts if part is not None]
+def _own_edges(views: ViewSet) -> list[tuple[int, int]] | None:
+    """Where the view set says that its windows end; None when it says nothing of use."""
+    told, count = views.meta.parameters.get("window_edges"), len(views)
+    if not isinstance(told, list):
+        return None
+    edges = []
+    for pair in told:
+        whole = isinstance(pair, list) and len(pair) == 2
+        if not whole or not all(isinstance(i, int) and 0 <= i < count for i in pair):
+            return None
+        edges.append((pair[0], pair[1]))
+    return edges
+
+
+def _both(own: Sequence[Known], reference: ViewSet) -> list[Known]:
+    """Pixels that are known in a view and in its reference."""
+    found: list[Known] = []
+    for i, mine in enumerate(own):
+        some = [part for part in (mine, reference.known(i)) if part is not None]
         found.append(np.logical_and.reduce(some) if some else None)
     return found
 
@@ -176,8 +188,8 @@ def _only_known(
 ) -> tuple[list[Pixels], list[Pixels] | None]:
     """Both sets with the same grey where nothing is known, so that nothing there differs.
 
-    SSIM and the learned metrics are then kinder than they should be (the part that is known is
-    told); PSNR is corrected by :func:`_psnr_of_known`.
+    For the learned metrics, which look at whole pictures: they are kinder than they should be then,
+    and the part that is known is told.
     """
 
     def greyed(pictures: list[Pixels]) -> list[Pixels]:
@@ -189,12 +201,6 @@ def _only_known(
         ]
 
     return greyed(frames), None if truth is None else greyed(truth)
-
-
-def _psnr_of_known(known: Sequence[Known]) -> float:
-    """DB to add to a mean PSNR of whole frames that do not differ where nothing is known."""
-    shares = [1.0 if part is None else max(float(part.mean()), 1e-6) for part in known]
-    return float(np.mean(10 * np.log10(shares)))
 
 
 def _missing(name: str, why: str) -> Dp3dError:

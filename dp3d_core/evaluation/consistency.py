@@ -130,9 +130,10 @@ def reprojection(
         inside = (uv >= 0.5).all(1) & (uv[:, 0] <= other.width - 0.5)
         inside &= (uv[:, 1] <= other.height - 0.5) & (depth > 0)
         if known is not None and (there_known := known[j]) is not None:
-            size = [other.width - 1, other.height - 1]
-            column, row = np.clip(np.nan_to_num(uv), 0, size).astype(int).T
-            inside &= there_known[row, column]
+            # all four pixels that a colour is mixed from
+            places = np.nan_to_num(uv[:, ::-1].T - 0.5)
+            whole = map_coordinates(there_known.astype(np.float32), places, order=1)
+            inside &= whole > 0.999
         candidates = np.flatnonzero(facing & inside)
         rays = -towards[candidates] / distance[candidates, None]
         first = caster.cast(other.position, rays)

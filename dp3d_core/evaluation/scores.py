@@ -39,33 +39,51 @@ class Score(_Figures):
     """Mean gradient of the grey frames over that of the true ones: 1 is as sharp."""
 
 
-def score(frames: Iterable[Pixels], truth: Iterable[Pixels]) -> Score:
-    """Score frames against true ones, whole frames, (h, w, 3) uint8 each, in the same order."""
-    from skimage.metrics import structural_similarity
+def score(
+    frames: Iterable[Pixels],
+    truth: Iterable[Pixels],
+    known: Iterable[NDArray[np.bool_] | None] | None = None,
+) -> Score:
+    """Score frames against true ones.
 
+    Args:
+        frames: (h, w, 3) uint8 each.
+        truth: likewise, in the same order.
+        known: (h, w) pixels that count; None: all.  Frames without any are left out.
+
+    Raises:
+        ValueError: when no frame has a pixel that counts.
+
+    """
+    pairs = list(zip(frames, truth, strict=True))
+    parts = [None] * len(pairs) if known is None else list(known)
     rows = [
-        (
-            structural_similarity(true, frame, channel_axis=2),
-            _psnr(true, frame),
-            _mean_gradient(frame) / max(_mean_gradient(true), 1e-9),
-        )
-        for frame, true in zip(frames, truth, strict=True)
+        _row(frame, true, part)
+        for (frame, true), part in zip(pairs, parts, strict=True)
+        if part is None or part.any()
     ]
+    if not rows:
+        raise ValueError("nothing is known of any frame")
     ssim, psnr, sharpness = np.mean(rows, axis=0).tolist()
     return Score(ssim, psnr, sharpness)
 
 
-def _psnr(true: Pixels, frame: Pixels) -> float:
-    from skimage.metrics import peak_signal_noise_ratio
+def _row(frame: Pixels, true: Pixels, part: NDArray[np.bool_] | None) -> tuple[float, float, float]:
+    from skimage.metrics import structural_similarity
 
-    if np.array_equal(true, frame):
-        return _NO_ERROR_DB
-    return float(peak_signal_noise_ratio(true, frame))
+    mean, similar = structural_similarity(true, frame, channel_axis=2, full=True)
+    error = ((true.astype(np.float64) - frame) / 255) ** 2
+    steps, true_steps = _gradient(frame), _gradient(true)
+    if part is not None:
+        mean, error = float(similar[part].mean()), error[part]
+        steps, true_steps = steps[part], true_steps[part]
+    psnr = -10 * np.log10(max(float(error.mean()), 10 ** (-_NO_ERROR_DB / 10)))
+    return float(mean), psnr, float(steps.mean()) / max(float(true_steps.mean()), 1e-9)
 
 
-def _mean_gradient(frame: Pixels) -> float:
+def _gradient(frame: Pixels) -> NDArray[np.float64]:
     down, right = np.gradient(frame.astype(np.float64).mean(-1))
-    return float(np.hypot(down, right).mean())
+    return np.asarray(np.hypot(down, right))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dp3d_core.pipelines.given import GivenPictures
 from dp3d_core.pipelines.options import DiffusionOptions, check_options
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.trajectories import neighbours
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter
 
 if TYPE_CHECKING:
     from dp3d_core.checkpoints.store import Weights
@@ -101,13 +101,15 @@ class DiffPortrait3DEngine:
         if not cameras:
             raise Dp3dError("camera.invalid", "There are no cameras.", "Give one at least.")
         job = Job(self.needs, self.eg3d, portrait, tuple(cameras), chosen, self.given, seed)
+        meta = self._meta(job, weights, view_warnings(job))
+        if (Path(out) / VIEWSET_MARKER).is_file():  # perhaps nothing is left to do
+            present = ViewSetWriter(out, cameras, meta)
+            if not present.missing():
+                return present.finish()
         # whatever can be refused is refused before the folder is made
         run = Generation(job, Path(out), progress, cancel)
-        meta = self._meta(job, weights, view_warnings(job))
         writer = ViewSetWriter(out, cameras, meta)
         missing = writer.missing()
-        if not missing:
-            return writer.finish()
         frames = run.frames()
         done = len(cameras) - len(missing)
         stage = Stage("views", len(cameras), progress, cancel, "Writing views", start=done)
@@ -127,6 +129,7 @@ class DiffPortrait3DEngine:
             seed=job.seed,
             parameters={
                 **{k: v for k, v in options.items() if k not in _RUN_OPTIONS},
+                "dtype": job.dtype,
                 **job.given.fingerprint(),
                 **job.portrait.report.place,
                 "window_edges": [list(pair) for pair in edges],

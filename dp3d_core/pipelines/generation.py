@@ -79,6 +79,13 @@ class Job:
 
         return background_colour(self.portrait)
 
+    @property
+    def dtype(self) -> str:
+        """What the networks compute in."""
+        if self.chosen.dtype != "auto":
+            return self.chosen.dtype
+        return "float32" if find_device(self.chosen.device).type == "cpu" else "float16"
+
     def windows(self, config: NetworkConfig) -> list[Window]:
         """Windows over the cameras; each closed ring of them has windows of its own."""
         return [
@@ -145,11 +152,7 @@ class Generation:
         self.cameras = [job.network_camera(camera) for camera in job.cameras]
         self.background = job.background
         self.device = find_device(job.chosen.device)
-        on_cpu = self.device.type == "cpu"
-        name = job.chosen.dtype
-        if name == "auto":
-            name = "float32" if on_cpu else "float16"
-        self.dtype: torch.dtype = getattr(torch, name)
+        self.dtype: torch.dtype = getattr(torch, job.dtype)
         self._head: PreviewHead | None = None
         views, *behind = job.variants
         references = 1 + len(behind)
@@ -256,8 +259,6 @@ class Generation:
         plan = self._plans[variant]
         loading = Stage("load", 1, self.progress, self.cancel, f"Loading {variant}")
         pipeline = load_pipeline(variant, self.dtype)
-        if not plan.offload:
-            pipeline.to(self.device)
         pipeline.set_progress_bar_config(disable=True)
         loading.advance(f"{variant} loaded")
         half = chosen.half_schedule and variant is not Variant.DIFFPORTRAIT3D
@@ -306,6 +307,8 @@ class Generation:
     def _guarded(self, plan: Plan, pipeline: MultiViewPipeline, *given: Any, **more: Any) -> Any:
         """Run the pipeline; a device that is full is told as what it is."""
         try:
+            if not plan.offload:
+                pipeline.to(self.device)
             return pipeline(*given, **more)
         except torch.OutOfMemoryError as error:
             raise Dp3dError(
@@ -324,8 +327,9 @@ class Generation:
         chosen, config = self.chosen, require_weights(variant).config
         needs = compute_needs(config, chosen.size, views, references, self.dtype)
         budget = int(chosen.max_vram_gb * 1e9) or None
-        if budget is None and self.device.type == "cuda":
-            budget = torch.cuda.mem_get_info(self.device)[0]  # what is free
+        if self.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.device)[0]
+            budget = free if budget is None else min(budget, free)
         return plan_memory(needs, windows, budget)
 
 

@@ -109,10 +109,7 @@ def check_windows(windows: Sequence[Window], count: int) -> None:
 
     """
     total: NDArray[np.float64] = np.zeros(count)
-    fits = all(
-        len(w.views) == len(w.weights) and min(w.views) >= 0 and max(w.views) < count
-        for w in windows
-    )
+    fits = all(_is_whole(window, count) for window in windows)
     if fits:
         for window in windows:
             np.add.at(total, list(window.views), window.weights)
@@ -122,3 +119,13 @@ def check_windows(windows: Sequence[Window], count: int) -> None:
             f"The windows do not cover {count} views.",
             "Give windows whose weights sum to one for every view.",
         )
+
+
+def _is_whole(window: Window, count: int) -> bool:
+    views, weights = window.views, window.weights
+    return (
+        0 < len(views) == len(set(views)) == len(weights)
+        and min(views) >= 0
+        and max(views) < count
+        and min(weights) >= 0
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.models.packages import require_packages
 from server.cli.session import Common, Outcome, Session
@@ -96,7 +97,7 @@ class Install:
     def run(self, session: Session) -> Outcome:
         """Download (or go on, or take it from the cache), then import."""
         require_packages()
-        from dp3d_core.checkpoints.download import fetch
+        from dp3d_core.checkpoints.download import downloads_folder, fetch
         from dp3d_core.checkpoints.store import import_weights
 
         fetched = fetch(
@@ -105,14 +106,19 @@ class Install:
             progress=session.progress,
             cancel=session.cancel,
         )
-        found = import_weights(
-            fetched.path,
-            half=self.half,
-            expected_sha256=fetched.sha256,
-            revision=fetched.commit,
-            progress=session.progress,
-            cancel=session.cancel,
-        )
+        try:
+            found = import_weights(
+                fetched.path,
+                half=self.half,
+                expected_sha256=fetched.sha256,
+                revision=fetched.commit,
+                progress=session.progress,
+                cancel=session.cancel,
+            )
+        except Dp3dError as error:
+            if error.code == "weights.damaged" and fetched.path.parent == downloads_folder():
+                fetched.path.unlink(missing_ok=True)  # the next install fetches it anew
+            raise
         outcome = _imported(found)
         outcome.lines.append(f"the download is kept: {fetched.path}")
         return outcome

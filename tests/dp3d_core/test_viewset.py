@@ -156,3 +156,16 @@ def test_an_unwritable_place_says_so(tmp_path):
     with pytest.raises(Dp3dError) as error:
         write_atomic(tmp_path / "file" / "under", b"x")
     assert error.value.code == "output.not_writable"
+
+
+def test_a_set_stopped_before_its_first_frame_may_become_another(tmp_path) -> None:
+    cameras = full_orbit(2, size=8)
+    ViewSetWriter(tmp_path, cameras, ViewMeta(engine="a", seed=1))
+    writer = ViewSetWriter(tmp_path, cameras, ViewMeta(engine="a", seed=2))
+    writer.write(0, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(Dp3dError) as caught:
+        ViewSetWriter(tmp_path, cameras, ViewMeta(engine="a", seed=3))
+    assert caught.value.code == "viewset.mismatch"
+    # where it was computed is no other set
+    again = ViewMeta(engine="a", seed=2, run={"device": "cuda"}, warnings=["one"])
+    assert ViewSetWriter(tmp_path, cameras, again).missing() == [1]
