@@ -241,7 +241,7 @@ class TestOthers:
         ("command", "out", "code"),
         [
             ("mesh", "head.glb", "fit.not_found"),
-            ("mesh", "head.obj", "output.not_writable"),
+            ("mesh", "head.stl", "output.not_writable"),
             ("render", "views", "fit.not_found"),
         ],
     )
