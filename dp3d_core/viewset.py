@@ -42,7 +42,8 @@ VIEWSET_MARKER = "meta.json"
 
 DEPTH_UNIT = 1e-4
 """Head units of one step in a depth picture, unless the meta's ``depth_unit`` says another."""
-_DEEPEST = 65535
+DEPTH_STEPS = 65535
+"""Steps that a depth picture can hold."""
 
 
 def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
@@ -50,6 +51,15 @@ def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def over(
+    rgba: NDArray[np.uint8], background: tuple[int, int, int] = (255, 255, 255)
+) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 picture of an (h, w, 4) one with straight alpha over a plain colour."""
+    alpha = rgba[..., 3:] / 255
+    mixed = rgba[..., :3] * alpha + np.array(background) * (1 - alpha)
+    return np.asarray(np.rint(mixed), np.uint8)
 
 
 def read_png(path: Path, mode: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -347,7 +357,7 @@ class ViewSetWriter:
             write_atomic(self.views.known_path(index), encode_png(filled))
         if depth is not None:
             steps = np.where(np.isfinite(depth), np.rint(depth / self.views.depth_unit), 0)
-            steps16 = steps.clip(0, _DEEPEST).astype(np.uint16)
+            steps16 = steps.clip(0, DEPTH_STEPS).astype(np.uint16)
             write_atomic(self.views.depth_path(index), encode_png(steps16))
         path = self.views.frame_path(index)
         write_atomic(path, encode_png(rgb))

@@ -23,7 +23,7 @@ from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera, WorldFrame, convert_pose
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import read_json, write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
+from dp3d_core.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter, encode_png, over
 from nerf_export.dataset import held_out_of
 from nerf_export.hull import visual_hull
 
@@ -38,7 +38,7 @@ EXPORT_MARKER = "dp3d-export.json"
 
 def is_nerfstudio(path: Path) -> bool:
     """Whether a folder is nerfstudio's, not a view set."""
-    return not (path / "meta.json").is_file() and (path / "transforms.json").is_file()
+    return not (path / VIEWSET_MARKER).is_file() and (path / "transforms.json").is_file()
 
 
 def nerfstudio_hash(path: Path) -> str:
@@ -154,9 +154,7 @@ def _read_frame(
         alpha = np.where(known, pixels[..., 3], 0).astype(np.uint8)
     if alpha is None:
         return pixels[..., :3], None, None
-    part = alpha[..., None] / 255
-    frame = np.rint(pixels[..., :3] * part + 255 * (1 - part)).astype(np.uint8)
-    return frame, alpha, known
+    return over(np.dstack([pixels[..., :3], alpha])), alpha, known
 
 
 def _pixels(root: Path, name: str, camera: Camera, mode: str) -> NDArray[np.uint8]:
@@ -189,8 +187,8 @@ class _Format:
     title: str
     write: Callable[[ViewSet, Path], list[str]]
     """Writes the cameras, returns the names of the files."""
-    picture: str
-    """Where pictures go; {i} is the view's number."""
+    check: Callable[[Sequence[Camera]], None] = lambda cameras: None
+    """Refuses cameras that the format cannot say."""
 
 
 def export_views(
@@ -225,33 +223,29 @@ def export_views(
             f"Choose one of: {', '.join(FORMATS)}.",
         )
     chosen = FORMATS[to]
-    if to == "blender":
-        _check_blender(views.cameras)
+    chosen.check(views.cameras)
     write_json(out / EXPORT_MARKER, {"schema": "dp3d.export/1", "format": to})
     stage = Stage("export", len(views) + 1, progress, cancel, f"Writing for {chosen.title}")
-    for i in range(len(views)):
-        write_atomic(out / chosen.picture.format(i=i), encode_png(views.rgba(i)))
+    for i, name in enumerate(_pictures(views)):
+        write_atomic(out / name, encode_png(views.rgba(i)))
         stage.advance()
     files = chosen.write(views, out)
     stage.advance("Cameras written")
     return files
 
 
-def _names(views: ViewSet, pattern: str) -> list[str]:
-    return [pattern.format(i=i) for i in range(len(views))]
+def _pictures(views: ViewSet) -> list[str]:
+    return [f"images/{i:04d}.png" for i in range(len(views))]
 
 
 def _write_nerfstudio(views: ViewSet, out: Path) -> list[str]:
-    write_json(
-        out / "transforms.json",
-        cameras_to_transforms(views.cameras, _names(views, FORMATS["nerfstudio"].picture)),
-    )
+    write_json(out / "transforms.json", cameras_to_transforms(views.cameras, _pictures(views)))
     return ["transforms.json"]
 
 
 def _write_instant_ngp(views: ViewSet, out: Path) -> list[str]:
     """instant-ngp's own additions: a head fills most of its unit cube."""
-    data = cameras_to_transforms(views.cameras, _names(views, FORMATS["instant-ngp"].picture))
+    data = cameras_to_transforms(views.cameras, _pictures(views))
     first = views.cameras[0]
     data |= {
         "aabb_scale": 1,
@@ -291,7 +285,7 @@ def _write_blender(views: ViewSet, out: Path) -> list[str]:
     """NeRF's synthetic format: one lens for all; the same frames for every split but held-out."""
     first = views.cameras[0]
     angle = 2 * math.atan(first.width / 2 / float(first.K[0, 0]))
-    names = [name.removesuffix(".png") for name in _names(views, FORMATS["blender"].picture)]
+    names = [name.removesuffix(".png") for name in _pictures(views)]
     frames = [
         {"file_path": f"./{name}", "transform_matrix": frame["transform_matrix"]}
         for name, frame in zip(
@@ -327,9 +321,13 @@ def _write_colmap(views: ViewSet, out: Path) -> list[str]:
     for i, (place, colour) in enumerate(zip(*_hull_points(views), strict=True)):
         where = " ".join(f"{value:.6g}" for value in place)
         points.append(f"{i + 1} {where} {' '.join(str(int(c)) for c in colour)} 0")
-    for name, lines in (("cameras", cameras), ("images", images), ("points3D", points)):
-        write_atomic(out / f"sparse/0/{name}.txt", ("\n".join(lines) + "\n").encode())
-    return [f"sparse/0/{name}.txt" for name in ("cameras", "images", "points3D")]
+    files = {
+        f"sparse/0/{name}.txt": lines
+        for name, lines in (("cameras", cameras), ("images", images), ("points3D", points))
+    }
+    for name, lines in files.items():
+        write_atomic(out / name, ("\n".join(lines) + "\n").encode())
+    return list(files)
 
 
 def _pose_z_up(camera: Camera) -> NDArray[np.float64]:
@@ -368,9 +366,9 @@ def _hull_points(views: ViewSet) -> tuple[NDArray[np.float64], NDArray[np.uint8]
 
 
 FORMATS: dict[str, _Format] = {
-    "nerfstudio": _Format("nerfstudio", _write_nerfstudio, "images/{i:04d}.png"),
-    "instant-ngp": _Format("instant-ngp", _write_instant_ngp, "images/{i:04d}.png"),
-    "blender": _Format("NeRF's synthetic format", _write_blender, "images/{i:04d}.png"),
-    "colmap": _Format("COLMAP, gsplat, Postshot", _write_colmap, "images/{i:04d}.png"),
+    "nerfstudio": _Format("nerfstudio", _write_nerfstudio),
+    "instant-ngp": _Format("instant-ngp", _write_instant_ngp),
+    "blender": _Format("NeRF's synthetic format", _write_blender, _check_blender),
+    "colmap": _Format("COLMAP, gsplat, Postshot", _write_colmap),
 }
 """What :func:`export_views` writes, by name."""

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.camera_files import cameras_from_transforms
-from dp3d_core.cameras import Camera
+from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import check_folder, read_json, write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, check_cancel
@@ -108,6 +108,14 @@ class Fit:
         if not cameras:
             raise _invalid("dataset/transforms.json has no cameras")
         return tuple(cameras)
+
+    @property
+    def box(self) -> tuple[NDArray[np.float64], float]:
+        """Centre (3,), head space, and diagonal of the box that the field fills, head units."""
+        size = self.meta["field_size"]
+        extent = size["cell"] * (np.array(size["corners"]) - 1)
+        centre = HEAD_FROM_Z_UP[:3, :3] @ (np.array(size["low"]) + extent / 2)
+        return centre, float(np.linalg.norm(extent))
 
     def picture_path(self, index: int) -> Path:
         """The largest picture of a fitted view."""

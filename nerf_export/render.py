@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from dp3d_core.camera_files import cameras_to_dict
-from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
+from dp3d_core.cameras import Camera
 from dp3d_core.files import write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback
-from dp3d_core.viewset import DEPTH_UNIT, ViewMeta, ViewSet, encode_png
+from dp3d_core.viewset import DEPTH_STEPS, DEPTH_UNIT, ViewMeta, ViewSet, encode_png
 from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
 
@@ -82,10 +82,6 @@ def render_fit(
 
 def _depth_unit(fit: Fit, cameras: Sequence[Camera]) -> float:
     """So that the farthest corner of the field fits into 16 bits; head units if it can be."""
-    size = fit.meta["field_size"]
-    low = np.array(size["low"])
-    high = low + size["cell"] * (np.array(size["corners"]) - 1)
-    middle = HEAD_FROM_Z_UP[:3, :3] @ ((low + high) / 2)
-    reach = float(np.linalg.norm(high - low)) / 2
-    farthest = max(float(np.linalg.norm(c.position - middle)) for c in cameras) + reach
-    return DEPTH_UNIT * max(1.0, math.ceil(farthest / (65535 * DEPTH_UNIT)))
+    centre, diagonal = fit.box
+    farthest = max(float(np.linalg.norm(c.position - centre)) for c in cameras) + diagonal / 2
+    return DEPTH_UNIT * max(1.0, math.ceil(farthest / (DEPTH_STEPS * DEPTH_UNIT)))

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from dp3d_core.cameras import Camera
 from dp3d_core.files import read_json, write_atomic, write_json
 from dp3d_core.pictures import contact_sheet, save_png, save_video
-from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.progress import CancelCheck, ProgressCallback
 from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, full_orbit
-from dp3d_core.viewset import ViewSet
+from dp3d_core.viewset import ViewSet, over
 from nerf_export.fit import Fit
 from nerf_export.render import render_fit
+from server.turntable import turned
 
 Pixels = NDArray[np.uint8]
 
@@ -68,7 +69,7 @@ def write_fit_report(
     if report is None:
         report = _field_part(fit, out, calls)
     if mesh is not None:
-        _turn_mesh(mesh, out / "mesh.webm", **calls)
+        save_video(out / "mesh.webm", turned(mesh, _TURN_FRAMES, _TURN_SIZE, **calls), _FPS)
         report["mesh"] = {"file": mesh.name, "bytes": mesh.stat().st_size, **(mesh_stats or {})}
     write_json(out / "report.json", report)
     write_atomic(out / "report.html", _page(report).encode())
@@ -117,9 +118,7 @@ def _sheet(fit: Fit, held_out: Sequence[int], renders: ViewSet) -> Pixels:
     for place, index in enumerate(held_out):
         seen = renders.frame(place)
         _, rgba = fit.picture(index)
-        alpha = rgba[..., 3:] / 255
-        true = np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-        true = _resized(true, seen.shape[1], seen.shape[0])
+        true = _resized(over(rgba), seen.shape[1], seen.shape[0])
         away = np.abs(true.astype(int) - seen).clip(0, 255 // _STRONGER) * _STRONGER
         for row, picture in zip(rows, (true, seen, away.astype(np.uint8)), strict=True):
             row.append(picture)
@@ -138,29 +137,14 @@ def _resized(picture: Pixels, width: int, height: int) -> Pixels:
 
 def _orbit(fit: Fit) -> list[Camera]:
     """An orbit around what the fit holds, wherever it is and however large."""
-    size = fit.meta["field_size"]
-    extent = size["cell"] * (np.array(size["corners"]) - 1)
-    middle = np.array(size["low"]) + extent / 2
-    # field: Z up; head space: Y up
-    centre = np.array([middle[0], middle[2], -middle[1]])
-    scale = float(np.linalg.norm(extent)) / 1.2
+    centre, diagonal = fit.box
+    scale = diagonal / 1.2
     cameras = []
     for camera in full_orbit(_TURN_FRAMES, 5.0, _TURN_SIZE, WHOLE_HEAD_FOCAL):
         pose = np.array(camera.c2w)
         pose[:3, 3] = pose[:3, 3] * scale + centre
         cameras.append(Camera(pose, camera.K, camera.width, camera.height))
     return cameras
-
-
-def _turn_mesh(mesh: Path, path: Path, *, progress: ProgressCallback, cancel: CancelCheck) -> None:
-    from server.turntable import turntable
-
-    stage = Stage("turntable", _TURN_FRAMES, progress, cancel, "Turning the mesh")
-    frames = []
-    for frame in turntable(mesh, _TURN_FRAMES, _TURN_SIZE):
-        frames.append(frame)
-        stage.advance()
-    save_video(path, frames, _FPS)
 
 
 _STYLE = """

@@ -235,15 +235,9 @@ def _download(
     except Dp3dError:
         raise
     except OSError as error:
-        raise (
-            Dp3dError(
-                "output.not_writable",
-                f"The download cannot be written in {part.parent} ({error.strerror or error}).",
-                "Check free space and rights there, or set DP3D_HOME to another disk.",
-            )
-            if error.errno is not None
-            else _failed(source, error)
-        ) from error
+        if error.errno is None:
+            raise _failed(source, error) from error
+        raise _not_writable(part.parent, error) from error
     except Exception as error:
         raise _failed(source, error) from error
 

@@ -28,6 +28,14 @@ _SHOWN = 5
 """Names that a message lists."""
 
 
+def require_file(path: Path) -> None:
+    """Refuse a path without a file; raises ``weights.not_found``."""
+    if not path.is_file():
+        raise Dp3dError(
+            "weights.not_found", f"There is no file at {path}.", "Check the path of the weights."
+        )
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The weights in a file by name, mapped into memory.
 
@@ -41,10 +49,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     """
     path = Path(path)
-    if not path.is_file():
-        raise Dp3dError(
-            "weights.not_found", f"There is no file at {path}.", "Check the path of the weights."
-        )
+    require_file(path)
     if path.suffix == ".safetensors":
         found: Any = _read_safetensors(path)
     else:

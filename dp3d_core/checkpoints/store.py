@@ -179,10 +179,9 @@ def import_weights(
     import torch
     from safetensors import SafetensorError
 
-    from dp3d_core.checkpoints.official import load_official, read_checkpoint
+    from dp3d_core.checkpoints.official import load_official, read_checkpoint, require_file
 
-    if not Path(path).is_file():
-        read_checkpoint(Path(path))  # which says so
+    require_file(Path(path))
     try:
         sha256 = hash_with_progress(Path(path), progress, cancel)
     except OSError as error:

@@ -28,7 +28,7 @@ from dp3d_core.preview.projection import Projection
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.raycast import Hits, RayCaster, render
 from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
-from dp3d_core.viewset import encode_png
+from dp3d_core.viewset import encode_png, over
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -128,7 +128,7 @@ def _evaluate(truth: SyntheticHead, camera: Camera, yaw: float) -> Case:
         canonical_camera(yaw - side * angle, pitch, _VIEW_SIDE, focal=WHOLE_HEAD_FOCAL)
         for angle in ANGLES
     ]
-    true_views = [_over_grey(truth.render(c).rgba) for c in cameras]
+    true_views = [over(truth.render(c).rgba, GREY) for c in cameras]
     ways = {"plane": _plane(portrait), "ellipsoid": _ellipsoid(portrait)}
     views = {
         "preview": [head.render(c).composite(GREY) for c in cameras],
@@ -176,11 +176,6 @@ def _dense(mesh: Mesh, keep: NDArray[np.bool_]) -> Array:
             good = keep[mesh.faces[hits.face, 0]] & (hits.points[:, 1] > _CHIN)
             points.append(hits.points[good])
     return np.concatenate(points)
-
-
-def _over_grey(rgba: Pixels) -> Pixels:
-    alpha = rgba[..., 3:] / 255
-    return np.asarray(np.rint(rgba[..., :3] * alpha + np.array(GREY) * (1 - alpha)), np.uint8)
 
 
 def _plane(portrait: Portrait) -> Any:

@@ -10,6 +10,7 @@ All state of a pass travels in :class:`PassState`, none stays in the modules.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class PassState:
     """Takes the normalised tokens of each block, (b, tokens, channels), when it is there."""
 
 
-class _Processor:
+class _Processor(ABC):
     """What diffusers calls; the two kinds differ in what is attended to."""
 
     def __init__(self, block: int) -> None:
@@ -55,9 +56,9 @@ class _Processor:
         keys, values = self.attended(attn, hidden_states, state)
         return _attend(attn, hidden_states, keys, values)
 
+    @abstractmethod
     def attended(self, attn: Attention, tokens: Tensor, state: PassState) -> KeysValues:
         """Keys and values for each of the batch."""
-        raise NotImplementedError
 
 
 class SelfAttention(_Processor):

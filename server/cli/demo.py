@@ -264,13 +264,14 @@ def _make_views(
 
 def _make_turntable(out: Path, session: Session) -> dict[str, Any]:
     from dp3d_core.pictures import save_gif
-    from dp3d_core.progress import Stage
-    from server.turntable import turntable
+    from server.turntable import turned
 
-    stage = Stage("turntable", _FRAMES_OF_TURNTABLE, session.progress, session.cancel)
-    frames = []
-    for frame in turntable(out / "head.glb", _FRAMES_OF_TURNTABLE):
-        frames.append(frame)
-        stage.advance("Turning the mesh")
+    frames = turned(
+        out / "head.glb",
+        _FRAMES_OF_TURNTABLE,
+        256,
+        progress=session.progress,
+        cancel=session.cancel,
+    )
     save_gif(out / "turntable.gif", frames, fps=12)
     return {"frames": len(frames)}

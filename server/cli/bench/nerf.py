@@ -103,14 +103,13 @@ class Nerf:
 def _picture(mesh: TexturedMesh, truth: SyntheticHead) -> np.ndarray:
     """Truth above, mesh below, its form below that, from five sides."""
     from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
+    from dp3d_core.viewset import over
 
     white = (255, 255, 255)
     rows: list[list[np.ndarray]] = [[], [], []]
     for yaw, pitch in ((0, 0), (40, 10), (90, 0), (180, 15), (-60, -10)):
         camera = canonical_camera(yaw, pitch, _PREVIEW, focal=WHOLE_HEAD_FOCAL)
-        rgba = truth.render(camera).rgba / 255.0
-        over = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
-        rows[0].append(np.rint(over * 255).astype(np.uint8))
+        rows[0].append(over(truth.render(camera).rgba))
         rows[1].append(mesh.render(camera).composite(white))
         rows[2].append(mesh.clay(camera).composite(white))
     return np.vstack([np.hstack(row) for row in rows])

@@ -66,9 +66,11 @@ def installed(home, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(home))
 
 
-def generate(name, portrait, cameras, out, options=SMALL, **more):
+def generate(engine, portrait, cameras, out, options=SMALL, **more):
+    """Of an engine, or of the one of that name."""
     calls = {"progress": no_progress, "cancel": never_cancel, "seed": 3, **more}
-    return get_engine(name).generate(portrait, cameras, options, out=out, **calls)
+    engine = get_engine(engine) if isinstance(engine, str) else engine
+    return engine.generate(portrait, cameras, options, out=out, **calls)
 
 
 @pytest.mark.parametrize("name", ["diffportrait3d", "diffportrait360"])
@@ -333,14 +335,7 @@ def test_the_back_view_is_the_second_reference(tmp_path, portrait, calls):
 def test_a_given_condition_from_behind_serves_the_back_view(tmp_path, portrait, calls):
     folder = pictures(tmp_path / "c", 4)  # the third camera is behind
     engine = with_pictures("diffportrait360", folder)
-    engine.generate(
-        portrait,
-        full_orbit(4, size=64),
-        SMALL,
-        out=tmp_path / "v",
-        progress=no_progress,
-        cancel=never_cancel,
-    )
+    generate(engine, portrait, full_orbit(4, size=64), tmp_path / "v")
     back, views = calls
     assert torch.equal(back["conditions"][0], views["conditions"][2])
 
@@ -376,9 +371,7 @@ def test_a_refused_run_leaves_the_folder_to_a_better_one(tmp_path, portrait):
     for wrong in (
         lambda: generate("diffportrait3d", portrait, cameras, out, {**SMALL, "device": "toaster"}),
         lambda: generate("diffportrait3d", portrait, cameras, out, {**SMALL, "max_vram_gb": 0.1}),
-        lambda: with_pictures("diffportrait3d", few).generate(
-            portrait, cameras, SMALL, out=out, progress=no_progress, cancel=never_cancel
-        ),
+        lambda: generate(with_pictures("diffportrait3d", few), portrait, cameras, out),
         lambda: generate("diffportrait3d", portrait, [], out),
     ):
         with pytest.raises(Dp3dError):
@@ -429,8 +422,7 @@ def test_condition_and_start_images_from_folders(tmp_path, portrait):
         "start": (None, pictures(tmp_path / "s", 2)),
     }.items():
         engine = with_pictures("diffportrait3d", *folders)
-        calls = {"progress": no_progress, "cancel": never_cancel, "seed": 3}
-        views = engine.generate(portrait, cameras, SMALL, out=tmp_path / name, **calls)
+        views = generate(engine, portrait, cameras, tmp_path / name)
         made.append(views)
         assert not np.array_equal(views.frame(0), plain.frame(0))
     assert "condition_images" in made[0].meta.parameters
@@ -438,7 +430,7 @@ def test_condition_and_start_images_from_folders(tmp_path, portrait):
     # other pictures are another view set
     Image.new("RGB", (64, 64)).save(tmp_path / "s/001.png")
     with pytest.raises(Dp3dError) as caught:
-        engine.generate(portrait, cameras, SMALL, out=tmp_path / "start", **calls)
+        generate(engine, portrait, cameras, tmp_path / "start")
     assert caught.value.code == "viewset.mismatch"
 
 
@@ -454,14 +446,7 @@ def test_folders_that_do_not_fit(tmp_path, portrait, wrong):
         (folder / "001.png").write_text("no picture")
     engine = with_pictures("diffportrait3d", folder)
     with pytest.raises(Dp3dError) as caught:
-        engine.generate(
-            portrait,
-            frontal_arc(2, size=64),
-            SMALL,
-            out=tmp_path / "v",
-            progress=no_progress,
-            cancel=never_cancel,
-        )
+        generate(engine, portrait, frontal_arc(2, size=64), tmp_path / "v")
     assert caught.value.code == "engine.bad_input"
     assert not list((tmp_path / "v").rglob("*.png"))
     with pytest.raises(Dp3dError) as caught:
@@ -475,13 +460,6 @@ def test_the_official_pictures(tmp_path, portrait, official_outputs):
     engine = with_pictures(
         "diffportrait3d", official_outputs / "condition", official_outputs / "0000028/start"
     )
-    views = engine.generate(
-        portrait,
-        diffportrait3d_ellipse(16, size=64),
-        SMALL,
-        out=tmp_path / "v",
-        progress=no_progress,
-        cancel=never_cancel,
-    )
+    views = generate(engine, portrait, diffportrait3d_ellipse(16, size=64), tmp_path / "v")
     assert len(views) == 16
     assert not any("off the face" in warning for warning in views.meta.warnings)
