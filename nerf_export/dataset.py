@@ -26,7 +26,7 @@ from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.viewset import ViewSet, encode_png
+from dp3d_core.viewset import ViewSet, encode_png, read_png
 
 MIN_VIEWS = 4
 _HOLD_OUT_EVERY = 6
@@ -55,6 +55,10 @@ class Dataset:
             bool((mask < 255).any() if known is None else (mask[known] < 255).any())
             for mask, known in zip(self.masks, self.known, strict=True)
         )
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """(h, w, 4) uint8 training picture, straight alpha."""
+        return read_png(self.root / f"images/{index:04d}.png", "RGBA")
 
     @property
     def training(self) -> tuple[int, ...]:

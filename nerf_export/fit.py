@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import shutil
 import time
@@ -29,23 +28,26 @@ from numpy.typing import NDArray
 from dp3d_core.camera_files import cameras_from_transforms
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import check_folder, read_json, write_atomic, write_json
+from dp3d_core.files import check_folder, read_json, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, check_cancel
 from dp3d_core.viewset import ViewSet, read_png
+from nerf_export.agreement import (
+    NO_MASKS,
+    check_cameras,
+    check_frames,
+    compare_silhouettes,
+    score_warnings,
+)
 from nerf_export.child_process import run_child
-from nerf_export.dataset import views_hash, write_dataset
+from nerf_export.dataset import Dataset, views_hash, write_dataset
 from nerf_export.environment import nerf_python
 from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_hash
-from nerf_export.hull import visual_hull
+from nerf_export.hull import Hull, visual_hull
 from nerf_export.presets import DEFAULT_PRESET, get_preset
 
 FIT_SCHEMA = "dp3d.fit/1"
 FIT_MARKER = "job.json"
 """The file that makes a folder ours; it is written before anything else."""
-NO_MASKS = (
-    "The views have no masks, so head and background could not be told apart: "
-    "expect a rough shape, and add masks for a good one."
-)
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def fit_views(
             ``exchange.import_nerfstudio``); at least four views; masks make it much better.
         out: folder of the fit.  One that holds a finished fit of the same arguments is
             returned as it is, an unfinished one is continued, a damaged one made anew.
-        preset: ``draft`` (a CPU in minutes), ``standard``, ``tiny`` (tests).
+        preset: ``draft`` (a CPU in minutes), ``standard``, ``high`` (a GPU), ``tiny`` (tests).
         steps: other number of steps than the preset's.
         seed: of everything random.
         progress: stages ``dataset``, ``fit`` (values: losses, psnr), ``score``.
@@ -218,45 +220,38 @@ def fit_views(
         dataset = write_dataset(
             view_set, out / "dataset", chosen.image_size, progress=progress, cancel=cancel
         )
+        check_cancel(cancel, "The fit")
+        hull, findings = _common_shape(dataset, chosen.grid)
+        work.mkdir(exist_ok=True)
+        hull.save(work / "hull.npz")
     except Dp3dError:
         if not known:  # nothing was begun: leave the folder to the next command
             shutil.rmtree(out / "dataset", ignore_errors=True)
             shutil.rmtree(work, ignore_errors=True)
             (out / FIT_MARKER).unlink(missing_ok=True)
         raise
-    work.mkdir(exist_ok=True)
-    check_cancel(cancel, "The fit")
-    train = dataset.training
-    hull = visual_hull(
-        [dataset.cameras[i] for i in train],
-        [dataset.masks[i] for i in train],
-        chosen.grid,
-        [dataset.known[i] for i in train],
-    )
-    buffer = io.BytesIO()
-    np.savez(buffer, distance=hull.distance, low=hull.low, cell=hull.cell, reach=hull.reach)
-    write_atomic(work / "hull.npz", buffer.getvalue())
     answer = run_child(
         "train",
         {
             "dataset": str(dataset.root),
             "hull": str(work / "hull.npz"),
+            "has_masks": dataset.has_masks,
             "work": str(work),
             "field": str(out / "field.safetensors"),
             "preset": chosen.to_dict(),
             "seed": seed,
-            "backdrop": not dataset.has_masks,
         },
         work,
         progress=progress,
         cancel=cancel,
     )
-    warnings = [] if dataset.has_masks else [NO_MASKS]
+    told = score_warnings(answer["scores"]["foreground_psnr"], dataset.has_masks)
     meta = {
         "schema": FIT_SCHEMA,
         "job": job,
         "held_out": list(dataset.held_out),
-        "warnings": warnings,
+        "warnings": findings["warnings"] + told,
+        "silhouettes": findings["silhouettes"],
         "seconds": round(time.monotonic() - began, 1),
         "field_sha256": _sha256(out / "field.safetensors"),
         **answer,
@@ -265,6 +260,29 @@ def fit_views(
     # Checkpoints are pickles, and nobody needs them now.
     shutil.rmtree(work, ignore_errors=True)
     return Fit.open(out)
+
+
+def _common_shape(dataset: Dataset, corners: int) -> tuple[Hull, dict[str, Any]]:
+    """The hull of the training views, and how well all views agree with it."""
+    train = dataset.training
+    warnings = check_frames([dataset.picture(i) for i in range(len(dataset.cameras))])
+    hull = visual_hull(
+        [dataset.cameras[i] for i in train],
+        [dataset.masks[i] for i in train],
+        corners,
+        [dataset.known[i] for i in train],
+    )
+    warnings += check_cameras(dataset.cameras, hull)
+    if not dataset.has_masks:
+        return hull, {"warnings": [*warnings, NO_MASKS], "silhouettes": None}
+    agreement = compare_silhouettes(dataset.cameras, dataset.masks, dataset.known, hull)
+    warnings += agreement.warnings(range(len(dataset.cameras)))
+    # A view that shows nothing has no silhouette to compare, and JSON no word for it but null.
+    each = [None if np.isnan(part) else round(part, 4) for part in agreement.filled]
+    return hull, {
+        "warnings": warnings,
+        "silhouettes": {"mean": round(agreement.mean, 4), "views": each},
+    }
 
 
 def _adopt(out: Path, job: dict[str, Any]) -> None:

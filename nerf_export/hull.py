@@ -7,8 +7,10 @@ the field.  numpy and scipy, on the host.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from scipy import ndimage
 
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Z_UP_FROM_HEAD, Camera
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import write_atomic
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +57,18 @@ class Hull:
     def high(self) -> Floats:
         """(3,) position of the last corner."""
         return self.low + self.cell * (np.array(self.distance.shape) - 1)
+
+    def save(self, path: Path) -> None:
+        """Write an npz."""
+        buffer = io.BytesIO()
+        np.savez(buffer, distance=self.distance, low=self.low, cell=self.cell, reach=self.reach)
+        write_atomic(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Hull:
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as data:
+            return cls(data["low"], float(data["cell"]), data["distance"], float(data["reach"]))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Preset:
     width_start: float
     width_end: float
     """Softness of the surface at the first and last step, cells."""
+    spread_until: float = 0.9
+    """Part of the steps until which the distance's gradients are shared with their surroundings."""
     gloss: int = 16
     """Width of the network for what changes with the view; 0 for none."""
     gloss_weight: float = 2e-5
@@ -38,12 +40,18 @@ class Preset:
     """Weights that keep gloss and exposures of the views small."""
     mask_weight: float = 0.1
     eikonal_weight: float = 0.003
-    curvature_weight: float = 0.0003
+    curvature_weight: float = 0.0005
     """Weights of the silhouette and of the two penalties that keep the surface regular."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Preset:
+        """From JSON."""
+        levels = tuple((float(part), int(channels)) for part, channels in data["colour_levels"])
+        return cls(**{**data, "colour_levels": levels})
 
 
 PRESETS = {
@@ -63,10 +71,10 @@ PRESETS = {
     "draft": Preset(
         name="draft",
         image_size=256,
-        grid=128,
-        colour_levels=((0.25, 8), (0.5, 8), (1.0, 4)),
+        grid=160,
+        colour_levels=((0.2, 8), (0.4, 8), (0.8, 4)),
         hidden=32,
-        steps=1500,
+        steps=2000,
         rays=1024,
         coarse_samples=64,
         fine_samples=20,
@@ -82,6 +90,19 @@ PRESETS = {
         steps=8000,
         rays=2048,
         coarse_samples=96,
+        fine_samples=32,
+        width_start=0.7,
+        width_end=0.15,
+    ),
+    "high": Preset(
+        name="high",
+        image_size=1024,
+        grid=256,
+        colour_levels=((0.125, 8), (0.25, 8), (0.5, 8), (1.0, 4)),
+        hidden=64,
+        steps=20000,
+        rays=4096,
+        coarse_samples=128,
         fine_samples=32,
         width_start=0.7,
         width_end=0.15,

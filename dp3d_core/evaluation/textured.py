@@ -55,6 +55,16 @@ class TexturedMesh:
             raise _unreadable(path, f"it has no texture ({error})") from error
         return cls(mesh, uv, texture, RayCaster(mesh))
 
+    def rotated(self, rotation: Array) -> TexturedMesh:
+        """The same in another frame: ``rotation`` (3, 3) is applied to every place."""
+        mesh = Mesh(
+            self.mesh.vertices @ rotation.T,
+            self.mesh.faces,
+            self.mesh.normals @ rotation.T,
+            self.mesh.parts,
+        )
+        return TexturedMesh(mesh, self.uv, self.texture, RayCaster(mesh))
+
     def colours(self, hits: Hits) -> Array:
         """(k, 3) texture colours of hits, 0 to 1."""
         at = np.einsum("kc,kcx->kx", hits.weights, self.uv[self.mesh.faces[hits.face]])

@@ -47,9 +47,23 @@ def _render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     return render(request, talk)
 
 
+def _run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    from nerf_export.child.stock import run_folder
+
+    return run_folder(request, talk)
+
+
+def _ns_export(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    from nerf_export.child.stock import ns_export
+
+    return ns_export(request, talk)
+
+
 COMMANDS: dict[str, Callable[[dict[str, Any], Talk], dict[str, Any]]] = {
     "check": _check,
     "train": _train,
     "surface": _surface,
     "render": _render,
+    "run_folder": _run_folder,
+    "ns_export": _ns_export,
 }

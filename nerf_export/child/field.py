@@ -6,7 +6,14 @@ then has an opacity of one half, so silhouettes neither swell nor shrink, which 
 from the distance (VolSDF) does by some widths at grazing angles.
 
 The distance starts as that of the visual hull, so the first step already samples near the
-surface; the mesh later is its zero level.  The width shrinks while training goes on.
+surface; the mesh later is its zero level.  The width shrinks while training goes on, and so does
+the spread: the part of a distance's gradient that is shared with its surroundings.  Without it
+every corner of the grid goes its own way, and where skin has little texture the surface stays
+where the hull was (the same idea as Nicolet et al. 2021, "Large Steps in Inverse Rendering").
+
+What changes with the direction of view is gloss: a small network of the material and of the
+direction in which the surface mirrors the view (Verbin et al. 2022, Ref-NeRF).  Without it a
+highlight, which wanders over the surface, is explained by dents.
 """
 
 from __future__ import annotations
@@ -16,8 +23,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from nerf_export.child.grids import Grid
+from nerf_export.child.grids import Grid, blurred, resampled
+
+_SPREAD_BLURS = 2
+"""Blurs, at half the resolution, that a gradient is spread by: some four cells."""
+_NORMALS = 0.5
+"""Resolution of the normals that gloss is mirrored at: finer ones could follow a highlight."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +45,7 @@ class FieldSize:
     backdrop: bool = False
     """Whether the views have no masks, so that what is behind the head is learned too."""
     gloss: int = 0
-    """Width of the network for what changes with the view; 0: colours are the same from everywhere.
-    Without it a highlight, which wanders over the surface, is explained by dents."""
+    """Width of the network for what changes with the view; 0 for none."""
 
     @classmethod
     def from_dict(cls, data: dict) -> FieldSize:
@@ -55,7 +67,7 @@ class HeadField(nn.Module):
     def __init__(self, size: FieldSize) -> None:
         super().__init__()
         self.size = size
-        self.distance_grid = Grid(size.corners, 1)
+        self.distance_grid = Grid(size.corners, 1)  # in cells
         levels = [
             ([max(4, round(n * part)) for n in size.corners], c) for part, c in size.colour_levels
         ]
@@ -70,12 +82,14 @@ class HeadField(nn.Module):
         )
         if size.gloss:
             self.gloss_net = nn.Sequential(
-                nn.Linear(channels + _HARMONICS, size.gloss),
+                nn.Linear(channels + _HARMONICS + 1, size.gloss),
                 nn.ReLU(),
                 nn.Linear(size.gloss, 3),
             )
             nn.init.zeros_(self.gloss_net[-1].weight)
             nn.init.zeros_(self.gloss_net[-1].bias)
+            rough = [max(4, round(n * _NORMALS)) for n in size.corners]
+            self.normal_grid = Grid(rough, 3, learned=False)
         if size.backdrop:
             self.backdrop_net = nn.Sequential(nn.Linear(9, 32), nn.ReLU(), nn.Linear(32, 3))
         low = torch.tensor(size.low)
@@ -84,19 +98,44 @@ class HeadField(nn.Module):
         self.register_buffer("width", torch.tensor(size.cell))
         rows = self.distance_grid.table.shape[0]
         self.register_buffer("reachable", torch.ones(rows, 1, dtype=torch.bool))
-        self.distance_grid.table.register_hook(lambda grad: grad * self.reachable)
+        self.spread = 0.0
+        """Part of the distance's gradient that is shared with the surroundings, 0 to 1."""
+        self.distance_grid.table.register_hook(self._spread_gradient)
 
     def start_from(self, hull_distance: Tensor, reach: float) -> None:
-        """Take (nx, ny, nz) hull distances as the first guess.
+        """Take (nx, ny, nz) hull distances, head units, as the first guess.
 
         The surface stays within ``reach`` of it, head units.
         """
         flat = hull_distance.reshape(-1, 1)
         with torch.no_grad():
-            self.distance_grid.table.copy_(flat)
+            self.distance_grid.table.copy_(flat / self.size.cell)
             self.reachable.copy_(flat < reach)
             for grid in self.colour_grids:
                 grid.table.uniform_(-0.05, 0.05)
+        self.refresh_normals()
+
+    def _spread_gradient(self, gradient: Tensor) -> Tensor:
+        if self.spread > 0:
+            nx, ny, nz = self.size.corners
+            own = gradient.view(nx, ny, nz)
+            half = F.avg_pool3d(own[None, None], 2, ceil_mode=True)[0, 0]
+            for _ in range(_SPREAD_BLURS):
+                half = blurred(half)
+            shared = F.interpolate(half[None, None], scale_factor=2, mode="trilinear")
+            gradient = torch.lerp(own, shared[0, 0, :nx, :ny, :nz], self.spread).view_as(gradient)
+        return gradient * self.reachable
+
+    @torch.no_grad()
+    def refresh_normals(self) -> None:
+        """Take the normals at which gloss is mirrored from the present distances."""
+        if not self.size.gloss:
+            return
+        rough = resampled(
+            self.distance_grid.table.view(self.size.corners), self.normal_grid.corners
+        )
+        slopes = torch.stack(torch.gradient(blurred(rough)), -1)
+        self.normal_grid.table.copy_(F.normalize(slopes, dim=-1).view(-1, 3))
 
     def unit(self, points: Tensor) -> Tensor:
         """Positions in the box, [0, 1]^3, of (n, 3) points in world N."""
@@ -104,7 +143,14 @@ class HeadField(nn.Module):
 
     def distance(self, points: Tensor) -> Tensor:
         """(n, 1) signed distance in head units, negative inside."""
-        return self.distance_grid(self.unit(points))
+        return self.size.cell * self.distance_grid(self.unit(points))
+
+    def normals(self, points: Tensor) -> Tensor:
+        """(n, 3) unit normals at (n, 3) points on the surface, outwards."""
+        step = self.size.cell * torch.eye(3, device=points.device)
+        around = torch.stack([points[:, None] + step, points[:, None] - step])  # [2, n, 3, 3]
+        ahead, behind = self.distance(around.view(-1, 3)).view(2, -1, 3)
+        return F.normalize(ahead - behind, dim=-1)
 
     @staticmethod
     def opacity(distance: Tensor, width: Tensor) -> Tensor:
@@ -125,7 +171,10 @@ class HeadField(nn.Module):
         matt = self.colour_net(features)
         if not self.size.gloss:
             return torch.sigmoid(matt), torch.zeros_like(matt[:1])
-        gloss = self.gloss_net(torch.cat([features, _harmonics(directions)], -1))
+        normals = F.normalize(self.normal_grid(unit), dim=-1)
+        cosine = (directions * normals).sum(-1, keepdim=True)
+        mirrored = directions - 2 * cosine * normals
+        gloss = self.gloss_net(torch.cat([features, _harmonics(mirrored), cosine], -1))
         return torch.sigmoid(matt + gloss), gloss
 
     def backdrop(self, directions: Tensor) -> Tensor:
@@ -138,22 +187,22 @@ class HeadField(nn.Module):
         The gradient's length should be one (eikonal) and the Laplacian, in units of one per
         cell, small; both by finite differences on the grid.
         """
-        table, cell = self.distance_grid.table[:, 0], self.size.cell
+        table = self.distance_grid.table[:, 0]
         strides: Sequence[int] = [int(s) for s in self.distance_grid._strides]
         centre = table[index]
         squares, laplacian = 0.0, -6 * centre
         for stride in strides:
             ahead, behind = table[index + stride], table[index - stride]
-            squares = squares + ((ahead - behind) / (2 * cell)) ** 2
+            squares = squares + ((ahead - behind) / 2) ** 2
             laplacian = laplacian + ahead + behind
         eikonal = ((squares + 1e-8).sqrt() - 1).square().mean()
-        return eikonal, (laplacian / cell).square().mean()
+        return eikonal, laplacian.square().mean()
 
     @torch.no_grad()
     def band(self, cells: float) -> Tensor:
         """(n,) inner corners within some cells of the surface that the fit may move."""
         nx, ny, nz = self.size.corners
-        near = (self.distance_grid.table.abs() < cells * self.size.cell) & self.reachable
+        near = (self.distance_grid.table.abs() < cells) & self.reachable
         near = near.view(nx, ny, nz).clone()
         for axis in range(3):
             near.select(axis, 0).zero_()

@@ -1,7 +1,9 @@
-"""The nerfstudio method ``dp3d-head``.
+"""The nerfstudio method ``dp3d-head``, in the sizes of our presets.
 
-Registered through ``NERFSTUDIO_METHOD_CONFIGS`` (see :data:`REGISTRATION`), nerfstudio's own
-way for a method that is not installed as a package.
+Where dp3d is installed beside nerfstudio, its entry points register them, and
+``ns-train dp3d-head --data FOLDER`` fits any folder of nerfstudio's format.  In the environment
+that ``dp3d setup nerf`` builds, dp3d is not installed; there :data:`REGISTRATION` does it,
+nerfstudio's own way for a method that is no package.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import torch
 from nerfstudio.configs.base_config import LocalWriterConfig, LoggingConfig, MachineConfig
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
-from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
@@ -19,8 +21,10 @@ from nerfstudio.plugins.types import MethodSpecification
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from nerf_export.child.dataparser import HeadDataParserConfig
 from nerf_export.child.model import HeadModelConfig
 from nerf_export.child.trainer import HeadTrainerConfig
+from nerf_export.presets import PRESETS, Preset
 
 NAME = "dp3d-head"
 REGISTRATION = f"{NAME}=nerf_export.child.method:dp3d_head"
@@ -65,32 +69,50 @@ def _group(rate: float, final: float) -> dict:
     }
 
 
-def head_config() -> HeadTrainerConfig:
-    """The method's configuration; ``train`` fills in what depends on the views."""
-    return HeadTrainerConfig(
-        method_name=NAME,
-        vis="none",
+_OF_THE_MODEL = (
+    "colour_levels",
+    "hidden",
+    "gloss",
+    "width_start",
+    "width_end",
+    "spread_until",
+    "coarse_samples",
+    "fine_samples",
+    "mask_weight",
+    "gloss_weight",
+    "gains_weight",
+    "eikonal_weight",
+    "curvature_weight",
+)
+"""Fields that a preset and ``HeadModelConfig`` share."""
+
+
+def apply_preset(config: HeadTrainerConfig, preset: Preset) -> None:
+    """Set all that a preset decides, but for the size of the pictures."""
+    config.max_num_iterations = preset.steps
+    config.pipeline.datamanager.train_num_rays_per_batch = preset.rays
+    config.pipeline.datamanager.dataparser.grid = preset.grid
+    for name in _OF_THE_MODEL:
+        setattr(config.pipeline.model, name, getattr(preset, name))
+
+
+def method(name: str, preset: str) -> MethodSpecification:
+    """The method with the numbers of a preset; ``train`` fills in what depends on the job."""
+    config = HeadTrainerConfig(
+        method_name=name,
+        vis="tensorboard",
         mixed_precision=False,
         steps_per_eval_batch=10**9,
         steps_per_eval_image=10**9,
         steps_per_eval_all_images=10**9,
-        machine=MachineConfig(device_type="cpu"),
+        machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
         logging=LoggingConfig(
             steps_per_log=100, profiler="none", local_writer=LocalWriterConfig(enable=False)
         ),
         pipeline=VanillaPipelineConfig(
-            datamanager=VanillaDataManagerConfig(
-                # Poses are exact and in place: leave them alone.
-                dataparser=NerfstudioDataParserConfig(
-                    orientation_method="none",
-                    center_method="none",
-                    auto_scale_poses=False,
-                    downscale_factor=1,
-                ),
-            ),
+            datamanager=VanillaDataManagerConfig(dataparser=HeadDataParserConfig()),
             model=HeadModelConfig(),
         ),
-        # "distance" is in cells here; train multiplies by the cell's size.
         optimizers={
             "distance": _group(0.1, 0.1),
             "colour": _group(0.03, 0.1),
@@ -98,6 +120,10 @@ def head_config() -> HeadTrainerConfig:
             "gains": _group(0.002, 0.1),
         },
     )
+    apply_preset(config, PRESETS[preset])
+    return MethodSpecification(config=config, description=f"Head from exact views: {preset}")
 
 
-dp3d_head = MethodSpecification(config=head_config(), description="Head from exact views")
+dp3d_head = method(NAME, "standard")
+dp3d_head_draft = method(f"{NAME}-draft", "draft")
+dp3d_head_high = method(f"{NAME}-high", "high")

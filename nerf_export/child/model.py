@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 
 import torch
 from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.engine.callbacks import (
+    TrainingCallback,
+    TrainingCallbackAttributes,
+    TrainingCallbackLocation,
+)
 from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler
 from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
@@ -31,8 +36,15 @@ class HeadModelConfig(ModelConfig):
     _target: type = field(default_factory=lambda: HeadModel)
     enable_collider: bool = False
     eval_num_rays_per_chunk: int = 8192
-    field_size: FieldSize | None = None
-    """Size and place of the grids; known once the hull is."""
+    colour_levels: tuple[tuple[float, int], ...] = ((0.25, 8), (0.5, 8), (1.0, 4))
+    hidden: int = 32
+    gloss: int = 16
+    """Of the field: see ``FieldSize``.  The hull gives its place and its corners."""
+    width_start: float = 0.7
+    width_end: float = 0.15
+    """Softness of the surface at the first and the last step, cells."""
+    spread_until: float = 0.9
+    """Part of the steps after which every corner of the grid goes its own way."""
     coarse_samples: int = 64
     """Samples that look for the surface, without gradient."""
     fine_samples: int = 20
@@ -50,10 +62,30 @@ class HeadModel(Model):
     config: HeadModelConfig
 
     def populate_modules(self) -> None:
-        """Build field and samplers."""
+        """Build field and samplers.
+
+        The dataset's metadata has a ``hull`` that the field starts from (see ``dataparser``), or
+        the ``field_size`` of a field that is filled in later.
+        """
         super().populate_modules()
-        assert self.config.field_size is not None
-        self.field = HeadField(self.config.field_size)
+        metadata = self.kwargs["metadata"]
+        if "hull" in metadata:
+            hull = metadata["hull"]
+            size = FieldSize(
+                corners=tuple(hull.distance.shape),
+                low=tuple(float(value) for value in hull.low),
+                cell=hull.cell,
+                colour_levels=self.config.colour_levels,
+                hidden=self.config.hidden,
+                backdrop=not metadata["has_masks"],
+                gloss=self.config.gloss,
+            )
+            self.field = HeadField(size)
+            self.field.start_from(torch.from_numpy(hull.distance), hull.reach)
+        elif "field_size" in metadata:
+            self.field = HeadField(metadata["field_size"])
+        else:
+            raise ValueError("dp3d-head needs the visual hull: read the data with dp3d-head-data")
         self.find = UniformSampler(num_samples=self.config.coarse_samples, single_jitter=True)
         self.refine = PDFSampler(
             num_samples=self.config.fine_samples,
@@ -75,6 +107,26 @@ class HeadModel(Model):
             "gains": [self.gains],
         }
 
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Softness and spread of each step."""
+        trainer = training_callback_attributes.trainer
+        assert trainer is not None
+        steps = max(1, trainer.config.max_num_iterations)
+
+        def advance(step: int) -> None:
+            self.set_progress(step / steps)
+
+        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], advance)]
+
+    def set_progress(self, part: float) -> None:
+        """Soft and coherent at first, sharp and free at the end; 0 to 1."""
+        config, part = self.config, min(1.0, part)
+        width = config.width_start * (config.width_end / config.width_start) ** part
+        self.field.width.fill_(width * self.field.size.cell)
+        self.field.spread = max(0.0, 1 - part / config.spread_until) if config.spread_until else 0.0
+
     def sample(self, rays: RayBundle) -> RaySamples:
         """Samples concentrated where the ray enters the head."""
         rays.nears, rays.fars = self._box_interval(rays)
@@ -89,7 +141,8 @@ class HeadModel(Model):
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Composite (r, 3) colour over black, (r, 1) accumulation and depth.
 
-        A field without masks also gives the (r, 3) colour behind.
+        A field without masks also gives the (r, 3) colour behind; a finished one (r, 3) normals
+        in [0, 1], as nerfstudio's exporters expect them.
         """
         samples = self.sample(ray_bundle)
         distance = self._edge_distances(ray_bundle, samples)
@@ -107,12 +160,11 @@ class HeadModel(Model):
         if self.training and ray_bundle.camera_indices is not None:
             rgb = rgb * self.gains[ray_bundle.camera_indices[..., 0]].exp()
             more["gloss"] = gloss.square().mean()
-        return {
-            **more,
-            "rgb": rgb,
-            "accumulation": accumulation,
-            "depth": (weights * middle).sum(-2) / accumulation.clamp(min=1e-6),
-        }
+        depth = (weights * middle).sum(-2) / accumulation.clamp(min=1e-6)
+        if not self.training:
+            normals = self.field.normals(ray_bundle.origins + ray_bundle.directions * depth)
+            more["normals"] = ((normals + 1) / 2).clamp(0, 1)
+        return {**more, "rgb": rgb, "accumulation": accumulation, "depth": depth}
 
     def _edge_distances(self, rays: RayBundle, samples: RaySamples) -> Tensor:
         """(r, s + 1) signed distances at the ends of the intervals."""
@@ -131,8 +183,7 @@ class HeadModel(Model):
 
     def get_loss_dict(self, outputs, batch, metrics_dict=None) -> dict[str, Tensor]:
         """Colour over a random background, silhouette, and a regular distance grid."""
-        rgba = batch["image"].to(self.device)
-        colour, alpha = rgba[..., :3], rgba[..., 3:]
+        colour, alpha = self._wanted(batch)
         accumulation = outputs["accumulation"]
         if "backdrop" in outputs:  # no masks: nothing is known about what is the head
             behind, wanted, mask = outputs["backdrop"], colour, torch.zeros_like(accumulation[0, 0])
@@ -155,17 +206,37 @@ class HeadModel(Model):
 
     def get_metrics_dict(self, outputs, batch) -> dict[str, Tensor]:
         """PSNR of the batch over black."""
-        rgba = batch["image"].to(self.device)
-        error = F.mse_loss(outputs["rgb"], rgba[..., :3] * rgba[..., 3:])
+        colour, alpha = self._wanted(batch)
+        error = F.mse_loss(outputs["rgb"], colour * alpha)
         return {"psnr": -10 * torch.log10(error.detach().clamp(min=1e-10))}
 
+    def _wanted(self, batch) -> tuple[Tensor, Tensor]:
+        """(r, 3) straight colour and (r, 1) alpha of the pictures; no alpha: all is opaque."""
+        pixels = batch["image"].to(self.device)
+        if pixels.shape[-1] == 4:
+            return pixels[..., :3], pixels[..., 3:]
+        return pixels, torch.ones_like(pixels[..., :1])
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """(..., 4) straight colour and alpha, what nerfstudio's exporters ask for."""
+        alpha = outputs["accumulation"]
+        return torch.cat([(outputs[output_name] / alpha.clamp(min=1e-6)).clamp(0, 1), alpha], -1)
+
     def get_image_metrics_and_images(self, outputs, batch):
-        """Not used: held-out views are scored in ``train`` with the foreground alone."""
-        return {}, {"rgb": outputs["rgb"]}
+        """Over the random backgrounds nothing can be told: over white.
+
+        Our own fits are scored in ``train``, by the foreground alone.
+        """
+        colour, alpha = self._wanted(batch)
+        behind = outputs.get("backdrop", 1.0)
+        seen = (outputs["rgb"] + (1 - outputs["accumulation"]) * behind).clamp(0, 1)
+        error = F.mse_loss(seen, colour * alpha + 1 - alpha)
+        return {"psnr": float(-10 * torch.log10(error.clamp(min=1e-10)))}, {"img": seen}
 
     def _regularity(self) -> tuple[Tensor, Tensor]:
         if self._band is None or self._steps_since_band >= _BAND_REFRESH:
             self._band, self._steps_since_band = self.field.band(_BAND_CELLS), 0
+            self.field.refresh_normals()
         self._steps_since_band += 1
         if not len(self._band):
             zero = torch.zeros((), device=self.device)

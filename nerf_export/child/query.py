@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.scene_box import SceneBox
 from safetensors.torch import load_file
 
 from dp3d_core.camera_files import load_cameras
-from dp3d_core.cameras import Camera, CameraAxes, WorldFrame, convert_pose
+from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress
 from dp3d_core.viewset import ViewMeta, ViewSetWriter
+from nerf_export.child.cameras import nerfstudio_camera
 from nerf_export.child.field import FieldSize, HeadField
 from nerf_export.child.model import HeadModel, HeadModelConfig
 from nerf_export.child.talk import Talk
@@ -35,7 +35,7 @@ def surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     """
     size = FieldSize.from_dict(request["field_size"])
     field = _load_field(request, size)
-    distance = field.distance_grid.table.detach().view(size.corners).numpy()
+    distance = size.cell * field.distance_grid.table.detach().view(size.corners).numpy()
     temporary = Path(request["grid"]).with_suffix(".tmp.npz")
     np.savez(temporary, distance=distance, low=np.array(size.low), cell=size.cell)
     temporary.replace(request["grid"])
@@ -53,9 +53,9 @@ def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     """
     size = FieldSize.from_dict(request["field_size"])
     coarse, fine = request["samples"]
-    config = HeadModelConfig(field_size=size, coarse_samples=coarse, fine_samples=fine)
+    config = HeadModelConfig(coarse_samples=coarse, fine_samples=fine)
     box = SceneBox(aabb=torch.zeros(2, 3))  # the field knows its own
-    model: HeadModel = config.setup(scene_box=box, num_train_data=1)
+    model: HeadModel = config.setup(scene_box=box, num_train_data=1, metadata={"field_size": size})
     model.field = _load_field(request, size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).eval()
@@ -87,25 +87,6 @@ def _along_axis(distance: np.ndarray, camera: Camera) -> np.ndarray:
     """(h, w) depth along the optical axis of distances along the pixels' rays."""
     directions = camera.directions(camera.pixel_centres())
     return distance * (directions @ camera.c2w[:3, 2])
-
-
-def nerfstudio_camera(camera: Camera) -> Cameras:
-    """One camera as nerfstudio has it: world N, OpenGL axes."""
-    pose = convert_pose(
-        camera.c2w,
-        axes=(CameraAxes.OPENCV, CameraAxes.OPENGL),
-        world=(WorldFrame.HEAD, WorldFrame.Z_UP),
-    )
-    return Cameras(
-        camera_to_worlds=torch.tensor(pose[None, :3], dtype=torch.float32),
-        fx=float(camera.K[0, 0]),
-        fy=float(camera.K[1, 1]),
-        cx=float(camera.K[0, 2]),
-        cy=float(camera.K[1, 2]),
-        width=camera.width,
-        height=camera.height,
-        camera_type=CameraType.PERSPECTIVE,
-    )
 
 
 def _bytes(values: torch.Tensor) -> np.ndarray:

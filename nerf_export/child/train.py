@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.files import new_file_mode
-from nerf_export.child.field import FieldSize
-from nerf_export.child.method import NAME, REGISTRATION
+from nerf_export.child.method import NAME, REGISTRATION, apply_preset
 from nerf_export.child.scores import score_held_out
 from nerf_export.child.talk import Talk
 from nerf_export.child.trainer import HeadTrainer, HeadTrainerConfig
+from nerf_export.presets import Preset
 
 _CHECKPOINTS = 8
 """Checkpoints in a fit: what is lost at most is an eighth of it."""
@@ -36,7 +36,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
     Args:
         request: ``dataset``, ``hull`` (npz), ``work``, ``field`` (safetensors to write),
-            ``preset``, ``seed`` and ``backdrop`` (no masks).
+            ``has_masks``, ``preset`` and ``seed``.
         talk: to the parent.
 
     Returns:
@@ -44,50 +44,34 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         ``view_scores``, ``poses``, ``device``, ``versions``.
 
     """
-    seed, preset = int(request["seed"]), request["preset"]
+    seed, steps = int(request["seed"]), int(request["preset"]["steps"])
     torch.manual_seed(seed)
     np.random.seed(seed)
-    with np.load(request["hull"], allow_pickle=False) as hull:
-        distance, low, cell = hull["distance"], hull["low"], float(hull["cell"])
-        reach = float(hull["reach"])
-    size = FieldSize.from_dict(
-        {
-            "corners": distance.shape,
-            "low": low.tolist(),
-            "cell": cell,
-            "colour_levels": preset["colour_levels"],
-            "hidden": preset["hidden"],
-            "backdrop": request["backdrop"],
-            "gloss": preset["gloss"],
-        }
-    )
-    config = _configure(request, size)
+    config = _configure(request)
     trainer: HeadTrainer = config.setup(local_rank=0, world_size=1)
     trainer.talk = talk
     trainer.setup()
     poses = _check_poses(trainer, Path(request["dataset"]))
-    if trainer._start_step == 0:
-        trainer.pipeline.model.field.start_from(
-            torch.from_numpy(distance).to(trainer.device), reach
-        )
-    else:
+    if trainer._start_step:
         torch.manual_seed(seed + trainer._start_step)
     # nerfstudio counts the steps from where it starts.
-    trainer.config.max_num_iterations = preset["steps"] - trainer._start_step
+    trainer.config.max_num_iterations = steps - trainer._start_step
     if trainer.config.max_num_iterations > 0:
         talk.has_to_save = True
         trainer.train()
         talk.has_to_save = False
     if talk.stop.is_set():
         raise Cancelled("The fit")
+    field = trainer.pipeline.model.field
+    field.refresh_normals()
     scores, view_scores = score_held_out(trainer.pipeline, talk)
-    state = {k: v.contiguous().cpu() for k, v in trainer.pipeline.model.field.state_dict().items()}
+    state = {k: v.contiguous().cpu() for k, v in field.state_dict().items()}
     temporary = Path(request["field"]).with_suffix(".tmp")
     save_file(state, str(temporary))
     temporary.chmod(new_file_mode())  # safetensors makes it private
     temporary.replace(request["field"])
     return {
-        "field_size": {**size.__dict__},
+        "field_size": {**field.size.__dict__},
         "gains": trainer.pipeline.model.gains.detach().exp().cpu().numpy().round(5).tolist(),
         "scores": scores,
         "view_scores": view_scores,
@@ -98,38 +82,23 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     }
 
 
-def _configure(request: dict[str, Any], size: FieldSize) -> HeadTrainerConfig:
+def _configure(request: dict[str, Any]) -> HeadTrainerConfig:
     os.environ["NERFSTUDIO_METHOD_CONFIGS"] = REGISTRATION
     from nerfstudio.plugins.registry import discover_methods
 
     config: HeadTrainerConfig = discover_methods()[0][NAME]
-    preset = request["preset"]
-    steps = int(preset["steps"])
+    preset = Preset.from_dict(request["preset"])
+    apply_preset(config, preset)
+    config.vis = "none"
     config.output_dir = Path(request["work"])
     config.experiment_name, config.timestamp = "run", "1"
-    config.total_steps = steps
-    config.steps_per_save = max(25, math.ceil(steps / _CHECKPOINTS))
-    config.width_start = preset["width_start"] * size.cell
-    config.width_end = preset["width_end"] * size.cell
+    config.steps_per_save = max(25, math.ceil(preset.steps / _CHECKPOINTS))
     config.machine.device_type = "cuda" if torch.cuda.is_available() else "cpu"
     config.machine.seed = int(request["seed"])
     data = config.pipeline.datamanager
     data.data = data.dataparser.data = Path(request["dataset"])
-    data.train_num_rays_per_batch = preset["rays"]
-    model = config.pipeline.model
-    model.field_size = size
-    model.coarse_samples, model.fine_samples = preset["coarse_samples"], preset["fine_samples"]
-    for name in (
-        "mask_weight",
-        "gloss_weight",
-        "gains_weight",
-        "eikonal_weight",
-        "curvature_weight",
-    ):
-        setattr(model, name, preset[name])
-    config.optimizers["distance"]["optimizer"].lr *= size.cell
-    for group in config.optimizers.values():
-        group["scheduler"].steps = steps
+    data.dataparser.hull = Path(request["hull"])
+    data.dataparser.has_masks = bool(request["has_masks"])
     checkpoints = config.get_checkpoint_dir()
     if any(checkpoints.glob("*.ckpt")):
         config.load_dir = checkpoints

@@ -17,34 +17,35 @@ _REPORT_S = 0.5
 
 @dataclass
 class HeadTrainerConfig(TrainerConfig):
-    """nerfstudio's, with the schedule of the surface's softness."""
+    """nerfstudio's, for :class:`HeadTrainer`."""
 
     _target: type = field(default_factory=lambda: HeadTrainer)
-    total_steps: int = 1000
-    width_start: float = 0.01
-    """Head units."""
-    width_end: float = 0.002
 
 
 class HeadTrainer(Trainer):
-    """Trains, tells how far it is and stops when the parent asks."""
+    """Trains, tells how far it is and stops when the parent asks; without a parent, in silence."""
 
     config: HeadTrainerConfig
-    talk: Talk
+    talk: Talk | None = None
+    _steps = 0
     _began = 0.0
     _reported = 0.0
 
+    def setup(self, test_mode="val") -> None:
+        """As nerfstudio's; the learning rates fall over the steps of this run."""
+        self._steps = self.config.max_num_iterations
+        for group in self.config.optimizers.values():
+            group["scheduler"].steps = self._steps
+        super().setup(test_mode)
+
     def train_iteration(self, step: int):
-        """One step with the softness of that step."""
+        """One step."""
         self._began = self._began or time.monotonic()
-        config = self.config
-        part = min(1.0, step / max(1, config.total_steps))
-        width = config.width_start * (config.width_end / config.width_start) ** part
-        self.pipeline.model.field.width.fill_(width)
         loss, losses, metrics = super().train_iteration(step)
-        self._report(step + 1, losses, metrics)
-        if self.talk.stop.is_set():
-            self.stop_training = True
+        if self.talk is not None:
+            self._report(self.talk, step + 1, losses, metrics)
+            if self.talk.stop.is_set():
+                self.stop_training = True
         return loss, losses, metrics
 
     def save_checkpoint(self, step: int) -> None:
@@ -67,8 +68,8 @@ class HeadTrainer(Trainer):
             if old != path:
                 old.unlink()
 
-    def _report(self, done: int, losses: dict, metrics: dict) -> None:
-        now, of = time.monotonic(), self.config.total_steps
+    def _report(self, talk: Talk, done: int, losses: dict, metrics: dict) -> None:
+        now, of = time.monotonic(), self._steps
         if now - self._reported < _REPORT_S and done < of:
             return
         self._reported = now
@@ -78,4 +79,4 @@ class HeadTrainer(Trainer):
             name: round(float(torch.as_tensor(value).detach()), 6) for name, value in losses.items()
         }
         values["psnr"] = round(float(metrics["psnr"]), 2)
-        self.talk.progress(Progress("fit", done, of, f"Step {done} of {of}", eta, values))
+        talk.progress(Progress("fit", done, of, f"Step {done} of {of}", eta, values))

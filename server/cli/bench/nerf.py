@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,11 @@ class Nerf:
     """Triangles of the mesh, about."""
     texture_size: int = 1024
     """Width and height of the texture, pixels."""
+    compare: bool = False
+    """Also mesh the same fields by rendered depth, and by nerfstudio's own ns-export, which needs
+    open3d and pymeshlab in the NeRF environment."""
     out: Path = Path("out/bench-nerf")
-    """Folder for views, fits, meshes and pictures; run again, finished parts are kept, and not
+    """Folder for views, fits, meshes and pictures; run again, finished fits are kept, and not
     measured in seconds."""
 
     def run(self, session: Session) -> Outcome:
@@ -47,57 +51,81 @@ class Nerf:
                 "These heads cannot be measured.",
                 "Give subjects' numbers from 0 up, and at least 8 views.",
             )
-        cases = [self._case(seed, session) for seed in self.seeds]
-        columns = [name for name in cases[0] if name != "seed"]
-        lines = [f"{'subject':>8}" + "".join(f"{name:>16}" for name in columns)]
+        cases = [case for seed in self.seeds for case in self._cases(seed, session)]
+        lines = [f"{'subject':>8}" + "".join(f"{name:>16}" for name in list(cases[0])[1:])]
         for case in cases:
             cells = "".join(
-                f"{case[n]:>16.4f}" if isinstance(case.get(n), float) else f"{case.get(n)!s:>16}"
-                for n in columns
+                f"{value:>16.4f}" if isinstance(value, float) else f"{value!s:>16}"
+                for value in list(case.values())[1:]
             )
             lines.append(f"{case['seed']:>8}{cells}")
         return Outcome({"cases": cases}, lines)
 
-    def _case(self, seed: int, session: Session) -> dict[str, Any]:
+    def _cases(self, seed: int, session: Session) -> Iterator[dict[str, Any]]:
+        """One row for each way from the field to a mesh; ours first."""
         from dp3d_core.evaluation.surfaces import feature_errors, score_surface, texture_psnr
         from dp3d_core.evaluation.textured import TexturedMesh
         from dp3d_core.heads.synth import SyntheticHead, random_subject, write_subject
         from dp3d_core.pictures import save_png
         from dp3d_core.trajectories import capture_sphere
         from nerf_export.fit import fit_views
-        from nerf_export.mesh import build_mesh
+        from nerf_export.mesh import SURFACES, build_mesh
 
         folder = self.out / f"{seed:06d}"
         # white behind: what a frame mixes into its edges is then known
         subject = replace(random_subject(seed), backdrop=((1.0, 1.0, 1.0),))
         calls: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
+        detail: dict[str, Any] = {"faces": self.faces, "texture_size": self.texture_size}
         write_subject(
             subject, capture_sphere(self.views, size=self.size), folder / "views", **calls
         )
         began = time.monotonic()
         fit = fit_views(folder / "views", folder / "fit", preset=self.preset, **calls)
-        fitted = time.monotonic()
-        build_mesh(
-            folder / "fit",
-            folder / "head.glb",
-            faces=self.faces,
-            texture_size=self.texture_size,
-            **calls,
-        )
-        meshed = time.monotonic()
-        truth, mesh = SyntheticHead(subject), TexturedMesh.open(folder / "head.glb")
-        surface = score_surface(mesh.mesh, truth)
-        features = feature_errors(mesh, truth)
-        save_png(folder / "compare.png", _picture(mesh, truth))
-        return {
-            "seed": seed,
-            "fit_s": round(fitted - began, 1),
-            "mesh_s": round(meshed - fitted, 1),
-            "psnr": fit.scores["foreground_psnr"],
-            "texture_psnr": round(texture_psnr(mesh, truth), 2),
-            **surface.to_dict(),
-            **{name: round(value, 3) for name, value in features.items()},
-        }
+        fitted = time.monotonic() - began
+        truth = SyntheticHead(subject)
+
+        def row(way: str, mesh: TexturedMesh, seconds: float) -> dict[str, Any]:
+            features = feature_errors(mesh, truth)
+            return {
+                "seed": seed,
+                "way": way,
+                "fit_s": round(fitted, 1),
+                "mesh_s": round(seconds, 1),
+                "psnr": fit.scores["foreground_psnr"],
+                "texture_psnr": round(texture_psnr(mesh, truth), 2),
+                **score_surface(mesh.mesh, truth).to_dict(),
+                **{name: round(features[name], 3) for name in ("lips", "iris") if name in features},
+            }
+
+        for surface in SURFACES if self.compare else SURFACES[:1]:
+            ours = surface == SURFACES[0]
+            name = "head.glb" if ours else f"head-{surface}.glb"
+            began = time.monotonic()
+            build_mesh(folder / "fit", folder / name, surface=surface, **detail, **calls)
+            seconds = time.monotonic() - began
+            mesh = TexturedMesh.open(folder / name)
+            if ours:
+                save_png(folder / "compare.png", _picture(mesh, truth))
+            yield row(surface, mesh, seconds)
+        if self.compare:
+            for way, mesh, seconds in _stock(folder, detail, calls):
+                yield row(way, mesh, seconds)
+
+
+def _stock(
+    folder: Path, detail: dict[str, Any], calls: dict[str, Any]
+) -> Iterator[tuple[str, TexturedMesh, float]]:
+    """Name, mesh and seconds of nerfstudio's own exporters on the field in ``folder``."""
+    from dp3d_core.cameras import HEAD_FROM_Z_UP
+    from dp3d_core.evaluation.textured import TexturedMesh
+    from nerf_export.stock import STOCK_EXPORTERS, stock_mesh, write_run_folder
+
+    config = write_run_folder(folder / "fit", folder / "run", **calls)
+    for kind in STOCK_EXPORTERS:
+        began = time.monotonic()
+        path = stock_mesh(config, folder / "fit", kind, folder / f"ns-{kind}", **detail, **calls)
+        seconds = time.monotonic() - began
+        yield f"ns-export {kind}", TexturedMesh.open(path).rotated(HEAD_FROM_Z_UP[:3, :3]), seconds
 
 
 def _picture(mesh: TexturedMesh, truth: SyntheticHead) -> np.ndarray:

@@ -1,0 +1,67 @@
+"""nerfstudio's own dataset format, with the visual hull of the silhouettes beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import (
+    Nerfstudio,
+    NerfstudioDataParserConfig,
+)
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+from PIL import Image
+
+from nerf_export.child.cameras import head_cameras
+from nerf_export.hull import Hull, visual_hull
+
+
+@dataclass
+class HeadDataParserConfig(NerfstudioDataParserConfig):
+    """nerfstudio's, with poses that stay where they are."""
+
+    _target: type = field(default_factory=lambda: HeadDataParser)
+    orientation_method: str = "none"
+    center_method: str = "none"
+    auto_scale_poses: bool = False
+    downscale_factor: int | None = 1
+    hull: Path | None = None
+    """File that ``Hull.save`` wrote; None: made of the pictures' alpha."""
+    has_masks: bool | None = None
+    """Whether head and background are told apart; None: where any pixel is not opaque."""
+    grid: int = 192
+    """Corners of the hull along its longest axis, where it is made here."""
+
+
+class HeadDataParser(Nerfstudio):
+    """Adds to the training split's metadata a ``hull`` and whether there are masks."""
+
+    config: HeadDataParserConfig
+
+    def _generate_dataparser_outputs(self, split: str = "train") -> DataparserOutputs:
+        outputs = super()._generate_dataparser_outputs(split)
+        if split == "train":
+            alphas = [_alpha(path) for path in outputs.image_filenames]
+            masked = self.config.has_masks
+            if masked is None:
+                masked = any(bool((alpha < 255).any()) for alpha in alphas)
+            outputs.metadata["has_masks"] = masked
+            outputs.metadata["hull"] = (
+                Hull.load(self.config.hull)
+                if self.config.hull
+                else visual_hull(head_cameras(outputs.cameras), alphas, self.config.grid)
+            )
+        return outputs
+
+
+def _alpha(path: Path) -> np.ndarray:
+    """(h, w) uint8; pictures without alpha are opaque."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGBA"))[..., 3]
+
+
+dp3d_head_data = DataParserSpecification(
+    config=HeadDataParserConfig(), description="nerfstudio's format, poses unmoved, visual hull"
+)
