@@ -93,6 +93,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "nerf.setup_failed": ErrorKind("NeRF environment could not be built", 500, _FAILED),
     "nerf.child_failed": ErrorKind("NeRF process failed", 500, _FAILED),
     "nerf.child_killed": ErrorKind("NeRF process was ended from outside", 500, _FAILED),
+    "nerf.too_little_memory": ErrorKind("Too little memory for the fit", 422, _BAD),
+    "nerf.package_missing": ErrorKind("Package is not in the NeRF environment", 424, _MISSING),
     "nerf.poses_changed": ErrorKind("nerfstudio changed the poses", 500, _FAILED),
     "fit.not_found": ErrorKind("Fit not found", 404, _BAD),
     "fit.invalid": ErrorKind("Fit is damaged", 422, _BAD),

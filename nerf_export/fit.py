@@ -174,6 +174,7 @@ def fit_views(
     preset: str = DEFAULT_PRESET,
     steps: int | None = None,
     seed: int = 0,
+    max_memory_gb: float | None = None,
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> Fit:
@@ -187,6 +188,7 @@ def fit_views(
         preset: ``draft`` (a CPU in minutes), ``standard``, ``high`` (a GPU), ``tiny`` (tests).
         steps: other number of steps than the preset's.
         seed: of everything random.
+        max_memory_gb: GiB that the fit may take, of the device's memory; None: what is free.
         progress: stages ``dataset``, ``fit`` (values: losses, psnr), ``score``.
         cancel: polled four times a second.
 
@@ -240,6 +242,7 @@ def fit_views(
             "field": str(out / "field.safetensors"),
             "preset": chosen.to_dict(),
             "seed": seed,
+            "max_memory_gb": max_memory_gb,
         },
         work,
         progress=progress,

@@ -75,8 +75,20 @@ def main(arguments: list[str]) -> int:
     except Dp3dError as error:
         talk.error(error.to_dict())
         return 1
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        from nerf_export.child.memory import is_out_of_memory
+
+        if is_out_of_memory(error):
+            talk.error(
+                Dp3dError(
+                    "nerf.too_little_memory",
+                    "Memory ran out in the NeRF process.",
+                    "Take a smaller preset or fewer views, or close other programs; a fit goes on "
+                    "from its last checkpoint.",
+                    str(error),
+                ).to_dict()
+            )
         return 1
     finally:
         events.flush()

@@ -8,13 +8,15 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from dp3d_core.errors import Cancelled, Dp3dError
-from dp3d_core.files import new_file_mode
+from nerf_export.child.files import whole_file
+from nerf_export.child.memory import check_memory, needed
 from nerf_export.child.method import NAME, REGISTRATION, apply_preset
 from nerf_export.child.scores import score_held_out
 from nerf_export.child.talk import Talk
@@ -36,7 +38,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
     Args:
         request: ``dataset``, ``hull`` (npz), ``work``, ``field`` (safetensors to write),
-            ``has_masks``, ``preset`` and ``seed``.
+            ``has_masks``, ``preset``, ``seed`` and ``max_memory_gb`` (None: what is free).
         talk: to the parent.
 
     Returns:
@@ -51,6 +53,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     trainer: HeadTrainer = config.setup(local_rank=0, world_size=1)
     trainer.talk = talk
     trainer.setup()
+    _check_memory(trainer, request.get("max_memory_gb"))
     poses = _check_poses(trainer, Path(request["dataset"]))
     if trainer._start_step:
         torch.manual_seed(seed + trainer._start_step)
@@ -66,10 +69,8 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     field.refresh_normals()
     scores, view_scores = score_held_out(trainer.pipeline, talk)
     state = {k: v.contiguous().cpu() for k, v in field.state_dict().items()}
-    temporary = Path(request["field"]).with_suffix(".tmp")
-    save_file(state, str(temporary))
-    temporary.chmod(new_file_mode())  # safetensors makes it private
-    temporary.replace(request["field"])
+    with whole_file(Path(request["field"])) as temporary:
+        save_file(state, str(temporary))
     return {
         "field_size": {**field.size.__dict__},
         "gains": trainer.pipeline.model.gains.detach().exp().cpu().numpy().round(5).tolist(),
@@ -100,11 +101,21 @@ def _configure(request: dict[str, Any]) -> HeadTrainerConfig:
     data.dataparser.hull = Path(request["hull"])
     data.dataparser.has_masks = bool(request["has_masks"])
     checkpoints = config.get_checkpoint_dir()
+    for path in checkpoints.glob("*"):
+        # a save that was cut off, or a file whose end never reached the disk
+        if path.suffix != ".ckpt" or not is_zipfile(path):
+            path.unlink()
     if any(checkpoints.glob("*.ckpt")):
         config.load_dir = checkpoints
-        for half in checkpoints.glob("*.tmp"):  # a save that was cut off
-            half.unlink()
     return config
+
+
+def _check_memory(trainer: HeadTrainer, limit_gb: float | None) -> None:
+    dataset = trainer.pipeline.datamanager.train_dataset
+    pixels = int(dataset.cameras.width[0]) * int(dataset.cameras.height[0])
+    rays = trainer.config.pipeline.datamanager.train_num_rays_per_batch
+    need = needed(trainer.pipeline.model, len(dataset), pixels, rays)
+    check_memory(need, torch.device(trainer.device), limit_gb)
 
 
 def _check_poses(trainer: HeadTrainer, dataset: Path) -> dict[str, float]:

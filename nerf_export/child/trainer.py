@@ -10,6 +10,7 @@ import torch
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 
 from dp3d_core.progress import Progress
+from nerf_export.child.files import whole_file
 from nerf_export.child.talk import Talk
 
 _REPORT_S = 0.5
@@ -50,20 +51,16 @@ class HeadTrainer(Trainer):
 
     def save_checkpoint(self, step: int) -> None:
         """As nerfstudio's, but a killed process leaves the last whole file behind."""
-        self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
         path: Path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        temporary = path.with_suffix(".tmp")
-        torch.save(
-            {
-                "step": step,
-                "pipeline": self.pipeline.state_dict(),
-                "optimizers": {k: v.state_dict() for k, v in self.optimizers.optimizers.items()},
-                "schedulers": {k: v.state_dict() for k, v in self.optimizers.schedulers.items()},
-                "scalers": self.grad_scaler.state_dict(),
-            },
-            temporary,
-        )
-        temporary.replace(path)
+        state = {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {k: v.state_dict() for k, v in self.optimizers.optimizers.items()},
+            "schedulers": {k: v.state_dict() for k, v in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        with whole_file(path) as temporary:
+            torch.save(state, temporary)
         for old in self.checkpoint_dir.glob("*.ckpt"):
             if old != path:
                 old.unlink()

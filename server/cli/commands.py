@@ -204,11 +204,13 @@ class Fit(Common):
     out: Path = field(default=tyro.MISSING)
     """Folder of the fit; one that an interrupted run left is continued."""
     preset: str = "draft"
-    """Size and length of the fit: tiny, draft or standard."""
+    """Size and length of the fit: tiny, draft, standard or high (which wants a GPU)."""
     steps: int | None = None
     """Training steps, instead of the preset's."""
     seed: int = 0
     """Seed of everything random."""
+    max_memory_gb: float | None = None
+    """GiB of memory, the GPU's where there is one, that the fit may take; else what is free."""
     report: bool = True
     """Write report/ with pictures and a turntable into the folder."""
 
@@ -226,6 +228,7 @@ class Fit(Common):
                 preset=self.preset,
                 steps=self.steps,
                 seed=self.seed,
+                max_memory_gb=self.max_memory_gb,
                 progress=session.progress,
                 cancel=session.cancel,
             )
