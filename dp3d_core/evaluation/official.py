@@ -12,10 +12,12 @@ from PIL import Image
 from dp3d_core.cameras import Camera, camera_from_eg3d
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation.scores import Score, score
+from dp3d_core.matting import find_matte
 from dp3d_core.portrait import load_portrait
 from dp3d_core.preview.engine import PreviewHead, background_colour
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.trajectories import diffportrait3d_ellipse
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, over
 
 Pixels = NDArray[np.uint8]
 
@@ -60,6 +62,41 @@ def official_samples(folder: Path) -> list[OfficialSample]:
             "Name the folder that holds NAME/portrait.png, NAME/generated/ and NAME/start/.",
         )
     return samples
+
+
+def write_published_views(
+    sample: OfficialSample, out: Path, *, progress: ProgressCallback, cancel: CancelCheck
+) -> ViewSet:
+    """The published frames of a sample as a view set, with the segmenter's outlines.
+
+    Args:
+        sample: of :func:`official_samples`.
+        out: folder of the view set.
+        progress: stage ``matte``.
+        cancel: polled between frames.
+
+    Raises:
+        Dp3dError: ``viewset.mismatch``, ``output.not_writable``, ``job.cancelled``.
+
+    """
+    meta = ViewMeta(engine="published", seed=0, parameters={"sample": sample.name})
+    writer = ViewSetWriter(out, sample.cameras, meta)
+    missing = writer.missing()
+    stage = Stage("matte", len(missing), progress, cancel, "Finding the head in the frames")
+    for i in missing:
+        with Image.open(sample.generated[i]) as picture:
+            rgb = np.asarray(picture.convert("RGB"))
+        camera = sample.cameras[i]
+        if rgb.shape[:2] != (camera.height, camera.width):
+            raise Dp3dError(
+                "viewset.invalid",
+                f"{sample.generated[i].name} is not {camera.width} pixels wide and high.",
+                "Take the frames as they were published.",
+            )
+        alpha = find_matte(rgb)[0]
+        writer.write(i, over(np.dstack([rgb, alpha])), alpha)
+        stage.advance()
+    return ViewSet.open(out)
 
 
 @dataclass(frozen=True)

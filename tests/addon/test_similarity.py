@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fitted mesh under random similarities of the anchor: it lies where the field says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from dp3d_core.camera_files import load_cameras
+from dp3d_core.files import write_json
+from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.trajectories import capture_sphere
+from nerf_export.fit import fit_views
+from nerf_export.mesh import build_mesh
+from tests.nerf_export.scene import PARTS, write_views
+
+pytestmark = [pytest.mark.bpy, pytest.mark.nerf]
+
+HEAD_SIZE = 0.5
+"""Height of the canonical head, head units."""
+
+
+@pytest.fixture(scope="module")
+def mesh(nerf_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GLB of a small fit."""
+    folder = tmp_path_factory.mktemp("fitted")
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    write_views(folder / "views", capture_sphere(18, (-20.0, 5.0, 35.0), 96))
+    fit_views(folder / "views", folder / "fit", preset="tiny", **calls)
+    build_mesh(folder / "fit", folder / "head.glb", faces=3000, texture_size=128, **calls)
+    return folder / "head.glb"
+
+
+def similarity(rng: np.random.Generator) -> np.ndarray:
+    """Any turn, a scale of 0.1 to 10, some units away."""
+    matrix = np.eye(4)
+    turn = Rotation.from_quat(rng.normal(size=4)).as_matrix()
+    matrix[:3, :3] = 10 ** rng.uniform(-1, 1) * turn
+    matrix[:3, 3] = rng.uniform(-5, 5, 3)
+    return matrix
+
+
+def test_an_imported_fit_lies_where_the_field_puts_it(blender, mesh: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    anchors = [similarity(rng) for _ in range(5)]
+    away = rng.normal(size=(5, 3))
+    eyes = 2.7 * away / np.linalg.norm(away, axis=1, keepdims=True)
+    told = blender(
+        "similarity", glb=mesh, anchors=[a.tolist() for a in anchors], eyes=eyes.tolist()
+    )
+    head = np.asarray(trimesh.load(mesh, force="mesh").vertices, np.float64)
+    worst_place = worst_pixel = 0.0
+    for anchor, got in zip(anchors, told, strict=True):
+        scale = np.cbrt(np.linalg.det(anchor[:3, :3]))
+        found = np.array(got["vertices"])
+        nearest = cKDTree(head @ anchor[:3, :3].T + anchor[:3, 3]).query(found)
+        worst_place = max(worst_place, nearest[0].max() / scale / HEAD_SIZE)
+        # the camera as the add-on describes it to us, against Blender's own projection
+        write_json(tmp_path / "cameras.json", got["path"])
+        (camera,) = load_cameras(tmp_path / "cameras.json")
+        off = camera.project(head[nearest[1]])[0] - np.array(got["pixels"])
+        worst_pixel = max(worst_pixel, float(np.linalg.norm(off, axis=1).max()))
+        # and the true head, which the fit has only seen in pictures, lies there too
+        inverse = np.linalg.inv(anchor)
+        back = found @ inverse[:3, :3].T + inverse[:3, 3]
+        radii = np.min(
+            [np.linalg.norm((back - p.centre) / np.array(p.radii), axis=1) for p in PARTS], axis=0
+        )
+        assert abs(np.median(radii) - 1) < 0.03
+    print(f"{worst_place:.2e} of the head's size, {worst_pixel:.3f} pixels")
+    assert worst_place < 1e-3
+    assert worst_pixel < 0.5
