@@ -119,9 +119,7 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
             f"the camera of {_listed(inside)} stands inside the head",
             "Move it out, or leave the view away.",
         )
-    away = places - (hull.low + hull.high) / 2
-    away /= np.linalg.norm(away, axis=1, keepdims=True)
-    spread = float(np.degrees(np.arccos(np.clip(away @ away.T, -1, 1)).max()))
+    spread = camera_spread(hull, cameras)
     if spread < _LEAST_SPREAD_DEG:
         raise _invalid(
             "all its cameras look from one place, which shows no depth",
@@ -133,6 +131,14 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
             "uncertain, and what they do not see is a guess."
         ]
     return []
+
+
+def camera_spread(hull: Hull, cameras: Sequence[Camera]) -> float:
+    """Largest angle between two cameras, seen from the hull's middle, degrees."""
+    away = np.array([c.position for c in cameras]) @ Z_UP_FROM_HEAD[:3, :3].T
+    away -= (hull.low + hull.high) / 2
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    return float(np.degrees(np.arccos(np.clip(away @ away.T, -1, 1)).max()))
 
 
 def compare_silhouettes(

@@ -44,6 +44,7 @@ from nerf_export.environment import nerf_python
 from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_hash
 from nerf_export.hull import Hull, visual_hull
 from nerf_export.presets import DEFAULT_PRESET, get_preset
+from nerf_export.prior import with_head_like_start
 
 FIT_SCHEMA = "dp3d.fit/1"
 FIT_MARKER = "job.json"
@@ -224,6 +225,8 @@ def fit_views(
         )
         check_cancel(cancel, "The fit")
         hull, findings = _common_shape(dataset, chosen.grid)
+        if not foreign:  # another tool's world has its head anywhere
+            hull = with_head_like_start(hull, dataset.cameras)
         work.mkdir(exist_ok=True)
         hull.save(work / "hull.npz")
     except Dp3dError:
@@ -255,6 +258,7 @@ def fit_views(
         "held_out": list(dataset.held_out),
         "warnings": findings["warnings"] + told,
         "silhouettes": findings["silhouettes"],
+        "start": "hull" if hull.start is None else "head",
         "seconds": round(time.monotonic() - began, 1),
         "field_sha256": _sha256(out / "field.safetensors"),
         **answer,

@@ -45,6 +45,7 @@ class Hull:
         cell: distance between corners, head units.
         distance: (nx, ny, nz) float32, negative inside, head units.
         reach: how far outside the hull the surface may still be, head units.
+        start: (nx, ny, nz) float32, distances that a fit begins with; None: the hull's.
 
     """
 
@@ -52,6 +53,7 @@ class Hull:
     cell: float
     distance: NDArray[np.float32]
     reach: float
+    start: NDArray[np.float32] | None = None
 
     @property
     def high(self) -> Floats:
@@ -60,15 +62,30 @@ class Hull:
 
     def save(self, path: Path) -> None:
         """Write an npz."""
+        more = {} if self.start is None else {"start": self.start}
         buffer = io.BytesIO()
-        np.savez(buffer, distance=self.distance, low=self.low, cell=self.cell, reach=self.reach)
+        np.savez(
+            buffer,
+            allow_pickle=False,
+            distance=self.distance,
+            low=self.low,
+            cell=self.cell,
+            reach=self.reach,
+            **more,
+        )
         write_atomic(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Hull:
         """Read what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as data:
-            return cls(data["low"], float(data["cell"]), data["distance"], float(data["reach"]))
+            return cls(
+                data["low"],
+                float(data["cell"]),
+                data["distance"],
+                float(data["reach"]),
+                data.get("start"),
+            )
 
 
 @dataclass(frozen=True)

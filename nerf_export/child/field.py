@@ -102,15 +102,15 @@ class HeadField(nn.Module):
         """Part of the distance's gradient that is shared with the surroundings, 0 to 1."""
         self.distance_grid.table.register_hook(self._spread_gradient)
 
-    def start_from(self, hull_distance: Tensor, reach: float) -> None:
-        """Take (nx, ny, nz) hull distances, head units, as the first guess.
+    def start_from(self, hull_distance: Tensor, reach: float, start: Tensor | None = None) -> None:
+        """Take (nx, ny, nz) distances, head units, as the first guess: the hull's, or ``start``.
 
-        The surface stays within ``reach`` of it, head units.
+        The surface stays within ``reach``, head units, of the hull.
         """
-        flat = hull_distance.reshape(-1, 1)
+        first = hull_distance if start is None else start
         with torch.no_grad():
-            self.distance_grid.table.copy_(flat / self.size.cell)
-            self.reachable.copy_(flat < reach)
+            self.distance_grid.table.copy_(first.reshape(-1, 1) / self.size.cell)
+            self.reachable.copy_(hull_distance.reshape(-1, 1) < reach)
             for grid in self.colour_grids:
                 grid.table.uniform_(-0.05, 0.05)
         self.refresh_normals()

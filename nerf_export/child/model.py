@@ -24,6 +24,10 @@ from nerf_export.child.field import FieldSize, HeadField
 _PIXEL = 0.25
 _OUTLIER = 0.15
 """Difference of a colour channel from which a view counts as contradicting the others."""
+_AGREEING = 0.001
+"""Mean squared error at which views count as agreeing: 30 dB."""
+_MOST_SMOOTHING = 100.0
+_ERROR_RATE = 0.02
 _BAND_CELLS = 4.0
 _BAND_REFRESH = 50
 _BAND_SAMPLES = 16384
@@ -81,7 +85,8 @@ class HeadModel(Model):
                 gloss=self.config.gloss,
             )
             self.field = HeadField(size)
-            self.field.start_from(torch.from_numpy(hull.distance), hull.reach)
+            start = None if hull.start is None else torch.from_numpy(hull.start)
+            self.field.start_from(torch.from_numpy(hull.distance), hull.reach, start)
         elif "field_size" in metadata:
             self.field = HeadField(metadata["field_size"])
         else:
@@ -95,6 +100,8 @@ class HeadModel(Model):
         )
         # Views of one head may differ in exposure: a factor for each, its logarithm near zero.
         self.gains = torch.nn.Parameter(torch.zeros(max(1, self.num_train_data), 3))
+        self.register_buffer("error", torch.tensor(0.0))  # running mean over the steps
+        self._smoothing = 0.0
         self._band: Tensor | None = None
         self._steps_since_band = 0
 
@@ -125,6 +132,7 @@ class HeadModel(Model):
         config, part = self.config, min(1.0, part)
         width = config.width_start * (config.width_end / config.width_start) ** part
         self.field.width.fill_(width * self.field.size.cell)
+        self._smoothing = part**2
         self.field.spread = max(0.0, 1 - part / config.spread_until) if config.spread_until else 0.0
 
     def sample(self, rays: RayBundle) -> RaySamples:
@@ -194,6 +202,9 @@ class HeadModel(Model):
             mask = F.mse_loss(accumulation, alpha)
         seen = outputs["rgb"] + (1 - accumulation) * behind
         eikonal, curvature = self._regularity()
+        if self.training:
+            self.error.lerp_(F.mse_loss(seen.detach(), wanted), _ERROR_RATE)
+        curvature = self._stiffness() * curvature
         return {
             # the squared error up to _OUTLIER, linear beyond, where views contradict each other
             "colour": 2 * F.huber_loss(seen, wanted, delta=_OUTLIER),
@@ -232,6 +243,16 @@ class HeadModel(Model):
         seen = (outputs["rgb"] + (1 - outputs["accumulation"]) * behind).clamp(0, 1)
         error = F.mse_loss(seen, colour * alpha + 1 - alpha)
         return {"psnr": float(-10 * torch.log10(error.clamp(min=1e-10)))}, {"img": seen}
+
+    def _stiffness(self) -> Tensor:
+        """Factor, 1 to 100, of the curvature's weight.
+
+        Views that contradict each other are noise, which a surface follows into dents: the more
+        they do, the smoother it has to be (the noise's variance against the prior's).  Only late,
+        for a stiff surface does not find its place.
+        """
+        wanted = (self.error / _AGREEING).square().clamp(1, _MOST_SMOOTHING)
+        return 1 + self._smoothing * (wanted - 1)
 
     def _regularity(self) -> tuple[Tensor, Tensor]:
         if self._band is None or self._steps_since_band >= _BAND_REFRESH:

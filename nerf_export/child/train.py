@@ -43,7 +43,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
     Returns:
         ``field_size``, ``gains`` (of each training view, for red, green and blue), ``scores``,
-        ``view_scores``, ``poses``, ``device``, ``versions``.
+        ``view_scores``, ``training_error`` (mean squared), ``poses``, ``device``, ``versions``.
 
     """
     seed, steps = int(request["seed"]), int(request["preset"]["steps"])
@@ -74,6 +74,7 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     return {
         "field_size": {**field.size.__dict__},
         "gains": trainer.pipeline.model.gains.detach().exp().cpu().numpy().round(5).tolist(),
+        "training_error": float(trainer.pipeline.model.error),
         "scores": scores,
         "view_scores": view_scores,
         "poses": poses,
