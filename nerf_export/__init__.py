@@ -5,11 +5,17 @@ The flow, file by file::
     presets        how large and how long
     dataset        view set -> nerfstudio dataset (pictures, transforms.json, train/held-out)
     hull           silhouettes -> signed distance grid: the field's box and its first guess
+    prior          a head-like first guess where only one side is seen
+    agreement      do cameras and frames belong together? refusals and warnings
     fit            runs nerfstudio in its own interpreter, keeps ``field.safetensors``
     surface        distance grid -> one closed, smooth, light surface
     bake           surface -> UV atlas and texture from the views
     mesh           the two above -> GLB
     render         new cameras -> frames of the field
+    exchange       nerfstudio folders in, nerfstudio, instant-ngp and COLMAP folders out
+
+To compare: ``fusion`` makes surfaces of rendered depth, ``stock`` hands a fit to nerfstudio's own
+commands.
 
 ``environment`` builds and finds that other interpreter, ``child_process`` talks to it, and
 ``child/`` is what runs there: nothing else of ours imports torch or nerfstudio.

@@ -30,6 +30,9 @@ def test_a_short_fit_already_knows_views_it_has_not_seen(tiny_fit: Fit) -> None:
     assert min(v["foreground_psnr"] for v in views) == tiny_fit.scores["worst_foreground_psnr"]
     assert tiny_fit.meta["poses"]["largest_change"] < 1e-6
     assert tiny_fit.meta["versions"]["nerfstudio"] == "1.1.5"
+    assert tiny_fit.meta["start"] == "hull"
+    assert 0 < tiny_fit.meta["training_error"] < 0.02
+    assert tiny_fit.meta["silhouettes"]["mean"] > 0.97
 
 
 @pytest.mark.nerf

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dp3d_core.trajectories import canonical_camera, capture_sphere
+from nerf_export.hull import Hull, visual_hull
+from nerf_export.prior import head_distances, with_head_like_start
+from tests.nerf_export.scene import trace
+
+FRONT = [canonical_camera(yaw, pitch, 96) for yaw in (-32, -16, 0, 16, 32) for pitch in (-15, 15)]
+
+
+def hull_of(cameras) -> Hull:
+    return visual_hull(cameras, [trace(c)[1] for c in cameras], 48)
+
+
+def test_points_of_a_canonical_head() -> None:
+    inside = [(0, 0, 0), (0.15, 0.05, 0), (0, 0.28, 0), (0, -0.2, 0.15), (0, -0.45, 0)]
+    outside = [(0, 0, 0.5), (0.4, 0, 0), (0, 0.6, 0), (0, -0.2, -0.35)]
+    assert (head_distances(np.array(inside, float)) < 0).all()
+    assert (head_distances(np.array(outside, float)) > 0).all()
+
+
+def test_a_view_from_the_front_starts_as_a_head_and_not_as_a_wedge() -> None:
+    hull = hull_of(FRONT)
+    begun = with_head_like_start(hull, FRONT)
+    assert begun.start is not None
+    np.testing.assert_array_equal(begun.distance, hull.distance)  # still the limit
+    depth = np.argwhere(hull.distance < 0)[:, 1]  # world N: y is the depth
+    started = np.argwhere(begun.start < 0)[:, 1]
+    true = 0.45  # the scene's head with its nose
+    assert np.ptp(depth) * hull.cell > 1.5 * true
+    assert 0.8 * true < np.ptp(started) * hull.cell < 1.5 * true
+    assert (begun.start >= hull.distance).all()
+
+
+def test_where_all_sides_are_seen_the_hull_is_the_start() -> None:
+    cameras = list(capture_sphere(12, (-15.0, 25.0), 96))
+    assert with_head_like_start(hull_of(cameras), cameras).start is None
+
+
+def test_a_head_that_is_not_where_heads_are_starts_from_its_hull() -> None:
+    hull = hull_of(FRONT)
+    elsewhere = Hull(hull.low + 5.0, hull.cell, hull.distance, hull.reach)
+    assert with_head_like_start(elsewhere, FRONT).start is None
+
+
+def test_a_hull_on_disk(tmp_path: Path) -> None:
+    hull = with_head_like_start(hull_of(FRONT), FRONT)
+    hull.save(tmp_path / "hull.npz")
+    back = Hull.load(tmp_path / "hull.npz")
+    assert back.start is not None
+    assert hull.start is not None
+    np.testing.assert_array_equal(back.start, hull.start)
+    np.testing.assert_array_equal(back.low, hull.low)
+    assert (back.cell, back.reach) == (hull.cell, hull.reach)
