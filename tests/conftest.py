@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import Progress, never_cancel
+from dp3d_core.trajectories import capture_sphere
+from dp3d_core.viewset import ViewSet
+from nerf_export.environment import nerf_python
+from nerf_export.fit import Fit, fit_views
+from tests.nerf_export.scene import write_views
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
@@ -30,3 +39,42 @@ def golden() -> Callable[[str], Any]:
 def official_outputs() -> Path:
     """Folder of the official model's published frames; skips where it is absent."""
     return shared_path("data/diffportrait3d_outputs")
+
+
+@pytest.fixture(scope="session")
+def nerf_environment() -> Path:
+    """The NeRF interpreter.  In CI its absence is a failure, elsewhere a skip."""
+    try:
+        return nerf_python()
+    except Dp3dError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{error.problem} {error.remedy}")
+
+
+@pytest.fixture(scope="session")
+def head_views(tmp_path_factory: pytest.TempPathFactory) -> ViewSet:
+    """18 views of the ellipsoid head, 96 px."""
+    cameras = capture_sphere(18, (-20.0, 5.0, 35.0), 96)
+    return write_views(tmp_path_factory.mktemp("views"), cameras)
+
+
+@pytest.fixture(scope="session")
+def fit_events() -> list[Progress]:
+    return []
+
+
+@pytest.fixture(scope="session")
+def tiny_fit(
+    nerf_environment: Path,
+    head_views: ViewSet,
+    fit_events: list[Progress],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Fit:
+    return fit_views(
+        head_views.root,
+        tmp_path_factory.mktemp("fit"),
+        preset="tiny",
+        progress=fit_events.append,
+        cancel=never_cancel,
+    )

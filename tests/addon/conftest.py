@@ -76,20 +76,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="session")
-def nerf_environment() -> Path:
-    """Interpreter of the NeRF environment; skips where there is none, fails in CI."""
-    from dp3d_core.errors import Dp3dError
-    from nerf_export.environment import nerf_python
-
-    try:
-        return nerf_python()
-    except Dp3dError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
 def nerf_server(
     nerf_environment: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:

@@ -14,10 +14,9 @@ from scipy.spatial.transform import Rotation
 from dp3d_core.camera_files import load_cameras
 from dp3d_core.files import write_json
 from dp3d_core.progress import never_cancel, no_progress
-from dp3d_core.trajectories import capture_sphere
-from nerf_export.fit import fit_views
+from nerf_export.fit import Fit
 from nerf_export.mesh import build_mesh
-from tests.nerf_export.scene import PARTS, write_views
+from tests.nerf_export.scene import PARTS
 
 pytestmark = [pytest.mark.bpy, pytest.mark.nerf]
 
@@ -26,14 +25,12 @@ HEAD_SIZE = 0.5
 
 
 @pytest.fixture(scope="module")
-def mesh(nerf_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mesh(tiny_fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """GLB of a small fit."""
-    folder = tmp_path_factory.mktemp("fitted")
+    out = tmp_path_factory.mktemp("fitted") / "head.glb"
     calls = {"progress": no_progress, "cancel": never_cancel}
-    write_views(folder / "views", capture_sphere(18, (-20.0, 5.0, 35.0), 96))
-    fit_views(folder / "views", folder / "fit", preset="tiny", **calls)
-    build_mesh(folder / "fit", folder / "head.glb", faces=3000, texture_size=128, **calls)
-    return folder / "head.glb"
+    build_mesh(tiny_fit.root, out, faces=3000, texture_size=128, **calls)
+    return out
 
 
 def similarity(rng: np.random.Generator) -> np.ndarray:

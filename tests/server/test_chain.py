@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from dp3d_core.errors import Dp3dError
 from tests.server.conftest import small_views, wait_until
 
 pytestmark = [
@@ -17,19 +16,12 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def nerf_environment(monkeypatch):
-    # The server under test has a home of its own; the environment is the usual one.
-    from nerf_export.environment import nerf_python
-
-    try:
-        monkeypatch.setenv("DP3D_NERF_PYTHON", str(nerf_python()))
-    except Dp3dError as error:
-        pytest.skip(str(error))
+def usual_environment(nerf_environment, monkeypatch):
+    """The server under test has a home of its own; the environment is the usual one."""
+    monkeypatch.setenv("DP3D_NERF_PYTHON", str(nerf_environment))
 
 
-def test_a_killed_server_goes_on_with_the_fit_and_the_mesh_follows(
-    nerf_environment, request, photo, tmp_path
-):
+def test_a_killed_server_goes_on_with_the_fit_and_the_mesh_follows(request, photo, tmp_path):
     server = request.getfixturevalue("server_process")
     with server.client() as client:
         params = small_views(client.put_file(photo), views=8)
@@ -61,7 +53,7 @@ def test_a_killed_server_goes_on_with_the_fit_and_the_mesh_follows(
         assert announced == [mesh]
 
 
-def test_cancel_of_a_fit_frees_the_worker(nerf_environment, request, photo):
+def test_cancel_of_a_fit_frees_the_worker(request, photo):
     server = request.getfixturevalue("server_process")
     with server.client() as client:
         params = small_views(client.put_file(photo), views=8)

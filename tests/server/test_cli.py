@@ -207,6 +207,43 @@ class TestOthers:
         run = dp3d("bench", "synth", "--count", 0, "--json")
         assert result(run)["error"]["code"] == "server.bad_request"
 
+    @pytest.mark.nerf
+    def test_bench_measures_the_ways_from_views_to_a_mesh(self, dp3d, tmp_path, nerf_environment):
+        run = dp3d(
+            *("bench", "nerf", "--seeds", 9001, "--views", 12, "--size", 64, "--preset", "tiny"),
+            *("--faces", 2000, "--texture-size", 128, "--out", tmp_path / "out", "--json"),
+            DP3D_NERF_PYTHON=str(nerf_environment),
+        )
+        assert run.returncode == 0, run.stderr
+        (case,) = result(run)["result"]["cases"]
+        assert case["way"] == "distance"
+        assert case["components"] == 1
+        assert case["watertight"]
+        assert case["chamfer"] < 0.06
+        assert 0 < case["f_score"] <= 1
+        assert case["texture_psnr"] > 12
+        assert (tmp_path / "out/009001/compare.png").is_file()
+
+    @pytest.mark.slow
+    @pytest.mark.nerf
+    def test_bench_fits_the_published_frames(
+        self, dp3d, tmp_path, nerf_environment, official_outputs
+    ):
+        run = dp3d(
+            *("bench", "official", "--data", official_outputs, "--fit", "tiny"),
+            *("--out", tmp_path / "out", "--json"),
+            DP3D_NERF_PYTHON=str(nerf_environment),
+        )
+        assert run.returncode == 0, run.stderr
+        fits = result(run)["result"]["fits"]
+        assert set(fits) == {"0000028", "0000380"}
+        assert fits["0000380"]["foreground_psnr"] > 14
+        for name in fits:
+            assert (tmp_path / "out" / name / "sheet.png").is_file()
+            assert (tmp_path / "out" / name / "fit/report/report.html").is_file()
+        run = dp3d("bench", "official", "--data", official_outputs, "--fit", "tiny", "--json")
+        assert result(run)["error"]["code"] == "server.bad_request"
+
     @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
     def test_a_reader_that_goes_away_is_no_error(self, home):
         command = f"{sys.executable} -m server.cli.main engines; echo $? >&2"

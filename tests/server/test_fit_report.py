@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,19 +14,15 @@ from dp3d_core.progress import never_cancel, no_progress
 from nerf_export.fit import Fit
 from nerf_export.mesh import build_mesh
 from server.fit_report import write_fit_report
-from tests.nerf_export.conftest import (  # noqa: F401 - fixtures
-    fit_events,
-    head_views,
-    nerf_environment,
-    tiny_fit,
-)
 
 CALLS = {"progress": no_progress, "cancel": never_cancel}
 
 
 @pytest.mark.nerf
-def test_a_report_shows_and_measures(tiny_fit: Fit, tmp_path: Path) -> None:  # noqa: F811
-    page = write_fit_report(tiny_fit.root, **CALLS)
+def test_a_report_shows_and_measures(tiny_fit: Fit, tmp_path: Path) -> None:
+    fit = tmp_path / "fit"  # the report is written into the folder, which others look at
+    shutil.copytree(tiny_fit.root, fit)
+    page = write_fit_report(fit, **CALLS)
     folder = page.parent
     assert sorted(p.name for p in folder.iterdir()) == [
         "report.html",
@@ -45,8 +42,8 @@ def test_a_report_shows_and_measures(tiny_fit: Fit, tmp_path: Path) -> None:  # 
     before = (folder / "turntable.webm").stat().st_mtime_ns
 
     glb = tmp_path / "head.glb"
-    stats = build_mesh(tiny_fit.root, glb, faces=2000, texture_size=128, **CALLS)
-    write_fit_report(tiny_fit.root, mesh=glb, mesh_stats=stats.to_dict(), **CALLS)
+    stats = build_mesh(fit, glb, faces=2000, texture_size=128, **CALLS)
+    write_fit_report(fit, mesh=glb, mesh_stats=stats.to_dict(), **CALLS)
     text = page.read_text()
     assert str(stats.faces) in text
     for name in re.findall(r"src='?([\w.]+)", text):
