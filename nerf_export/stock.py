@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dp3d_core.files import write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback
 from nerf_export.child_process import run_child, working_folder
+from nerf_export.exchange import EXPORT_MARKER
 from nerf_export.fit import Fit
 
 STOCK_EXPORTERS = ("tsdf", "poisson")
@@ -35,6 +37,7 @@ def write_run_folder(
 
     """
     opened = Fit.open(Path(fit))
+    write_json(Path(out) / EXPORT_MARKER, {"schema": "dp3d.export/1", "format": "nerfstudio-run"})
     with working_folder() as work:
         answer = run_child(
             "run_folder",

@@ -1,4 +1,4 @@
-"""``dp3d export``: a view set for other tools."""
+"""``dp3d export``: a view set, or a fit, for other tools."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ class Export(Common):
     """A view set as another tool reads it: nerfstudio, instant-ngp, COLMAP (gsplat, Postshot)."""
 
     views: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
-    """Folder of the views."""
+    """Folder of the views; for nerfstudio-run, of a fit."""
     out: Path = field(default=tyro.MISSING)
     """Folder to write: new, or of an earlier export."""
-    to: Literal["nerfstudio", "instant-ngp", "blender", "colmap"] = "nerfstudio"
-    """Format. blender is the one of NeRF's synthetic scenes; colmap has a cloud of points, too."""
+    to: Literal["nerfstudio", "instant-ngp", "blender", "colmap", "nerfstudio-run"] = "nerfstudio"
+    """Format. blender is the one of NeRF's synthetic scenes; colmap has a cloud of points, too;
+    nerfstudio-run is a fit as ns-train leaves it, for ns-viewer, ns-render and ns-export."""
 
     def run(self, session: Session) -> Outcome:
         """Write the folder."""
@@ -28,6 +29,8 @@ class Export(Common):
         from dp3d_core.viewset import ViewSet
         from nerf_export.exchange import EXPORT_MARKER, export_views
 
+        if self.to == "nerfstudio-run":
+            return self._run_folder(session)
         views = ViewSet.open(self.views)
         with output_folder(self.out, (EXPORT_MARKER,)):
             files = export_views(
@@ -36,4 +39,18 @@ class Export(Common):
         return Outcome(
             {"out": str(self.out), "format": self.to, "cameras": files, "count": len(views)},
             [f"{len(views)} pictures in {self.out}, cameras in {', '.join(files)}"],
+        )
+
+    def _run_folder(self, session: Session) -> Outcome:
+        from dp3d_core.files import output_folder
+        from nerf_export.exchange import EXPORT_MARKER
+        from nerf_export.stock import write_run_folder
+
+        with output_folder(self.out, (EXPORT_MARKER,)):
+            config = write_run_folder(
+                self.views, self.out, progress=session.progress, cancel=session.cancel
+            )
+        return Outcome(
+            {"out": str(self.out), "format": self.to, "config": str(config)},
+            [f"Where dp3d is installed beside nerfstudio: ns-viewer --load-config {config}"],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.viewset import ViewSet
 from nerf_export.exchange import export_views
 from nerf_export.fit import Fit
-from nerf_export.stock import write_run_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 # Our NeRF environment leaves out what nerfstudio imports and never uses; users have all of it.
@@ -96,9 +96,19 @@ def test_ns_train_knows_the_method_and_its_run_opens_again(
 def test_a_fit_of_ours_opens_in_nerfstudio_with_the_same_score(
     nerf_environment: Path, installed: Path, tiny_fit: Fit, tmp_path: Path
 ) -> None:
-    config = write_run_folder(
-        tiny_fit.root, tmp_path / "run", progress=no_progress, cancel=never_cancel
+    command = [
+        *(sys.executable, "-m", "server.cli.main", "export", str(tiny_fit.root)),
+        *("--to", "nerfstudio-run", "--out", str(tmp_path / "run"), "--json"),
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "DP3D_NERF_PYTHON": str(nerf_environment)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
+    config = json.loads(done.stdout)["result"]["config"]
     told = nerfstudio(nerf_environment, installed, tmp_path, "evaluate", str(config))
     wanted = tiny_fit.scores["foreground_psnr"]
     np.testing.assert_allclose(float(told.split("psnr")[-1]), wanted, atol=0.05)
