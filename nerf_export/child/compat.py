@@ -4,8 +4,8 @@ All of it in one place, applied once, before nerfstudio is imported:
 
 torchvision   its CPU wheels declare operators of a compiled library that a CPU-only torch
               does not load; declaring two schemas is enough for what nerfstudio calls.
-open3d, rawpy imported at the top of modules we use for nothing of it (open3d is 0.9 GB): stubs
-              whose every use says so.
+fpsample,     imported at the top of modules we use for nothing of it (open3d: 0.9 GB): stubs
+open3d, rawpy whose every use says so.
 threads       torch takes the cores of the machine; we take those we may use.
 
 Not needed, and why: ``torch.load`` keeps ``weights_only=True``, since our scheduler leaves
@@ -29,7 +29,7 @@ def apply() -> None:
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     _declare_torchvision(torch)
-    for name in ("open3d", "rawpy"):
+    for name in ("fpsample", "open3d", "rawpy"):
         _stub(name)
     torch.set_num_threads(usable_cores())
 
