@@ -70,6 +70,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "viewset.not_found": ErrorKind("View set not found", 404, _BAD),
     "viewset.invalid": ErrorKind("View set is damaged", 422, _BAD),
     "viewset.incomplete": ErrorKind("View set is incomplete", 409, _BAD),
+    "viewset.no_faces": ErrorKind("Views show too few faces", 422, _BAD),
     "viewset.mismatch": ErrorKind("Folder holds another view set", 409, _BAD),
     # engines
     "engine.unknown": ErrorKind("No such engine", 422, _BAD),

@@ -25,6 +25,12 @@ FACE_OVAL = (
 )  # fmt: skip
 """Outline of the face, from the hairline around the chin and back."""
 
+_STABLE = (
+    *(RIGHT_EYE, LEFT_EYE, 9, 200),  # between the brows, and the front of the chin
+    *(i for i in range(0, POINTS, 3) if i not in (*FACE_OVAL, RIGHT_EYE, LEFT_EYE, 9, 200)),
+)
+"""A third of the points, without the outline, which slides over the cheeks as the head turns."""
+
 _DETECTOR_SIDE, _MESH_SIDE = 128, 192
 _LEAST_DETECTION, _LEAST_PRESENCE = 0.5, 0.5
 _WINDOWS = ((1, 1.0), (2, 0.6), (3, 0.4), (5, 0.25), (8, 0.15))
@@ -47,6 +53,20 @@ class Landmarks:
 
     points: Array
     presence: float
+
+
+def stable_points(rgb: Pixels) -> Array | None:
+    """(n, 2) pixels of points of the surest face that stay where they are as the head turns.
+
+    Args:
+        rgb: (h, w, 3) uint8, upright.
+
+    Returns:
+        Right, left, top and bottom of the face, then others; None where no face is found.
+
+    """
+    faces = find_landmarks(rgb)
+    return faces[0].points[list(_STABLE)] if faces else None
 
 
 def find_landmarks(

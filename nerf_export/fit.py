@@ -17,7 +17,7 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,15 @@ from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_ha
 from nerf_export.hull import Hull, visual_hull
 from nerf_export.presets import DEFAULT_PRESET, get_preset
 from nerf_export.prior import with_head_like_start
+from nerf_export.registration import PointsOf, Registration, register_views
 
 FIT_SCHEMA = "dp3d.fit/1"
+POSES = ("auto", "given", "refined")
+"""What is done with cameras that see faces elsewhere than the frames show them: ``auto`` moves
+those of views that a network drew and tells the others, ``given`` takes all as they are,
+``refined`` moves all (see :mod:`nerf_export.registration`)."""
+_GLANCE = 24
+"""Views that are looked at where the poses are only doubted."""
 FIT_MARKER = "job.json"
 """The file that makes a folder ours; it is written before anything else."""
 
@@ -113,12 +120,17 @@ class Fit:
         return tuple(cameras)
 
     @property
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lowest and highest corner, (3,) each, of the field's box, world N, head units."""
+        size = self.meta["field_size"]
+        low = np.array(size["low"])
+        return low, low + size["cell"] * (np.array(size["corners"]) - 1)
+
+    @property
     def box(self) -> tuple[NDArray[np.float64], float]:
         """Centre (3,), head space, and diagonal of the box that the field fills, head units."""
-        size = self.meta["field_size"]
-        extent = size["cell"] * (np.array(size["corners"]) - 1)
-        centre = HEAD_FROM_Z_UP[:3, :3] @ (np.array(size["low"]) + extent / 2)
-        return centre, float(np.linalg.norm(extent))
+        low, high = self.bounds
+        return HEAD_FROM_Z_UP[:3, :3] @ (low + high) / 2, float(np.linalg.norm(high - low))
 
     def picture_path(self, index: int) -> Path:
         """The largest picture of a fitted view."""
@@ -176,6 +188,8 @@ def fit_views(
     steps: int | None = None,
     seed: int = 0,
     max_memory_gb: float | None = None,
+    poses: str = "auto",
+    points_of: PointsOf | None = None,
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> Fit:
@@ -190,15 +204,25 @@ def fit_views(
         steps: other number of steps than the preset's.
         seed: of everything random.
         max_memory_gb: GiB that the fit may take, of the device's memory; None: what is free.
+        poses: one of :data:`POSES`.
+        points_of: finds points of the face in a frame, for the poses; None: they are taken as
+            given, and not doubted.
         progress: stages ``dataset``, ``fit`` (values: losses, psnr), ``score``.
         cancel: polled four times a second.
 
     Raises:
         Dp3dError: ``viewset.*``, ``viewset.mismatch`` if ``out`` holds another fit,
-            ``output.occupied`` if it holds something else, ``nerf.*``, ``job.cancelled``.
+            ``viewset.no_faces`` where poses are to be refined, ``output.occupied`` if it holds
+            something else, ``nerf.*``, ``job.cancelled``.
 
     """
     chosen = get_preset(preset, steps)
+    if poses not in POSES:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"There is no way with poses called {poses!r}.",
+            f"Choose one of: {', '.join(POSES)}.",
+        )
     began = time.monotonic()
     views, out = Path(views), Path(out).absolute()
     foreign = is_nerfstudio(views)
@@ -207,6 +231,8 @@ def fit_views(
         "seed": seed,
         "views_sha256": nerfstudio_hash(views) if foreign else views_hash(ViewSet.open(views)),
     }
+    if poses != POSES[0]:
+        job["poses"] = poses
     known = (out / FIT_MARKER).exists()
     _adopt(out, job)
     if (out / "fit.json").is_file():
@@ -220,6 +246,10 @@ def fit_views(
             view_set = import_nerfstudio(views, work / "views", progress=progress, cancel=cancel)
         else:
             view_set = ViewSet.open(views)
+        calls: dict[str, Any] = {"progress": progress, "cancel": cancel}
+        registration, doubts = _registration(view_set, poses, points_of, calls)
+        if registration is not None:
+            view_set = replace(view_set, cameras=registration.cameras)
         dataset = write_dataset(
             view_set, out / "dataset", chosen.image_size, progress=progress, cancel=cancel
         )
@@ -256,7 +286,8 @@ def fit_views(
         "schema": FIT_SCHEMA,
         "job": job,
         "held_out": list(dataset.held_out),
-        "warnings": findings["warnings"] + told,
+        "warnings": doubts + findings["warnings"] + told,
+        "registration": None if registration is None else registration.to_dict(),
         "silhouettes": findings["silhouettes"],
         "start": "hull" if hull.start is None else "head",
         "seconds": round(time.monotonic() - began, 1),
@@ -267,6 +298,40 @@ def fit_views(
     # Checkpoints are pickles, and nobody needs them now.
     shutil.rmtree(work, ignore_errors=True)
     return Fit.open(out)
+
+
+def _registration(
+    views: ViewSet, poses: str, points_of: PointsOf | None, calls: dict[str, Any]
+) -> tuple[Registration | None, list[str]]:
+    """Cameras to take instead of the given ones, if any, and what to tell about the poses."""
+    if poses == "given" or (points_of is None and poses == "auto"):
+        return None, []
+    if points_of is None:
+        raise Dp3dError(
+            "engine.bad_option",
+            "The poses cannot be refined: nothing here finds faces.",
+            "Keep the poses as they are given.",
+        )
+    drawn = views.meta.weights_sha256 is not None  # by a network, which aims a camera only about
+    refine = poses == "refined" or drawn
+    try:
+        found = register_views(views, points_of, most=None if refine else _GLANCE, **calls)
+    except Dp3dError as error:
+        if poses == "refined" or error.code != "viewset.no_faces":
+            raise
+        return None, []
+    if poses == "refined" or (drawn and found.suspicious):
+        told = (
+            f"The cameras of {len(found.faces)} views were moved to where their faces lie, by up "
+            f"to {max(found.turns_deg):.1f} degrees."
+        )
+        return found, [told]
+    if not found.suspicious:
+        return None, []
+    return None, [
+        f"The faces lie {found.before:.1%} of a frame's width beside where the cameras see them: "
+        "poses refined by the faces may give a better head (dp3d fit --poses refined)."
+    ]
 
 
 def _common_shape(dataset: Dataset, corners: int) -> tuple[Hull, dict[str, Any]]:

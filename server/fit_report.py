@@ -107,6 +107,8 @@ def _field_part(fit: Fit, out: Path, calls: dict[str, Any]) -> dict[str, Any]:
         "scores": fit.scores,
         "view_scores": fit.meta.get("view_scores", []),
         "warnings": fit.meta.get("warnings", []),
+        "silhouettes": fit.meta.get("silhouettes"),
+        "registration": fit.meta.get("registration"),
         "device": fit.meta.get("device"),
         "versions": fit.meta.get("versions", {}),
     }

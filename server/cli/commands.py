@@ -211,6 +211,9 @@ class Fit(Common):
     """Seed of everything random."""
     max_memory_gb: float | None = None
     """GiB of memory, the GPU's where there is one, that the fit may take; else what is free."""
+    poses: Literal["auto", "given", "refined"] = "auto"
+    """Where the cameras see the face elsewhere than the frames show it: auto moves the cameras of
+    views that a network drew, and tells others; given moves none; refined moves all."""
     report: bool = True
     """Write report/ with pictures and a turntable into the folder."""
 
@@ -218,6 +221,7 @@ class Fit(Common):
         """Fit the views."""
         from dp3d_core.files import output_folder
         from nerf_export.fit import FIT_MARKER, fit_views
+        from server.face_points import face_points
         from server.fit_report import write_fit_report
 
         check_seed(self.seed)
@@ -229,6 +233,8 @@ class Fit(Common):
                 steps=self.steps,
                 seed=self.seed,
                 max_memory_gb=self.max_memory_gb,
+                poses=self.poses,
+                points_of=face_points(),
                 progress=session.progress,
                 cancel=session.cancel,
             )

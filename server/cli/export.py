@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -28,29 +28,21 @@ class Export(Common):
         from dp3d_core.files import output_folder
         from dp3d_core.viewset import ViewSet
         from nerf_export.exchange import EXPORT_MARKER, export_views
-
-        if self.to == "nerfstudio-run":
-            return self._run_folder(session)
-        views = ViewSet.open(self.views)
-        with output_folder(self.out, (EXPORT_MARKER,)):
-            files = export_views(
-                views, self.out, self.to, progress=session.progress, cancel=session.cancel
-            )
-        return Outcome(
-            {"out": str(self.out), "format": self.to, "cameras": files, "count": len(views)},
-            [f"{len(views)} pictures in {self.out}, cameras in {', '.join(files)}"],
-        )
-
-    def _run_folder(self, session: Session) -> Outcome:
-        from dp3d_core.files import output_folder
-        from nerf_export.exchange import EXPORT_MARKER
         from nerf_export.stock import write_run_folder
 
-        with output_folder(self.out, (EXPORT_MARKER,)):
-            config = write_run_folder(
-                self.views, self.out, progress=session.progress, cancel=session.cancel
+        calls: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
+        told = {"out": str(self.out), "format": self.to}
+        if self.to == "nerfstudio-run":
+            with output_folder(self.out, (EXPORT_MARKER,)):
+                config = write_run_folder(self.views, self.out, **calls)
+            return Outcome(
+                {**told, "config": str(config)},
+                [f"Where dp3d is installed beside nerfstudio: ns-viewer --load-config {config}"],
             )
+        views = ViewSet.open(self.views)
+        with output_folder(self.out, (EXPORT_MARKER,)):
+            files = export_views(views, self.out, self.to, **calls)
         return Outcome(
-            {"out": str(self.out), "format": self.to, "config": str(config)},
-            [f"Where dp3d is installed beside nerfstudio: ns-viewer --load-config {config}"],
+            {**told, "cameras": files, "count": len(views)},
+            [f"{len(views)} pictures in {self.out}, cameras in {', '.join(files)}"],
         )

@@ -83,6 +83,7 @@ class _FrameAnnouncer:
 def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """A view set to a fitted radiance field."""
     from nerf_export.fit import fit_views
+    from server.face_points import face_points
 
     views = context.artifacts.materialise(params["views"], context.work / "views")
     fit = fit_views(
@@ -91,6 +92,7 @@ def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         preset=params["preset"],
         steps=params["steps"],
         seed=params["seed"],
+        points_of=face_points(),
         progress=context.progress,
         cancel=context.cancel,
     )

@@ -53,6 +53,7 @@ class Official:
         from dp3d_core.pictures import save_png
         from nerf_export.fit import fit_views
         from nerf_export.mesh import build_mesh
+        from server.face_points import face_points
         from server.fit_report import write_fit_report
 
         if self.out is None:
@@ -62,7 +63,14 @@ class Official:
         for sample in samples:
             folder = self.out / sample.name
             write_published_views(sample, folder / "views", **calls)
-            fit = fit_views(folder / "views", folder / "fit", preset=preset, **calls)
+            fit = fit_views(
+                folder / "views",
+                folder / "fit",
+                preset=preset,
+                poses="refined",
+                points_of=face_points(),
+                **calls,
+            )
             stats = build_mesh(folder / "fit", folder / "head.glb", **calls)
             write_fit_report(
                 folder / "fit", mesh=folder / "head.glb", mesh_stats=stats.to_dict(), **calls
@@ -89,7 +97,7 @@ def _sheet(folder: Path, session: Session) -> np.ndarray:
     fit, views = Fit.open(folder / "fit"), ViewSet.open(folder / "views")
     held = list(fit.meta["held_out"])
     chosen = held + [i for i in range(0, len(views), 4) if i not in held]
-    cameras = [views.cameras[i].resized(_SIDE, _SIDE) for i in chosen]
+    cameras = [fit.cameras[i].resized(_SIDE, _SIDE) for i in chosen]
     seen = render_fit(
         folder / "fit",
         cameras,
