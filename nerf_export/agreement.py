@@ -12,13 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from dp3d_core.cameras import Z_UP_FROM_HEAD, Camera
 from dp3d_core.errors import Dp3dError
-from nerf_export.hull import Hull
-
-Floats = NDArray[np.float64]
+from nerf_export.hull import Hull, camera_spread
 
 _SIDE = 64
 """Longer side of the frames in which silhouettes are compared, pixels."""
@@ -113,7 +110,7 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
 
     """
     places = np.array([c.position for c in cameras]) @ Z_UP_FROM_HEAD[:3, :3].T
-    inside = np.flatnonzero(_distances(hull, places) < 0)
+    inside = np.flatnonzero(hull.at(places) < 0)
     if len(inside):
         raise _invalid(
             f"the camera of {_listed(inside)} stands inside the head",
@@ -131,14 +128,6 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
             "uncertain, and what they do not see is a guess."
         ]
     return []
-
-
-def camera_spread(hull: Hull, cameras: Sequence[Camera]) -> float:
-    """Largest angle between two cameras, seen from the hull's middle, degrees."""
-    away = np.array([c.position for c in cameras]) @ Z_UP_FROM_HEAD[:3, :3].T
-    away -= (hull.low + hull.high) / 2
-    away /= np.linalg.norm(away, axis=1, keepdims=True)
-    return float(np.degrees(np.arccos(np.clip(away @ away.T, -1, 1)).max()))
 
 
 def compare_silhouettes(
@@ -195,17 +184,8 @@ def _filled(
     half_step = (along[1] - along[0]) / 2
     for t in along:
         # thin parts may lie between two steps
-        hit |= _distances(hull, origin + t * rays) < half_step
+        hit |= hull.at(origin + t * rays) < half_step
     return float(hit.mean())
-
-
-def _distances(hull: Hull, points: Floats) -> NDArray[np.float32]:
-    """(n,) distances at points in world N; beyond the grid they are outside."""
-    places = (points - hull.low).T / hull.cell
-    values: NDArray[np.float32] = ndimage.map_coordinates(
-        hull.distance, places, order=1, mode="constant", cval=1e3
-    )
-    return values
 
 
 def _listed(views: Sequence[int] | NDArray[np.int64]) -> str:

@@ -224,7 +224,7 @@ def export_views(
         )
     chosen = FORMATS[to]
     chosen.check(views.cameras)
-    write_json(out / EXPORT_MARKER, {"schema": "dp3d.export/1", "format": to})
+    mark_export(out, to)
     stage = Stage("export", len(views) + 1, progress, cancel, f"Writing for {chosen.title}")
     for i, name in enumerate(_pictures(views)):
         write_atomic(out / name, encode_png(views.rgba(i)))
@@ -232,6 +232,11 @@ def export_views(
     files = chosen.write(views, out)
     stage.advance("Cameras written")
     return files
+
+
+def mark_export(out: Path, to: str) -> None:
+    """Make a folder ours, for a later export to write into."""
+    write_json(out / EXPORT_MARKER, {"schema": "dp3d.export/1", "format": to})
 
 
 def _pictures(views: ViewSet) -> list[str]:

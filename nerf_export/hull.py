@@ -60,6 +60,14 @@ class Hull:
         """(3,) position of the last corner."""
         return self.low + self.cell * (np.array(self.distance.shape) - 1)
 
+    def at(self, points: Floats) -> NDArray[np.float32]:
+        """(n,) distances at (n, 3) points in world N; beyond the grid they are far outside."""
+        places = (points - self.low).T / self.cell
+        values: NDArray[np.float32] = ndimage.map_coordinates(
+            self.distance, places, order=1, mode="constant", cval=1e3
+        )
+        return values
+
     def save(self, path: Path) -> None:
         """Write an npz."""
         more = {} if self.start is None else {"start": self.start}
@@ -264,6 +272,14 @@ def hull_distances(
         nearest = np.maximum(worst, np.quantile(beyond_frame, _FRAMES_PART, axis=0))
         out[begin : begin + _CHUNK] = np.clip(nearest, -1e3, 1e3)
     return out
+
+
+def camera_spread(hull: Hull, cameras: Sequence[Camera]) -> float:
+    """Largest angle between two cameras, seen from the hull's middle, degrees."""
+    away = np.array([c.position for c in cameras]) @ Z_UP_FROM_HEAD[:3, :3].T
+    away -= (hull.low + hull.high) / 2
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    return float(np.degrees(np.arccos(np.clip(away @ away.T, -1, 1)).max()))
 
 
 def grid_points(low: Floats, cell: float, shape: Sequence[int]) -> Floats:

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
-from nerf_export.agreement import camera_spread
-from nerf_export.hull import Hull, grid_points
+from nerf_export.hull import Hull, camera_spread, grid_points
 
 Floats = NDArray[np.float64]
 

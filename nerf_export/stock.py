@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from dp3d_core.files import write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback
 from nerf_export.child_process import run_child, working_folder
-from nerf_export.exchange import EXPORT_MARKER
+from nerf_export.exchange import mark_export
 from nerf_export.fit import Fit
 
 STOCK_EXPORTERS = ("tsdf", "poisson")
@@ -37,7 +34,7 @@ def write_run_folder(
 
     """
     opened = Fit.open(Path(fit))
-    write_json(Path(out) / EXPORT_MARKER, {"schema": "dp3d.export/1", "format": "nerfstudio-run"})
+    mark_export(Path(out), "nerfstudio-run")
     with working_folder() as work:
         answer = run_child(
             "run_folder",
@@ -85,9 +82,7 @@ def stock_mesh(
         Dp3dError: ``nerf.package_missing``, ``nerf.*``, ``job.cancelled``.
 
     """
-    size = Fit.open(Path(fit)).meta["field_size"]
-    low = np.array(size["low"])
-    high = low + size["cell"] * (np.array(size["corners"]) - 1)
+    low, high = Fit.open(Path(fit)).bounds
     with working_folder() as work:
         answer = run_child(
             "ns_export",

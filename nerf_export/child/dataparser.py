@@ -43,16 +43,15 @@ class HeadDataParser(Nerfstudio):
     def _generate_dataparser_outputs(self, split: str = "train") -> DataparserOutputs:
         outputs = super()._generate_dataparser_outputs(split)
         if split == "train":
-            alphas = [_alpha(path) for path in outputs.image_filenames]
+            hull = None if self.config.hull is None else Hull.load(self.config.hull)
             masked = self.config.has_masks
+            if hull is None or masked is None:
+                alphas = [_alpha(path) for path in outputs.image_filenames]
             if masked is None:
                 masked = any(bool((alpha < 255).any()) for alpha in alphas)
-            outputs.metadata["has_masks"] = masked
-            outputs.metadata["hull"] = (
-                Hull.load(self.config.hull)
-                if self.config.hull
-                else visual_hull(head_cameras(outputs.cameras), alphas, self.config.grid)
-            )
+            if hull is None:
+                hull = visual_hull(head_cameras(outputs.cameras), alphas, self.config.grid)
+            outputs.metadata.update(hull=hull, has_masks=masked)
         return outputs
 
 

@@ -26,7 +26,10 @@ _OUTLIER = 0.15
 """Difference of a colour channel from which a view counts as contradicting the others."""
 _AGREEING = 0.001
 """Mean squared error at which views count as agreeing: 30 dB."""
-_MOST_SMOOTHING = 100.0
+_MOST_SMOOTHING = 300.0
+_SMOOTHING_POWER = 2.5
+_CURVATURE_CORNERS = 160
+"""Corners of the grid that ``curvature_weight`` is given for."""
 _ERROR_RATE = 0.02
 _BAND_CELLS = 4.0
 _BAND_REFRESH = 50
@@ -53,6 +56,8 @@ class HeadModelConfig(ModelConfig):
     """Samples that look for the surface, without gradient."""
     fine_samples: int = 20
     """Samples that are rendered."""
+    normals: bool = True
+    """Whether a finished field renders normals, too, which nerfstudio's exporters ask for."""
     mask_weight: float = 0.0
     gloss_weight: float = 0.0
     gains_weight: float = 0.0
@@ -149,8 +154,8 @@ class HeadModel(Model):
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Composite (r, 3) colour over black, (r, 1) accumulation and depth.
 
-        A field without masks also gives the (r, 3) colour behind; a finished one (r, 3) normals
-        in [0, 1], as nerfstudio's exporters expect them.
+        A field without masks also gives the (r, 3) colour behind; a finished one, where the
+        configuration says so, (r, 3) normals in [0, 1].
         """
         samples = self.sample(ray_bundle)
         distance = self._edge_distances(ray_bundle, samples)
@@ -169,7 +174,7 @@ class HeadModel(Model):
             rgb = rgb * self.gains[ray_bundle.camera_indices[..., 0]].exp()
             more["gloss"] = gloss.square().mean()
         depth = (weights * middle).sum(-2) / accumulation.clamp(min=1e-6)
-        if not self.training:
+        if self.config.normals and not self.training:
             normals = self.field.normals(ray_bundle.origins + ray_bundle.directions * depth)
             more["normals"] = ((normals + 1) / 2).clamp(0, 1)
         return {**more, "rgb": rgb, "accumulation": accumulation, "depth": depth}
@@ -245,13 +250,13 @@ class HeadModel(Model):
         return {"psnr": float(-10 * torch.log10(error.clamp(min=1e-10)))}, {"img": seen}
 
     def _stiffness(self) -> Tensor:
-        """Factor, 1 to 100, of the curvature's weight.
+        """Factor, 1 to 300, of the curvature's weight.
 
         Views that contradict each other are noise, which a surface follows into dents: the more
-        they do, the smoother it has to be (the noise's variance against the prior's).  Only late,
-        for a stiff surface does not find its place.
+        they do, the smoother it has to be (the power is the one that looked best on published
+        frames).  Only late, for a stiff surface does not find its place.
         """
-        wanted = (self.error / _AGREEING).square().clamp(1, _MOST_SMOOTHING)
+        wanted = (self.error / _AGREEING).pow(_SMOOTHING_POWER).clamp(1, _MOST_SMOOTHING)
         return 1 + self._smoothing * (wanted - 1)
 
     def _regularity(self) -> tuple[Tensor, Tensor]:
@@ -263,7 +268,9 @@ class HeadModel(Model):
             zero = torch.zeros((), device=self.device)
             return zero, zero
         pick = torch.randint(len(self._band), (_BAND_SAMPLES,), device=self._band.device)
-        return self.field.regularity(self._band[pick])
+        eikonal, curvature = self.field.regularity(self._band[pick])
+        # A form of the head's has less curvature in the cells of a finer grid.
+        return eikonal, curvature * (max(self.field.size.corners) / _CURVATURE_CORNERS) ** 2
 
     def _box_interval(self, rays: RayBundle) -> tuple[Tensor, Tensor]:
         """(r, 1) distances at which rays enter and leave the box; empty for those that miss."""

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from dp3d_core.errors import Dp3dError
 from nerf_export.child.field import FieldSize
+from nerf_export.child.files import whole_file
 from nerf_export.child.method import NAME, REGISTRATION, apply_preset, method
 from nerf_export.child.talk import Talk
 from nerf_export.hull import Hull
@@ -48,12 +49,12 @@ def run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     pipeline = config.pipeline.setup(device="cpu", test_mode="inference")
     pipeline.model.field.load_state_dict(state, strict=True)
     checkpoints = config.get_checkpoint_dir()
-    checkpoints.mkdir(parents=True, exist_ok=True)
     step = config.max_num_iterations
-    torch.save(
-        {"step": step, "pipeline": pipeline.state_dict(), "optimizers": {}, "scalers": {}},
-        checkpoints / f"step-{step:09d}.ckpt",
-    )
+    with whole_file(checkpoints / f"step-{step:09d}.ckpt") as temporary:
+        torch.save(
+            {"step": step, "pipeline": pipeline.state_dict(), "optimizers": {}, "scalers": {}},
+            temporary,
+        )
     config.save_config()
     return {"config": str(config.get_base_dir() / "config.yml")}
 

@@ -92,6 +92,7 @@ def _configure(request: dict[str, Any]) -> HeadTrainerConfig:
     preset = Preset.from_dict(request["preset"])
     apply_preset(config, preset)
     config.vis = "none"
+    config.pipeline.model.normals = False
     config.output_dir = Path(request["work"])
     config.experiment_name, config.timestamp = "run", "1"
     config.steps_per_save = max(25, math.ceil(preset.steps / _CHECKPOINTS))
