@@ -33,9 +33,6 @@ _GAIN = 1.15
 _DETAIL = 0.012
 """Detail is what a blur by this part of a picture's width takes away."""
 _LEAST_COSINE = 0.15
-_PULL = 0.05
-"""Weight of the guess of an unseen vertex beside that of each neighbour: it reaches its own
-colour after some five edges."""
 _PADDING = 4
 """Texels between charts."""
 _EDGE_PIXELS = 1.5
@@ -77,7 +74,6 @@ def paint(
     pictures: Iterable[tuple[Camera, NDArray[np.uint8]]],
     texture_size: int,
     stage: Stage,
-    guess: Floats | None = None,
 ) -> Painted:
     """Unwrap a mesh and paint it.
 
@@ -86,8 +82,6 @@ def paint(
         pictures: cameras and their (h, w, 4) uint8 pictures with straight alpha.
         texture_size: side of the texture, texels.
         stage: advanced once for the atlas and once for each picture.
-        guess: (n, 3) colours of the vertices, 0 to 255, for what no picture shows; None: what is
-            around flows in alone.
 
     """
     normals = np.array(mesh.vertex_normals)
@@ -119,7 +113,7 @@ def paint(
         vertex_total += w[:, None] * colour
         vertex_weight += w
         stage.advance("Painting from the views")
-    around = _flow_in(mesh, vertex_total, vertex_weight, guess)
+    around = _flow_in(mesh, vertex_total, vertex_weight)
     fallback = np.einsum("nk,nkc->nc", texels.weights, around[place])
     # Weak evidence fades into the surroundings instead of ending in an edge.
     least = 0.02
@@ -245,12 +239,8 @@ def _look(
     return colour, weight
 
 
-def _flow_in(mesh: trimesh.Trimesh, total: Floats, weight: Floats, guess: Floats | None) -> Floats:
-    """(n, 3) vertex colours.
-
-    Unseen vertices take the harmonic mean of what surrounds them, drawn to the guess the
-    further they are from what is seen (a screened Poisson equation): no edge where seeing ends.
-    """
+def _flow_in(mesh: trimesh.Trimesh, total: Floats, weight: Floats) -> Floats:
+    """(n, 3) vertex colours; unseen vertices take the harmonic mean of what surrounds them."""
     seen = weight > 1e-3
     colour = np.where(seen[:, None], total / weight.clip(1e-9)[:, None], 128.0)
     if seen.all() or not seen.any():
@@ -261,12 +251,9 @@ def _flow_in(mesh: trimesh.Trimesh, total: Floats, weight: Floats, guess: Floats
     link = (link + link.T).tocsr()
     laplacian = sparse.diags(np.asarray(link.sum(1)).ravel() + 1e-9) - link
     hidden = np.flatnonzero(~seen)
-    inner = laplacian[hidden][:, hidden]
+    inner = laplacian[hidden][:, hidden].tocsc()
     outer = -laplacian[hidden][:, np.flatnonzero(seen)] @ colour[seen]
-    if guess is not None:
-        inner = inner + _PULL * sparse.identity(len(hidden))
-        outer = outer + _PULL * guess[hidden]
-    colour[hidden] = np.asarray(spsolve(inner.tocsc(), outer)).reshape(-1, 3)
+    colour[hidden] = np.asarray(spsolve(inner, outer)).reshape(-1, 3)
     return colour.clip(0, 255)
 
 

@@ -104,13 +104,12 @@ def build_mesh(
     grid = _distance_grid(opened, progress, cancel)
     stage.advance("Making the surface")
     hull = _hull(opened, grid)
-    shape = grid
     if surface != DEFAULT_SURFACE:
-        shape = _from_depth(opened, surface, grid, progress, cancel)
-    closed = extract_surface(shape, faces, hull)
+        grid = _from_depth(opened, surface, grid, progress, cancel)
+    closed = extract_surface(grid, faces, hull)
     stage.advance(f"{len(closed.faces)} triangles; unwrapping")
     pictures = (_equalised(opened, i) for i in range(len(cameras)))
-    painted = paint(closed, pictures, texture_size, stage, grid.colours_at(closed.vertices))
+    painted = paint(closed, pictures, texture_size, stage)
     for name, data in FORMATS[out.suffix.lower()](painted, out.stem).items():
         write_atomic(out.with_name(name), data)
     stats = MeshStats(
@@ -217,9 +216,7 @@ def _distance_grid(fit: Fit, progress: ProgressCallback, cancel: CancelCheck) ->
             cancel=cancel,
         )
         with np.load(work / "grid.npz", allow_pickle=False) as grid:
-            return DistanceGrid(
-                grid["distance"], grid["low"], float(grid["cell"]), grid["near"], grid["colour"]
-            )
+            return DistanceGrid(grid["distance"], grid["low"], float(grid["cell"]))
 
 
 def _from_depth(

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from dp3d_core.cameras import HEAD_FROM_Z_UP, Z_UP_FROM_HEAD
+from dp3d_core.cameras import HEAD_FROM_Z_UP
 from dp3d_core.errors import Dp3dError
 
 _SMOOTHING = 0.7
 """Blur of the distances, cells: below what the views resolve, above the grid's noise."""
-_GREY = 128.0
 _TAUBIN_ROUNDS = 10
 _HASTE = (4, 3, 2, 1)
 """Aggressiveness of the decimation, tried in this order."""
@@ -33,32 +32,6 @@ class DistanceGrid:
     distance: NDArray[np.float32]
     low: NDArray[np.float64]
     cell: float
-    near: NDArray[np.int64] | None = None
-    colour: NDArray[np.uint8] | None = None
-    """(n,) flat numbers of the corners near the surface, and (n, 3) the field's colours there."""
-
-    def colours_at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, 3) colours of the field, 0 to 255, at (n, 3) points, head space, on the surface.
-
-        The mean of the coloured corners around, weighted as for a trilinear lookup; grey where
-        there is none.
-        """
-        if self.near is None or self.colour is None:
-            return np.full((len(points), 3), _GREY)
-        shape = self.distance.shape
-        row = np.full(self.distance.size, -1)
-        row[self.near] = np.arange(len(self.near))
-        places = (points @ Z_UP_FROM_HEAD[:3, :3].T - self.low) / self.cell
-        base = np.floor(places).astype(np.int64).clip(0, np.array(shape) - 2)
-        part = (places - base).clip(0, 1)
-        total, weight = np.full((len(points), 3), 1e-6 * _GREY), np.full(len(points), 1e-6)
-        for corner in np.ndindex(2, 2, 2):
-            found = row[np.ravel_multi_index(tuple((base + corner).T), shape)]
-            w = np.where(corner, part, 1 - part).prod(1) * (found >= 0)
-            total += w[:, None] * self.colour[found]
-            weight += w
-        total /= weight[:, None]
-        return total
 
 
 def extract_surface(

@@ -141,11 +141,6 @@ class HeadField(nn.Module):
         """Positions in the box, [0, 1]^3, of (n, 3) points in world N."""
         return (points - self.low) / self.extent
 
-    def corner_points(self, index: Tensor) -> Tensor:
-        """(n, 3) positions, world N, of (n,) corners of the distance grid."""
-        corner = torch.stack(torch.unravel_index(index, self.size.corners), -1)
-        return self.low + self.size.cell * corner
-
     def distance(self, points: Tensor) -> Tensor:
         """(n, 1) signed distance in head units, negative inside."""
         return self.size.cell * self.distance_grid(self.unit(points))

@@ -17,47 +17,28 @@ from dp3d_core.progress import Progress
 from dp3d_core.viewset import ViewMeta, ViewSetWriter
 from nerf_export.child.cameras import nerfstudio_camera
 from nerf_export.child.field import FieldSize, HeadField
-from nerf_export.child.files import whole_file
 from nerf_export.child.model import HeadModel, HeadModelConfig
 from nerf_export.child.talk import Talk
 
-_CHUNK = 1 << 17
-_COLOURED_CELLS = 3.0
-"""Distance to the surface, cells, up to which its colours are written: a smoothed and lighter
-surface still lies within."""
 _SOLID = 0.5
 """Accumulation from which a pixel has a depth."""
 
 
 def surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    """Write the signed distance grid of a field, and its colours along the surface.
+    """Write the signed distance grid of a field.
 
     Args:
         request: ``field``, ``field_size`` and ``grid``, the npz to write: ``distance``
-            (nx, ny, nz), ``low`` (3,) and ``cell``, world N, head units; ``near`` (n,), numbers of
-            the corners near the surface, and ``colour`` (n, 3) uint8 there, seen squarely.
+            (nx, ny, nz), ``low`` (3,) and ``cell``, world N, head units.
         talk: to the parent.
 
     """
     size = FieldSize.from_dict(request["field_size"])
     field = _load_field(request, size)
-    table = field.distance_grid.table.detach()
-    near = (table[:, 0].abs() < _COLOURED_CELLS).nonzero()[:, 0]
-    colour = np.empty((len(near), 3), np.uint8)
-    for begin in range(0, len(near), _CHUNK):
-        points = field.corner_points(near[begin : begin + _CHUNK])
-        with torch.no_grad():
-            seen, _ = field.colour(points, -field.normals(points))
-        colour[begin : begin + _CHUNK] = _bytes(seen)
-    with whole_file(Path(request["grid"])) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            distance=size.cell * table.view(size.corners).numpy(),
-            low=np.array(size.low),
-            cell=size.cell,
-            near=near.numpy(),
-            colour=colour,
-        )
+    distance = size.cell * field.distance_grid.table.detach().view(size.corners).numpy()
+    temporary = Path(request["grid"]).with_suffix(".tmp.npz")
+    np.savez(temporary, distance=distance, low=np.array(size.low), cell=size.cell)
+    temporary.replace(request["grid"])
     return {}
 
 
@@ -72,7 +53,7 @@ def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     """
     size = FieldSize.from_dict(request["field_size"])
     coarse, fine = request["samples"]
-    config = HeadModelConfig(coarse_samples=coarse, fine_samples=fine, normals=False)
+    config = HeadModelConfig(coarse_samples=coarse, fine_samples=fine)
     box = SceneBox(aabb=torch.zeros(2, 3))  # the field knows its own
     model: HeadModel = config.setup(scene_box=box, num_train_data=1, metadata={"field_size": size})
     model.field = _load_field(request, size)
