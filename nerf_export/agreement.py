@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from dp3d_core.cameras import Z_UP_FROM_HEAD, Camera
 from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import Stage
+from nerf_export.dataset import Look
 from nerf_export.hull import Hull, camera_spread
 
 _SIDE = 64
@@ -69,11 +71,11 @@ class Agreement:
         ]
 
 
-def check_frames(pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
+def check_frames(looks: Sequence[Look]) -> list[str]:
     """Refuse frames that show nothing, and say it when they are all of one colour.
 
     Args:
-        pictures: (h, w, 4) uint8, straight alpha.
+        looks: of the training pictures.
 
     Returns:
         Warnings.
@@ -82,12 +84,11 @@ def check_frames(pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
         Dp3dError: ``viewset.invalid``.
 
     """
-    if not any((picture[..., 3] >= 128).any() for picture in pictures):
+    if all(look.empty for look in looks):
         raise _invalid("every mask is empty", "Check that the masks are white where the head is.")
-    plain = all(np.ptp(p[p[..., 3] >= 128][:, :3], axis=0).max(initial=0) <= 2 for p in pictures)
-    if not plain:
+    if not all(look.plain for look in looks):
         return []
-    if all((picture[..., 3] >= 128).all() for picture in pictures):
+    if all(look.full for look in looks):
         raise _invalid(
             "its frames are of one colour each and have no masks",
             "Check how the frames were written, or generate the views again.",
@@ -135,14 +136,15 @@ def compare_silhouettes(
     masks: Sequence[NDArray[np.uint8]],
     known: Sequence[NDArray[np.bool_] | None],
     hull: Hull,
+    stage: Stage | None = None,
 ) -> Agreement:
-    """How much of each silhouette the hull of all fills."""
-    return Agreement(
-        tuple(
-            _filled(camera, mask, part, hull)
-            for camera, mask, part in zip(cameras, masks, known, strict=True)
-        )
-    )
+    """How much of each silhouette the hull of all fills; ``stage`` is advanced for each."""
+    filled = []
+    for camera, mask, part in zip(cameras, masks, known, strict=True):
+        filled.append(_filled(camera, mask, part, hull))
+        if stage is not None:
+            stage.advance()
+    return Agreement(tuple(filled))
 
 
 def score_warnings(foreground_psnr: float, has_masks: bool) -> list[str]:

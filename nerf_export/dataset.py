@@ -26,13 +26,34 @@ from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.viewset import ViewSet, encode_png, read_png
+from dp3d_core.viewset import ViewSet, encode_png
 
 MIN_VIEWS = 4
 _HOLD_OUT_EVERY = 6
 _HOLD_OUT_MOST = 6
+_ONE_COLOUR = 2
+"""Range of a channel within which a picture has one colour."""
 _RIM = 0.03
 """Width of the rim around the silhouette, picture widths."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a picture shows at all."""
+
+    empty: bool
+    """Nothing is opaque."""
+    full: bool
+    """All is opaque."""
+    plain: bool
+    """What is opaque has one colour."""
+
+    @classmethod
+    def of(cls, picture: NDArray[np.uint8]) -> Look:
+        """Of an (h, w, 4) uint8 picture, straight alpha."""
+        inside = picture[..., 3] >= 128
+        spread = np.ptp(picture[inside][:, :3], axis=0).max() if inside.any() else 0
+        return cls(not inside.any(), bool(inside.all()), bool(spread <= _ONE_COLOUR))
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,7 @@ class Dataset:
     """Pixels that are known of each, None: all."""
     held_out: tuple[int, ...]
     """Views that are never trained on."""
+    looks: tuple[Look, ...]
 
     @property
     def has_masks(self) -> bool:
@@ -55,10 +77,6 @@ class Dataset:
             bool((mask < 255).any() if known is None else (mask[known] < 255).any())
             for mask, known in zip(self.masks, self.known, strict=True)
         )
-
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        """(h, w, 4) uint8 training picture, straight alpha."""
-        return read_png(self.root / f"images/{index:04d}.png", "RGBA")
 
     @property
     def training(self) -> tuple[int, ...]:
@@ -127,7 +145,7 @@ def write_dataset(
             f"Generate at least {MIN_VIEWS} views; 32 around the head are a good number.",
         )
     stage = Stage("dataset", len(views), progress, cancel, "Writing the training pictures")
-    cameras, masks, all_known = [], [], []
+    cameras, masks, all_known, looks = [], [], [], []
     for i, camera in enumerate(views.cameras):
         width, height = training_size(camera, image_size)
         rgba = views.rgba(i)
@@ -145,6 +163,7 @@ def write_dataset(
             # a pixel that is known in part only counts as unknown
             known = np.asarray(whole.resize((width, height), Image.Resampling.BOX)) == 255
         masks.append(pixels[..., 3])
+        looks.append(Look.of(pixels))
         all_known.append(known)
         write_atomic(root / f"images/{i:04d}.png", encode_png(pixels))
         write_atomic(root / f"masks/{i:04d}.png", encode_png(_ray_mask(pixels[..., 3], known)))
@@ -164,7 +183,7 @@ def write_dataset(
     transforms["train_filenames"] = [name for name in names if name not in kept]
     transforms["val_filenames"] = transforms["test_filenames"] = kept
     write_json(root / "transforms.json", transforms)
-    return Dataset(root, tuple(cameras), tuple(masks), tuple(all_known), held_out)
+    return Dataset(root, tuple(cameras), tuple(masks), tuple(all_known), held_out, tuple(looks))
 
 
 def _ray_mask(alpha: NDArray[np.uint8], known: NDArray[np.bool_] | None) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ from dp3d_core.camera_files import cameras_from_transforms
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import check_folder, read_json, write_json
-from dp3d_core.progress import CancelCheck, ProgressCallback, check_cancel
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.viewset import ViewSet, read_png
 from nerf_export.agreement import (
     NO_MASKS,
@@ -42,7 +42,7 @@ from nerf_export.child_process import run_child
 from nerf_export.dataset import Dataset, views_hash, write_dataset
 from nerf_export.environment import nerf_python
 from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_hash
-from nerf_export.hull import Hull, visual_hull
+from nerf_export.hull import Hull, carving_views, visual_hull
 from nerf_export.presets import DEFAULT_PRESET, get_preset
 from nerf_export.prior import with_head_like_start
 from nerf_export.registration import PointsOf, Registration, register_views
@@ -207,7 +207,8 @@ def fit_views(
         poses: one of :data:`POSES`.
         points_of: finds points of the face in a frame, for the poses; None: they are taken as
             given, and not doubted.
-        progress: stages ``dataset``, ``fit`` (values: losses, psnr), ``score``.
+        progress: stages ``poses``, ``dataset``, ``shape``, ``fit`` (values: losses, psnr),
+            ``score``.
         cancel: polled four times a second.
 
     Raises:
@@ -240,21 +241,18 @@ def fit_views(
             return Fit.open(out)
         (out / "fit.json").unlink()
     work = out / "work"
+    calls: dict[str, Any] = {"progress": progress, "cancel": cancel}
     try:
         nerf_python()  # before any work: without it there is no fit
         if foreign:
-            view_set = import_nerfstudio(views, work / "views", progress=progress, cancel=cancel)
+            view_set = import_nerfstudio(views, work / "views", **calls)
         else:
             view_set = ViewSet.open(views)
-        calls: dict[str, Any] = {"progress": progress, "cancel": cancel}
         registration, doubts = _registration(view_set, poses, points_of, calls)
         if registration is not None:
             view_set = replace(view_set, cameras=registration.cameras)
-        dataset = write_dataset(
-            view_set, out / "dataset", chosen.image_size, progress=progress, cancel=cancel
-        )
-        check_cancel(cancel, "The fit")
-        hull, findings = _common_shape(dataset, chosen.grid)
+        dataset = write_dataset(view_set, out / "dataset", chosen.image_size, **calls)
+        hull, findings = _common_shape(dataset, chosen.grid, calls)
         if not foreign:  # another tool's world has its head anywhere
             hull = with_head_like_start(hull, dataset.cameras)
         work.mkdir(exist_ok=True)
@@ -278,8 +276,7 @@ def fit_views(
             "max_memory_gb": max_memory_gb,
         },
         work,
-        progress=progress,
-        cancel=cancel,
+        **calls,
     )
     told = score_warnings(answer["scores"]["foreground_psnr"], dataset.has_masks)
     meta = {
@@ -334,21 +331,26 @@ def _registration(
     ]
 
 
-def _common_shape(dataset: Dataset, corners: int) -> tuple[Hull, dict[str, Any]]:
+def _common_shape(
+    dataset: Dataset, corners: int, calls: dict[str, Any]
+) -> tuple[Hull, dict[str, Any]]:
     """The hull of the training views, and how well all views agree with it."""
-    train = dataset.training
-    warnings = check_frames([dataset.picture(i) for i in range(len(dataset.cameras))])
+    views = range(len(dataset.cameras))
+    stage = Stage("shape", len(views) + 1, **calls, message="Carving the silhouettes")
+    warnings = check_frames(dataset.looks)
+    train = carving_views(dataset.training)
     hull = visual_hull(
         [dataset.cameras[i] for i in train],
         [dataset.masks[i] for i in train],
         corners,
         [dataset.known[i] for i in train],
     )
+    stage.advance("Comparing the silhouettes")
     warnings += check_cameras(dataset.cameras, hull)
     if not dataset.has_masks:
         return hull, {"warnings": [*warnings, NO_MASKS], "silhouettes": None}
-    agreement = compare_silhouettes(dataset.cameras, dataset.masks, dataset.known, hull)
-    warnings += agreement.warnings(range(len(dataset.cameras)))
+    agreement = compare_silhouettes(dataset.cameras, dataset.masks, dataset.known, hull, stage)
+    warnings += agreement.warnings(views)
     # A view that shows nothing has no silhouette to compare, and JSON no word for it but null.
     each = [None if np.isnan(part) else round(part, 4) for part in agreement.filled]
     return hull, {

@@ -32,6 +32,8 @@ _FRAMES_PART = 1 / 3
 """A point belongs to the head only where this part of the frames hold it."""
 _CUBE = 1.25
 """Half side of the cube searched, half frames: what is near reaches beyond its frame."""
+_MOST_VIEWS = 72
+"""Silhouettes that carve a hull; more of them hardly change it, and cost time and memory each."""
 _MARGIN = 4
 """Cells kept free around the hull."""
 
@@ -235,6 +237,14 @@ def _seen_sphere(cameras: Sequence[Camera]) -> tuple[Floats, float]:
         for camera in cameras
     ]
     return Z_UP_FROM_HEAD[:3, :3] @ focus, float(np.max(reach))
+
+
+def carving_views(views: Sequence[int]) -> list[int]:
+    """At most 72 of the views, spread over all, for hulls."""
+    if len(views) <= _MOST_VIEWS:
+        return list(views)
+    places = np.linspace(0, len(views) - 1, _MOST_VIEWS).round().astype(int)
+    return [views[place] for place in places]
 
 
 def hull_distances(

@@ -22,7 +22,7 @@ from nerf_export.bake import Painted, paint
 from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
 from nerf_export.fusion import poisson_grid, tsdf_grid
-from nerf_export.hull import Silhouette, grid_points, hull_distances
+from nerf_export.hull import Silhouette, carving_views, grid_points, hull_distances
 from nerf_export.render import render_fit
 from nerf_export.surface import DistanceGrid, extract_surface
 
@@ -248,12 +248,16 @@ def _equalised(fit: Fit, index: int) -> tuple[Camera, NDArray[np.uint8]]:
 
 def _hull(fit: Fit, grid: DistanceGrid) -> NDArray[np.float32]:
     """Distances of the visual hull of all views, on the corners near the field's surface."""
-    pictures = [fit.picture(i) for i in range(len(fit.cameras))]
+    chosen = carving_views(range(len(fit.cameras)))
+    pictures = [fit.picture(i) for i in chosen]
     hull = np.full(grid.distance.size, -np.inf, np.float32)  # far inside or out: no say
     near = np.abs(grid.distance.ravel()) < _HULL_CELLS * grid.cell
     hull[near] = hull_distances(
         [camera for camera, _ in pictures],
-        [Silhouette.of(pixels[..., 3], fit.known(i)) for i, (_, pixels) in enumerate(pictures)],
+        [
+            Silhouette.of(pixels[..., 3], fit.known(i))
+            for i, (_, pixels) in zip(chosen, pictures, strict=True)
+        ],
         grid_points(grid.low, grid.cell, grid.distance.shape)[near],
     )
     return hull.reshape(grid.distance.shape)

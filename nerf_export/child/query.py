@@ -17,6 +17,7 @@ from dp3d_core.progress import Progress
 from dp3d_core.viewset import ViewMeta, ViewSetWriter
 from nerf_export.child.cameras import nerfstudio_camera
 from nerf_export.child.field import FieldSize, HeadField
+from nerf_export.child.files import whole_file
 from nerf_export.child.model import HeadModel, HeadModelConfig
 from nerf_export.child.talk import Talk
 
@@ -36,9 +37,8 @@ def surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     size = FieldSize.from_dict(request["field_size"])
     field = _load_field(request, size)
     distance = size.cell * field.distance_grid.table.detach().view(size.corners).numpy()
-    temporary = Path(request["grid"]).with_suffix(".tmp.npz")
-    np.savez(temporary, distance=distance, low=np.array(size.low), cell=size.cell)
-    temporary.replace(request["grid"])
+    with whole_file(Path(request["grid"])) as temporary, temporary.open("wb") as file:
+        np.savez(file, distance=distance, low=np.array(size.low), cell=size.cell)
     return {}
 
 
@@ -53,7 +53,7 @@ def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     """
     size = FieldSize.from_dict(request["field_size"])
     coarse, fine = request["samples"]
-    config = HeadModelConfig(coarse_samples=coarse, fine_samples=fine)
+    config = HeadModelConfig(coarse_samples=coarse, fine_samples=fine, normals=False)
     box = SceneBox(aabb=torch.zeros(2, 3))  # the field knows its own
     model: HeadModel = config.setup(scene_box=box, num_train_data=1, metadata={"field_size": size})
     model.field = _load_field(request, size)

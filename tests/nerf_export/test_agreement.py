@@ -17,6 +17,7 @@ from nerf_export.agreement import (
     compare_silhouettes,
     score_warnings,
 )
+from nerf_export.dataset import Look
 from nerf_export.fit import fit_views
 from nerf_export.hull import Hull, visual_hull
 from tests.nerf_export.scene import trace
@@ -88,17 +89,17 @@ def test_cameras_in_the_head_or_in_one_place_are_refused(masks) -> None:
 def test_frames_that_show_nothing() -> None:
     empty = np.zeros((8, 8, 4), np.uint8)
     with pytest.raises(Dp3dError, match="every mask is empty"):
-        check_frames([empty, empty])
+        check_frames([Look.of(empty), Look.of(empty)])
     black = empty.copy()
     black[..., 3] = 255
     with pytest.raises(Dp3dError, match="of one colour each"):
-        check_frames([black, black])
+        check_frames([Look.of(black), Look.of(black)])
     cut_out = black.copy()
     cut_out[:2, :, 3] = 0
-    assert "silhouettes alone" in check_frames([cut_out])[0]
+    assert "silhouettes alone" in check_frames([Look.of(cut_out)])[0]
     picture = black.copy()
     picture[4:, :, 0] = 200
-    assert check_frames([black, picture]) == []
+    assert check_frames([Look.of(black), Look.of(picture)]) == []
 
 
 def test_a_poor_score_is_told() -> None:
