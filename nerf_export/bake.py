@@ -9,7 +9,7 @@ looks, the colour flows in from the surroundings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,7 @@ class Painted:
         vertices, normals: (n, 3); faces: (m, 3); uv: (n, 2), v up.
         texture: (size, size, 3) uint8, first row at v = 1.
         seen: part of the texels some view sees, 0 to 1.
+        normal_map: (size, size, 3) uint8, normals in the tangent space of glTF; None: not asked.
 
     """
 
@@ -56,6 +57,7 @@ class Painted:
     uv: Floats
     texture: NDArray[np.uint8]
     seen: float
+    normal_map: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def paint(
     pictures: Iterable[tuple[Camera, NDArray[np.uint8]]],
     texture_size: int,
     stage: Stage,
+    normals_of: Callable[[Floats], Floats] | None = None,
 ) -> Painted:
     """Unwrap a mesh and paint it.
 
@@ -82,6 +85,8 @@ def paint(
         pictures: cameras and their (h, w, 4) uint8 pictures with straight alpha.
         texture_size: side of the texture, texels.
         stage: advanced once for the atlas and once for each picture.
+        normals_of: (n, 3) normals of the finer surface at (n, 3) points, for a normal map; None:
+            there is to be none.
 
     """
     normals = np.array(mesh.vertex_normals)
@@ -92,7 +97,7 @@ def paint(
     place = corners[texels.face]
     points = np.einsum("nk,nkc->nc", texels.weights, mesh.vertices[place])
     facing = np.einsum("nk,nkc->nc", texels.weights, normals[place])
-    facing /= np.linalg.norm(facing, axis=1, keepdims=True).clip(1e-9)
+    facing = _unit(facing)
     total, detail = np.zeros((len(points), 3)), np.zeros((len(points), 3))
     weight, detail_weight = np.zeros(len(points)), np.zeros(len(points))
     vertex_total = np.zeros((len(mesh.vertices), 3))
@@ -121,6 +126,11 @@ def paint(
     best = detail / detail_weight.clip(1e-300)[:, None]
     colour += _GAIN * (weight / (weight + least))[:, None] * best
     texture = _fill(texels, colour, texture_size)
+    normal_map = None
+    if normals_of is not None:
+        tangents = _tangents(np.array(mesh.vertices)[source], normals[source], faces, uv)
+        bent = _in_tangent_space(texels, faces, normals[source], tangents, normals_of(points))
+        normal_map = _fill(texels, 127.5 * (bent + 1), texture_size)
     return Painted(
         vertices=np.array(mesh.vertices)[source],
         normals=normals[source],
@@ -128,6 +138,7 @@ def paint(
         uv=uv,
         texture=texture,
         seen=float((weight > least).mean()),
+        normal_map=normal_map,
     )
 
 
@@ -255,6 +266,50 @@ def _flow_in(mesh: trimesh.Trimesh, total: Floats, weight: Floats) -> Floats:
     outer = -laplacian[hidden][:, np.flatnonzero(seen)] @ colour[seen]
     colour[hidden] = np.asarray(spsolve(inner, outer)).reshape(-1, 3)
     return colour.clip(0, 255)
+
+
+def _tangents(vertices: Floats, normals: Floats, faces: NDArray[np.int64], uv: Floats) -> Floats:
+    """(n, 4) tangents along u and their sign, as importers of glTF make them (MikkTSpace).
+
+    Mikkelsen 2008: the mean of the triangles around a vertex, weighted by their angle there.
+    """
+    p, q = vertices[faces], uv[faces]
+    (e1, e2), (d1, d2) = ((x[:, 1] - x[:, 0], x[:, 2] - x[:, 0]) for x in (p, q))
+    area = _cross(d1, d2)
+    along = _unit((e1 * d2[:, 1:] - e2 * d1[:, 1:]) * np.sign(area)[:, None])
+    total, sign = np.zeros(vertices.shape), np.zeros(len(vertices))
+    for k in range(3):
+        corner, before, after = faces[:, k], p[:, k - 1], p[:, (k + 1) % 3]
+        normal = normals[corner]
+        flat = [
+            _unit(x - np.einsum("nc,nc->n", x, normal)[:, None] * normal)
+            for x in (before - p[:, k], after - p[:, k], along)
+        ]
+        angle = np.arccos(np.einsum("nc,nc->n", flat[0], flat[1]).clip(-1, 1))
+        np.add.at(total, corner, angle[:, None] * flat[2])
+        np.add.at(sign, corner, np.sign(area))
+    return np.column_stack([_unit(total), np.where(sign < 0, -1.0, 1.0)])
+
+
+def _in_tangent_space(
+    texels: _Texels, faces: NDArray[np.int64], normals: Floats, tangents: Floats, wanted: Floats
+) -> Floats:
+    """(n, 3) unit normals at texels as seen from the interpolated frames there."""
+    corner = faces[texels.face]
+    normal = np.einsum("nk,nkc->nc", texels.weights, normals[corner])
+    tangent = np.einsum("nk,nkc->nc", texels.weights, tangents[corner, :3])
+    across = tangents[corner[:, 0], 3:] * np.cross(normal, tangent)
+    frame = np.stack([tangent, across, normal], -1)
+    whole = np.abs(np.linalg.det(frame)) > 1e-6
+    bent = np.tile([0.0, 0.0, 1.0], (len(wanted), 1))
+    bent[whole] = np.linalg.solve(frame[whole], wanted[whole][..., None])[..., 0]
+    bent[:, 2] = bent[:, 2].clip(0.05)  # a map cannot turn a surface round
+    return _unit(bent)
+
+
+def _unit(vectors: Floats) -> Floats:
+    unit: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
+    return unit
 
 
 def _fill(texels: _Texels, colour: Floats, size: int) -> NDArray[np.uint8]:

@@ -62,6 +62,7 @@ def build_mesh(
     faces: int = 30000,
     texture_size: int = 1024,
     surface: str = DEFAULT_SURFACE,
+    normal_map: bool = False,
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> MeshStats:
@@ -75,6 +76,7 @@ def build_mesh(
         texture_size: side of the texture in texels; 64 to 8192.
         surface: ``distance``, the zero level of the field's distances; or, to compare, ``tsdf``
             or ``poisson`` of the depth that the field renders for the views it was fitted to.
+        normal_map: whether a GLB gets the form that its triangles are too few for.
         progress: stage ``mesh``, and ``render`` where depth is needed.
         cancel: polled between steps.
 
@@ -92,6 +94,12 @@ def build_mesh(
             f"Give the name of a file that ends in {', '.join(FORMATS)}.",
         )
     check_mesh_options(faces, texture_size)
+    if normal_map and out.suffix.lower() != ".glb":
+        raise Dp3dError(
+            "engine.bad_option",
+            f"A normal map cannot be written with {out.name}.",
+            "Give the name of a file that ends in .glb, or leave the map away.",
+        )
     if surface not in SURFACES:
         raise Dp3dError(
             "engine.bad_option",
@@ -109,7 +117,8 @@ def build_mesh(
     closed = extract_surface(grid, faces, hull)
     stage.advance(f"{len(closed.faces)} triangles; unwrapping")
     pictures = (_equalised(opened, i) for i in range(len(cameras)))
-    painted = paint(closed, pictures, texture_size, stage)
+    normals_of = grid.normals_at if normal_map else None
+    painted = paint(closed, pictures, texture_size, stage, normals_of)
     for name, data in FORMATS[out.suffix.lower()](painted, out.stem).items():
         write_atomic(out.with_name(name), data)
     stats = MeshStats(
@@ -132,6 +141,7 @@ def to_glb(painted: Painted, stem: str = "head") -> dict[str, bytes]:
         baseColorTexture=Image.fromarray(painted.texture),
         metallicFactor=0.0,
         roughnessFactor=0.9,
+        normalTexture=None if painted.normal_map is None else Image.fromarray(painted.normal_map),
     )
     scene = trimesh.Scene()
     scene.add_geometry(_textured(painted, material), node_name="head", geom_name="head")

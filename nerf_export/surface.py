@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from dp3d_core.cameras import HEAD_FROM_Z_UP
+from dp3d_core.cameras import HEAD_FROM_Z_UP, Z_UP_FROM_HEAD
 from dp3d_core.errors import Dp3dError
 
 _SMOOTHING = 0.7
@@ -32,6 +32,28 @@ class DistanceGrid:
     distance: NDArray[np.float32]
     low: NDArray[np.float64]
     cell: float
+
+    def smoothed(self) -> NDArray[np.float64]:
+        """Distances without the noise of single corners."""
+        smooth: NDArray[np.float64] = ndimage.gaussian_filter(
+            self.distance.astype(np.float64), _SMOOTHING
+        )
+        return smooth
+
+    def normals_at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 3) unit normals, head space, outwards, at (n, 3) points near the surface."""
+        places = (points @ Z_UP_FROM_HEAD[:3, :3].T - self.low) / self.cell
+        smooth = self.smoothed()
+        slope = np.stack(
+            [
+                ndimage.map_coordinates(part, places.T, order=1, mode="nearest")
+                for part in np.gradient(smooth)
+            ],
+            -1,
+        )
+        slope /= np.linalg.norm(slope, axis=1, keepdims=True).clip(1e-12)
+        outward: NDArray[np.float64] = slope @ HEAD_FROM_Z_UP[:3, :3].T
+        return outward
 
 
 def extract_surface(
@@ -51,7 +73,7 @@ def extract_surface(
         Dp3dError: ``mesh.empty``.
 
     """
-    distance = ndimage.gaussian_filter(grid.distance.astype(np.float64), _SMOOTHING)
+    distance = grid.smoothed()
     if hull is not None:
         distance = np.maximum(distance, hull)
     solid = _one_solid(distance < 0)

@@ -267,6 +267,8 @@ class Mesh(Common):
     """Triangles of the mesh, about."""
     texture_size: int = 1024
     """Width and height of the texture, pixels."""
+    normal_map: bool = False
+    """Also a normal map (GLB alone): the form that the triangles are too few for."""
     report: bool = True
     """Add the mesh to the fit's report."""
 
@@ -281,6 +283,7 @@ class Mesh(Common):
                 self.out,
                 faces=self.faces,
                 texture_size=self.texture_size,
+                normal_map=self.normal_map,
                 progress=session.progress,
                 cancel=session.cancel,
             )

@@ -100,3 +100,42 @@ def test_obj_and_ply_show_the_same_colours(painted: Painted, tmp_path: Path) -> 
     colours = np.asarray(cloud.visual.vertex_colors)[:, :3] / 255
     assert np.abs(colours - side_colour(cloud.vertices)).mean() < 0.02
     assert len(cloud.faces) == len(painted.faces)
+
+
+def test_a_normal_map_gives_back_the_form_that_the_triangles_lost() -> None:
+    """Of a sphere with waves on it, seen through the normals of a coarse one."""
+    coarse = trimesh.creation.icosphere(subdivisions=2, radius=0.2)
+
+    def waves(points: np.ndarray) -> np.ndarray:
+        """Normals of a radius that goes up and down by height."""
+        outward = points / np.linalg.norm(points, axis=1, keepdims=True)
+        bent = outward + 0.3 * np.cos(60 * points[:, 1:2]) * np.array([0.0, 1.0, 0.0])
+        return bent / np.linalg.norm(bent, axis=1, keepdims=True)
+
+    pictures = side_pictures(capture_sphere(4, size=48))
+    painted = paint(coarse, pictures, SIZE, Stage("mesh", 50), waves)
+    scene = trimesh.load(io.BytesIO(to_glb(painted)["head.glb"]), file_type="glb")
+    mesh = scene.to_geometry()
+    encoded = np.asarray(mesh.visual.material.normalTexture.convert("RGB"))
+
+    # as a renderer does it: frames of the corners, turned by the map in the middle of triangles
+    corner = mesh.faces
+    middle = mesh.vertices[corner].mean(1)
+    normal = mesh.vertex_normals[corner].mean(1)
+    e1, e2 = (mesh.vertices[corner[:, k]] - mesh.vertices[corner[:, 0]] for k in (1, 2))
+    d1, d2 = (mesh.visual.uv[corner[:, k]] - mesh.visual.uv[corner[:, 0]] for k in (1, 2))
+    area = d1[:, 0] * d2[:, 1] - d2[:, 0] * d1[:, 1]
+    tangent = (e1 * d2[:, 1:] - e2 * d1[:, 1:]) / area[:, None]
+    tangent -= np.einsum("nc,nc->n", tangent, normal)[:, None] * normal
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    across = np.sign(area)[:, None] * np.cross(normal, tangent)
+    local = 2 * texture_at(encoded, mesh.visual.uv[corner].mean(1)) - 1
+    shaded = local[:, :1] * tangent + local[:, 1:2] * across + local[:, 2:] * normal
+    shaded /= np.linalg.norm(shaded, axis=1, keepdims=True)
+
+    def off(found: np.ndarray) -> float:
+        cosine = np.einsum("nc,nc->n", found, waves(middle)).clip(-1, 1)
+        return float(np.degrees(np.arccos(cosine)).mean())
+
+    assert off(normal) > 8
+    assert off(shaded) < 2.5

@@ -93,3 +93,20 @@ def test_sizes_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, int]) -
     with pytest.raises(Dp3dError) as caught:
         build_mesh(tmp_path, tmp_path / "a.glb", progress=no_progress, cancel=never_cancel, **wrong)
     assert caught.value.code == "engine.bad_option"
+
+
+@pytest.mark.nerf
+def test_a_normal_map_comes_with_a_glb_alone(tiny_fit: Fit, tmp_path: Path) -> None:
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    sizes = {"faces": 1000, "texture_size": 256, "normal_map": True}
+    build_mesh(tiny_fit.root, tmp_path / "light.glb", **sizes, **calls)
+    light = trimesh.load(tmp_path / "light.glb").to_geometry()
+    normals = np.asarray(light.visual.material.normalTexture.convert("RGB")).reshape(-1, 3)
+    # the form is bent this way and that, and none of it away from whom looks
+    assert np.ptp(normals[:, :2], axis=0).min() > 40
+    assert normals[:, 2].min() > 127
+    assert np.abs(normals[:, :2].mean(0) - 127.5).max() < 12
+    with pytest.raises(Dp3dError) as caught:
+        build_mesh(tiny_fit.root, tmp_path / "light.obj", **sizes, **calls)
+    assert caught.value.code == "engine.bad_option"
+    assert not (tmp_path / "light.obj").exists()
