@@ -61,7 +61,7 @@ class Painted:
 
 
 @dataclass(frozen=True)
-class _Texels:
+class Texels:
     """Texels that lie on a triangle: pixel, triangle and place on it."""
 
     row: NDArray[np.int64]
@@ -92,7 +92,7 @@ def paint(
     normals = np.array(mesh.vertex_normals)
     source, faces, uv = _unwrap(mesh, texture_size)
     stage.advance("Unwrapped the surface")
-    texels = _rasterise(uv, faces, texture_size)
+    texels = rasterise(uv, faces, texture_size)
     corners = source[faces]  # [m, 3] vertices of the closed mesh
     place = corners[texels.face]
     points = np.einsum("nk,nkc->nc", texels.weights, mesh.vertices[place])
@@ -157,7 +157,7 @@ def _unwrap(
     return source.astype(np.int64), faces.astype(np.int64), uv.astype(np.float64)
 
 
-def _rasterise(uv: Floats, faces: NDArray[np.int64], size: int) -> _Texels:
+def rasterise(uv: Floats, faces: NDArray[np.int64], size: int) -> Texels:
     """Texels whose centre lies on a triangle of the atlas, or within half a texel of it."""
     xy = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], -1)[faces]  # [m, 3, 2]
     first = np.floor(xy.min(1) - 0.5).astype(int).clip(0, size - 1)
@@ -176,7 +176,7 @@ def _rasterise(uv: Floats, faces: NDArray[np.int64], size: int) -> _Texels:
     weights /= safe[:, None]
     on = (weights > -1e-6).all(1)
     order = np.flatnonzero(on)
-    return _Texels(row[order], column[order], face[order], weights[order])
+    return Texels(row[order], column[order], face[order], weights[order])
 
 
 def _cross(a: Floats, b: Floats) -> Floats:
@@ -292,7 +292,7 @@ def _tangents(vertices: Floats, normals: Floats, faces: NDArray[np.int64], uv: F
 
 
 def _in_tangent_space(
-    texels: _Texels, faces: NDArray[np.int64], normals: Floats, tangents: Floats, wanted: Floats
+    texels: Texels, faces: NDArray[np.int64], normals: Floats, tangents: Floats, wanted: Floats
 ) -> Floats:
     """(n, 3) unit normals at texels as seen from the interpolated frames there."""
     corner = faces[texels.face]
@@ -312,7 +312,7 @@ def _unit(vectors: Floats) -> Floats:
     return unit
 
 
-def _fill(texels: _Texels, colour: Floats, size: int) -> NDArray[np.uint8]:
+def _fill(texels: Texels, colour: Floats, size: int) -> NDArray[np.uint8]:
     """The texture, every empty texel with the colour of its nearest painted one."""
     texture = np.zeros((size, size, 3), np.uint8)
     painted = np.zeros((size, size), bool)

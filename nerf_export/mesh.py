@@ -24,6 +24,7 @@ from nerf_export.fit import Fit
 from nerf_export.fusion import poisson_grid, tsdf_grid
 from nerf_export.hull import Silhouette, carving_views, grid_points, hull_distances
 from nerf_export.render import render_fit
+from nerf_export.splats import to_splats
 from nerf_export.surface import DistanceGrid, extract_surface
 
 MIN_FACES, MAX_FACES = 200, 500_000
@@ -63,6 +64,7 @@ def build_mesh(
     texture_size: int = 1024,
     surface: str = DEFAULT_SURFACE,
     normal_map: bool = False,
+    splats: bool = False,
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> MeshStats:
@@ -77,6 +79,7 @@ def build_mesh(
         surface: ``distance``, the zero level of the field's distances; or, to compare, ``tsdf``
             or ``poisson`` of the depth that the field renders for the views it was fitted to.
         normal_map: whether a GLB gets the form that its triangles are too few for.
+        splats: whether a PLY holds Gaussian splats instead of triangles, one for each texel.
         progress: stage ``mesh``, and ``render`` where depth is needed.
         cancel: polled between steps.
 
@@ -94,12 +97,13 @@ def build_mesh(
             f"Give the name of a file that ends in {', '.join(FORMATS)}.",
         )
     check_mesh_options(faces, texture_size)
-    if normal_map and out.suffix.lower() != ".glb":
-        raise Dp3dError(
-            "engine.bad_option",
-            f"A normal map cannot be written with {out.name}.",
-            "Give the name of a file that ends in .glb, or leave the map away.",
-        )
+    for asked, what, ending in ((normal_map, "A normal map", ".glb"), (splats, "Splats", ".ply")):
+        if asked and out.suffix.lower() != ending:
+            raise Dp3dError(
+                "engine.bad_option",
+                f"{what} cannot be written with {out.name}.",
+                f"Give the name of a file that ends in {ending}, or leave the option away.",
+            )
     if surface not in SURFACES:
         raise Dp3dError(
             "engine.bad_option",
@@ -119,7 +123,8 @@ def build_mesh(
     pictures = (_equalised(opened, i) for i in range(len(cameras)))
     normals_of = grid.normals_at if normal_map else None
     painted = paint(closed, pictures, texture_size, stage, normals_of)
-    for name, data in FORMATS[out.suffix.lower()](painted, out.stem).items():
+    write = to_splats if splats else FORMATS[out.suffix.lower()]
+    for name, data in write(painted, out.stem).items():
         write_atomic(out.with_name(name), data)
     stats = MeshStats(
         vertices=len(painted.vertices),

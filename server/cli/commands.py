@@ -269,6 +269,8 @@ class Mesh(Common):
     """Width and height of the texture, pixels."""
     normal_map: bool = False
     """Also a normal map (GLB alone): the form that the triangles are too few for."""
+    splats: bool = False
+    """Gaussian splats instead of triangles (PLY alone), one for each texel of the texture."""
     report: bool = True
     """Add the mesh to the fit's report."""
 
@@ -284,6 +286,7 @@ class Mesh(Common):
                 faces=self.faces,
                 texture_size=self.texture_size,
                 normal_map=self.normal_map,
+                splats=self.splats,
                 progress=session.progress,
                 cancel=session.cancel,
             )
