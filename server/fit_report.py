@@ -182,6 +182,8 @@ def _page(report: dict[str, Any]) -> str:
         "<h2>Views that the fit has not seen</h2>",
         _table(scores),
         "<img src=views.png alt='held-out views, their renders, and the difference'>",
+        "<h2>How the views agree</h2>",
+        _table(_agreement(report)),
         "<h2>The field from all around</h2>",
         "<video src=turntable.webm autoplay loop muted controls></video>",
     ]
@@ -194,6 +196,24 @@ def _page(report: dict[str, Any]) -> str:
         ]
     parts += ["<h2>Made with</h2>", _table(report["versions"]), "</html>"]
     return "\n".join(parts)
+
+
+def _agreement(report: dict[str, Any]) -> dict[str, Any]:
+    """Rows: what was found out about silhouettes and poses."""
+    rows: dict[str, Any] = {}
+    if (silhouettes := report.get("silhouettes")) is not None:
+        each = [part for part in silhouettes["views"] if part is not None]
+        rows["silhouettes that one shape fills"] = (
+            f"{silhouettes['mean']:.1%}, {min(each, default=0):.1%} of the worst"
+        )
+    if (poses := report.get("registration")) is None:
+        return rows | {"poses": "as given"}
+    return rows | {
+        "poses": f"moved to the faces of {len(poses['faces'])} views, by up to "
+        f"{poses['largest_turn_deg']:.1f} degrees",
+        "faces lay beside their cameras' view": f"{poses['before']:.2%} of a frame's width, "
+        f"now {poses['after']:.2%}",
+    }
 
 
 def _table(rows: dict[str, Any]) -> str:

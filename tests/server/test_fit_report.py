@@ -32,6 +32,9 @@ def test_a_report_shows_and_measures(tiny_fit: Fit, tmp_path: Path) -> None:
     ]
     report = json.loads((folder / "report.json").read_text())
     assert report["scores"] == tiny_fit.scores
+    assert report["silhouettes"]["mean"] > 0.9
+    assert "one shape fills" in page.read_text()
+    assert "as given" in page.read_text()
     assert report["seconds"] > 0
     assert "mesh" not in report
     reader = cv2.VideoCapture(str(folder / "turntable.webm"))
