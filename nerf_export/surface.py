@@ -21,6 +21,8 @@ from dp3d_core.errors import Dp3dError
 _SMOOTHING = 0.7
 """Blur of the distances, cells: below what the views resolve, above the grid's noise."""
 _TAUBIN_ROUNDS = 10
+_NUDGE = 0.02
+"""How far a new point lies off the edge that it takes apart, parts of its triangles."""
 _HASTE = (4, 3, 2, 1)
 """Aggressiveness of the decimation, tried in this order."""
 
@@ -116,8 +118,8 @@ def _largest_piece(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 def _lighter(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     """The mesh with about ``faces`` triangles, still closed.
 
-    Fast collapsing can pinch two sheets together at an edge; a more patient pass does not,
-    but may end with more triangles than asked.
+    Fast collapsing can pinch two sheets together at an edge, which is mended; where it cannot be, a
+    more patient pass pinches less, but may end with more triangles than asked.
     """
     lighter = mesh
     for haste in _HASTE:
@@ -128,6 +130,71 @@ def _lighter(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
             agg=haste,
         )
         lighter = _largest_piece(trimesh.Trimesh(v.astype(np.float64), f, process=True))
+        if not lighter.is_watertight:
+            lighter = _unpinched(lighter)
         if lighter.is_watertight:
             break
     return lighter
+
+
+def _unpinched(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """The mesh with edges of four triangles and more taken apart: each two sheets get their own.
+
+    One sheet keeps the edge, every other one is bent around a point of its own beside its middle.
+    """
+    vertices, faces = [*np.asarray(mesh.vertices)], [tuple(face) for face in mesh.faces.tolist()]
+    at: dict[tuple[int, int], list[int]] = {}
+
+    def place(index: int) -> None:
+        for edge in _edges(faces[index]):
+            at.setdefault(edge, []).append(index)
+
+    for index in range(len(faces)):
+        place(index)
+    for edge in [edge for edge, around in at.items() if len(around) > 2]:
+        for pair in _sheets(edge, [faces[i] for i in at[edge]], vertices)[1:]:
+            tips = [sum(face) - sum(edge) for face in pair]
+            middle = (vertices[edge[0]] + vertices[edge[1]]) / 2
+            inwards = (vertices[tips[0]] + vertices[tips[1]]) / 2 - middle
+            vertices.append(middle + _NUDGE * inwards)
+            fresh = len(vertices) - 1
+            for face in pair:
+                index = next(i for i in at[edge] if faces[i] == face)
+                for other in _edges(face):
+                    at[other].remove(index)
+                faces[index] = tuple(fresh if v == edge[0] else v for v in face)
+                place(index)
+                faces.append(tuple(fresh if v == edge[1] else v for v in face))
+                place(len(faces) - 1)
+    return trimesh.Trimesh(np.array(vertices), np.array(faces), process=False)
+
+
+def _edges(face: tuple[int, ...]) -> list[tuple[int, int]]:
+    a, b, c = face
+    return [(min(p, q), max(p, q)) for p, q in ((a, b), (b, c), (c, a))]
+
+
+def _sheets(
+    edge: tuple[int, int], faces: list[tuple[int, ...]], vertices: list[NDArray[np.float64]]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The pairs of triangles around an edge between which the solid lies."""
+    a, b = edge
+    along = vertices[b] - vertices[a]
+    along = along / max(float(np.linalg.norm(along)), 1e-12)
+    aside = np.cross(along, np.eye(3)[np.abs(along).argmin()])
+    across = np.cross(along, aside)
+    angle = {}
+    for face in faces:
+        to_tip = vertices[sum(face) - a - b] - vertices[a]
+        angle[face] = float(np.arctan2(to_tip @ across, to_tip @ aside))
+    # Seen along the edge, a triangle that runs with it has the solid clockwise of itself.
+    with_edge = [face for face in faces if face[(face.index(a) + 1) % 3] == b]
+    against = [face for face in faces if face not in with_edge]
+    pairs = []
+    for face in with_edge:
+        if not against:
+            break
+        before = min(against, key=lambda other: (angle[face] - angle[other]) % (2 * np.pi))
+        against.remove(before)
+        pairs.append((face, before))
+    return pairs

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import trimesh
 
 from dp3d_core.cameras import Z_UP_FROM_HEAD
 from dp3d_core.errors import Dp3dError
-from nerf_export.surface import DistanceGrid, extract_surface
+from nerf_export.surface import DistanceGrid, _unpinched, extract_surface
 
 CELL = 0.01
 LOW = np.array([-0.32, -0.3, -0.31])
@@ -62,3 +63,28 @@ def test_an_empty_field_is_an_error_with_a_remedy() -> None:
     with pytest.raises(Dp3dError) as caught:
         extract_surface(grid(np.ones(SHAPE)), 1000)
     assert caught.value.code == "mesh.empty"
+
+
+def test_sheets_that_decimation_pinched_together_are_taken_apart() -> None:
+    """Two blocks that share an edge: four triangles meet there, and no solid is closed so."""
+    blocks = [trimesh.creation.box((0.2, 0.2, 0.2)), trimesh.creation.box((0.2, 0.2, 0.2))]
+    blocks[1].apply_translation((0.2, 0.2, 0.0))
+    pinched = trimesh.util.concatenate(blocks)
+    pinched.merge_vertices()
+    assert not pinched.is_watertight
+    mended = _unpinched(pinched)
+    assert mended.is_watertight
+    assert mended.volume == pytest.approx(0.016, rel=0.05)
+    assert len(mended.faces) <= len(pinched.faces) + 2
+
+
+def test_thin_sheets_keep_the_budget() -> None:
+    """A plate with holes in it, and a wall beside: what hasty decimation pinches."""
+    x, y, z = np.indices(SHAPE)
+    middle = np.array(SHAPE) / 2
+    plate = np.abs(z - middle[2]) - 1.3
+    holes = 1.5 - np.hypot((x % 6) - 3, (y % 6) - 3)
+    reach = np.maximum(np.abs(x - middle[0]), np.abs(y - middle[1])) - 0.4 * min(SHAPE)
+    mesh = extract_surface(grid(np.maximum(np.maximum(plate, holes), reach) / 40), 1500)
+    assert mesh.is_watertight
+    assert len(mesh.faces) <= 1.1 * 1500
