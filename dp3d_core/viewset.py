@@ -104,10 +104,15 @@ class ViewMeta:
     """How it was computed, as far as the views do not depend on it: device, memory."""
     warnings: list[str] = field(default_factory=list)
     """What a person should know about these views, a sentence each."""
+    approximate_poses: bool = False
+    """Whether a network drew the frames, which aims at a camera only about."""
 
     def to_dict(self) -> dict[str, Any]:
         """Contents of ``meta.json``."""
-        return {"schema": META_SCHEMA, **self.__dict__, "background": list(self.background)}
+        told = {"schema": META_SCHEMA, **self.__dict__, "background": list(self.background)}
+        if not self.approximate_poses:  # view sets of other origin do not speak of it
+            del told["approximate_poses"]
+        return told
 
     @classmethod
     def from_dict(cls, data: Any) -> ViewMeta:

@@ -66,7 +66,7 @@ class Agreement:
                 "to these frames."
             ]
         return [
-            f"The silhouettes of {_listed(poor)} contradict the other views: check these frames "
+            f"The silhouettes of {listed(poor)} contradict the other views: check these frames "
             "and cameras."
         ]
 
@@ -114,7 +114,7 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
     inside = np.flatnonzero(hull.at(places) < 0)
     if len(inside):
         raise _invalid(
-            f"the camera of {_listed(inside)} stands inside the head",
+            f"the camera of {listed(inside)} stands inside the head",
             "Move it out, or leave the view away.",
         )
     spread = camera_spread(hull, cameras)
@@ -190,7 +190,8 @@ def _filled(
     return float(hit.mean())
 
 
-def _listed(views: Sequence[int] | NDArray[np.int64]) -> str:
+def listed(views: Sequence[int] | NDArray[np.int64]) -> str:
+    """Numbers of views for a message: the first ones, and how many more."""
     numbers = [str(int(i)) for i in views]
     if len(numbers) == 1:
         return f"view {numbers[0]}"

@@ -17,6 +17,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,7 @@ from nerf_export.agreement import (
     check_cameras,
     check_frames,
     compare_silhouettes,
+    listed,
     score_warnings,
 )
 from nerf_export.child_process import run_child
@@ -45,15 +47,19 @@ from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_ha
 from nerf_export.hull import Hull, carving_views, visual_hull
 from nerf_export.presets import DEFAULT_PRESET, get_preset
 from nerf_export.prior import with_head_like_start
-from nerf_export.registration import PointsOf, Registration, register_views
+from nerf_export.registration import (
+    SUSPICIOUS,
+    PointsOf,
+    Registration,
+    disagreement,
+    register_views,
+)
 
 FIT_SCHEMA = "dp3d.fit/1"
 POSES = ("auto", "given", "refined")
 """What is done with cameras that see faces elsewhere than the frames show them: ``auto`` moves
 those of views that a network drew and tells the others, ``given`` takes all as they are,
 ``refined`` moves all (see :mod:`nerf_export.registration`)."""
-_GLANCE = 24
-"""Views that are looked at where the poses are only doubted."""
 FIT_MARKER = "job.json"
 """The file that makes a folder ours; it is written before anything else."""
 
@@ -309,25 +315,36 @@ def _registration(
             "The poses cannot be refined: nothing here finds faces.",
             "Keep the poses as they are given.",
         )
-    drawn = views.meta.weights_sha256 is not None  # by a network, which aims a camera only about
-    refine = poses == "refined" or drawn
+    drawn = views.meta.approximate_poses
     try:
-        found = register_views(views, points_of, most=None if refine else _GLANCE, **calls)
+        if poses == "auto" and not drawn:
+            off, odd = disagreement(views, points_of, **calls)
+            doubt = (
+                f"The faces lie {off:.1%} of a frame's width beside where the cameras see them: "
+                "poses refined by the faces may give a better head (dp3d fit --poses refined)."
+            )
+            return None, ([doubt] if off > SUSPICIOUS else []) + _oddity(odd)
+        found = register_views(views, points_of, **calls)
     except Dp3dError as error:
         if poses == "refined" or error.code != "viewset.no_faces":
             raise
+        unsure = "A network drew these views, and no faces tell how far they are off their cameras."
+        return None, [unsure] if drawn else []
+    if poses == "auto" and not found.suspicious:
         return None, []
-    if poses == "refined" or (drawn and found.suspicious):
-        told = (
-            f"The cameras of {len(found.faces)} views were moved to where their faces lie, by up "
-            f"to {max(found.turns_deg):.1f} degrees."
-        )
-        return found, [told]
-    if not found.suspicious:
-        return None, []
-    return None, [
-        f"The faces lie {found.before:.1%} of a frame's width beside where the cameras see them: "
-        "poses refined by the faces may give a better head (dp3d fit --poses refined)."
+    told = [
+        f"The cameras of {found.moved} views were moved to where their faces lie, by up to "
+        f"{max(found.turns_deg):.1f} degrees."
+    ]
+    return found, told + _oddity(found.left)
+
+
+def _oddity(odd: Sequence[int]) -> list[str]:
+    if not odd:
+        return []
+    return [
+        f"In {listed(odd)} the face lies elsewhere than in the others: check frame and camera, "
+        "which is taken as given."
     ]
 
 

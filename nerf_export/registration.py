@@ -4,6 +4,9 @@ A network that draws a head from a camera puts it some degrees beside.  A fit th
 contradict each other, and makes eyes double and dents of noses.  Points of the face found in every
 frame tell how the head lies there: bundle adjustment (Triggs et al. 2000) moves the cameras, little
 and as a whole not at all, until the points meet.
+
+What this mends is where a face lies in its frame; how it is turned only in part, since what finds
+the points errs by degrees itself: held less, exact cameras would be turned by four of them.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from dp3d_core.cameras import Camera, invert_rigid
 from dp3d_core.errors import Dp3dError
-from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel, never_cancel
 from dp3d_core.viewset import ViewSet, over
 
 Floats = NDArray[np.float64]
@@ -31,8 +34,8 @@ LEAST_FACES = 4
 SUSPICIOUS = 0.007
 """Distance of the points to where the cameras see them, median, frame widths, from which the
 cameras are doubted: exact ones give .0033 to .0045, those published with DiffPortrait3D .0095."""
-_NOISE = 0.004
-"""Error of a found point, frame widths."""
+_NOISE, _POINTS = 0.004, 150
+"""Error of a found point, frame widths, where a face has that many: of fewer, each counts more."""
 _TURN_DEG, _SHIFT = 0.1, 0.0004
 """How strongly a view is held where its camera says: turn, and shift as a part of the distance.
 Small beside what views are off, since the points of a face err together, not each by itself."""
@@ -45,6 +48,8 @@ _OUTLIER = 3.0
 _MEAN = 100.0
 """Weight that keeps the views' common motion at zero."""
 _ROUNDS = 60
+_GLANCE = 24
+"""Views that are looked at where the poses are only doubted."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Registration:
             a frame.
         turns_deg, shifts: of each view, how far its camera was moved; shifts as a part of
             its distance; 0 where it was left.
-        left: views that seemed so far off that they were left.
+        left: views whose points lie so far off, or so unlike the others', that they are not
+            believed; their cameras stay.
 
     """
 
@@ -69,6 +75,12 @@ class Registration:
     turns_deg: tuple[float, ...]
     shifts: tuple[float, ...]
     left: tuple[int, ...]
+
+    @property
+    def moved(self) -> int:
+        """Cameras that are not the given ones."""
+        moves = zip(self.turns_deg, self.shifts, strict=True)
+        return sum(turn > 0 or shift > 0 for turn, shift in moves)
 
     @property
     def suspicious(self) -> bool:
@@ -93,7 +105,6 @@ def register_views(
     views: ViewSet,
     points_of: PointsOf,
     *,
-    most: int | None = None,
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> Registration:
@@ -102,7 +113,6 @@ def register_views(
     Args:
         views: of one head.
         points_of: finds the points.
-        most: views that are looked at, spread over all; None: all.
         progress: stage ``poses``.
         cancel: polled between frames.
 
@@ -110,65 +120,86 @@ def register_views(
         Dp3dError: ``viewset.no_faces`` where fewer than four views show a face.
 
     """
-    chosen = range(len(views))
-    if most is not None and len(views) > most:
-        chosen = range(0, len(views), -(-len(views) // most))
-    stage = Stage("poses", len(chosen) + 1, progress, cancel, "Looking for the face in the views")
+    found = find_points(views, range(len(views)), points_of, progress=progress, cancel=cancel)
+    return register(views.cameras, found, cancel)
+
+
+def disagreement(
+    views: ViewSet, points_of: PointsOf, *, progress: ProgressCallback, cancel: CancelCheck
+) -> tuple[float, list[int]]:
+    """Median distance of the faces' points to where the given cameras see them, frame widths.
+
+    And the views whose faces lie elsewhere than the others'.  Some views, spread over all, are
+    looked at.  Arguments and errors as of :func:`register_views`.
+    """
+    chosen = range(0, len(views), -(-len(views) // _GLANCE))
+    found = find_points(views, chosen, points_of, progress=progress, cancel=cancel)
+    kept, odd = _trusted(views.cameras, found)
+    pixels = np.stack([found[i] for i in kept])
+    return _disagreement([views.cameras[i] for i in kept], pixels), odd
+
+
+def find_points(
+    views: ViewSet,
+    chosen: Sequence[int],
+    points_of: PointsOf,
+    *,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+) -> dict[int, Floats]:
+    """Points of the views that show a face, by their number; stage ``poses``."""
+    stage = Stage("poses", len(chosen), progress, cancel, "Looking for the face in the views")
     found: dict[int, Floats] = {}
     for i in chosen:
         points = points_of(over(views.rgba(i)))
         if points is not None:
             found[i] = points
         stage.advance()
-    registration = register(views.cameras, found)
-    stage.advance("The views' faces are compared")
-    return registration
+    return found
 
 
-def register(cameras: Sequence[Camera], found: dict[int, Floats]) -> Registration:
+def register(
+    cameras: Sequence[Camera], found: dict[int, Floats], cancel: CancelCheck = never_cancel
+) -> Registration:
     """Move cameras until the points that their frames show meet.
 
     Args:
         cameras: of all views.
         found: (n, 2) pixels of the same n points for each view that shows them.  The first four
             are right, left, top and bottom of the face: they tell where it looks.
+        cancel: polled at each step of the adjustment.
 
     Raises:
-        Dp3dError: ``viewset.no_faces``.
+        Dp3dError: ``viewset.no_faces``, ``job.cancelled``.
 
     """
-    kept = _trusted(cameras, found)
-    if len(kept) < LEAST_FACES:
-        raise Dp3dError(
-            "viewset.no_faces",
-            f"The poses cannot be refined: {len(kept)} of {len(cameras)} views show a face "
-            "from the front.",
-            "Install the face models with 'dp3d setup models', or keep the poses as they are "
-            "given.",
-        )
-    subset = [cameras[i] for i in kept]
-    pixels = np.stack([found[i] for i in kept])
-    start = meet(subset, pixels)
-    pivot = start.mean(0)
-    motions, points = _adjust(subset, pixels, start, pivot)
-    turns, shifts = np.zeros(len(cameras)), np.zeros(len(cameras))
-    moved, left = list(cameras), []
-    after = _misses(subset, np.zeros_like(motions), start, pixels, pivot)
-    for place, (i, motion) in enumerate(zip(kept, motions, strict=True)):
-        turn = float(np.degrees(np.linalg.norm(motion[:3])))
-        shift = float(np.linalg.norm(motion[3:]) / np.linalg.norm(cameras[i].position - pivot))
-        if turn > _MOST_TURN_DEG or shift > _MOST_SHIFT:
-            left.append(i)
-            continue
-        moved[i], turns[i], shifts[i] = _moved(cameras[i], motion, pivot), turn, shift
-        after[place] = _misses(
-            subset[place : place + 1], motion[None], points, pixels[place : place + 1], pivot
-        )[0]
-    before = _misses(subset, np.zeros_like(motions), start, pixels, pivot)
+    kept, left = _trusted(cameras, found)
+    before = _disagreement([cameras[i] for i in kept], np.stack([found[i] for i in kept]))
+    while True:
+        subset = [cameras[i] for i in kept]
+        pixels = np.stack([found[i] for i in kept])
+        start = meet(subset, pixels)
+        pivot = start.mean(0)
+        motions, points = _adjust(subset, pixels, start, pivot, cancel)
+        turn = np.degrees(np.linalg.norm(motions[:, :3], axis=1))
+        away = np.stack([camera.position for camera in subset]) - pivot
+        shift = np.linalg.norm(motions[:, 3:], axis=1) / np.linalg.norm(away, axis=1)
+        wild = (turn > _MOST_TURN_DEG) | (shift > _MOST_SHIFT)
+        if not wild.any():
+            break
+        # without them: what they are off by must not turn the others
+        left = sorted([*left, *(i for i, far in zip(kept, wild, strict=True) if far)])
+        kept = [i for i, far in zip(kept, wild, strict=True) if not far]
+        _check_count(len(kept), len(cameras))
+    moved, turns, shifts = list(cameras), np.zeros(len(cameras)), np.zeros(len(cameras))
+    for place, i in enumerate(kept):
+        moved[i] = _moved(cameras[i], motions[place], pivot)
+    turns[kept], shifts[kept] = turn, shift
+    after = _misses(subset, motions, points, pixels, pivot)
     return Registration(
         tuple(moved),
         tuple(kept),
-        float(np.median(before)),
+        before,
         float(np.median(after)),
         tuple(turns.tolist()),
         tuple(shifts.tolist()),
@@ -176,11 +207,27 @@ def register(cameras: Sequence[Camera], found: dict[int, Floats]) -> Registratio
     )
 
 
-def _trusted(cameras: Sequence[Camera], found: dict[int, Floats]) -> list[int]:
-    """Views whose points agree with the others' about, and that see the face from the front."""
+def _check_count(faces: int, views: int) -> None:
+    if faces < LEAST_FACES:
+        raise Dp3dError(
+            "viewset.no_faces",
+            f"The poses cannot be refined: {faces} of {views} views show a face from the front "
+            "that agrees with the others.",
+            "Install the face models with 'dp3d setup models', or keep the poses as they are "
+            "given.",
+        )
+
+
+def _disagreement(cameras: Sequence[Camera], pixels: Floats) -> float:
+    points = meet(cameras, pixels)
+    still = np.zeros((len(cameras), 6))
+    return float(np.median(_misses(cameras, still, points, pixels, points.mean(0))))
+
+
+def _trusted(cameras: Sequence[Camera], found: dict[int, Floats]) -> tuple[list[int], list[int]]:
+    """Views that see the face from the front, and those of them that disagree with the rest."""
     kept = sorted(found)
-    if len(kept) < LEAST_FACES:
-        return kept
+    _check_count(len(kept), len(cameras))
     subset, pixels = [cameras[i] for i in kept], np.stack([found[i] for i in kept])
     points = meet(subset, pixels)
     still = np.zeros((len(kept), 6))
@@ -189,13 +236,18 @@ def _trusted(cameras: Sequence[Camera], found: dict[int, Floats]) -> list[int]:
     front = np.cross(left - right, top - bottom)
     away = np.stack([camera.position for camera in subset]) - points.mean(0)
     cosine = away @ front / (np.linalg.norm(away, axis=1) * np.linalg.norm(front)).clip(1e-12)
-    good = (miss <= _OUTLIER * np.median(miss)) & (cosine >= np.cos(np.radians(_FURTHEST_DEG)))
-    return [i for i, fine in zip(kept, good, strict=True) if fine]
+    facing = cosine >= np.cos(np.radians(_FURTHEST_DEG))
+    agreeing = miss <= np.maximum(_OUTLIER * np.median(miss), SUSPICIOUS)
+    trusted = [i for i, fine in zip(kept, facing & agreeing, strict=True) if fine]
+    _check_count(len(trusted), len(cameras))
+    return trusted, [i for i, odd in zip(kept, facing & ~agreeing, strict=True) if odd]
 
 
 def meet(cameras: Sequence[Camera], pixels: Floats) -> Floats:
     """(n, 3) points nearest to the rays of all (m, n, 2) pixels."""
-    matrix, right = np.zeros((pixels.shape[1], 3, 3)), np.zeros((pixels.shape[1], 3))
+    # a little more than nothing, for cameras that all look from one place
+    matrix = np.tile(1e-9 * np.eye(3), (pixels.shape[1], 1, 1))
+    right = np.zeros((pixels.shape[1], 3))
     for camera, uv in zip(cameras, pixels, strict=True):
         ray = camera.directions(uv)
         across = np.eye(3) - ray[:, :, None] * ray[:, None, :]
@@ -225,18 +277,24 @@ def _misses(
 
 
 def _adjust(
-    cameras: Sequence[Camera], pixels: Floats, start: Floats, pivot: Floats
+    cameras: Sequence[Camera],
+    pixels: Floats,
+    start: Floats,
+    pivot: Floats,
+    cancel: CancelCheck,
 ) -> tuple[Floats, Floats]:
     """(m, 6) motions of the head in each view, turn and shift, and (n, 3) points."""
     m, n = pixels.shape[:2]
+    noise = _NOISE * np.sqrt(n / _POINTS)
     distance = np.array([np.linalg.norm(camera.position - pivot) for camera in cameras])
     hold = np.empty((m, 6))
     hold[:, :3], hold[:, 3:] = np.radians(_TURN_DEG), _SHIFT * distance[:, None]
 
     def residuals(x: Floats) -> Floats:
+        check_cancel(cancel, "The comparison of the faces")
         motions, points = x[: 6 * m].reshape(m, 6), x[6 * m :].reshape(n, 3)
         off = [
-            (_seen(camera, motion, points, pivot) - uv) / (_NOISE * camera.width)
+            (_seen(camera, motion, points, pivot) - uv) / (noise * camera.width)
             for camera, motion, uv in zip(cameras, motions, pixels, strict=True)
         ]
         held = motions / hold

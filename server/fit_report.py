@@ -208,6 +208,8 @@ def _agreement(report: dict[str, Any]) -> dict[str, Any]:
         )
     if (poses := report.get("registration")) is None:
         return rows | {"poses": "as given"}
+    if poses["left"]:
+        rows["views whose faces lie elsewhere, left as given"] = ", ".join(map(str, poses["left"]))
     return rows | {
         "poses": f"moved to the faces of {len(poses['faces'])} views, by up to "
         f"{poses['largest_turn_deg']:.1f} degrees",

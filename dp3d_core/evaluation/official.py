@@ -79,7 +79,7 @@ def write_published_views(
         Dp3dError: ``viewset.mismatch``, ``output.not_writable``, ``job.cancelled``.
 
     """
-    meta = ViewMeta(engine="published", seed=0, parameters={"sample": sample.name})
+    meta = ViewMeta(engine="published", parameters={"sample": sample.name}, approximate_poses=True)
     writer = ViewSetWriter(out, sample.cameras, meta)
     missing = writer.missing()
     stage = Stage("matte", len(missing), progress, cancel, "Finding the head in the frames")

@@ -126,6 +126,7 @@ class DiffPortrait3DEngine:
         options = asdict(job.chosen)
         return ViewMeta(
             engine=self.name,
+            approximate_poses=True,
             seed=job.seed,
             parameters={
                 **{k: v for k, v in options.items() if k not in _RUN_OPTIONS},
