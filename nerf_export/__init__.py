@@ -6,11 +6,13 @@ The flow, file by file::
     dataset        view set -> nerfstudio dataset (pictures, transforms.json, train/held-out)
     hull           silhouettes -> signed distance grid: the field's box and its first guess
     prior          a head-like first guess where only one side is seen
+    registration   cameras moved to where the faces in their frames lie
     agreement      do cameras and frames belong together? refusals and warnings
     fit            runs nerfstudio in its own interpreter, keeps ``field.safetensors``
     surface        distance grid -> one closed, smooth, light surface
     bake           surface -> UV atlas and texture from the views
-    mesh           the two above -> GLB
+    splats         the painted surface as Gaussian splats
+    mesh           surface and texture -> GLB, OBJ, PLY
     render         new cameras -> frames of the field
     exchange       nerfstudio folders in, nerfstudio, instant-ngp and COLMAP folders out
 

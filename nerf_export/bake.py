@@ -158,7 +158,7 @@ def _unwrap(
 
 
 def rasterise(uv: Floats, faces: NDArray[np.int64], size: int) -> Texels:
-    """Texels whose centre lies on a triangle of the atlas, or within half a texel of it."""
+    """Texels whose centre lies on a triangle of the atlas."""
     xy = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], -1)[faces]  # [m, 3, 2]
     first = np.floor(xy.min(1) - 0.5).astype(int).clip(0, size - 1)
     last = np.floor(xy.max(1) + 0.5).astype(int).clip(0, size - 1)

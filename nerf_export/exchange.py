@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from nerf_export.hull import visual_hull
 
 _POINT_CORNERS = 96
 _MOST_POINTS = 30_000
+_OF_EXPORTS = ("images", "masks", "sparse", "head", "transforms.json", "transforms_*.json")
+"""What exports write into their folder."""
 EXPORT_MARKER = "dp3d-export.json"
 """The file that makes a folder ours; it is written before anything else."""
 
@@ -135,7 +138,7 @@ def _held_out(data: dict[str, Any], names: Sequence[str]) -> list[int]:
     for key in ("val_filenames", "test_filenames"):
         found = _listed(data, key, names)
         if found:
-            return found
+            return list(dict.fromkeys(found))
     return []
 
 
@@ -235,7 +238,14 @@ def export_views(
 
 
 def mark_export(out: Path, to: str) -> None:
-    """Make a folder ours, for a later export to write into."""
+    """Make a folder ours and clear it of an earlier export: two must never mix."""
+    if (out / EXPORT_MARKER).is_file():
+        for name in _OF_EXPORTS:
+            for path in out.glob(name):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
     write_json(out / EXPORT_MARKER, {"schema": "dp3d.export/1", "format": to})
 
 
@@ -244,7 +254,27 @@ def _pictures(views: ViewSet) -> list[str]:
 
 
 def _write_nerfstudio(views: ViewSet, out: Path) -> list[str]:
-    write_json(out / "transforms.json", cameras_to_transforms(views.cameras, _pictures(views)))
+    """With masks where frames are known in part, and the split if the views' source named one.
+
+    What is not known is opaque in the picture and black in the mask: nobody draws rays there.
+    """
+    names = _pictures(views)
+    masks = None
+    if any(views.known_path(i).is_file() for i in range(len(views))):
+        masks = [name.replace("images/", "masks/") for name in names]
+        for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
+            rgba, known = views.rgba(i), views.known(i)
+            if known is None:
+                known = np.ones(rgba.shape[:2], bool)
+            rgba[~known, 3] = 255
+            write_atomic(out / name, encode_png(rgba))
+            write_atomic(out / mask, encode_png(np.where(known, 255, 0).astype(np.uint8)))
+    data = cameras_to_transforms(views.cameras, names, masks)
+    held = views.meta.parameters.get("held_out")
+    if held:
+        data["train_filenames"] = [name for i, name in enumerate(names) if i not in held]
+        data["val_filenames"] = data["test_filenames"] = [names[i] for i in held]
+    write_json(out / "transforms.json", data)
     return ["transforms.json"]
 
 
@@ -274,7 +304,7 @@ def _check_blender(cameras: Sequence[Camera]) -> None:
     for i, camera in enumerate(cameras):
         centred = np.allclose(camera.K[:2, 2], [camera.width / 2, camera.height / 2], atol=1e-3)
         square = math.isclose(camera.K[0, 0], camera.K[1, 1], rel_tol=1e-6)
-        same = camera.width == first.width and math.isclose(
+        same = (camera.width, camera.height) == (first.width, first.height) and math.isclose(
             camera.K[0, 0], first.K[0, 0], rel_tol=1e-6
         )
         if not (centred and square and same):

@@ -26,7 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.camera_files import cameras_from_transforms
+from dp3d_core.camera_files import (
+    cameras_from_dict,
+    cameras_from_transforms,
+    cameras_to_dict,
+)
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import check_folder, read_json, write_json
@@ -157,7 +161,11 @@ class Fit:
     def exposure(self, index: int) -> NDArray[np.float32]:
         """(3,) factor by which a view is brighter than the field, near 1."""
         held_out, gains = self.meta.get("held_out", []), self.meta.get("gains")
-        if gains is None or index in held_out:
+        if index in held_out:  # told by its render
+            scored = self.meta.get("view_scores", [])
+            told = [row.get("gain") for row in scored if row["file"] == f"{index:04d}.png"]
+            return np.asarray(told[0] if told and told[0] else np.ones(3), np.float32)
+        if gains is None:
             return np.ones(3, np.float32)
         place = index - sum(1 for other in held_out if other < index)
         return np.asarray(gains[place], np.float32)
@@ -224,6 +232,12 @@ def fit_views(
 
     """
     chosen = get_preset(preset, steps)
+    if max_memory_gb is not None and not max_memory_gb > 0:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"A fit cannot do with {max_memory_gb:g} GiB of memory.",
+            "Give a number above 0, or leave the limit away.",
+        )
     if poses not in POSES:
         raise Dp3dError(
             "engine.bad_option",
@@ -254,46 +268,49 @@ def fit_views(
             view_set = import_nerfstudio(views, work / "views", **calls)
         else:
             view_set = ViewSet.open(views)
-        registration, doubts = _registration(view_set, poses, points_of, calls)
-        if registration is not None:
-            view_set = replace(view_set, cameras=registration.cameras)
+        settled = _settled_poses(view_set, work / "poses.json", poses, points_of, calls)
+        view_set = replace(view_set, cameras=tuple(cameras_from_dict(settled["cameras"])))
         dataset = write_dataset(view_set, out / "dataset", chosen.image_size, **calls)
         hull, findings = _common_shape(dataset, chosen.grid, calls)
         if not foreign:  # another tool's world has its head anywhere
             hull = with_head_like_start(hull, dataset.cameras)
         work.mkdir(exist_ok=True)
         hull.save(work / "hull.npz")
-    except Dp3dError:
-        if not known:  # nothing was begun: leave the folder to the next command
-            shutil.rmtree(out / "dataset", ignore_errors=True)
-            shutil.rmtree(work, ignore_errors=True)
-            (out / FIT_MARKER).unlink(missing_ok=True)
+    except Exception:
+        if not known:
+            _leave(out)
         raise
-    answer = run_child(
-        "train",
-        {
-            "dataset": str(dataset.root),
-            "hull": str(work / "hull.npz"),
-            "has_masks": dataset.has_masks,
-            "work": str(work),
-            "field": str(out / "field.safetensors"),
-            "preset": chosen.to_dict(),
-            "seed": seed,
-            "max_memory_gb": max_memory_gb,
-        },
-        work,
-        **calls,
-    )
+    try:
+        answer = run_child(
+            "train",
+            {
+                "dataset": str(dataset.root),
+                "hull": str(work / "hull.npz"),
+                "has_masks": dataset.has_masks,
+                "work": str(work),
+                "field": str(out / "field.safetensors"),
+                "preset": chosen.to_dict(),
+                "seed": seed,
+                "max_memory_gb": max_memory_gb,
+            },
+            work,
+            **calls,
+        )
+    except Dp3dError as error:
+        if error.code == "nerf.too_little_memory" and not any(work.rglob("*.ckpt")):
+            _leave(out)  # to a smaller preset
+        raise
     told = score_warnings(answer["scores"]["foreground_psnr"], dataset.has_masks)
     meta = {
         "schema": FIT_SCHEMA,
         "job": job,
         "held_out": list(dataset.held_out),
-        "warnings": doubts + findings["warnings"] + told,
-        "registration": None if registration is None else registration.to_dict(),
+        "warnings": settled["warnings"] + findings["warnings"] + told,
+        "registration": settled["registration"],
         "silhouettes": findings["silhouettes"],
         "start": "hull" if hull.start is None else "head",
-        "seconds": round(time.monotonic() - began, 1),
+        # of a fit that went on after a stop, nobody has measured the whole
+        "seconds": None if answer["resumed_at"] else round(time.monotonic() - began, 1),
         "field_sha256": _sha256(out / "field.safetensors"),
         **answer,
     }
@@ -301,6 +318,35 @@ def fit_views(
     # Checkpoints are pickles, and nobody needs them now.
     shutil.rmtree(work, ignore_errors=True)
     return Fit.open(out)
+
+
+def _leave(out: Path) -> None:
+    """Empty a folder in which no fit was begun: it is free for the next command."""
+    shutil.rmtree(out / "dataset", ignore_errors=True)
+    shutil.rmtree(out / "work", ignore_errors=True)
+    (out / FIT_MARKER).unlink(missing_ok=True)
+
+
+def _settled_poses(
+    views: ViewSet, path: Path, poses: str, points_of: PointsOf | None, calls: dict[str, Any]
+) -> dict[str, Any]:
+    """Cameras of the fit, what was done to them, and what to tell; the same after a stop.
+
+    Kept in ``path``: what finds faces may have changed in between, and a fit that goes on with
+    other cameras would be none.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        settled: dict[str, Any] = read_json(path)
+        return settled
+    registration, warnings = _registration(views, poses, points_of, calls)
+    cameras = views.cameras if registration is None else registration.cameras
+    settled = {
+        "cameras": cameras_to_dict(cameras),
+        "registration": None if registration is None else registration.to_dict(),
+        "warnings": warnings,
+    }
+    write_json(path, settled)
+    return settled
 
 
 def _registration(

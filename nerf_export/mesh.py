@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,8 +25,8 @@ from nerf_export.fit import Fit
 from nerf_export.fusion import poisson_grid, tsdf_grid
 from nerf_export.hull import Silhouette, carving_views, grid_points, hull_distances
 from nerf_export.render import render_fit
-from nerf_export.splats import to_splats
-from nerf_export.surface import DistanceGrid, extract_surface
+from nerf_export.splats import count_splats, to_splats
+from nerf_export.surface import LEAST_BLUR, DistanceGrid, extract_surface
 
 MIN_FACES, MAX_FACES = 200, 500_000
 MIN_TEXTURE, MAX_TEXTURE = 64, 8192
@@ -34,6 +35,11 @@ SURFACES = ("distance", "tsdf", "poisson")
 (``dp3d bench nerf --compare``)."""
 DEFAULT_SURFACE = SURFACES[0]
 _HULL_CELLS = 4
+_AGREEING, _WIDEST = 0.001, 4.0
+"""Mean squared error of training at which views count as agreeing, and how many times wider the
+distances are blurred at most where they do not."""
+_CORNERS = 160
+"""Corners of the grid, along its longest side, that the wider blur is given for."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,14 @@ class MeshStats:
     faces: int
     texture_size: int
     watertight: bool
+    pieces: int
     """Of the surface before it was cut into charts."""
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
     """Lowest and highest corner, head space, head units (metres in the file)."""
     seen: float
     """Part of the texture that some view sees, 0 to 1."""
+    splats: int | None
+    """Gaussians in the file, which then has no triangles."""
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,6 +106,7 @@ def build_mesh(
             f"Give the name of a file that ends in {', '.join(FORMATS)}.",
         )
     check_mesh_options(faces, texture_size)
+    _check_beside(out)
     for asked, what, ending in ((normal_map, "A normal map", ".glb"), (splats, "Splats", ".ply")):
         if asked and out.suffix.lower() != ending:
             raise Dp3dError(
@@ -131,8 +141,10 @@ def build_mesh(
         faces=len(painted.faces),
         texture_size=texture_size,
         watertight=bool(closed.is_watertight),
+        pieces=int(closed.body_count),
         bounds=tuple(tuple(float(x) for x in corner) for corner in closed.bounds),  # type: ignore[arg-type]
         seen=round(painted.seen, 4),
+        splats=count_splats(painted) if splats else None,
         seconds=round(time.monotonic() - began, 2),
     )
     stage.advance("The mesh is written", file=out.name)
@@ -208,6 +220,20 @@ def check_mesh_options(faces: int, texture_size: int) -> None:
     _check("texture size", texture_size, MIN_TEXTURE, MAX_TEXTURE)
 
 
+def _check_beside(out: Path) -> None:
+    """Refuse an OBJ whose material and texture would replace files that no OBJ here names."""
+    if out.suffix.lower() != ".obj" or out.exists():
+        return
+    for beside in (out.with_suffix(".mtl"), out.with_suffix(".png")):
+        if beside.exists():
+            raise Dp3dError(
+                "output.occupied",
+                f"{out.name} would bring a file {beside.name}, and there is another one of that "
+                "name.",
+                "Choose another name for the mesh.",
+            )
+
+
 def _check(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise Dp3dError(
@@ -231,7 +257,20 @@ def _distance_grid(fit: Fit, progress: ProgressCallback, cancel: CancelCheck) ->
             cancel=cancel,
         )
         with np.load(work / "grid.npz", allow_pickle=False) as grid:
-            return DistanceGrid(grid["distance"], grid["low"], float(grid["cell"]))
+            return DistanceGrid(grid["distance"], grid["low"], float(grid["cell"]), _blur(fit))
+
+
+def _blur(fit: Fit) -> float:
+    """How far, cells, the noise of a field's distances reaches.
+
+    Views that contradict each other leave dents: the larger the error that training could not
+    take away, the wider, in parts of the head.
+    """
+    error = float(fit.meta.get("training_error", 0.0))
+    wider = min(_WIDEST, max(1.0, math.sqrt(error / _AGREEING)))
+    longest = float(max(fit.meta["field_size"]["corners"]))
+    finer = max(1.0, longest / _CORNERS) if wider > 1 else 1.0
+    return LEAST_BLUR * wider * finer
 
 
 def _from_depth(

@@ -36,7 +36,9 @@ def to_splats(painted: Painted, stem: str = "head") -> dict[str, bytes]:
     corner = painted.faces[texels.face]
     points = np.einsum("nk,nkc->nc", texels.weights, painted.vertices[corner])
     normals = np.einsum("nk,nkc->nc", texels.weights, painted.normals[corner])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    # on a fold the corners' normals may cancel each other
+    normals = np.where(length > 1e-6, normals / length.clip(1e-12), [0.0, 0.0, 1.0])
     width = _WIDTH * _spacing(painted)[texels.face]
     colours = painted.texture[texels.row, texels.column] / 255
     rows = np.empty(len(points), [(name, "<f4") for name in _FIELDS])
@@ -56,6 +58,11 @@ def to_splats(painted: Painted, stem: str = "head") -> dict[str, bytes]:
         "end_header\n",
     ]
     return {f"{stem}.ply": "\n".join(header).encode("ascii") + rows.tobytes()}
+
+
+def count_splats(painted: Painted) -> int:
+    """Splats that :func:`to_splats` writes."""
+    return len(rasterise(painted.uv, painted.faces, len(painted.texture)).face)
 
 
 def _spacing(painted: Painted) -> Floats:

@@ -18,7 +18,7 @@ from skimage.measure import marching_cubes
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Z_UP_FROM_HEAD
 from dp3d_core.errors import Dp3dError
 
-_SMOOTHING = 0.7
+LEAST_BLUR = 0.7
 """Blur of the distances, cells: below what the views resolve, above the grid's noise."""
 _TAUBIN_ROUNDS = 10
 _NUDGE = 0.02
@@ -34,11 +34,13 @@ class DistanceGrid:
     distance: NDArray[np.float32]
     low: NDArray[np.float64]
     cell: float
+    blur: float = LEAST_BLUR
+    """Standard deviation, cells, of the blur that takes its noise away."""
 
     def smoothed(self) -> NDArray[np.float64]:
         """Distances without the noise of single corners."""
         smooth: NDArray[np.float64] = ndimage.gaussian_filter(
-            self.distance.astype(np.float64), _SMOOTHING
+            self.distance.astype(np.float64), self.blur
         )
         return smooth
 

@@ -10,6 +10,7 @@ from dp3d_core.errors import Dp3dError
 from nerf_export.child.model import HeadModel
 
 _GIB = 1024**3
+_CGROUP = Path("/sys/fs/cgroup")
 _BASE = 0.7 * _GIB
 """The interpreter with torch and nerfstudio."""
 _COPIES = 5
@@ -46,7 +47,8 @@ def check_memory(need: float, device: torch.device, limit_gb: float | None) -> N
 
     """
     free = _free(device)
-    room = min(value for value in (free, (limit_gb or 0) * _GIB or None, 1e30) if value is not None)
+    limit = None if limit_gb is None else limit_gb * _GIB
+    room = min(value for value in (free, limit, 1e30) if value is not None)
     if need > room:
         raise Dp3dError(
             "nerf.too_little_memory",
@@ -59,10 +61,26 @@ def _free(device: torch.device) -> float | None:
     """Bytes that are free; None where the system does not say."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
+    return min((free for free in (_free_here(), _free_in_container()) if free), default=None)
+
+
+def _free_here() -> float | None:
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         return next(1024.0 * int(s.split()[1]) for s in lines if s.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _free_in_container() -> float | None:
+    """What a limit of the control group leaves."""
+    try:
+        limit = float((_CGROUP / "memory.max").read_text("ascii"))
+        used = float((_CGROUP / "memory.current").read_text("ascii"))
+        lines = (_CGROUP / "memory.stat").read_text("ascii").splitlines()
+        cache = sum(float(s.split()[1]) for s in lines if s.startswith("inactive_file "))
+        return limit - used + cache
+    except (OSError, ValueError):  # none, or "max"
         return None
 
 

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 from dp3d_core.progress import Progress
 from nerf_export.child.talk import Talk
 
+_MOST_GAIN = 1.25
+
 
 def psnr(error: np.ndarray) -> float:
     """PSNR in dB of differences of values in [0, 1]."""
     return float(-10 * np.log10(max(float(np.mean(error**2)), 1e-10)))
+
+
+def _gain(seen: np.ndarray, wanted: np.ndarray) -> list[float]:
+    """Factor of each channel; near 1, since the rest is no matter of exposure."""
+    if not len(seen):
+        return [1.0, 1.0, 1.0]
+    factor = wanted.mean(0) / seen.mean(0).clip(1e-3)
+    return [round(float(value), 5) for value in factor.clip(1 / _MOST_GAIN, _MOST_GAIN)]
+
+
+def _known(picture: Path, shape: tuple[int, int]) -> np.ndarray:
+    """(h, w) pixels that count: those of ``known/`` beside ``images/``, else all."""
+    path = picture.parent.parent / "known" / f"{picture.stem}.png"
+    if not path.is_file():
+        return np.ones(shape, bool)
+    with Image.open(path) as mask:
+        # of pixels made of several, all must be known
+        small = mask.convert("L").resize(shape[::-1], Image.Resampling.BOX)
+        return np.asarray(small) == 255
 
 
 def score_held_out(
@@ -26,12 +49,13 @@ def score_held_out(
     Returns:
         Means and the worst view: ``foreground_psnr`` (pixels with alpha > 0.5: the one to
         look at), ``psnr`` of the whole frame (inflated by the background), ``ssim``; and the
-        same of each view with its ``file``.
+        same of each view with its ``file`` and its ``gain``, by how much each channel of the
+        view is brighter than the field.
 
     """
     dataset = pipeline.datamanager.eval_dataset
     pipeline.eval()
-    rows = []
+    rows, gains = [], []
     for i in range(len(dataset)):
         rgba = dataset[i]["image"].numpy()
         camera = dataset.cameras[i : i + 1].to(pipeline.device)
@@ -42,11 +66,14 @@ def score_held_out(
         seen = outputs["rgb"] + (1 - outputs["accumulation"]) * behind
         seen = seen.clamp(0, 1).cpu().numpy()
         error = seen - wanted
+        known = _known(dataset.image_filenames[i], wanted.shape[:2])
+        wanted[~known], error[~known] = seen[~known], 0.0  # nobody can say what is right there
         inside = alpha[..., 0] > 0.5
+        gains.append(_gain(seen[inside & known], wanted[inside & known]))
         rows.append(
             {
                 "foreground_psnr": psnr(error[inside]) if inside.any() else psnr(error),
-                "psnr": psnr(error),
+                "psnr": psnr(error[known]),
                 "ssim": float(structural_similarity(seen, wanted, channel_axis=-1, data_range=1.0)),
             }
         )
@@ -55,7 +82,7 @@ def score_held_out(
     mean = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
     worst = round(min(row["foreground_psnr"] for row in rows), 4)
     views = [
-        {"file": path.name, **{key: round(value, 4) for key, value in row.items()}}
-        for path, row in zip(dataset.image_filenames, rows, strict=True)
+        {"file": path.name, **{key: round(value, 4) for key, value in row.items()}, "gain": gain}
+        for path, row, gain in zip(dataset.image_filenames, rows, gains, strict=True)
     ]
     return {**mean, "worst_foreground_psnr": worst, "held_out_views": len(rows)}, views

@@ -169,3 +169,30 @@ def test_an_unknown_format(views: ViewSet, tmp_path: Path) -> None:
         export_views(views, tmp_path / "out", "obj", **CALLS)
     assert caught.value.code == "engine.bad_option"
     assert set(FORMATS) == {"nerfstudio", "instant-ngp", "blender", "colmap"}
+
+
+def test_what_is_unknown_and_held_out_goes_there_and_back(views: ViewSet, tmp_path: Path) -> None:
+    meta = ViewMeta(engine="test", parameters={"held_out": [1]})
+    writer = ViewSetWriter(tmp_path / "views", views.cameras, meta)
+    known = np.ones((views.cameras[0].height, views.cameras[0].width), bool)
+    known[:, :20] = False
+    for i in range(len(views)):
+        writer.write(i, views.frame(i), views.mask(i), known if i == 0 else None)
+    partly = writer.finish()
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    export_views(partly, tmp_path / "out", "nerfstudio", **calls)
+    back = import_nerfstudio(tmp_path / "out", tmp_path / "back", **calls)
+    np.testing.assert_array_equal(back.known(0), known)
+    np.testing.assert_array_equal(back.rgba(0)[known], partly.rgba(0)[known])
+    assert back.meta.parameters["held_out"] == [1]
+
+
+def test_another_export_into_the_same_folder_leaves_nothing_of_the_first(
+    views: ViewSet, tmp_path: Path
+) -> None:
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    export_views(views, tmp_path, "nerfstudio", **calls)
+    fewer = ViewSet(views.root, views.cameras[:3], views.meta)
+    export_views(fewer, tmp_path, "colmap", **calls)
+    assert not (tmp_path / "transforms.json").exists()
+    assert len(list((tmp_path / "images").iterdir())) == 3

@@ -38,7 +38,7 @@ def test_a_short_fit_already_knows_views_it_has_not_seen(tiny_fit: Fit) -> None:
 @pytest.mark.nerf
 def test_progress_is_typed_and_complete(tiny_fit: Fit, fit_events: list[Progress]) -> None:
     stages = [event.stage for event in fit_events]
-    assert list(dict.fromkeys(stages)) == ["dataset", "fit", "score"]
+    assert list(dict.fromkeys(stages)) == ["dataset", "shape", "fit", "score"]
     last = [event for event in fit_events if event.stage == "fit"][-1]
     assert last.step == last.of == get_preset("tiny").steps
     assert {"colour", "mask", "psnr"} <= set(last.values)

@@ -93,6 +93,11 @@ def test_memory_that_does_not_suffice_is_told_before_the_fit(
         fit(head_views.root, tmp_path / "fit", max_memory_gb=0.1)
     assert caught.value.code == "nerf.too_little_memory"
     assert "0.1 GiB" in caught.value.problem
+    # the remedy is a smaller preset: the folder is free for it
+    assert not any((tmp_path / "fit").iterdir())
+    with pytest.raises(Dp3dError) as caught:
+        fit(head_views.root, tmp_path / "fit", max_memory_gb=0)
+    assert caught.value.code == "engine.bad_option"
 
 
 @pytest.mark.nerf

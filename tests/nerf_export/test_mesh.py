@@ -110,3 +110,26 @@ def test_a_normal_map_comes_with_a_glb_alone(tiny_fit: Fit, tmp_path: Path) -> N
         build_mesh(tiny_fit.root, tmp_path / "light.obj", **sizes, **calls)
     assert caught.value.code == "engine.bad_option"
     assert not (tmp_path / "light.obj").exists()
+
+
+@pytest.mark.nerf
+def test_an_obj_replaces_no_picture_of_somebody_else(tiny_fit: Fit, tmp_path: Path) -> None:
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    (tmp_path / "me.png").write_bytes(b"precious")
+    with pytest.raises(Dp3dError) as caught:
+        build_mesh(tiny_fit.root, tmp_path / "me.obj", **calls)
+    assert caught.value.code == "output.occupied"
+    assert (tmp_path / "me.png").read_bytes() == b"precious"
+    assert not (tmp_path / "me.obj").exists()
+
+
+@pytest.mark.nerf
+def test_splats_are_counted(tiny_fit: Fit, tmp_path: Path) -> None:
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    sizes = {"faces": 1000, "texture_size": 128, "splats": True}
+    stats = build_mesh(tiny_fit.root, tmp_path / "head.ply", **sizes, **calls)
+    assert stats.splats is not None
+    head, body = (tmp_path / "head.ply").read_bytes().split(b"end_header\n")
+    assert f"element vertex {stats.splats}\n".encode() in head
+    assert len(body) == 4 * 17 * stats.splats
+    assert stats.pieces == 1

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from dp3d_core import face_models
 from dp3d_core.cameras import Camera
-from dp3d_core.errors import Dp3dError
+from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.heads.synth import random_subject, write_subject
 from dp3d_core.landmarks import stable_points
 from dp3d_core.progress import never_cancel, no_progress
@@ -223,3 +223,35 @@ def test_views_without_a_face_are_refused_only_where_poses_must_be_refined(
         fit("somehow", None)
     assert caught.value.code == "engine.bad_option"
     fit("auto", lambda frame: None)
+
+
+def test_poses_are_the_same_after_a_stop(
+    nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
+) -> None:
+    """What finds faces may be gone by then."""
+    pixels = seen(face(np.random.default_rng(10)), CAMERAS, np.random.default_rng(11))
+    asked = iter(range(len(turned_head)))
+
+    def found(frame: np.ndarray) -> np.ndarray:
+        return pixels[next(asked)]
+
+    def stop_in(stage: str):
+        reached: list[str] = []
+        return (lambda event: reached.append(event.stage)), (lambda: stage in reached)
+
+    job = {"preset": "tiny", "steps": 400, "poses": "refined"}
+    listen, stopped = stop_in("fit")
+    with pytest.raises(Cancelled):
+        fit_views(
+            *(turned_head.root, tmp_path / "fit"),
+            **{**job, "points_of": found, "progress": listen, "cancel": stopped},
+        )
+    fit = fit_views(
+        *(turned_head.root, tmp_path / "fit"),
+        **{**job, "points_of": lambda frame: None},
+        **{"progress": no_progress, "cancel": never_cancel},
+    )
+    told = fit.meta["registration"]
+    assert len(told["faces"]) >= 7
+    for i, (camera, given) in enumerate(zip(fit.cameras, turned_head.cameras, strict=True)):
+        np.testing.assert_allclose(apart(camera, given), told["turns_deg"][i], atol=0.01)

@@ -79,7 +79,7 @@ class Official:
             found[sample.name] = {**fit.meta["scores"], "warnings": fit.meta["warnings"]}
             lines += [
                 f"{sample.name}: {fit.scores['foreground_psnr']:.1f} dB on held-out frames, "
-                f"{fit.meta['seconds']:.0f} s; look at {folder / 'sheet.png'}",
+                f"{fit.meta['seconds'] or float('nan'):.0f} s; look at {folder / 'sheet.png'}",
                 *(f"  note: {warning}" for warning in fit.meta["warnings"]),
             ]
         return Outcome({"fits": found}, lines)
