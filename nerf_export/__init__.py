@@ -6,7 +6,7 @@ The flow, file by file::
     dataset        view set -> nerfstudio dataset (pictures, transforms.json, train/held-out)
     hull           silhouettes -> signed distance grid: the field's box and its first guess
     prior          a head-like first guess where only one side is seen
-    registration   cameras moved to where the faces in their frames lie
+    registration   cameras moved to where the faces in their frames lie; ``poses``: when they are
     agreement      do cameras and frames belong together? refusals and warnings
     fit            runs nerfstudio in its own interpreter, keeps ``field.safetensors``
     surface        distance grid -> one closed, smooth, light surface

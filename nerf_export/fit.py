@@ -17,7 +17,6 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +28,6 @@ from numpy.typing import NDArray
 from dp3d_core.camera_files import (
     cameras_from_dict,
     cameras_from_transforms,
-    cameras_to_dict,
 )
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
 from dp3d_core.errors import Dp3dError
@@ -41,7 +39,6 @@ from nerf_export.agreement import (
     check_cameras,
     check_frames,
     compare_silhouettes,
-    listed,
     score_warnings,
 )
 from nerf_export.child_process import run_child
@@ -49,21 +46,12 @@ from nerf_export.dataset import Dataset, views_hash, write_dataset
 from nerf_export.environment import nerf_python
 from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_hash
 from nerf_export.hull import Hull, carving_views, visual_hull
+from nerf_export.poses import POSES, settled_poses
 from nerf_export.presets import DEFAULT_PRESET, get_preset
 from nerf_export.prior import with_head_like_start
-from nerf_export.registration import (
-    SUSPICIOUS,
-    PointsOf,
-    Registration,
-    disagreement,
-    register_views,
-)
+from nerf_export.registration import PointsOf
 
 FIT_SCHEMA = "dp3d.fit/1"
-POSES = ("auto", "given", "refined")
-"""What is done with cameras that see faces elsewhere than the frames show them: ``auto`` moves
-those of views that a network drew and tells the others, ``given`` takes all as they are,
-``refined`` moves all (see :mod:`nerf_export.registration`)."""
 FIT_MARKER = "job.json"
 """The file that makes a folder ours; it is written before anything else."""
 
@@ -268,7 +256,7 @@ def fit_views(
             view_set = import_nerfstudio(views, work / "views", **calls)
         else:
             view_set = ViewSet.open(views)
-        settled = _settled_poses(view_set, work / "poses.json", poses, points_of, calls)
+        settled = settled_poses(view_set, work / "poses.json", poses, points_of, calls)
         view_set = replace(view_set, cameras=tuple(cameras_from_dict(settled["cameras"])))
         dataset = write_dataset(view_set, out / "dataset", chosen.image_size, **calls)
         hull, findings = _common_shape(dataset, chosen.grid, calls)
@@ -325,73 +313,6 @@ def _leave(out: Path) -> None:
     shutil.rmtree(out / "dataset", ignore_errors=True)
     shutil.rmtree(out / "work", ignore_errors=True)
     (out / FIT_MARKER).unlink(missing_ok=True)
-
-
-def _settled_poses(
-    views: ViewSet, path: Path, poses: str, points_of: PointsOf | None, calls: dict[str, Any]
-) -> dict[str, Any]:
-    """Cameras of the fit, what was done to them, and what to tell; the same after a stop.
-
-    Kept in ``path``: what finds faces may have changed in between, and a fit that goes on with
-    other cameras would be none.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        settled: dict[str, Any] = read_json(path)
-        return settled
-    registration, warnings = _registration(views, poses, points_of, calls)
-    cameras = views.cameras if registration is None else registration.cameras
-    settled = {
-        "cameras": cameras_to_dict(cameras),
-        "registration": None if registration is None else registration.to_dict(),
-        "warnings": warnings,
-    }
-    write_json(path, settled)
-    return settled
-
-
-def _registration(
-    views: ViewSet, poses: str, points_of: PointsOf | None, calls: dict[str, Any]
-) -> tuple[Registration | None, list[str]]:
-    """Cameras to take instead of the given ones, if any, and what to tell about the poses."""
-    if poses == "given" or (points_of is None and poses == "auto"):
-        return None, []
-    if points_of is None:
-        raise Dp3dError(
-            "engine.bad_option",
-            "The poses cannot be refined: nothing here finds faces.",
-            "Keep the poses as they are given.",
-        )
-    drawn = views.meta.approximate_poses
-    try:
-        if poses == "auto" and not drawn:
-            off, odd = disagreement(views, points_of, **calls)
-            doubt = (
-                f"The faces lie {off:.1%} of a frame's width beside where the cameras see them: "
-                "poses refined by the faces may give a better head (dp3d fit --poses refined)."
-            )
-            return None, ([doubt] if off > SUSPICIOUS else []) + _oddity(odd)
-        found = register_views(views, points_of, **calls)
-    except Dp3dError as error:
-        if poses == "refined" or error.code != "viewset.no_faces":
-            raise
-        unsure = "A network drew these views, and no faces tell how far they are off their cameras."
-        return None, [unsure] if drawn else []
-    if poses == "auto" and not found.suspicious:
-        return None, []
-    told = [
-        f"The cameras of {found.moved} views were moved to where their faces lie, by up to "
-        f"{max(found.turns_deg):.1f} degrees."
-    ]
-    return found, told + _oddity(found.left)
-
-
-def _oddity(odd: Sequence[int]) -> list[str]:
-    if not odd:
-        return []
-    return [
-        f"In {listed(odd)} the face lies elsewhere than in the others: check frame and camera, "
-        "which is taken as given."
-    ]
 
 
 def _common_shape(
