@@ -49,7 +49,7 @@ _MEAN = 100.0
 """Weight that keeps the views' common motion at zero."""
 _ROUNDS = 60
 _GLANCE = 24
-"""Views that are looked at where the poses are only doubted."""
+"""Views, about, that are looked at where the poses are only doubted."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def disagreement(
     And the views whose faces lie elsewhere than the others'.  Some views, spread over all, are
     looked at.  Arguments and errors as of :func:`register_views`.
     """
-    chosen = range(0, len(views), -(-len(views) // _GLANCE))
+    chosen = range(0, len(views), max(1, len(views) // _GLANCE))
     found = find_points(views, chosen, points_of, progress=progress, cancel=cancel)
     kept, odd = _trusted(views.cameras, found)
     pixels = np.stack([found[i] for i in kept])
