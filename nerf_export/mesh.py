@@ -268,9 +268,8 @@ def _blur(fit: Fit) -> float:
     """
     error = float(fit.meta.get("training_error", 0.0))
     wider = min(_WIDEST, max(1.0, math.sqrt(error / _AGREEING)))
-    longest = float(max(fit.meta["field_size"]["corners"]))
-    finer = max(1.0, longest / _CORNERS) if wider > 1 else 1.0
-    return LEAST_BLUR * wider * finer
+    finer = max(fit.meta["field_size"]["corners"]) / _CORNERS
+    return max(LEAST_BLUR, LEAST_BLUR * wider * finer) if wider > 1 else LEAST_BLUR
 
 
 def _from_depth(
