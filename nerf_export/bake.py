@@ -40,12 +40,24 @@ _EDGE_PIXELS = 1.5
 
 
 @dataclass(frozen=True)
+class Texels:
+    """Texels that lie on a triangle: pixel, triangle and place on it."""
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    face: NDArray[np.int64]
+    weights: Floats
+    """(n, 3) barycentric."""
+
+
+@dataclass(frozen=True)
 class Painted:
     """A mesh cut into charts, with its texture.
 
     Attributes:
         vertices, normals: (n, 3); faces: (m, 3); uv: (n, 2), v up.
         texture: (size, size, 3) uint8, first row at v = 1.
+        texels: where the texture lies on the surface.
         seen: part of the texels some view sees, 0 to 1.
         normal_map: (size, size, 3) uint8, normals in the tangent space of glTF; None: not asked.
 
@@ -56,19 +68,9 @@ class Painted:
     faces: NDArray[np.int64]
     uv: Floats
     texture: NDArray[np.uint8]
+    texels: Texels
     seen: float
     normal_map: NDArray[np.uint8] | None = None
-
-
-@dataclass(frozen=True)
-class Texels:
-    """Texels that lie on a triangle: pixel, triangle and place on it."""
-
-    row: NDArray[np.int64]
-    column: NDArray[np.int64]
-    face: NDArray[np.int64]
-    weights: Floats
-    """(n, 3) barycentric."""
 
 
 def paint(
@@ -92,12 +94,11 @@ def paint(
     normals = np.array(mesh.vertex_normals)
     source, faces, uv = _unwrap(mesh, texture_size)
     stage.advance("Unwrapped the surface")
-    texels = rasterise(uv, faces, texture_size)
+    texels = _rasterise(uv, faces, texture_size)
     corners = source[faces]  # [m, 3] vertices of the closed mesh
     place = corners[texels.face]
     points = np.einsum("nk,nkc->nc", texels.weights, mesh.vertices[place])
-    facing = np.einsum("nk,nkc->nc", texels.weights, normals[place])
-    facing = _unit(facing)
+    facing = unit(np.einsum("nk,nkc->nc", texels.weights, normals[place]))
     total, detail = np.zeros((len(points), 3)), np.zeros((len(points), 3))
     weight, detail_weight = np.zeros(len(points)), np.zeros(len(points))
     vertex_total = np.zeros((len(mesh.vertices), 3))
@@ -137,6 +138,7 @@ def paint(
         faces=faces,
         uv=uv,
         texture=texture,
+        texels=texels,
         seen=float((weight > least).mean()),
         normal_map=normal_map,
     )
@@ -157,7 +159,7 @@ def _unwrap(
     return source.astype(np.int64), faces.astype(np.int64), uv.astype(np.float64)
 
 
-def rasterise(uv: Floats, faces: NDArray[np.int64], size: int) -> Texels:
+def _rasterise(uv: Floats, faces: NDArray[np.int64], size: int) -> Texels:
     """Texels whose centre lies on a triangle of the atlas."""
     xy = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], -1)[faces]  # [m, 3, 2]
     first = np.floor(xy.min(1) - 0.5).astype(int).clip(0, size - 1)
@@ -276,19 +278,19 @@ def _tangents(vertices: Floats, normals: Floats, faces: NDArray[np.int64], uv: F
     p, q = vertices[faces], uv[faces]
     (e1, e2), (d1, d2) = ((x[:, 1] - x[:, 0], x[:, 2] - x[:, 0]) for x in (p, q))
     area = _cross(d1, d2)
-    along = _unit((e1 * d2[:, 1:] - e2 * d1[:, 1:]) * np.sign(area)[:, None])
+    along = unit((e1 * d2[:, 1:] - e2 * d1[:, 1:]) * np.sign(area)[:, None])
     total, sign = np.zeros(vertices.shape), np.zeros(len(vertices))
     for k in range(3):
         corner, before, after = faces[:, k], p[:, k - 1], p[:, (k + 1) % 3]
         normal = normals[corner]
         flat = [
-            _unit(x - np.einsum("nc,nc->n", x, normal)[:, None] * normal)
+            unit(x - np.einsum("nc,nc->n", x, normal)[:, None] * normal)
             for x in (before - p[:, k], after - p[:, k], along)
         ]
         angle = np.arccos(np.einsum("nc,nc->n", flat[0], flat[1]).clip(-1, 1))
         np.add.at(total, corner, angle[:, None] * flat[2])
         np.add.at(sign, corner, np.sign(area))
-    return np.column_stack([_unit(total), np.where(sign < 0, -1.0, 1.0)])
+    return np.column_stack([unit(total), np.where(sign < 0, -1.0, 1.0)])
 
 
 def _in_tangent_space(
@@ -304,12 +306,13 @@ def _in_tangent_space(
     bent = np.tile([0.0, 0.0, 1.0], (len(wanted), 1))
     bent[whole] = np.linalg.solve(frame[whole], wanted[whole][..., None])[..., 0]
     bent[:, 2] = bent[:, 2].clip(0.05)  # a map cannot turn a surface round
-    return _unit(bent)
+    return unit(bent)
 
 
-def _unit(vectors: Floats) -> Floats:
-    unit: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
-    return unit
+def unit(vectors: Floats) -> Floats:
+    """(..., c) vectors of length 1; those of no length stay zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / length.clip(1e-12), np.float64)
 
 
 def _fill(texels: Texels, colour: Floats, size: int) -> NDArray[np.uint8]:

@@ -158,10 +158,9 @@ def write_dataset(
         cameras.append(camera.resized(width, height))
         known = views.known(i)
         if known is not None:
-            whole = Image.fromarray(np.where(known, 255, 0).astype(np.uint8))
-            write_atomic(root / f"known/{i:04d}.png", encode_png(np.asarray(whole)))
-            # a pixel that is known in part only counts as unknown
-            known = np.asarray(whole.resize((width, height), Image.Resampling.BOX)) == 255
+            whole = np.where(known, 255, 0).astype(np.uint8)
+            write_atomic(root / f"known/{i:04d}.png", encode_png(whole))
+            known = wholly_known(Image.fromarray(whole), (width, height))
         masks.append(pixels[..., 3])
         looks.append(Look.of(pixels))
         all_known.append(known)
@@ -184,6 +183,14 @@ def write_dataset(
     transforms["val_filenames"] = transforms["test_filenames"] = kept
     write_json(root / "transforms.json", transforms)
     return Dataset(root, tuple(cameras), tuple(masks), tuple(all_known), held_out, tuple(looks))
+
+
+def wholly_known(mask: Image.Image, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(h, w) pixels of a (width, height) picture of which all is known: white in the mask."""
+    known: NDArray[np.bool_] = (
+        np.asarray(mask.convert("L").resize(size, Image.Resampling.BOX)) == 255
+    )
+    return known
 
 
 def _ray_mask(alpha: NDArray[np.uint8], known: NDArray[np.bool_] | None) -> NDArray[np.uint8]:

@@ -192,6 +192,8 @@ class _Format:
     """Writes the cameras, returns the names of the files."""
     check: Callable[[Sequence[Camera]], None] = lambda cameras: None
     """Refuses cameras that the format cannot say."""
+    masks: bool = False
+    """Whether what is not known is told by masks, in ``masks/`` beside ``images/``."""
 
 
 def export_views(
@@ -229,8 +231,17 @@ def export_views(
     chosen.check(views.cameras)
     mark_export(out, to)
     stage = Stage("export", len(views) + 1, progress, cancel, f"Writing for {chosen.title}")
+    masks = _masks(views) if chosen.masks else None
     for i, name in enumerate(_pictures(views)):
-        write_atomic(out / name, encode_png(views.rgba(i)))
+        rgba = views.rgba(i)
+        if masks is not None:
+            known = views.known(i)
+            if known is None:
+                known = np.ones(rgba.shape[:2], bool)
+            # opaque: alpha must not say that there is no head
+            rgba[~known, 3] = 255
+            write_atomic(out / masks[i], encode_png(np.where(known, 255, 0).astype(np.uint8)))
+        write_atomic(out / name, encode_png(rgba))
         stage.advance()
     files = chosen.write(views, out)
     stage.advance("Cameras written")
@@ -253,23 +264,17 @@ def _pictures(views: ViewSet) -> list[str]:
     return [f"images/{i:04d}.png" for i in range(len(views))]
 
 
-def _write_nerfstudio(views: ViewSet, out: Path) -> list[str]:
-    """With masks where frames are known in part, and the split if the views' source named one.
+def _masks(views: ViewSet) -> list[str] | None:
+    """Masks of what is known, black where nobody is to draw rays; None: all is known."""
+    if not any(views.known_path(i).is_file() for i in range(len(views))):
+        return None
+    return [name.replace("images/", "masks/") for name in _pictures(views)]
 
-    What is not known is opaque in the picture and black in the mask: nobody draws rays there.
-    """
+
+def _write_nerfstudio(views: ViewSet, out: Path) -> list[str]:
+    """With masks where frames are known in part, and the split if the views' source named one."""
     names = _pictures(views)
-    masks = None
-    if any(views.known_path(i).is_file() for i in range(len(views))):
-        masks = [name.replace("images/", "masks/") for name in names]
-        for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
-            rgba, known = views.rgba(i), views.known(i)
-            if known is None:
-                known = np.ones(rgba.shape[:2], bool)
-            rgba[~known, 3] = 255
-            write_atomic(out / name, encode_png(rgba))
-            write_atomic(out / mask, encode_png(np.where(known, 255, 0).astype(np.uint8)))
-    data = cameras_to_transforms(views.cameras, names, masks)
+    data = cameras_to_transforms(views.cameras, names, _masks(views))
     held = views.meta.parameters.get("held_out")
     if held:
         data["train_filenames"] = [name for i, name in enumerate(names) if i not in held]
@@ -401,7 +406,7 @@ def _hull_points(views: ViewSet) -> tuple[NDArray[np.float64], NDArray[np.uint8]
 
 
 FORMATS: dict[str, _Format] = {
-    "nerfstudio": _Format("nerfstudio", _write_nerfstudio),
+    "nerfstudio": _Format("nerfstudio", _write_nerfstudio, masks=True),
     "instant-ngp": _Format("instant-ngp", _write_instant_ngp),
     "blender": _Format("NeRF's synthetic format", _write_blender, _check_blender),
     "colmap": _Format("COLMAP, gsplat, Postshot", _write_colmap),

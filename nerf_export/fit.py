@@ -25,10 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.camera_files import (
-    cameras_from_dict,
-    cameras_from_transforms,
-)
+from dp3d_core.camera_files import cameras_from_dict, cameras_from_transforms
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import check_folder, read_json, write_json

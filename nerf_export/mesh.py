@@ -24,8 +24,9 @@ from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
 from nerf_export.fusion import poisson_grid, tsdf_grid
 from nerf_export.hull import Silhouette, carving_views, grid_points, hull_distances
+from nerf_export.presets import AGREEING_ERROR, REFERENCE_CORNERS
 from nerf_export.render import render_fit
-from nerf_export.splats import count_splats, to_splats
+from nerf_export.splats import to_splats
 from nerf_export.surface import LEAST_BLUR, DistanceGrid, extract_surface
 
 MIN_FACES, MAX_FACES = 200, 500_000
@@ -35,11 +36,8 @@ SURFACES = ("distance", "tsdf", "poisson")
 (``dp3d bench nerf --compare``)."""
 DEFAULT_SURFACE = SURFACES[0]
 _HULL_CELLS = 4
-_AGREEING, _WIDEST = 0.001, 4.0
-"""Mean squared error of training at which views count as agreeing, and how many times wider the
-distances are blurred at most where they do not."""
-_CORNERS = 160
-"""Corners of the grid, along its longest side, that the wider blur is given for."""
+_WIDEST = 4.0
+"""How many times wider the distances are blurred at most where views contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,9 @@ class MeshStats:
     faces: int
     texture_size: int
     watertight: bool
+    """Whether the surface was closed before it was cut into charts."""
     pieces: int
-    """Of the surface before it was cut into charts."""
+    """Parts of that surface that hang together."""
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
     """Lowest and highest corner, head space, head units (metres in the file)."""
     seen: float
@@ -144,7 +143,7 @@ def build_mesh(
         pieces=int(closed.body_count),
         bounds=tuple(tuple(float(x) for x in corner) for corner in closed.bounds),  # type: ignore[arg-type]
         seen=round(painted.seen, 4),
-        splats=count_splats(painted) if splats else None,
+        splats=len(painted.texels.face) if splats else None,
         seconds=round(time.monotonic() - began, 2),
     )
     stage.advance("The mesh is written", file=out.name)
@@ -267,8 +266,8 @@ def _blur(fit: Fit) -> float:
     take away, the wider, in parts of the head.
     """
     error = float(fit.meta.get("training_error", 0.0))
-    wider = min(_WIDEST, max(1.0, math.sqrt(error / _AGREEING)))
-    finer = max(fit.meta["field_size"]["corners"]) / _CORNERS
+    wider = min(_WIDEST, max(1.0, math.sqrt(error / AGREEING_ERROR)))
+    finer = max(fit.meta["field_size"]["corners"]) / REFERENCE_CORNERS
     return max(LEAST_BLUR, LEAST_BLUR * wider * finer) if wider > 1 else LEAST_BLUR
 
 

@@ -7,6 +7,11 @@ from typing import Any
 
 from dp3d_core.errors import Dp3dError
 
+AGREEING_ERROR = 0.001
+"""Mean squared error of training, colours in [0, 1], up to which views count as agreeing: 30 dB."""
+REFERENCE_CORNERS = 160
+"""Corners of the grid, along its longest side, that lengths and weights in cells are given for."""
+
 
 @dataclass(frozen=True)
 class Preset:

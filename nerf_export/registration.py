@@ -135,8 +135,7 @@ def disagreement(
     chosen = range(0, len(views), max(1, len(views) // _GLANCE))
     found = find_points(views, chosen, points_of, progress=progress, cancel=cancel)
     kept, odd = _trusted(views.cameras, found)
-    pixels = np.stack([found[i] for i in kept])
-    return _disagreement([views.cameras[i] for i in kept], pixels), odd
+    return float(np.median(_apart(views.cameras, found, kept)[1])), odd
 
 
 def find_points(
@@ -174,7 +173,7 @@ def register(
 
     """
     kept, left = _trusted(cameras, found)
-    before = _disagreement([cameras[i] for i in kept], np.stack([found[i] for i in kept]))
+    before = float(np.median(_apart(cameras, found, kept)[1]))
     while True:
         subset = [cameras[i] for i in kept]
         pixels = np.stack([found[i] for i in kept])
@@ -218,23 +217,25 @@ def _check_count(faces: int, views: int) -> None:
         )
 
 
-def _disagreement(cameras: Sequence[Camera], pixels: Floats) -> float:
-    points = meet(cameras, pixels)
-    still = np.zeros((len(cameras), 6))
-    return float(np.median(_misses(cameras, still, points, pixels, points.mean(0))))
+def _apart(
+    cameras: Sequence[Camera], found: dict[int, Floats], chosen: Sequence[int]
+) -> tuple[Floats, Floats]:
+    """(n, 3) points where the chosen of the given cameras see them, and (m, n) misses of these."""
+    subset, pixels = [cameras[i] for i in chosen], np.stack([found[i] for i in chosen])
+    points = meet(subset, pixels)
+    still = np.zeros((len(subset), 6))
+    return points, _misses(subset, still, points, pixels, points.mean(0))
 
 
 def _trusted(cameras: Sequence[Camera], found: dict[int, Floats]) -> tuple[list[int], list[int]]:
     """Views that see the face from the front, and those of them that disagree with the rest."""
     kept = sorted(found)
     _check_count(len(kept), len(cameras))
-    subset, pixels = [cameras[i] for i in kept], np.stack([found[i] for i in kept])
-    points = meet(subset, pixels)
-    still = np.zeros((len(kept), 6))
-    miss = np.median(_misses(subset, still, points, pixels, points.mean(0)), axis=1)
+    points, misses = _apart(cameras, found, kept)
+    miss = np.median(misses, axis=1)
     right, left, top, bottom = points[:4]
     front = np.cross(left - right, top - bottom)
-    away = np.stack([camera.position for camera in subset]) - points.mean(0)
+    away = np.stack([cameras[i].position for i in kept]) - points.mean(0)
     cosine = away @ front / (np.linalg.norm(away, axis=1) * np.linalg.norm(front)).clip(1e-12)
     facing = cosine >= np.cos(np.radians(_FURTHEST_DEG))
     agreeing = miss <= np.maximum(_OUTLIER * np.median(miss), SUSPICIOUS)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nerf_export.bake import Painted, rasterise
+from nerf_export.bake import Painted, unit
 
 Floats = NDArray[np.float64]
 
@@ -32,13 +32,13 @@ _FIELDS = (
 
 def to_splats(painted: Painted, stem: str = "head") -> dict[str, bytes]:
     """PLY of splats, Y up: one for each texel of the atlas."""
-    texels = rasterise(painted.uv, painted.faces, len(painted.texture))
+    texels = painted.texels
     corner = painted.faces[texels.face]
     points = np.einsum("nk,nkc->nc", texels.weights, painted.vertices[corner])
     normals = np.einsum("nk,nkc->nc", texels.weights, painted.normals[corner])
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
     # on a fold the corners' normals may cancel each other
-    normals = np.where(length > 1e-6, normals / length.clip(1e-12), [0.0, 0.0, 1.0])
+    folded = np.linalg.norm(normals, axis=1, keepdims=True) < 1e-6
+    normals = np.where(folded, [0.0, 0.0, 1.0], unit(normals))
     width = _WIDTH * _spacing(painted)[texels.face]
     colours = painted.texture[texels.row, texels.column] / 255
     rows = np.empty(len(points), [(name, "<f4") for name in _FIELDS])
@@ -60,11 +60,6 @@ def to_splats(painted: Painted, stem: str = "head") -> dict[str, bytes]:
     return {f"{stem}.ply": "\n".join(header).encode("ascii") + rows.tobytes()}
 
 
-def count_splats(painted: Painted) -> int:
-    """Splats that :func:`to_splats` writes."""
-    return len(rasterise(painted.uv, painted.faces, len(painted.texture)).face)
-
-
 def _spacing(painted: Painted) -> Floats:
     """(m,) distance between texels on each triangle, head units."""
     p, q = painted.vertices[painted.faces], painted.uv[painted.faces] * len(painted.texture)
@@ -80,8 +75,7 @@ def _spacing(painted: Painted) -> Floats:
 def _upright(normals: Floats) -> Floats:
     """(n, 4) quaternions, real part first, of turns that bring the third axis to normals."""
     aside = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
-    first = np.cross(aside, normals)
-    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    first = unit(np.cross(aside, normals))
     frames = np.stack([first, np.cross(normals, first), normals], -1)
     real_last: Floats = Rotation.from_matrix(frames).as_quat()
     return real_last[:, [3, 0, 1, 2]]

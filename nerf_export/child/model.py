@@ -20,16 +20,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nerf_export.child.field import FieldSize, HeadField
+from nerf_export.presets import AGREEING_ERROR, REFERENCE_CORNERS
 
 _PIXEL = 0.25
 _OUTLIER = 0.15
 """Difference of a colour channel from which a view counts as contradicting the others."""
-_AGREEING = 0.001
-"""Mean squared error at which views count as agreeing: 30 dB."""
 _MOST_SMOOTHING = 300.0
 _SMOOTHING_POWER = 2.5
-_CURVATURE_CORNERS = 160
-"""Corners of the grid that ``curvature_weight`` is given for."""
 _ERROR_RATE = 0.02
 _BAND_CELLS = 4.0
 _BAND_REFRESH = 50
@@ -256,7 +253,7 @@ class HeadModel(Model):
         they do, the smoother it has to be (the power is the one that looked best on published
         frames).  Only late, for a stiff surface does not find its place.
         """
-        wanted = (self.error / _AGREEING).pow(_SMOOTHING_POWER).clamp(1, _MOST_SMOOTHING)
+        wanted = (self.error / AGREEING_ERROR).pow(_SMOOTHING_POWER).clamp(1, _MOST_SMOOTHING)
         return 1 + self._smoothing * (wanted - 1)
 
     def _regularity(self) -> tuple[Tensor, Tensor]:
@@ -270,7 +267,7 @@ class HeadModel(Model):
         pick = torch.randint(len(self._band), (_BAND_SAMPLES,), device=self._band.device)
         eikonal, curvature = self.field.regularity(self._band[pick])
         # A form of the head's has less curvature in the cells of a finer grid.
-        return eikonal, curvature * (max(self.field.size.corners) / _CURVATURE_CORNERS) ** 2
+        return eikonal, curvature * (max(self.field.size.corners) / REFERENCE_CORNERS) ** 2
 
     def _box_interval(self, rays: RayBundle) -> tuple[Tensor, Tensor]:
         """(r, 1) distances at which rays enter and leave the box; empty for those that miss."""

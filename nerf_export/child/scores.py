@@ -13,6 +13,7 @@ from skimage.metrics import structural_similarity
 
 from dp3d_core.progress import Progress
 from nerf_export.child.talk import Talk
+from nerf_export.dataset import wholly_known
 
 _MOST_GAIN = 1.25
 
@@ -36,9 +37,7 @@ def _known(picture: Path, shape: tuple[int, int]) -> np.ndarray:
     if not path.is_file():
         return np.ones(shape, bool)
     with Image.open(path) as mask:
-        # of pixels made of several, all must be known
-        small = mask.convert("L").resize(shape[::-1], Image.Resampling.BOX)
-        return np.asarray(small) == 255
+        return wholly_known(mask, shape[::-1])
 
 
 def score_held_out(

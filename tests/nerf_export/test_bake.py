@@ -9,7 +9,7 @@ import trimesh
 
 from dp3d_core.progress import Stage
 from dp3d_core.trajectories import capture_sphere, frontal_arc
-from nerf_export.bake import Painted, paint, rasterise
+from nerf_export.bake import Painted, paint
 from nerf_export.mesh import to_glb, to_obj, to_ply
 from tests.nerf_export.scene import HEAD, side_colour, trace
 
@@ -53,7 +53,7 @@ def test_every_point_carries_the_colour_the_views_show_there(painted: Painted) -
 def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: Painted) -> None:
     assert painted.uv.min() >= 0
     assert painted.uv.max() <= 1
-    texels = rasterise(painted.uv, painted.faces, SIZE)
+    texels = painted.texels
     place = texels.row * SIZE + texels.column
     assert len(np.unique(place)) > 0.2 * SIZE**2
     # a texel in the very middle of two triangles lies in two charts
