@@ -27,9 +27,9 @@ FACE_OVAL = (
 
 _STABLE = (
     *(RIGHT_EYE, LEFT_EYE, 9, 200),  # between the brows, and the front of the chin
-    *(i for i in range(0, POINTS, 6) if i not in (*FACE_OVAL, RIGHT_EYE, LEFT_EYE, 9, 200)),
+    *(i for i in range(POINTS) if i not in (*FACE_OVAL, RIGHT_EYE, LEFT_EYE, 9, 200)),
 )
-"""A sixth of the points, without the outline, which slides over the cheeks as the head turns."""
+"""The points without the outline, which slides over the cheeks as the head turns."""
 
 _DETECTOR_SIDE, _MESH_SIDE = 128, 192
 _LEAST_DETECTION, _LEAST_PRESENCE = 0.5, 0.5

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from dp3d_core.cameras import Z_UP_FROM_HEAD, Camera
 from dp3d_core.errors import Dp3dError
@@ -44,10 +45,13 @@ class Agreement:
     Attributes:
         filled: of each view, the part of its silhouette that the visual hull fills, 0 to 1; nan
             where there is none.
+        beyond: of each view, (h, w) pixels of a small frame where the silhouette goes on and the
+            hull, by more than a pixel, does not; None: nowhere.
 
     """
 
     filled: tuple[float, ...]
+    beyond: tuple[NDArray[np.bool_] | None, ...]
 
     @property
     def mean(self) -> float:
@@ -139,12 +143,16 @@ def compare_silhouettes(
     stage: Stage | None = None,
 ) -> Agreement:
     """How much of each silhouette the hull of all fills; ``stage`` is advanced for each."""
-    filled = []
+    filled: list[float] = []
+    beyond: list[NDArray[np.bool_] | None] = []
     for camera, mask, part in zip(cameras, masks, known, strict=True):
-        filled.append(_filled(camera, mask, part, hull))
+        inside, hit = _compared(camera, mask, part, hull)
+        filled.append(float(hit[inside].mean()) if inside.any() else float("nan"))
+        missed = inside & ~ndimage.binary_dilation(hit, np.ones((3, 3)))
+        beyond.append(missed if missed.any() else None)
         if stage is not None:
             stage.advance()
-    return Agreement(tuple(filled))
+    return Agreement(tuple(filled), tuple(beyond))
 
 
 def score_warnings(foreground_psnr: float, has_masks: bool) -> list[str]:
@@ -161,9 +169,10 @@ def score_warnings(foreground_psnr: float, has_masks: bool) -> list[str]:
     ]
 
 
-def _filled(
+def _compared(
     camera: Camera, mask: NDArray[np.uint8], known: NDArray[np.bool_] | None, hull: Hull
-) -> float:
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(h, w) pixels of a small frame inside the silhouette, and those of them on the hull."""
     scale = min(1.0, _SIDE / max(mask.shape))
     small = camera.resized(
         max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
@@ -173,8 +182,6 @@ def _filled(
     inside = mask[row, column] >= 128
     if known is not None:
         inside &= known[row, column]
-    if not inside.any():
-        return float("nan")
     rays = (small.directions(small.pixel_centres()).reshape(-1, 3) @ Z_UP_FROM_HEAD[:3, :3].T)[
         inside
     ]
@@ -187,7 +194,10 @@ def _filled(
     for t in along:
         # thin parts may lie between two steps
         hit |= hull.at(origin + t * rays) < half_step
-    return float(hit.mean())
+    filled = inside.copy()
+    filled[inside] = hit
+    shape = (small.height, small.width)
+    return inside.reshape(shape), filled.reshape(shape)
 
 
 def listed(views: Sequence[int] | NDArray[np.int64]) -> str:

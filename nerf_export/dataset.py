@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.viewset import ViewSet, encode_png
+from dp3d_core.viewset import ViewSet, encode_png, read_png
 
 MIN_VIEWS = 4
 _HOLD_OUT_EVERY = 6
@@ -183,6 +184,26 @@ def write_dataset(
     transforms["val_filenames"] = transforms["test_filenames"] = kept
     write_json(root / "transforms.json", transforms)
     return Dataset(root, tuple(cameras), tuple(masks), tuple(all_known), held_out, tuple(looks))
+
+
+def leave_out(dataset: Dataset, beyond: Sequence[NDArray[np.bool_] | None]) -> None:
+    """Draw no rays where a view shows what the field has no room for.
+
+    Shoulders that few frames hold lie beyond the common volume: nothing there can be learned, and
+    a field that is asked for them tears its border to pieces.
+
+    Args:
+        dataset: a written one.
+        beyond: of each view, (h, w) pixels of a frame of any size; None: nothing.
+
+    """
+    for i, (pixels, camera) in enumerate(zip(beyond, dataset.cameras, strict=True)):
+        if pixels is None:
+            continue
+        path = dataset.root / f"masks/{i:04d}.png"
+        left = Image.fromarray(np.where(pixels, 0, 255).astype(np.uint8))
+        left = left.resize((camera.width, camera.height), Image.Resampling.NEAREST)
+        write_atomic(path, encode_png(np.minimum(read_png(path, "L"), np.asarray(left))))
 
 
 def wholly_known(mask: Image.Image, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -39,7 +39,7 @@ from nerf_export.agreement import (
     score_warnings,
 )
 from nerf_export.child_process import run_child
-from nerf_export.dataset import Dataset, views_hash, write_dataset
+from nerf_export.dataset import Dataset, leave_out, views_hash, write_dataset
 from nerf_export.environment import nerf_python
 from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_hash
 from nerf_export.hull import Hull, carving_views, visual_hull
@@ -204,8 +204,9 @@ def fit_views(
         seed: of everything random.
         max_memory_gb: GiB that the fit may take, of the device's memory; None: what is free.
         poses: one of :data:`POSES`.
-        points_of: finds points of the face in a frame, for the poses; None: they are taken as
-            given, and not doubted.
+        points_of: finds points of the face in a frame, for the poses and for the form that a
+            capture of the front alone starts from; None: poses are taken as given, and not
+            doubted.
         progress: stages ``poses``, ``dataset``, ``shape``, ``fit`` (values: losses, psnr),
             ``score``.
         cancel: polled four times a second.
@@ -258,7 +259,10 @@ def fit_views(
         dataset = write_dataset(view_set, out / "dataset", chosen.image_size, **calls)
         hull, findings = _common_shape(dataset, chosen.grid, calls)
         if not foreign:  # another tool's world has its head anywhere
-            hull = with_head_like_start(hull, dataset.cameras)
+            face = settled.get("face")
+            hull = with_head_like_start(
+                hull, dataset.cameras, None if face is None else np.array(face)
+            )
         work.mkdir(exist_ok=True)
         hull.save(work / "hull.npz")
     except Exception:
@@ -332,6 +336,7 @@ def _common_shape(
         return hull, {"warnings": [*warnings, NO_MASKS], "silhouettes": None}
     agreement = compare_silhouettes(dataset.cameras, dataset.masks, dataset.known, hull, stage)
     warnings += agreement.warnings(views)
+    leave_out(dataset, agreement.beyond)
     # A view that shows nothing has no silhouette to compare, and JSON no word for it but null.
     each = [None if np.isnan(part) else round(part, 4) for part in agreement.filled]
     return hull, {

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dp3d_core.camera_files import cameras_to_dict
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import read_json, write_json
 from dp3d_core.viewset import ViewSet
 from nerf_export.agreement import listed
 from nerf_export.registration import (
-    SUSPICIOUS,
+    Disagreement,
     PointsOf,
     Registration,
     disagreement,
@@ -29,19 +32,21 @@ those of views that a network drew and tells the others, ``given`` takes all as 
 def settled_poses(
     views: ViewSet, path: Path, poses: str, points_of: PointsOf | None, calls: dict[str, Any]
 ) -> dict[str, Any]:
-    """Cameras of the fit, what was done to them, and what to tell; the same after a stop.
+    """Cameras of the fit, what was done to them, what to tell, and the face; same after a stop.
 
-    Kept in ``path``: what finds faces may have changed in between, and a fit that goes on with
-    other cameras would be none.
+    ``face`` are (n, 3) points of its surface, head space, or None where no faces are found.  Kept
+    in ``path``: what finds faces may have changed in between, and a fit that goes on with other
+    cameras would be none.
     """
     with contextlib.suppress(OSError, ValueError):
         settled: dict[str, Any] = read_json(path)
         return settled
-    registration, warnings = _registration(views, poses, points_of, calls)
+    registration, face, warnings = _registration(views, poses, points_of, calls)
     cameras = views.cameras if registration is None else registration.cameras
     settled = {
         "cameras": cameras_to_dict(cameras),
         "registration": None if registration is None else registration.to_dict(),
+        "face": None if face is None else face.tolist(),
         "warnings": warnings,
     }
     write_json(path, settled)
@@ -50,10 +55,10 @@ def settled_poses(
 
 def _registration(
     views: ViewSet, poses: str, points_of: PointsOf | None, calls: dict[str, Any]
-) -> tuple[Registration | None, list[str]]:
-    """Cameras to take instead of the given ones, if any, and what to tell about the poses."""
-    if poses == "given" or (points_of is None and poses == "auto"):
-        return None, []
+) -> tuple[Registration | None, NDArray[np.float64] | None, list[str]]:
+    """Cameras to take instead of the given ones, points of the face, and what to tell."""
+    if points_of is None and poses != "refined":
+        return None, None, []
     if points_of is None:
         raise Dp3dError(
             "engine.bad_option",
@@ -62,26 +67,30 @@ def _registration(
         )
     drawn = views.meta.approximate_poses
     try:
-        if poses == "auto" and not drawn:
-            off, odd = disagreement(views, points_of, **calls)
-            doubt = (
-                f"The faces lie {off:.1%} of a frame's width beside where the cameras see them: "
-                "poses refined by the faces may give a better head (dp3d fit --poses refined)."
-            )
-            return None, ([doubt] if off > SUSPICIOUS else []) + _oddity(odd)
+        if poses == "given" or (poses == "auto" and not drawn):
+            seen = disagreement(views, points_of, **calls)
+            return None, seen.points, _doubts(seen) if poses == "auto" else []
         found = register_views(views, points_of, **calls)
     except Dp3dError as error:
         if poses == "refined" or error.code != "viewset.no_faces":
             raise
         unsure = "A network drew these views, and no faces tell how far they are off their cameras."
-        return None, [unsure] if drawn else []
+        return None, None, [unsure] if drawn and poses == "auto" else []
     if poses == "auto" and not found.suspicious:
-        return None, []
+        return None, found.points, []
     told = [
         f"The cameras of {found.moved} views were moved to where their faces lie, by up to "
         f"{max(found.turns_deg):.1f} degrees."
     ]
-    return found, told + _oddity(found.left)
+    return found, found.points, told + _oddity(found.left)
+
+
+def _doubts(seen: Disagreement) -> list[str]:
+    doubt = (
+        f"The faces lie {seen.median:.1%} of a frame's width beside where the cameras see them: "
+        "poses refined by the faces may give a better head (dp3d fit --poses refined)."
+    )
+    return ([doubt] if seen.suspicious else []) + _oddity(seen.odd)
 
 
 def _oddity(odd: Sequence[int]) -> list[str]:

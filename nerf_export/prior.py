@@ -2,7 +2,7 @@
 
 Views from the front alone leave a visual hull that is a wedge: a ridge before the face and a
 long tail behind.  A fit finds the face only if it starts near one, and behind, where nobody looks,
-it keeps what it starts with.
+it keeps what it starts with.  Where points of the face are known, the guess passes through them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera
 from nerf_export.hull import Hull, camera_spread, grid_points
 
 Floats = NDArray[np.float64]
 
+_CHUNK = 50_000
 _FRONT_ONLY_DEG = 150.0
 """Angle between the outermost cameras below which the hull is no guess of a head."""
 _SOLIDS = (
@@ -27,9 +29,14 @@ _SOLIDS = (
     ((0.0, -0.75, -0.03), (0.60, 0.35, 0.25)),  # shoulders
 )
 """Centres and radii of ellipsoids, head space: a head of canonical size, about."""
+_WIDTHS = (0.08, 0.04, 0.02)
+"""How far a known point moves what is around it, standard deviations in head units: broadly first,
+then what is left."""
+_ALONE = 0.1
+"""Weight at which a known point still moves what lies around it by all but a tenth."""
 
 
-def with_head_like_start(hull: Hull, cameras: Sequence[Camera]) -> Hull:
+def with_head_like_start(hull: Hull, cameras: Sequence[Camera], face: Floats | None = None) -> Hull:
     """The hull with a start that is its common part with a rough head, where it needs one.
 
     The hull itself stays the limit: the surface may grow again to its border.
@@ -37,16 +44,43 @@ def with_head_like_start(hull: Hull, cameras: Sequence[Camera]) -> Hull:
     Args:
         hull: of the views.
         cameras: of the views, in canonical head space.
+        face: (n, 3) points of the face's surface, head space; None: none known.
 
     """
     if camera_spread(hull, cameras) >= _FRONT_ONLY_DEG:
         return hull
     points = grid_points(hull.low, hull.cell, hull.distance.shape) @ HEAD_FROM_Z_UP[:3, :3].T
-    start = np.maximum(hull.distance, head_distances(points).reshape(hull.distance.shape))
+    guess = head_distances(points)
+    if face is not None:
+        guess = _through(face, points, guess)
+    start = np.maximum(hull.distance, guess.reshape(hull.distance.shape))
     # Another world's head may lie elsewhere: then there is nothing left to start from.
     if (start < 0).sum() < 0.1 * (hull.distance < 0).sum():
         return hull
     return replace(hull, start=start.astype(np.float32))
+
+
+def _through(face: Floats, points: Floats, distance: Floats) -> Floats:
+    """(n,) distances at (n, 3) points, changed so that they are zero at the face's points."""
+    reach = 3 * _WIDTHS[0]
+    inside = (points > face.min(0) - reach) & (points < face.max(0) + reach)
+    near = np.flatnonzero(inside.all(1))
+    distance, at_face = distance.copy(), head_distances(face)
+    for width in _WIDTHS:
+        change = _spread(face, at_face, np.concatenate([points[near], face]), width)
+        distance[near] -= change[: len(near)]
+        at_face -= change[len(near) :]
+    return distance
+
+
+def _spread(sources: Floats, values: Floats, points: Floats, width: float) -> Floats:
+    """(n,) mean of the values around (n, 3) points, towards zero where there are none."""
+    out = np.empty(len(points))
+    for begin in range(0, len(points), _CHUNK):
+        apart = cdist(points[begin : begin + _CHUNK], sources, "sqeuclidean")
+        weight = np.exp(-apart / (2 * width**2))
+        out[begin : begin + _CHUNK] = weight @ values / (weight.sum(1) + _ALONE)
+    return out
 
 
 def head_distances(points: Floats) -> Floats:

@@ -48,8 +48,31 @@ _OUTLIER = 3.0
 _MEAN = 100.0
 """Weight that keeps the views' common motion at zero."""
 _ROUNDS = 60
+_ADJUSTED = 75
+"""Points, about, that take part in the adjustment."""
 _GLANCE = 24
 """Views, about, that are looked at where the poses are only doubted."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """How far given cameras and faces are apart.
+
+    Attributes:
+        median: distance of found points to where the cameras see them, median, widths of a frame.
+        odd: views whose faces lie elsewhere than the others'.
+        points: (n, 3) points of the face where the cameras see them, head space.
+
+    """
+
+    median: float
+    odd: tuple[int, ...]
+    points: Floats
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the cameras see the face elsewhere than the frames show it."""
+        return self.median > SUSPICIOUS
 
 
 @dataclass(frozen=True)
@@ -65,6 +88,7 @@ class Registration:
             its distance; 0 where it was left.
         left: views whose points lie so far off, or so unlike the others', that they are not
             believed; their cameras stay.
+        points: (n, 3) points of the face where these cameras see them, head space.
 
     """
 
@@ -75,6 +99,7 @@ class Registration:
     turns_deg: tuple[float, ...]
     shifts: tuple[float, ...]
     left: tuple[int, ...]
+    points: Floats
 
     @property
     def moved(self) -> int:
@@ -126,16 +151,16 @@ def register_views(
 
 def disagreement(
     views: ViewSet, points_of: PointsOf, *, progress: ProgressCallback, cancel: CancelCheck
-) -> tuple[float, list[int]]:
-    """Median distance of the faces' points to where the given cameras see them, frame widths.
+) -> Disagreement:
+    """Compare faces with the given cameras; some views, spread over all, are looked at.
 
-    And the views whose faces lie elsewhere than the others'.  Some views, spread over all, are
-    looked at.  Arguments and errors as of :func:`register_views`.
+    Arguments and errors as of :func:`register_views`.
     """
     chosen = range(0, len(views), max(1, len(views) // _GLANCE))
     found = find_points(views, chosen, points_of, progress=progress, cancel=cancel)
     kept, odd = _trusted(views.cameras, found)
-    return float(np.median(_apart(views.cameras, found, kept)[1])), odd
+    points, misses = _apart(views.cameras, found, kept)
+    return Disagreement(float(np.median(misses)), tuple(odd), points)
 
 
 def find_points(
@@ -176,7 +201,7 @@ def register(
     before = float(np.median(_apart(cameras, found, kept)[1]))
     while True:
         subset = [cameras[i] for i in kept]
-        pixels = np.stack([found[i] for i in kept])
+        pixels = np.stack([_thinned(found[i]) for i in kept])
         start = meet(subset, pixels)
         pivot = start.mean(0)
         motions, points = _adjust(subset, pixels, start, pivot, cancel)
@@ -203,7 +228,13 @@ def register(
         tuple(turns.tolist()),
         tuple(shifts.tolist()),
         tuple(left),
+        meet([moved[i] for i in kept], np.stack([found[i] for i in kept])),
     )
+
+
+def _thinned(points: Floats) -> Floats:
+    """The first four, and some of the others: neighbours err alike and cost time."""
+    return np.concatenate([points[:4], points[4 :: max(1, len(points) // _ADJUSTED)]])
 
 
 def _check_count(faces: int, views: int) -> None:

@@ -59,6 +59,17 @@ def test_one_frame_with_another_lens_is_named(masks) -> None:
     assert "view 4 contradict" in told
 
 
+def test_what_the_common_shape_has_no_room_for_is_named(masks) -> None:
+    assert agreement(CAMERAS, masks).beyond == (None,) * len(masks)
+    more = [masks[0].copy(), *masks[1:]]
+    more[0][-30:] = 255  # shoulders that no other frame shows
+    found = agreement(CAMERAS, more)
+    assert found.beyond[1:] == (None,) * (len(masks) - 1)
+    beyond = np.kron(found.beyond[0], np.ones((3, 3), bool))[::2, ::2]  # 64 pixels for 96
+    assert not beyond[:60].any()
+    assert beyond[-20:, :20].all()
+
+
 def test_masks_of_other_cameras_are_told(masks) -> None:
     shifted = [
         np.roll(mask, (7 * (i % 5) - 14, 11 * (i % 4) - 16), (0, 1)) for i, mask in enumerate(masks)

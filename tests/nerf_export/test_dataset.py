@@ -11,8 +11,8 @@ from dp3d_core.camera_files import cameras_from_transforms
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.trajectories import full_orbit
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
-from nerf_export.dataset import hold_out, training_size, views_hash, write_dataset
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, read_png
+from nerf_export.dataset import hold_out, leave_out, training_size, views_hash, write_dataset
 from tests.nerf_export.scene import write_views
 
 
@@ -88,6 +88,21 @@ def test_hash_tells_view_sets_apart(tmp_path: Path) -> None:
     same = write_views(tmp_path / "b", full_orbit(4, size=16))
     other = write_views(tmp_path / "c", full_orbit(4, size=16), masks=False)
     assert views_hash(one) == views_hash(same) != views_hash(other)
+
+
+def test_no_rays_where_the_field_has_no_room(head_views: ViewSet, tmp_path: Path) -> None:
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    dataset = write_dataset(head_views, tmp_path, 64, **calls)
+    before = [read_png(tmp_path / f"masks/{i:04d}.png", "L") for i in range(2)]
+    lower = np.zeros((16, 16), bool)
+    lower[8:] = True
+    leave_out(dataset, [lower, *[None] * (len(head_views) - 1)])
+    after = [read_png(tmp_path / f"masks/{i:04d}.png", "L") for i in range(2)]
+    half = len(before[0]) // 2
+    np.testing.assert_array_equal(after[0][:half], before[0][:half])
+    assert before[0][half:].any()
+    assert not after[0][half:].any()
+    np.testing.assert_array_equal(after[1], before[1])
 
 
 def test_rays_are_drawn_where_something_is_known(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from dp3d_core.cameras import Z_UP_FROM_HEAD
 from dp3d_core.trajectories import canonical_camera, capture_sphere
 from nerf_export.hull import Hull, visual_hull
 from nerf_export.prior import head_distances, with_head_like_start
@@ -34,6 +36,28 @@ def test_a_view_from_the_front_starts_as_a_head_and_not_as_a_wedge() -> None:
     assert np.ptp(depth) * hull.cell > 1.5 * true
     assert 0.8 * true < np.ptp(started) * hull.cell < 1.5 * true
     assert (begun.start >= hull.distance).all()
+
+
+def test_where_points_of_the_face_are_known_it_starts_there() -> None:
+    hull = hull_of(FRONT)
+    up, across = np.meshgrid(np.linspace(-0.15, 0.15, 12), np.linspace(-0.1, 0.1, 12))
+    depth = 0.2 * np.sqrt(1 - (across / 0.18) ** 2 - (up / 0.24) ** 2)  # the scene's head
+    face = np.stack([across.ravel(), up.ravel(), depth.ravel()], -1)
+    fresh = (face[:-1] + face[1:]) / 2  # points that nothing was told about
+
+    def miss(start: Hull) -> float:
+        assert start.start is not None
+        begun = replace(start, distance=start.start)
+        return float(np.abs(begun.at(fresh @ Z_UP_FROM_HEAD[:3, :3].T)).mean())
+
+    told = with_head_like_start(hull, FRONT, face)
+    assert miss(told) < 0.005 < 0.03 < miss(with_head_like_start(hull, FRONT))
+    crown = np.array([[0.0, 0.24, 0.0]]) @ Z_UP_FROM_HEAD[:3, :3].T
+    np.testing.assert_allclose(
+        replace(hull, distance=told.start).at(crown),
+        replace(hull, distance=with_head_like_start(hull, FRONT).start).at(crown),
+        atol=0.02,
+    )
 
 
 def test_where_all_sides_are_seen_the_hull_is_the_start() -> None:
