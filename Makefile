@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 BPY_VENV := .venv-bpy
 OUT ?= out/demo
 PHOTO ?=
+# Test files at a time, each with one thread: most tests wait for a process or use one core.
+JOBS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 ifeq ($(DP3D_BPY_PYTHON),)
 export DP3D_BPY_PYTHON := $(CURDIR)/$(BPY_VENV)/bin/python
@@ -63,10 +66,10 @@ check: env env-diffusion ## Format, lint, types and the contracts between the ro
 	$(BIN)/lint-imports
 
 test: check env-nerf env-bpy ## Everything CI runs
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: check env-nerf env-bpy ## The slow tests as well
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 format: env ## Put the code in order
 	$(BIN)/ruff format .

@@ -12,6 +12,12 @@ from nerf_export.fit import Fit
 STOCK_EXPORTERS = ("tsdf", "poisson")
 
 
+def check_stock_exporters(*, progress: ProgressCallback, cancel: CancelCheck) -> None:
+    """Raise ``nerf.package_missing`` where :func:`stock_mesh` cannot work."""
+    with working_folder() as work:
+        run_child("ns_check", {}, work, progress=progress, cancel=cancel)
+
+
 def write_run_folder(
     fit: Path, out: Path, *, progress: ProgressCallback, cancel: CancelCheck
 ) -> Path:

@@ -30,6 +30,8 @@ _FAR = 0.05
 _EYES = [(yaw, pitch) for pitch in (-30, 0, 30, 65) for yaw in range(0, 360, 30)]
 """Degrees from which the true head is looked at: what none sees is no outer surface."""
 _ABOVE = 1e-3
+_FACE = ((-0.11, -0.19, 0.05), (0.11, 0.13, 1.0))
+"""Lowest and highest corner, head space, of what counts as the face."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,41 @@ def score_surface(
         pieces,
         closed,
     )
+
+
+def score_face(
+    mesh: Mesh, truth: SyntheticHead, seed: int = 0, samples: int = 400_000
+) -> dict[str, float]:
+    """Compare a mesh with the part of the true face that is seen from the front.
+
+    Args:
+        mesh: in head space.
+        truth: the head.
+        seed: of the points.
+        samples: points on each.
+
+    Returns:
+        ``face``, mean distance of the true face's points to the mesh, head units; and
+        ``face_normals_deg``, mean angle between the surfaces there.
+
+    """
+    rng = np.random.default_rng(seed)
+    points, normals = _points(truth.head.mesh, samples, rng)
+    low, high = _FACE
+    front = (points > low).all(1) & (points < high).all(1) & (normals[:, 2] > 0.3)
+    points, normals = points[front], normals[front]
+    away = orbit_pose(0, 0)[:3, 3] - points
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    seen = ~truth.caster.blocked(points + _ABOVE * away, away)
+    points, normals = points[seen], normals[seen]
+    ours, bent = _points(mesh, samples, rng)
+    ours, bent = ours[bent[:, 2] > 0], bent[bent[:, 2] > 0]
+    distance, nearest = cKDTree(ours).query(points)
+    cosine = np.einsum("ni,ni->n", bent[nearest], normals).clip(-1, 1)
+    return {
+        "face": round(float(distance.mean()), 5),
+        "face_normals_deg": round(float(np.degrees(np.arccos(cosine)).mean()), 2),
+    }
 
 
 def _points(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -53,6 +53,13 @@ def _run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     return run_folder(request, talk)
 
 
+def _ns_check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+    from nerf_export.child.stock import check_exporters
+
+    check_exporters()
+    return {}
+
+
 def _ns_export(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     from nerf_export.child.stock import ns_export
 
@@ -65,5 +72,6 @@ COMMANDS: dict[str, Callable[[dict[str, Any], Talk], dict[str, Any]]] = {
     "surface": _surface,
     "render": _render,
     "run_folder": _run_folder,
+    "ns_check": _ns_check,
     "ns_export": _ns_export,
 }

@@ -1,4 +1,4 @@
-"""Commands ``run_folder`` and ``ns_export``: a finished field in nerfstudio's own hands."""
+"""A finished field in nerfstudio's own hands: its run folder, and its own mesh exporters."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ def run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     return {"config": str(config.get_base_dir() / "config.yml")}
 
 
+def check_exporters() -> None:
+    """Raise ``nerf.package_missing`` where ``ns-export`` cannot run."""
+    sys.modules.pop("open3d", None)  # compat's stand-in
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise Dp3dError(
+            "nerf.package_missing",
+            f"nerfstudio's own exporters need {' and '.join(missing)}, which are not installed.",
+            "Install them with pip in the NeRF environment that 'dp3d doctor' names.",
+        )
+
+
 def ns_export(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     """Run ``ns-export tsdf`` or ``ns-export poisson``, as they are, on a run folder.
 
@@ -74,14 +86,7 @@ def ns_export(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         Dp3dError: ``nerf.package_missing``.
 
     """
-    sys.modules.pop("open3d", None)  # compat's stand-in
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise Dp3dError(
-            "nerf.package_missing",
-            f"nerfstudio's own exporters need {' and '.join(missing)}, which are not installed.",
-            "Install them with pip in the NeRF environment that 'dp3d doctor' names.",
-        )
+    check_exporters()
     os.environ["NERFSTUDIO_METHOD_CONFIGS"] = REGISTRATION
     from nerfstudio.scripts.exporter import ExportPoissonMesh, ExportTSDFMesh
 

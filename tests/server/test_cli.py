@@ -224,6 +224,19 @@ class TestOthers:
         assert case["texture_psnr"] > 12
         assert (tmp_path / "out/009001/compare.png").is_file()
 
+    @pytest.mark.nerf
+    def test_a_comparison_says_at_once_what_it_lacks(self, dp3d, tmp_path, nerf_environment):
+        there = [nerf_environment, "-c", "import open3d, pymeshlab"]
+        if subprocess.run(there, check=False, capture_output=True).returncode == 0:
+            pytest.skip("the NeRF environment has the packages that this is about")
+        run = dp3d(
+            *("bench", "nerf", "--compare", "--out", tmp_path / "out"),
+            DP3D_NERF_PYTHON=str(nerf_environment),
+        )
+        assert run.returncode == 4
+        assert "nerf.package_missing" in run.stderr
+        assert not (tmp_path / "out").exists()
+
     @pytest.mark.slow
     @pytest.mark.nerf
     def test_bench_fits_the_published_frames(

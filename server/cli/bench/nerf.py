@@ -39,6 +39,9 @@ class Nerf:
     compare: bool = False
     """Also mesh the same fields by rendered depth, and by nerfstudio's own ns-export, which needs
     open3d and pymeshlab in the NeRF environment."""
+    drawn: bool = False
+    """Instead of exact views from all sides, 16 from the front that contradict each other as a
+    network's do; --views is of no effect then."""
     out: Path = Path("out/bench-nerf")
     """Folder for views, fits, meshes and pictures; run again, finished fits are kept, and not
     measured in seconds."""
@@ -51,6 +54,10 @@ class Nerf:
                 "These heads cannot be measured.",
                 "Give subjects' numbers from 0 up, and at least 8 views.",
             )
+        if self.compare:
+            from nerf_export.stock import check_stock_exporters
+
+            check_stock_exporters(progress=session.progress, cancel=session.cancel)
         cases = [case for seed in self.seeds for case in self._cases(seed, session)]
         lines = [f"{'subject':>8}" + "".join(f"{name:>16}" for name in list(cases[0])[1:])]
         for case in cases:
@@ -63,24 +70,40 @@ class Nerf:
 
     def _cases(self, seed: int, session: Session) -> Iterator[dict[str, Any]]:
         """One row for each way from the field to a mesh; ours first."""
-        from dp3d_core.evaluation.surfaces import feature_errors, score_surface, texture_psnr
+        from dp3d_core.cameras import camera_from_eg3d
+        from dp3d_core.evaluation.drawn import write_drawn_views
+        from dp3d_core.evaluation.surfaces import (
+            feature_errors,
+            score_face,
+            score_surface,
+            texture_psnr,
+        )
         from dp3d_core.evaluation.textured import TexturedMesh
         from dp3d_core.heads.synth import SyntheticHead, random_subject, write_subject
         from dp3d_core.pictures import save_png
-        from dp3d_core.trajectories import capture_sphere
+        from dp3d_core.trajectories import capture_sphere, diffportrait3d_ellipse
         from nerf_export.fit import fit_views
         from nerf_export.mesh import SURFACES, build_mesh
+        from server.face_points import face_points
 
         folder = self.out / f"{seed:06d}"
         # white behind: what a frame mixes into its edges is then known
         subject = replace(random_subject(seed), backdrop=((1.0, 1.0, 1.0),))
         calls: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
         detail: dict[str, Any] = {"faces": self.faces, "texture_size": self.texture_size}
-        write_subject(
-            subject, capture_sphere(self.views, size=self.size), folder / "views", **calls
-        )
+        if self.drawn:
+            cameras = [
+                camera_from_eg3d(camera).resized(self.size, self.size)
+                for camera in diffportrait3d_ellipse()
+            ]
+            write_drawn_views(subject, cameras, folder / "views", **calls)
+        else:
+            cameras = capture_sphere(self.views, size=self.size)
+            write_subject(subject, cameras, folder / "views", **calls)
         began = time.monotonic()
-        fit = fit_views(folder / "views", folder / "fit", preset=self.preset, **calls)
+        fit = fit_views(
+            folder / "views", folder / "fit", preset=self.preset, points_of=face_points(), **calls
+        )
         fitted = time.monotonic() - began
         truth = SyntheticHead(subject)
 
@@ -94,6 +117,7 @@ class Nerf:
                 "psnr": fit.scores["foreground_psnr"],
                 "texture_psnr": round(texture_psnr(mesh, truth), 2),
                 **score_surface(mesh.mesh, truth).to_dict(),
+                **score_face(mesh.mesh, truth),
                 **{name: round(features[name], 3) for name in ("lips", "iris") if name in features},
             }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.evaluation.surfaces import feature_errors, score_surface, texture_psnr
+from dp3d_core.evaluation.surfaces import feature_errors, score_face, score_surface, texture_psnr
 from dp3d_core.evaluation.textured import TexturedMesh, open_surface
 from dp3d_core.heads.labels import Label
 from dp3d_core.heads.synth import SyntheticHead, head_glb, random_subject
@@ -29,6 +29,20 @@ def test_a_head_is_on_its_own_surface(truth):
     worse = score_surface(moved, truth, samples=FEW)
     assert worse.chamfer > found.chamfer + 0.01
     assert worse.f_score < 0.9
+
+
+def test_a_face_on_its_own_surface(truth):
+    mesh = truth.head.mesh
+    found = score_face(mesh, truth, samples=FEW)
+    assert found["face"] < 0.005
+    assert found["face_normals_deg"] < 5
+    forward = mesh.with_vertices(mesh.vertices + np.array([0, 0, 0.03]))
+    assert 0.015 < score_face(forward, truth, samples=FEW)["face"] < 0.035
+    wave = 0.01 * np.sin(100 * mesh.vertices[:, :1]) * np.array([0, 0, 1])
+    wavy = score_face(mesh.with_vertices(mesh.vertices + wave), truth, samples=FEW)
+    assert wavy["face_normals_deg"] > found["face_normals_deg"] + 15
+    behind = mesh.with_vertices(np.where(mesh.vertices < [-9, -9, -0.1], 0.0, mesh.vertices))
+    assert score_face(behind, truth, samples=FEW)["face"] < 0.006  # no part of the face
 
 
 def test_an_inner_shell_counts_against_a_mesh(truth):
