@@ -6,7 +6,8 @@ torchvision   its CPU wheels declare operators of a compiled library that a CPU-
               does not load; declaring two schemas is enough for what nerfstudio calls.
 fpsample,     imported at the top of modules we use for nothing of it (open3d: 0.9 GB): stubs
 open3d, rawpy whose every use says so.
-threads       torch takes the cores of the machine; we take those we may use.
+threads       torch takes the cores of the machine; we take those we may use, or as many as
+              ``OMP_NUM_THREADS`` says.
 
 Not needed, and why: ``torch.load`` keeps ``weights_only=True``, since our scheduler leaves
 plain floats in a checkpoint; LPIPS is never constructed, since the model is our own.
@@ -35,7 +36,12 @@ def apply() -> None:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """Cores this process may run on, no more than it is told to."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return min(_allowed_cores(), int(told)) if told.isdigit() and int(told) else _allowed_cores()
+
+
+def _allowed_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return max(1, os.cpu_count() or 1)

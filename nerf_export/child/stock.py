@@ -19,7 +19,8 @@ from nerf_export.child.talk import Talk
 from nerf_export.hull import Hull
 from nerf_export.presets import Preset
 
-_NEEDED = ("open3d", "pymeshlab")
+_NEEDED = ("mediapy", "open3d", "pymeshlab", "trimesh", "xatlas")
+"""Packages of nerfstudio that its exporters import and nothing of ours does."""
 
 
 def run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def check_exporters() -> None:
         raise Dp3dError(
             "nerf.package_missing",
             f"nerfstudio's own exporters need {' and '.join(missing)}, which are not installed.",
-            "Install them with pip in the NeRF environment that 'dp3d doctor' names.",
+            f"Run 'pip install {' '.join(_NEEDED)}' in the NeRF environment (see 'dp3d doctor').",
         )
 
 

@@ -12,6 +12,7 @@ import pytest
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
 from nerf_export import child_process
+from nerf_export.child.compat import usable_cores
 from nerf_export.child.launch import _STOPPED as STOPPED
 from nerf_export.child_process import run_child
 
@@ -22,6 +23,15 @@ LAUNCHER = Path(__file__).resolve().parents[2] / "nerf_export/child/launch.py"
 def test_a_command_answers(nerf_environment: Path, tmp_path: Path) -> None:
     answer = run_child("check", {}, tmp_path, progress=no_progress, cancel=never_cancel)
     assert answer["versions"]["nerfstudio"] == "1.1.5"
+
+
+def test_as_many_threads_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    allowed = usable_cores()
+    assert allowed >= 1
+    for told, expected in (("1", 1), ("100000", allowed), ("0", allowed), ("many", allowed)):
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        assert usable_cores() == expected
 
 
 def test_a_crash_carries_the_end_of_the_log(nerf_environment: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Nerf:
     """Width and height of the texture, pixels."""
     compare: bool = False
     """Also mesh the same fields by rendered depth, and by nerfstudio's own ns-export, which needs
-    open3d and pymeshlab in the NeRF environment."""
+    more packages in the NeRF environment: it says which."""
     drawn: bool = False
     """Instead of exact views from all sides, 16 from the front that contradict each other as a
     network's do; --views is of no effect then."""
