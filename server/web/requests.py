@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -48,6 +48,8 @@ class FitParams(_Params):
     preset: str = Field(default="draft", pattern=r"^[a-z][a-z0-9-]{0,31}$")
     steps: int | None = Field(default=None, ge=1, le=1_000_000)
     seed: int = _SEED
+    poses: Literal["auto", "given", "refined"] = "auto"
+    """As ``nerf_export.poses.POSES``, which this process does not load."""
 
 
 class MeshParams(_Params):

@@ -92,6 +92,7 @@ def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         preset=params["preset"],
         steps=params["steps"],
         seed=params["seed"],
+        poses=params.get("poses", "auto"),  # jobs from before there was a choice have none
         points_of=face_points(),
         progress=context.progress,
         cancel=context.cancel,

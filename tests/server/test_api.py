@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+from typing import get_args
 
 import httpx
 import pytest
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.viewset import ViewSet
+from nerf_export.poses import POSES
 from server.serve import _listen
+from server.web.requests import FitParams
 from tests.server.conftest import TOKEN, small_views, wait_until
 
 JOB_FIELDS = [
@@ -167,6 +170,11 @@ class TestJobRequests:
             (b'{"kind": "views", "params": []}', 422, "server.bad_request"),
             (b'{"kind": "views", "params": {}}', 422, "server.bad_request"),
             (b'{"kind": "mesh", "params": {"fit": "../../etc"}}', 404, "artifact.not_found"),
+            (
+                b'{"kind": "fit", "params": {"views": "%s", "poses": "mine"}}' % (64 * b"0"),
+                422,
+                "server.bad_request",
+            ),
             (
                 b'{"kind": "fit", "params": {"views": "%s"}}' % (64 * b"0"),
                 404,
@@ -327,6 +335,10 @@ def test_a_tree_that_leaves_its_folder_is_refused(client, name):
         with pytest.raises(Dp3dError) as caught:
             client.create_job(kind, **params)
         assert caught.value.code == "artifact.bad_tree"
+
+
+def test_poses_are_taken_as_fits_know_them():
+    assert get_args(FitParams.model_fields["poses"].annotation) == POSES
 
 
 def test_a_tree_of_something_else_is_refused_at_once(client):
