@@ -32,8 +32,6 @@ _SOLIDS = (
 _WIDTHS = (0.08, 0.04, 0.02)
 """How far a known point moves what is around it, standard deviations in head units: broadly first,
 then what is left."""
-_ALONE = 0.1
-"""Weight at which a known point still moves what lies around it by all but a tenth."""
 
 
 def with_head_like_start(hull: Hull, cameras: Sequence[Camera], face: Floats | None = None) -> Hull:
@@ -74,12 +72,13 @@ def _through(face: Floats, points: Floats, distance: Floats) -> Floats:
 
 
 def _spread(sources: Floats, values: Floats, points: Floats, width: float) -> Floats:
-    """(n,) mean of the values around (n, 3) points, towards zero where there are none."""
+    """(n,) mean of the values around (n, 3) points, towards zero away from the sources."""
     out = np.empty(len(points))
     for begin in range(0, len(points), _CHUNK):
         apart = cdist(points[begin : begin + _CHUNK], sources, "sqeuclidean")
         weight = np.exp(-apart / (2 * width**2))
-        out[begin : begin + _CHUNK] = weight @ values / (weight.sum(1) + _ALONE)
+        mean = weight @ values / weight.sum(1).clip(1e-12)
+        out[begin : begin + _CHUNK] = mean * weight.max(1)
     return out
 
 

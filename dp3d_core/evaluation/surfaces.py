@@ -106,7 +106,7 @@ def score_face(
 
     Returns:
         ``face``, mean distance of the true face's points to the mesh, head units; and
-        ``face_normals_deg``, mean angle between the surfaces there.
+        ``normals_deg``, mean angle between the surfaces there.
 
     """
     rng = np.random.default_rng(seed)
@@ -124,7 +124,7 @@ def score_face(
     cosine = np.einsum("ni,ni->n", bent[nearest], normals).clip(-1, 1)
     return {
         "face": round(float(distance.mean()), 5),
-        "face_normals_deg": round(float(np.degrees(np.arccos(cosine)).mean()), 2),
+        "normals_deg": round(float(np.degrees(np.arccos(cosine)).mean()), 2),
     }
 
 

@@ -35,12 +35,12 @@ def test_a_face_on_its_own_surface(truth):
     mesh = truth.head.mesh
     found = score_face(mesh, truth, samples=FEW)
     assert found["face"] < 0.005
-    assert found["face_normals_deg"] < 5
+    assert found["normals_deg"] < 5
     forward = mesh.with_vertices(mesh.vertices + np.array([0, 0, 0.03]))
     assert 0.015 < score_face(forward, truth, samples=FEW)["face"] < 0.035
     wave = 0.01 * np.sin(100 * mesh.vertices[:, :1]) * np.array([0, 0, 1])
     wavy = score_face(mesh.with_vertices(mesh.vertices + wave), truth, samples=FEW)
-    assert wavy["face_normals_deg"] > found["face_normals_deg"] + 15
+    assert wavy["normals_deg"] > found["normals_deg"] + 15
     behind = mesh.with_vertices(np.where(mesh.vertices < [-9, -9, -0.1], 0.0, mesh.vertices))
     assert score_face(behind, truth, samples=FEW)["face"] < 0.006  # no part of the face
 
