@@ -38,11 +38,17 @@ class DistanceGrid:
     """Standard deviation, cells, of the blur that takes its noise away."""
 
     def smoothed(self) -> NDArray[np.float64]:
-        """Distances without the noise of single corners."""
-        smooth: NDArray[np.float64] = ndimage.gaussian_filter(
-            self.distance.astype(np.float64), self.blur
-        )
-        return smooth
+        """Distances without the noise of single corners.
+
+        What is thinner than the blur, as rims of glasses are, stays where the views agree; where
+        they do not, and the blur is wider, it is noise.
+        """
+        raw = self.distance.astype(np.float64)
+        smooth: NDArray[np.float64] = ndimage.gaussian_filter(raw, self.blur)
+        if self.blur > LEAST_BLUR:
+            return smooth
+        lost = ndimage.binary_dilation((raw < 0) & (smooth > 0), np.ones((3, 3, 3)))
+        return np.where(lost, np.minimum(smooth, raw), smooth)
 
     def normals_at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 3) unit normals, head space, outwards, at (n, 3) points near the surface."""

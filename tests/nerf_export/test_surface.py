@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
 
 from dp3d_core.cameras import Z_UP_FROM_HEAD
 from dp3d_core.errors import Dp3dError
-from nerf_export.surface import DistanceGrid, _unpinched, extract_surface
+from nerf_export.surface import LEAST_BLUR, DistanceGrid, _unpinched, extract_surface
 
 CELL = 0.01
 LOW = np.array([-0.32, -0.3, -0.31])
@@ -46,6 +48,20 @@ def test_cavities_and_floaters_do_not_reach_the_mesh() -> None:
     radii = np.linalg.norm(mesh.vertices, axis=1)
     assert radii.min() > 0.14
     assert radii.max() < 0.16
+
+
+def test_a_sheet_thinner_than_the_blur_stays_where_views_agree() -> None:
+    points = points_in_head_space()
+    sheet = np.max([np.abs(points[..., 0]) - 0.4 * CELL, np.abs(points[..., 1]) - 0.05], axis=0)
+    body = np.minimum(ball((0, 0, 0), 0.12), np.maximum(sheet, ball((0, 0, 0), 0.2)))
+    agreeing = grid(body)
+    contradicting = replace(agreeing, blur=2 * LEAST_BLUR)
+    reach = [
+        np.linalg.norm(extract_surface(g, 20000).vertices, axis=1).max()
+        for g in (agreeing, contradicting)
+    ]
+    assert reach[0] == pytest.approx(0.2, abs=CELL)
+    assert reach[1] < 0.14
 
 
 def test_body_that_leaves_the_grid_is_closed_at_its_border() -> None:
