@@ -45,7 +45,7 @@ from nerf_export.exchange import import_nerfstudio, is_nerfstudio, nerfstudio_ha
 from nerf_export.hull import Hull, carving_views, visual_hull
 from nerf_export.poses import POSES, settled_poses
 from nerf_export.presets import DEFAULT_PRESET, get_preset
-from nerf_export.prior import with_head_like_start
+from nerf_export.prior import room_behind, with_head_like_start
 from nerf_export.registration import PointsOf
 
 FIT_SCHEMA = "dp3d.fit/1"
@@ -257,8 +257,10 @@ def fit_views(
         settled = settled_poses(view_set, work / "poses.json", poses, points_of, calls)
         view_set = replace(view_set, cameras=tuple(cameras_from_dict(settled["cameras"])))
         dataset = write_dataset(view_set, out / "dataset", chosen.image_size, **calls)
-        hull, findings = _common_shape(dataset, chosen.grid, calls)
-        if not foreign:  # another tool's world has its head anywhere
+        # another tool's world has its head anywhere
+        back = None if foreign else room_behind(dataset.cameras)
+        hull, findings = _common_shape(dataset, chosen.grid, back, calls)
+        if not foreign:
             face = settled.get("face")
             hull = with_head_like_start(
                 hull, dataset.cameras, None if face is None else np.array(face)
@@ -317,7 +319,7 @@ def _leave(out: Path) -> None:
 
 
 def _common_shape(
-    dataset: Dataset, corners: int, calls: dict[str, Any]
+    dataset: Dataset, corners: int, back: float | None, calls: dict[str, Any]
 ) -> tuple[Hull, dict[str, Any]]:
     """The hull of the training views, and how well all views agree with it."""
     views = range(len(dataset.cameras))
@@ -329,6 +331,7 @@ def _common_shape(
         [dataset.masks[i] for i in train],
         corners,
         [dataset.known[i] for i in train],
+        back,
     )
     stage.advance("Comparing the silhouettes")
     warnings += check_cameras(dataset.cameras, hull)

@@ -141,6 +141,7 @@ def visual_hull(
     masks: Sequence[NDArray[np.uint8]],
     corners: int,
     known: Sequence[NDArray[np.bool_] | None] | None = None,
+    back: float | None = None,
 ) -> Hull:
     """Hull of masks on a grid with ``corners`` corners along its longest axis.
 
@@ -155,6 +156,8 @@ def visual_hull(
         masks: (h, w) uint8 alpha of each.
         corners: grid size.
         known: (h, w) pixels where each mask means something, None: all.
+        back: y in world N to which the hull may at least reach, for a head whose back lies beyond
+            what the cameras look at; None: no further than what is near that.
 
     Raises:
         Dp3dError: ``viewset.invalid`` if the silhouettes have no common volume.
@@ -168,9 +171,11 @@ def visual_hull(
     if all(silhouette.edge.max() < 0 for silhouette in silhouettes):
         return _ball(centre, half, corners)
     half *= _CUBE
-    low, cell = centre - half, 2 * half / (_COARSE - 1)
-    cube = (_COARSE,) * 3
-    coarse = hull_distances(cameras, silhouettes, grid_points(low, cell, cube)).reshape(cube)
+    low, high, cell = centre - half, centre + half, 2 * half / (_COARSE - 1)
+    if back is not None:
+        high[1] = max(high[1], back)
+    room = [int(n) + 1 for n in np.ceil((high - low) / cell - 1e-6)]
+    coarse = hull_distances(cameras, silhouettes, grid_points(low, cell, room)).reshape(room)
     if coarse.min() >= 0:
         raise Dp3dError(
             "viewset.invalid",
@@ -190,8 +195,8 @@ def visual_hull(
     distance = ndimage.map_coordinates(coarse, (points - low).T / cell, order=1, mode="nearest")
     near = np.abs(distance) < 2 * cell
     distance[near] = hull_distances(cameras, silhouettes, points[near])
-    # Beyond the cube nothing was asked: rays must enter the box through free space.
-    distance = np.maximum(distance, np.abs(points - centre).max(-1) - half)
+    # Beyond that room nothing was asked: rays must enter the box through free space.
+    distance = np.maximum(distance, np.maximum(low - points, points - high).max(-1))
     return Hull(start, fine, distance.astype(np.float32).reshape(shape), _REACH_CELLS * fine)
 
 

@@ -32,6 +32,21 @@ _SOLIDS = (
 _WIDTHS = (0.08, 0.04, 0.02)
 """How far a known point moves what is around it, standard deviations in head units: broadly first,
 then what is left."""
+_BACK = 0.28
+"""Where the rough head ends behind, y in world N, with some room."""
+
+
+def room_behind(cameras: Sequence[Camera]) -> float | None:
+    """How far back the hull of a capture of the front has to reach; None where all is seen.
+
+    Args:
+        cameras: of the views, in canonical head space.
+
+    """
+    away = np.array([camera.position for camera in cameras])
+    away /= np.linalg.norm(away, axis=1, keepdims=True).clip(1e-9)
+    spread = np.degrees(np.arccos((away @ away.T).clip(-1, 1).min()))
+    return _BACK if spread < _FRONT_ONLY_DEG else None
 
 
 def with_head_like_start(hull: Hull, cameras: Sequence[Camera], face: Floats | None = None) -> Hull:

@@ -9,9 +9,11 @@ from scipy.spatial import cKDTree
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Z_UP_FROM_HEAD
 from dp3d_core.trajectories import canonical_camera, capture_sphere
 from nerf_export.hull import Hull, grid_points, visual_hull
-from nerf_export.prior import head_distances, with_head_like_start
+from nerf_export.prior import head_distances, room_behind, with_head_like_start
 from tests.nerf_export.scene import trace
 
+AT_THE_FACE = np.eye(4)
+AT_THE_FACE[2, 3] = 0.28
 FRONT = [canonical_camera(yaw, pitch, 96) for yaw in (-32, -16, 0, 16, 32) for pitch in (-15, 15)]
 
 
@@ -61,6 +63,19 @@ def test_where_points_of_the_face_are_known_it_starts_there() -> None:
     change = np.abs(told.start - untold.start)
     assert change[away < 0.02].mean() > 0.02
     assert change[away > 0.2].max() < 0.005  # crown, neck and shoulders stay
+
+
+def test_the_hull_of_a_face_reaches_to_the_back_of_the_head() -> None:
+    # as published ones: they turn about a point before the head's middle
+    cameras = [replace(camera, c2w=AT_THE_FACE @ camera.c2w) for camera in FRONT]
+    masks = [trace(camera)[1] for camera in cameras]
+    back = room_behind(cameras)
+    assert back is not None
+    short, whole = (visual_hull(cameras, masks, 48, back=b) for b in (None, back))
+    behind = np.array([[0.0, 0.19, 0.0]])  # world N; the scene's head ends at 0.2
+    assert short.at(behind) > 0 > whole.at(behind)
+    assert whole.at(np.array([[0.0, back + 0.02, 0.0]])) > 0
+    assert room_behind(list(capture_sphere(12, (-15.0, 25.0), 96))) is None
 
 
 def test_where_all_sides_are_seen_the_hull_is_the_start() -> None:
