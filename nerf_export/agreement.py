@@ -121,7 +121,7 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
             f"the camera of {listed(inside)} stands inside the head",
             "Move it out, or leave the view away.",
         )
-    spread = camera_spread(hull, cameras)
+    spread = camera_spread(cameras, hull.middle)
     if spread < _LEAST_SPREAD_DEG:
         raise _invalid(
             "all its cameras look from one place, which shows no depth",
@@ -187,7 +187,7 @@ def _compared(
     ]
     origin = Z_UP_FROM_HEAD[:3, :3] @ camera.position
     reach = float(np.linalg.norm(hull.high - hull.low)) / 2
-    middle = float(np.linalg.norm((hull.low + hull.high) / 2 - origin))
+    middle = float(np.linalg.norm(hull.middle - origin))
     along = np.linspace(max(0.0, middle - reach), middle + reach, _STEPS)
     hit = np.zeros(len(rays), bool)
     half_step = (along[1] - along[0]) / 2

@@ -58,6 +58,11 @@ class Hull:
     start: NDArray[np.float32] | None = None
 
     @property
+    def middle(self) -> Floats:
+        """(3,) position of the grid's middle."""
+        return (self.low + self.high) / 2
+
+    @property
     def high(self) -> Floats:
         """(3,) position of the last corner."""
         return self.low + self.cell * (np.array(self.distance.shape) - 1)
@@ -289,11 +294,11 @@ def hull_distances(
     return out
 
 
-def camera_spread(hull: Hull, cameras: Sequence[Camera]) -> float:
-    """Largest angle between two cameras, seen from the hull's middle, degrees."""
-    away = np.array([c.position for c in cameras]) @ Z_UP_FROM_HEAD[:3, :3].T
-    away -= (hull.low + hull.high) / 2
-    away /= np.linalg.norm(away, axis=1, keepdims=True)
+def camera_spread(cameras: Sequence[Camera], centre: Floats) -> float:
+    """Largest angle between two cameras, seen from a point in world N, degrees."""
+    away = np.array([c.position for c in cameras]) @ Z_UP_FROM_HEAD[:3, :3].T - centre
+    # a camera at the very point is refused later, by name
+    away /= np.linalg.norm(away, axis=1, keepdims=True).clip(1e-9)
     return float(np.degrees(np.arccos(np.clip(away @ away.T, -1, 1)).max()))
 
 

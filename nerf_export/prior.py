@@ -43,10 +43,8 @@ def room_behind(cameras: Sequence[Camera]) -> float | None:
         cameras: of the views, in canonical head space.
 
     """
-    away = np.array([camera.position for camera in cameras])
-    away /= np.linalg.norm(away, axis=1, keepdims=True).clip(1e-9)
-    spread = np.degrees(np.arccos((away @ away.T).clip(-1, 1).min()))
-    return _BACK if spread < _FRONT_ONLY_DEG else None
+    # about the head's own middle: there is no hull yet
+    return _BACK if camera_spread(cameras, np.zeros(3)) < _FRONT_ONLY_DEG else None
 
 
 def with_head_like_start(hull: Hull, cameras: Sequence[Camera], face: Floats | None = None) -> Hull:
@@ -60,7 +58,7 @@ def with_head_like_start(hull: Hull, cameras: Sequence[Camera], face: Floats | N
         face: (n, 3) points of the face's surface, head space; None: none known.
 
     """
-    if camera_spread(hull, cameras) >= _FRONT_ONLY_DEG:
+    if camera_spread(cameras, hull.middle) >= _FRONT_ONLY_DEG:
         return hull
     points = grid_points(hull.low, hull.cell, hull.distance.shape) @ HEAD_FROM_Z_UP[:3, :3].T
     guess = head_distances(points)

@@ -7,6 +7,7 @@ whatever floats apart from the head is dropped; nothing sticks out of the silhou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import fast_simplification
 import numpy as np
@@ -37,6 +38,7 @@ class DistanceGrid:
     blur: float = LEAST_BLUR
     """Standard deviation, cells, of the blur that takes its noise away."""
 
+    @cached_property
     def smoothed(self) -> NDArray[np.float64]:
         """Distances without the noise of single corners.
 
@@ -53,11 +55,10 @@ class DistanceGrid:
     def normals_at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 3) unit normals, head space, outwards, at (n, 3) points near the surface."""
         places = (points @ Z_UP_FROM_HEAD[:3, :3].T - self.low) / self.cell
-        smooth = self.smoothed()
         slope = np.stack(
             [
                 ndimage.map_coordinates(part, places.T, order=1, mode="nearest")
-                for part in np.gradient(smooth)
+                for part in np.gradient(self.smoothed)
             ],
             -1,
         )
@@ -83,7 +84,7 @@ def extract_surface(
         Dp3dError: ``mesh.empty``.
 
     """
-    distance = grid.smoothed()
+    distance = grid.smoothed
     if hull is not None:
         distance = np.maximum(distance, hull)
     solid = _one_solid(distance < 0)

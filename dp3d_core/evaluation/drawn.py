@@ -50,6 +50,8 @@ def write_drawn_views(
     meta = ViewMeta(engine="drawn", seed=subject.seed, approximate_poses=True)
     writer = ViewSetWriter(out, cameras, meta)
     missing = writer.missing()
+    if not missing:
+        return writer.finish()
     head = SyntheticHead(subject)
     stage = Stage("views", len(cameras), progress, cancel, f"Subject {subject.seed}")
     for i, camera in enumerate(cameras):

@@ -5,6 +5,7 @@ The truth is a synthetic head; nothing here takes part in making what is measure
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -114,9 +115,7 @@ def score_face(
     low, high = _FACE
     front = (points > low).all(1) & (points < high).all(1) & (normals[:, 2] > 0.3)
     points, normals = points[front], normals[front]
-    away = orbit_pose(0, 0)[:3, 3] - points
-    away /= np.linalg.norm(away, axis=1, keepdims=True)
-    seen = ~truth.caster.blocked(points + _ABOVE * away, away)
+    seen = _seen(points, normals, truth.caster, [(0, 0)])
     points, normals = points[seen], normals[seen]
     ours, bent = _points(mesh, samples, rng)
     ours, bent = ours[bent[:, 2] > 0], bent[bent[:, 2] > 0]
@@ -147,10 +146,15 @@ def _points(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Ar
     return points[inside], normals[inside]
 
 
-def _seen(points: Array, normals: Array, caster: RayCaster) -> NDArray[np.bool_]:
-    """(n,) whether a point can be seen from any side."""
+def _seen(
+    points: Array,
+    normals: Array,
+    caster: RayCaster,
+    eyes: Sequence[tuple[float, float]] = _EYES,
+) -> NDArray[np.bool_]:
+    """(n,) whether a point can be seen from any of the eyes, yaw and pitch in degrees."""
     seen = np.zeros(len(points), bool)
-    for yaw, pitch in _EYES:
+    for yaw, pitch in eyes:
         eye = orbit_pose(yaw, pitch)[:3, 3]
         open_ones = np.flatnonzero(~seen)
         away = eye - points[open_ones]
