@@ -33,9 +33,10 @@ class Preset:
     """Samples along a ray that look for the surface (no gradient)."""
     fine_samples: int
     """Samples placed where the coarse ones found density."""
-    width_start: float
-    width_end: float
-    """Softness of the surface at the first and last step, cells."""
+    width_start: float = 0.3
+    width_end: float = 0.15
+    """Softness of the surface at the first and last step, cells.  A softer one is transparent
+    where it is thin: brims of hats grow until they are not."""
     spread_until: float = 0.9
     """Part of the steps until which the distance's gradients are shared with their surroundings."""
     gloss: int = 16
@@ -45,8 +46,11 @@ class Preset:
     """Weights that keep gloss and exposures of the views small."""
     mask_weight: float = 0.1
     eikonal_weight: float = 0.003
-    curvature_weight: float = 0.0005
-    """Weights of the silhouette and of the two penalties that keep the surface regular."""
+    curvature_weight: float = 0.004
+    """Weights of the silhouette and of the two penalties that keep the surface regular; that of
+    the curvature at the last step."""
+    contrast_weight: float = 0.0125
+    """Weight of the pictures' local contrast."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -70,8 +74,6 @@ PRESETS = {
         rays=1024,
         coarse_samples=40,
         fine_samples=16,
-        width_start=0.7,
-        width_end=0.15,
     ),
     "draft": Preset(
         name="draft",
@@ -83,8 +85,6 @@ PRESETS = {
         rays=1024,
         coarse_samples=64,
         fine_samples=20,
-        width_start=0.7,
-        width_end=0.15,
     ),
     "standard": Preset(
         name="standard",
@@ -96,8 +96,6 @@ PRESETS = {
         rays=2048,
         coarse_samples=96,
         fine_samples=32,
-        width_start=0.7,
-        width_end=0.15,
     ),
     "high": Preset(
         name="high",
@@ -109,8 +107,6 @@ PRESETS = {
         rays=4096,
         coarse_samples=128,
         fine_samples=32,
-        width_start=0.7,
-        width_end=0.15,
     ),
 }
 

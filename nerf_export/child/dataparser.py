@@ -15,6 +15,7 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from PIL import Image
 
 from nerf_export.child.cameras import head_cameras
+from nerf_export.child.contrast import local_contrast
 from nerf_export.hull import Hull, visual_hull
 
 
@@ -36,7 +37,10 @@ class HeadDataParserConfig(NerfstudioDataParserConfig):
 
 
 class HeadDataParser(Nerfstudio):
-    """Adds to the training split's metadata a ``hull`` and whether there are masks."""
+    """Adds to the training split's metadata a ``hull`` and whether there are masks.
+
+    With masks also ``contrasts``: of each picture, (h, w) int8, see ``contrast``.
+    """
 
     config: HeadDataParserConfig
 
@@ -45,20 +49,25 @@ class HeadDataParser(Nerfstudio):
         if split == "train":
             hull = None if self.config.hull is None else Hull.load(self.config.hull)
             masked = self.config.has_masks
-            if hull is None or masked is None:
-                alphas = [_alpha(path) for path in outputs.image_filenames]
+            alphas, contrasts = [], []
+            for path in outputs.image_filenames:
+                picture = _rgba(path)
+                alphas.append(picture[..., 3])
+                contrasts.append(local_contrast(picture))
             if masked is None:
                 masked = any(bool((alpha < 255).any()) for alpha in alphas)
             if hull is None:
                 hull = visual_hull(head_cameras(outputs.cameras), alphas, self.config.grid)
             outputs.metadata.update(hull=hull, has_masks=masked)
+            if masked:
+                outputs.metadata["contrasts"] = contrasts
         return outputs
 
 
-def _alpha(path: Path) -> np.ndarray:
-    """(h, w) uint8; pictures without alpha are opaque."""
+def _rgba(path: Path) -> np.ndarray:
+    """(h, w, 4) uint8; pictures without alpha are opaque."""
     with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGBA"))[..., 3]
+        return np.asarray(picture.convert("RGBA"))
 
 
 dp3d_head_data = DataParserSpecification(

@@ -29,6 +29,10 @@ from nerf_export.child.grids import Grid, blurred, resampled
 
 _SPREAD_BLURS = 2
 """Blurs, at half the resolution, that a gradient is spread by: some four cells."""
+_RIDGE_POWER = 4
+"""The larger, the sooner a change of slope counts as a ridge between two sheets."""
+_BESIDE = 0.4
+"""Cells from the surface within which there is no ridge."""
 _NORMALS = 0.5
 """Resolution of the normals that gloss is mirrored at: finer ones could follow a highlight."""
 
@@ -46,6 +50,8 @@ class FieldSize:
     """Whether the views have no masks, so that what is behind the head is learned too."""
     gloss: int = 0
     """Width of the network for what changes with the view; 0 for none."""
+    contrast: bool = False
+    """Whether the colour network tells the local contrast, too."""
 
     @classmethod
     def from_dict(cls, data: dict) -> FieldSize:
@@ -58,6 +64,7 @@ class FieldSize:
             hidden=int(data["hidden"]),
             backdrop=bool(data.get("backdrop", False)),
             gloss=int(data.get("gloss", 0)),
+            contrast=bool(data.get("contrast", False)),
         )
 
 
@@ -78,7 +85,7 @@ class HeadField(nn.Module):
             nn.ReLU(),
             nn.Linear(size.hidden, size.hidden),
             nn.ReLU(),
-            nn.Linear(size.hidden, 3),
+            nn.Linear(size.hidden, 3 + size.contrast),
         )
         if size.gloss:
             self.gloss_net = nn.Sequential(
@@ -161,42 +168,57 @@ class HeadField(nn.Module):
         passed = torch.sigmoid(distance / width)
         return ((passed[:, :-1] - passed[:, 1:]) / (passed[:, :-1] + 1e-6)).clamp(0, 1)
 
-    def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 3) colour in [0, 1] seen along (n, 3) unit directions, and the gloss in it.
+    def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, 3) colour in [0, 1] seen along (n, 3) unit directions, the gloss in it, contrast.
 
-        The gloss, (n, 3) before the sigmoid, is what changes with the direction.
+        The gloss, (n, 3) before the sigmoid, is what changes with the direction; the contrast,
+        (n, 1) or (n, 0) where the field has none, does not.
         """
         unit = self.unit(points)
         features = torch.cat([grid(unit) for grid in self.colour_grids], -1)
-        matt = self.colour_net(features)
+        matt, contrast = self.colour_net(features).split([3, int(self.size.contrast)], -1)
         if not self.size.gloss:
-            return torch.sigmoid(matt), torch.zeros_like(matt[:1])
+            return torch.sigmoid(matt), torch.zeros_like(matt[:1]), contrast
         normals = F.normalize(self.normal_grid(unit), dim=-1)
         cosine = (directions * normals).sum(-1, keepdim=True)
         mirrored = directions - 2 * cosine * normals
         gloss = self.gloss_net(torch.cat([features, _harmonics(mirrored), cosine], -1))
-        return torch.sigmoid(matt + gloss), gloss
+        return torch.sigmoid(matt + gloss), gloss, contrast
 
     def backdrop(self, directions: Tensor) -> Tensor:
         """(n, 3) colour far behind the head: smooth in the (n, 3) direction of view."""
         return torch.sigmoid(self.backdrop_net(_harmonics(directions)))
 
-    def regularity(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def regularity(self, index: Tensor, ridges: bool = True) -> tuple[Tensor, Tensor]:
         """Mean eikonal and curvature penalties at (n,) inner corners.
 
         The gradient's length should be one (eikonal) and the Laplacian, in units of one per
         cell, small; both by finite differences on the grid.
+
+        Between two sheets that face each other, in the brim of a hat or behind an ear, distances
+        have a ridge: one-sided differences are one there, central ones vanish.  That is no
+        curvature; smoothing it would drive the sheets apart.  Beside the surface it is a pit.
+        Without ``ridges`` everything counts as curvature: where no view looks, distances are
+        noise, which looks like ridges.
         """
         table = self.distance_grid.table[:, 0]
         strides: Sequence[int] = [int(s) for s in self.distance_grid._strides]
         centre = table[index]
-        squares, laplacian = 0.0, -6 * centre
+        squares, central = torch.zeros_like(centre), torch.zeros_like(centre)
+        laplacian = -6 * centre
         for stride in strides:
             ahead, behind = table[index + stride], table[index - stride]
-            squares = squares + ((ahead - behind) / 2) ** 2
+            squares = squares + ((ahead - centre) ** 2 + (centre - behind) ** 2) / 2
+            central = central + ((ahead - behind) / 2) ** 2
             laplacian = laplacian + ahead + behind
         eikonal = ((squares + 1e-8).sqrt() - 1).square().mean()
-        return eikonal, laplacian.square().mean()
+        curvature = laplacian.square()
+        if ridges:
+            with torch.no_grad():
+                smooth = (central / (squares + 1e-4)) ** _RIDGE_POWER
+                counts = torch.maximum(smooth, torch.exp(-((centre / _BESIDE) ** 2)))
+            curvature = counts * curvature
+        return eikonal, curvature.mean()
 
     @torch.no_grad()
     def band(self, cells: float) -> Tensor:

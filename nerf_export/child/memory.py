@@ -24,14 +24,15 @@ def needed(model: HeadModel, pictures: int, pixels: int, rays: int) -> float:
 
     Args:
         model: before training.
-        pictures: that nerfstudio keeps in memory, as float32 RGBA with a mask.
+        pictures: that nerfstudio keeps in memory, as float32 RGBA with a mask; and their
+            contrast.
         pixels: of one of them.
         rays: in a step.
 
     """
     values = sum(p.numel() for p in model.parameters())
     samples = rays * model.config.fine_samples
-    return _BASE + 4 * _COPIES * values + _PER_SAMPLE * samples + 17 * pictures * pixels
+    return _BASE + 4 * _COPIES * values + _PER_SAMPLE * samples + 18 * pictures * pixels
 
 
 def check_memory(need: float, device: torch.device, limit_gb: float | None) -> None:

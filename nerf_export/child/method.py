@@ -83,6 +83,7 @@ _OF_THE_MODEL = (
     "gains_weight",
     "eikonal_weight",
     "curvature_weight",
+    "contrast_weight",
 )
 """Fields that a preset and ``HeadModelConfig`` share."""
 

@@ -5,8 +5,10 @@ Legend: ``r`` rays, ``s`` samples along a ray.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.engine.callbacks import (
@@ -16,17 +18,31 @@ from nerfstudio.engine.callbacks import (
 )
 from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler
 from nerfstudio.models.base_model import Model, ModelConfig
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from nerf_export.child.contrast import CONTRAST_STEPS
 from nerf_export.child.field import FieldSize, HeadField
 from nerf_export.presets import AGREEING_ERROR, REFERENCE_CORNERS
 
 _PIXEL = 0.25
 _OUTLIER = 0.15
 """Difference of a colour channel from which a view counts as contradicting the others."""
-_MOST_SMOOTHING = 300.0
+_SMOOTHED_ERROR = 2.3 * AGREEING_ERROR
+"""Mean squared error from which a surface has to be smoother than that of views that agree."""
+_MOST_SMOOTHING = 40.0
 _SMOOTHING_POWER = 2.5
+"""Views that contradict each other are noise, which a surface follows into dents: the more they
+do, the smoother it has to be (the power is the one that looked best on published frames)."""
+_FIRST_SMOOTHING = 0.006
+_FIRST_SMOOTHING_OF_A_HEAD = 0.125
+"""Part of the smoothing that is there from the first step: a stiff surface does not find its
+place, it stays at the hull; one that starts as a rough head is near it."""
+_FIRST_WIDTH_OF_A_HEAD = 0.7
+"""Softness at the first step, cells, of one that starts as a rough head: such captures show the
+front alone, and a sharper surface goes to pieces at their outlines."""
+_CONTRAST_OUTLIER = 0.6
 _ERROR_RATE = 0.02
 _BAND_CELLS = 4.0
 _BAND_REFRESH = 50
@@ -44,7 +60,7 @@ class HeadModelConfig(ModelConfig):
     hidden: int = 32
     gloss: int = 16
     """Of the field: see ``FieldSize``.  The hull gives its place and its corners."""
-    width_start: float = 0.7
+    width_start: float = 0.3
     width_end: float = 0.15
     """Softness of the surface at the first and the last step, cells."""
     spread_until: float = 0.9
@@ -60,6 +76,7 @@ class HeadModelConfig(ModelConfig):
     gains_weight: float = 0.0
     eikonal_weight: float = 0.0
     curvature_weight: float = 0.0
+    contrast_weight: float = 0.0
 
 
 class HeadModel(Model):
@@ -75,6 +92,9 @@ class HeadModel(Model):
         """
         super().populate_modules()
         metadata = self.kwargs["metadata"]
+        self.starts_as_head = False
+        contrasts = metadata.get("contrasts", ()) if self.config.contrast_weight else ()
+        self.contrasts = _Pictures(contrasts)
         if "hull" in metadata:
             hull = metadata["hull"]
             size = FieldSize(
@@ -85,9 +105,11 @@ class HeadModel(Model):
                 hidden=self.config.hidden,
                 backdrop=not metadata["has_masks"],
                 gloss=self.config.gloss,
+                contrast=len(contrasts) > 0,
             )
             self.field = HeadField(size)
-            start = None if hull.start is None else torch.from_numpy(hull.start)
+            self.starts_as_head = hull.start is not None
+            start = torch.from_numpy(hull.start) if self.starts_as_head else None
             self.field.start_from(torch.from_numpy(hull.distance), hull.reach, start)
         elif "field_size" in metadata:
             self.field = HeadField(metadata["field_size"])
@@ -132,7 +154,8 @@ class HeadModel(Model):
     def set_progress(self, part: float) -> None:
         """Soft and coherent at first, sharp and free at the end; 0 to 1."""
         config, part = self.config, min(1.0, part)
-        width = config.width_start * (config.width_end / config.width_start) ** part
+        first = _FIRST_WIDTH_OF_A_HEAD if self.starts_as_head else config.width_start
+        width = first * (config.width_end / first) ** part
         self.field.width.fill_(width * self.field.size.cell)
         self._smoothing = part**2
         self.field.spread = max(0.0, 1 - part / config.spread_until) if config.spread_until else 0.0
@@ -159,7 +182,7 @@ class HeadModel(Model):
         weights = _weights(self.field.opacity(distance, self._width(ray_bundle)))[..., None]
         points = samples.frustums.get_positions()  # [r, s, 3], the middle of each interval
         along = ray_bundle.directions[:, None].expand(points.shape)
-        colour, gloss = self.field.colour(points.reshape(-1, 3), along.reshape(-1, 3))
+        colour, gloss, contrast = self.field.colour(points.reshape(-1, 3), along.reshape(-1, 3))
         colour = colour.view(points.shape)
         middle = (samples.frustums.starts + samples.frustums.ends) / 2
         accumulation = weights.sum(-2)
@@ -170,6 +193,7 @@ class HeadModel(Model):
         if self.training and ray_bundle.camera_indices is not None:
             rgb = rgb * self.gains[ray_bundle.camera_indices[..., 0]].exp()
             more["gloss"] = gloss.square().mean()
+            more["contrast"] = (weights * contrast.view(*points.shape[:2], -1)).sum(-2)
         depth = (weights * middle).sum(-2) / accumulation.clamp(min=1e-6)
         if self.config.normals and not self.training:
             normals = self.field.normals(ray_bundle.origins + ray_bundle.directions * depth)
@@ -203,10 +227,12 @@ class HeadModel(Model):
             wanted = colour * alpha + (1 - alpha) * behind
             mask = F.mse_loss(accumulation, alpha)
         seen = outputs["rgb"] + (1 - accumulation) * behind
-        eikonal, curvature = self._regularity()
         if self.training:
             self.error.lerp_(F.mse_loss(seen.detach(), wanted), _ERROR_RATE)
-        curvature = self._stiffness() * curvature
+        noise = (self.error / _SMOOTHED_ERROR).pow(_SMOOTHING_POWER).clamp(1, _MOST_SMOOTHING)
+        first = _FIRST_SMOOTHING_OF_A_HEAD if self.starts_as_head else _FIRST_SMOOTHING
+        eikonal, curvature = self._regularity()
+        curvature = (first + self._smoothing * noise) * curvature
         return {
             # the squared error up to _OUTLIER, linear beyond, where views contradict each other
             "colour": 2 * F.huber_loss(seen, wanted, delta=_OUTLIER),
@@ -215,7 +241,15 @@ class HeadModel(Model):
             "gains": self.config.gains_weight * self.gains.square().mean(),
             "eikonal": self.config.eikonal_weight * eikonal,
             "curvature": self.config.curvature_weight * curvature,
+            **self._contrast_loss(outputs, batch),
         }
+
+    def _contrast_loss(self, outputs, batch) -> dict[str, Tensor]:
+        if not self.training or not self.field.size.contrast:
+            return {}
+        wanted = self.contrasts.at(batch["indices"])[:, None] / CONTRAST_STEPS
+        loss = 2 * F.huber_loss(outputs["contrast"], wanted, delta=_CONTRAST_OUTLIER)
+        return {"contrast": self.config.contrast_weight * loss}
 
     def get_metrics_dict(self, outputs, batch) -> dict[str, Tensor]:
         """PSNR of the batch over black."""
@@ -246,16 +280,6 @@ class HeadModel(Model):
         error = F.mse_loss(seen, colour * alpha + 1 - alpha)
         return {"psnr": float(-10 * torch.log10(error.clamp(min=1e-10)))}, {"img": seen}
 
-    def _stiffness(self) -> Tensor:
-        """Factor, 1 to 300, of the curvature's weight.
-
-        Views that contradict each other are noise, which a surface follows into dents: the more
-        they do, the smoother it has to be (the power is the one that looked best on published
-        frames).  Only late, for a stiff surface does not find its place.
-        """
-        wanted = (self.error / AGREEING_ERROR).pow(_SMOOTHING_POWER).clamp(1, _MOST_SMOOTHING)
-        return 1 + self._smoothing * (wanted - 1)
-
     def _regularity(self) -> tuple[Tensor, Tensor]:
         if self._band is None or self._steps_since_band >= _BAND_REFRESH:
             self._band, self._steps_since_band = self.field.band(_BAND_CELLS), 0
@@ -265,7 +289,7 @@ class HeadModel(Model):
             zero = torch.zeros((), device=self.device)
             return zero, zero
         pick = torch.randint(len(self._band), (_BAND_SAMPLES,), device=self._band.device)
-        eikonal, curvature = self.field.regularity(self._band[pick])
+        eikonal, curvature = self.field.regularity(self._band[pick], ridges=not self.starts_as_head)
         # A form of the head's has less curvature in the cells of a finer grid.
         return eikonal, curvature * (max(self.field.size.corners) / REFERENCE_CORNERS) ** 2
 
@@ -279,6 +303,28 @@ class HeadModel(Model):
         far = torch.maximum(a, b).amin(-1, keepdim=True)
         missed = far <= near
         return near, torch.where(missed, near + 1e-6, far)
+
+
+class _Pictures(torch.nn.Module):
+    """(h, w) int8 pictures of any sizes, looked up pixel by pixel on the model's device."""
+
+    def __init__(self, pictures: Sequence[NDArray[np.int8]]) -> None:
+        super().__init__()
+        sizes = [picture.size for picture in pictures]
+        first = torch.tensor([0, *np.cumsum(sizes)[:-1]] if sizes else [], dtype=torch.long)
+        pixels = [torch.from_numpy(picture.reshape(-1)) for picture in pictures]
+        self.register_buffer("_first", first, persistent=False)
+        self.register_buffer(
+            "_width", torch.tensor([p.shape[1] for p in pictures]), persistent=False
+        )
+        self.register_buffer(
+            "_pixels", torch.cat(pixels) if pixels else torch.zeros(0), persistent=False
+        )
+
+    def at(self, indices: Tensor) -> Tensor:
+        """(n,) values at (n, 3) indices of picture, row and column."""
+        picture, row, column = indices.to(self._first.device).unbind(-1)
+        return self._pixels[self._first[picture] + row * self._width[picture] + column]
 
 
 def _weights(opacity: Tensor) -> Tensor:

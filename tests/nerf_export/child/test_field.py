@@ -1,0 +1,42 @@
+"""What counts as curvature of a distance grid, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the field is torch's")
+
+from nerf_export.child.field import FieldSize, HeadField  # noqa: E402
+
+CORNERS = (20, 20, 20)
+
+
+def penalties(distance: torch.Tensor, ridges: bool = True) -> tuple[float, float]:
+    """Eikonal and curvature penalty of (20, 20, 20) distances in cells."""
+    field = HeadField(FieldSize(CORNERS, (0.0, 0.0, 0.0), 1.0, ((0.5, 2),), 8))
+    field.start_from(distance, reach=10)
+    return tuple(float(p.detach()) for p in field.regularity(field.band(4), ridges))  # type: ignore[return-value]
+
+
+def heights() -> torch.Tensor:
+    return torch.arange(20.0).view(1, 1, 20).expand(CORNERS)
+
+
+def test_the_ridge_inside_a_thin_sheet_is_no_curvature() -> None:
+    brim = (heights() - 10).abs() - 1
+    eikonal, curvature = penalties(brim)
+    assert eikonal < 1e-6
+    assert curvature < 1e-3
+    assert penalties(brim, ridges=False)[1] > 0.1  # it is where ridges do not count
+
+
+def test_a_pit_in_the_surface_is_curvature() -> None:
+    plain = heights() - 10.0
+    assert penalties(plain)[1] < 1e-9
+    pit = plain.clone()
+    pit[10, 10, 10] += 0.3
+    assert penalties(pit)[1] > 0.5 * penalties(pit, ridges=False)[1]
+
+
+def test_slopes_other_than_one_are_told() -> None:
+    assert penalties(2 * (heights() - 10.0))[0] == pytest.approx(1, abs=1e-3)
