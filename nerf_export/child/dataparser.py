@@ -49,17 +49,16 @@ class HeadDataParser(Nerfstudio):
         if split == "train":
             hull = None if self.config.hull is None else Hull.load(self.config.hull)
             masked = self.config.has_masks
-            alphas, contrasts = [], []
-            for path in outputs.image_filenames:
-                picture = _rgba(path)
-                alphas.append(picture[..., 3])
-                contrasts.append(local_contrast(picture))
+            if hull is None or masked is None:
+                # copies: a view of the alpha would keep the whole picture
+                alphas = [_rgba(path)[..., 3].copy() for path in outputs.image_filenames]
             if masked is None:
                 masked = any(bool((alpha < 255).any()) for alpha in alphas)
             if hull is None:
                 hull = visual_hull(head_cameras(outputs.cameras), alphas, self.config.grid)
             outputs.metadata.update(hull=hull, has_masks=masked)
             if masked:
+                contrasts = [local_contrast(_rgba(path)) for path in outputs.image_filenames]
                 outputs.metadata["contrasts"] = contrasts
         return outputs
 

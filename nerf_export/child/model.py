@@ -43,6 +43,7 @@ _FIRST_WIDTH_OF_A_HEAD = 0.7
 """Softness at the first step, cells, of one that starts as a rough head: such captures show the
 front alone, and a sharper surface goes to pieces at their outlines."""
 _CONTRAST_OUTLIER = 0.6
+"""Difference of the local contrast from which a view counts as contradicting the others."""
 _ERROR_RATE = 0.02
 _BAND_CELLS = 4.0
 _BAND_REFRESH = 50
@@ -310,16 +311,12 @@ class _Pictures(torch.nn.Module):
 
     def __init__(self, pictures: Sequence[NDArray[np.int8]]) -> None:
         super().__init__()
-        sizes = [picture.size for picture in pictures]
-        first = torch.tensor([0, *np.cumsum(sizes)[:-1]] if sizes else [], dtype=torch.long)
-        pixels = [torch.from_numpy(picture.reshape(-1)) for picture in pictures]
-        self.register_buffer("_first", first, persistent=False)
-        self.register_buffer(
-            "_width", torch.tensor([p.shape[1] for p in pictures]), persistent=False
-        )
-        self.register_buffer(
-            "_pixels", torch.cat(pixels) if pixels else torch.zeros(0), persistent=False
-        )
+        sizes = torch.tensor([picture.size for picture in pictures], dtype=torch.long)
+        widths = torch.tensor([picture.shape[1] for picture in pictures], dtype=torch.long)
+        pixels = np.concatenate([np.empty(0, np.int8), *(p.reshape(-1) for p in pictures)])
+        self.register_buffer("_first", sizes.cumsum(0) - sizes, persistent=False)
+        self.register_buffer("_width", widths, persistent=False)
+        self.register_buffer("_pixels", torch.from_numpy(pixels), persistent=False)
 
     def at(self, indices: Tensor) -> Tensor:
         """(n,) values at (n, 3) indices of picture, row and column."""
