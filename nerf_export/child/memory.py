@@ -32,7 +32,7 @@ def needed(model: HeadModel, pictures: int, pixels: int, rays: int) -> float:
     """
     values = sum(p.numel() for p in model.parameters())
     samples = rays * model.config.fine_samples
-    return _BASE + 4 * _COPIES * values + _PER_SAMPLE * samples + 18 * pictures * pixels
+    return _BASE + 4 * _COPIES * values + _PER_SAMPLE * samples + 19 * pictures * pixels
 
 
 def check_memory(need: float, device: torch.device, limit_gb: float | None) -> None:
