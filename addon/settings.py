@@ -136,8 +136,8 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
             ("TINY", "Tiny", "Seconds, to try the way through"),
         ),
     )
-    faces: IntProperty(name="Faces", default=30000, min=500, max=2_000_000)
-    texture_size: IntProperty(name="Texture", default=1024, min=64, max=8192)
+    faces: IntProperty(name="Faces", default=30000, min=500, max=500_000)
+    texture_size: IntProperty(name="Texture", default=1024, min=64, max=4096)
     output: StringProperty(
         name="Output",
         description="Folder for frames and meshes; empty: dp3d beside the .blend file",

@@ -27,6 +27,8 @@ from dp3d_core.files import read_json
 
 CAMERA_FILE_SCHEMA = "dp3d.cameras/1"
 BLENDER_PATH_SCHEMA = "dp3d.blender-path/1"
+_BAD = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What numbers and fields of the wrong kind lead to."""
 
 
 def camera_file_error(why: str) -> Dp3dError:
@@ -98,7 +100,7 @@ def cameras_from_dict(data: Any) -> list[Camera]:
             )
             for c in data["cameras"]
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _BAD as error:
         raise camera_file_error(_reason(error)) from error
     if not cameras:
         raise camera_file_error("it holds no camera")
@@ -139,7 +141,7 @@ def cameras_from_blender_path(data: dict[str, Any]) -> list[Camera]:
                     height,
                 )
             )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _BAD as error:
         raise camera_file_error(f"in the Blender camera path {_reason(error)}") from error
     if not cameras:
         raise camera_file_error("the Blender camera path has no frames")
@@ -214,6 +216,6 @@ def cameras_from_transforms(data: dict[str, Any]) -> tuple[list[Camera], list[st
             )
             cameras.append(Camera(pose, K, width, height))
             paths.append(str(frame["file_path"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _BAD as error:
         raise camera_file_error(f"in transforms.json {_reason(error)}") from error
     return cameras, paths

@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -17,6 +18,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.locks import FileLock
 
 _LOCK = ".dp3d.lock"
+_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 _LEFT_BY_THE_SYSTEM = {"thumbs.db", "desktop.ini"}
 
 
@@ -49,6 +51,18 @@ def write_atomic(path: Path, data: bytes) -> None:
             f"{path.name} cannot be written in {path.parent} ({error.strerror}).",
             "Check free space and rights of the output folder, or choose another one.",
         ) from error
+
+
+def not_writable(error: BaseException) -> Dp3dError | None:
+    """The error for what the system refused to write; None where that is not what happened."""
+    if not isinstance(error, OSError) or error.errno not in _NOT_WRITABLE:
+        return None
+    where = f"{error.filename} cannot be written" if error.filename else "A file cannot be written"
+    return Dp3dError(
+        "output.not_writable",
+        f"{where} ({error.strerror}).",
+        "Check free space and rights of the output folder and of the system's temporary one.",
+    )
 
 
 def new_file_mode() -> int:

@@ -60,6 +60,13 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
+def resized(picture: Pixels, width: int, height: int) -> Pixels:
+    """A picture at another size, every pixel the mean of those that it covers."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
+
+
 def viewset_sheet(views: ViewSet, columns: int = 8, tile: int = 192) -> Pixels:
     """Contact sheet of a view set, each view labelled with its yaw and pitch."""
     labels = []
@@ -135,9 +142,12 @@ def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
 
     """
     codec = _codec(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    writer = None
+    writer, written = None, 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_video(path) from error
     try:
         for frame in frames:
             height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
@@ -147,20 +157,38 @@ def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
                         str(temporary), cv2.VideoWriter.fourcc(*codec), fps, (width, height)
                     )
                 if not writer.isOpened():
-                    raise Dp3dError(
-                        "output.not_writable",
-                        f"The video {path.name} cannot be written.",
-                        "Check rights and free space; the other ending may work.",
-                    )
+                    raise _no_video(path)
             writer.write(np.ascontiguousarray(frame[:height, :width, ::-1]))
+            written += 1
+        if writer is not None:
+            writer.release()
+            # OpenCV does not say that a disk was full
+            if _frames_in(temporary) != written:
+                raise _no_video(path)
+            temporary.replace(path)
     except BaseException:
         if writer is not None:
             writer.release()
         temporary.unlink(missing_ok=True)
         raise
-    if writer is not None:
-        writer.release()
-        temporary.replace(path)
+
+
+def _frames_in(path: Path) -> int:
+    """Frames of a video that can be read."""
+    with _silenced():
+        reader, count = cv2.VideoCapture(str(path)), 0
+        while reader.grab():
+            count += 1
+        reader.release()
+    return count
+
+
+def _no_video(path: Path) -> Dp3dError:
+    return Dp3dError(
+        "output.not_writable",
+        f"The video {path.name} cannot be written.",
+        "Check rights and free space; the other ending may work.",
+    )
 
 
 def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0) -> None:

@@ -47,7 +47,7 @@ def run_child(
     """Run one command of ``nerf_export/child`` to its end.
 
     Args:
-        command: ``train``, ``surface`` or ``render``.
+        command: a name of ``child.commands``.
         request: what the command takes (JSON).
         work: folder for the request and the log.
         progress: gets the child's progress events.

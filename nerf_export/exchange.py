@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ from dp3d_core.files import read_json, write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter, encode_png, over
 from nerf_export.dataset import held_out_of
-from nerf_export.hull import visual_hull
+from nerf_export.hull import carving_views, visual_hull
 
 _POINT_CORNERS = 96
 _MOST_POINTS = 30_000
+_PICTURES = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+_CAMERA_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
+"""Of nerfstudio; the first is what its folders mean that name none."""
 _OF_EXPORTS = ("images", "masks", "sparse", "head", "transforms.json", "transforms_*.json")
 """What exports write into their folder."""
 EXPORT_MARKER = "dp3d-export.json"
@@ -54,7 +58,7 @@ def nerfstudio_hash(path: Path) -> str:
     data = _transforms(path)
     digest = hashlib.sha256((path / "transforms.json").read_bytes())
     for frame in data["frames"]:
-        for name in (frame.get("file_path"), frame.get("mask_path")):
+        for name in (frame["file_path"], frame.get("mask_path")):
             if name is not None:
                 try:
                     digest.update(_inside(path, name).read_bytes())
@@ -68,10 +72,10 @@ def import_nerfstudio(
 ) -> ViewSet:
     """Make a nerfstudio folder into a view set; goes on at the first missing frame.
 
-    Poses are read as Z up, without any change.  RGBA is foreground; in pictures without alpha
-    a frame's mask is (white: the head).  Where a mask is black over a picture's foreground,
-    nothing is known.  ``train_filenames`` and ``val_filenames`` (or ``test_filenames``) decide what
-    is held out.
+    Poses are read as Z up, without any change.  Where any picture is transparent somewhere, alpha
+    is foreground, and where a mask is black over it, nothing is known; else a frame's mask is
+    (white: the head).  ``train_filenames`` and ``val_filenames`` (or ``test_filenames``) decide
+    what is held out.
 
     Args:
         path: folder with ``transforms.json``.
@@ -100,8 +104,9 @@ def import_nerfstudio(
         "Reading the pictures",
         start=len(kept) - len(missing),
     )
+    cut_out = any(_transparent(path, names[i]) for i in kept)
     for i in missing:
-        writer.write(i, *_read_frame(path, names[kept[i]], masks[i], cameras[i]))
+        writer.write(i, *_read_frame(path, names[kept[i]], masks[i], cameras[i], cut_out))
         stage.advance()
     return writer.finish()
 
@@ -113,6 +118,13 @@ def _transforms(path: Path) -> dict[str, Any]:
         raise _invalid(f"transforms.json cannot be read ({error})") from error
     if not isinstance(data, dict) or not isinstance(data.get("frames"), list):
         raise _invalid("transforms.json has no frames")
+    frames: list[Any] = data["frames"]
+    for i, frame in enumerate(frames):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise _invalid(f"frame {i} of transforms.json has no file_path")
+    model = data.get("camera_model", _CAMERA_MODELS[0])
+    if model not in _CAMERA_MODELS:
+        raise _invalid(f"its camera_model is {model!r}; only pinhole cameras can be fitted")
     return data
 
 
@@ -128,6 +140,8 @@ def _inside(root: Path, name: Any) -> Path:
 
 def _listed(data: dict[str, Any], key: str, names: Sequence[str]) -> list[int]:
     found = data.get(key) or []
+    if not isinstance(found, list):
+        raise _invalid(f"{key} is no list of file names")
     unknown = [name for name in found if name not in names]
     if unknown:
         raise _invalid(f"{key} names {unknown[0]!r}, which is no frame of transforms.json")
@@ -143,14 +157,17 @@ def _held_out(data: dict[str, Any], names: Sequence[str]) -> list[int]:
 
 
 def _read_frame(
-    root: Path, name: str, mask_name: str | None, camera: Camera
+    root: Path, name: str, mask_name: str | None, camera: Camera, cut_out: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, NDArray[np.bool_] | None]:
-    """Frame over white, alpha and what is known, at the camera's size."""
+    """Frame over white, alpha and what is known, at the camera's size.
+
+    ``cut_out`` says whether alpha is foreground in these pictures.
+    """
     pixels = _pixels(root, name, camera, "RGBA")
     alpha: NDArray[np.uint8] | None = pixels[..., 3]
     known = None
     mask = None if mask_name is None else _pixels(root, mask_name, camera, "L")
-    if bool((pixels[..., 3] == 255).all()):
+    if not cut_out:
         alpha = mask
     elif mask is not None:
         known = (mask >= 128) | (pixels[..., 3] == 0)
@@ -160,16 +177,31 @@ def _read_frame(
     return over(np.dstack([pixels[..., :3], alpha])), alpha, known
 
 
+def _transparent(root: Path, name: str) -> bool:
+    """Whether a picture has anything but opaque pixels."""
+    with _picture(root, name) as image:
+        if not image.has_transparency_data:
+            return False
+        return bool((np.asarray(image.convert("RGBA"))[..., 3] < 255).any())
+
+
 def _pixels(root: Path, name: str, camera: Camera, mode: str) -> NDArray[np.uint8]:
+    with _picture(root, name) as image:
+        if image.size != (camera.width, camera.height):
+            raise _invalid(
+                f"{name} is {image.width} x {image.height} pixels, its camera "
+                f"{camera.width} x {camera.height}"
+            )
+        return np.asarray(image.convert(mode))
+
+
+@contextmanager
+def _picture(root: Path, name: str) -> Iterator[Image.Image]:
+    """A picture of the folder; only kinds that Pillow itself decodes."""
     path = _inside(root, name)
     try:
-        with Image.open(path) as image:
-            if image.size != (camera.width, camera.height):
-                raise _invalid(
-                    f"{name} is {image.width} x {image.height} pixels, its camera "
-                    f"{camera.width} x {camera.height}"
-                )
-            return np.asarray(image.convert(mode))
+        with Image.open(path, formats=_PICTURES) as image:
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _invalid(f"{name} cannot be read ({error})") from error
 
@@ -378,12 +410,13 @@ def _pose_z_up(camera: Camera) -> NDArray[np.float64]:
 
 def _hull_points(views: ViewSet) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """(n, 3) places in world N and (n, 3) colours on the silhouettes' common volume."""
-    pictures = [views.rgba(i) for i in range(len(views))]
+    chosen = carving_views(range(len(views)))
+    cameras, pictures = [views.cameras[i] for i in chosen], [views.rgba(i) for i in chosen]
     hull = visual_hull(
-        views.cameras,
+        cameras,
         [picture[..., 3] for picture in pictures],
         _POINT_CORNERS,
-        [views.known(i) for i in range(len(views))],
+        [views.known(i) for i in chosen],
     )
     vertices, _, normals, _ = marching_cubes(hull.distance, 0.0)
     if len(vertices) > _MOST_POINTS:
@@ -392,7 +425,7 @@ def _hull_points(views: ViewSet) -> tuple[NDArray[np.float64], NDArray[np.uint8]
     points = hull.low + hull.cell * vertices
     head, outward = points @ HEAD_FROM_Z_UP[:3, :3].T, normals @ HEAD_FROM_Z_UP[:3, :3].T
     best, colour = np.full(len(points), -np.inf), np.full((len(points), 3), 128, np.uint8)
-    for camera, picture in zip(views.cameras, pictures, strict=True):
+    for camera, picture in zip(cameras, pictures, strict=True):
         uv, depth = camera.project(head)
         inside = (depth > 0) & (uv >= 0).all(1) & (uv < [camera.width, camera.height]).all(1)
         away = camera.position - head

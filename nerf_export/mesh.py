@@ -1,4 +1,4 @@
-"""Fit -> textured mesh in head space (Y up, face towards +Z), as a GLB."""
+"""Fit -> textured mesh in head space (Y up, face towards +Z): GLB, OBJ or PLY, or splats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nerf_export.splats import to_splats
 from nerf_export.surface import LEAST_BLUR, DistanceGrid, extract_surface
 
 MIN_FACES, MAX_FACES = 200, 500_000
-MIN_TEXTURE, MAX_TEXTURE = 64, 8192
+MIN_TEXTURE, MAX_TEXTURE = 64, 4096
 SURFACES = ("distance", "tsdf", "poisson")
 """Ways to a surface; the first was the nearest to the truth in every measure, and the fastest
 (``dp3d bench nerf --compare``)."""
@@ -83,7 +83,7 @@ def build_mesh(
         out: the file to write: ``.glb``; ``.obj``, with its material and texture beside it;
             ``.ply``, with a colour for each vertex.
         faces: triangles, about; 200 to 500,000.
-        texture_size: side of the texture in texels; 64 to 8192.
+        texture_size: side of the texture in texels; 64 to 4096.
         surface: ``distance``, the zero level of the field's distances; or, to compare, ``tsdf``
             or ``poisson`` of the depth that the field renders for the views it was fitted to.
         normal_map: whether a GLB gets the form that its triangles are too few for.
@@ -133,7 +133,7 @@ def build_mesh(
     normals_of = grid.normals_at if normal_map else None
     painted = paint(closed, pictures, texture_size, stage, normals_of)
     write = to_splats if splats else FORMATS[out.suffix.lower()]
-    for name, data in write(painted, out.stem).items():
+    for name, data in write(painted, out.name).items():
         write_atomic(out.with_name(name), data)
     stats = MeshStats(
         vertices=len(painted.vertices),
@@ -150,7 +150,7 @@ def build_mesh(
     return stats
 
 
-def to_glb(painted: Painted, stem: str = "head") -> dict[str, bytes]:
+def to_glb(painted: Painted, name: str = "head.glb") -> dict[str, bytes]:
     """GLB: one mesh, one rough, non-metallic material with the texture; Y up."""
     material = trimesh.visual.material.PBRMaterial(  # type: ignore[no-untyped-call]
         name="head",
@@ -162,11 +162,12 @@ def to_glb(painted: Painted, stem: str = "head") -> dict[str, bytes]:
     scene = trimesh.Scene()
     scene.add_geometry(_textured(painted, material), node_name="head", geom_name="head")
     data: bytes = scene.export(file_type="glb", include_normals=True)  # type: ignore[no-untyped-call]
-    return {f"{stem}.glb": data}
+    return {name: data}
 
 
-def to_obj(painted: Painted, stem: str = "head") -> dict[str, bytes]:
+def to_obj(painted: Painted, name: str = "head.obj") -> dict[str, bytes]:
     """OBJ with its material and texture; Y up.  The OBJ comes last: it names the others."""
+    stem = Path(name).stem
     material = trimesh.visual.material.SimpleMaterial(  # type: ignore[no-untyped-call]
         image=Image.fromarray(painted.texture), name=stem
     )
@@ -176,10 +177,10 @@ def to_obj(painted: Painted, stem: str = "head") -> dict[str, bytes]:
         return_texture=True,
         mtl_name=f"{stem}.mtl",
     )
-    return {**beside, f"{stem}.obj": text.encode()}
+    return {**beside, name: text.encode()}
 
 
-def to_ply(painted: Painted, stem: str = "head") -> dict[str, bytes]:
+def to_ply(painted: Painted, name: str = "head.ply") -> dict[str, bytes]:
     """PLY with a colour for each vertex; Y up."""
     size = len(painted.texture)
     column = np.clip(painted.uv[:, 0] * size, 0, size - 1).astype(int)
@@ -192,7 +193,7 @@ def to_ply(painted: Painted, stem: str = "head") -> dict[str, bytes]:
         process=False,
     )
     data: Any = mesh.export(file_type="ply", vertex_normal=True)  # type: ignore[no-untyped-call]
-    return {f"{stem}.ply": data}
+    return {name: data}
 
 
 def _textured(painted: Painted, material: Any) -> trimesh.Trimesh:

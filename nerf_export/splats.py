@@ -30,7 +30,7 @@ _FIELDS = (
 )
 
 
-def to_splats(painted: Painted, stem: str = "head") -> dict[str, bytes]:
+def to_splats(painted: Painted, name: str = "head.ply") -> dict[str, bytes]:
     """PLY of splats, Y up: one for each texel of the atlas."""
     texels = painted.texels
     corner = painted.faces[texels.face]
@@ -50,14 +50,14 @@ def to_splats(painted: Painted, stem: str = "head") -> dict[str, bytes]:
         np.log(np.stack([width, width, _THICKNESS * width], -1)),
         _upright(normals),
     )
-    for name, column in zip(_FIELDS, np.concatenate(columns, 1).T, strict=True):
-        rows[name] = column
+    for field, column in zip(_FIELDS, np.concatenate(columns, 1).T, strict=True):
+        rows[field] = column
     header = [
         *("ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"),
-        *(f"property float {name}" for name in _FIELDS),
+        *(f"property float {field}" for field in _FIELDS),
         "end_header\n",
     ]
-    return {f"{stem}.ply": "\n".join(header).encode("ascii") + rows.tobytes()}
+    return {name: "\n".join(header).encode("ascii") + rows.tobytes()}
 
 
 def _spacing(painted: Painted) -> Floats:

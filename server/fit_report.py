@@ -20,15 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.cameras import Camera
 from dp3d_core.files import read_json, write_atomic, write_json
-from dp3d_core.pictures import contact_sheet, save_png, save_video
+from dp3d_core.pictures import contact_sheet, resized, save_png, save_video
 from dp3d_core.progress import CancelCheck, ProgressCallback
-from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, full_orbit
 from dp3d_core.viewset import ViewSet, over
 from nerf_export.fit import Fit
 from nerf_export.render import render_fit
-from server.turntable import turned
+from server.turntable import orbit_around, turned
 
 Pixels = NDArray[np.uint8]
 
@@ -92,7 +90,9 @@ def _field_part(fit: Fit, out: Path, calls: dict[str, Any]) -> dict[str, Any]:
     shutil.rmtree(work, ignore_errors=True)  # of another field
     renders = render_fit(fit.root, [fit.cameras[i] for i in held_out], work / "views", **calls)
     save_png(out / "views.png", _sheet(fit, held_out, renders))
-    turn = render_fit(fit.root, _orbit(fit), work / "turn", **calls)
+    turn = render_fit(
+        fit.root, orbit_around(*fit.box, _TURN_FRAMES, _TURN_SIZE), work / "turn", **calls
+    )
     save_video(out / "turntable.webm", (turn.frame(i) for i in range(len(turn))), _FPS)
     shutil.rmtree(work, ignore_errors=True)
     job = fit.meta["job"]
@@ -120,33 +120,13 @@ def _sheet(fit: Fit, held_out: Sequence[int], renders: ViewSet) -> Pixels:
     for place, index in enumerate(held_out):
         seen = renders.frame(place)
         _, rgba = fit.picture(index)
-        true = _resized(over(rgba), seen.shape[1], seen.shape[0])
+        true = resized(over(rgba), seen.shape[1], seen.shape[0])
         away = np.abs(true.astype(int) - seen).clip(0, 255 // _STRONGER) * _STRONGER
         for row, picture in zip(rows, (true, seen, away.astype(np.uint8)), strict=True):
             row.append(picture)
     names = ["held out", "rendered", f"difference x {_STRONGER}"]
     labels = [f"{name}: view {i}" for name in names for i in held_out]
     return contact_sheet([p for row in rows for p in row], len(held_out), labels, 256)
-
-
-def _resized(picture: Pixels, width: int, height: int) -> Pixels:
-    from PIL import Image
-
-    if picture.shape[:2] == (height, width):
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
-
-
-def _orbit(fit: Fit) -> list[Camera]:
-    """An orbit around what the fit holds, wherever it is and however large."""
-    centre, diagonal = fit.box
-    scale = diagonal / 1.2
-    cameras = []
-    for camera in full_orbit(_TURN_FRAMES, 5.0, _TURN_SIZE, WHOLE_HEAD_FOCAL):
-        pose = np.array(camera.c2w)
-        pose[:3, 3] = pose[:3, 3] * scale + centre
-        cameras.append(Camera(pose, camera.K, camera.width, camera.height))
-    return cameras
 
 
 _STYLE = """

@@ -6,15 +6,18 @@ torchvision   its CPU wheels declare operators of a compiled library that a CPU-
               does not load; declaring two schemas is enough for what nerfstudio calls.
 fpsample,     imported at the top of modules we use for nothing of it (open3d: 0.9 GB): stubs
 open3d, rawpy whose every use says so.
+torch.load    nerfstudio leaves ``weights_only`` to torch, and before 2.6 that meant to run what
+              a pickle says: here it is always on.
 threads       torch takes the cores of the machine; we take those we may use, or as many as
               ``OMP_NUM_THREADS`` says.
 
-Not needed, and why: ``torch.load`` keeps ``weights_only=True``, since our scheduler leaves
-plain floats in a checkpoint; LPIPS is never constructed, since the model is our own.
+Not needed, and why: to allow more than weights in a checkpoint, since our scheduler leaves plain
+floats there; LPIPS is never constructed, since the model is our own.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import types
@@ -30,6 +33,7 @@ def apply() -> None:
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     _declare_torchvision(torch)
+    _load_weights_only(torch)
     for name in ("fpsample", "open3d", "rawpy"):
         _stub(name)
     torch.set_num_threads(usable_cores())
@@ -54,6 +58,16 @@ def _declare_torchvision(torch: types.ModuleType) -> None:
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _KEEP.append(library)
+
+
+def _load_weights_only(torch: types.ModuleType) -> None:
+    load = torch.load
+
+    @functools.wraps(load)
+    def weights(*args: object, **options: object) -> object:
+        return load(*args, **{**options, "weights_only": True})
+
+    torch.load = weights
 
 
 class _Stub(types.ModuleType):

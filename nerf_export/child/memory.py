@@ -7,50 +7,54 @@ from pathlib import Path
 import torch
 
 from dp3d_core.errors import Dp3dError
-from nerf_export.child.model import HeadModel
+from nerf_export.child.field import FieldSize, HeadField
 
 _GIB = 1024**3
 _CGROUP = Path("/sys/fs/cgroup")
 _BASE = 0.7 * _GIB
-"""The interpreter with torch and nerfstudio."""
+"""The interpreter with torch and nerfstudio, which is there already when this is asked."""
 _COPIES = 5
 """Of each learned value: itself, its gradient, two moments of Adam, and one on the way."""
 _PER_SAMPLE = 2600
 """Bytes of a sample of a ray that is rendered: corners, weights and features with gradients."""
 
 
-def needed(model: HeadModel, pictures: int, pixels: int, rays: int) -> float:
-    """Bytes that fitting takes at its peak, about.
+_PER_PIXEL = 19
+"""Bytes of a training pixel: float32 RGBA, a mask, and contrasts."""
+
+
+def check_memory(
+    size: FieldSize, samples: int, pixels: int, device: torch.device, limit_gb: float | None
+) -> None:
+    """Refuse a fit that takes more memory than there is, before any of it is taken.
 
     Args:
-        model: before training.
-        pictures: that nerfstudio keeps in memory, as float32 RGBA with a mask; and their
-            contrast.
-        pixels: of one of them.
-        rays: in a step.
-
-    """
-    values = sum(p.numel() for p in model.parameters())
-    samples = rays * model.config.fine_samples
-    return _BASE + 4 * _COPIES * values + _PER_SAMPLE * samples + 19 * pictures * pixels
-
-
-def check_memory(need: float, device: torch.device, limit_gb: float | None) -> None:
-    """Refuse what does not fit.
-
-    Args:
-        need: bytes.
-        device: where the model lies.
-        limit_gb: GiB that may be used at most; None: what is free.
+        size: of the field.
+        samples: rendered in a step, of all its rays.
+        pixels: of all training pictures, which nerfstudio keeps in the host's memory.
+        device: where the model will lie.
+        limit_gb: GiB that may be used at most, of the device's memory; None: what is free.
 
     Raises:
         Dp3dError: ``nerf.too_little_memory``.
 
     """
-    free = _free(device)
-    limit = None if limit_gb is None else limit_gb * _GIB
+    with torch.device("meta"):
+        values = sum(p.numel() for p in HeadField(size).parameters())
+    learned = 4.0 * _COPIES * values + _PER_SAMPLE * samples
+    pictures = float(_PER_PIXEL * pixels)
+    if device.type == "cuda":
+        _check(pictures, _free_on_host(), 0.0, None)
+        _check(learned, float(torch.cuda.mem_get_info(device)[0]), 0.0, limit_gb)
+    else:
+        _check(learned + pictures, _free_on_host(), _BASE, limit_gb)
+
+
+def _check(need: float, free: float | None, taken: float, limit_gb: float | None) -> None:
+    limit = None if limit_gb is None else limit_gb * _GIB - taken
     room = min(value for value in (free, limit, 1e30) if value is not None)
     if need > room:
+        need, room = need + taken, room + taken
         raise Dp3dError(
             "nerf.too_little_memory",
             f"The fit needs about {need / _GIB:.1f} GiB of memory, and has {room / _GIB:.1f} GiB.",
@@ -58,10 +62,8 @@ def check_memory(need: float, device: torch.device, limit_gb: float | None) -> N
         )
 
 
-def _free(device: torch.device) -> float | None:
+def _free_on_host() -> float | None:
     """Bytes that are free; None where the system does not say."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
     return min((free for free in (_free_here(), _free_in_container()) if free), default=None)
 
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from nerf_export.child.contrast import CONTRAST_STEPS, CONTRASTS
 from nerf_export.child.field import FieldSize, HeadField
+from nerf_export.hull import Hull
 from nerf_export.presets import AGREEING_ERROR, REFERENCE_CORNERS
 
 _PIXEL = 0.25
@@ -98,17 +99,7 @@ class HeadModel(Model):
         self.contrasts = _Pictures(contrasts)
         if "hull" in metadata:
             hull = metadata["hull"]
-            size = FieldSize(
-                corners=tuple(hull.distance.shape),
-                low=tuple(float(value) for value in hull.low),
-                cell=hull.cell,
-                colour_levels=self.config.colour_levels,
-                hidden=self.config.hidden,
-                backdrop=not metadata["has_masks"],
-                gloss=self.config.gloss,
-                contrast=CONTRASTS if len(contrasts) else 0,
-            )
-            self.field = HeadField(size)
+            self.field = HeadField(field_size(self.config, hull, metadata["has_masks"]))
             self.starts_as_head = hull.start is not None
             start = torch.from_numpy(hull.start) if self.starts_as_head else None
             self.field.start_from(torch.from_numpy(hull.distance), hull.reach, start)
@@ -304,6 +295,20 @@ class HeadModel(Model):
         far = torch.maximum(a, b).amin(-1, keepdim=True)
         missed = far <= near
         return near, torch.where(missed, near + 1e-6, far)
+
+
+def field_size(config: HeadModelConfig, hull: Hull, has_masks: bool) -> FieldSize:
+    """The field that a model of this configuration has over a hull."""
+    return FieldSize(
+        corners=tuple(hull.distance.shape),
+        low=tuple(float(value) for value in hull.low),
+        cell=hull.cell,
+        colour_levels=config.colour_levels,
+        hidden=config.hidden,
+        backdrop=not has_masks,
+        gloss=config.gloss,
+        contrast=CONTRASTS if has_masks and config.contrast_weight else 0,
+    )
 
 
 class _Pictures(torch.nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def score_held_out(
         Means and the worst view: ``foreground_psnr`` (pixels with alpha > 0.5: the one to
         look at), ``psnr`` of the whole frame (inflated by the background), ``ssim``; and the
         same of each view with its ``file`` and its ``gain``, by how much each channel of the
-        view is brighter than the field.
+        view is brighter than the field.  Views that do not show the head have no
+        ``foreground_psnr`` (None) and are in no mean.
 
     """
     dataset = pipeline.datamanager.eval_dataset
@@ -67,21 +69,32 @@ def score_held_out(
         error = seen - wanted
         known = _known(dataset.image_filenames[i], wanted.shape[:2])
         wanted[~known], error[~known] = seen[~known], 0.0  # nobody can say what is right there
-        inside = alpha[..., 0] > 0.5
-        gains.append(_gain(seen[inside & known], wanted[inside & known]))
+        inside = (alpha[..., 0] > 0.5) & known
+        gains.append(_gain(seen[inside], wanted[inside]))
         rows.append(
             {
-                "foreground_psnr": psnr(error[inside]) if inside.any() else psnr(error),
-                "psnr": psnr(error[known]),
+                "foreground_psnr": psnr(error[inside]) if inside.any() else None,
+                "psnr": psnr(error[known]) if known.any() else None,
                 "ssim": float(structural_similarity(seen, wanted, channel_axis=-1, data_range=1.0)),
             }
         )
         talk.progress(Progress("score", i + 1, len(dataset), "Scoring views the fit has not seen"))
     torch.cuda.empty_cache()
-    mean = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
-    worst = round(min(row["foreground_psnr"] for row in rows), 4)
+    # a view without the head says nothing about how the head is shown
+    telling = [row for row in rows if row["foreground_psnr"] is not None]
+    mean = {key: _mean([row[key] for row in telling]) for key in rows[0]}
+    worst = round(min((row["foreground_psnr"] for row in telling), default=0.0), 4)
     views = [
-        {"file": path.name, **{key: round(value, 4) for key, value in row.items()}, "gain": gain}
+        {
+            "file": path.name,
+            **{key: None if value is None else round(value, 4) for key, value in row.items()},
+            "gain": gain,
+        }
         for path, row, gain in zip(dataset.image_filenames, rows, gains, strict=True)
     ]
-    return {**mean, "worst_foreground_psnr": worst, "held_out_views": len(rows)}, views
+    return {**mean, "worst_foreground_psnr": worst, "held_out_views": len(telling)}, views
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of what is there; of nothing 0, which is no score to be proud of."""
+    return round(float(np.mean(values)), 4) if values else 0.0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
+import random
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from safetensors.torch import save_file
 
 from dp3d_core.errors import Cancelled, Dp3dError
 from nerf_export.child.files import whole_file
-from nerf_export.child.memory import check_memory, needed
+from nerf_export.child.memory import check_memory
 from nerf_export.child.method import NAME, REGISTRATION, apply_preset
+from nerf_export.child.model import field_size
 from nerf_export.child.scores import score_held_out
 from nerf_export.child.talk import Talk
 from nerf_export.child.trainer import HeadTrainer, HeadTrainerConfig
+from nerf_export.hull import Hull
 from nerf_export.presets import Preset
 
 _CHECKPOINTS = 8
@@ -47,16 +51,15 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
     """
     seed, steps = int(request["seed"]), int(request["preset"]["steps"])
-    torch.manual_seed(seed)
-    np.random.seed(seed)
+    _sow(seed)
     config = _configure(request)
+    _check_memory(config, request)
     trainer: HeadTrainer = config.setup(local_rank=0, world_size=1)
     trainer.talk = talk
     trainer.setup()
-    _check_memory(trainer, request.get("max_memory_gb"))
     poses = _check_poses(trainer, Path(request["dataset"]))
     if trainer._start_step:
-        torch.manual_seed(seed + trainer._start_step)
+        _sow(seed + trainer._start_step)
     # nerfstudio counts the steps from where it starts.
     trainer.config.max_num_iterations = steps - trainer._start_step
     if trainer.config.max_num_iterations > 0:
@@ -82,6 +85,13 @@ def train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         "resumed_at": trainer._start_step,
         "versions": versions(),
     }
+
+
+def _sow(seed: int) -> None:
+    """Seed all that draws; nerfstudio's order of pictures comes from Python's own generator."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def _configure(request: dict[str, Any]) -> HeadTrainerConfig:
@@ -112,18 +122,20 @@ def _configure(request: dict[str, Any]) -> HeadTrainerConfig:
     return config
 
 
-def _check_memory(trainer: HeadTrainer, limit_gb: float | None) -> None:
-    dataset = trainer.pipeline.datamanager.train_dataset
-    pixels = int(dataset.cameras.width[0]) * int(dataset.cameras.height[0])
-    rays = trainer.config.pipeline.datamanager.train_num_rays_per_batch
-    need = needed(trainer.pipeline.model, len(dataset), pixels, rays)
-    check_memory(need, torch.device(trainer.device), limit_gb)
+def _check_memory(config: HeadTrainerConfig, request: dict[str, Any]) -> None:
+    size = field_size(
+        config.pipeline.model, Hull.load(Path(request["hull"])), bool(request["has_masks"])
+    )
+    rays = config.pipeline.datamanager.train_num_rays_per_batch
+    data = json.loads((Path(request["dataset"]) / "transforms.json").read_text("utf-8"))
+    pixels = sum(frame["w"] * frame["h"] for frame in data["frames"])
+    device = torch.device(config.machine.device_type)
+    samples = rays * config.pipeline.model.fine_samples
+    check_memory(size, samples, pixels, device, request.get("max_memory_gb"))
 
 
 def _check_poses(trainer: HeadTrainer, dataset: Path) -> dict[str, float]:
     """Make sure nerfstudio kept the poses; returns the largest difference."""
-    import json
-
     outputs = trainer.pipeline.datamanager.train_dataparser_outputs
     change = float((outputs.dataparser_transform - torch.eye(4)[:3]).abs().max())
     scale = abs(float(outputs.dataparser_scale) - 1)

@@ -117,7 +117,7 @@ class Demo(Common):
     size: int = 512
     """Width and height of the views, pixels."""
     fit_preset: str = "draft"
-    """Size and length of the fit: tiny, draft or standard."""
+    """Size and length of the fit: tiny, draft, standard or high (which wants a GPU)."""
     faces: int = 30_000
     """Triangles of the mesh, about."""
     texture_size: int = 1024
@@ -186,6 +186,12 @@ class Demo(Common):
             ["turntable.gif"],
             lambda: _make_turntable(out, session),
         )
+        about["look"] = stages.run(
+            "look",
+            [stages.key("mesh")],
+            ["fit/report/report.html"],
+            lambda: _show_fit(out, about["mesh"], session),
+        )
         report = {
             "schema": "dp3d.demo-report/1",
             "dp3d": __version__,
@@ -206,6 +212,7 @@ class Demo(Common):
                 "  turntable.gif      the mesh all around, textured and plain",
                 "  head.glb           the textured mesh (glTF, Y up, face towards +Z)",
                 "  report.md          what was measured",
+                "  fit/report/        the field beside views it has not seen (report.html)",
             ],
         )
 
@@ -260,6 +267,19 @@ def _make_views(
     )
     save_png(out / "contact_sheet.png", viewset_sheet(views))
     return {"engine": views.meta.engine, "count": len(views)}
+
+
+def _show_fit(out: Path, mesh_stats: dict[str, Any], session: Session) -> dict[str, Any]:
+    from server.fit_report import write_fit_report
+
+    page = write_fit_report(
+        out / "fit",
+        mesh=out / "head.glb",
+        mesh_stats=mesh_stats,
+        progress=session.progress,
+        cancel=session.cancel,
+    )
+    return {"page": page.relative_to(out).as_posix()}
 
 
 def _make_turntable(out: Path, session: Session) -> dict[str, Any]:

@@ -9,7 +9,7 @@ _FILES = {
     "views/": "frames, masks and exact cameras: a view set",
     "cameras.json": "the camera path",
     "contact_sheet.png": "all views side by side",
-    "fit/": "the radiance field and the dataset it was fitted to",
+    "fit/": "the radiance field and the dataset it was fitted to; report/report.html shows it",
     "head.glb": "the textured mesh: glTF, Y up, face towards +Z, one head unit is one metre",
     "turntable.gif": "the mesh all around, textured and as plain clay",
 }

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.files import not_writable
 from dp3d_core.paths import dp3d_home
 from dp3d_core.progress import Progress
 from server.plain import plain
@@ -183,7 +184,9 @@ def _new_bars() -> Bars:
 
 
 def unexpected(error: BaseException) -> Dp3dError:
-    """An error of ours for a defect, its traceback kept in a log file that it names."""
+    """An error of ours for a full disk, or for a defect, whose traceback is kept in a log file."""
+    if (refused := not_writable(error)) is not None:
+        return refused
     text = "".join(traceback.format_exception(error))
     name = f"dp3d-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     for folder in (dp3d_home() / "logs", Path(tempfile.gettempdir())):

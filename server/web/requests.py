@@ -57,7 +57,7 @@ class MeshParams(_Params):
 
     fit: str
     faces: int = Field(default=30_000, ge=200, le=500_000)
-    texture_size: int = Field(default=1024, ge=64, le=8192)
+    texture_size: int = Field(default=1024, ge=64, le=4096)
 
 
 _PARAMS: dict[str, type[_Params]] = {"views": ViewsParams, "fit": FitParams, "mesh": MeshParams}

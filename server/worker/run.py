@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.files import not_writable
 from dp3d_core.progress import Progress
 from server.artifacts import ArtifactStore
 from server.plain import plain
@@ -96,7 +97,7 @@ def _log_failure(job_id: str) -> None:
 
 
 def _unexpected(error: Exception) -> Dp3dError:
-    return Dp3dError(
+    return not_writable(error) or Dp3dError(
         "internal",
         f"The job met an unexpected error ({type(error).__name__}).",
         "Please report it with logs/worker.log from the server's data folder.",

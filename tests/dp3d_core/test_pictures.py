@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.pictures import check_video, save_video
+from tests.limits import largest_file
 
 
 def ramp(count: int) -> list[np.ndarray]:
@@ -37,6 +39,16 @@ def test_a_video_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="no picture"):
         save_video(tmp_path / "a.webm", broken())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("name", ["turn.webm", "turn.mp4"])
+def test_a_disk_that_fills_up_leaves_no_half_video(tmp_path: Path, name: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (24, 128, 128, 3), np.uint8)
+    with largest_file(50_000), pytest.raises(Dp3dError) as caught:
+        save_video(tmp_path / name, noise)
+    assert caught.value.code == "output.not_writable"
     assert not list(tmp_path.iterdir())
 
 

@@ -91,7 +91,7 @@ def test_unseen_sides_take_the_colour_of_their_surroundings(ellipsoid: trimesh.T
 
 
 def test_obj_and_ply_show_the_same_colours(painted: Painted, tmp_path: Path) -> None:
-    for name, data in {**to_obj(painted, "face"), **to_ply(painted, "face")}.items():
+    for name, data in {**to_obj(painted, "face.obj"), **to_ply(painted, "face.ply")}.items():
         (tmp_path / name).write_bytes(data)
     assert {"face.obj", "face.mtl", "face.ply"} < {p.name for p in tmp_path.iterdir()}
     mesh = trimesh.load(tmp_path / "face.obj", process=False)

@@ -68,6 +68,30 @@ def test_cancel_is_heard_while_the_child_still_imports(
     assert started[0].returncode == STOPPED, "it had to be killed"
 
 
+def test_a_checkpoint_is_data_and_never_a_program(nerf_environment: Path, tmp_path: Path) -> None:
+    """Whatever asks torch to load it, and whatever torch would do by itself."""
+    program = (
+        "import os, runpy, sys, torch\n"
+        f"compat = runpy.run_path({str(LAUNCHER.parent / 'compat.py')!r})\n"
+        "compat['apply']()\n"
+        "class Evil:\n"
+        "    def __reduce__(self): return os.mkdir, ('owned',)\n"
+        "torch.save({'step': Evil()}, 'evil.ckpt')\n"
+        "torch.load('evil.ckpt', weights_only=False)\n"
+    )
+    done = subprocess.run(
+        [str(nerf_environment), "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert "Weights only load failed" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
+
+
 def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> None:
     """Only our two packages are borrowed; site-packages of the host stay out of sight."""
     program = (

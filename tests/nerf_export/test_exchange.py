@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,26 @@ def test_masks_of_pictures_without_alpha(tmp_path: Path) -> None:
     assert back.known(0) is None
 
 
+def test_a_picture_that_the_head_fills_is_one_of_the_others(views: ViewSet, tmp_path: Path) -> None:
+    """It is opaque all over, and has no mask: alpha is foreground there as well."""
+    export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
+    picture = tmp_path / "out/images/0004.png"
+    Image.open(picture).convert("RGB").save(picture)
+    back = import_nerfstudio(tmp_path / "out", tmp_path / "back", **CALLS)
+    assert (back.mask(4) == 255).all()
+    np.testing.assert_array_equal(back.mask(3), views.mask(3))
+
+
+def test_a_program_is_no_picture(views: ViewSet, tmp_path: Path) -> None:
+    """Pillow hands PostScript to another program, whatever the file is called."""
+    export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n"
+    (tmp_path / "out/images/0002.png").write_bytes(text)
+    with pytest.raises(Dp3dError) as caught:
+        import_nerfstudio(tmp_path / "out", tmp_path / "back", **CALLS)
+    assert caught.value.code == "viewset.invalid"
+
+
 def test_colmap_text(views: ViewSet, tmp_path: Path) -> None:
     """Read as its documentation says, points land on the same pixels."""
     export_views(views, tmp_path, "colmap", **CALLS)
@@ -138,7 +159,11 @@ def test_nerfs_synthetic_format(views: ViewSet, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["text", "no frames", "absent picture", "outside", "size", "unknown name", "nan"]
+    "wrong",
+    [
+        *("text", "no frames", "absent picture", "outside", "size", "unknown name", "nan"),
+        *("bare names", "no lens", "endless width", "a number for a split", "fisheye"),
+    ],
 )
 def test_folders_that_cannot_be_used(views: ViewSet, tmp_path: Path, wrong: str) -> None:
     folder = tmp_path / "out"
@@ -158,10 +183,24 @@ def test_folders_that_cannot_be_used(views: ViewSet, tmp_path: Path, wrong: str)
         data["train_filenames"] = ["images/9999.png"]
     elif wrong == "nan":
         frame["transform_matrix"][0][3] = float("nan")
+    elif wrong == "bare names":
+        data["frames"] = [other["file_path"] for other in data["frames"]]
+    elif wrong == "no lens":
+        del frame["fl_x"]
+        data["camera_angle_x"] = 0
+    elif wrong == "endless width":
+        frame["w"] = 1e400
+    elif wrong == "a number for a split":
+        data["train_filenames"] = 5
+    elif wrong == "fisheye":
+        data["camera_model"] = "OPENCV_FISHEYE"
     file.write_text("{" if wrong == "text" else json.dumps(data))
+    wanted = {"viewset.invalid", "camera.file_invalid", "camera.invalid"}
     with pytest.raises(Dp3dError) as caught:
         import_nerfstudio(folder, tmp_path / "back", **CALLS)
-    assert caught.value.code in {"viewset.invalid", "camera.file_invalid", "camera.invalid"}
+    assert caught.value.code in wanted
+    with suppress(Dp3dError):
+        nerfstudio_hash(folder)  # what a fit begins with: no other error, if any
 
 
 def test_an_unknown_format(views: ViewSet, tmp_path: Path) -> None:

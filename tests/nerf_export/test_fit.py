@@ -11,8 +11,9 @@ from PIL import Image
 
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
-from dp3d_core.trajectories import canonical_camera, full_orbit
-from dp3d_core.viewset import ViewSet
+from dp3d_core.trajectories import canonical_camera, capture_sphere, full_orbit
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
+from nerf_export.agreement import NO_MASKS
 from nerf_export.exchange import export_views
 from nerf_export.fit import Fit, fit_views
 from nerf_export.presets import get_preset
@@ -207,6 +208,63 @@ def test_presets_that_do_not_exist(
             cancel=never_cancel,
         )
     assert caught.value.code == "engine.bad_option"
+
+
+@pytest.mark.nerf
+def test_a_held_out_view_without_a_head_is_in_no_mean(
+    nerf_environment: Path, tmp_path: Path
+) -> None:
+    cameras = capture_sphere(12, (-20.0, 5.0, 35.0), 64)
+    writer = ViewSetWriter(tmp_path / "views", cameras, ViewMeta(engine="test"))
+    for i, camera in enumerate(cameras):
+        frame, alpha = trace(camera)
+        shown = i != 5  # the first that is held out
+        writer.write(i, frame if shown else np.full_like(frame, 255), alpha * np.uint8(shown))
+    writer.finish()
+    fit = fit_views(
+        tmp_path / "views",
+        tmp_path / "fit",
+        preset="tiny",
+        progress=no_progress,
+        cancel=never_cancel,
+    )
+    empty, other = fit.meta["view_scores"]
+    assert empty["foreground_psnr"] is None
+    assert empty["psnr"] > 15  # it shows that nothing is there
+    assert fit.scores["held_out_views"] == 1
+    assert fit.scores["foreground_psnr"] == other["foreground_psnr"] > 14
+
+
+@pytest.mark.nerf
+def test_views_without_masks(nerf_environment: Path, tmp_path: Path) -> None:
+    """What is behind the head is learned with it, and told apart by its own network."""
+    write_views(tmp_path / "views", capture_sphere(12, (-20.0, 5.0, 35.0), 64), masks=False)
+    fit = fit_views(
+        tmp_path / "views",
+        tmp_path / "fit",
+        preset="tiny",
+        progress=no_progress,
+        cancel=never_cancel,
+    )
+    assert NO_MASKS in fit.meta["warnings"]
+    assert fit.meta["field_size"]["backdrop"]
+    assert fit.meta["silhouettes"] is None
+    assert fit.scores["psnr"] > 14
+
+
+@pytest.mark.nerf
+@pytest.mark.slow
+def test_five_hundred_views(nerf_environment: Path, tmp_path: Path) -> None:
+    write_views(tmp_path / "views", capture_sphere(500, (-20.0, 5.0, 35.0), 48))
+    fit = fit_views(
+        tmp_path / "views",
+        tmp_path / "fit",
+        preset="tiny",
+        progress=no_progress,
+        cancel=never_cancel,
+    )
+    assert len(fit.meta["held_out"]) == 6
+    assert fit.scores["foreground_psnr"] > 18
 
 
 @pytest.mark.nerf

@@ -6,7 +6,7 @@ import pytest
 from dp3d_core.cameras import Z_UP_FROM_HEAD, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.trajectories import canonical_camera, capture_sphere, full_orbit, look_at
-from nerf_export.hull import Hull, visual_hull
+from nerf_export.hull import Hull, carving_views, visual_hull
 from tests.nerf_export.scene import HIGH, LOW, trace
 
 
@@ -128,6 +128,14 @@ def test_masks_that_agree_nowhere_are_refused() -> None:
     with pytest.raises(Dp3dError) as caught:
         visual_hull(cameras, [np.zeros((32, 32), np.uint8)] * 6, 24)
     assert caught.value.code == "viewset.invalid"
+
+
+def test_few_of_many_views_carve_and_they_are_spread() -> None:
+    assert carving_views(range(30)) == list(range(30))
+    chosen = carving_views(range(500))
+    assert len(chosen) == 72
+    assert (chosen[0], chosen[-1]) == (0, 499)
+    assert set(np.diff(chosen)) <= {6, 7, 8}
 
 
 def test_what_is_not_known_cuts_nothing() -> None:

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.viewset import ViewSet
 from nerf_export.fit import Fit, fit_views
+from tests.limits import largest_file
 
 resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
 FINISHED = {"fit.json", "job.json", "field.safetensors", "dataset"}
@@ -62,17 +61,6 @@ def test_a_killed_fit_goes_on(
     assert done.scores["foreground_psnr"] > 18
     if (stage, step) == ("fit", 70):
         assert done.meta["resumed_at"] >= 30
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Writing beyond this fails, here and in children, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.nerf

@@ -124,6 +124,19 @@ def test_an_obj_replaces_no_picture_of_somebody_else(tiny_fit: Fit, tmp_path: Pa
 
 
 @pytest.mark.nerf
+def test_a_mesh_has_the_very_name_that_was_asked_for(tiny_fit: Fit, tmp_path: Path) -> None:
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    sizes = {"faces": 500, "texture_size": 64}
+    for name, files in (
+        ("Head.GLB", {"Head.GLB"}),
+        ("Head.Obj", {"Head.Obj", "Head.mtl", "Head.png"}),
+    ):
+        folder = tmp_path / name
+        build_mesh(tiny_fit.root, folder / name, **sizes, **calls)
+        assert {path.name for path in folder.iterdir()} == files
+
+
+@pytest.mark.nerf
 def test_splats_are_counted(tiny_fit: Fit, tmp_path: Path) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
     sizes = {"faces": 1000, "texture_size": 128, "splats": True}

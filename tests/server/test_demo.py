@@ -122,6 +122,27 @@ def test_the_turntable_shows_the_texture_the_right_way_up(tmp_path):
     assert tuple(frame[48, 16]) == (0, 0, 255)
 
 
+def test_the_turntable_follows_a_head_that_lies_elsewhere(tmp_path):
+    import trimesh
+
+    from server.turntable import turntable
+
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=3.0)
+    ball.apply_translation((5.0, 1.0, -20.0))
+    ball.visual = trimesh.visual.TextureVisuals(
+        uv=np.zeros((len(ball.vertices), 2)),
+        material=trimesh.visual.material.PBRMaterial(
+            baseColorTexture=Image.new("RGB", (8, 8), (255, 0, 0))
+        ),
+    )
+    (tmp_path / "ball.glb").write_bytes(trimesh.Scene(ball).export(file_type="glb"))
+    for frame in turntable(tmp_path / "ball.glb", 4, 32):
+        red = (frame[:, :32] == (255, 0, 0)).all(-1)
+        assert 0.2 < red.mean() < 0.6
+        assert not red[[0, -1]].any()
+        assert not red[:, [0, -1]].any()
+
+
 @pytest.mark.nerf
 @pytest.mark.slow
 def test_the_whole_chain_small(tmp_path, capsys):
@@ -139,7 +160,7 @@ def test_the_whole_chain_small(tmp_path, capsys):
     out = tmp_path / "demo"
     wanted = [
         *("portrait.png", "views", "cameras.json", "contact_sheet.png", "fit", "head.glb"),
-        *("turntable.gif", "report.md", "report.json"),
+        *("turntable.gif", "report.md", "report.json", "fit/report/report.html"),
     ]
     assert all((out / name).exists() for name in wanted)
     report = json.loads((out / "report.json").read_text())

@@ -43,8 +43,7 @@ class Nerf:
     """Instead of exact views from all sides, 16 from the front that contradict each other as a
     network's do; --views is of no effect then."""
     out: Path = Path("out/bench-nerf")
-    """Folder for views, fits, meshes and pictures; run again, finished fits are kept, and not
-    measured in seconds."""
+    """Folder for views, fits, meshes and pictures; run again, finished fits are kept."""
 
     def run(self, session: Session) -> Outcome:
         """Measure head after head."""
@@ -100,11 +99,9 @@ class Nerf:
         else:
             cameras = capture_sphere(self.views, size=self.size)
             write_subject(subject, cameras, folder / "views", **calls)
-        began = time.monotonic()
         fit = fit_views(
             folder / "views", folder / "fit", preset=self.preset, points_of=face_points(), **calls
         )
-        fitted = time.monotonic() - began
         truth = SyntheticHead(subject)
 
         def row(way: str, mesh: TexturedMesh, seconds: float) -> dict[str, Any]:
@@ -112,7 +109,7 @@ class Nerf:
             return {
                 "seed": seed,
                 "way": way,
-                "fit_s": round(fitted, 1),
+                "fit_s": fit.meta["seconds"],
                 "mesh_s": round(seconds, 1),
                 "psnr": fit.scores["foreground_psnr"],
                 "texture_psnr": round(texture_psnr(mesh, truth), 2),

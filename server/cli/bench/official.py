@@ -90,6 +90,7 @@ def _sheet(folder: Path, session: Session) -> np.ndarray:
     import numpy as np
 
     from dp3d_core.evaluation.textured import TexturedMesh
+    from dp3d_core.pictures import resized
     from dp3d_core.viewset import ViewSet, over
     from nerf_export.fit import Fit
     from nerf_export.render import render_fit
@@ -106,9 +107,8 @@ def _sheet(folder: Path, session: Session) -> np.ndarray:
         cancel=session.cancel,
     )
     mesh, white = TexturedMesh.open(folder / "head.glb"), (255, 255, 255)
-    step = max(1, views.cameras[0].width // _SIDE)
     rows = [
-        [over(views.rgba(i))[::step, ::step][:_SIDE, :_SIDE] for i in chosen],
+        [resized(over(views.rgba(i)), _SIDE, _SIDE) for i in chosen],
         [over(seen.rgba(k)) for k in range(len(chosen))],
         [mesh.render(camera).composite(white) for camera in cameras],
         [mesh.clay(camera).composite(white) for camera in cameras],
