@@ -49,7 +49,7 @@ class Preset:
     curvature_weight: float = 0.004
     """Weights of the silhouette and of the two penalties that keep the surface regular; that of
     the curvature at the last step."""
-    contrast_weight: float = 0.025
+    contrast_weight: float = 0.0125
     """Weight of the pictures' local contrast."""
 
     def to_dict(self) -> dict[str, Any]:

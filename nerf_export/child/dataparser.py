@@ -39,7 +39,7 @@ class HeadDataParserConfig(NerfstudioDataParserConfig):
 class HeadDataParser(Nerfstudio):
     """Adds to the training split's metadata a ``hull`` and whether there are masks.
 
-    With masks also ``contrasts``: of each picture, (h, w, 2) int8, see ``contrast``.
+    With masks also ``contrasts``: of each picture, (h, w) int8, see ``contrast``.
     """
 
     config: HeadDataParserConfig

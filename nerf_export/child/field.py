@@ -50,8 +50,8 @@ class FieldSize:
     """Whether the views have no masks, so that what is behind the head is learned too."""
     gloss: int = 0
     """Width of the network for what changes with the view; 0 for none."""
-    contrast: int = 0
-    """Scales of local contrast that the colour network tells, too."""
+    contrast: bool = False
+    """Whether the colour network tells the local contrast, too."""
 
     @classmethod
     def from_dict(cls, data: dict) -> FieldSize:
@@ -64,7 +64,7 @@ class FieldSize:
             hidden=int(data["hidden"]),
             backdrop=bool(data.get("backdrop", False)),
             gloss=int(data.get("gloss", 0)),
-            contrast=int(data.get("contrast", 0)),
+            contrast=bool(data.get("contrast", False)),
         )
 
 
@@ -172,11 +172,11 @@ class HeadField(nn.Module):
         """(n, 3) colour in [0, 1] seen along (n, 3) unit directions, the gloss in it, contrast.
 
         The gloss, (n, 3) before the sigmoid, is what changes with the direction; the contrast,
-        one column for each scale that the field has, does not.
+        (n, 1) or (n, 0) where the field has none, does not.
         """
         unit = self.unit(points)
         features = torch.cat([grid(unit) for grid in self.colour_grids], -1)
-        matt, contrast = self.colour_net(features).split([3, self.size.contrast], -1)
+        matt, contrast = self.colour_net(features).split([3, int(self.size.contrast)], -1)
         if not self.size.gloss:
             return torch.sigmoid(matt), torch.zeros_like(matt[:1]), contrast
         normals = F.normalize(self.normal_grid(unit), dim=-1)

@@ -19,8 +19,8 @@ _PER_SAMPLE = 2600
 """Bytes of a sample of a ray that is rendered: corners, weights and features with gradients."""
 
 
-_PER_PIXEL = 19
-"""Bytes of a training pixel: float32 RGBA, a mask, and contrasts."""
+_PER_PIXEL = 18
+"""Bytes of a training pixel: float32 RGBA, a mask, and contrast."""
 
 
 def check_memory(

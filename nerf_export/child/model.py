@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from nerf_export.child.contrast import CONTRAST_STEPS, CONTRASTS
+from nerf_export.child.contrast import CONTRAST_STEPS
 from nerf_export.child.field import FieldSize, HeadField
 from nerf_export.hull import Hull
 from nerf_export.presets import AGREEING_ERROR, REFERENCE_CORNERS
@@ -239,7 +239,7 @@ class HeadModel(Model):
     def _contrast_loss(self, outputs, batch) -> dict[str, Tensor]:
         if not self.training or not self.field.size.contrast:
             return {}
-        wanted = self.contrasts.at(batch["indices"]) / CONTRAST_STEPS
+        wanted = self.contrasts.at(batch["indices"])[:, None] / CONTRAST_STEPS
         loss = 2 * F.huber_loss(outputs["contrast"], wanted, delta=_CONTRAST_OUTLIER)
         return {"contrast": self.config.contrast_weight * loss}
 
@@ -307,25 +307,24 @@ def field_size(config: HeadModelConfig, hull: Hull, has_masks: bool) -> FieldSiz
         hidden=config.hidden,
         backdrop=not has_masks,
         gloss=config.gloss,
-        contrast=CONTRASTS if has_masks and config.contrast_weight else 0,
+        contrast=has_masks and config.contrast_weight > 0,
     )
 
 
 class _Pictures(torch.nn.Module):
-    """Pictures of contrasts, of any sizes, looked up pixel by pixel on the model's device."""
+    """(h, w) int8 pictures of any sizes, looked up pixel by pixel on the model's device."""
 
     def __init__(self, pictures: Sequence[NDArray[np.int8]]) -> None:
         super().__init__()
-        shapes = torch.tensor([picture.shape[:2] for picture in pictures], dtype=torch.long)
-        sizes, widths = shapes.view(-1, 2).prod(-1), shapes.view(-1, 2)[:, 1]
-        none = np.empty((0, CONTRASTS), np.int8)
-        pixels = np.concatenate([none, *(picture.reshape(-1, CONTRASTS) for picture in pictures)])
+        sizes = torch.tensor([picture.size for picture in pictures], dtype=torch.long)
+        widths = torch.tensor([picture.shape[1] for picture in pictures], dtype=torch.long)
+        pixels = np.concatenate([np.empty(0, np.int8), *(p.reshape(-1) for p in pictures)])
         self.register_buffer("_first", sizes.cumsum(0) - sizes, persistent=False)
         self.register_buffer("_width", widths, persistent=False)
         self.register_buffer("_pixels", torch.from_numpy(pixels), persistent=False)
 
     def at(self, indices: Tensor) -> Tensor:
-        """(n, c) contrasts at (n, 3) indices of picture, row and column."""
+        """(n,) values at (n, 3) indices of picture, row and column."""
         picture, row, column = indices.to(self._first.device).unbind(-1)
         return self._pixels[self._first[picture] + row * self._width[picture] + column]
 

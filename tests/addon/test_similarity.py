@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from safetensors.numpy import load_file
+from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from dp3d_core.camera_files import load_cameras
+from dp3d_core.cameras import Z_UP_FROM_HEAD
 from dp3d_core.files import write_json
 from dp3d_core.progress import never_cancel, no_progress
 from nerf_export.fit import Fit
@@ -42,7 +45,18 @@ def similarity(rng: np.random.Generator) -> np.ndarray:
     return matrix
 
 
-def test_an_imported_fit_lies_where_the_field_puts_it(blender, mesh: Path, tmp_path: Path) -> None:
+def distances(fit: Fit, points: np.ndarray) -> np.ndarray:
+    """(n,) distances of a field at (n, 3) points in head space, straight from its weights."""
+    size = fit.meta["field_size"]
+    table = load_file(fit.root / "field.safetensors")["distance_grid.table"]
+    grid = size["cell"] * table.reshape(size["corners"])
+    places = (points @ Z_UP_FROM_HEAD[:3, :3].T - size["low"]) / size["cell"]
+    return map_coordinates(grid, places.T, order=1)
+
+
+def test_an_imported_fit_lies_where_the_field_puts_it(
+    blender, tiny_fit: Fit, mesh: Path, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(7)
     anchors = [similarity(rng) for _ in range(5)]
     away = rng.normal(size=(5, 3))
@@ -51,7 +65,7 @@ def test_an_imported_fit_lies_where_the_field_puts_it(blender, mesh: Path, tmp_p
         "similarity", glb=mesh, anchors=[a.tolist() for a in anchors], eyes=eyes.tolist()
     )
     head = np.asarray(trimesh.load(mesh, force="mesh").vertices, np.float64)
-    worst_place = worst_pixel = 0.0
+    worst_place = worst_pixel = worst_level = 0.0
     for anchor, got in zip(anchors, told, strict=True):
         scale = np.cbrt(np.linalg.det(anchor[:3, :3]))
         found = np.array(got["vertices"])
@@ -62,13 +76,18 @@ def test_an_imported_fit_lies_where_the_field_puts_it(blender, mesh: Path, tmp_p
         (camera,) = load_cameras(tmp_path / "cameras.json")
         off = camera.project(head[nearest[1]])[0] - np.array(got["pixels"])
         worst_pixel = max(worst_pixel, float(np.linalg.norm(off, axis=1).max()))
-        # and the true head, which the fit has only seen in pictures, lies there too
         inverse = np.linalg.inv(anchor)
         back = found @ inverse[:3, :3].T + inverse[:3, 3]
+        # the field's own distances there, read from its file: the mesh is a light one of them
+        worst_level = max(worst_level, np.median(np.abs(distances(tiny_fit, back))) / HEAD_SIZE)
+        # and the true head, which the fit has only seen in pictures, lies there too
         radii = np.min(
             [np.linalg.norm((back - p.centre) / np.array(p.radii), axis=1) for p in PARTS], axis=0
         )
         assert abs(np.median(radii) - 1) < 0.03
-    print(f"{worst_place:.2e} of the head's size, {worst_pixel:.3f} pixels")
+    print(
+        f"{worst_place:.2e} of the head's size, {worst_pixel:.3f} pixels; {worst_level:.2e} of it "
+        "between the mesh's vertices and the field's own surface, median"
+    )
     assert worst_place < 1e-3
     assert worst_pixel < 0.5

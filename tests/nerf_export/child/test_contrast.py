@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from nerf_export.child.contrast import CONTRAST_STEPS, CONTRASTS, local_contrast
+from nerf_export.child.contrast import CONTRAST_STEPS, local_contrast
 
 
 def cloth(strength: float, size: int = 128) -> np.ndarray:
@@ -18,16 +18,8 @@ def cloth(strength: float, size: int = 128) -> np.ndarray:
 
 def test_a_faint_pattern_says_what_a_strong_one_says() -> None:
     faint, strong = (local_contrast(cloth(s)).astype(float) for s in (0.04, 0.15))
-    for scale in range(CONTRASTS):
-        a, b = faint[..., scale], strong[..., scale]
-        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.98
-        assert 0.5 < a.std() / b.std() < 1  # of brightness it is .27
-
-
-def test_the_second_contrast_is_the_coarser_one() -> None:
-    fine, coarse = np.moveaxis(local_contrast(cloth(0.1)).astype(float), -1, 0)
-    reach = [np.corrcoef(c[:, 4:].ravel(), c[:, :-4].ravel())[0, 1] for c in (fine, coarse)]
-    assert reach[1] > reach[0] + 0.1
+    assert np.corrcoef(faint.ravel(), strong.ravel())[0, 1] > 0.98
+    assert 0.6 < faint.std() / strong.std() < 1  # of brightness it is .27
 
 
 def test_exposure_and_plain_colour_say_nothing() -> None:
