@@ -18,7 +18,8 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.locks import FileLock
 
 _LOCK = ".dp3d.lock"
-_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""Errors of the system that only writing leads to."""
 _LEFT_BY_THE_SYSTEM = {"thumbs.db", "desktop.ini"}
 
 

@@ -87,10 +87,12 @@ def check_video(path: Path, fps: float, sizes: Sequence[tuple[int, int]]) -> Non
     """Refuse a video that :func:`save_video` could not write, before its frames are made.
 
     Raises:
-        Dp3dError: ``engine.bad_option``.
+        Dp3dError: ``engine.bad_option``, ``output.not_writable``.
 
     """
     _codec(path)
+    if path.is_dir():
+        raise _no_video(path)
     if not 0.1 <= fps <= 240 or len(set(sizes)) > 1:
         raise Dp3dError(
             "engine.bad_option",
@@ -165,7 +167,10 @@ def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
             # OpenCV does not say that a disk was full
             if _frames_in(temporary) != written:
                 raise _no_video(path)
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except OSError as error:  # a folder, or on Windows a video that is being watched
+                raise _no_video(path) from error
     except BaseException:
         if writer is not None:
             writer.release()
@@ -177,9 +182,11 @@ def _frames_in(path: Path) -> int:
     """Frames of a video that can be read."""
     with _silenced():
         reader, count = cv2.VideoCapture(str(path)), 0
-        while reader.grab():
-            count += 1
-        reader.release()
+        try:
+            while reader.grab():
+                count += 1
+        finally:
+            reader.release()
     return count
 
 
@@ -187,7 +194,7 @@ def _no_video(path: Path) -> Dp3dError:
     return Dp3dError(
         "output.not_writable",
         f"The video {path.name} cannot be written.",
-        "Check rights and free space; the other ending may work.",
+        "Check rights and free space, and that nothing plays it; the other ending may work.",
     )
 
 

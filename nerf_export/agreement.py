@@ -7,7 +7,7 @@ contradict each other, frames without a picture, views that the finished field c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,8 +155,11 @@ def compare_silhouettes(
     return Agreement(tuple(filled), tuple(beyond))
 
 
-def score_warnings(foreground_psnr: float, has_masks: bool) -> list[str]:
-    """What to tell about the score of views that the fit has not seen."""
+def score_warnings(scores: Mapping[str, float], has_masks: bool) -> list[str]:
+    """What to tell about the scores of views that the fit has not seen."""
+    if not scores["held_out_views"]:
+        return ["No held-out view shows the head: how good the fit is, nobody has measured."]
+    foreground_psnr = scores["foreground_psnr"]
     if foreground_psnr >= _BLURRED:
         return []
     return [

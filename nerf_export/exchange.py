@@ -24,7 +24,7 @@ from dp3d_core.camera_files import cameras_from_transforms, cameras_to_transform
 from dp3d_core.cameras import HEAD_FROM_Z_UP, Camera, WorldFrame, convert_pose
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import read_json, write_atomic, write_json
-from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
 from dp3d_core.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter, encode_png, over
 from nerf_export.dataset import held_out_of
 from nerf_export.hull import carving_views, visual_hull
@@ -32,8 +32,9 @@ from nerf_export.hull import carving_views, visual_hull
 _POINT_CORNERS = 96
 _MOST_POINTS = 30_000
 _PICTURES = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-_CAMERA_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
-"""Of nerfstudio; the first is what its folders mean that name none."""
+_CAMERA_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL")
+"""Those of nerfstudio that are pinholes without distortion, which is looked at by itself; the
+first is what folders mean that name none."""
 _OF_EXPORTS = ("images", "masks", "sparse", "head", "transforms.json", "transforms_*.json")
 """What exports write into their folder."""
 EXPORT_MARKER = "dp3d-export.json"
@@ -104,7 +105,10 @@ def import_nerfstudio(
         "Reading the pictures",
         start=len(kept) - len(missing),
     )
-    cut_out = any(_transparent(path, names[i]) for i in kept)
+    cut_out = any(_transparent(path, names[i], cancel) for i in kept)
+    unmasked = [names[i] for i, mask in zip(kept, masks, strict=True) if mask is None]
+    if not cut_out and 0 < len(unmasked) < len(kept):
+        raise _invalid(f"{unmasked[0]} has no mask, others have one")
     for i in missing:
         writer.write(i, *_read_frame(path, names[kept[i]], masks[i], cameras[i], cut_out))
         stage.advance()
@@ -124,15 +128,19 @@ def _transforms(path: Path) -> dict[str, Any]:
             raise _invalid(f"frame {i} of transforms.json has no file_path")
     model = data.get("camera_model", _CAMERA_MODELS[0])
     if model not in _CAMERA_MODELS:
-        raise _invalid(f"its camera_model is {model!r}; only pinhole cameras can be fitted")
+        raise Dp3dError(
+            "viewset.invalid",
+            f"The views cannot be used: their camera_model is {model!r}, which is no pinhole.",
+            "Undistort the pictures first, to pinhole cameras.",
+        )
     return data
 
 
 def _inside(root: Path, name: Any) -> Path:
     """The file of a name in transforms.json; never one outside the folder."""
     path = root / str(name)
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise _invalid(f"{name} lies outside the folder")
+    if root.resolve() not in path.resolve().parents:
+        raise _invalid(f"{name!r} is no file of the folder")
     if not path.is_file() and not path.suffix:
         path = path.with_suffix(".png")
     return path
@@ -177,12 +185,13 @@ def _read_frame(
     return over(np.dstack([pixels[..., :3], alpha])), alpha, known
 
 
-def _transparent(root: Path, name: str) -> bool:
-    """Whether a picture has anything but opaque pixels."""
+def _transparent(root: Path, name: str, cancel: CancelCheck) -> bool:
+    """Whether some of a picture is background by its alpha."""
+    check_cancel(cancel, "The import")
     with _picture(root, name) as image:
         if not image.has_transparency_data:
             return False
-        return bool((np.asarray(image.convert("RGBA"))[..., 3] < 255).any())
+        return bool((np.asarray(image.convert("RGBA"))[..., 3] < 128).any())
 
 
 def _pixels(root: Path, name: str, camera: Camera, mode: str) -> NDArray[np.uint8]:

@@ -291,7 +291,7 @@ def fit_views(
         if error.code == "nerf.too_little_memory" and not any(work.rglob("*.ckpt")):
             _leave(out)  # to a smaller preset
         raise
-    told = score_warnings(answer["scores"]["foreground_psnr"], dataset.has_masks)
+    told = score_warnings(answer["scores"], dataset.has_masks)
     meta = {
         "schema": FIT_SCHEMA,
         "job": job,

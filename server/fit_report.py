@@ -142,7 +142,7 @@ _NAMES = {
     "worst_foreground_psnr": "worst view, dB",
     "psnr": "PSNR of the whole frames, dB",
     "ssim": "SSIM",
-    "held_out_views": "views held out",
+    "held_out_views": "held-out views that show the head",
 }
 
 

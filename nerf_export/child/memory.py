@@ -17,10 +17,8 @@ _COPIES = 5
 """Of each learned value: itself, its gradient, two moments of Adam, and one on the way."""
 _PER_SAMPLE = 2600
 """Bytes of a sample of a ray that is rendered: corners, weights and features with gradients."""
-
-
 _PER_PIXEL = 18
-"""Bytes of a training pixel: float32 RGBA, a mask, and contrast."""
+"""Bytes of a pixel of a picture: float32 RGBA, a mask, and contrast."""
 
 
 def check_memory(
@@ -31,7 +29,7 @@ def check_memory(
     Args:
         size: of the field.
         samples: rendered in a step, of all its rays.
-        pixels: of all training pictures, which nerfstudio keeps in the host's memory.
+        pixels: of all pictures, which nerfstudio keeps in the host's memory.
         device: where the model will lie.
         limit_gb: GiB that may be used at most, of the device's memory; None: what is free.
 
@@ -45,7 +43,7 @@ def check_memory(
     pictures = float(_PER_PIXEL * pixels)
     if device.type == "cuda":
         _check(pictures, _free_on_host(), 0.0, None)
-        _check(learned, float(torch.cuda.mem_get_info(device)[0]), 0.0, limit_gb)
+        _check(learned, float(torch.cuda.mem_get_info()[0]), 0.0, limit_gb)
     else:
         _check(learned + pictures, _free_on_host(), _BASE, limit_gb)
 

@@ -186,8 +186,8 @@ class Demo(Common):
             ["turntable.gif"],
             lambda: _make_turntable(out, session),
         )
-        about["look"] = stages.run(
-            "look",
+        about["fit report"] = stages.run(
+            "fit report",
             [stages.key("mesh")],
             ["fit/report/report.html"],
             lambda: _show_fit(out, about["mesh"], session),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import check_folder, output_folder, write_atomic
+from dp3d_core.files import check_folder, not_writable, output_folder, write_atomic
 
 MARKERS = ("meta.json",)
 
@@ -77,3 +78,14 @@ def test_a_command_that_came_to_nothing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"), output_folder(tmp_path / "out", MARKERS):
         raise ValueError("no")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_full_disk_says_is_no_defect() -> None:
+    told = not_writable(OSError(errno.ENOSPC, "No space left on device", "/tmp/x"))
+    assert told is not None
+    assert told.code == "output.not_writable"
+    assert "/tmp/x" in told.problem
+    # reading is refused like this, too, and other errors have no number at all
+    assert not_writable(PermissionError(errno.EACCES, "Permission denied", "x")) is None
+    assert not_writable(OSError("something else")) is None
+    assert not_writable(ValueError("x")) is None

@@ -63,3 +63,15 @@ def test_videos_that_cannot_be() -> None:
         with pytest.raises(Dp3dError) as caught:
             check_video(Path(path), fps, sizes)
         assert caught.value.code == "engine.bad_option"
+
+
+def test_a_folder_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "a.webm").mkdir()
+    for refused in (
+        lambda: check_video(tmp_path / "a.webm", 24, [(64, 64)]),
+        lambda: save_video(tmp_path / "a.webm", ramp(3)),
+    ):
+        with pytest.raises(Dp3dError) as caught:
+            refused()
+        assert caught.value.code == "output.not_writable"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.webm"]

@@ -114,8 +114,12 @@ def test_frames_that_show_nothing() -> None:
 
 
 def test_a_poor_score_is_told() -> None:
-    assert score_warnings(25.0, has_masks=True) == []
-    assert "contradict" in score_warnings(9.0, has_masks=True)[0]
+    def told(psnr: float, views: int = 3) -> list[str]:
+        return score_warnings({"foreground_psnr": psnr, "held_out_views": views}, has_masks=True)
+
+    assert told(25.0) == []
+    assert "contradict" in told(9.0)[0]
+    assert "nobody has measured" in told(0.0, views=0)[0]
 
 
 @pytest.mark.nerf

@@ -163,6 +163,7 @@ def test_nerfs_synthetic_format(views: ViewSet, tmp_path: Path) -> None:
     [
         *("text", "no frames", "absent picture", "outside", "size", "unknown name", "nan"),
         *("bare names", "no lens", "endless width", "a number for a split", "fisheye"),
+        *("the folder itself", "one mask too few"),
     ],
 )
 def test_folders_that_cannot_be_used(views: ViewSet, tmp_path: Path, wrong: str) -> None:
@@ -194,6 +195,14 @@ def test_folders_that_cannot_be_used(views: ViewSet, tmp_path: Path, wrong: str)
         data["train_filenames"] = 5
     elif wrong == "fisheye":
         data["camera_model"] = "OPENCV_FISHEYE"
+    elif wrong == "the folder itself":
+        frame["mask_path"] = ""
+    elif wrong == "one mask too few":
+        for other in data["frames"]:
+            path = folder / other["file_path"]
+            Image.open(path).convert("RGB").save(path)
+            other["mask_path"] = other["file_path"]
+        del frame["mask_path"]
     file.write_text("{" if wrong == "text" else json.dumps(data))
     wanted = {"viewset.invalid", "camera.file_invalid", "camera.invalid"}
     with pytest.raises(Dp3dError) as caught:

@@ -17,7 +17,7 @@ from dp3d_core.viewset import ViewSet
 from nerf_export.fit import Fit, fit_views
 from tests.limits import largest_file
 
-resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
+pytest.importorskip("resource", reason="limits and signals of POSIX")
 FINISHED = {"fit.json", "job.json", "field.safetensors", "dataset"}
 
 

@@ -29,7 +29,7 @@ def dp3d(home):
             [sys.executable, "-m", "server.cli.main", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=1200,
+            timeout=1100,
             check=False,
             env=os.environ | {"DP3D_HOME": str(home), "COLUMNS": "100"} | environment,
         )
@@ -226,6 +226,7 @@ class TestOthers:
 
     @pytest.mark.nerf
     @pytest.mark.slow
+    @pytest.mark.timeout(1200)
     def test_a_head_is_measured_as_well_as_promised(self, dp3d, tmp_path, nerf_environment):
         """The bounds of docs/benchmarks.md, but for the time."""
         run = dp3d(
