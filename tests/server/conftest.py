@@ -114,8 +114,8 @@ def small_views(portrait: str, views: int = 3, **more: Any) -> dict[str, Any]:
     }
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
-    """The first true value of ``condition``."""
+def wait_until(condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
+    """The first true value of ``condition``; the limit is for what hangs, not for what is slow."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if value := condition():
