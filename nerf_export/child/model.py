@@ -36,19 +36,30 @@ _MOST_SMOOTHING = 40.0
 _SMOOTHING_POWER = 2.5
 """Views that contradict each other are noise, which a surface follows into dents: the more they
 do, the smoother it has to be (the power is the one that looked best on published frames)."""
-_FIRST_SMOOTHING = 0.006
-_FIRST_SMOOTHING_OF_A_HEAD = 0.125
-"""Part of the smoothing that is there from the first step: a stiff surface does not find its
-place, it stays at the hull; one that starts as a rough head is near it."""
-_FIRST_WIDTH_OF_A_HEAD = 0.7
-"""Softness at the first step, cells, of one that starts as a rough head: such captures show the
-front alone, and a sharper surface goes to pieces at their outlines."""
 _CONTRAST_OUTLIER = 0.6
 """Difference of the local contrast from which a view counts as contradicting the others."""
 _ERROR_RATE = 0.02
 _BAND_CELLS = 4.0
 _BAND_REFRESH = 50
 _BAND_SAMPLES = 16384
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """How a surface is treated that starts at the hull, or as a rough head."""
+
+    width: float
+    """Softness at the first step, cells."""
+    smoothing: float = 0.006
+    """Part of the smoothing that is there from the first step: a stiff surface does not find its
+    place, it stays at the hull."""
+    ridges: bool = True
+    """Whether ridges of the distances are spared from smoothing."""
+
+
+_ROUGH_HEAD = _Beginning(width=0.7, smoothing=0.125, ridges=False)
+"""It is near its place already, and its captures show the front alone: a sharper surface goes to
+pieces at their outlines, and what looks like ridges behind is noise."""
 
 
 @dataclass
@@ -94,14 +105,16 @@ class HeadModel(Model):
         """
         super().populate_modules()
         metadata = self.kwargs["metadata"]
-        self.starts_as_head = False
+        self._beginning = _Beginning(self.config.width_start)
         contrasts = metadata.get("contrasts", ()) if self.config.contrast_weight else ()
         self.contrasts = _Pictures(contrasts)
         if "hull" in metadata:
             hull = metadata["hull"]
             self.field = HeadField(field_size(self.config, hull, metadata["has_masks"]))
-            self.starts_as_head = hull.start is not None
-            start = torch.from_numpy(hull.start) if self.starts_as_head else None
+            start = None
+            if hull.start is not None:
+                self._beginning = _ROUGH_HEAD
+                start = torch.from_numpy(hull.start)
             self.field.start_from(torch.from_numpy(hull.distance), hull.reach, start)
         elif "field_size" in metadata:
             self.field = HeadField(metadata["field_size"])
@@ -146,7 +159,7 @@ class HeadModel(Model):
     def set_progress(self, part: float) -> None:
         """Soft and coherent at first, sharp and free at the end; 0 to 1."""
         config, part = self.config, min(1.0, part)
-        first = _FIRST_WIDTH_OF_A_HEAD if self.starts_as_head else config.width_start
+        first = self._beginning.width
         width = first * (config.width_end / first) ** part
         self.field.width.fill_(width * self.field.size.cell)
         self._smoothing = part**2
@@ -222,9 +235,8 @@ class HeadModel(Model):
         if self.training:
             self.error.lerp_(F.mse_loss(seen.detach(), wanted), _ERROR_RATE)
         noise = (self.error / _SMOOTHED_ERROR).pow(_SMOOTHING_POWER).clamp(1, _MOST_SMOOTHING)
-        first = _FIRST_SMOOTHING_OF_A_HEAD if self.starts_as_head else _FIRST_SMOOTHING
         eikonal, curvature = self._regularity()
-        curvature = (first + self._smoothing * noise) * curvature
+        curvature = (self._beginning.smoothing + self._smoothing * noise) * curvature
         return {
             # the squared error up to _OUTLIER, linear beyond, where views contradict each other
             "colour": 2 * F.huber_loss(seen, wanted, delta=_OUTLIER),
@@ -281,7 +293,7 @@ class HeadModel(Model):
             zero = torch.zeros((), device=self.device)
             return zero, zero
         pick = torch.randint(len(self._band), (_BAND_SAMPLES,), device=self._band.device)
-        eikonal, curvature = self.field.regularity(self._band[pick], ridges=not self.starts_as_head)
+        eikonal, curvature = self.field.regularity(self._band[pick], ridges=self._beginning.ridges)
         # A form of the head's has less curvature in the cells of a finer grid.
         return eikonal, curvature * (max(self.field.size.corners) / REFERENCE_CORNERS) ** 2
 

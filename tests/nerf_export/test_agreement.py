@@ -8,7 +8,6 @@ import pytest
 
 from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.trajectories import canonical_camera, capture_sphere
 from dp3d_core.viewset import ViewMeta, ViewSetWriter
 from nerf_export.agreement import (
@@ -18,8 +17,8 @@ from nerf_export.agreement import (
     score_warnings,
 )
 from nerf_export.dataset import Look
-from nerf_export.fit import fit_views
 from nerf_export.hull import Hull, visual_hull
+from tests.nerf_export.fits import fit_tiny
 from tests.nerf_export.scene import trace
 
 CAMERAS = list(capture_sphere(12, (-15.0, 25.0), 96))
@@ -130,12 +129,6 @@ def test_a_refused_set_of_views_leaves_nothing_behind(
     for i in range(6):
         writer.write(i, *trace(CAMERAS[0]))
     with pytest.raises(Dp3dError) as caught:
-        fit_views(
-            tmp_path / "views",
-            tmp_path / "fit",
-            preset="tiny",
-            progress=no_progress,
-            cancel=never_cancel,
-        )
+        fit_tiny(tmp_path / "views", tmp_path / "fit")
     assert caught.value.code == "viewset.invalid"
     assert list((tmp_path / "fit").iterdir()) == []

@@ -18,6 +18,7 @@ from nerf_export.exchange import export_views
 from nerf_export.fit import Fit, fit_views
 from nerf_export.presets import get_preset
 from nerf_export.render import render_fit
+from tests.nerf_export.fits import fit_tiny
 from tests.nerf_export.scene import HEAD, trace, write_views
 
 
@@ -221,13 +222,7 @@ def test_a_held_out_view_without_a_head_is_in_no_mean(
         shown = i != 5  # the first that is held out
         writer.write(i, frame if shown else np.full_like(frame, 255), alpha * np.uint8(shown))
     writer.finish()
-    fit = fit_views(
-        tmp_path / "views",
-        tmp_path / "fit",
-        preset="tiny",
-        progress=no_progress,
-        cancel=never_cancel,
-    )
+    fit = fit_tiny(tmp_path / "views", tmp_path / "fit")
     empty, other = fit.meta["view_scores"]
     assert empty["foreground_psnr"] is None
     assert empty["psnr"] < 18  # the field has a head there
@@ -239,13 +234,7 @@ def test_a_held_out_view_without_a_head_is_in_no_mean(
 def test_views_without_masks(nerf_environment: Path, tmp_path: Path) -> None:
     """Few of them, of a head without pattern, are not enough: the fit ends, and says so."""
     write_views(tmp_path / "views", capture_sphere(12, (-20.0, 5.0, 35.0), 64), masks=False)
-    fit = fit_views(
-        tmp_path / "views",
-        tmp_path / "fit",
-        preset="tiny",
-        progress=no_progress,
-        cancel=never_cancel,
-    )
+    fit = fit_tiny(tmp_path / "views", tmp_path / "fit")
     assert fit.meta["warnings"][0] == NO_MASKS
     assert fit.meta["field_size"]["backdrop"]
     assert fit.meta["silhouettes"] is None
@@ -257,13 +246,7 @@ def test_views_without_masks(nerf_environment: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_five_hundred_views(nerf_environment: Path, tmp_path: Path) -> None:
     write_views(tmp_path / "views", capture_sphere(500, (-20.0, 5.0, 35.0), 48))
-    fit = fit_views(
-        tmp_path / "views",
-        tmp_path / "fit",
-        preset="tiny",
-        progress=no_progress,
-        cancel=never_cancel,
-    )
+    fit = fit_tiny(tmp_path / "views", tmp_path / "fit")
     assert len(fit.meta["held_out"]) == 6
     assert fit.scores["foreground_psnr"] > 18
 
@@ -280,15 +263,11 @@ def test_a_nerfstudio_folder_fits_as_its_views_do(
     names = [frame["file_path"] for frame in data["frames"]]
     data |= {"train_filenames": names[2:], "test_filenames": names[:2]}
     file.write_text(json.dumps(data))
-    fit = fit_views(
-        folder, tmp_path / "fit", preset="tiny", progress=no_progress, cancel=never_cancel
-    )
+    fit = fit_tiny(folder, tmp_path / "fit")
     assert fit.meta["held_out"] == [0, 1]
     assert fit.scores["held_out_views"] == 2
     assert fit.scores["foreground_psnr"] > 14
     for ours, theirs in zip(fit.cameras, head_views.cameras, strict=True):
         np.testing.assert_allclose(ours.c2w, theirs.c2w, atol=1e-9)
-    again = fit_views(
-        folder, tmp_path / "fit", preset="tiny", progress=no_progress, cancel=never_cancel
-    )
+    again = fit_tiny(folder, tmp_path / "fit")
     assert again.meta == fit.meta

@@ -12,17 +12,12 @@ from pathlib import Path
 import pytest
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.viewset import ViewSet
-from nerf_export.fit import Fit, fit_views
 from tests.limits import largest_file
+from tests.nerf_export.fits import fit_tiny
 
 pytest.importorskip("resource", reason="limits and signals of POSIX")
 FINISHED = {"fit.json", "job.json", "field.safetensors", "dataset"}
-
-
-def fit(views: Path, out: Path, **more: float) -> Fit:
-    return fit_views(views, out, preset="tiny", progress=no_progress, cancel=never_cancel, **more)
 
 
 def start(views: Path, out: Path) -> subprocess.Popen[str]:
@@ -56,7 +51,7 @@ def test_a_killed_fit_goes_on(
     process.wait()
     process.stderr.close()
     assert not (tmp_path / "fit/fit.json").exists()
-    done = fit(head_views.root, tmp_path / "fit")
+    done = fit_tiny(head_views.root, tmp_path / "fit")
     assert {path.name for path in done.root.iterdir() if path.name[0] != "."} == FINISHED
     assert done.scores["foreground_psnr"] > 18
     if (stage, step) == ("fit", 70):
@@ -66,11 +61,11 @@ def test_a_killed_fit_goes_on(
 @pytest.mark.nerf
 def test_a_disk_that_fills_up(nerf_environment: Path, head_views: ViewSet, tmp_path: Path) -> None:
     with largest_file(700_000), pytest.raises(Dp3dError) as caught:
-        fit(head_views.root, tmp_path / "fit")  # its checkpoints are larger
+        fit_tiny(head_views.root, tmp_path / "fit")  # its checkpoints are larger
     assert caught.value.code == "output.not_writable"
     assert ".ckpt" in caught.value.problem
     assert not list((tmp_path / "fit").rglob("*.tmp"))
-    assert fit(head_views.root, tmp_path / "fit").scores["foreground_psnr"] > 18
+    assert fit_tiny(head_views.root, tmp_path / "fit").scores["foreground_psnr"] > 18
 
 
 @pytest.mark.nerf
@@ -78,13 +73,13 @@ def test_memory_that_does_not_suffice_is_told_before_the_fit(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     with pytest.raises(Dp3dError) as caught:
-        fit(head_views.root, tmp_path / "fit", max_memory_gb=0.1)
+        fit_tiny(head_views.root, tmp_path / "fit", max_memory_gb=0.1)
     assert caught.value.code == "nerf.too_little_memory"
     assert "0.1 GiB" in caught.value.problem
     # the remedy is a smaller preset: the folder is free for it
     assert not any((tmp_path / "fit").iterdir())
     with pytest.raises(Dp3dError) as caught:
-        fit(head_views.root, tmp_path / "fit", max_memory_gb=0)
+        fit_tiny(head_views.root, tmp_path / "fit", max_memory_gb=0)
     assert caught.value.code == "engine.bad_option"
 
 
@@ -99,15 +94,9 @@ def test_a_damaged_checkpoint_costs_the_steps_not_the_fit(
             reached[0] = event.step
 
     with pytest.raises(Dp3dError):
-        fit_views(
-            head_views.root,
-            tmp_path / "fit",
-            preset="tiny",
-            progress=listen,
-            cancel=lambda: reached[0] > 40,
-        )
+        fit_tiny(head_views.root, tmp_path / "fit", progress=listen, cancel=lambda: reached[0] > 40)
     (checkpoint,) = (tmp_path / "fit").rglob("*.ckpt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    done = fit(head_views.root, tmp_path / "fit")
+    done = fit_tiny(head_views.root, tmp_path / "fit")
     assert done.meta["resumed_at"] == 0
     assert done.scores["foreground_psnr"] > 18

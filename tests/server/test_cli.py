@@ -24,12 +24,12 @@ def home(tmp_path):
 
 @pytest.fixture
 def dp3d(home):
-    def run(*arguments, **environment):
+    def run(*arguments, timeout_s=300, **environment):
         return subprocess.run(
             [sys.executable, "-m", "server.cli.main", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=1100,
+            timeout=timeout_s,
             check=False,
             env=os.environ | {"DP3D_HOME": str(home), "COLUMNS": "100"} | environment,
         )
@@ -231,6 +231,7 @@ class TestOthers:
         """The bounds of docs/benchmarks.md, but for the time."""
         run = dp3d(
             *("bench", "nerf", "--seeds", 9001, "--out", tmp_path / "out", "--json"),
+            timeout_s=1100,
             DP3D_NERF_PYTHON=str(nerf_environment),
         )
         assert run.returncode == 0, run.stderr
