@@ -1,38 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """DP3D Head Views: the Blender side of dp3d.
 
-One noun per file.  ``panel`` and ``operators`` are what a person sees; ``request`` turns the
-settings into a plan, ``run`` follows it over HTTP in a thread (``client``, ``sse``, ``storage``: no
-bpy in any of them), ``session`` brings what arrives into the scene (``scene_views``,
-``scene_mesh``) on the main thread.
+``link`` speaks to the server (threads, no bpy), ``scene`` puts things into the scene and reads
+cameras out of it, ``ui`` is what a person sees.  Between them: ``request`` turns the settings
+into a plan, ``session`` follows a run and brings its results into the scene.
 """
 
 from __future__ import annotations
 
 import bpy
 
-from . import check, operators, panel, preferences, session, settings
+from . import check, session, settings
+from .ui import operators, panel, preferences
 
-_CLASSES = (
-    *settings.CLASSES,
-    *preferences.CLASSES,
-    *operators.CLASSES,
-    *panel.CLASSES,
-)
+_MODULES = (settings, preferences, operators, panel, check, session)
+"""In the order of registration.  Each may have ``CLASSES``, ``attach()`` and ``detach()``."""
 
 
 def register() -> None:
     """Called by Blender when the add-on is switched on."""
-    for cls in _CLASSES:
-        bpy.utils.register_class(cls)
-    settings.attach()
-    session.attach()
+    for module in _MODULES:
+        for cls in getattr(module, "CLASSES", ()):
+            bpy.utils.register_class(cls)
+    for module in _MODULES:
+        if hasattr(module, "attach"):
+            module.attach()
 
 
 def unregister() -> None:
     """Called by Blender when the add-on is switched off; a running job goes on at the server."""
-    session.detach()
-    check.detach()
-    settings.detach()
-    for cls in reversed(_CLASSES):
-        bpy.utils.unregister_class(cls)
+    for module in reversed(_MODULES):
+        if hasattr(module, "detach"):
+            module.detach()
+    for module in reversed(_MODULES):
+        for cls in reversed(getattr(module, "CLASSES", ())):
+            bpy.utils.unregister_class(cls)

@@ -9,9 +9,9 @@ from pathlib import Path
 import bpy
 
 from . import settings
-from .client import Server
-from .errors import AddonError
-from .run import Plan, Run
+from .link.client import Server
+from .link.errors import AddonError
+from .link.run import Plan, Run
 
 _INTERVAL_S = 0.1
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import bpy
 
-from . import anchor as head_anchor
-from . import camera_path
-from .errors import AddonError
-from .run import Plan
+from .link.errors import AddonError
+from .link.run import Plan
+from .scene import anchor as head_anchor
+from .scene import camera_path
 
 KINDS = ("views", "fit", "mesh")
 

@@ -16,11 +16,13 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import anchor as head_anchor
-from . import scene_mesh, scene_views, settings
-from .client import Server
-from .errors import AddonError
-from .run import Message, Plan, Run
+from . import settings
+from .link.client import Server
+from .link.errors import AddonError
+from .link.run import Message, Plan, Run
+from .scene import anchor as head_anchor
+from .scene import mesh as scene_mesh
+from .scene import views as scene_views
 
 INTERVAL_S = 0.2
 _NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}

@@ -16,7 +16,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from .camera_path import MAX_VIEWS
+from .scene.camera_path import MAX_VIEWS
 
 ENGINES: list[dict] = []
 """Engines the server last spoke of; the panel must not ask for them while drawing."""

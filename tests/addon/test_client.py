@@ -16,7 +16,7 @@ from tests.addon.support import TOKEN
 
 @pytest.fixture
 def client(addon):
-    module = addon("client")
+    module = addon("link.client")
 
     def make(url: str, token: str = TOKEN, online: bool = False):
         return module.Client(module.Server(url, token, "a test", online))
@@ -29,7 +29,7 @@ def failure(addon):
     """Code and sentence of a call that must fail."""
 
     def call(work, *args):
-        with pytest.raises(addon("errors").AddonError) as caught:
+        with pytest.raises(addon("link.errors").AddonError) as caught:
             work(*args)
         error = caught.value
         assert error.problem.endswith(".")
@@ -160,6 +160,9 @@ def test_cut_off_download(client, failure) -> None:
 def test_the_servers_own_sentences_are_shown(client, addon) -> None:
     body = {"code": "camera.invalid", "problem": "A camera is bad.", "remedy": "Mend it."}
     answer = (422, {}, json.dumps(body).encode())
-    with OddServer(lambda *_: answer) as odd, pytest.raises(addon("errors").AddonError) as caught:
+    with (
+        OddServer(lambda *_: answer) as odd,
+        pytest.raises(addon("link.errors").AddonError) as caught,
+    ):
         client(odd.url).create_job("views", {})
     assert str(caught.value) == "A camera is bad. Mend it. [camera.invalid]"

@@ -15,7 +15,7 @@ PAGE = (REPOSITORY / "docs" / "blender.md").read_text()
 
 
 def test_every_code_is_documented() -> None:
-    source = "\n".join(p.read_text() for p in ADDON.glob("*.py"))
+    source = "\n".join(p.read_text() for p in ADDON.rglob("*.py"))
     raised = set(re.findall(r'"([a-z]+\.[a-z_]+)",\n', source)) | set(
         re.findall(r'AddonError\(\s*"([a-z]+(?:\.[a-z_]+)?)"', source)
     )

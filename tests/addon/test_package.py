@@ -13,8 +13,8 @@ import pytest
 
 from tests.addon.support import ADDON
 
-MODULES = sorted(ADDON.glob("*.py"))
-THREAD_MODULES = ("client", "errors", "lens", "run", "sse", "storage")
+MODULES = sorted(ADDON.rglob("*.py"))
+THREAD_ROOM = "link"
 
 
 def imports(path: Path) -> set[tuple[int, str]]:
@@ -30,24 +30,21 @@ def imports(path: Path) -> set[tuple[int, str]]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_blender_and_the_standard_library_only(path: Path) -> None:
     allowed = set(sys.stdlib_module_names) | {"bpy", "mathutils"}
     outside = {name for level, name in imports(path) if level == 0 and name not in allowed}
     assert not outside
 
 
-@pytest.mark.parametrize("name", THREAD_MODULES)
-def test_what_the_thread_runs_reaches_no_bpy(name: str) -> None:
-    seen, todo = set(), [name]
-    while todo:
-        module = todo.pop()
-        if module in seen or not (ADDON / f"{module}.py").is_file():
-            continue
-        seen.add(module)
-        found = imports(ADDON / f"{module}.py")
-        assert not {n for level, n in found if level == 0} & {"bpy", "mathutils"}, module
-        todo += [n for level, n in found if level]
+@pytest.mark.parametrize(
+    "path", sorted((ADDON / THREAD_ROOM).glob("*.py")), ids=lambda path: path.stem
+)
+def test_what_threads_run_reaches_no_bpy(path: Path) -> None:
+    """The room of the server's side imports itself and the standard library alone."""
+    outside = {n for level, n in imports(path) if level == 0} & {"bpy", "mathutils"}
+    assert not outside
+    assert not {n for level, n in imports(path) if level > 1}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +73,8 @@ def test_zip_holds_the_add_on_and_nothing_else(extension_zip: Path) -> None:
     with zipfile.ZipFile(extension_zip) as package:
         names = set(package.namelist())
     assert {"blender_manifest.toml", "LICENSE", "__init__.py"} <= names
-    assert names == {p.name for p in ADDON.iterdir() if p.is_file()}
+    sources = (p for p in ADDON.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    assert names == {p.relative_to(ADDON).as_posix() for p in sources}
 
 
 @pytest.mark.bpy

@@ -21,7 +21,7 @@ def test_event_stream(addon) -> None:
         b"event: nothing follows\n\n"
         b"id: 9\nevent: cut off\ndata: lost"
     )
-    events = list(addon("sse").parse(stream.splitlines(keepends=True)))
+    events = list(addon("link.sse").parse(stream.splitlines(keepends=True)))
     assert events == [
         None,
         ("7", "progress", '{"a":\n1}'),
@@ -46,19 +46,19 @@ def test_event_stream(addon) -> None:
     ],
 )
 def test_file_names_from_outside_stay_inside(addon, tmp_path: Path, name: str) -> None:
-    with pytest.raises(addon("errors").AddonError) as caught:
-        addon("storage").inside(tmp_path, name)
+    with pytest.raises(addon("link.errors").AddonError) as caught:
+        addon("link.storage").inside(tmp_path, name)
     assert caught.value.code == "server.not_ours"
 
 
 def test_usable_file_names(addon, tmp_path: Path) -> None:
-    inside = addon("storage").inside
+    inside = addon("link.storage").inside
     assert inside(tmp_path, "frames/0001.png") == tmp_path / "frames" / "0001.png"
     assert inside(tmp_path, "cameras.json") == tmp_path / "cameras.json"
 
 
 def test_atomic_write_leaves_one_file(addon, tmp_path: Path) -> None:
-    storage = addon("storage")
+    storage = addon("link.storage")
     storage.write_atomic(tmp_path / "a" / "x.bin", b"one")
     storage.write_atomic(tmp_path / "a" / "x.bin", b"two")
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.bin"]
@@ -66,14 +66,14 @@ def test_atomic_write_leaves_one_file(addon, tmp_path: Path) -> None:
     assert not storage.has_content(tmp_path / "a/x.bin", hashlib.sha256(b"one").hexdigest())
     assert not storage.has_content(tmp_path / "absent", "0" * 64)
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(addon("errors").AddonError) as caught:
+    with pytest.raises(addon("link.errors").AddonError) as caught:
         storage.write_atomic(tmp_path / "file" / "x", b"")
     assert caught.value.code == "output.not_writable"
 
 
 def test_lens_of_a_centred_camera(addon) -> None:
     K = [[4.2647 * 512, 0, 256], [0, 4.2647 * 512, 256], [0, 0, 1]]
-    lens = addon("lens").lens_from_intrinsics(K, 512, 512)
+    lens = addon("scene.lens").lens_from_intrinsics(K, 512, 512)
     np.testing.assert_allclose(lens, (4.2647 * 36, 0, 0, 1))
 
 
@@ -83,11 +83,11 @@ def test_token_is_sought_where_the_server_keeps_it(addon, monkeypatch, tmp_path,
         monkeypatch.delenv(name, raising=False)
     if variable:
         monkeypatch.setenv(variable, str(tmp_path))
-    assert addon("storage").server_home() == dp3d_home()
+    assert addon("link.storage").server_home() == dp3d_home()
 
 
 def test_which_token_wins(addon, monkeypatch, tmp_path: Path) -> None:
-    configured = addon("client").Server.configured
+    configured = addon("link.client").Server.configured
     local, remote = "http://127.0.0.1:8765", "https://gpu.example.org"
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
     monkeypatch.delenv("DP3D_TOKEN", raising=False)
@@ -113,4 +113,4 @@ def test_which_token_wins(addon, monkeypatch, tmp_path: Path) -> None:
     ],
 )
 def test_loopback(addon, url: str, local: bool) -> None:
-    assert addon("client").is_loopback(url) is local
+    assert addon("link.client").is_loopback(url) is local

@@ -17,7 +17,7 @@ from tests.addon.support import TOKEN, ServerProcess
 @pytest.fixture
 def start(addon, portrait: Path, tmp_path: Path):
     """Starts a run; ``.seen`` fills as its messages are collected."""
-    module, client = addon("run"), addon("client")
+    module, client = addon("link.run"), addon("link.client")
 
     def make(url: str, views: int = 4, size: int = 64, **changes):
         cameras = {"preset": "orbit", "views": views, "size": size, "pitch_deg": 0}

@@ -21,7 +21,7 @@ def look_at(camera, target):
 
 def work(request):
     enable_addon()
-    from addon import camera_path
+    from addon.scene import camera_path
 
     cases = []
     for kind in ANCHORS:

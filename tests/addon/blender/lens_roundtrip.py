@@ -8,7 +8,7 @@ from common import ANCHORS, enable_addon, main, make_anchor, rows
 
 
 def matrix_of(camera, view, depsgraph):
-    from addon import scene_views
+    from addon.scene import views as scene_views
 
     x, y = scene_views.pixel_aspect(view)
     return rows(
@@ -20,7 +20,8 @@ def matrix_of(camera, view, depsgraph):
 
 def work(request):
     enable_addon()
-    from addon import scene_views, tags
+    from addon.scene import tags
+    from addon.scene import views as scene_views
 
     scene = bpy.context.scene
     folder = Path(request["folder"])

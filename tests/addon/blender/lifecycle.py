@@ -9,8 +9,9 @@ from common import enable_addon, main
 
 def begin(request, views=6):
     """A session as the Generate button starts it, drained by hand instead of by a timer."""
-    from addon import preferences, session
     from addon import request as requests
+    from addon import session
+    from addon.ui import preferences
 
     scene = bpy.context.scene
     if scene.dp3d.anchor is None:
@@ -109,7 +110,7 @@ def cancelled(request):
 
 def server_away(request):
     """It does not answer for longer than a run waits; the job can be watched again."""
-    from addon import run as runs
+    from addon.link import run as runs
 
     runs.PATIENCE_S, patience = 0.0, runs.PATIENCE_S
     preferences = bpy.context.preferences.addons["addon"].preferences

@@ -9,7 +9,8 @@ from common import enable_addon, main, make_anchor
 
 def work(request):
     enable_addon()
-    from addon import scene_views, tags
+    from addon.scene import tags
+    from addon.scene import views as scene_views
 
     scene = bpy.context.scene
     scene_views.load(scene, make_anchor("plain"), Path(request["folder"]), "r", "Long")

@@ -14,7 +14,8 @@ def world_vertices(thing, depsgraph):
 
 def work(request):
     enable_addon()
-    from addon import scene_mesh, tags
+    from addon.scene import mesh as scene_mesh
+    from addon.scene import tags
 
     scene, layer = bpy.context.scene, bpy.context.view_layer
     out = []

@@ -44,7 +44,7 @@ def centroid(path):
 
 def work(request):
     enable_addon()
-    from addon import camera_path
+    from addon.scene import camera_path
 
     scene = bpy.context.scene
     anchor = make_anchor("turned")

@@ -11,7 +11,8 @@ from mathutils import Matrix, Vector
 
 def work(request):
     enable_addon()
-    from addon import camera_path, scene_mesh, tags
+    from addon.scene import camera_path, tags
+    from addon.scene import mesh as scene_mesh
 
     out = []
     for number, (matrix, eye) in enumerate(zip(request["anchors"], request["eyes"], strict=True)):

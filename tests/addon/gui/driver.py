@@ -80,7 +80,7 @@ def step_and_undo():
 
 def mark_action(on):
     """Draw Generate/Cancel in Blender's alert colour, so that a picture shows where it is."""
-    panel = sys.modules[MODULE + ".panel"]
+    panel = sys.modules[MODULE + ".ui.panel"]
     if not hasattr(panel, "plain_action"):
         panel.plain_action = panel._action
     plain = panel.plain_action

@@ -12,8 +12,11 @@ from typing import Any
 
 import bpy
 
-from . import anchor, check, preferences, request, scene_views, session, tags
-from .errors import AddonError
+from .. import check, request, session
+from ..link.errors import AddonError
+from ..scene import anchor, tags
+from ..scene import views as scene_views
+from . import preferences
 
 
 def _show(operator: bpy.types.Operator, scene: bpy.types.Scene, error: AddonError) -> set[str]:

@@ -6,15 +6,18 @@ import os
 import bpy
 from bpy.props import StringProperty
 
-from . import settings
-from .client import DEFAULT_URL, Server, is_loopback
-from .storage import token_file
+from .. import settings
+from ..link.client import DEFAULT_URL, Server, is_loopback
+from ..link.storage import token_file
+
+ADDON = __package__.rpartition(".")[0]
+"""Name the extension is registered under."""
 
 
 class HeadViewsPreferences(bpy.types.AddonPreferences):
     """Where the server is."""
 
-    bl_idname = __package__
+    bl_idname = ADDON
 
     server_url: StringProperty(
         name="Server", description="Address that 'dp3d serve' prints", default=DEFAULT_URL
@@ -52,7 +55,7 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
 
 def server() -> Server:
     """The server as configured now."""
-    addon = bpy.context.preferences.addons.get(__package__)
+    addon = bpy.context.preferences.addons.get(ADDON)
     online = bool(getattr(bpy.app, "online_access", False))
     if addon is None or addon.preferences is None:  # registered by a script, not installed
         return Server.configured(DEFAULT_URL, "", online)

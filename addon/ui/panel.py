@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from . import session, settings
+from .. import session, settings
 
 _STAGES = {
     "portrait": "Portrait",

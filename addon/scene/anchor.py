@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import bpy
 from mathutils import Matrix
 
+from ..link.errors import AddonError
 from . import tags
-from .errors import AddonError
 
 LIFE_SIZE = 0.5
 """Scene units per head unit that give a person's head its size (the canonical head is about

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import bpy
 from mathutils import Matrix
 
+from ..link.errors import AddonError
 from . import tags
-from .errors import AddonError
 from .lens import SENSOR_WIDTH, lens_from_intrinsics
 
 MAX_OBJECTS = 72

@@ -14,8 +14,8 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
+from ..link.errors import AddonError
 from . import anchor as head_anchor
-from .errors import AddonError
 
 MAX_VIEWS = 360
 

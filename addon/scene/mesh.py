@@ -14,8 +14,8 @@ from pathlib import Path
 import bpy
 from mathutils import Matrix
 
+from ..link.errors import AddonError
 from . import tags
-from .errors import AddonError
 
 HEAD_FROM_IMPORTED = Matrix(
     ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, -1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
