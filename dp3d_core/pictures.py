@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
+from dp3d_core.videos import video_codec, video_not_writable
 from dp3d_core.viewset import ViewSet
 
 Pixels = NDArray[np.uint8]
-
-_CODECS = {".webm": "VP90", ".mp4": "mp4v"}
 
 
 def contact_sheet(
@@ -83,39 +81,6 @@ def save_png(path: Path, pixels: Pixels) -> None:
     write_atomic(path, encode_png(pixels))
 
 
-def check_video(path: Path, fps: float, sizes: Sequence[tuple[int, int]]) -> None:
-    """Refuse a video that :func:`save_video` could not write, before its frames are made.
-
-    Raises:
-        Dp3dError: ``engine.bad_option``, ``output.not_writable``.
-
-    """
-    _codec(path)
-    if path.is_dir():
-        raise _no_video(path)
-    if not 0.1 <= fps <= 240 or len(set(sizes)) > 1:
-        raise Dp3dError(
-            "engine.bad_option",
-            "Frames of different sizes are no video."
-            if len(set(sizes)) > 1
-            else f"A video cannot have {fps:g} frames a second.",
-            "Leave the video out, or give cameras of one size."
-            if len(set(sizes)) > 1
-            else "Give 0.1 to 240.",
-        )
-
-
-def _codec(path: Path) -> str:
-    codec = _CODECS.get(path.suffix.lower())
-    if codec is None:
-        raise Dp3dError(
-            "engine.bad_option",
-            f"A video cannot be written as {path.suffix or path.name!r}.",
-            "Give it the ending .webm or .mp4.",
-        )
-    return codec
-
-
 @contextmanager
 def _silenced() -> Iterator[None]:
     """Nothing on standard error: OpenCV's FFmpeg remarks there that WebM has no codec tags."""
@@ -143,13 +108,13 @@ def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
         Dp3dError: ``engine.bad_option`` for another ending, ``output.not_writable``.
 
     """
-    codec = _codec(path)
+    codec = video_codec(path)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     writer, written = None, 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _no_video(path) from error
+        raise video_not_writable(path) from error
     try:
         for frame in frames:
             height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
@@ -159,18 +124,18 @@ def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
                         str(temporary), cv2.VideoWriter.fourcc(*codec), fps, (width, height)
                     )
                 if not writer.isOpened():
-                    raise _no_video(path)
+                    raise video_not_writable(path)
             writer.write(np.ascontiguousarray(frame[:height, :width, ::-1]))
             written += 1
         if writer is not None:
             writer.release()
             # OpenCV does not say that a disk was full
             if _frames_in(temporary) != written:
-                raise _no_video(path)
+                raise video_not_writable(path)
             try:
                 temporary.replace(path)
             except OSError as error:  # a folder, or on Windows a video that is being watched
-                raise _no_video(path) from error
+                raise video_not_writable(path) from error
     except BaseException:
         if writer is not None:
             writer.release()
@@ -188,14 +153,6 @@ def _frames_in(path: Path) -> int:
         finally:
             reader.release()
     return count
-
-
-def _no_video(path: Path) -> Dp3dError:
-    return Dp3dError(
-        "output.not_writable",
-        f"The video {path.name} cannot be written.",
-        "Check rights and free space, and that nothing plays it; the other ending may work.",
-    )
 
 
 def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0) -> None:

@@ -6,9 +6,13 @@
       cameras.json      cameras of all views (see dp3d_core.cameras)
       meta.json         engine, seed, every parameter, portrait hash, versions
       frames/0000.png   RGB, 8 bit               masks/0000.png   foreground alpha, 8 bit
+      rgba/0000.png     of our engines: frame and mask in one, straight alpha, for other programs
       depth/0000.png    where an engine knows it: 16 bit, DEPTH_UNIT or meta's depth_unit along
                         the optical axis, 0 where nothing is
       known/0000.png    only of frames that the engine could not fill: 255 where it did, else 0
+
+Where another program renders the views (Blender's film transparency), a frame may be RGBA with
+straight alpha itself; its alpha is then the mask.
 
 ``cameras.json`` and ``meta.json`` are written first, then frame by frame, each file under a
 temporary name and renamed: a reader never sees half a file, and a killed job goes on at the
@@ -62,6 +66,27 @@ def over(
     return np.asarray(np.rint(mixed), np.uint8)
 
 
+def straight(
+    rgb: NDArray[np.uint8],
+    mask: NDArray[np.uint8] | None,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> NDArray[np.uint8]:
+    """(h, w, 4) uint8 picture with straight alpha of one over a plain colour (see :func:`over`).
+
+    Args:
+        rgb: (h, w, 3).
+        mask: (h, w) alpha, None: all is foreground.
+        background: the plain colour, 8 bit RGB.
+
+    """
+    if mask is None:
+        return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+    alpha = mask[..., None].astype(np.float64) / 255
+    colours = (rgb - (1 - alpha) * np.asarray(background, np.float64)) / np.maximum(alpha, 1 / 255)
+    colours = np.where(alpha > 0, np.clip(np.rint(colours), 0, 255), 0).astype(np.uint8)
+    return np.dstack([colours, mask])
+
+
 def read_png(path: Path, mode: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Pixels of a PNG of ours.
 
@@ -83,6 +108,15 @@ def read_png(path: Path, mode: str, size: tuple[int, int] | None = None) -> NDAr
             return np.asarray(image.convert(mode))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot be read ({error})") from error
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether a PNG has an alpha channel; False for what cannot be read."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.mode in {"RGBA", "LA"} or "transparency" in image.info
+    except (OSError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -189,26 +223,39 @@ class ViewSet:
         """Path of the mask of what the engine filled (it may not exist)."""
         return self.root / "known" / f"{index:04d}.png"
 
+    def rgba_path(self, index: int) -> Path:
+        """Path of frame and mask in one picture (it may not exist)."""
+        return self.root / "rgba" / f"{index:04d}.png"
+
     def missing(self) -> list[int]:
         """Indices of views not written yet.
 
-        A view without its mask counts as missing where others have theirs.
+        A view without its mask counts as missing where others have theirs, unless its frame has
+        an alpha channel.
         """
         masked = [self.mask_path(i).is_file() for i in range(len(self))]
         return [
             i
             for i in range(len(self))
-            if not self.frame_path(i).is_file() or (any(masked) and not masked[i])
+            if not self.frame_path(i).is_file()
+            or (any(masked) and not masked[i] and not has_alpha(self.frame_path(i)))
         ]
 
     def frame(self, index: int) -> NDArray[np.uint8]:
-        """(h, w, 3) uint8 RGB."""
-        return self._load(self.frame_path(index), "RGB", index)
+        """(h, w, 3) uint8 RGB; a frame with alpha is laid over the meta's background."""
+        path = self.frame_path(index)
+        if has_alpha(path):
+            return over(self._load(path, "RGBA", index), self.meta.background)
+        return self._load(path, "RGB", index)
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
-        """(h, w) uint8 foreground alpha, or None when the engine gave none."""
+        """(h, w) uint8 foreground alpha, or None when neither a mask nor the frame tells it."""
         path = self.mask_path(index)
-        return self._load(path, "L", index) if path.is_file() else None
+        if path.is_file():
+            return self._load(path, "L", index)
+        if has_alpha(self.frame_path(index)):
+            return np.ascontiguousarray(self._load(self.frame_path(index), "RGBA", index)[..., 3])
+        return None
 
     def depth_path(self, index: int) -> Path:
         """Path of a depth picture (it may not exist)."""
@@ -238,16 +285,16 @@ class ViewSet:
     def rgba(self, index: int) -> NDArray[np.uint8]:
         """(h, w, 4) uint8, straight alpha, the frame's background colour taken out of the edge.
 
-        Where no mask is known everything is foreground.
+        Where no mask is known everything is foreground.  The colours of a frame that has an alpha
+        channel are returned as they are.
         """
-        rgb, mask = self.frame(index), self.mask(index)
-        if mask is None:
-            return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
-        alpha = mask[..., None].astype(np.float64) / 255
-        background = np.asarray(self.meta.background, np.float64)
-        straight = (rgb - (1 - alpha) * background) / np.maximum(alpha, 1 / 255)
-        straight = np.where(alpha > 0, np.clip(np.rint(straight), 0, 255), 0).astype(np.uint8)
-        return np.dstack([straight, mask])
+        path = self.frame_path(index)
+        if not has_alpha(path):
+            return straight(self.frame(index), self.mask(index), self.meta.background)
+        pixels = self._load(path, "RGBA", index)
+        if self.mask_path(index).is_file():
+            pixels = np.dstack([pixels[..., :3], self._load(self.mask_path(index), "L", index)])
+        return pixels
 
     def _load(self, path: Path, mode: str, index: int) -> NDArray[np.uint8]:
         camera = self.cameras[index]
@@ -271,8 +318,16 @@ class ViewSetWriter:
     >>> views = writer.finish()
     """
 
-    def __init__(self, root: Path, cameras: Sequence[Camera], meta: ViewMeta) -> None:
+    def __init__(
+        self, root: Path, cameras: Sequence[Camera], meta: ViewMeta, *, rgba: bool = False
+    ) -> None:
         """Create the folder, or adopt the one that is there.
+
+        Args:
+            root: the folder.
+            cameras: of all views.
+            meta: of the view set.
+            rgba: also write ``rgba/``.
 
         Raises:
             Dp3dError: ``viewset.mismatch`` if the folder holds views of other cameras,
@@ -282,6 +337,7 @@ class ViewSetWriter:
         """
         root = Path(root)
         self.views = ViewSet(root, tuple(cameras), meta)
+        self._rgba = rgba
         check_folder(root, (VIEWSET_MARKER,))
         if (root / VIEWSET_MARKER).exists():
             self._adopt(root)
@@ -364,13 +420,21 @@ class ViewSetWriter:
             steps = np.where(np.isfinite(depth), np.rint(depth / self.views.depth_unit), 0)
             steps16 = steps.clip(0, DEPTH_STEPS).astype(np.uint16)
             write_atomic(self.views.depth_path(index), encode_png(steps16))
+        if self._rgba:
+            picture = straight(rgb, mask, self.views.meta.background)
+            write_atomic(self.views.rgba_path(index), encode_png(picture))
         path = self.views.frame_path(index)
         write_atomic(path, encode_png(rgb))
         return path
 
     def finish(self) -> ViewSet:
         """The finished set; raises ``viewset.incomplete`` if a view is missing."""
-        return ViewSet.open(self.root)
+        views = ViewSet.open(self.root)
+        if self._rgba:  # frames of an earlier version have none
+            for i in range(len(views)):
+                if not views.rgba_path(i).is_file():
+                    write_atomic(views.rgba_path(i), encode_png(views.rgba(i)))
+        return views
 
 
 def _fingerprint(meta: dict[str, Any]) -> str:

@@ -10,11 +10,14 @@ import numpy as np
 
 from dp3d_core.camera_files import cameras_to_dict
 from dp3d_core.cameras import Camera
-from dp3d_core.files import write_atomic, write_json
-from dp3d_core.progress import CancelCheck, ProgressCallback
-from dp3d_core.viewset import DEPTH_STEPS, DEPTH_UNIT, ViewMeta, ViewSet, encode_png
+from dp3d_core.files import write_json
+from dp3d_core.progress import CancelCheck, Progress, ProgressCallback
+from dp3d_core.viewset import DEPTH_STEPS, DEPTH_UNIT, ViewMeta, ViewSet
 from nerf_export.child_process import run_child, working_folder
 from nerf_export.fit import Fit
+
+_OPAQUE = 128
+"""Alpha, 8 bit, from which a pixel shows the head."""
 
 
 def render_fit(
@@ -35,8 +38,8 @@ def render_fit(
         cancel: polled four times a second.
 
     Returns:
-        Frames over white, with masks and depth, and ``rgba/`` with both in one PNG;
-        ``meta.engine`` is ``nerf``.
+        Frames over white, with masks and depth, and ``rgba/`` with frame and mask in one PNG,
+        each complete when its progress is reported; ``meta.engine`` is ``nerf``.
 
     Raises:
         Dp3dError: ``fit.*``, ``nerf.*``, ``viewset.mismatch``, ``job.cancelled``.
@@ -56,6 +59,7 @@ def render_fit(
         weights_sha256=opened.meta["field_sha256"],
         versions=opened.meta.get("versions", {}),
     )
+    progress(Progress("render", 0, max(1, len(cameras)), "Loading the field"))
     with working_folder() as work:
         write_json(work / "cameras.json", cameras_to_dict(cameras))
         run_child(
@@ -72,12 +76,27 @@ def render_fit(
             progress=progress,
             cancel=cancel,
         )
-    views = ViewSet.open(out)
+    return ViewSet.open(out)
+
+
+def render_warnings(views: ViewSet) -> list[str]:
+    """What a person should know of rendered views: frames whose camera misses the head.
+
+    A frame shows nothing where no pixel is at least half opaque.
+    """
+    empty = []
     for i in range(len(views)):
-        path = out / f"rgba/{i:04d}.png"
-        if not path.is_file():
-            write_atomic(path, encode_png(views.rgba(i)))
-    return views
+        mask = views.mask(i)
+        if mask is not None and int(mask.max()) < _OPAQUE:
+            empty.append(i)
+    if not empty:
+        return []
+    if len(empty) == len(views):
+        return ["No frame shows anything of the head: no camera looks at it."]
+    return [
+        f"{len(empty)} of {len(views)} frames {'shows' if len(empty) == 1 else 'show'} nothing of "
+        f"the head, the first is frame {empty[0] + 1}: their cameras look past it or stand in it."
+    ]
 
 
 def _depth_unit(fit: Fit, cameras: Sequence[Camera]) -> float:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from dp3d_core.camera_files import load_cameras
 from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.progress import Progress
+from dp3d_core.progress import Stage, never_cancel
 from dp3d_core.viewset import ViewMeta, ViewSetWriter
 from nerf_export.child.cameras import nerfstudio_camera
 from nerf_export.child.field import FieldSize, HeadField
@@ -43,7 +43,7 @@ def surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
 
 def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    """Render a field into a view set, white behind; goes on at the first missing frame.
+    """Render a field into a view set, white behind, with ``rgba/``; goes on where one stopped.
 
     Args:
         request: ``field``, ``field_size``, ``samples`` (coarse, fine), ``cameras`` (a
@@ -60,10 +60,12 @@ def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).eval()
     cameras = load_cameras(Path(request["cameras"]))
-    writer = ViewSetWriter(Path(request["out"]), cameras, ViewMeta.from_dict(request["meta"]))
-    missing = writer.missing()
-    done = len(cameras) - len(missing)
-    talk.progress(Progress("render", done, len(cameras), "Rendering the field"))
+    meta = ViewMeta.from_dict(request["meta"])
+    writer = ViewSetWriter(Path(request["out"]), cameras, meta, rgba=True)
+    missing, total = writer.missing(), len(cameras)
+    start = total - len(missing)
+    # a cancel ends this process (see Talk)
+    stage = Stage("render", total, talk.progress, never_cancel, "Rendering the field", start=start)
     for i in missing:
         outputs = model.get_outputs_for_camera(nerfstudio_camera(cameras[i]).to(device))
         alpha = outputs["accumulation"].clamp(0, 1)
@@ -76,10 +78,8 @@ def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
             _bytes(alpha[..., 0]),
             depth=np.where(solid, depth, np.inf),
         )
-        done += 1
-        talk.progress(
-            Progress("render", done, len(cameras), "", None, {"file": f"frames/{path.name}"})
-        )
+        stage.advance(f"Frame {i + 1} of {total}", file=f"frames/{path.name}", index=i)
+    writer.finish()
     return {}
 
 

@@ -327,9 +327,10 @@ class Render(Common):
     def run(self, session: Session) -> Outcome:
         """Render the fit."""
         from dp3d_core.files import output_folder
-        from dp3d_core.pictures import check_video, save_png, save_video, viewset_sheet
+        from dp3d_core.pictures import save_png, save_video, viewset_sheet
+        from dp3d_core.videos import check_video
         from dp3d_core.viewset import VIEWSET_MARKER
-        from nerf_export.render import render_fit
+        from nerf_export.render import render_fit, render_warnings
 
         cameras = self.camera.load()
         if self.video is not None:
@@ -341,7 +342,14 @@ class Render(Common):
             save_png(self.out / "contact_sheet.png", viewset_sheet(views))
             if self.video is not None:
                 save_video(self.video, (views.frame(i) for i in range(len(views))), self.fps)
-        data = {"views": str(views.root), "count": len(views)}
+        warnings = render_warnings(views)
+        for warning in warnings:
+            session.note(f"note: {warning}")
+        data: dict[str, Any] = {
+            "views": str(views.root),
+            "count": len(views),
+            "warnings": warnings,
+        }
         lines = [
             f"{count_of(len(views), 'view')} in {views.root}: frames/, rgba/ with alpha, depth/",
             f"look at {self.out / 'contact_sheet.png'}",
@@ -386,6 +394,9 @@ class Setup(Common):
 
     def run(self, session: Session) -> Outcome:
         """Build the environment, or fetch the model."""
+        from server.cli.program import note_program
+
+        note_program()
         if self.what == "models":
             from dp3d_core import face_models
 
@@ -409,11 +420,16 @@ class Serve(Common):
     """Token that clients must send, instead of DP3D_TOKEN or the generated one."""
     data: Path | None = None
     """Folder for jobs and artifacts, instead of the one in the user's data folder."""
+    follow_stdin: bool = False
+    """For programs that start the server: it stops when standard input ends or says 'stop'; after
+    the line 'keep' it outlives its end, until 'follow'."""
 
     def run(self, session: Session) -> Outcome:
         """Serve until told to stop."""
         import logging
+        import sys
 
+        from server.cli.program import note_program
         from server.serve import serve
         from server.settings import DEFAULT_HOST, LOOPBACK_NAMES, Settings, default_data, load_token
 
@@ -438,6 +454,7 @@ class Serve(Common):
             )
 
         def started(url: str) -> None:
+            note_program()
             where = str(kept_in) if kept_in else None
             session.show(
                 Outcome(
@@ -451,5 +468,5 @@ class Serve(Common):
                 )
             )
 
-        serve(settings, started)
+        serve(settings, started, sys.stdin if self.follow_stdin else None)
         return Outcome({}, [])

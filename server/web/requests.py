@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dp3d_core.engines import DEFAULT_ENGINE, MAX_SEED, engine_names
 from dp3d_core.errors import Dp3dError
 from dp3d_core.trajectories import cameras_from_request
+from dp3d_core.videos import FPS_RANGE, check_frames
 from server.artifacts import ArtifactStore
 from server.web.problems import bad_request
 
@@ -52,6 +53,15 @@ class FitParams(_Params):
     """As ``nerf_export.poses.POSES``, which this process does not load."""
 
 
+class RenderParams(_Params):
+    """Parameters of a ``render`` job."""
+
+    fit: str
+    cameras: dict[str, Any]
+    video: Literal["webm", "mp4"] | None = None
+    fps: float = Field(default=24.0, ge=FPS_RANGE[0], le=FPS_RANGE[1])
+
+
 class MeshParams(_Params):
     """Parameters of a ``mesh`` job."""
 
@@ -60,7 +70,12 @@ class MeshParams(_Params):
     texture_size: int = Field(default=1024, ge=64, le=4096)
 
 
-_PARAMS: dict[str, type[_Params]] = {"views": ViewsParams, "fit": FitParams, "mesh": MeshParams}
+_PARAMS: dict[str, type[_Params]] = {
+    "views": ViewsParams,
+    "fit": FitParams,
+    "render": RenderParams,
+    "mesh": MeshParams,
+}
 
 
 def parse_job_request(body: bytes, artifacts: ArtifactStore) -> tuple[str, dict[str, Any]]:
@@ -112,9 +127,19 @@ def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
                 f"The artifact {params.views[:12]}... is not a view set.",
                 "Name the views that a 'views' job returned, or send the folder of a view set.",
             )
-    elif isinstance(params, MeshParams) and "fit.json" not in artifacts.read_tree(params.fit):
+    elif isinstance(params, RenderParams):
+        cameras = cameras_from_request(params.cameras)
+        if params.video is not None:
+            check_frames(params.fps, [(c.width, c.height) for c in cameras])
+        _check_fit(params.fit, artifacts)
+    elif isinstance(params, MeshParams):
+        _check_fit(params.fit, artifacts)
+
+
+def _check_fit(sha256: str, artifacts: ArtifactStore) -> None:
+    if not {"fit.json", "field.safetensors"} <= set(artifacts.read_tree(sha256)):
         raise Dp3dError(
             "fit.not_found",
-            f"The artifact {params.fit[:12]}... is not a finished fit.",
-            "Name the fit that a 'fit' job returned.",
+            f"The artifact {sha256[:12]}... is not a finished fit.",
+            "Name the fit that a 'fit' job returned, or send the folder of a fit.",
         )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dp3d_core.progress import CancelCheck, Progress, ProgressCallback
+from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage
 from server.artifacts import ArtifactStore
 from server.plain import plain
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dp3d_core.viewset import ViewSet
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,7 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     )
     context.progress(Progress("portrait", 1, 1, "The head is placed"))
     out = context.work / "views"
-    frames = _FrameAnnouncer(out, context)
-
-    def progress(event: Progress) -> None:
-        frames.announce()
-        context.progress(event)
-
+    pictures = _PictureAnnouncer(out, ("frames",), context)
     engine = get_engine(params["engine"])
     views = engine.generate(
         portrait,
@@ -53,10 +54,10 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         params["options"],
         out=out,
         seed=params["seed"],
-        progress=progress,
+        progress=pictures.progress,
         cancel=context.cancel,
     )
-    frames.announce()
+    pictures.announce()
     report = plain(portrait.report)
     return {
         "views": context.artifacts.add_tree(views.root).sha256,
@@ -65,19 +66,27 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class _FrameAnnouncer:
-    """Stores and announces the frames of a growing view set, each once."""
+class _PictureAnnouncer:
+    """Stores and announces the pictures of a growing view set, each once."""
 
-    def __init__(self, root: Path, context: JobContext) -> None:
-        self._root, self._context = root, context
+    def __init__(self, root: Path, folders: tuple[str, ...], context: JobContext) -> None:
+        self._root, self._folders, self._context = root, folders, context
         self._done: set[str] = set()
 
     def announce(self) -> None:
-        for path in sorted((self._root / "frames").glob("[0-9]*.png")):
-            if path.name not in self._done:
-                self._done.add(path.name)
-                stored = self._context.artifacts.add_file(path)
-                self._context.announce(f"frames/{path.name}", stored.sha256, stored.size)
+        """Announce what is new: pictures of the folders whose view is finished."""
+        for frame in sorted((self._root / "frames").glob("[0-9]*.png")):
+            for folder in self._folders:
+                name, path = f"{folder}/{frame.name}", self._root / folder / frame.name
+                if name not in self._done and path.is_file():
+                    self._done.add(name)
+                    stored = self._context.artifacts.add_file(path)
+                    self._context.announce(name, stored.sha256, stored.size)
+
+    def progress(self, event: Progress) -> None:
+        """Announce what is new, then pass the progress on."""
+        self.announce()
+        self._context.progress(event)
 
 
 def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -124,8 +133,48 @@ def run_mesh(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     return {"mesh": mesh, "stats": plain(stats)}
 
 
+def run_render(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """A fit and cameras to frames with alpha and depth; every frame is announced at once."""
+    from dp3d_core.pictures import save_video
+    from dp3d_core.trajectories import cameras_from_request
+    from nerf_export.render import render_fit, render_warnings
+
+    fit = context.artifacts.materialise(params["fit"], context.work / "fit")
+    out = context.work / "render"
+    pictures = _PictureAnnouncer(out, ("rgba",), context)
+    views = render_fit(
+        fit,
+        cameras_from_request(params["cameras"]),
+        out,
+        progress=pictures.progress,
+        cancel=context.cancel,
+    )
+    pictures.announce()
+    video = None
+    if params["video"] is not None:
+        path = context.work / f"render.{params['video']}"
+        save_video(path, _frames(views, context), params["fps"])
+        video = {"name": path.name, **context.artifacts.add_file(path).to_dict()}
+        context.announce(video["name"], video["sha256"], video["size"])
+    return {
+        "views": context.artifacts.add_tree(views.root).sha256,
+        "count": len(views),
+        "video": video,
+        "warnings": render_warnings(views),
+    }
+
+
+def _frames(views: ViewSet, context: JobContext) -> Iterator[NDArray[np.uint8]]:
+    """Frames of a video, with progress and cancel."""
+    stage = Stage("video", len(views), context.progress, context.cancel, "Writing the video")
+    for i in range(len(views)):
+        yield views.frame(i)
+        stage.advance()
+
+
 KINDS: dict[str, Callable[[JobContext, dict[str, Any]], dict[str, Any]]] = {
     "views": run_views,
     "fit": run_fit,
+    "render": run_render,
     "mesh": run_mesh,
 }

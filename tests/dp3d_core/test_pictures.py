@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.pictures import check_video, save_video
+from dp3d_core.pictures import save_video
+from dp3d_core.videos import check_video
 from tests.limits import largest_file
 
 
