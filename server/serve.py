@@ -6,8 +6,10 @@ import errno
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import IO
 
 import uvicorn
 
@@ -21,12 +23,17 @@ from server.web.app import create_app
 from server.web.services import Services
 
 
-def serve(settings: Settings, on_start: Callable[[str], None]) -> None:
-    """Run a server until it is told to stop (Ctrl-C, SIGTERM).
+def serve(
+    settings: Settings, on_start: Callable[[str], None], orders: IO[str] | None = None
+) -> None:
+    """Run a server until it is told to stop (Ctrl-C, SIGTERM, the end of ``orders``).
 
     Args:
         settings: where and for whom.
         on_start: called once with the URL when the port is open.
+        orders: what the program that started the server writes, usually standard input.  The
+            line ``stop`` stops the server, and so does the end of the stream, however that
+            program ended, unless its last word was ``keep``; ``follow`` takes that back.
 
     Raises:
         Dp3dError: ``server.already_running``, ``server.port_taken``, ``output.not_writable``.
@@ -57,7 +64,13 @@ def serve(settings: Settings, on_start: Callable[[str], None]) -> None:
             ArtifactStore(settings.artifacts),
             LocalExecutor(settings, store),
         )
-        server = _Server(services, lambda: on_start(_url(listener)))
+
+        def started() -> None:
+            on_start(_url(listener))
+            if orders is not None:
+                threading.Thread(target=_obey, args=(orders, server.stop), daemon=True).start()
+
+        server = _Server(services, started)
         server.run(sockets=[listener])
         if not server.started:
             raise Dp3dError(
@@ -91,14 +104,31 @@ class _Server(uvicorn.Server):
         if self.started:  # only now does a signal stop it in good order
             self._on_start()
 
+    def stop(self) -> None:
+        """Stop in good order; from any thread."""
+        self._services.stopping.set()
+        self.should_exit = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn waits for open responses before it runs the lifespan's end; event streams
         # never finish by themselves.  Its own handler would also raise the signal again
         # afterwards, and a server that was told to stop has not failed.
-        self._services.stopping.set()
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
-        self.should_exit = True
+        self.stop()
+
+
+def _obey(orders: IO[str], stop: Callable[[], None]) -> None:
+    order = "follow"
+    try:
+        for line in orders:
+            order = line.strip() or order
+            if order == "stop":
+                break
+    except (OSError, ValueError):  # closed under us: the end as well
+        pass
+    if order != "keep":
+        stop()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -47,6 +49,23 @@ class Finding:
     """``fail`` only for what the main job cannot do without."""
     text: str
     remedy: str = ""
+    command: tuple[str, ...] | None = None
+    """Arguments of the dp3d command that mends it."""
+    terminal: str = ""
+    """A line for a terminal that mends it; made of ``command`` where there is one."""
+
+    def __post_init__(self) -> None:
+        if self.command and not self.terminal:
+            object.__setattr__(self, "terminal", _line("-m", "server.cli.main", *self.command))
+
+
+def _line(*arguments: str) -> str:
+    """A command line for this Python, quoted for the platform's usual shell."""
+    words = [sys.executable, *arguments]
+    if sys.platform != "win32":
+        return shlex.join(words)
+    # "&" runs a quoted program in PowerShell, the terminal of today's Windows.
+    return "& " + " ".join(word if word.isalnum() else f'"{word}"' for word in words)
 
 
 @dataclass
@@ -69,6 +88,7 @@ class Doctor(Common):
             check_cascades,
             check_models,
             check_engines,
+            check_weights,
             check_home,
             check_nerf,
             lambda: check_port(self.port),
@@ -117,6 +137,7 @@ def check_packages() -> Iterator[Finding]:
                 "fail" if extra == _NEEDED else "warn",
                 f"missing: {', '.join(missing)}",
                 f"Run: {Path(sys.executable).name} -m pip install 'dp3d[{extra}]'",
+                terminal=_line("-m", "pip", "install", f"dp3d[{extra}]"),
             )
         else:
             yield Finding(f"packages ({extra})", "ok", ", ".join(found))
@@ -135,6 +156,7 @@ def check_cascades() -> Iterator[Finding]:
             "fail",
             f"OpenCV {cv2.__version__} does not bring {', '.join(missing)}",
             "Run: pip install 'opencv-python-headless>=4.10,<5'",
+            terminal=_line("-m", "pip", "install", "opencv-python-headless>=4.10,<5"),
         )
     else:
         yield Finding("face cascades", "ok", f"with OpenCV {cv2.__version__}")
@@ -152,6 +174,7 @@ def check_models() -> Iterator[Finding]:
             "warn",
             "the face landmark models are not installed: how a head is turned is only guessed",
             "Run 'dp3d setup models' (downloads 36 MB, keeps 1.7 MB).",
+            ("setup", "models"),
         )
 
 
@@ -165,6 +188,26 @@ def check_engines() -> Iterator[Finding]:
         else:
             status: Status = "fail" if info.name == DEFAULT_ENGINE else "warn"
             yield Finding(f"engine {info.name}", status, "not available", info.problem or "")
+
+
+def check_weights() -> Iterator[Finding]:
+    """The published weights of the diffusion engines; the engine preview needs none."""
+    from dp3d_core.checkpoints.store import SOURCES, find_weights, how
+
+    for variant, source in SOURCES.items():
+        name = f"weights {variant}"
+        try:
+            weights = find_weights(variant)
+        except Dp3dError as error:  # damaged
+            yield Finding(name, "warn", error.problem, error.remedy)
+            continue
+        if weights is not None:
+            yield Finding(name, "ok", f"in {weights.folder}")
+            continue
+        # A host without an interface leaves the fetching to a person.
+        command = ("models", "install", str(variant)) if source.repository is not None else None
+        by_hand = "" if command else _line("-m", "server.cli.main", "models", "import", source.file)
+        yield Finding(name, "warn", "not installed", how(variant), command, by_hand)
 
 
 def check_home() -> Iterator[Finding]:
@@ -204,7 +247,7 @@ def check_nerf() -> Iterator[Finding]:
     try:
         python = nerf_python()
     except Dp3dError as error:
-        yield Finding("NeRF environment", "warn", error.problem, error.remedy)
+        yield Finding("NeRF environment", "warn", error.problem, error.remedy, _setup_nerf())
         return
     ask = (
         "import importlib.metadata as m; "
@@ -220,9 +263,15 @@ def check_nerf() -> Iterator[Finding]:
             "warn",
             f"{python} does not answer ({type(error).__name__})",
             repair_hint()[:1].upper() + repair_hint()[1:] + ".",
+            _setup_nerf("--force"),
         )
         return
     yield Finding("NeRF environment", "ok", f"{answer.stdout.strip()} ({python})")
+
+
+def _setup_nerf(*flags: str) -> tuple[str, ...] | None:
+    """The command that builds our environment; none helps while a variable names another one."""
+    return None if os.environ.get("DP3D_NERF_PYTHON") else ("setup", "nerf", *flags)
 
 
 def check_port(port: int) -> Iterator[Finding]:
