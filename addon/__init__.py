@@ -10,10 +10,23 @@ from __future__ import annotations
 
 import bpy
 
-from . import check, session, settings
-from .ui import operators, panel, preferences
+from . import check, ledger, session, settings
+from .ui import anchor, engine_options, operators, panel, pictures, portrait, preferences, presets
 
-_MODULES = (settings, preferences, operators, panel, check, session)
+_MODULES = (
+    settings,
+    ledger,
+    preferences,
+    engine_options,
+    anchor,
+    pictures,
+    portrait,
+    presets,
+    operators,
+    panel,
+    check,
+    session,
+)
 """In the order of registration.  Each may have ``CLASSES``, ``attach()`` and ``detach()``."""
 
 

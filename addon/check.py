@@ -8,10 +8,11 @@ from pathlib import Path
 
 import bpy
 
-from . import settings
+from . import ledger, settings
 from .link.client import Server
 from .link.errors import AddonError
 from .link.run import Plan, Run
+from .ui import engine_options
 
 _INTERVAL_S = 0.1
 
@@ -41,7 +42,7 @@ class Check:
                 spent = (time.monotonic() - self._began) * 1000
                 self.report = f"dp3d {message['version']} answers ({spent:.0f} ms)"
             elif message["type"] == "engines":
-                settings.ENGINES[:] = message["engines"]
+                engine_options.refresh(message["engines"])
                 names = ", ".join(e["name"] for e in message["engines"])
                 self.report += f"; engines: {names}"
         return not alive
@@ -64,6 +65,13 @@ def start(server: Server) -> Check:
     return _current
 
 
+def clear_server_errors() -> None:
+    """Take away failures that a server which answers has made untrue."""
+    for scene in bpy.data.scenes:
+        if ledger.run(scene)["error_code"].startswith("server."):
+            ledger.clear_error(scene)
+
+
 def detach() -> None:
     """Forget a check that is still going on."""
     global _current  # noqa: PLW0603
@@ -82,11 +90,11 @@ def _tick() -> float | None:
     except AddonError as error:
         settings.SERVER_REPORT.clear()
         for scene in bpy.data.scenes:
-            run = scene.dp3d_run
-            run.error_code, run.error_problem = error.code, error.problem
-            run.error_remedy = error.remedy
+            ledger.set_error(scene, error.code, error.problem, error.remedy)
         ended = True
     else:
         settings.SERVER_REPORT[:] = [_current.report] if _current.report else []
+        if ended:
+            clear_server_errors()
     session.redraw()
     return None if ended else _INTERVAL_S

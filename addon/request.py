@@ -3,107 +3,243 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bpy
 
+from . import ledger, settings
 from .link.errors import AddonError
-from .link.run import Plan
+from .link.run import KINDS, Plan
+from .link.storage import RECIPE
 from .scene import anchor as head_anchor
 from .scene import camera_path
 
-KINDS = ("views", "fit", "mesh")
+_MAX_SEED = 2**31 - 1
+"""Largest number of Blender's integer properties."""
 
 
-def new_views(context: bpy.types.Context) -> tuple[Plan, list[int]]:
-    """Plan of Generate, and the scene frame of each view (empty for a preset).
+class Request(NamedTuple):
+    """A plan, and what the scene has to know of it."""
+
+    plan: Plan
+    frames: list[int]
+    """Scene frame of each view; empty: the views play from frame 1."""
+    title: str
+    engine: str
+    seed: int
+    source: str = "generated"
+
+
+def new_views(context: bpy.types.Context) -> Request:
+    """Request of *Generate Head Views*.
 
     Raises:
         AddonError: for anything the panel's settings lack (see ``camera_path`` and below).
 
     """
+    from .ui import engine_options, portrait
+
     scene = context.scene
-    settings = scene.dp3d
-    portrait = _portrait(settings.portrait)
+    chosen = scene.dp3d
+    photo = portrait.resolve_portrait(scene)
     head_anchor.check(_world(context, head_anchor.required(scene)))
-    frames: list[int] = []
-    if settings.camera_source == "SCENE":
-        cameras = camera_path.scene_path(scene, context.view_layer)
-        frames = camera_path.frame_numbers(scene)
-    else:
-        cameras = camera_path.preset(scene)
+    check_engine(chosen.engine or "preview")
+    cameras, frames = requested_cameras(context)
+    if not chosen.seed_lock:
+        chosen.seed = random.randint(0, _MAX_SEED)
     run_id = uuid.uuid4().hex
     views = {
         "cameras": cameras,
-        "engine": settings.engine or "preview",
-        "seed": settings.seed,
-        "crop": list(settings.crop) if settings.use_crop else None,
+        "engine": chosen.engine or "preview",
+        "options": engine_options.values(scene),
+        "seed": chosen.seed,
+        "crop": list(chosen.crop) if chosen.use_crop else None,
         **{
-            f"{angle}_deg": math.degrees(getattr(settings, f"head_{angle}"))
-            if getattr(settings, f"use_head_{angle}")
+            f"{angle}_deg": math.degrees(getattr(chosen, f"head_{angle}"))
+            if getattr(chosen, f"use_head_{angle}")
             else None
             for angle in ("yaw", "pitch", "roll")
         },
     }
     plan = Plan(
         run_id=run_id,
-        kinds=KINDS if settings.then_mesh else KINDS[:1],
-        folder=output_folder(settings.output, run_id),
-        portrait=portrait,
-        params={"views": views, **_later(settings)},
+        kinds=KINDS[:3] if chosen.then_mesh else KINDS[:1],
+        folder=output_folder(chosen.output, run_id),
+        portrait=photo,
+        params={"views": views, **_later(chosen)},
     )
-    return plan, frames
+    return Request(plan, frames, photo.stem, views["engine"], chosen.seed)
 
 
-def later(scene: bpy.types.Scene, kinds: tuple[str, ...]) -> Plan:
-    """Plan of Fit or Import Mesh on the scene's last run.
+def requested_cameras(context: bpy.types.Context) -> tuple[dict[str, Any], list[int]]:
+    """Cameras as the server takes them, and the scene frame of each (empty for a preset).
+
+    Raises:
+        AddonError: see ``camera_path`` and ``camera_check``.
+
+    """
+    scene = context.scene
+    source = scene.dp3d.camera_source
+    if source == "PRESET":
+        return camera_path.preset(scene), []
+    if source == "SELECTED":
+        from .scene import camera_check
+
+        return camera_check.selected_path(scene, context.view_layer), []
+    frames = camera_path.frame_numbers(scene)
+    return camera_path.scene_path(scene, context.view_layer, frames), frames
+
+
+def check_engine(name: str) -> None:
+    """Refuse an engine that the server said cannot run.
+
+    Raises:
+        AddonError: ``addon.engine_unavailable``.
+
+    """
+    for engine in settings.ENGINES:
+        if engine["name"] == name and not engine.get("available", True):
+            problem = str(engine.get("problem") or "It says no more.")
+            raise AddonError(
+                "addon.engine_unavailable",
+                f"The engine {name} cannot run on the server.",
+                problem,
+            )
+
+
+def later(scene: bpy.types.Scene, kinds: tuple[str, ...]) -> Request:
+    """Request of *Fit*, *Import Mesh*, *Save Fit* or *Play Back* on the scene's chosen result.
 
     Raises:
         AddonError: ``addon.no_views`` before there are views.
 
     """
-    run = scene.dp3d_run
-    if not run.views:
+    run = ledger.run(scene)
+    if not run["views"] and not has_views(run["folder"]):
         raise AddonError(
-            "addon.no_views", "There are no views to fit yet.", "Generate the views first."
+            "addon.no_views",
+            "There are no views to fit yet.",
+            "Generate or export the views first.",
         )
     head_anchor.required(scene)
     return _going_on(scene, kinds)
 
 
-def resumed(scene: bpy.types.Scene) -> Plan:
-    """Plan that takes up the run a .blend remembers.
+def has_views(folder: str) -> bool:
+    """Whether a run's folder holds a view set."""
+    return bool(folder) and (Path(bpy.path.abspath(folder)) / "cameras.json").is_file()
+
+
+def missing_kinds(scene: bpy.types.Scene, wanted: str) -> tuple[str, ...]:
+    """Kinds to do for a mesh, a playback or saved fit: fitting first where that is not done."""
+    return (wanted,) if ledger.run(scene)["fit"] else ("fit", wanted)
+
+
+def playback(context: bpy.types.Context) -> Request:
+    """Request of *Play Back*: the chosen fit along the scene's camera over the scene's range.
+
+    Raises:
+        AddonError: ``addon.no_views``, and those of ``camera_path``.
+
+    """
+    scene = context.scene
+    chosen = scene.dp3d
+    request = later(scene, missing_kinds(scene, "render"))
+    step = chosen.playback_step
+    frames = camera_path.numbers(scene.frame_start, scene.frame_end, step)
+    cameras = camera_path.scene_path(scene, context.view_layer, frames)
+    video = None if chosen.playback_video == "NONE" else chosen.playback_video
+    rate = scene.render.fps / scene.render.fps_base / step
+    render = {"cameras": cameras, "video": video, "fps": round(max(0.1, min(240.0, rate)), 6)}
+    plan = request.plan
+    folder = plan.folder / f"playback-{uuid.uuid4().hex[:8]}"
+    plan = Plan(**{**vars(plan), "params": {**plan.params, "render": render}, "playback": folder})
+    return request._replace(plan=plan, frames=frames)
+
+
+def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
+    """Request that makes a result once more.
+
+    Args:
+        scene: which has the result.
+        run_id: of the result.
+        new_seed: draw another seed instead of the result's.
+
+    Raises:
+        AddonError: ``addon.no_recipe`` when the run's folder does not say how it was made.
+
+    """
+    entry = ledger.result(scene, run_id)
+    folder = Path(bpy.path.abspath(entry["folder"])) if entry else Path()
+    try:
+        recipe = json.loads((folder / RECIPE).read_text("utf-8"))
+        photo, params = Path(recipe["portrait"]), dict(recipe["params"])
+        views = dict(params["views"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AddonError(
+            "addon.no_recipe",
+            f"The folder {folder} does not say how its views were made.",
+            "Set the panel as it was and press Generate Head Views.",
+        ) from error
+    if not photo.is_file():
+        raise AddonError(
+            "portrait.not_found",
+            f"There is no file {photo}.",
+            "Put the portrait back, or choose it in the panel and generate anew.",
+        )
+    if new_seed:
+        views["seed"] = random.randint(0, _MAX_SEED)
+    new_id = uuid.uuid4().hex
+    plan = Plan(
+        run_id=new_id,
+        kinds=KINDS[:1],
+        folder=folder.parent / new_id[:12],
+        portrait=photo,
+        params={**params, "views": views},
+    )
+    frames = [int(f) for f in entry["frames"].split(",") if f]
+    return Request(plan, frames, entry["title"], views["engine"], int(views["seed"]))
+
+
+def resumed(scene: bpy.types.Scene) -> Request:
+    """Request that takes up the run a .blend remembers.
 
     Raises:
         AddonError: ``addon.nothing_to_resume``.
 
     """
-    run = scene.dp3d_run
-    kinds = tuple(k for k in run.pending.split(",") if k in KINDS)
-    if not kinds or not run.job_id or run.job_kind != kinds[0]:
+    run = ledger.run(scene)
+    kinds = tuple(k for k in run["pending"].split(",") if k in KINDS)
+    if not kinds or not run["job_id"] or run["job_kind"] != kinds[0]:
         raise AddonError(
             "addon.nothing_to_resume",
             "This scene remembers no job that could still be running.",
-            "Press Generate to start one.",
+            "Press Generate Head Views to start one.",
         )
-    return _going_on(scene, kinds, run.job_id)
+    return _going_on(scene, kinds, run["job_id"])
 
 
-def _going_on(scene: bpy.types.Scene, kinds: tuple[str, ...], resume_job: str = "") -> Plan:
-    run = scene.dp3d_run
-    return Plan(
-        run_id=run.run_id,
+def _going_on(scene: bpy.types.Scene, kinds: tuple[str, ...], resume_job: str = "") -> Request:
+    run = ledger.run(scene)
+    playback_folder = run["playback"] if resume_job and run["playback"] else ""
+    plan = Plan(
+        run_id=run["run_id"],
         kinds=kinds,
-        folder=Path(bpy.path.abspath(run.folder)),
+        folder=Path(bpy.path.abspath(run["folder"])),
         params=_later(scene.dp3d),
-        views=run.views,
-        fit=run.fit,
+        views=run["views"],
+        fit=run["fit"],
         resume_job=resume_job,
+        playback=Path(bpy.path.abspath(playback_folder)) if playback_folder else None,
     )
+    frames = [int(f) for f in run["frames"].split(",") if f]
+    return Request(plan, frames, run["title"], run["engine"], run["seed"])
 
 
 def output_folder(chosen: str, run_id: str) -> Path:
@@ -125,27 +261,12 @@ def output_folder(chosen: str, run_id: str) -> Path:
     return Path(own) / run_id[:12]
 
 
-def _portrait(text: str) -> Path:
-    path = Path(bpy.path.abspath(text)) if text else None
-    if path is None:
-        raise AddonError(
-            "portrait.not_found", "There is no portrait.", "Choose a photograph of one person."
-        )
-    if not path.is_file():
-        raise AddonError(
-            "portrait.not_found",
-            f"There is no file {path}.",
-            "Choose a picture file that exists.",
-        )
-    return path
-
-
 def _world(context: bpy.types.Context, thing: bpy.types.Object) -> Any:
     return thing.evaluated_get(context.evaluated_depsgraph_get()).matrix_world
 
 
-def _later(settings: Any) -> dict[str, dict[str, Any]]:
+def _later(chosen: Any) -> dict[str, dict[str, Any]]:
     return {
-        "fit": {"preset": settings.fit_preset.lower(), "seed": settings.seed},
-        "mesh": {"faces": settings.faces, "texture_size": settings.texture_size},
+        "fit": {"preset": chosen.fit_preset.lower(), "seed": chosen.seed},
+        "mesh": {"faces": chosen.faces, "texture_size": chosen.texture_size},
     }

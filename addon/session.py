@@ -9,68 +9,97 @@ are no timers: ``wait`` drains in a loop.
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
-from . import settings
+from . import ledger, settings
 from .link.client import Server
 from .link.errors import AddonError
-from .link.run import Message, Plan, Run
+from .link.run import Message, Run
+from .request import Request
 from .scene import anchor as head_anchor
+from .scene import look, playback, tags, viewing
 from .scene import mesh as scene_mesh
 from .scene import views as scene_views
 
 INTERVAL_S = 0.2
 _NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
+_RESULTS = ("views", "mesh", "render")
+"""Messages that bring something into the scene."""
 
 
 class Session:
     """Follows one run and keeps one scene up to date."""
 
-    def __init__(
-        self, scene: bpy.types.Scene, server: Server, plan: Plan, frames: list[int], title: str
-    ) -> None:
-        self.plan, self.frames, self.title = plan, frames, title
+    def __init__(self, scene: bpy.types.Scene, server: Server, request: Request) -> None:
+        plan = request.plan
+        self.plan, self.title = plan, request.title
+        self.frames = request.frames
+        self.began = self._moved = time.monotonic()
         self.cancelling = self.ended = False
-        self._scene_uid, self._scene_name = scene.session_uid, scene.name
+        self.pictures: list[str] = []
+        """Paths of the frames so far, in the order of their views."""
+        self._scene_uid = scene.session_uid
         self._results: list[Message] = []
         self._pending = list(plan.kinds)
-        # A new run that comes to nothing leaves the views before it usable.
-        self._before = {} if plan.views or plan.resume_job else _results_of(scene.dp3d_run)
+        before = ledger.run(scene)
+        goes_on = bool(plan.views or plan.resume_job or before["run_id"] == plan.run_id)
+        # A new run that is cancelled or fails leaves the results before it chosen.
+        self._before = {} if goes_on else _chosen_result(before)
+        blank: dict[str, Any] = {
+            **dict.fromkeys(("views", "fit", "mesh", "scores", "stats", "playback", "video"), ""),
+            "portrait_report": "",
+            "warnings": "",
+        }
         self._state: dict[str, Any] = {
+            **({name: before[name] for name in blank} if goes_on else blank),
             **_NO_ERROR,
             "run_id": plan.run_id,
-            "title": title,
+            "title": request.title,
             "folder": str(plan.folder),
-            "frames": ",".join(map(str, frames)),
+            "frames": ",".join(map(str, request.frames)) if "views" in plan.kinds else "",
+            "engine": request.engine,
+            "seed": request.seed,
             "job_id": plan.resume_job,
-            "job_kind": plan.kinds[0] if plan.resume_job else "",
+            "job_kind": plan.kinds[0] if plan.resume_job and plan.kinds else "",
             "state": "running",
+            "kind": plan.kinds[0] if plan.kinds else "",
+            "number": 1,
+            "count": max(1, len(plan.kinds)),
             "stage": "",
             "step": 0,
             "of": 1,
             "eta_s": -1.0,
+            "elapsed_s": 0,
             "message": "Talking to the server",
-            "warnings": scene.dp3d_run.warnings if plan.views else "",
-            "views": plan.views,
-            "fit": plan.fit,
-            "mesh": scene.dp3d_run.mesh if plan.views else "",
         }
+        if "views" not in plan.kinds:
+            self._state["frames"] = before["frames"]
+        if plan.playback is not None:
+            self._state["playback"] = str(plan.playback)
         self._run = Run(server, plan)
         self._run.start()
         self._mirror()
 
     @property
     def scene(self) -> bpy.types.Scene | None:
-        """The scene, found anew each time: undo and renaming invalidate references."""
+        """The scene, looked up each time: undo and renaming invalidate references."""
         for scene in bpy.data.scenes:
             if scene.session_uid == self._scene_uid:
                 return scene
         return None
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the run was started."""
+        return time.monotonic() - self.began
 
     def cancel(self) -> None:
         """Ask the server to stop the job."""
@@ -85,7 +114,7 @@ class Session:
         self.ended = True
 
     def drain(self) -> bool:
-        """Take in what arrived; whether the session goes on."""
+        """Take in the messages that arrived; whether the session goes on."""
         if self.scene is None:
             self.abandon()  # its scene was deleted: nobody is left to tell
         while not self.ended and not self._run.messages.empty():
@@ -93,6 +122,7 @@ class Session:
         if self._results and _ready_for_objects():
             self._apply()
         if self._run.is_alive() or self._results or not self._run.messages.empty():
+            self._state["elapsed_s"] = int(time.monotonic() - self._moved)
             self._mirror()
             return not self.ended
         self.ended = True
@@ -102,66 +132,138 @@ class Session:
     # -- messages ----------------------------------------------------------------------------
 
     def _take(self, message: Message) -> None:
-        kind = message["type"]
-        state = self._state
-        if kind == "job":
-            job = message["job"]
-            state["job_id"], state["job_kind"] = str(job["id"]), str(job["kind"])
-            if job.get("state") == "queued":
-                state["message"] = "Waiting for the server to begin"
-            if job.get("stage"):
-                self._progress(job)
-        elif kind == "progress":
-            self._progress(message)
-        elif kind == "notice":
-            state["message"] = message["message"]
-        elif kind == "engines":
-            settings.ENGINES[:] = message["engines"]
-        elif kind == "views":
-            state["views"] = message["views"]
-            state["warnings"] = "\n".join(message["warnings"])
-            self._done("views", message)
-        elif kind == "fit":
-            state["fit"] = message["fit"]
-            kept = [w for w in state["warnings"].split("\n") if w]
-            added = [w for w in message["warnings"] if w not in kept]
-            state["warnings"] = "\n".join(kept + added)
-            self._done("fit", None)
-        elif kind == "mesh":
-            state["mesh"] = message["path"]
-            self._done("mesh", message)
-        elif kind == "failed":
-            state.update(state="failed", eta_s=-1.0)
-            self._error(message["code"], message["problem"], message["remedy"])
-            if message["code"].startswith("server."):
-                settings.SERVER_REPORT.clear()  # no longer true
-            # A server that went away still has the job: it can be watched again.
-            if message["code"] != "server.unreachable" or not state["job_id"]:
-                self._come_to_nothing()
-        elif kind == "cancelled":
-            state.update(state="cancelled", message="Cancelled", eta_s=-1.0)
-            self._come_to_nothing()
-        elif kind == "finished" and state["state"] == "running":
-            state.update(state="succeeded", message="Done", eta_s=-1.0)
+        take: Callable[[Message], None] | None = getattr(self, f"_take_{message['type']}", None)
+        if take is not None:
+            take(message)
 
-    def _progress(self, values: Message) -> None:
-        eta = values.get("eta_s")
-        self._state.update(
-            stage=str(values.get("stage") or ""),
-            step=int(values.get("step") or 0),
-            of=max(1, int(values.get("of") or 1)),
-            eta_s=-1.0 if eta is None else float(eta),
-        )
+    def _take_kind(self, message: Message) -> None:
+        self._moved = time.monotonic()
+        self._state.update(kind=message["kind"], number=message["number"], count=message["of"])
+        self._state.update(stage="", step=0, of=1, eta_s=-1.0)
+        if message["kind"] in ("views", "render"):
+            self.pictures.clear()
+
+    def _take_job(self, message: Message) -> None:
+        job = message["job"]
+        self._state.update(job_id=str(job["id"]), job_kind=str(job["kind"]))
+        if job.get("state") == "queued":
+            self._state["message"] = "Waiting for the server to begin"
+        if job.get("stage"):
+            self._take_progress(job)
+
+    def _take_progress(self, message: Message) -> None:
+        eta = message.get("eta_s")
+        moved = {
+            "stage": str(message.get("stage") or ""),
+            "step": int(message.get("step") or 0),
+            "of": max(1, int(message.get("of") or 1)),
+        }
+        if any(self._state[name] != value for name, value in moved.items()):
+            self._moved = time.monotonic()
+        # Whole seconds: Blender keeps single precision, and a difference would redraw for ever.
+        self._state.update(moved, eta_s=-1.0 if eta is None else float(round(eta)))
         if not self.cancelling:
-            self._state["message"] = str(values.get("message") or "")
+            self._state["message"] = str(message.get("message") or "")
+
+    def _take_notice(self, message: Message) -> None:
+        self._state["message"] = message["message"]
+
+    def _take_engines(self, message: Message) -> None:
+        from .ui import engine_options
+
+        engine_options.refresh(message["engines"])
+
+    def _take_server(self, message: Message) -> None:
+        settings.SERVER_REPORT[:] = [f"dp3d {message['version']} answers"]
+
+    def _take_portrait(self, message: Message) -> None:
+        redraw()
+
+    def _take_frame(self, message: Message) -> None:
+        path = message["path"]
+        if "masks" in Path(path).parts[-2:]:
+            return
+        number = Path(path).name
+        same_view = [i for i, known in enumerate(self.pictures) if Path(known).name == number]
+        if not same_view:
+            self.pictures.append(path)
+            self.pictures.sort(key=lambda picture: Path(picture).name)
+        elif "rgba" in Path(path).parts[-2:]:
+            self.pictures[same_view[0]] = path
+        redraw()
+
+    def _take_stored(self, message: Message) -> None:
+        self._state["views"] = message["views"]
+
+    def _take_views(self, message: Message) -> None:
+        self._state.update(
+            views=message["views"],
+            warnings="\n".join(message["warnings"]),
+            portrait_report=json.dumps(message["report"]),
+        )
+        self._done("views", message)
+
+    def _take_fit(self, message: Message) -> None:
+        self._state.update(fit=message["fit"], scores=json.dumps(message["scores"]))
+        self._warn(message["warnings"])
+        self._done("fit", None)
+
+    def _take_mesh(self, message: Message) -> None:
+        self._state.update(mesh=message["path"], stats=json.dumps(message["stats"]))
+        self._done("mesh", message)
+
+    def _take_render(self, message: Message) -> None:
+        self._state.update(playback=message["folder"], video=message["video"])
+        self._warn(message["warnings"])
+        self._done("render", message)
+
+    def _take_save_fit(self, message: Message) -> None:
+        self._state["message"] = f"The fit is in {message['folder']}"
+        self._done("save_fit", None)
+
+    def _take_failed(self, message: Message) -> None:
+        self._state.update(state="failed", eta_s=-1.0)
+        self._error(message["code"], message["problem"], message["remedy"])
+        if message["code"].startswith("server."):
+            settings.SERVER_REPORT.clear()  # no longer true
+        # A server that went away still has the job: it can be watched again.
+        if message["code"] != "server.unreachable" or not self._state["job_id"]:
+            self._drop_job()
+
+    def _take_cancelled(self, message: Message) -> None:
+        self._state.update(state="cancelled", message="Cancelled", eta_s=-1.0)
+        self._drop_job()
+
+    def _take_finished(self, message: Message) -> None:
+        if self._state["state"] == "running":
+            self._state.update(state="succeeded", eta_s=-1.0, message=self._summary())
+
+    def _summary(self) -> str:
+        """One line for the panel: what came, and what can be done next."""
+        last = self.plan.kinds[-1] if self.plan.kinds else ""
+        views = len(self.pictures)
+        count = f"{views} view{'' if views == 1 else 's'}" if views else "Views"
+        return {
+            "views": f"{count} in the scene. Next: press Import Mesh, or look through the views",
+            "fit": "The field is fitted. Next: Import Mesh or Play Back",
+            "mesh": "The textured head stands at the anchor. Next: Play Back, or pick its look",
+            "render": f"{count} of the field rendered. Press Space to play",
+            "save_fit": self._state["message"],
+        }.get(last, "Done")
+
+    def _warn(self, warnings: list[str]) -> None:
+        kept = [w for w in self._state["warnings"].split("\n") if w]
+        self._state["warnings"] = "\n".join(kept + [w for w in warnings if w not in kept])
 
     def _done(self, kind: str, result: Message | None) -> None:
         self._pending = [k for k in self._pending if k != kind]
         self._state.update(job_id="", job_kind="")
         if result is not None:
             self._results.append(result)
+        elif (scene := self.scene) is not None:
+            self._enter(scene)
 
-    def _come_to_nothing(self) -> None:
+    def _drop_job(self) -> None:
         self._state.update(job_id="", job_kind="")
         self._pending = []
         if not self._state["views"]:
@@ -181,14 +283,27 @@ class Session:
             try:
                 if result["type"] == "views":
                     place_views(scene, self._state)
-                else:
+                elif result["type"] == "mesh":
                     place_mesh(scene, self._state)
+                else:
+                    place_playback(scene, self._state, self.frames)
             except AddonError as error:
                 self._error(error.code, error.problem, error.remedy)
+        self._enter(scene)
         if not bpy.app.background:
             # Otherwise the next undo would take the results away with the user's own step.
             with _window_context(scene):
                 bpy.ops.ed.undo_push(message="Head Views")
+
+    def _enter(self, scene: bpy.types.Scene) -> None:
+        """Enter the run into the scene's list of results."""
+        self._mirror()
+        values = {"created": datetime.now().strftime("%Y-%m-%d %H:%M")}
+        if entry := ledger.result(scene, self.plan.run_id):
+            values["created"] = entry["created"]
+        else:
+            values["source"] = "generated"
+        ledger.add_result(scene, **values)
 
     def _mirror(self) -> None:
         scene = self.scene
@@ -197,45 +312,70 @@ class Session:
         shown = {**self._state, "pending": ",".join(self._pending)}
         if self._results:  # not done before they are in the scene
             shown.update(state="running", message="Leave the edit mode to bring the result in")
-        run = scene.dp3d_run
-        changed = False
-        for name, value in shown.items():
-            if getattr(run, name) != value:
-                setattr(run, name, value)
-                changed = True
-        if changed:
+        if ledger.set_run(scene, **shown):
             redraw()
 
 
-def _results_of(run: Any) -> dict[str, str]:
-    """What says where a run's results are, if it has any."""
-    names = ("run_id", "title", "folder", "frames", "views", "fit", "mesh", "warnings")
-    return {name: getattr(run, name) for name in names} if run.views else {}
+def _chosen_result(run: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a run that say where its results are, if it has any."""
+    return {name: run[name] for name in ledger.RESULT_FIELDS} if run["folder"] else {}
 
 
 def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
-    """Put a run's views (fields of ``HeadViewsRun``) at the scene's anchor."""
-    scene_views.load(
-        scene,
-        head_anchor.required(scene),
-        Path(bpy.path.abspath(run["folder"])),
-        run["run_id"],
-        run["title"],
-        [int(f) for f in run["frames"].split(",") if f],
-    )
+    """Put a run's views (fields of ``HeadViewsRun``) at the scene's anchor, and show them."""
+    anchor = head_anchor.required(scene)
+    frames = [int(f) for f in run["frames"].split(",") if f]
+    folder = Path(bpy.path.abspath(run["folder"]))
+    scene_views.load(scene, anchor, folder, run["run_id"], run["title"], frames)
+    count = len(scene_views.read_views(folder))
+    viewing.set_timeline(scene, frames if len(frames) == count else range(1, count + 1))
+    viewing.frame_head(scene, anchor)
 
 
 def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
-    """Put a run's mesh at the scene's anchor."""
+    """Put a run's mesh at the scene's anchor, and show it."""
+    anchor = head_anchor.required(scene)
     with _window_context(scene):
-        scene_mesh.load(
+        objects = scene_mesh.load(
             scene,
             bpy.context.view_layer,
-            head_anchor.required(scene),
+            anchor,
             Path(bpy.path.abspath(run["mesh"])),
             run["run_id"],
             run["title"],
         )
+    look.apply(objects, scene.dp3d.look)
+    viewing.show_texture(scene)
+    viewing.frame_head(scene, anchor)
+
+
+def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> None:
+    """Show the frames of a played back field as the scene's settings say."""
+    folder = Path(bpy.path.abspath(run["playback"]))
+    show = scene.dp3d.playback_show
+    playback.remove(scene, run["run_id"])
+    if show == "BEHIND":
+        camera = viewing.own_camera(scene)
+        if camera is not None:
+            playback.show_behind(scene, camera, folder, frames, run["run_id"], run["title"])
+    elif show == "PLANE":
+        anchor = head_anchor.required(scene)
+        playback.show_plane(scene, anchor, folder, frames, run["run_id"], run["title"])
+
+
+def last_pictures(scene: bpy.types.Scene) -> list[str]:
+    """Paths of the frames of the run that this scene watched last, in this session of Blender."""
+    if _current is None or _current.scene != scene:
+        return []
+    return _current.pictures if _current.plan.run_id == ledger.run(scene)["run_id"] else []
+
+
+def apply_look(scene: bpy.types.Scene) -> None:
+    """Give the chosen run's mesh the look of the settings."""
+    run_id = ledger.run(scene)["run_id"]
+    objects = list(tags.objects(scene, run_id, "mesh")) if run_id else []
+    if objects:
+        look.apply(objects, scene.dp3d.look)
 
 
 def _window_context(scene: bpy.types.Scene) -> Any:
@@ -288,9 +428,7 @@ def current(scene: bpy.types.Scene | None = None) -> Session | None:
     return _current
 
 
-def start(
-    scene: bpy.types.Scene, server: Server, plan: Plan, frames: list[int], title: str
-) -> Session:
+def start(scene: bpy.types.Scene, server: Server, request: Request) -> Session:
     """Begin a run.
 
     Raises:
@@ -304,7 +442,7 @@ def start(
             "A run is going on already.",
             "Wait for it, or press Cancel in the scene it belongs to.",
         )
-    _current = Session(scene, server, plan, frames, title)
+    _current = Session(scene, server, request)
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=INTERVAL_S)
     return _current
@@ -322,10 +460,10 @@ def wait(session: Session) -> None:
     scene = session.scene
     if scene is None:
         return
-    run = scene.dp3d_run
-    if run.error_code:
-        raise AddonError(run.error_code, run.error_problem, run.error_remedy)
-    if run.state == "cancelled":
+    run = ledger.run(scene)
+    if run["error_code"]:
+        raise AddonError(run["error_code"], run["error_problem"], run["error_remedy"])
+    if run["state"] == "cancelled":
         raise AddonError("job.cancelled", "The job was cancelled.", "Start it again.")
 
 

@@ -8,6 +8,7 @@ import math
 import bpy
 from bpy.props import (
     BoolProperty,
+    CollectionProperty,
     EnumProperty,
     FloatProperty,
     IntProperty,
@@ -16,13 +17,14 @@ from bpy.props import (
     StringProperty,
 )
 
+from . import ledger
 from .scene.camera_path import MAX_VIEWS
 
 ENGINES: list[dict] = []
 """Engines the server last spoke of; the panel must not ask for them while drawing."""
 
 SERVER_REPORT: list[str] = []
-"""What the last check of the server found, at most one sentence."""
+"""Answer of the last check of the server, at most one sentence."""
 
 _PRESETS = (
     ("ORBIT", "Orbit", "Closed ring around the head"),
@@ -32,32 +34,75 @@ _PRESETS = (
     ("SWEEP", "Elevation Sweep", "From below the face to above it"),
 )
 
+_OF_SETTINGS = ("addon.", "portrait.", "camera.", "engine.", "output.")
+
 
 def _engine_names(self, context, edit_text):
     return [e["name"] for e in ENGINES] or ["preview"]
+
+
+def _changed(self, context):
+    """A failure that a setting caused is stale once a setting changes."""
+    scene = self.id_data
+    run = ledger.run(scene)
+    if run["error_code"].startswith(_OF_SETTINGS) and run["state"] != "running":
+        ledger.clear_error(scene)
+
+
+def _crop_changed(self, context):
+    _changed(self, context)
+    from .ui import portrait
+
+    portrait.crop_changed(self.id_data)
+
+
+def _look_changed(self, context):
+    from . import session
+
+    session.apply_look(self.id_data)
+
+
+def _result_chosen(self, context):
+    entries = ledger.results(self)
+    if 0 <= self.dp3d_result_index < len(entries) and ledger.run(self)["state"] != "running":
+        ledger.choose(self, entries[self.dp3d_result_index]["run_id"])
 
 
 class HeadViewsSettings(bpy.types.PropertyGroup):
     """Settings of the panel, one set per scene."""
 
     portrait: StringProperty(
-        name="Portrait", description="Photograph of one person", subtype="FILE_PATH"
+        name="Portrait",
+        description="Photograph of one person",
+        subtype="FILE_PATH",
+        update=_changed,
+    )
+    portrait_image: PointerProperty(
+        name="Image",
+        description="An image of this .blend as the portrait, instead of a file",
+        type=bpy.types.Image,
+        update=_changed,
     )
     use_crop: BoolProperty(
-        name="Manual Crop", description="Say where the head is instead of finding it"
+        name="Manual Crop",
+        description="Give the head's place in the photo by hand, instead of an estimate",
+        update=_crop_changed,
     )
     crop: IntVectorProperty(
         name="Crop",
         description="Square around the head in pixels of the upright photo: left, top, side",
         size=3,
         default=(0, 0, 512),
+        update=_crop_changed,
     )
     use_head_yaw: BoolProperty(
-        name="Manual Turn", description="Say how far the head is turned instead of estimating it"
+        name="Manual Turn",
+        description="Give the head's turn in the photo by hand, instead of an estimate",
+        update=_changed,
     )
     head_yaw: FloatProperty(
         name="Turn",
-        description="How far the head is turned; positive when it looks to the picture's left",
+        description="Turn of the head; positive when it looks to the picture's left",
         subtype="ANGLE",
         soft_min=-math.pi / 2,
         soft_max=math.pi / 2,
@@ -65,21 +110,27 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         max=math.pi,
     )
     use_head_pitch: BoolProperty(
-        name="Manual Height", description="Say from what height the head is seen"
+        name="Manual Height",
+        description="Give by hand from what height the photo sees the head",
+        update=_changed,
     )
     head_pitch: FloatProperty(
         name="Height",
-        description="How far the head is seen from above; negative from below",
+        description="Angle from which the photo sees the head; positive from above",
         subtype="ANGLE",
         soft_min=-math.pi / 4,
         soft_max=math.pi / 4,
         min=-math.radians(80),
         max=math.radians(80),
     )
-    use_head_roll: BoolProperty(name="Manual Lean", description="Say how far the head leans")
+    use_head_roll: BoolProperty(
+        name="Manual Lean",
+        description="Give the head's lean in the photo by hand, instead of an estimate",
+        update=_changed,
+    )
     head_roll: FloatProperty(
         name="Lean",
-        description="How far the head leans in the picture, counter-clockwise",
+        description="Lean of the head in the photo, counter-clockwise",
         subtype="ANGLE",
         soft_min=-math.pi / 4,
         soft_max=math.pi / 4,
@@ -90,18 +141,40 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         name="Head Anchor",
         description="Object whose frame is head space: X right, Y up, Z out of the face",
         type=bpy.types.Object,
+        update=_changed,
+    )
+    show_ghost: BoolProperty(
+        name="Show Head Outline",
+        description="Draw the outline of a head at the anchor, as large as the result will be",
+        default=True,
     )
     camera_source: EnumProperty(
         name="Cameras",
+        description="Cameras of the views",
         items=(
             ("PRESET", "Preset", "Cameras around the head anchor"),
             ("SCENE", "Scene Camera", "The scene's camera along its animation"),
+            ("SELECTED", "Selected", "All selected cameras, at the current frame"),
         ),
+        update=_changed,
     )
-    preset: EnumProperty(name="Preset", items=_PRESETS, default="ORBIT")
-    views: IntProperty(name="Views", default=32, min=1, max=MAX_VIEWS)
+    preset: EnumProperty(
+        name="Preset",
+        description="Path of the cameras around the head",
+        items=_PRESETS,
+        default="ORBIT",
+        update=_changed,
+    )
+    views: IntProperty(
+        name="Views", description="Number of cameras", default=32, min=1, max=MAX_VIEWS
+    )
     size: IntProperty(
-        name="Size", description="Pixels of a side", default=512, min=16, max=2048, step=64
+        name="Size",
+        description="Width and height of a frame in pixels",
+        default=512,
+        min=16,
+        max=2048,
+        step=64,
     )
     pitch: FloatProperty(
         name="Pitch",
@@ -111,37 +184,108 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         max=math.pi / 3,
     )
     use_scene_range: BoolProperty(
-        name="Scene Frame Range", description="Use start and end of the scene", default=True
+        name="Scene Frame Range",
+        description="Take start and end from the scene's frame range",
+        default=True,
+        update=_changed,
     )
-    frame_start: IntProperty(name="Start", default=1)
-    frame_end: IntProperty(name="End", default=32)
-    frame_step: IntProperty(name="Step", description="Every n-th frame", default=1, min=1)
+    frame_start: IntProperty(
+        name="Start", description="First frame of the camera path", default=1, update=_changed
+    )
+    frame_end: IntProperty(
+        name="End", description="Last frame of the camera path", default=32, update=_changed
+    )
+    frame_step: IntProperty(
+        name="Step", description="Every n-th frame", default=1, min=1, update=_changed
+    )
     engine: StringProperty(
         name="Engine",
-        description="What makes the views",
+        description="Engine that generates the views",
         default="preview",
         search=_engine_names,
         search_options={"SUGGESTION"},
+        update=_changed,
     )
-    seed: IntProperty(name="Seed", min=0)
+    seed: IntProperty(name="Seed", description="Start of everything random", min=0)
+    seed_lock: BoolProperty(
+        name="Keep Seed",
+        description="Use this seed for every run; otherwise each run draws a new one",
+        default=True,
+    )
     then_mesh: BoolProperty(
         name="Then Fit and Import Mesh",
         description="Go on with the fit and the mesh when the views are done",
     )
     fit_preset: EnumProperty(
         name="Fit",
+        description="Length and resolution of the radiance field's fit",
         items=(
-            ("DRAFT", "Draft", "Minutes without a GPU"),
-            ("STANDARD", "Standard", "Longer and finer"),
-            ("TINY", "Tiny", "Seconds, to try the way through"),
+            ("DRAFT", "Draft", "Two to four minutes on two CPU cores"),
+            ("STANDARD", "Standard", "Longer and finer; for a GPU, or an hour of patience"),
+            ("HIGH", "High", "Finest; needs a GPU"),
+            ("TINY", "Tiny", "Half a minute, too coarse to keep: for trying things out"),
         ),
     )
-    faces: IntProperty(name="Faces", default=30000, min=500, max=500_000)
-    texture_size: IntProperty(name="Texture", default=1024, min=64, max=4096)
+    faces: IntProperty(
+        name="Faces",
+        description="Triangles of the mesh, about",
+        default=30000,
+        min=500,
+        max=500_000,
+    )
+    texture_size: IntProperty(
+        name="Texture",
+        description="Width and height of the mesh's texture in pixels",
+        default=1024,
+        min=64,
+        max=4096,
+    )
+    look: EnumProperty(
+        name="Look",
+        description="How the mesh's material shows the photo",
+        items=(
+            (
+                "PHOTO",
+                "As Photographed",
+                "The photo's own colours and light, whatever the scene's lights",
+            ),
+            (
+                "LIT",
+                "Lit by the Scene",
+                "The photo as surface colour, shaded by the scene's lights",
+            ),
+        ),
+        update=_look_changed,
+    )
+    playback_show: EnumProperty(
+        name="Show",
+        description="Where the rendered field appears",
+        items=(
+            ("BEHIND", "Behind Camera", "As background of the scene's own camera"),
+            ("PLANE", "Image Plane", "On a plane at the head that faces the camera"),
+            ("FILES", "Files Only", "In the folder alone"),
+        ),
+    )
+    playback_step: IntProperty(
+        name="Step",
+        description="Render every n-th frame and hold it until the next",
+        default=1,
+        min=1,
+    )
+    playback_video: EnumProperty(
+        name="Video",
+        description="Also write the frames as a video file",
+        items=(
+            ("NONE", "None", "No video"),
+            ("webm", "WebM", "VP9 in a .webm file"),
+            ("mp4", "MP4", "MPEG-4 in an .mp4 file"),
+        ),
+    )
     output: StringProperty(
         name="Output",
         description="Folder for frames and meshes; empty: dp3d beside the .blend file",
         subtype="DIR_PATH",
+        update=_changed,
     )
 
 
@@ -152,26 +296,37 @@ class HeadViewsRun(bpy.types.PropertyGroup):
     undo may set any of this back.
     """
 
-    run_id: StringProperty()
-    title: StringProperty()
-    folder: StringProperty(subtype="DIR_PATH")
+    run_id: StringProperty(description="Hexadecimal name of the run")
+    title: StringProperty(description="Name of the run's collection")
+    folder: StringProperty(subtype="DIR_PATH", description="Folder of frames and mesh")
     frames: StringProperty(description="Scene frame of each view, comma separated")
-    pending: StringProperty(description="Kinds of jobs not done yet, comma separated")
-    job_id: StringProperty()
-    job_kind: StringProperty()
+    engine: StringProperty(description="Engine that made the views")
+    seed: IntProperty(description="Seed of the views")
+    pending: StringProperty(description="Steps not done yet, comma separated")
+    job_id: StringProperty(description="Job on the server")
+    job_kind: StringProperty(description="Kind of that job")
     state: StringProperty(description="empty, running, succeeded, failed or cancelled")
-    stage: StringProperty()
-    step: IntProperty()
-    of: IntProperty(default=1)
-    eta_s: FloatProperty(default=-1.0)
-    message: StringProperty()
+    kind: StringProperty(description="Step of the run: views, fit, mesh, render or save_fit")
+    number: IntProperty(description="Number of that step, from 1")
+    count: IntProperty(description="Number of steps of the run", default=1)
+    stage: StringProperty(description="Stage of the job")
+    step: IntProperty(description="Steps done of the stage")
+    of: IntProperty(default=1, description="Steps of the stage")
+    eta_s: FloatProperty(default=-1.0, description="Seconds left of the stage; -1: unknown")
+    elapsed_s: IntProperty(description="Seconds since the stage last moved")
+    message: StringProperty(description="Sentence for a person")
     warnings: StringProperty(description="One per line")
-    error_code: StringProperty()
-    error_problem: StringProperty()
-    error_remedy: StringProperty()
+    error_code: StringProperty(description="Code of the last failure")
+    error_problem: StringProperty(description="What is wrong")
+    error_remedy: StringProperty(description="What to do")
     views: StringProperty(description="SHA-256 of the view set")
     fit: StringProperty(description="SHA-256 of the fit")
     mesh: StringProperty(description="Path of the mesh file")
+    scores: StringProperty(description="Scores of the fit, JSON")
+    stats: StringProperty(description="Statistics of the mesh, JSON")
+    portrait_report: StringProperty(description="Place of the head in the photo, JSON")
+    playback: StringProperty(subtype="DIR_PATH", description="Folder of the played back frames")
+    video: StringProperty(subtype="FILE_PATH", description="Video of the played back frames")
 
     @property
     def fraction(self) -> float:
@@ -179,16 +334,42 @@ class HeadViewsRun(bpy.types.PropertyGroup):
         return min(1.0, max(0.0, self.step / max(1, self.of)))
 
 
-CLASSES = (HeadViewsSettings, HeadViewsRun)
+class HeadViewsResult(bpy.types.PropertyGroup):
+    """One finished run in the scene's list of results; ``name`` is for the list's search."""
+
+    run_id: StringProperty(description="Hexadecimal name of the run")
+    title: StringProperty(description="Name of the run's collection")
+    created: StringProperty(description="Date and time of the run")
+    source: StringProperty(description="generated or exported")
+    folder: StringProperty(subtype="DIR_PATH", description="Folder of frames and mesh")
+    frames: StringProperty(description="Scene frame of each view, comma separated")
+    engine: StringProperty(description="Engine that made the views")
+    seed: IntProperty(description="Seed of the views")
+    views: StringProperty(description="SHA-256 of the view set")
+    fit: StringProperty(description="SHA-256 of the fit")
+    mesh: StringProperty(description="Path of the mesh file")
+    warnings: StringProperty(description="One per line")
+    scores: StringProperty(description="Scores of the fit, JSON")
+    stats: StringProperty(description="Statistics of the mesh, JSON")
+    portrait_report: StringProperty(description="Place of the head in the photo, JSON")
+    playback: StringProperty(subtype="DIR_PATH", description="Folder of the played back frames")
+    video: StringProperty(subtype="FILE_PATH", description="Video of the played back frames")
+
+
+CLASSES = (HeadViewsSettings, HeadViewsRun, HeadViewsResult)
 
 
 def attach() -> None:
     """Give every scene its settings."""
     bpy.types.Scene.dp3d = PointerProperty(type=HeadViewsSettings)
     bpy.types.Scene.dp3d_run = PointerProperty(type=HeadViewsRun)
+    bpy.types.Scene.dp3d_results = CollectionProperty(type=HeadViewsResult)
+    bpy.types.Scene.dp3d_result_index = IntProperty(
+        name="Result", description="The result that the buttons work on", update=_result_chosen
+    )
 
 
 def detach() -> None:
     """Take them away again."""
-    del bpy.types.Scene.dp3d_run
-    del bpy.types.Scene.dp3d
+    for name in ("dp3d_result_index", "dp3d_results", "dp3d_run", "dp3d"):
+        delattr(bpy.types.Scene, name)

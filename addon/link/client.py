@@ -7,6 +7,7 @@ the configured address and nowhere else.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import ipaddress
 import json
@@ -119,15 +120,21 @@ class Client:
 
     # -- artifacts ---------------------------------------------------------------------------
 
-    def upload(self, path: Path, sha256: str) -> None:
-        """Store a file under its hash, unless the server has it."""
-        target = f"/v1/artifacts/{sha256}"
+    def has(self, sha256: str) -> bool:
+        """Whether the server has a file."""
         try:
-            with self._open("HEAD", target):
-                return
+            with self._open("HEAD", f"/v1/artifacts/{sha256}"):
+                return True
         except AddonError as error:
             if error.code != "artifact.not_found":
                 raise
+        return False
+
+    def upload(self, path: Path, sha256: str) -> None:
+        """Store a file under its hash, unless the server has it."""
+        if self.has(sha256):
+            return
+        target = f"/v1/artifacts/{sha256}"
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
@@ -136,8 +143,6 @@ class Client:
 
     def download(self, sha256: str) -> bytes:
         """Bytes of an artifact, checked against their hash."""
-        import hashlib
-
         with self._open("GET", f"/v1/artifacts/{sha256}", timeout=60.0) as response:
             data = self._read(response, _FILE_LIMIT)
         if hashlib.sha256(data).hexdigest() != sha256:
@@ -158,10 +163,26 @@ class Client:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._not_ours() from error
 
+    def store_tree(self, files: dict[str, dict[str, Any]]) -> str:
+        """Store a tree of files that the server has already.
+
+        Args:
+            files: ``{"sha256", "size"}`` of each name.
+
+        Returns:
+            SHA-256 of the tree.
+
+        """
+        document = json.dumps({"schema": "dp3d.tree/1", "files": files}).encode()
+        sha256 = hashlib.sha256(document).hexdigest()
+        headers = {"Content-Type": "application/octet-stream"}
+        with self._open("PUT", f"/v1/artifacts/{sha256}", document, headers, timeout=60.0):
+            return sha256
+
     # -- jobs --------------------------------------------------------------------------------
 
     def create_job(self, kind: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Queue a job; the job as the server describes it."""
+        """Queue a job, or get the finished one of these parameters; as the server describes it."""
         return self._json("POST", "/v1/jobs", {"kind": kind, "params": params})
 
     def job(self, job_id: str) -> dict[str, Any]:

@@ -26,9 +26,17 @@ PATIENCE_S = 120.0
 """How long a server may stay away before a run gives up (its job goes on, or resumes)."""
 _POLL_S = 1.0
 
+KINDS = ("views", "fit", "mesh", "render", "save_fit")
+"""What a run can do, in this order: four kinds of jobs, and a fit's files to disk."""
+
+VIEW_FILES = ("cameras.json", "meta.json", "frames/", "masks/", "known/")
+"""Files of a view set that a fit needs."""
+PLAYBACK_FILES = ("cameras.json", "meta.json", "rgba/", "depth/")
+"""Files of a rendered field that a scene needs."""
+
 Message = dict[str, Any]
-"""``{"type": ...}``: server, job, progress, frame, engines, notice, views, fit, mesh, failed,
-cancelled or finished (see the methods that post them)."""
+"""``{"type": ...}``: server, engines, job, progress, kind, portrait, frame, notice, views, fit,
+mesh, render, save_fit, failed, cancelled or finished (see the methods that post them)."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +46,20 @@ class Plan:
     run_id: str
     """Names the results in the scene and the folder; later fits and meshes share it."""
     kinds: tuple[str, ...]
-    """Jobs still to do, in order: a contiguous part of views, fit, mesh."""
+    """Steps still to do, some of ``KINDS``, in order."""
     folder: Path
-    """Where the results go."""
+    """Folder of the results."""
     portrait: Path | None = None
     params: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Parameters of each kind, without the results of the kinds before."""
     views: str = ""
-    """Hash of the view set's tree, when it exists already."""
+    """SHA-256 of the view set's tree, when the server has it."""
     fit: str = ""
-    """Hash of the fit's tree, when it exists already."""
+    """SHA-256 of the fit's tree, when it exists already."""
     resume_job: str = ""
     """Job of the first kind that runs on the server already."""
+    playback: Path | None = None
+    """Folder of the frames that a ``render`` brings."""
 
 
 class _Cancelled(Exception):
@@ -69,7 +79,7 @@ class Run(threading.Thread):
         self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._client = Client(server)
         self._cancel, self._abandon = threading.Event(), threading.Event()
-        self._job_id = ""
+        self._job_id = self._kind = ""
         self._views, self._fit = plan.views, plan.fit
 
     def cancel(self) -> None:
@@ -88,8 +98,9 @@ class Run(threading.Thread):
         """Thread body: handshake, then each job in turn."""
         try:
             self._greet()
-            for kind in self.plan.kinds:
+            for number, kind in enumerate(self.plan.kinds):
                 self._check()
+                self._post("kind", kind=kind, number=number + 1, of=len(self.plan.kinds))
                 getattr(self, f"_do_{kind}")()
             self._post("finished")
         except _Cancelled:
@@ -145,25 +156,31 @@ class Run(threading.Thread):
         params = dict(self.plan.params.get("views", {}))
         if not self._resuming("views"):
             params["portrait"] = self._upload_portrait()
+            storage.write_atomic(self.plan.folder / storage.RECIPE, self._recipe())
         result = self._job("views", params)
         self._views = str(result["views"])
-        self._fetch_tree(self._views)
+        self._fetch_tree(self._views, self.plan.folder)
+        if isinstance(picture := result.get("portrait_picture"), dict):
+            self._fetch("portrait.png", str(picture.get("sha256", "")))
         self._post(
             "views",
             views=self._views,
             folder=str(self.plan.folder),
-            warnings=[str(w) for w in result.get("warnings") or []],
+            report=result.get("portrait_report") or {},
+            warnings=_sentences(result),
         )
 
+    def _recipe(self) -> bytes:
+        """What repeats this run: the portrait's path and the parameters of each kind."""
+        recipe = {"portrait": str(self.plan.portrait), "params": self.plan.params}
+        return json.dumps(recipe, indent=1).encode()
+
     def _do_fit(self) -> None:
-        params = {**self.plan.params.get("fit", {}), "views": self._views}
+        params = {**self.plan.params.get("fit", {}), "views": self._stored_views()}
         result = self._job("fit", params)
         self._fit = str(result["fit"])
         self._post(
-            "fit",
-            fit=self._fit,
-            scores=result.get("scores") or {},
-            warnings=[str(w) for w in result.get("warnings") or []],
+            "fit", fit=self._fit, scores=result.get("scores") or {}, warnings=_sentences(result)
         )
 
     def _do_mesh(self) -> None:
@@ -173,6 +190,61 @@ class Run(threading.Thread):
         path = storage.inside(self.plan.folder, str(mesh["name"]))
         storage.write_atomic(path, self._client.download(str(mesh["sha256"])))
         self._post("mesh", path=str(path), stats=result.get("stats") or {})
+
+    def _do_render(self) -> None:
+        """Frames of the field along a path, into the plan's playback folder."""
+        folder = self._target("render")
+        params = {**self.plan.params.get("render", {}), "fit": self._fit}
+        result = self._job("render", params)
+        self._fetch_tree(str(result["views"]), folder, PLAYBACK_FILES)
+        video = ""
+        if isinstance(made := result.get("video"), dict):
+            path = storage.inside(folder, str(made["name"]))
+            storage.write_atomic(path, self._client.download(str(made["sha256"])))
+            video = str(path)
+        self._post("render", folder=str(folder), video=video, warnings=_sentences(result))
+
+    def _do_save_fit(self) -> None:
+        """The fit's folder to disk, as ``dp3d render`` and ``dp3d mesh`` take it."""
+        folder = self.plan.folder / "fit"
+        self._fetch_tree(self._fit, folder, report="Saving the fit")
+        self._post("save_fit", folder=str(folder))
+
+    def _target(self, kind: str) -> Path:
+        """Folder that the frames of a kind go to."""
+        if kind == "render":
+            return self.plan.playback or self.plan.folder / "playback"
+        return self.plan.folder
+
+    def _stored_views(self) -> str:
+        """The view set's hash, after sending it where the server does not have it."""
+        if self._resuming("fit") or (self._views and self._client.has(self._views)):
+            return self._views
+        folder = self.plan.folder
+        if not (folder / "cameras.json").is_file():
+            raise AddonError(
+                "artifact.not_found",
+                "Neither the server nor this computer has the views any more.",
+                "Generate the views again.",
+            )
+        names = [
+            path.relative_to(folder).as_posix()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.relative_to(folder).as_posix().startswith(VIEW_FILES)
+        ]
+        files: dict[str, dict[str, Any]] = {}
+        for number, name in enumerate(names):
+            self._check()
+            self._post(
+                "progress", stage="send", step=number, of=len(names), message="Sending the views"
+            )
+            path = folder / name
+            sha256 = storage.sha256_file(path)
+            self._client.upload(path, sha256)
+            files[name] = {"sha256": sha256, "size": path.stat().st_size}
+        self._views = self._client.store_tree(files)
+        self._post("stored", views=self._views)
+        return self._views
 
     def _upload_portrait(self) -> str:
         portrait = self.plan.portrait
@@ -200,7 +272,7 @@ class Run(threading.Thread):
             job = self._client.job(self.plan.resume_job)
         else:
             job = self._client.create_job(kind, params)
-        self._job_id = str(job["id"])
+        self._job_id, self._kind = str(job["id"]), kind
         self._post("job", job=job)
         if self._cancel.is_set():  # pressed while the job was being created
             self._delete_job()
@@ -277,19 +349,46 @@ class Run(threading.Thread):
     # -- files -------------------------------------------------------------------------------
 
     def _fetch(self, name: str, sha256: str) -> None:
-        """Fetch one finished frame while the others are being made."""
-        if not name.startswith(("frames/", "masks/")):
+        """Fetch one finished picture while the others are being made."""
+        if self._kind == "render" and not name.startswith("rgba/"):
             return
-        path = storage.inside(self.plan.folder, name)
+        if not name.startswith(("frames/", "rgba/", "masks/")) and name != "portrait.png":
+            return
+        path = storage.inside(self._target(self._kind), name)
         if not storage.has_content(path, sha256):
             storage.write_atomic(path, self._client.download(sha256))
-        self._post("frame", name=name, path=str(path))
+        if name == "portrait.png":
+            self._post("portrait", path=str(path))
+        else:
+            self._post("frame", name=name, path=str(path))
 
-    def _fetch_tree(self, sha256: str) -> None:
+    def _fetch_tree(
+        self, sha256: str, folder: Path, only: tuple[str, ...] = ("",), report: str = ""
+    ) -> None:
+        """Bring a tree's files to disk; those that are there with their content stay.
+
+        Args:
+            sha256: of the tree.
+            folder: where to.
+            only: beginnings of the names that are wanted.
+            report: message of the progress to post, if any.
+
+        """
         files = self._client.tree(sha256)
         # cameras.json last: where it is, everything it speaks of is there too.
-        for name in sorted(files, key=lambda n: (n == "cameras.json", n)):
+        names = sorted(
+            (n for n in files if n.startswith(only)), key=lambda n: (n == "cameras.json", n)
+        )
+        for number, name in enumerate(names):
             self._check_abandon()
-            path = storage.inside(self.plan.folder, name)
+            if report:
+                self._check()
+                self._post("progress", stage="save", step=number, of=len(names), message=report)
+            path = storage.inside(folder, name)
             if not storage.has_content(path, files[name]):
                 storage.write_atomic(path, self._client.download(files[name]))
+
+
+def _sentences(result: dict[str, Any]) -> list[str]:
+    """Warnings of a job's result."""
+    return [str(w) for w in result.get("warnings") or []]

@@ -17,6 +17,9 @@ from .errors import AddonError
 
 _SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
 
+RECIPE = "run.json"
+"""File of a run's folder that says how to repeat it."""
+
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, then rename it: a reader never sees half of it."""

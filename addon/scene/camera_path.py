@@ -9,6 +9,7 @@ where conventions are converted.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import bpy
@@ -41,7 +42,17 @@ def frame_numbers(scene: bpy.types.Scene) -> list[int]:
         start, end = scene.frame_start, scene.frame_end
     else:
         start, end = settings.frame_start, settings.frame_end
-    frames = list(range(start, end + 1, settings.frame_step))
+    return numbers(start, end, settings.frame_step)
+
+
+def numbers(start: int, end: int, step: int) -> list[int]:
+    """Every ``step``-th frame from start to end.
+
+    Raises:
+        AddonError: ``addon.bad_range`` for an empty range or more than 360 frames.
+
+    """
+    frames = list(range(start, end + 1, step))
     if not 1 <= len(frames) <= MAX_VIEWS:
         raise AddonError(
             "addon.bad_range",
@@ -62,8 +73,10 @@ def preset(scene: bpy.types.Scene) -> dict[str, Any]:
     }
 
 
-def scene_path(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> dict[str, Any]:
-    """The scene's camera and anchor at each frame of the range.
+def scene_path(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, frame_numbers: Sequence[int]
+) -> dict[str, Any]:
+    """The scene's camera and anchor at each of some frames.
 
     The camera may change by markers, and both may be animated, parented or constrained: each
     frame is evaluated.  The current frame is put back afterwards.
@@ -78,7 +91,7 @@ def scene_path(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> dict[
     current, subframe = scene.frame_current, scene.frame_subframe
     frames = []
     try:
-        for number in frame_numbers(scene):
+        for number in frame_numbers:
             scene.frame_set(number)
             depsgraph = view_layer.depsgraph
             depsgraph.update()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The buttons.  Each says in its tooltip what it does; failures stand in the panel.
+"""The buttons that start, stop and show runs.  Failures stand in the panel.
 
 No operator has a ``poll``: a button that poll() greys stays grey under the pointer after it
 could be pressed again (seen on 4.3), so every condition is checked in ``execute``.
@@ -11,33 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from .. import check, request, session
+from .. import check, ledger, request, session
 from ..link.errors import AddonError
-from ..scene import anchor, tags
-from ..scene import views as scene_views
+from ..scene import playback, tags, viewing
 from . import preferences
 
+_SECOND_CLICK_S = 0.7
+"""Cancel appears where Generate was pressed; the second click of a double click is not meant."""
 
-def _show(operator: bpy.types.Operator, scene: bpy.types.Scene, error: AddonError) -> set[str]:
+
+def show_failure(
+    operator: bpy.types.Operator, scene: bpy.types.Scene, error: AddonError
+) -> set[str]:
     """Put a failure into the panel and into Blender's report (an exception for a script)."""
-    run = scene.dp3d_run
-    run.error_code, run.error_problem, run.error_remedy = error.code, error.problem, error.remedy
+    ledger.set_error(scene, error.code, error.problem, error.remedy)
     operator.report({"ERROR"}, str(error))
     session.redraw()
     return {"CANCELLED"}
 
 
-def _clear(scene: bpy.types.Scene) -> None:
-    run = scene.dp3d_run
-    run.error_code = run.error_problem = run.error_remedy = ""
+class StartsRun:
+    """Base of the buttons that start a run: subclasses say which."""
 
-
-class _StartsRun:
-    """Base of the buttons that start a run: subclasses say which plan."""
-
-    def plan(self, context: bpy.types.Context) -> tuple[Any, list[int], str]:
-        """Plan, scene frame of each view, title of the run."""
+    def request(self, context: bpy.types.Context) -> request.Request:
+        """Plan of the run, scene frame of each view, title."""
         raise NotImplementedError
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -50,78 +49,106 @@ class _StartsRun:
                     "A run is going on already.",
                     "Wait for it, or press Cancel in the scene it belongs to.",
                 )
-            plan, frames, title = self.plan(context)
-            _clear(scene)
-            started = session.start(scene, preferences.server(), plan, frames, title)
+            wanted = self.request(context)
+            ledger.clear_error(scene)
+            started = session.start(scene, preferences.server(), wanted)
             if bpy.app.background:
                 session.wait(started)
         except AddonError as error:
-            return _show(self, scene, error)
+            return show_failure(self, scene, error)
         return {"FINISHED"}
 
 
-class DP3D_OT_generate(_StartsRun, bpy.types.Operator):
+class DP3D_OT_generate(StartsRun, bpy.types.Operator):
     """Generate the views; with the option set, fit them and import the mesh too"""
 
     bl_idname = "dp3d.generate"
-    bl_label = "Generate"
+    bl_label = "Generate Head Views"
 
-    def plan(self, context: bpy.types.Context) -> tuple[Any, list[int], str]:
+    def request(self, context: bpy.types.Context) -> request.Request:
         """A new run."""
-        plan, frames = request.new_views(context)
-        return plan, frames, plan.portrait.stem if plan.portrait else "Views"
+        return request.new_views(context)
 
 
-class _OnLastRun(_StartsRun):
-    """Base of the buttons that go on from views that are there."""
-
-    kinds: tuple[str, ...] = ()
-
-    def plan(self, context: bpy.types.Context) -> tuple[Any, list[int], str]:
-        """More of the last run."""
-        run = context.scene.dp3d_run
-        plan = request.later(context.scene, self.kinds)
-        return plan, [int(f) for f in run.frames.split(",") if f], run.title
-
-
-class DP3D_OT_fit(_OnLastRun, bpy.types.Operator):
-    """Fit a radiance field to the views"""
+class DP3D_OT_fit(StartsRun, bpy.types.Operator):
+    """Fit a radiance field to the views of the chosen result"""
 
     bl_idname = "dp3d.fit"
     bl_label = "Fit"
-    kinds = ("fit",)
+
+    def request(self, context: bpy.types.Context) -> request.Request:
+        """The fit of the chosen result's views."""
+        return request.later(context.scene, ("fit",))
 
 
-class DP3D_OT_import_mesh(_OnLastRun, bpy.types.Operator):
-    """Make a textured mesh of the views."""
+class DP3D_OT_import_mesh(StartsRun, bpy.types.Operator):
+    """Make a textured mesh of the chosen result."""
 
     bl_idname = "dp3d.import_mesh"
     bl_label = "Import Mesh"
     bl_description = (
-        "Make a textured mesh of the views (fitting them first if that is not done) and "
-        "import it at the head anchor, in place of an earlier one of the same run"
+        "Make a textured mesh of the chosen result (fitting its views first if that is not done) "
+        "and import it at the head anchor, in place of an earlier one of the same run"
     )
 
-    def plan(self, context: bpy.types.Context) -> tuple[Any, list[int], str]:
-        """Only what is missing."""
-        self.kinds = ("mesh",) if context.scene.dp3d_run.fit else ("fit", "mesh")
-        return super().plan(context)
+    def request(self, context: bpy.types.Context) -> request.Request:
+        """The mesh, after the fit where that is missing."""
+        return request.later(context.scene, request.missing_kinds(context.scene, "mesh"))
 
 
-class DP3D_OT_resume(_StartsRun, bpy.types.Operator):
+class DP3D_OT_playback(StartsRun, bpy.types.Operator):
+    """Render the chosen result's field along the scene's camera."""
+
+    bl_idname = "dp3d.playback"
+    bl_label = "Play Back"
+    bl_description = (
+        "Render the fitted field along the scene's camera over the scene's frame range (fitting "
+        "first if that is not done) and show the frames"
+    )
+
+    def request(self, context: bpy.types.Context) -> request.Request:
+        """The frames, after the fit where that is missing."""
+        return request.playback(context)
+
+
+class DP3D_OT_save_fit(StartsRun, bpy.types.Operator):
+    """Fetch the fit's files."""
+
+    bl_idname = "dp3d.save_fit"
+    bl_label = "Save Fit"
+    bl_description = (
+        "Fetch the chosen result's fit into its folder, for dp3d render, dp3d mesh and ns-train"
+    )
+
+    def request(self, context: bpy.types.Context) -> request.Request:
+        """The fit's files, after the fit where that is missing."""
+        return request.later(context.scene, request.missing_kinds(context.scene, "save_fit"))
+
+
+class DP3D_OT_rerun(StartsRun, bpy.types.Operator):
+    """Generate the views of a result once more, with its photo, cameras and options"""
+
+    bl_idname = "dp3d.rerun"
+    bl_label = "Run Again"
+
+    run_id: StringProperty(description="The result; empty: the chosen one", options={"SKIP_SAVE"})
+    new_seed: BoolProperty(name="New Seed", description="Draw another seed", options={"SKIP_SAVE"})
+
+    def request(self, context: bpy.types.Context) -> request.Request:
+        """The recipe of that result."""
+        run_id = self.run_id or ledger.run(context.scene)["run_id"]
+        return request.again(context.scene, run_id, self.new_seed)
+
+
+class DP3D_OT_resume(StartsRun, bpy.types.Operator):
     """Watch the job this file remembers again: it went on while the file was closed"""
 
     bl_idname = "dp3d.resume"
     bl_label = "Resume Watching"
 
-    def plan(self, context: bpy.types.Context) -> tuple[Any, list[int], str]:
+    def request(self, context: bpy.types.Context) -> request.Request:
         """The remembered run."""
-        run = context.scene.dp3d_run
-        return (
-            request.resumed(context.scene),
-            [int(f) for f in run.frames.split(",") if f],
-            run.title,
-        )
+        return request.resumed(context.scene)
 
 
 class DP3D_OT_cancel(bpy.types.Operator):
@@ -129,6 +156,13 @@ class DP3D_OT_cancel(bpy.types.Operator):
 
     bl_idname = "dp3d.cancel"
     bl_label = "Cancel"
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """A press of the button; the second click of a double click is ignored."""
+        running = session.current(context.scene)
+        if running is not None and running.age_s < _SECOND_CLICK_S:
+            return {"CANCELLED"}
+        return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Ask the server to stop."""
@@ -146,35 +180,55 @@ class DP3D_OT_forget(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Clear error and remembered job."""
-        _clear(context.scene)
-        run = context.scene.dp3d_run
-        if session.current(context.scene) is None and run.job_id:
-            run.state, run.pending, run.job_id = "", "", ""
+        scene = context.scene
+        ledger.clear_error(scene)
+        if session.current(scene) is None and ledger.run(scene)["job_id"]:
+            ledger.set_run(scene, state="", pending="", job_id="", job_kind="")
+        session.redraw()
         return {"FINISHED"}
 
 
-class DP3D_OT_add_anchor(bpy.types.Operator):
-    """Add an empty at the 3D cursor that says where the head is."""
+class DP3D_OT_load_result(bpy.types.Operator):
+    """Put what the chosen result brought into the scene again, from its folder"""
 
-    bl_idname = "dp3d.add_anchor"
-    bl_label = "Add Head Anchor"
-    bl_description = (
-        "Add an empty at the 3D cursor that says where the head is: upright, life size, "
-        "its face towards the front view"
-    )
+    bl_idname = "dp3d.load_result"
+    bl_label = "Load Again"
     bl_options = {"REGISTER", "UNDO"}
 
+    what: EnumProperty(
+        name="What",
+        description="Part of the result",
+        items=(
+            ("VIEWS", "Views", "Cameras and frames"),
+            ("MESH", "Mesh", "The textured mesh"),
+            ("PLAYBACK", "Playback", "The frames of the field"),
+        ),
+    )
+
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Add it and choose it."""
+        """Load it; no server is asked."""
         scene = context.scene
-        scene.dp3d.anchor = anchor.add(scene, scene.cursor.location)
-        context.view_layer.update()
-        _clear(scene)
+        run = ledger.run(scene)
+        try:
+            if self.what == "VIEWS":
+                session.place_views(scene, run)
+            elif self.what == "MESH":
+                session.place_mesh(scene, run)
+            else:
+                session.place_playback(scene, run, playback_frames(scene, run))
+        except AddonError as error:
+            return show_failure(self, scene, error)
+        ledger.clear_error(scene)
         return {"FINISHED"}
+
+
+def playback_frames(scene: bpy.types.Scene, run: dict[str, Any]) -> list[int]:
+    """Scene frames of a playback's pictures, as its folder says."""
+    return playback.read_frames(Path(bpy.path.abspath(run["playback"])))
 
 
 class DP3D_OT_load_views(bpy.types.Operator):
-    """Put the cameras and frames of the last run into the scene again"""
+    """Put the cameras and frames of the chosen result into the scene again"""
 
     bl_idname = "dp3d.load_views"
     bl_label = "Load Views Again"
@@ -182,44 +236,101 @@ class DP3D_OT_load_views(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Load them from the run's folder."""
-        run = context.scene.dp3d_run
-        fields = {name: getattr(run, name) for name in ("folder", "run_id", "title", "frames")}
         try:
-            session.place_views(context.scene, fields)
+            session.place_views(context.scene, ledger.run(context.scene))
         except AddonError as error:
-            return _show(self, context.scene, error)
-        _clear(context.scene)
+            return show_failure(self, context.scene, error)
+        ledger.clear_error(context.scene)
+        return {"FINISHED"}
+
+
+class DP3D_OT_open_folder(bpy.types.Operator):
+    """Show the chosen result's folder in the file manager"""
+
+    bl_idname = "dp3d.open_folder"
+    bl_label = "Open Folder"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Open it."""
+        folder = Path(bpy.path.abspath(ledger.run(context.scene)["folder"]))
+        if not ledger.run(context.scene)["folder"] or not folder.is_dir():
+            error = AddonError(
+                "viewset.not_found",
+                f"The folder {folder} is not there.",
+                "Generate the views again, or delete this result from the list.",
+            )
+            return show_failure(self, context.scene, error)
+        bpy.ops.wm.path_open(filepath=str(folder))
+        return {"FINISHED"}
+
+
+class DP3D_OT_delete_result(bpy.types.Operator):
+    """Remove a result from the scene and from the list; its folder stays on disk."""
+
+    bl_idname = "dp3d.delete_result"
+    bl_label = "Delete Result"
+    bl_description = (
+        "Remove the chosen result from the list, and its cameras, mesh and playback from the "
+        "scene; its folder stays on disk"
+    )
+
+    run_id: StringProperty(description="The result; empty: the chosen one", options={"SKIP_SAVE"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask first."""
+        return context.window_manager.invoke_confirm(self, event)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Delete it."""
+        scene = context.scene
+        run_id = self.run_id or ledger.run(scene)["run_id"]
+        running = session.current(scene)
+        if running is not None and running.plan.run_id == run_id:
+            error = AddonError(
+                "addon.busy", "This result is being worked on.", "Cancel the run first."
+            )
+            return show_failure(self, scene, error)
+        viewing.restore(scene, None)
+        playback.remove(scene, run_id)
+        tags.delete_run(scene, run_id)
+        ledger.remove(scene, run_id)
+        if not bpy.app.background:
+            bpy.ops.ed.undo_push(message="Delete Result")
+        session.redraw()
         return {"FINISHED"}
 
 
 class DP3D_OT_use_view_size(bpy.types.Operator):
-    """Set the render size and pixel aspect to those of the views."""
+    """Look through the animated camera of the views."""
 
     bl_idname = "dp3d.use_view_size"
     bl_label = "Look Through Views"
     bl_description = (
-        "Set the render size and pixel aspect to those of the views, and look through the"
-        " animated camera, so that frame and scene coincide"
+        "Look through the views' animated camera at their own size, so that frames and scene "
+        "coincide; the scene's camera and render size come back with Stop Looking"
     )
     bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set size and camera."""
         scene = context.scene
-        run = scene.dp3d_run
         try:
-            view = scene_views.read_views(Path(bpy.path.abspath(run.folder)))[0]
+            viewing.look_through(scene, ledger.run(scene), context.area)
         except AddonError as error:
-            return _show(self, scene, error)
-        render = scene.render
-        render.resolution_x, render.resolution_y = view.width, view.height
-        render.resolution_percentage = 100
-        render.pixel_aspect_x, render.pixel_aspect_y = scene_views.pixel_aspect(view)
-        for player in tags.objects(scene, run.run_id, "player"):
-            scene.camera = player
-        area = context.area
-        if area is not None and area.type == "VIEW_3D":
-            area.spaces.active.region_3d.view_perspective = "CAMERA"
+            return show_failure(self, scene, error)
+        return {"FINISHED"}
+
+
+class DP3D_OT_restore_view(bpy.types.Operator):
+    """Give the scene its own camera, render size and frame range back"""
+
+    bl_idname = "dp3d.restore_view"
+    bl_label = "Stop Looking"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Restore them."""
+        viewing.restore(context.scene, context.area)
         return {"FINISHED"}
 
 
@@ -231,14 +342,29 @@ class DP3D_OT_check_server(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin the check; without a window, wait for the answer."""
-        _clear(context.scene)
+        ledger.clear_error(context.scene)
         begun = check.start(preferences.server())
         if bpy.app.background:
             try:
                 begun.wait()
             except AddonError as error:
-                return _show(self, context.scene, error)
+                return show_failure(self, context.scene, error)
             self.report({"INFO"}, begun.report)
+        return {"FINISHED"}
+
+
+class DP3D_OT_use_standard(bpy.types.Operator):
+    """Set the scene's view transform to Standard, which shows the photo's colours unchanged"""
+
+    bl_idname = "dp3d.use_standard"
+    bl_label = "Use Standard"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Set it."""
+        view = context.scene.view_settings
+        view.view_transform, view.look = "Standard", "None"
+        view.exposure, view.gamma = 0.0, 1.0
         return {"FINISHED"}
 
 
@@ -246,11 +372,18 @@ CLASSES = (
     DP3D_OT_generate,
     DP3D_OT_fit,
     DP3D_OT_import_mesh,
+    DP3D_OT_playback,
+    DP3D_OT_save_fit,
+    DP3D_OT_rerun,
     DP3D_OT_resume,
     DP3D_OT_cancel,
     DP3D_OT_forget,
-    DP3D_OT_add_anchor,
+    DP3D_OT_load_result,
     DP3D_OT_load_views,
+    DP3D_OT_open_folder,
+    DP3D_OT_delete_result,
     DP3D_OT_use_view_size,
+    DP3D_OT_restore_view,
     DP3D_OT_check_server,
+    DP3D_OT_use_standard,
 )

@@ -3,20 +3,40 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from typing import Any
 
 import bpy
 
-from .. import session, settings
+from .. import ledger, session, settings
+from ..link.errors import AddonError
+from ..scene import anchor as head_anchor
+from ..scene import look, viewing
+from . import engine_options, packing, pictures, portrait, presets, server_page
 
-_STAGES = {
-    "portrait": "Portrait",
+_KINDS = {
     "views": "Views",
     "fit": "Fit",
     "mesh": "Mesh",
-    "": "Starting",
+    "render": "Playback",
+    "save_fit": "Saving the fit",
 }
+_STAGES = {
+    "portrait": "reading the photo",
+    "head": "fitting the head",
+    "views": "view",
+    "shape": "finding the shape",
+    "fit": "training",
+    "mesh": "building",
+    "render": "frame",
+    "send": "sending",
+    "save": "file",
+}
+"""Words for the stages of a job; others are shown as they are."""
+
+_STILL_S = 3
+"""Seconds without a step after which the panel counts them, so that it moves."""
 
 
 class _Tab:
@@ -26,7 +46,7 @@ class _Tab:
 
 
 class DP3D_PT_main(_Tab, bpy.types.Panel):
-    """Portrait, anchor, cameras, and the one button."""
+    """Portrait, anchor, cameras, engine, and the one button."""
 
     bl_idname = "DP3D_PT_main"
     bl_label = "Head Views"
@@ -36,65 +56,37 @@ class DP3D_PT_main(_Tab, bpy.types.Panel):
         scene, layout = context.scene, self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        s = scene.dp3d
-        layout.prop(s, "portrait")
-        layout.prop(s, "anchor")
-        if s.anchor is None or scene not in s.anchor.users_scene:
-            layout.operator("dp3d.add_anchor", icon="EMPTY_ARROWS")
+        server_page.draw_server(layout, context)
+        portrait.draw_portrait(layout, context)
+        _anchor(layout, scene)
         _cameras(layout, scene)
-        row = layout.row(align=True)
-        row.prop(s, "engine")
-        row.operator("dp3d.check_server", text="", icon="FILE_REFRESH")
-        for report in settings.SERVER_REPORT:
-            _text(layout, context, report, "CHECKMARK")
-        for engine in settings.ENGINES:
-            if engine["name"] == s.engine and engine.get("problem"):
-                _text(layout, context, str(engine["problem"]), "INFO")
-        _wide(layout).prop(s, "then_mesh")
-        _action(layout, context)
+        _engine(layout, context)
+        _wide(layout).prop(scene.dp3d, "then_mesh")
+        draw_action(layout, context)
         _error(layout, context)
-
-
-class DP3D_PT_results(_Tab, bpy.types.Panel):
-    """What to do with finished views."""
-
-    bl_idname = "DP3D_PT_results"
-    bl_parent_id = "DP3D_PT_main"
-    bl_label = "Mesh"
-
-    def draw(self, context: bpy.types.Context) -> None:
-        """Draw the panel."""
-        layout, s, run = self.layout, context.scene.dp3d, context.scene.dp3d_run
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        layout.prop(s, "fit_preset")
-        layout.prop(s, "faces")
-        layout.prop(s, "texture_size")
-        if not run.views:
-            layout.label(text="Generate views first", icon="INFO")
-            return
-        row = layout.row(align=True)
-        row.operator("dp3d.fit", icon="CHECKMARK" if run.fit else "NONE")
-        row.operator("dp3d.import_mesh", icon="MESH_MONKEY")
-        column = layout.column(align=True)
-        column.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
-        column.operator("dp3d.load_views", icon="IMAGE_DATA")
+        _pictures(layout, context)
 
 
 class DP3D_PT_options(_Tab, bpy.types.Panel):
-    """What is rarely changed."""
+    """Rarely changed settings."""
 
     bl_idname = "DP3D_PT_options"
     bl_parent_id = "DP3D_PT_main"
     bl_label = "Options"
     bl_options = {"DEFAULT_CLOSED"}
+    bl_order = 1
+
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        """The menu of named presets."""
+        presets.DP3D_PT_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the panel."""
+        """Draw the engine's options, the manual place of the head, and the output folder."""
         layout, s = self.layout, context.scene.dp3d
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.prop(s, "seed")
+        column = layout.column(heading="Engine")
+        engine_options.draw(column, context.scene)
         for estimate in ("crop", "head_yaw", "head_pitch", "head_roll"):
             layout.prop(s, f"use_{estimate}")
             if getattr(s, f"use_{estimate}"):
@@ -102,11 +94,166 @@ class DP3D_PT_options(_Tab, bpy.types.Panel):
         layout.prop(s, "output")
 
 
+class DP3D_UL_results(bpy.types.UIList):
+    """The scene's results, newest last."""
+
+    bl_idname = "DP3D_UL_results"
+
+    def draw_item(self, context, layout, data, item, icon, active_data, active_propname) -> None:
+        """One result: its name, engine, seed, and what there is of it."""
+        row = layout.row(align=True)
+        row.label(text=item.title or item.run_id[:8], icon="RENDER_RESULT")
+        right = row.row(align=True)
+        right.alignment = "RIGHT"
+        detail = "exported" if item.source == "exported" else f"seed {item.seed}"
+        psnr = _scores(item.scores)
+        right.label(text=f"{psnr:.1f} dB" if psnr else detail)
+        right.label(text="", icon="MESH_DATA" if item.mesh else "BLANK1")
+        right.label(text="", icon="PLAY" if item.playback else "BLANK1")
+
+
+class DP3D_PT_results(_Tab, bpy.types.Panel):
+    """The list of results, and what is to be done with the chosen one."""
+
+    bl_idname = "DP3D_PT_results"
+    bl_parent_id = "DP3D_PT_main"
+    bl_label = "Results"
+    bl_order = 2
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the list and the buttons of the chosen result."""
+        scene, layout = context.scene, self.layout
+        if not len(scene.dp3d_results):
+            layout.label(text="Generate or export views first", icon="INFO")
+            return
+        row = layout.row()
+        row.template_list(
+            "DP3D_UL_results", "", scene, "dp3d_results", scene, "dp3d_result_index", rows=3
+        )
+        buttons = row.column(align=True)
+        buttons.operator("dp3d.rerun", text="", icon="FILE_REFRESH").new_seed = False
+        buttons.operator("dp3d.rerun", text="", icon="FORCE_TURBULENCE").new_seed = True
+        buttons.operator("dp3d.open_folder", text="", icon="FILE_FOLDER")
+        buttons.operator("dp3d.delete_result", text="", icon="TRASH")
+        run = scene.dp3d_run
+        row = layout.row(align=True)
+        row.operator("dp3d.load_result", text="Views", icon="IMAGE_DATA").what = "VIEWS"
+        part = row.row(align=True)
+        part.enabled = bool(run.mesh)
+        part.operator("dp3d.load_result", text="Mesh", icon="MESH_DATA").what = "MESH"
+        part = row.row(align=True)
+        part.enabled = bool(run.playback)
+        part.operator("dp3d.load_result", text="Playback", icon="PLAY").what = "PLAYBACK"
+        if viewing.is_looking(scene):
+            layout.operator("dp3d.restore_view", icon="LOOP_BACK")
+        else:
+            layout.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
+        packing.draw(layout, context)
+
+
+class DP3D_PT_mesh(_Tab, bpy.types.Panel):
+    """Field and mesh of the chosen result."""
+
+    bl_idname = "DP3D_PT_mesh"
+    bl_parent_id = "DP3D_PT_main"
+    bl_label = "Field and Mesh"
+    bl_order = 3
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the panel."""
+        scene = context.scene
+        layout, s, run = self.layout, scene.dp3d, scene.dp3d_run
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(s, "fit_preset")
+        layout.prop(s, "faces")
+        layout.prop(s, "texture_size")
+        row = layout.row(align=True)
+        row.enabled = session.current() is None
+        row.operator("dp3d.fit", icon="CHECKMARK" if run.fit else "NONE")
+        row.operator("dp3d.import_mesh", icon="MESH_MONKEY")
+        column = layout.column(align=True)
+        column.enabled = session.current() is None
+        column.operator("dp3d.save_fit", icon="FILE_TICK")
+        for line in _numbers(run):
+            layout.label(text=line, icon="CHECKMARK")
+        layout.prop(s, "look")
+        if warning := look.view_transform_warning(scene):
+            wrapped(layout, context, warning, "COLOR")
+            layout.operator("dp3d.use_standard")
+
+
+class DP3D_PT_playback(_Tab, bpy.types.Panel):
+    """The field along the scene's camera."""
+
+    bl_idname = "DP3D_PT_playback"
+    bl_parent_id = "DP3D_PT_main"
+    bl_label = "Play Back"
+    bl_order = 4
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the panel."""
+        scene = context.scene
+        layout, s, run = self.layout, scene.dp3d, scene.dp3d_run
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(scene, "camera")
+        row = layout.row(align=True)
+        row.prop(scene, "frame_start", text="Frames")
+        row.prop(scene, "frame_end", text="")
+        layout.prop(s, "playback_step")
+        layout.prop(s, "playback_show")
+        layout.prop(s, "playback_video")
+        row = layout.row()
+        row.scale_y = 1.2
+        row.enabled = session.current() is None
+        row.operator("dp3d.playback", icon="PLAY")
+        if run.playback:
+            wrapped(layout, context, f"Frames: {run.playback}", "FILE_FOLDER")
+        if run.video:
+            wrapped(layout, context, f"Video: {run.video}", "FILE_MOVIE")
+
+
+def _scores(text: str) -> float:
+    """Foreground PSNR of a fit's scores (JSON), 0 where there is none."""
+    try:
+        return float(json.loads(text)["foreground_psnr"])
+    except (ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def _numbers(run: Any) -> list[str]:
+    """Scores of the fit and statistics of the mesh, a line each."""
+    lines = []
+    try:
+        scores = json.loads(run.scores or "{}")
+        if "foreground_psnr" in scores:
+            held_out = scores.get("held_out_views", 0)
+            lines.append(f"{scores['foreground_psnr']:.1f} dB on {held_out} held-out views")
+        stats = json.loads(run.stats or "{}")
+        if "faces" in stats or "triangles" in stats:
+            triangles = int(stats.get("faces", stats.get("triangles", 0)))
+            vertices = int(stats.get("vertices", 0))
+            lines.append(f"{triangles:,} triangles, {vertices:,} vertices")
+    except (ValueError, TypeError):
+        pass
+    return lines
+
+
 def _wide(layout: Any) -> Any:
     """A row without the column for labels: long words would be cut off beside it."""
     row = layout.row()
     row.use_property_split = False
     return row
+
+
+def _anchor(layout: Any, scene: bpy.types.Scene) -> None:
+    s = scene.dp3d
+    row = layout.row(align=True)
+    row.prop(s, "anchor")
+    row.prop(s, "show_ghost", text="", icon="GHOST_ENABLED" if s.show_ghost else "GHOST_DISABLED")
+    if s.anchor is None or scene not in s.anchor.users_scene:
+        layout.operator("dp3d.add_anchor", icon="EMPTY_ARROWS")
 
 
 def _cameras(layout: Any, scene: bpy.types.Scene) -> None:
@@ -119,57 +266,114 @@ def _cameras(layout: Any, scene: bpy.types.Scene) -> None:
         column.prop(s, "size")
         if s.preset in ("ORBIT", "ARC"):
             column.prop(s, "pitch")
-        return
-    column.prop(scene, "camera")
-    column.prop(s, "use_scene_range")
-    if not s.use_scene_range:
-        column.prop(s, "frame_start")
-        column.prop(s, "frame_end")
-    column.prop(s, "frame_step")
+        column.operator("dp3d.create_orbit_cameras", icon="OUTLINER_DATA_CAMERA")
+    elif s.camera_source == "SCENE":
+        column.prop(scene, "camera")
+        column.prop(s, "use_scene_range")
+        if not s.use_scene_range:
+            column.prop(s, "frame_start")
+            column.prop(s, "frame_end")
+        column.prop(s, "frame_step")
 
 
-def _action(layout: Any, context: bpy.types.Context) -> None:
-    """Generate or Cancel, in one place and never greyed."""
+def _engine(layout: Any, context: bpy.types.Context) -> None:
+    s = context.scene.dp3d
+    name = s.engine or "preview"
+    engine = next((e for e in settings.ENGINES if e["name"] == name), {"name": name})
+    row = layout.row(align=True)
+    split = row.split(factor=0.4, align=True)
+    label = split.row()
+    label.alignment = "RIGHT"
+    label.label(text="Engine")
+    split.menu("DP3D_MT_engines", text=engine_options.title(engine))
+    row.operator("dp3d.check_server", text="", icon="FILE_REFRESH")
+    if engine.get("problem"):
+        wrapped(layout, context, str(engine["problem"]), "INFO")
+    row = layout.row(align=True)
+    row.prop(s, "seed")
+    row.prop(s, "seed_lock", text="", icon="LOCKED" if s.seed_lock else "UNLOCKED")
+    row.operator("dp3d.new_seed", text="", icon="FILE_REFRESH")
+
+
+def draw_action(layout: Any, context: bpy.types.Context) -> None:
+    """Generate or Cancel, in one place and never greyed; below it how the run is doing."""
     run = context.scene.dp3d_run
     running = session.current(context.scene)
     row = layout.row()
     row.scale_y = 1.4
     if running is not None:
         row.operator("dp3d.cancel", text="Cancelling" if running.cancelling else "Cancel", icon="X")
-        stage = _STAGES.get(run.stage, run.stage.capitalize())
-        layout.progress(factor=run.fraction, type="BAR", text=f"{stage} {_count(run)}")
+        layout.progress(factor=run.fraction, type="BAR", text=progress_text(run))
         if run.message:
-            _text(layout, context, run.message)
+            wrapped(layout, context, run.message)
         return
     row.operator("dp3d.generate", icon="PLAY")
     if run.job_id:
-        _text(layout, context, "A job of this file may still be running at the server.", "INFO")
+        wrapped(layout, context, "A job of this file may still be running at the server.", "INFO")
         row = layout.row(align=True)
         row.operator("dp3d.resume", icon="FILE_REFRESH")
         row.operator("dp3d.forget", text="", icon="X")
     elif run.state in ("succeeded", "cancelled") and not run.error_code:
-        layout.label(text=run.message, icon="CHECKMARK" if run.state == "succeeded" else "X")
+        icon = "CHECKMARK" if run.state == "succeeded" else "X"
+        wrapped(layout, context, run.message, icon)
     for warning in run.warnings.split("\n"):
         if warning:
-            _text(layout, context, warning, "ERROR")
+            wrapped(layout, context, warning, "ERROR")
 
 
-def _count(run: Any) -> str:
-    text = f"{run.step} of {run.of}" if run.of > 1 else ""
+def progress_text(run: Any) -> str:
+    """What a running job does: step of the run, stage, count, time left."""
+    parts = [_KINDS.get(run.kind, run.kind) or "Starting"]
+    if run.count > 1:
+        parts[0] += f" ({run.number} of {run.count})"
+    stage = _STAGES.get(run.stage, run.stage)
+    if run.of > 1:
+        parts.append(f"{stage} {run.step} of {run.of}".strip())
+    elif stage:
+        parts.append(stage)
     if run.eta_s >= 0:
         seconds = round(run.eta_s)
-        left = f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
-        text += f", {left} left"
-    return text.strip(", ")
+        parts.append(
+            f"{seconds // 60} min {seconds % 60} s left" if seconds >= 60 else f"{seconds} s left"
+        )
+    elif run.elapsed_s >= _STILL_S:
+        parts.append(f"{run.elapsed_s} s")
+    return ", ".join(parts)
+
+
+def _pictures(layout: Any, context: bpy.types.Context) -> None:
+    running = session.current(context.scene)
+    paths = running.pictures if running is not None else session.last_pictures(context.scene)
+    if paths:
+        pictures.draw_strip(layout, context, paths)
+
+
+def _stale(scene: bpy.types.Scene, code: str) -> bool:
+    """Whether the cause of a failure that the scene's objects led to is gone."""
+    s = scene.dp3d
+    if code in ("addon.anchor_missing", "camera.anchor_not_uniform"):
+        try:
+            head_anchor.check(head_anchor.required(scene).matrix_world)
+        except AddonError:
+            return False
+        return True
+    if code in ("addon.camera_missing", "camera.not_perspective"):
+        camera = scene.camera
+        return camera is not None and camera.type == "CAMERA" and camera.data.type == "PERSP"
+    if code == "addon.no_views":
+        return bool(scene.dp3d_run.views)
+    return code == "addon.engine_unavailable" and s.engine in {
+        e["name"] for e in settings.ENGINES if e.get("available", True)
+    }
 
 
 def _error(layout: Any, context: bpy.types.Context) -> None:
     run = context.scene.dp3d_run
-    if not run.error_code:
+    if not run.error_code or _stale(context.scene, run.error_code):
         return
     box = layout.box()
-    _text(box, context, run.error_problem, "ERROR")
-    _text(box, context, run.error_remedy)
+    wrapped(box, context, run.error_problem, "ERROR")
+    wrapped(box, context, run.error_remedy)
     row = box.row()
     code = row.row()
     code.active = False
@@ -177,7 +381,7 @@ def _error(layout: Any, context: bpy.types.Context) -> None:
     row.operator("dp3d.forget", text="", icon="X", emboss=False)
 
 
-def _text(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
+def wrapped(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
     """A sentence over as many lines as the sidebar's width asks for (labels do not wrap)."""
     width = context.region.width / max(0.1, context.preferences.system.ui_scale)
     column = layout.column(align=True)
@@ -187,4 +391,30 @@ def _text(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE"
         icon = "BLANK1" if icon != "NONE" else "NONE"
 
 
-CLASSES = (DP3D_PT_main, DP3D_PT_results, DP3D_PT_options)
+def _status(self: Any, context: bpy.types.Context) -> None:
+    """Progress in the status bar, seen from every workspace."""
+    for scene in bpy.data.scenes:
+        if session.current(scene) is not None:
+            run = scene.dp3d_run
+            row = self.layout.row()
+            row.progress(factor=run.fraction, type="BAR", text=progress_text(run))
+
+
+CLASSES = (
+    DP3D_PT_main,
+    DP3D_PT_options,
+    DP3D_UL_results,
+    DP3D_PT_results,
+    DP3D_PT_mesh,
+    DP3D_PT_playback,
+)
+
+
+def attach() -> None:
+    """Add our progress to the status bar."""
+    bpy.types.STATUSBAR_HT_header.append(_status)
+
+
+def detach() -> None:
+    """Take it away."""
+    bpy.types.STATUSBAR_HT_header.remove(_status)

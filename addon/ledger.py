@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a scene has: the run it watches and the results of earlier ones.  Main thread only.
+
+Undo sets every property of a scene back, also those that say where a finished fit is.  So the
+truth is kept here, outside of undo.  It is mirrored to ``scene.dp3d_run`` and
+``scene.dp3d_results``, where the .blend and scripts find it, and mirrored again after each undo.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+from bpy.app.handlers import persistent
+
+_NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
+RESULT_FIELDS = (
+    *("run_id", "title", "folder", "frames", "views", "fit", "mesh", "warnings"),
+    *("scores", "stats", "portrait_report", "playback", "video", "seed", "engine"),
+)
+"""Fields that the run and its entry among the results share."""
+
+_runs: dict[int, dict[str, Any]] = {}
+_results: dict[int, list[dict[str, Any]]] = {}
+
+
+def _fields(group: Any) -> dict[str, Any]:
+    """Values of a property group by name."""
+    names = (p.identifier for p in group.bl_rna.properties)
+    return {name: getattr(group, name) for name in names if name not in ("rna_type", "name")}
+
+
+def run(scene: bpy.types.Scene) -> dict[str, Any]:
+    """Fields of ``scene.dp3d_run``; read only."""
+    key = scene.session_uid
+    if key not in _runs:
+        _runs[key] = _fields(scene.dp3d_run)
+        _results[key] = [_fields(entry) for entry in scene.dp3d_results]
+    return _runs[key]
+
+
+def results(scene: bpy.types.Scene) -> list[dict[str, Any]]:
+    """Fields of each of ``scene.dp3d_results``, oldest first; read only."""
+    run(scene)
+    return _results[scene.session_uid]
+
+
+def result(scene: bpy.types.Scene, run_id: str) -> dict[str, Any] | None:
+    """The entry of a run, if there is one."""
+    return next((entry for entry in results(scene) if entry["run_id"] == run_id), None)
+
+
+def set_run(scene: bpy.types.Scene, **values: Any) -> bool:
+    """Change the run, and its entry among the results; whether anything changed."""
+    state = run(scene)
+    changed = {name: value for name, value in values.items() if state[name] != value}
+    state.update(changed)
+    if entry := result(scene, state["run_id"]):
+        entry.update({n: v for n, v in state.items() if n in RESULT_FIELDS})
+    return mirror(scene) or bool(changed)
+
+
+def set_error(scene: bpy.types.Scene, code: str, problem: str, remedy: str) -> None:
+    """Show a failure."""
+    set_run(scene, error_code=code, error_problem=problem, error_remedy=remedy)
+
+
+def clear_error(scene: bpy.types.Scene) -> None:
+    """Take the failure away."""
+    set_run(scene, **_NO_ERROR)
+
+
+def add_result(scene: bpy.types.Scene, **values: Any) -> None:
+    """Enter the run into the list of results, or renew its entry."""
+    state = run(scene)
+    entries = results(scene)
+    fields = {n: v for n, v in state.items() if n in RESULT_FIELDS}
+    if entry := result(scene, state["run_id"]):
+        entry.update(fields, **values)
+    else:
+        blank = dict.fromkeys(("created", "source"), "")
+        entries.append({**blank, **fields, **values})
+    mirror(scene)
+    scene.dp3d_result_index = entries.index(result(scene, state["run_id"]) or entries[-1])
+
+
+def choose(scene: bpy.types.Scene, run_id: str) -> None:
+    """Make a result the one that Fit, Import Mesh and Play Back work on."""
+    entry = result(scene, run_id)
+    if entry is None or run(scene)["run_id"] == run_id:
+        return
+    set_run(
+        scene,
+        **{name: entry[name] for name in RESULT_FIELDS},
+        **_NO_ERROR,
+        state="",
+        message="",
+        pending="",
+        job_id="",
+        job_kind="",
+    )
+
+
+def remove(scene: bpy.types.Scene, run_id: str) -> None:
+    """Take a run off the list; the current run forgets it as well."""
+    entries = results(scene)
+    entries[:] = [entry for entry in entries if entry["run_id"] != run_id]
+    if run(scene)["run_id"] == run_id:
+        properties = scene.dp3d_run.bl_rna.properties
+        blank = {name: properties[name].default for name in run(scene)}
+        _runs[scene.session_uid] = blank
+        if entries:
+            choose(scene, entries[-1]["run_id"])
+    mirror(scene)
+    scene.dp3d_result_index = max(0, min(scene.dp3d_result_index, len(entries) - 1))
+
+
+def mirror(scene: bpy.types.Scene) -> bool:
+    """Write the truth into the scene where it differs; whether it did."""
+    changed = _write(scene.dp3d_run, run(scene))
+    entries = results(scene)
+    collection = scene.dp3d_results
+    while len(collection) > len(entries):
+        collection.remove(len(collection) - 1)
+        changed = True
+    while len(collection) < len(entries):
+        collection.add()
+        changed = True
+    for item, entry in zip(collection, entries, strict=True):
+        changed = _write(item, entry) or changed
+    return changed
+
+
+def _write(group: Any, values: dict[str, Any]) -> bool:
+    changed = False
+    for name, value in values.items():
+        if getattr(group, name) != value:
+            setattr(group, name, value)
+            changed = True
+    return changed
+
+
+@persistent
+def _after_undo(*_: Any) -> None:
+    for scene in bpy.data.scenes:
+        if scene.session_uid in _runs:
+            mirror(scene)
+
+
+@persistent
+def _after_load(*_: Any) -> None:
+    _runs.clear()
+    _results.clear()
+
+
+def attach() -> None:
+    """Listen for undo, redo and file loads."""
+    bpy.app.handlers.undo_post.append(_after_undo)
+    bpy.app.handlers.redo_post.append(_after_undo)
+    bpy.app.handlers.load_post.append(_after_load)
+
+
+def detach() -> None:
+    """Stop listening and forget; the scenes keep their mirror."""
+    for handlers, handler in (
+        (bpy.app.handlers.undo_post, _after_undo),
+        (bpy.app.handlers.redo_post, _after_undo),
+        (bpy.app.handlers.load_post, _after_load),
+    ):
+        if handler in handlers:
+            handlers.remove(handler)
+    _after_load()
