@@ -11,24 +11,61 @@ import math
 from collections.abc import Sequence
 
 import bpy
-from mathutils import Matrix
+from mathutils import Matrix, Vector
 
 from ..link.errors import AddonError
 from . import tags
 
 LIFE_SIZE = 0.5
-"""Scene units per head unit that give a person's head its size (the canonical head is about
-half a head unit tall)."""
+"""Metres per head unit that give a person's head its size: the canonical head is 0.51 units from
+chin to crown, a head of a grown person 25 to 26 cm."""
+
+EYE_HEIGHT = 1.63
+"""Metres from the floor to the eyes of a standing figure 1.75 m tall."""
+
+EYES_ABOVE_CENTRE = 0.062
+"""Head units from the origin of head space (the head's centre) up to the eyes."""
 
 
-def add(scene: bpy.types.Scene, location: Sequence[float]) -> bpy.types.Object:
-    """A new upright, life-size anchor whose face looks to world -Y (Blender's front view)."""
+def metre(scene: bpy.types.Scene) -> float:
+    """Scene units of one metre: 1 unless the scene's unit scale says otherwise."""
+    units = scene.unit_settings
+    return 1.0 if units.system == "NONE" else 1.0 / max(1e-9, units.scale_length)
+
+
+def place(scene: bpy.types.Scene, placement: str) -> Vector:
+    """Where a new anchor stands, world space.
+
+    Args:
+        scene: whose 3D cursor and units count.
+        placement: ``FLOOR``, the head of a life-size figure that stands on the floor (world
+            z = 0) below the 3D cursor; ``CURSOR``, the 3D cursor itself.
+
+    """
+    cursor = scene.cursor.location
+    if placement == "CURSOR":
+        return cursor.copy()
+    height = EYE_HEIGHT - EYES_ABOVE_CENTRE * LIFE_SIZE  # 1.60 m: the centre, not the eyes
+    return Vector((cursor.x, cursor.y, height * metre(scene)))
+
+
+def add(
+    scene: bpy.types.Scene, location: Sequence[float] | None = None, placement: str = "FLOOR"
+) -> bpy.types.Object:
+    """A new upright, life-size anchor whose face looks to world -Y (Blender's front view).
+
+    Args:
+        scene: where to.
+        location: world space; without it ``placement`` says where (see :func:`place`).
+        placement: ``FLOOR`` or ``CURSOR``.
+
+    """
     anchor = bpy.data.objects.new("Head Anchor", None)
     anchor.empty_display_type = "ARROWS"
     anchor.empty_display_size = 0.5
-    anchor.location = location
+    anchor.location = place(scene, placement) if location is None else location
     anchor.rotation_euler = (math.pi / 2, 0.0, 0.0)
-    anchor.scale = (LIFE_SIZE,) * 3
+    anchor.scale = (LIFE_SIZE * metre(scene),) * 3
     tags.mark(anchor, "", "anchor")
     scene.collection.objects.link(anchor)
     return anchor
