@@ -10,17 +10,33 @@ parent inverse, has every vertex at anchor @ p.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import bpy
 from mathutils import Matrix
 
 from ..link.errors import AddonError
+from . import look as looks
 from . import tags
 
 HEAD_FROM_IMPORTED = Matrix(
     ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, -1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 )
 """C^-1, exact."""
+
+_PLACED = "dp3d_placed"
+"""Local matrix we gave an object, 16 numbers row by row: another one now is the user's."""
+
+
+class Imported(NamedTuple):
+    """What came in."""
+
+    objects: list[bpy.types.Object]
+    """All objects, the root first."""
+    vertices: int
+    triangles: int
+    kept_materials: list[str]
+    """Names of materials of the user that stay on the mesh in place of the file's."""
 
 
 def load(
@@ -30,11 +46,21 @@ def load(
     path: Path,
     run_id: str,
     title: str,
-) -> list[bpy.types.Object]:
+    look: str = "",
+) -> Imported:
     """Import a GLB at the anchor, in place of an earlier import of the same run.
 
-    Returns:
-        All objects that came in; the first one is the root.
+    Objects of the earlier import stay and get the new mesh: name, position, modifiers and
+    materials the user changed are kept, an edited material of ours gets the new texture.
+
+    Args:
+        scene: where to.
+        view_layer: what the import runs in; its selection is put back.
+        anchor: the head anchor.
+        path: the GLB.
+        run_id: what objects, meshes, materials and images are marked with.
+        title: name of the run, which they are named after.
+        look: PHOTO or LIT of ``look``; empty for that of the earlier import, or the file's.
 
     Raises:
         AddonError: ``addon.mesh_missing`` or ``addon.import_failed``.
@@ -46,23 +72,121 @@ def load(
             f"The mesh {path} is not there.",
             "Press Import Mesh to fetch it again.",
         )
-    found = _import(path)
-    tags.remove_objects(o for o in tags.objects(scene, run_id, "mesh") if o not in found)
+    selected = {o.session_uid for o in view_layer.objects.selected}
+    active = view_layer.objects.active
+    incoming = _import(path)
+    existing = tags.originals(scene, run_id, "mesh")
     collection = tags.collection(scene, run_id, title)
-    found.sort(key=lambda o: o.parent is not None)
-    for thing in found:
-        tags.mark(thing, run_id, "mesh")
-        for old in list(thing.users_collection):
-            old.objects.unlink(thing)
-        collection.objects.link(thing)
-        if thing.parent is None:
-            local = thing.matrix_basis.copy()
-            thing.parent = anchor
-            thing.matrix_parent_inverse = Matrix.Identity(4)
-            thing.rotation_mode = "QUATERNION"
-            thing.matrix_basis = HEAD_FROM_IMPORTED @ local
+    look = look or looks.kind_of(existing.values())
+    incoming.sort(key=lambda o: (o.parent is not None, o.name))
+    leftovers: list[bpy.types.ID] = []
+    kept: list[str] = []
+    objects: dict[int, bpy.types.Object] = {}
+    for index, thing in enumerate(incoming):
+        local = thing.matrix_basis.copy()
+        parent = objects.get(incoming.index(thing.parent)) if thing.parent else anchor
+        earlier = existing.get(index)
+        _adopt(thing, run_id)
+        if look:
+            looks.apply([thing], look)
+        if earlier is not None and earlier.type == thing.type == "MESH":
+            leftovers += tags.used_by(earlier)
+            _carry_materials(earlier, thing.data, leftovers, kept)
+            earlier.data = thing.data
+            target, moved = earlier, _is_moved(earlier)
+        else:
+            target, moved = thing, False
+            for old in list(thing.users_collection):
+                old.objects.unlink(thing)
+            collection.objects.link(thing)
+        tags.mark(target, run_id, "mesh")
+        target[tags.VIEW] = index
+        if not moved:
+            _stand(target, parent, HEAD_FROM_IMPORTED @ local if parent == anchor else local)
+        objects[index] = target
+    reused = set(objects.values())
+    for thing in incoming:
+        if thing not in reused:
+            bpy.data.objects.remove(thing)
+    tags.remove_objects(o for o in existing.values() if o not in reused)
+    tags.sweep(leftovers)
+    for index, thing in objects.items():
+        _name(thing, tags.label(title, f"Head {index}" if index else "Head"))
+    for thing in view_layer.objects:
+        thing.select_set(thing.session_uid in selected)
+    view_layer.objects.active = active
     view_layer.update()
-    return found
+    meshes = [o.data for o in objects.values() if o.type == "MESH"]
+    return Imported(
+        list(objects.values()),
+        sum(len(m.vertices) for m in meshes),
+        sum(len(m.loops) - 2 * len(m.polygons) for m in meshes),
+        kept,
+    )
+
+
+def _adopt(thing: bpy.types.Object, run_id: str) -> None:
+    """Mark the data an object came in with: mesh, materials, images."""
+    if thing.type != "MESH":
+        return
+    tags.mark(thing.data, run_id, "data")
+    for material in thing.data.materials:
+        if material is not None and not tags.is_ours(material):
+            looks.adopt(material, run_id)
+
+
+def _stand(thing: bpy.types.Object, parent: bpy.types.Object | None, local: Matrix) -> None:
+    thing.parent = parent
+    thing.matrix_parent_inverse = Matrix.Identity(4)
+    thing.rotation_mode = "QUATERNION"
+    thing.matrix_basis = local
+    thing[_PLACED] = [value for row in thing.matrix_basis for value in row]
+
+
+def _is_moved(thing: bpy.types.Object) -> bool:
+    """Whether the user moved an object, or gave it another parent, since it came in."""
+    placed = thing.get(_PLACED)
+    if placed is None:
+        return False
+    now = [value for row in thing.matrix_basis for value in row]
+    identity = thing.matrix_parent_inverse == Matrix.Identity(4)
+    return not identity or any(abs(a - b) > 1e-6 for a, b in zip(now, placed, strict=True))
+
+
+def _carry_materials(
+    earlier: bpy.types.Object,
+    mesh: bpy.types.Mesh,
+    leftovers: list[bpy.types.ID],
+    kept: list[str],
+) -> None:
+    """Keep what the user did to the materials of the earlier import, with the new texture."""
+    for old, new in zip(list(earlier.data.materials), list(mesh.materials), strict=False):
+        if old is None or new is None:
+            continue
+        for was, now in zip(looks.images_of(old), looks.images_of(new), strict=True):
+            if was is not None and now is not None and was != now:
+                was.user_remap(now)
+                leftovers.append(was)
+    for number, old in enumerate(list(earlier.data.materials)):
+        if old is None or looks.is_untouched(old) or number >= max(1, len(mesh.materials)):
+            continue
+        if number < len(mesh.materials):
+            if mesh.materials[number] is not None:
+                leftovers += [m for m in [mesh.materials[number]] if tags.is_ours(m)]
+            mesh.materials[number] = old
+        else:
+            mesh.materials.append(old)
+        kept.append(old.name)
+
+
+def _name(thing: bpy.types.Object, label: str) -> None:
+    tags.name(thing, label)
+    if thing.type != "MESH":
+        return
+    tags.name(thing.data, label)
+    for number, material in enumerate(m for m in thing.data.materials if m is not None):
+        if tags.is_ours(material):
+            looks.name(material, f"{label} {number}" if number else label)
 
 
 def _import(path: Path) -> list[bpy.types.Object]:
@@ -81,11 +205,11 @@ def _import(path: Path) -> list[bpy.types.Object]:
             f"Blender cannot import the mesh ({str(error).strip()}).",
             "Press Import Mesh to fetch it again.",
         ) from error
-    found = [o for o in bpy.data.objects if o.as_pointer() not in before]
-    if not found:
+    imported = [o for o in bpy.data.objects if o.as_pointer() not in before]
+    if not imported:
         raise AddonError(
             "addon.import_failed",
             f"{path.name} holds no object.",
             "Press Import Mesh to fetch it again.",
         )
-    return found
+    return imported

@@ -1,24 +1,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How the add-on finds its own things again: custom properties, never names.
 
-Names change under us (rename, append, a second import of the same name); these do not.
+Names change under us (rename, append, a second import of the same name); these do not.  An
+object of a run that comes again keeps its place in the file: data and images are replaced under
+it, so whatever points at it goes on pointing, and a name the user gave stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import bpy
 
+from . import sequence
+
 RUN = "dp3d_run"
-"""Id of the run an object, collection or image came from."""
+"""Id of the run an object, collection, material, image or action came from."""
 ROLE = "dp3d_role"
-"""What it is: root, run, view, player, mesh, anchor."""
+"""What it is: root, run, view, player, mesh, plane, anchor, data, material, texture,
+frames, playback, action."""
 VIEW = "dp3d_view"
-"""Index of the view a camera shows."""
+"""Index of the view a camera shows, or of the part of a mesh file."""
 FRAME = "dp3d_frame"
 """Scene frame a view was taken at."""
+NAME = "dp3d_name"
+"""The name we gave: another one now is the user's."""
+
+_NAME_BYTES = 63
+"""Bytes a name may have in Blender 4; longer ones are cut, and a cut suffix helps nobody."""
 
 
 def mark(thing: Any, run_id: str, role: str) -> None:
@@ -32,54 +42,196 @@ def is_marked(thing: Any, run_id: str | None, role: str) -> bool:
     return thing.get(ROLE) == role and (run_id is None or thing.get(RUN) == run_id)
 
 
+def is_ours(thing: Any, run_id: str | None = None) -> bool:
+    """Whether an ID carries our marks (of that run, when one is given)."""
+    return ROLE in thing and (run_id is None or thing.get(RUN) == run_id)
+
+
 def objects(scene: bpy.types.Scene, run_id: str | None, role: str) -> Iterator[bpy.types.Object]:
     """Objects of a scene in a role."""
     return (o for o in list(scene.objects) if is_marked(o, run_id, role))
 
 
+def originals(scene: bpy.types.Scene, run_id: str, role: str) -> dict[int, bpy.types.Object]:
+    """Objects of a run in a role by their index (0 without one); a user's copies are left out.
+
+    A copy carries the marks of its original, but not the name they record.
+    """
+    chosen: dict[int, bpy.types.Object] = {}
+    for thing in objects(scene, run_id, role):
+        index = int(thing.get(VIEW, 0))
+        if index not in chosen or (
+            thing.name == thing.get(NAME) and chosen[index].name != chosen[index].get(NAME)
+        ):
+            chosen[index] = thing
+    return chosen
+
+
+# -- names -----------------------------------------------------------------------------------
+
+
+def label(title: str, what: str) -> str:
+    """Name of a thing of a run, "Anna · View 003", short enough to stay whole."""
+    suffix = f" · {what}" if what else ""
+    room = _NAME_BYTES - len(suffix.encode())
+    return title.encode()[:room].decode(errors="ignore").rstrip() + suffix
+
+
+def name(thing: bpy.types.ID, wanted: str) -> None:
+    """Name a thing, unless the user has renamed it since we did."""
+    if thing.get(NAME, thing.name) == thing.name or NAME not in thing:
+        if thing.name != wanted:
+            thing.name = wanted
+        thing[NAME] = thing.name
+
+
+# -- collections -----------------------------------------------------------------------------
+
+
 def collection(scene: bpy.types.Scene, run_id: str, title: str) -> bpy.types.Collection:
     """The run's collection inside the scene's "Head Views" collection; made when absent."""
     root = _child(scene.collection, "", "root", "Head Views")
-    return _child(root, run_id, "run", title)
+    return _child(root, run_id, "run", label(title, ""))
 
 
-def _child(parent: bpy.types.Collection, run_id: str, role: str, name: str) -> bpy.types.Collection:
+def _child(parent: bpy.types.Collection, run_id: str, role: str, title: str) -> Any:
     for child in parent.children_recursive:
         if is_marked(child, run_id, role):
+            name(child, title)
             return child
-    child = bpy.data.collections.new(name)
+    child = bpy.data.collections.new(title)
     mark(child, run_id, role)
+    child[NAME] = child.name
     parent.children.link(child)
     return child
 
 
-def remove_objects(objects: Iterator[bpy.types.Object]) -> int:
-    """Delete objects and the data only they used; how many objects there were."""
-    count = 0
-    for thing in list(objects):
-        data = thing.data
+# -- removal ---------------------------------------------------------------------------------
+
+
+def remove_objects(objects: Iterable[bpy.types.Object]) -> int:
+    """Delete objects and those of our data-blocks only they used; how many objects there were.
+
+    Objects parented to them stay where they are in the world.
+    """
+    things = list(objects)
+    pointers = {thing.as_pointer() for thing in things}
+    leftovers: list[bpy.types.ID] = []
+    for thing in things:
+        for child in thing.children:
+            if child.as_pointer() not in pointers:
+                world = child.matrix_world.copy()
+                child.parent = None
+                child.matrix_world = world
+        leftovers += used_by(thing)
+    for thing in things:
         bpy.data.objects.remove(thing)
-        count += 1
-        if isinstance(data, bpy.types.Mesh) and not data.users:
-            materials = [m for m in data.materials if m is not None]
-            bpy.data.meshes.remove(data)
-            for material in materials:
-                _remove_material(material)
-        elif isinstance(data, bpy.types.Camera) and not data.users:
-            images = [b.image for b in data.background_images if b.image is not None]
-            bpy.data.cameras.remove(data)
-            for image in images:
-                if not image.users:
-                    bpy.data.images.remove(image)
+    sweep(leftovers)
+    return len(things)
+
+
+def used_by(thing: bpy.types.Object) -> list[bpy.types.ID]:
+    """Our data-blocks an object uses: data, actions, materials and images, users first."""
+    data = thing.data
+    used: list[Any] = [data, _action(thing), _action(data)]
+    materials = [slot.material for slot in thing.material_slots]
+    if isinstance(data, bpy.types.Mesh):
+        materials += list(data.materials)
+    used += materials
+    for material in materials:
+        if material is not None:
+            used += images_of(material)
+    if isinstance(data, bpy.types.Camera):
+        used += [background.image for background in data.background_images]
+    unique = {item.as_pointer(): item for item in used if item is not None and is_ours(item)}
+    return list(unique.values())
+
+
+def images_of(material: bpy.types.Material) -> list[bpy.types.Image]:
+    """Images of a material's texture nodes."""
+    nodes = material.node_tree.nodes if material.node_tree else []
+    return [n.image for n in nodes if n.bl_idname == "ShaderNodeTexImage" and n.image]
+
+
+def sweep(things: Iterable[bpy.types.ID]) -> None:
+    """Remove data-blocks nothing uses any more, in the order of ``used_by``."""
+    unique = {thing.as_pointer(): thing for thing in things}
+    for thing in unique.values():
+        if not thing.users:
+            bpy.data.batch_remove([thing])
+
+
+def delete_run(scene: bpy.types.Scene, run_id: str) -> int:
+    """Remove everything of a run from a scene: objects, their data, playback, collection.
+
+    What the user added stays: objects put into the run's collection move up to the scene's own,
+    copies of our objects lose their marks, other backgrounds of a camera are not touched.
+
+    Returns:
+        How many objects were removed.
+
+    """
+    remove_backgrounds(scene, run_id)
+    ours = [o for o in scene.objects if is_ours(o, run_id)]
+    kept: dict[str, dict[int, bpy.types.Object]] = {}
+    for thing in ours:
+        role = thing[ROLE]
+        if role not in kept:
+            kept[role] = originals(scene, run_id, role)
+    first = {o.as_pointer() for by_index in kept.values() for o in by_index.values()}
+    for copy in [o for o in ours if o.as_pointer() not in first]:
+        for key in (RUN, ROLE, VIEW, FRAME, NAME):
+            copy.pop(key, None)
+    count = remove_objects(o for o in ours if o.as_pointer() in first)
+    for child in list(scene.collection.children_recursive):
+        if is_marked(child, run_id, "run"):
+            _dissolve(scene, child)
+    for root in list(scene.collection.children_recursive):
+        if is_marked(root, "", "root") and not root.children and not root.objects:
+            bpy.data.collections.remove(root)
     return count
 
 
-def _remove_material(material: bpy.types.Material) -> None:
-    if material.users:
-        return
-    nodes = material.node_tree.nodes if material.node_tree else []
-    images = [n.image for n in nodes if n.bl_idname == "ShaderNodeTexImage" and n.image]
-    bpy.data.materials.remove(material)
-    for image in images:
-        if not image.users:
-            bpy.data.images.remove(image)
+def remove_backgrounds(scene: bpy.types.Scene, run_id: str) -> int:
+    """Remove a run's playback from the backgrounds of the scene's cameras; how many there were."""
+    count = 0
+    for camera in {o.data for o in scene.objects if o.type == "CAMERA"}:
+        sequence.realign(camera, [b.image for b in playback_backgrounds(camera)])
+        removed = playback_backgrounds(camera, run_id)
+        images = [background.image for background in removed]
+        while removed:
+            sequence.remove(removed[0].image_user)
+            camera.background_images.remove(removed[0])
+            # The others moved up one place: our drivers follow them.
+            sequence.realign(camera, [b.image for b in playback_backgrounds(camera)])
+            removed = playback_backgrounds(camera, run_id)
+        sweep(images)
+        count += len(images)
+    return count
+
+
+def playback_backgrounds(camera: bpy.types.Camera, run_id: str | None = None) -> list[Any]:
+    """Backgrounds of a camera that play a run back (any run, when none is given)."""
+    return [
+        b for b in camera.background_images if b.image and is_marked(b.image, run_id, "playback")
+    ]
+
+
+def _dissolve(scene: bpy.types.Scene, child: bpy.types.Collection) -> None:
+    for thing in list(child.objects):
+        if len(thing.users_collection) == 1:
+            scene.collection.objects.link(thing)
+    for inner in list(child.children):
+        if scene.collection not in _parents(inner):
+            scene.collection.children.link(inner)
+    bpy.data.collections.remove(child)
+
+
+def _parents(child: bpy.types.Collection) -> list[bpy.types.Collection]:
+    everything = [s.collection for s in bpy.data.scenes] + list(bpy.data.collections)
+    return [c for c in everything if child.name in c.children]
+
+
+def _action(owner: Any) -> bpy.types.Action | None:
+    animation = getattr(owner, "animation_data", None)
+    return animation.action if animation is not None else None

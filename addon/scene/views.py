@@ -10,7 +10,7 @@ were taken at.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import bpy
 from mathutils import Matrix
 
 from ..link.errors import AddonError
-from . import tags
+from . import sequence, tags
 from .lens import SENSOR_WIDTH, lens_from_intrinsics
 
 MAX_OBJECTS = 72
@@ -37,22 +37,28 @@ class View(NamedTuple):
     image: Path
 
 
-def read_views(folder: Path) -> list[View]:
+def read_views(folder: Path, document: dict[str, Any] | None = None) -> list[View]:
     """Views of a downloaded view set.
+
+    Args:
+        folder: the view set.
+        document: what its ``cameras.json`` holds, where it was read already.
 
     Raises:
         AddonError: ``viewset.not_found`` or ``viewset.invalid``.
 
     """
     try:
-        document = json.loads((folder / "cameras.json").read_text("utf-8"))
+        if document is None:
+            document = json.loads((folder / "cameras.json").read_text("utf-8"))
         axes = document.get("coordinates", {}).get("camera_axes")
         world = document.get("coordinates", {}).get("world")
         if document["schema"] != "dp3d.cameras/1" or (axes, world) != ("opencv", "head"):
             raise ValueError(f"{document['schema']}, {axes} axes in {world} space")
+        images = frame_paths(folder, len(document["cameras"]))
         return [
-            View(c["c2w"], c["K"], int(c["width"]), int(c["height"]), _frame_path(folder, i))
-            for i, c in enumerate(document["cameras"])
+            View(c["c2w"], c["K"], int(c["width"]), int(c["height"]), image)
+            for c, image in zip(document["cameras"], images, strict=True)
         ]
     except OSError as error:
         raise AddonError(
@@ -68,8 +74,12 @@ def read_views(folder: Path) -> list[View]:
         ) from error
 
 
-def _frame_path(folder: Path, index: int) -> Path:
-    return folder / "frames" / f"{index:04d}.png"
+def frame_paths(folder: Path, count: int) -> list[Path]:
+    """Picture files of a view set: those with alpha where all of them exist."""
+    names = [f"{index:04d}.png" for index in range(count)]
+    rgba = folder / "rgba"
+    complete = all((rgba / name).is_file() for name in names)
+    return [(rgba if complete else folder / "frames") / name for name in names]
 
 
 def load(
@@ -80,35 +90,82 @@ def load(
     title: str,
     frames: Sequence[int] = (),
 ) -> list[bpy.types.Object]:
-    """Put a view set into the scene, in place of an earlier import of the same run.
+    """Put a view set into the scene; cameras of an earlier import of the run are reused.
+
+    A reused camera keeps its name if the user changed it, its collection, and what points at
+    it; its pose, lens and picture are those of the view again.
 
     Args:
         scene: where to.
         anchor: the head anchor.
         folder: the view set.
         run_id: what the objects are marked with.
-        title: name of the collection.
-        frames: scene frame of each view; without it the views play from frame 1.
+        title: name of the run, which collection and objects are named after.
+        frames: scene frame of each view, increasing; without it the views play from frame 1.
 
     Returns:
         The camera objects: one animated camera, then (up to 72 views) one per view.
+
+    Raises:
+        AddonError: ``viewset.not_found`` or ``viewset.invalid``.
 
     """
     views = read_views(folder)
     if len(frames) != len(views):
         frames = range(1, len(views) + 1)
-    tags.remove_objects(tags.objects(scene, run_id, "view"))
-    tags.remove_objects(tags.objects(scene, run_id, "player"))
     collection = tags.collection(scene, run_id, title)
-    cameras = [_player(collection, anchor, views, frames, run_id)]
-    if len(views) <= MAX_OBJECTS:
-        for index, (view, frame) in enumerate(zip(views, frames, strict=True)):
-            camera = _camera(f"View {index:03d}", collection, anchor, run_id, "view")
-            camera[tags.VIEW], camera[tags.FRAME] = index, frame
-            _set(camera, view)
-            _background(camera, view, _image(view.image, "FILE"))
-            cameras.append(camera)
+    place = _Place(scene, collection, anchor, run_id, title)
+    cameras = [_player(place, views, frames)]
+    singles = views if len(views) <= MAX_OBJECTS else []
+    for index, (view, frame) in enumerate(zip(singles, frames, strict=False)):
+        camera = place.camera("view", f"View {index:03d}", index)
+        camera[tags.FRAME] = frame
+        _set(camera, view)
+        _background(place, camera, view, "FILE", f"View {index:03d}")
+        cameras.append(camera)
+    surplus = tags.originals(scene, run_id, "view")
+    tags.remove_objects(camera for index, camera in surplus.items() if index >= len(singles))
     return cameras
+
+
+class _Place:
+    """Where the cameras of one import go, and which of them are there already."""
+
+    def __init__(
+        self,
+        scene: bpy.types.Scene,
+        collection: bpy.types.Collection,
+        anchor: bpy.types.Object,
+        run_id: str,
+        title: str,
+    ) -> None:
+        self.collection, self.anchor = collection, anchor
+        self.run_id, self.title = run_id, title
+        self._existing = {
+            role: tags.originals(scene, run_id, role) for role in ("view", "player")
+        }
+
+    def camera(self, role: str, what: str, index: int = 0) -> bpy.types.Object:
+        """A camera under the anchor, the existing one where there is one."""
+        label = tags.label(self.title, what)
+        camera = self._existing[role].get(index)
+        if camera is None or camera.type != "CAMERA":
+            camera = bpy.data.objects.new(label, bpy.data.cameras.new(label))
+            # Blender draws a camera in its parent's scale; the canonical one is 2.7 away.
+            camera.data.display_size = 0.2
+            self.collection.objects.link(camera)
+        tags.mark(camera, self.run_id, role)
+        tags.mark(camera.data, self.run_id, "data")
+        camera[tags.VIEW] = index
+        tags.name(camera, label)
+        tags.name(camera.data, label)
+        camera.rotation_mode = "QUATERNION"
+        camera.parent, camera.parent_type = self.anchor, "OBJECT"
+        camera.matrix_parent_inverse = Matrix.Identity(4)
+        camera.scale = 1, 1, 1
+        camera.delta_location, camera.delta_scale = (0, 0, 0), (1, 1, 1)
+        camera.delta_rotation_quaternion = 1, 0, 0, 0
+        return camera
 
 
 def local_matrix(c2w: Sequence[Sequence[float]]) -> Matrix:
@@ -122,24 +179,6 @@ def pixel_aspect(view: View) -> tuple[float, float]:
     return (1.0, aspect) if aspect >= 1 else (1.0 / aspect, 1.0)
 
 
-def _camera(
-    name: str,
-    collection: bpy.types.Collection,
-    anchor: bpy.types.Object,
-    run_id: str,
-    role: str,
-) -> bpy.types.Object:
-    camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
-    camera.rotation_mode = "QUATERNION"
-    camera.parent = anchor
-    camera.matrix_parent_inverse = Matrix.Identity(4)
-    # Blender draws a camera in its parent's scale; the canonical one is 2.7 away.
-    camera.data.display_size = 0.2
-    tags.mark(camera, run_id, role)
-    collection.objects.link(camera)
-    return camera
-
-
 def _set(camera: bpy.types.Object, view: View) -> None:
     location, rotation, _ = local_matrix(view.c2w).decompose()
     camera.location, camera.rotation_quaternion = location, rotation
@@ -149,29 +188,72 @@ def _set(camera: bpy.types.Object, view: View) -> None:
     data.lens, data.shift_x, data.shift_y = lens.focal_mm, lens.shift_x, lens.shift_y
 
 
-def _background(camera: bpy.types.Object, view: View, image: bpy.types.Image) -> Any:
-    camera.data.show_background_images = True
-    background = camera.data.background_images.new()
-    background.image = image
-    background.alpha = 1.0
-    # Full width in every landscape scene, as the horizontal sensor fit wants it.
-    background.frame_method = "CROP"
+def _background(
+    place: _Place, camera: bpy.types.Object, view: View, source: str, what: str
+) -> Any:
+    data = camera.data
+    data.show_background_images = True
+    background = next(
+        (b for b in data.background_images if b.image and tags.is_ours(b.image, place.run_id)), None
+    )
+    label = tags.label(place.title, what)
+    earlier = None if background is None else background.image
+    image = load_image(view.image, source, place.run_id, "frames", label, earlier)
+    if background is None:
+        background = data.background_images.new()
+        background.image = image
+        background.alpha = 1.0
+        # Full width in every landscape scene, as the horizontal sensor fit wants it.
+        background.frame_method = "CROP"
     return background
 
 
-def _image(path: Path, source: str) -> bpy.types.Image:
+def load_image(
+    path: Path,
+    source: str,
+    run_id: str,
+    role: str,
+    label: str,
+    earlier: bpy.types.Image | None = None,
+) -> bpy.types.Image:
+    """A picture file as an image of a run, the earlier image made to show it where there is one.
+
+    Args:
+        path: the file, the first one of a sequence.
+        source: "FILE" or "SEQUENCE".
+        run_id: of the run.
+        role: the image's.
+        label: its name.
+        earlier: the image of an earlier import.
+
+    Raises:
+        AddonError: ``viewset.invalid`` when the file cannot be opened.
+
+    """
     try:
-        # Never an existing one: it could be the sequence, which begins with the same file.
-        image = bpy.data.images.load(_stored(path), check_existing=False)
+        if not path.is_file():
+            raise RuntimeError(f"no file {path}")
+        if earlier is None:
+            # Never an existing one: it could be the sequence, which begins with the same file.
+            image = bpy.data.images.load(stored(path), check_existing=False)
+        else:
+            image = earlier
+            if image.packed_file is not None:
+                image.unpack(method="REMOVE")
+            image.filepath = stored(path)
     except RuntimeError as error:
         raise AddonError(
             "viewset.invalid", f"The frame {path} cannot be opened.", "Generate the views again."
         ) from error
     image.source = source
+    image.alpha_mode = "STRAIGHT"
+    image.reload()
+    tags.mark(image, run_id, role)
+    tags.name(image, label)
     return image
 
 
-def _stored(path: Path) -> str:
+def stored(path: Path) -> str:
     """The path as the .blend shall keep it: relative to it where the frames lie beside it."""
     if bpy.data.filepath:
         blend = Path(bpy.data.filepath).parent
@@ -182,45 +264,97 @@ def _stored(path: Path) -> str:
 
 # -- the animated camera -----------------------------------------------------------------------
 
+_POSE = ("location", "rotation_quaternion")
+_LENS = ("lens", "shift_x", "shift_y")
 
-def _player(
-    collection: bpy.types.Collection,
-    anchor: bpy.types.Object,
-    views: Sequence[View],
-    frames: Sequence[int],
-    run_id: str,
-) -> bpy.types.Object:
+
+def _player(place: _Place, views: Sequence[View], frames: Sequence[int]) -> bpy.types.Object:
     """One camera that jumps from view to view, the frames behind it as an image sequence."""
-    camera = _camera("Head Views Player", collection, anchor, run_id, "player")
-    for view, frame in zip(views, frames, strict=True):
+    camera = place.camera("player", "Player")
+    animate(camera, _POSE, [])
+    animate(camera.data, _LENS, [])
+    poses, lenses = [], []
+    for view in views:
         _set(camera, view)
-        for path in ("location", "rotation_quaternion"):
-            camera.keyframe_insert(path, frame=frame)
-        for path in ("lens", "shift_x", "shift_y"):
-            camera.data.keyframe_insert(path, frame=frame)
-    for owner in (camera, camera.data):
-        for curve in _curves(owner):
-            for key in curve.keyframe_points:
-                key.interpolation = "CONSTANT"
-    image = _image(views[0].image, "SEQUENCE")
-    user = _background(camera, views[0], image).image_user
-    user.frame_duration = len(views)
-    user.frame_start = frames[0]
-    # File 0000.png is shown where the sequence's frame number is 1 with an offset of -1.
-    user.frame_offset = -1
-    user.use_auto_refresh = True
+        poses.append([*camera.location, *camera.rotation_quaternion])
+        lenses.append([camera.data.lens, camera.data.shift_x, camera.data.shift_y])
+    for owner, paths, values in ((camera, _POSE, poses), (camera.data, _LENS, lenses)):
+        animate(owner, paths, frames, values)
+        mark_action(owner, place.run_id, tags.label(place.title, "Player"))
+    background = _background(place, camera, views[0], "SEQUENCE", "Player")
+    sequence.show(background.image_user, frames)
     return camera
 
 
-def _curves(owner: Any) -> list[bpy.types.FCurve]:
-    """Animation curves of an ID, in the layout of Blender 4 or of 5."""
+def animate(
+    owner: bpy.types.ID,
+    paths: Sequence[str],
+    frames: Sequence[int],
+    values: Sequence[Sequence[float]] = (),
+) -> None:
+    """Key properties of an ID so that they hold from each frame to the next one.
+
+    Keys that were there are replaced, those of other properties stay.
+
+    Args:
+        owner: object, camera data or node tree.
+        paths: properties, in the order of the values.
+        frames: where the keys stand.
+        values: of each frame, one number after the other.
+
+    """
+    for curves, curve in list(_curves(owner)):
+        if curve.data_path in paths:
+            curves.remove(curve)
+    for path in paths if frames else ():
+        owner.keyframe_insert(path, frame=frames[0])
+    number = {}
+    column = 0
+    for path in paths:
+        for axis in range(_length(owner, path)):
+            number[path, axis] = column
+            column += 1
+    for _, curve in list(_curves(owner)):
+        place = number.get((curve.data_path, curve.array_index))
+        if place is None:
+            continue
+        keys = curve.keyframe_points
+        keys.clear()
+        keys.add(len(frames))
+        for key, frame, row in zip(keys, frames, values, strict=True):
+            key.co = frame, row[place]
+            key.interpolation = "CONSTANT"
+        curve.update()
+
+
+def mark_action(owner: bpy.types.ID, run_id: str, label: str) -> None:
+    """Mark and name the action an ID uses, if it has one of its own."""
+    action = owner.animation_data.action if owner.animation_data else None
+    if action is not None:
+        tags.mark(action, run_id, "action")
+        tags.name(action, label)
+
+
+def _length(owner: bpy.types.ID, path: str) -> int:
+    value = owner.path_resolve(path)
+    return len(value) if hasattr(value, "__len__") else 1
+
+
+def _curves(owner: Any) -> Iterator[tuple[Any, bpy.types.FCurve]]:
+    """Animation curves of an ID with their container.
+
+    From 4.4 on an action has slots, and object and camera share one: only the ID's own slot.
+    """
     animation = owner.animation_data
     if animation is None or animation.action is None:
-        return []
-    action = animation.action
-    if hasattr(action, "fcurves"):
-        return list(action.fcurves)
-    bags = (
-        strip.channelbag(animation.action_slot) for layer in action.layers for strip in layer.strips
-    )
-    return [curve for bag in bags if bag is not None for curve in bag.fcurves]
+        return
+    action, slot = animation.action, getattr(animation, "action_slot", None)
+    if slot is None and hasattr(action, "fcurves"):
+        for curve in action.fcurves:
+            yield action.fcurves, curve
+        return
+    for layer in action.layers if slot is not None else ():
+        for strip in layer.strips:
+            bag = strip.channelbag(slot)
+            for curve in bag.fcurves if bag is not None else ():
+                yield bag.fcurves, curve

@@ -77,4 +77,4 @@ def test_more_views_than_objects_are_sensible(blender, tmp_path: Path) -> None:
     folder = tmp_path / "views"
     write_view_folder(folder, cameras)
     result = blender("many_views", folder=folder)
-    assert result == {"players": 1, "views": 0, "duration": 73, "keys": 73}
+    assert result == {"players": 1, "views": 0, "pictures": 73, "keys": 73}

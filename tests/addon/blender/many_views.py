@@ -9,17 +9,17 @@ from common import enable_addon, main, make_anchor
 
 def work(request):
     enable_addon()
-    from addon.scene import tags
+    from addon.scene import sequence, tags
     from addon.scene import views as scene_views
 
     scene = bpy.context.scene
     scene_views.load(scene, make_anchor("plain"), Path(request["folder"]), "r", "Long")
     (player,) = tags.objects(scene, "r", "player")
-    curve = scene_views._curves(player)[0]
+    _, curve = next(scene_views._curves(player))
     return {
         "players": 1,
         "views": len(list(tags.objects(scene, "r", "view"))),
-        "duration": player.data.background_images[0].image_user.frame_duration,
+        "pictures": len(sequence.frames_of(player.data.background_images[0].image_user)),
         "keys": len(curve.keyframe_points),
     }
 
