@@ -17,10 +17,10 @@ from typing import Any
 import bpy
 import bpy.utils.previews
 
+from .grid import chosen_indices, columns_for
+
 MAX_THUMBNAILS = 96
 """Thumbnails kept; the one that was not drawn for longest goes first."""
-MAX_STRIP = 12
-"""Frames of the strip; of more, an even choice is shown."""
 MAX_SCALE = 9.0
 """Height of the largest picture, in heights of a button."""
 
@@ -106,25 +106,6 @@ def forget_drawn(key: str) -> None:
 def strip(paths: Sequence[str | Path]) -> list[int]:
     """Icons of image files, without those that are not there."""
     return [icon for icon in map(thumbnail, paths) if icon]
-
-
-def chosen_indices(count: int, most: int = MAX_STRIP) -> list[int]:
-    """Indices of at most ``most`` of ``count`` frames: evenly spaced, with the first and the last.
-
-    While frames are added one by one, the choice mostly stays as it is.
-    """
-    if count <= most:
-        return list(range(count))
-    step = -(-(count - 1) // (most - 1))
-    chosen = list(range(0, count - 1, step))
-    return [*chosen, count - 1]
-
-
-def columns_for(count: int, units: float) -> int:
-    """Columns of a strip of ``count`` pictures in a sidebar so many heights of a button wide."""
-    if count <= 1:
-        return 1
-    return 2 if count <= 4 or units < 9 else 3 if count <= 9 or units < 14 else 4
 
 
 def width_in_units(context: bpy.types.Context) -> float:
