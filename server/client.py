@@ -148,9 +148,17 @@ class Client:
 
     # -- jobs --
 
-    def create_job(self, kind: str, **params: Any) -> dict[str, Any]:
-        """Queue a job."""
-        return self._json("POST", "/v1/jobs", json={"kind": kind, "params": params})
+    def create_job(self, kind: str, *, fresh: bool = False, **params: Any) -> dict[str, Any]:
+        """Queue a job, or get the identical one that is there.
+
+        Args:
+            kind: of the job.
+            fresh: queue a new one in any case.
+            params: of the job.
+
+        """
+        body = {"kind": kind, "params": params} | ({"fresh": True} if fresh else {})
+        return self._json("POST", "/v1/jobs", json=body)
 
     def job(self, job_id: str) -> dict[str, Any]:
         """A job."""

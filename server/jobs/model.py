@@ -80,6 +80,18 @@ class Job(SQLModel, table=True):
         }
 
 
+class JobIdentity(SQLModel, table=True):
+    """What a job was asked for, in one number.
+
+    A table of its own: a database from before it exists gets it without a migration, and its
+    older jobs, of which nothing is known, are never taken for identical ones.
+    """
+
+    job_id: str = Field(primary_key=True)
+    digest: str = Field(index=True)
+    """See :func:`server.jobs.identity.request_digest`."""
+
+
 class Event(SQLModel, table=True):
     """One thing that happened to a job; ``id`` grows over all jobs, so a client can resume."""
 

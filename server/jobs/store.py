@@ -7,14 +7,14 @@ two who race (a cancel and a finish, say) exactly one wins, on SQLite as on Post
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Engine, event, func, update
 from sqlmodel import Session, SQLModel, col, create_engine, select
 
 from dp3d_core.errors import Dp3dError
-from server.jobs.model import Event, Job, JobState, utc_now
+from server.jobs.model import Event, Job, JobIdentity, JobState, utc_now
 
 MAX_ATTEMPTS = 3
 _KILLED = ("job.worker_died", "nerf.child_killed")
@@ -125,15 +125,64 @@ class JobStore:
 
     # -- life of a job --
 
-    def create(self, kind: str, params: dict[str, Any]) -> Job:
-        """Queue a job."""
+    def create(self, kind: str, params: dict[str, Any], digest: str | None = None) -> Job:
+        """Queue a job.
+
+        Args:
+            kind: of the job.
+            params: complete parameters.
+            digest: of the request, so that :meth:`create_once` can answer with this job.
+
+        """
         with self._writing, self._session() as session:
             job = Job(kind=kind, params=params)
             session.add(job)
             session.flush()
+            if digest is not None:
+                session.add(JobIdentity(job_id=job.id, digest=digest))
             self._add_state_event(session, job)
             session.commit()
             return job
+
+    def create_once(
+        self,
+        kind: str,
+        params: dict[str, Any],
+        digest: str,
+        is_usable: Callable[[dict[str, Any] | None], bool],
+    ) -> tuple[Job, bool]:
+        """The newest job of the same request that is waiting, running or usable, else a new one.
+
+        Of two that ask at once, one makes the job and the other gets it.
+
+        Args:
+            kind: of the job.
+            params: complete parameters.
+            digest: of the request.
+            is_usable: whether the result of a succeeded job can still be fetched.
+
+        Returns:
+            the job, and whether it is new.
+
+        """
+        with self._writing:
+            for job in self._of_request(digest):
+                unfinished = not JobState(job.state).ended and not job.cancel_requested
+                if unfinished or (job.state == JobState.SUCCEEDED and is_usable(job.result)):
+                    return job, False
+            return self.create(kind, params, digest), True
+
+    def _of_request(self, digest: str) -> list[Job]:
+        """Jobs of a request, newest first."""
+        with self._session() as session:
+            query = (
+                select(Job)
+                .join(JobIdentity, col(JobIdentity.job_id) == col(Job.id))
+                .where(JobIdentity.digest == digest)
+                .order_by(col(Job.number).desc())
+                .limit(100)
+            )
+            return list(session.exec(query))
 
     def claim_next(self) -> Job | None:
         """The oldest queued job, now running; None when nothing waits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -78,8 +79,19 @@ _PARAMS: dict[str, type[_Params]] = {
 }
 
 
-def parse_job_request(body: bytes, artifacts: ArtifactStore) -> tuple[str, dict[str, Any]]:
-    """Kind and complete parameters of a job request.
+@dataclass(frozen=True)
+class JobRequest:
+    """A request that can be served."""
+
+    kind: str
+    params: dict[str, Any]
+    """Complete, after defaults."""
+    fresh: bool
+    """Whether a new job is wanted although an identical one is there."""
+
+
+def parse_job_request(body: bytes, artifacts: ArtifactStore) -> JobRequest:
+    """The job that a body asks for.
 
     Raises:
         Dp3dError: ``server.bad_request``, or what is wrong with the cameras, the engine or the
@@ -93,8 +105,11 @@ def parse_job_request(body: bytes, artifacts: ArtifactStore) -> tuple[str, dict[
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise bad_request(f"The body is not JSON ({error}).") from error
-    if not isinstance(data, dict) or set(data) - {"kind", "params"}:
+    if not isinstance(data, dict) or set(data) - {"kind", "params", "fresh"}:
         raise bad_request('The body must be {"kind": ..., "params": {...}}.')
+    fresh = data.get("fresh", False)
+    if not isinstance(fresh, bool):
+        raise bad_request("fresh: it must be true or false.")
     model = _PARAMS.get(data["kind"]) if isinstance(data.get("kind"), str) else None
     if model is None:
         raise bad_request(
@@ -107,7 +122,7 @@ def parse_job_request(body: bytes, artifacts: ArtifactStore) -> tuple[str, dict[
         where = ".".join(["params", *(str(part) for part in first["loc"])])
         raise bad_request(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from error
     _check_inputs(params, artifacts)
-    return data["kind"], params.model_dump()
+    return JobRequest(data["kind"], params.model_dump(), fresh)
 
 
 def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:

@@ -13,8 +13,10 @@ from starlette.requests import ClientDisconnect
 
 from dp3d_core.errors import Dp3dError
 from server.artifacts import too_large
+from server.jobs.identity import is_whole, request_digest
+from server.jobs.model import Job
 from server.web.problems import bad_request
-from server.web.requests import parse_job_request
+from server.web.requests import JobRequest, parse_job_request
 from server.web.services import Services
 from server.web.sse import event_stream
 
@@ -106,13 +108,26 @@ def get_artifact(sha256: str, request: Request) -> FileResponse:
 
 @router.post("/jobs")
 async def create_job(request: Request) -> JSONResponse:
-    """Queue a job."""
+    """Queue a job, or answer with an identical one."""
     services = _services(request)
     body = await _limited_body(request, services.settings.body_limit)
-    kind, params = await asyncio.to_thread(parse_job_request, body, services.artifacts)
-    job = await asyncio.to_thread(services.store.create, kind, params)
-    services.executor.wake()
-    return JSONResponse(job.to_dict(), 201, {"Location": f"/v1/jobs/{job.id}"})
+    wanted = await asyncio.to_thread(parse_job_request, body, services.artifacts)
+    job, is_new = await asyncio.to_thread(_queue, services, wanted)
+    if is_new:
+        services.executor.wake()
+    headers = {"Location": f"/v1/jobs/{job.id}"}
+    return JSONResponse(job.to_dict(), 201 if is_new else 200, headers)
+
+
+def _queue(services: Services, wanted: JobRequest) -> tuple[Job, bool]:
+    """A job of a request, and whether it is new."""
+    kind, params = wanted.kind, wanted.params
+    digest = request_digest(kind, params)
+    if wanted.fresh:
+        return services.store.create(kind, params, digest), True
+    return services.store.create_once(
+        kind, params, digest, lambda result: is_whole(result, services.artifacts)
+    )
 
 
 @router.get("/jobs")

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from dp3d_core.errors import Dp3dError
+from server.jobs.identity import request_digest
 from server.jobs.model import JobState
 from server.jobs.store import MAX_ATTEMPTS, JobStore
 
@@ -140,3 +141,77 @@ def test_unknown_job(store):
     with pytest.raises(Dp3dError) as caught:
         store.get("none")
     assert caught.value.code == "job.not_found"
+
+
+def whole(result):
+    return result is not None
+
+
+def test_an_identical_job_is_made_once(store):
+    first, is_new = store.create_once("views", {"n": 1}, "digest", whole)
+    assert is_new
+    assert store.create_once("views", {"n": 1}, "digest", whole)[0].id == first.id
+    assert store.create_once("views", {"n": 2}, "another", whole)[1]
+    store.claim_next()
+    assert store.create_once("views", {"n": 1}, "digest", whole)[0].state == "running"
+    store.request_cancel(first.id)
+    second, is_new = store.create_once("views", {"n": 1}, "digest", whole)
+    assert is_new, "a job that is about to end is no answer"
+    store.finish(first.id, JobState.CANCELLED)
+    store.claim_next()
+    store.claim_next()
+    store.finish(second.id, JobState.SUCCEEDED, result={"views": "x"})
+    assert store.create_once("views", {"n": 1}, "digest", whole)[0].id == second.id
+    assert store.create_once("views", {"n": 1}, "digest", lambda result: False)[1]
+
+
+def test_a_failed_job_is_no_answer(store):
+    first, _ = store.create_once("views", {}, "digest", whole)
+    store.claim_next()
+    store.finish(first.id, JobState.FAILED, error={"code": "internal"})
+    assert store.create_once("views", {}, "digest", whole)[1]
+
+
+def test_two_who_ask_at_once_get_one_job(store):
+    start, answers = threading.Barrier(8), []
+
+    def ask():
+        start.wait()
+        answers.append(store.create_once("views", {}, "digest", whole))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({job.id for job, _ in answers}) == 1
+    assert sum(is_new for _, is_new in answers) == 1
+
+
+def test_a_database_from_before_there_were_identities(tmp_path):
+    url = f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    first = JobStore(url)
+    old = first.create("views", {})
+    with first._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE jobidentity")
+    first.close()
+    second = JobStore(url)
+    job, is_new = second.create_once("views", {}, "digest", whole)
+    assert is_new
+    assert {j.id for j in second.recent()} == {old.id, job.id}
+    second.close()
+
+
+def test_what_a_result_depends_on_is_part_of_the_request(tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    params = {"seed": 0, "cameras": {"preset": "orbit"}}
+    before = request_digest("views", params)
+    assert before == request_digest("views", dict(reversed(params.items())))
+    assert before != request_digest("views", params | {"seed": 1})
+    assert before != request_digest("fit", params)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/face.tflite").write_bytes(b"weights")
+    with_model = request_digest("views", params)
+    assert with_model != before
+    monkeypatch.setattr("server.jobs.identity.__version__", "0.0.1")
+    assert request_digest("views", params) not in {before, with_model}

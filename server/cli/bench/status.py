@@ -65,7 +65,8 @@ class Status:
 
         def job(views: int) -> str:
             cameras = {"preset": "orbit", "views": views, "size": 512}
-            return str(client.create_job("views", portrait=portrait, cameras=cameras)["id"])
+            job = client.create_job("views", fresh=True, portrait=portrait, cameras=cameras)
+            return str(job["id"])
 
         small = job(1)
         client.wait(small)
