@@ -239,7 +239,9 @@ def _fingerprint(material: bpy.types.Material) -> str:
     for node in material.node_tree.nodes:
         values = [_plain(s.default_value) for s in node.inputs if hasattr(s, "default_value")]
         extra = [
-            _plain(getattr(node, key)) for key in ("interpolation", "extension") if hasattr(node, key)
+            _plain(getattr(node, key))
+            for key in ("interpolation", "extension")
+            if hasattr(node, key)
         ]
         nodes.append((node.name, node.bl_idname, node.mute, values, extra))
     for link in material.node_tree.links:

@@ -9,6 +9,7 @@ parent inverse, has every vertex at anchor @ p.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,15 +29,11 @@ _PLACED = "dp3d_placed"
 """Local matrix we gave an object, 16 numbers row by row: another one now is the user's."""
 
 
-class Imported(NamedTuple):
-    """What came in."""
+class Statistics(NamedTuple):
+    """How large imported meshes are."""
 
-    objects: list[bpy.types.Object]
-    """All objects, the root first."""
     vertices: int
     triangles: int
-    kept_materials: list[str]
-    """Names of materials of the user that stay on the mesh in place of the file's."""
 
 
 def load(
@@ -47,7 +44,7 @@ def load(
     run_id: str,
     title: str,
     look: str = "",
-) -> Imported:
+) -> list[bpy.types.Object]:
     """Import a GLB at the anchor, in place of an earlier import of the same run.
 
     Objects of the earlier import stay and get the new mesh: name, position, modifiers and
@@ -61,6 +58,9 @@ def load(
         run_id: what objects, meshes, materials and images are marked with.
         title: name of the run, which they are named after.
         look: PHOTO or LIT of ``look``; empty for that of the earlier import, or the file's.
+
+    Returns:
+        All objects, the root first.
 
     Raises:
         AddonError: ``addon.mesh_missing`` or ``addon.import_failed``.
@@ -80,7 +80,6 @@ def load(
     look = look or looks.kind_of(existing.values())
     incoming.sort(key=lambda o: (o.parent is not None, o.name))
     leftovers: list[bpy.types.ID] = []
-    kept: list[str] = []
     objects: dict[int, bpy.types.Object] = {}
     for index, thing in enumerate(incoming):
         local = thing.matrix_basis.copy()
@@ -91,7 +90,7 @@ def load(
             looks.apply([thing], look)
         if earlier is not None and earlier.type == thing.type == "MESH":
             leftovers += tags.used_by(earlier)
-            _carry_materials(earlier, thing.data, leftovers, kept)
+            _carry_materials(earlier, thing.data, leftovers)
             earlier.data = thing.data
             target, moved = earlier, _is_moved(earlier)
         else:
@@ -116,12 +115,15 @@ def load(
         thing.select_set(thing.session_uid in selected)
     view_layer.objects.active = active
     view_layer.update()
-    meshes = [o.data for o in objects.values() if o.type == "MESH"]
-    return Imported(
-        list(objects.values()),
+    return list(objects.values())
+
+
+def statistics(objects: Iterable[bpy.types.Object]) -> Statistics:
+    """Vertices and triangles of objects, without their modifiers."""
+    meshes = [o.data for o in objects if o.type == "MESH"]
+    return Statistics(
         sum(len(m.vertices) for m in meshes),
         sum(len(m.loops) - 2 * len(m.polygons) for m in meshes),
-        kept,
     )
 
 
@@ -157,7 +159,6 @@ def _carry_materials(
     earlier: bpy.types.Object,
     mesh: bpy.types.Mesh,
     leftovers: list[bpy.types.ID],
-    kept: list[str],
 ) -> None:
     """Keep what the user did to the materials of the earlier import, with the new texture."""
     for old, new in zip(list(earlier.data.materials), list(mesh.materials), strict=False):
@@ -176,7 +177,6 @@ def _carry_materials(
             mesh.materials[number] = old
         else:
             mesh.materials.append(old)
-        kept.append(old.name)
 
 
 def _name(thing: bpy.types.Object, label: str) -> None:

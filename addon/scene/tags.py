@@ -143,7 +143,11 @@ def used_by(thing: bpy.types.Object) -> list[bpy.types.ID]:
             used += images_of(material)
     if isinstance(data, bpy.types.Camera):
         used += [background.image for background in data.background_images]
-    unique = {item.as_pointer(): item for item in used if item is not None and is_ours(item)}
+    unique = {
+        item.as_pointer(): item
+        for item in used
+        if item is not None and (is_ours(item) or isinstance(item, bpy.types.Camera))
+    }
     return list(unique.values())
 
 
@@ -201,6 +205,7 @@ def remove_backgrounds(scene: bpy.types.Scene, run_id: str) -> int:
         images = [background.image for background in removed]
         while removed:
             sequence.remove(removed[0].image_user)
+            removed[0].image = None  # Blender would go on counting it as a user
             camera.background_images.remove(removed[0])
             # The others moved up one place: our drivers follow them.
             sequence.realign(camera, [b.image for b in playback_backgrounds(camera)])

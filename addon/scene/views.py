@@ -141,9 +141,7 @@ class _Place:
     ) -> None:
         self.collection, self.anchor = collection, anchor
         self.run_id, self.title = run_id, title
-        self._existing = {
-            role: tags.originals(scene, run_id, role) for role in ("view", "player")
-        }
+        self._existing = {role: tags.originals(scene, run_id, role) for role in ("view", "player")}
 
     def camera(self, role: str, what: str, index: int = 0) -> bpy.types.Object:
         """A camera under the anchor, the existing one where there is one."""
@@ -188,9 +186,7 @@ def _set(camera: bpy.types.Object, view: View) -> None:
     data.lens, data.shift_x, data.shift_y = lens.focal_mm, lens.shift_x, lens.shift_y
 
 
-def _background(
-    place: _Place, camera: bpy.types.Object, view: View, source: str, what: str
-) -> Any:
+def _background(place: _Place, camera: bpy.types.Object, view: View, source: str, what: str) -> Any:
     data = camera.data
     data.show_background_images = True
     background = next(

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A field played back in the scene: its frames behind the artist's camera, or on a plane.
+
+The frames have alpha and were rendered with the camera's own projection.  As a background they
+fill the camera's frame.  On a plane they stand where the head is: at the head's distance, facing
+the camera of each frame, as large as the camera's frame there, so that both show one picture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import bpy
+from mathutils import Matrix
+
+from . import sequence, tags
+from . import views as scene_views
+
+FRAMES_FILE = "scene_frames.json"
+"""Beside the frames: the scene frame of each."""
+
+_POSE = ("location", "rotation_quaternion", "scale")
+
+
+def show_behind(
+    scene: bpy.types.Scene,
+    camera: bpy.types.Object,
+    folder: Path,
+    frames: Sequence[int],
+    run_id: str,
+    title: str,
+) -> bpy.types.Image:
+    """Show a playback behind a camera of the artist's; its other backgrounds stay as they are.
+
+    Args:
+        scene: the camera's scene.
+        camera: camera object.
+        folder: view set of the frames.
+        frames: scene frame of each, increasing.
+        run_id: of the run; its earlier playback behind this camera is replaced.
+        title: name of the run.
+
+    Raises:
+        AddonError: ``viewset.invalid`` when a frame cannot be opened.
+
+    """
+    data = camera.data
+    sequence.realign(data, [b.image for b in tags.playback_backgrounds(data)])
+    background = next(iter(tags.playback_backgrounds(data, run_id)), None)
+    path = scene_views.frame_paths(folder, len(frames))[0]
+    earlier = None if background is None else background.image
+    label = tags.label(title, "Playback")
+    image = scene_views.load_image(path, "SEQUENCE", run_id, "playback", label, earlier)
+    if background is None:
+        background = data.background_images.new()
+        background.image = image
+    # The frame has the camera's own projection: it fills the frame whatever its shape.
+    background.frame_method, background.alpha = "STRETCH", 1.0
+    background.show_background_image = data.show_background_images = True
+    sequence.show(background.image_user, frames)
+    write_frames(folder, frames)
+    return image
+
+
+def show_plane(
+    scene: bpy.types.Scene,
+    anchor: bpy.types.Object,
+    folder: Path,
+    frames: Sequence[int],
+    run_id: str,
+    title: str,
+    cameras: dict[str, Any] | None = None,
+) -> bpy.types.Object:
+    """Show a playback on a plane at the head that faces the camera of each frame.
+
+    Args:
+        scene: where to.
+        anchor: the head anchor.
+        folder: view set of the frames.
+        frames: scene frame of each, increasing.
+        run_id: of the run; its earlier plane is replaced.
+        title: name of the run.
+        cameras: what the folder's ``cameras.json`` holds, where it was read already.
+
+    Raises:
+        AddonError: ``viewset.not_found`` or ``viewset.invalid``.
+
+    """
+    views = scene_views.read_views(folder, cameras)
+    label = tags.label(title, "Playback Plane")
+    plane = tags.originals(scene, run_id, "plane").get(0)
+    if plane is None or plane.type != "MESH" or not tags.is_ours(plane.data, run_id):
+        plane = bpy.data.objects.new(label, _quad(label))
+        tags.collection(scene, run_id, title).objects.link(plane)
+        tags.mark(plane.data, run_id, "data")
+    tags.mark(plane, run_id, "plane")
+    for thing in (plane, plane.data):
+        tags.name(thing, label)
+    plane.parent, plane.matrix_parent_inverse = anchor, Matrix.Identity(4)
+    plane.rotation_mode = "QUATERNION"
+    # A picture is no body: no shadow, no light from it.
+    plane.visible_shadow = plane.visible_diffuse = False
+    _material(plane, views[0].image, frames, run_id, label)
+    poses = []
+    for view in views:
+        location, rotation, scale = plane_matrix(view).decompose()
+        poses.append([*location, *rotation, *scale])
+    scene_views.animate(plane, _POSE, frames, poses)
+    scene_views.mark_action(plane, run_id, label)
+    write_frames(folder, frames)
+    return plane
+
+
+def remove(scene: bpy.types.Scene, run_id: str) -> int:
+    """Remove a run's playback, backgrounds and plane; how many there were."""
+    planes = tags.originals(scene, run_id, "plane").values()
+    return tags.remove_backgrounds(scene, run_id) + tags.remove_objects(planes)
+
+
+def realign(scene: bpy.types.Scene) -> None:
+    """Let each playback follow its background after the artist removed another one."""
+    for camera in {o.data for o in scene.objects if o.type == "CAMERA"}:
+        if backgrounds := tags.playback_backgrounds(camera):
+            sequence.realign(camera, [b.image for b in backgrounds])
+
+
+def write_frames(folder: Path, frames: Sequence[int]) -> None:
+    """Write the scene frames of a playback beside it; a folder that refuses it is no failure."""
+    try:
+        (folder / FRAMES_FILE).write_text(json.dumps({"frames": list(frames)}), "utf-8")
+    except OSError:
+        return
+
+
+def read_frames(folder: Path) -> list[int]:
+    """Scene frames of a playback's pictures; from 1 on where its folder does not say."""
+    try:
+        frames = json.loads((folder / FRAMES_FILE).read_text("utf-8"))["frames"]
+        return [int(frame) for frame in frames]
+    except (OSError, ValueError, KeyError, TypeError):
+        return list(range(1, len(scene_views.read_views(folder)) + 1))
+
+
+def plane_matrix(view: scene_views.View) -> Matrix:
+    """Local matrix, under the anchor, of a unit square that fills a view at the head's distance."""
+    pose = scene_views.local_matrix(view.c2w)
+    distance = -pose.inverted().translation.z
+    if distance < 0.01:  # the head is beside or behind the camera
+        distance = max(pose.translation.length, 0.01)
+    fx, fy, cx, cy = view.K[0][0], view.K[1][1], view.K[0][2], view.K[1][2]
+    centre = Matrix.Translation(
+        (
+            (view.width / 2 - cx) / fx * distance,
+            (cy - view.height / 2) / fy * distance,
+            -distance,
+        )
+    )
+    size = Matrix.Diagonal((view.width / fx * distance, view.height / fy * distance, 1.0, 1.0))
+    return pose @ centre @ size
+
+
+def _quad(label: str) -> bpy.types.Mesh:
+    mesh = bpy.data.meshes.new(label)
+    corners = [(-0.5, -0.5, 0), (0.5, -0.5, 0), (0.5, 0.5, 0), (-0.5, 0.5, 0)]
+    mesh.from_pydata(corners, [], [(0, 1, 2, 3)])
+    layer = mesh.uv_layers.new(name="UVMap")
+    for loop, (u, v) in zip(layer.data, ((0, 0), (1, 0), (1, 1), (0, 1)), strict=True):
+        loop.uv = u, v
+    return mesh
+
+
+def _material(
+    plane: bpy.types.Object, path: Path, frames: Sequence[int], run_id: str, label: str
+) -> None:
+    """Emission of the sequence where it is opaque; nothing where it is clear."""
+    material = plane.data.materials[0] if len(plane.data.materials) else None
+    if material is None or not tags.is_ours(material, run_id):
+        material = bpy.data.materials.new(label)
+        plane.data.materials.clear()
+        plane.data.materials.append(material)
+        tags.mark(material, run_id, "data")
+    tags.name(material, label)
+    if material.node_tree is None:
+        material.use_nodes = True
+    tree = material.node_tree
+    earlier = next((i for i in tags.images_of(material) if tags.is_ours(i, run_id)), None)
+    image = scene_views.load_image(path, "SEQUENCE", run_id, "frames", label, earlier)
+    for node in tree.nodes:
+        if node.bl_idname == "ShaderNodeTexImage":
+            sequence.remove(node.image_user)
+    tree.nodes.clear()
+    texture = tree.nodes.new("ShaderNodeTexImage")
+    texture.name, texture.image, texture.extension = "dp3d Frames", image, "EXTEND"
+    emission = tree.nodes.new("ShaderNodeEmission")
+    clear = tree.nodes.new("ShaderNodeBsdfTransparent")
+    mix = tree.nodes.new("ShaderNodeMixShader")
+    output = tree.nodes.new("ShaderNodeOutputMaterial")
+    for column, node in enumerate((texture, emission, clear, mix, output)):
+        node.location = 300 * column - 600, 200 * (column == 2)
+    tree.links.new(texture.outputs["Color"], emission.inputs["Color"])
+    tree.links.new(texture.outputs["Alpha"], mix.inputs[0])
+    tree.links.new(clear.outputs[0], mix.inputs[1])
+    tree.links.new(emission.outputs[0], mix.inputs[2])
+    tree.links.new(mix.outputs[0], output.inputs["Surface"])
+    if hasattr(material, "surface_render_method"):
+        material.surface_render_method = "BLENDED"
+    if hasattr(material, "cycles"):
+        material.cycles.emission_sampling = "NONE"
+    sequence.show(texture.image_user, frames)

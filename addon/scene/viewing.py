@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the artist looks at: through the views' camera and back, the head framed, the timeline.
+
+What the scene had before stands in ``scene["dp3d_before"]``: it survives saving, and an undo sets
+it back together with the settings it remembers.  Viewports belong to no undo; they are found
+again by screen and place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import bpy
+from mathutils import Quaternion, Vector
+
+from ..link.errors import AddonError
+from . import sequence, tags
+from . import views as scene_views
+
+BEFORE = "dp3d_before"
+HEAD_RADIUS = 0.45
+"""Head units from the anchor that hold the head with hair and neck."""
+
+_RENDER = (
+    *("resolution_x", "resolution_y", "resolution_percentage"),
+    *("pixel_aspect_x", "pixel_aspect_y"),
+)
+_PREVIEW = ("use_preview_range", "frame_preview_start", "frame_preview_end")
+
+
+# -- through the views and back --------------------------------------------------------------
+
+
+def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None = None) -> None:
+    """Look through the animated camera of a run's views, at their size.
+
+    The scene's own camera, render size, preview range and the view of the area are remembered
+    for ``restore``; looking again, or at another run, keeps what was remembered first.
+
+    Args:
+        scene: which has the views.
+        run: mapping or properties with ``run_id`` and ``folder``.
+        area: 3D view that looks; None: only the scene's settings change.
+
+    Raises:
+        AddonError: ``viewset.not_found``, ``viewset.invalid``, or ``addon.player_missing`` when
+            the animated camera is not in the scene.
+
+    """
+    values = run if isinstance(run, dict) else {k: getattr(run, k) for k in ("run_id", "folder")}
+    view = scene_views.read_views(Path(bpy.path.abspath(values["folder"])))[0]
+    player = tags.originals(scene, values["run_id"], "player").get(0)
+    if player is None:
+        raise AddonError(
+            "addon.player_missing",
+            "The animated camera of the views is not in this scene.",
+            "Load the views of this result again.",
+        )
+    render = scene.render
+    if not is_looking(scene):
+        looked = {name: getattr(render, name) for name in _RENDER}
+        if scene.camera is not None:
+            looked["camera"] = scene.camera
+        _remember(scene, "look", looked)
+    scene.camera = player
+    render.resolution_x, render.resolution_y = view.width, view.height
+    render.resolution_percentage = 100
+    render.pixel_aspect_x, render.pixel_aspect_y = scene_views.pixel_aspect(view)
+    backgrounds = player.data.background_images
+    if len(backgrounds) and (frames := sequence.frames_of(backgrounds[0].image_user)):
+        set_timeline(scene, frames)
+    if area is not None and area.type == "VIEW_3D":
+        _look(scene, area, player)
+
+
+def restore(scene: bpy.types.Scene, area: bpy.types.Area | None = None) -> bool:
+    """Give the scene back what ``look_through`` and ``set_timeline`` took.
+
+    A camera the artist chose meanwhile stays, and so does a preview range that is not ours.
+    A remembered camera that was deleted is not put back.
+
+    Args:
+        scene: the scene.
+        area: 3D view that leaves the camera even when its own view is not remembered.
+
+    Returns:
+        Whether there was anything to give back.
+
+    """
+    before = _before(scene)
+    if not before:
+        return False
+    looked, timeline = before.get("look"), before.get("timeline")
+    if looked:
+        if _is_player(scene.camera):
+            scene.camera = _in_scene(scene, looked.get("camera"))
+        for name in _RENDER:
+            setattr(scene.render, name, looked[name])
+    if timeline and list(timeline["ours"]) == [
+        scene.frame_preview_start,
+        scene.frame_preview_end,
+    ]:
+        use, start, end = timeline["before"]
+        # The start first would be clamped by the end that is still ours.
+        scene.frame_preview_end = max(end, scene.frame_preview_start)
+        scene.frame_preview_start, scene.frame_preview_end = start, end
+        scene.use_preview_range = bool(use)
+    areas = before.get("areas") or {}
+    for key, each in _areas(scene):
+        if key in areas:
+            _leave(each, areas[key])
+        elif looked and area is not None and each == area:
+            _leave(each, None)
+    del scene[BEFORE]
+    return True
+
+
+def is_looking(scene: bpy.types.Scene) -> bool:
+    """Whether ``restore`` has a camera and a render size to give back."""
+    return "look" in _before(scene)
+
+
+def own_camera(scene: bpy.types.Scene) -> bpy.types.Object | None:
+    """The artist's camera: the scene's, or the remembered one while a player stands in for it."""
+    if not _is_player(scene.camera):
+        return scene.camera
+    return _in_scene(scene, _before(scene).get("look", {}).get("camera"))
+
+
+@contextlib.contextmanager
+def own_settings(scene: bpy.types.Scene) -> Iterator[None]:
+    """The artist's camera and render size for as long as the block runs (a camera path is read)."""
+    looked = _before(scene).get("look")
+    if not looked:
+        player = scene.camera if _is_player(scene.camera) else None
+        if player is not None:
+            scene.camera = None
+        try:
+            yield
+        finally:
+            if player is not None:
+                scene.camera = player
+        return
+    camera, now = scene.camera, {name: getattr(scene.render, name) for name in _RENDER}
+    scene.camera = own_camera(scene)
+    for name in _RENDER:
+        setattr(scene.render, name, looked[name])
+    try:
+        yield
+    finally:
+        scene.camera = camera
+        for name, value in now.items():
+            setattr(scene.render, name, value)
+
+
+def set_timeline(scene: bpy.types.Scene, frames: Sequence[int]) -> None:
+    """Set the preview range to the views' frames; the range that renders stays as it is."""
+    if not frames:
+        return
+    first, last = min(frames), max(frames)
+    ours = [max(0, first), max(0, last)]  # Blender's preview range has no negative frames
+    timeline = _before(scene).get("timeline")
+    if timeline is None or list(timeline["ours"]) != [
+        scene.frame_preview_start,
+        scene.frame_preview_end,
+    ]:
+        timeline = {"before": [int(getattr(scene, name)) for name in _PREVIEW]}
+    _remember(scene, "timeline", {"before": list(timeline["before"]), "ours": ours})
+    scene.use_preview_range = True
+    scene.frame_preview_end = max(ours[1], scene.frame_preview_start)
+    scene.frame_preview_start, scene.frame_preview_end = ours
+    if not first <= scene.frame_current <= last:
+        scene.frame_set(first)
+
+
+# -- viewports -------------------------------------------------------------------------------
+
+
+def frame_head(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int:
+    """Bring the head into view in the scene's 3D views that look through no camera.
+
+    The direction of each view stays.
+
+    Returns:
+        How many views were moved.
+
+    """
+    world = anchor.matrix_world
+    radius = HEAD_RADIUS * world.median_scale
+    count = 0
+    for _, area in _areas(scene):
+        region = next((r for r in area.regions if r.type == "WINDOW"), None)
+        space = area.spaces.active
+        short = (
+            1.0
+            if region is None
+            else min(region.width, region.height) / max(region.width, region.height, 1)
+        )
+        for view in _regions_3d(space):
+            if view.view_perspective == "CAMERA":
+                continue
+            # Blender's views see 72 mm over the focal length along the longer side.
+            half = 36.0 / space.lens * max(short, 0.1)
+            view.view_location = world.translation
+            view.view_distance = radius * (1 + half**2) ** 0.5 / half
+            count += 1
+    return count
+
+
+def show_texture(scene: bpy.types.Scene) -> int:
+    """Let the scene's solid-shaded 3D views show textures; how many were switched."""
+    count = 0
+    for _, area in _areas(scene):
+        shading = area.spaces.active.shading
+        if shading.type == "SOLID" and shading.color_type != "TEXTURE":
+            shading.color_type = "TEXTURE"
+            count += 1
+    return count
+
+
+def _areas(scene: bpy.types.Scene) -> Iterator[tuple[str, bpy.types.Area]]:
+    """3D views of the scene in all windows, with a name that survives saving."""
+    manager = bpy.context.window_manager
+    for window in manager.windows if manager else ():
+        if window.scene != scene:
+            continue
+        for index, area in enumerate(window.screen.areas):
+            if area.type == "VIEW_3D":
+                yield f"{window.screen.name}/{index}", area
+
+
+def _regions_3d(space: bpy.types.SpaceView3D) -> list[bpy.types.RegionView3D]:
+    quads = list(space.region_quadviews)
+    return quads or [space.region_3d]
+
+
+def _look(scene: bpy.types.Scene, area: bpy.types.Area, player: bpy.types.Object) -> None:
+    space = area.spaces.active
+    view = space.region_3d
+    key = next((key for key, each in _areas(scene) if each == area), "")
+    areas = dict(_before(scene).get("areas") or {})
+    if key and key not in areas:
+        areas[key] = {
+            "perspective": view.view_perspective,
+            "rotation": list(view.view_rotation),
+            "location": list(view.view_location),
+            "distance": view.view_distance,
+            "local": space.use_local_camera,
+        }
+        _remember(scene, "areas", areas)
+    # Markers bind cameras anew at every frame; the area's own camera they do not touch.
+    bound = any(marker.camera is not None for marker in scene.timeline_markers)
+    space.use_local_camera = bound
+    if bound:
+        space.camera = player
+    view.view_perspective = "CAMERA"
+
+
+def _leave(area: bpy.types.Area, remembered: Any) -> None:
+    space = area.spaces.active
+    view = space.region_3d
+    if remembered is None:
+        view.view_perspective = "PERSP"
+        return
+    if space.use_local_camera and not remembered["local"]:
+        space.use_local_camera = False
+    if view.view_perspective != "CAMERA":
+        return  # the artist has left the camera, by orbiting
+    view.view_perspective = remembered["perspective"]
+    if remembered["perspective"] != "CAMERA":
+        view.view_rotation = Quaternion(remembered["rotation"])
+        view.view_location = Vector(remembered["location"])
+        view.view_distance = remembered["distance"]
+
+
+# -- memory ----------------------------------------------------------------------------------
+
+
+def _before(scene: bpy.types.Scene) -> dict[str, Any]:
+    group = scene.get(BEFORE)
+    return dict(group.items()) if group is not None else {}
+
+
+def _remember(scene: bpy.types.Scene, key: str, values: dict[str, Any]) -> None:
+    if BEFORE not in scene:
+        scene[BEFORE] = {}
+    scene[BEFORE][key] = values
+
+
+def _is_player(thing: bpy.types.Object | None) -> bool:
+    return thing is not None and tags.is_marked(thing, None, "player")
+
+
+def _in_scene(scene: bpy.types.Scene, thing: Any) -> bpy.types.Object | None:
+    """The object, unless it was deleted (a property keeps a deleted one in memory)."""
+    return thing if thing is not None and scene in thing.users_scene else None
