@@ -50,6 +50,16 @@ def result(scene: bpy.types.Scene, run_id: str) -> dict[str, Any] | None:
     return next((entry for entry in results(scene) if entry["run_id"] == run_id), None)
 
 
+def free_title(scene: bpy.types.Scene, wanted: str) -> str:
+    """A title that no result of the scene has: the wanted one, or that with a number."""
+    taken = {entry["title"] for entry in results(scene)}
+    number = 2
+    title = wanted
+    while title in taken:
+        title, number = f"{wanted} {number}", number + 1
+    return title
+
+
 def set_run(scene: bpy.types.Scene, **values: Any) -> bool:
     """Change the run, and its entry among the results; whether anything changed."""
     state = run(scene)

@@ -18,7 +18,7 @@ from .link.errors import AddonError
 from .link.run import KINDS, Plan
 from .link.storage import RECIPE
 from .scene import anchor as head_anchor
-from .scene import camera_path
+from .scene import camera_check, camera_path, viewing
 
 _MAX_SEED = 2**31 - 1
 """Largest number of Blender's integer properties."""
@@ -74,7 +74,8 @@ def new_views(context: bpy.types.Context) -> Request:
         portrait=photo,
         params={"views": views, **_later(chosen)},
     )
-    return Request(plan, frames, photo.stem, views["engine"], chosen.seed)
+    title = ledger.free_title(scene, photo.stem)
+    return Request(plan, frames, title, views["engine"], chosen.seed)
 
 
 def requested_cameras(context: bpy.types.Context) -> tuple[dict[str, Any], list[int]]:
@@ -88,12 +89,11 @@ def requested_cameras(context: bpy.types.Context) -> tuple[dict[str, Any], list[
     source = scene.dp3d.camera_source
     if source == "PRESET":
         return camera_path.preset(scene), []
-    if source == "SELECTED":
-        from .scene import camera_check
-
-        return camera_check.selected_path(scene, context.view_layer), []
-    frames = camera_path.frame_numbers(scene)
-    return camera_path.scene_path(scene, context.view_layer, frames), frames
+    with viewing.own_settings(scene):
+        if source == "SELECTED":
+            return camera_check.selected_path(scene, context.view_layer), []
+        frames = camera_path.frame_numbers(scene)
+        return camera_check.scene_path(scene, context.view_layer, frames), frames
 
 
 def check_engine(name: str) -> None:
@@ -153,14 +153,23 @@ def playback(context: bpy.types.Context) -> Request:
     request = later(scene, missing_kinds(scene, "render"))
     step = chosen.playback_step
     frames = camera_path.numbers(scene.frame_start, scene.frame_end, step)
-    cameras = camera_path.scene_path(scene, context.view_layer, frames)
+    with viewing.own_settings(scene):
+        cameras = camera_path.scene_path(scene, context.view_layer, frames)
     video = None if chosen.playback_video == "NONE" else chosen.playback_video
     rate = scene.render.fps / scene.render.fps_base / step
     render = {"cameras": cameras, "video": video, "fps": round(max(0.1, min(240.0, rate)), 6)}
     plan = request.plan
-    folder = plan.folder / f"playback-{uuid.uuid4().hex[:8]}"
+    folder = _free_folder(plan.folder, "playback")
     plan = Plan(**{**vars(plan), "params": {**plan.params, "render": render}, "playback": folder})
     return request._replace(plan=plan, frames=frames)
+
+
+def _free_folder(parent: Path, name: str) -> Path:
+    """The first of name-1, name-2 ... that does not exist: shown frames are never overwritten."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
 
 
 def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
@@ -204,7 +213,8 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
         params={**params, "views": views},
     )
     frames = [int(f) for f in entry["frames"].split(",") if f]
-    return Request(plan, frames, entry["title"], views["engine"], int(views["seed"]))
+    title = ledger.free_title(scene, photo.stem)
+    return Request(plan, frames, title, views["engine"], int(views["seed"]))
 
 
 def resumed(scene: bpy.types.Scene) -> Request:

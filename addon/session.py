@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -298,7 +299,7 @@ class Session:
     def _enter(self, scene: bpy.types.Scene) -> None:
         """Enter the run into the scene's list of results."""
         self._mirror()
-        values = {"created": datetime.now().strftime("%Y-%m-%d %H:%M")}
+        values = {"created": _now()}
         if entry := ledger.result(scene, self.plan.run_id):
             values["created"] = entry["created"]
         else:
@@ -314,6 +315,11 @@ class Session:
             shown.update(state="running", message="Leave the edit mode to bring the result in")
         if ledger.set_run(scene, **shown):
             redraw()
+
+
+def _now() -> str:
+    """Date and time for the list of results."""
+    return datetime.now().strftime("%Y-%m-%d %H:%M")
 
 
 def _chosen_result(run: dict[str, Any]) -> dict[str, Any]:
@@ -354,6 +360,7 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
     folder = Path(bpy.path.abspath(run["playback"]))
     show = scene.dp3d.playback_show
     playback.remove(scene, run["run_id"])
+    playback.write_frames(folder, frames)
     if show == "BEHIND":
         camera = viewing.own_camera(scene)
         if camera is not None:
@@ -361,6 +368,41 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
     elif show == "PLANE":
         anchor = head_anchor.required(scene)
         playback.show_plane(scene, anchor, folder, frames, run["run_id"], run["title"])
+
+
+def adopt_export(
+    scene: bpy.types.Scene, folder: Path, frames: Sequence[int], title: str, engine: str
+) -> None:
+    """Make an exported view set the chosen result, so that Fit and Import Mesh work on it.
+
+    Args:
+        scene: which was rendered.
+        folder: of the view set.
+        frames: scene frame of each view.
+        title: name for the list of results.
+        engine: render engine, as the list shows it.
+
+    """
+    known = next((r for r in ledger.results(scene) if r["folder"] == str(folder)), None)
+    blank = dict.fromkeys(ledger.RESULT_FIELDS, "")
+    fields: dict[str, Any] = {
+        **blank,
+        **_NO_ERROR,
+        "run_id": known["run_id"] if known else uuid.uuid4().hex,
+        "title": title,
+        "folder": str(folder),
+        "frames": ",".join(map(str, frames)),
+        "engine": engine,
+        "seed": 0,
+        "state": "succeeded",
+        "pending": "",
+        "job_id": "",
+        "job_kind": "",
+        "message": f"{len(frames)} views exported. Next: press Fit or Import Mesh",
+    }
+    ledger.set_run(scene, **fields)
+    ledger.add_result(scene, source="exported", created=_now())
+    redraw()
 
 
 def last_pictures(scene: bpy.types.Scene) -> list[str]:

@@ -193,7 +193,7 @@ class Run(threading.Thread):
 
     def _do_render(self) -> None:
         """Frames of the field along a path, into the plan's playback folder."""
-        folder = self._target("render")
+        folder = self._folder_of("render")
         params = {**self.plan.params.get("render", {}), "fit": self._fit}
         result = self._job("render", params)
         self._fetch_tree(str(result["views"]), folder, PLAYBACK_FILES)
@@ -210,7 +210,7 @@ class Run(threading.Thread):
         self._fetch_tree(self._fit, folder, report="Saving the fit")
         self._post("save_fit", folder=str(folder))
 
-    def _target(self, kind: str) -> Path:
+    def _folder_of(self, kind: str) -> Path:
         """Folder that the frames of a kind go to."""
         if kind == "render":
             return self.plan.playback or self.plan.folder / "playback"
@@ -354,7 +354,7 @@ class Run(threading.Thread):
             return
         if not name.startswith(("frames/", "rgba/", "masks/")) and name != "portrait.png":
             return
-        path = storage.inside(self._target(self._kind), name)
+        path = storage.inside(self._folder_of(self._kind), name)
         if not storage.has_content(path, sha256):
             storage.write_atomic(path, self._client.download(sha256))
         if name == "portrait.png":

@@ -65,7 +65,9 @@ def work(request):
                 @ turn.to_matrix().to_4x4()
             )
             data.clip_start = 0.01 * scale
-            path = camera_path.scene_path(scene, bpy.context.view_layer)
+            path = camera_path.scene_path(
+                scene, bpy.context.view_layer, camera_path.frame_numbers(scene)
+            )
             seen = []
             for frame in camera_path.frame_numbers(scene):
                 scene.frame_set(frame)

@@ -18,8 +18,7 @@ def begin(request, views=6):
         bpy.ops.dp3d.add_anchor()
     scene.dp3d.portrait, scene.dp3d.output = request["portrait"], request["folder"]
     scene.dp3d.views, scene.dp3d.size = views, 128
-    plan, frames = requests.new_views(bpy.context)
-    return session.start(scene, preferences.server(), plan, frames, "Test")
+    return session.start(scene, preferences.server(), requests.new_views(bpy.context))
 
 
 def drain(running, until=lambda: False):
@@ -49,7 +48,7 @@ def busy_and_renames(request):
         bpy.ops.dp3d.generate()
     except RuntimeError as error:
         busy = "addon.busy" in str(error)
-    scene.dp3d_run.error_code = ""
+    bpy.ops.dp3d.forget()
     scene.name, scene.dp3d.anchor.name = "Another Name", "Somebody"
     drain(running)
     return [busy, scene.dp3d_run.state, cameras(scene)]

@@ -76,7 +76,9 @@ def work(request):
         at, rendered = centroid(path)
         told.append(
             {
-                "path": camera_path.scene_path(scene, bpy.context.view_layer),
+                "path": camera_path.scene_path(
+                    scene, bpy.context.view_layer, camera_path.frame_numbers(scene)
+                ),
                 "centroid": at,
                 "size": rendered,
                 "label": [size, percentage, pixel, fit, shift],

@@ -37,7 +37,7 @@ def work(request):
         settings.camera_source, settings.use_scene_range = "SCENE", False
         settings.frame_start, settings.frame_end, settings.frame_step = 1, 1, 1
         update()
-        path = camera_path.scene_path(scene, layer)
+        path = camera_path.scene_path(scene, layer, camera_path.frame_numbers(scene))
         scene_mesh.load(scene, layer, anchor, Path(request["glb"]), str(number), "head")
         update()
         (found,) = [o for o in tags.objects(scene, str(number), "mesh") if o.type == "MESH"]
