@@ -74,6 +74,7 @@ def load(
         )
     selected = {o.session_uid for o in view_layer.objects.selected}
     active = view_layer.objects.active
+    tags.purge(run_id)
     incoming = _import(path)
     existing = tags.originals(scene, run_id, "mesh")
     collection = tags.collection(scene, run_id, title)
@@ -172,8 +173,9 @@ def _carry_materials(
         if old is None or looks.is_untouched(old) or number >= max(1, len(mesh.materials)):
             continue
         if number < len(mesh.materials):
-            if mesh.materials[number] is not None:
-                leftovers += [m for m in [mesh.materials[number]] if tags.is_ours(m)]
+            new = mesh.materials[number]
+            if new is not None and tags.is_ours(new):
+                leftovers += [new, *(i for i in looks.images_of(new) if i is not None)]
             mesh.materials[number] = old
         else:
             mesh.materials.append(old)

@@ -55,16 +55,16 @@ def objects(scene: bpy.types.Scene, run_id: str | None, role: str) -> Iterator[b
 def originals(scene: bpy.types.Scene, run_id: str, role: str) -> dict[int, bpy.types.Object]:
     """Objects of a run in a role by their index (0 without one); a user's copies are left out.
 
-    A copy carries the marks of its original, but not the name they record.
+    A copy carries the marks of its original, but not the name they record; where the user
+    renamed the original too, a copy is the one with a number appended.
     """
-    chosen: dict[int, bpy.types.Object] = {}
+    candidates: dict[int, list[bpy.types.Object]] = {}
     for thing in objects(scene, run_id, role):
-        index = int(thing.get(VIEW, 0))
-        if index not in chosen or (
-            thing.name == thing.get(NAME) and chosen[index].name != chosen[index].get(NAME)
-        ):
-            chosen[index] = thing
-    return chosen
+        candidates.setdefault(int(thing.get(VIEW, 0)), []).append(thing)
+    return {
+        index: min(things, key=lambda o: (o.name != o.get(NAME), len(o.name), o.name))
+        for index, things in candidates.items()
+    }
 
 
 # -- names -----------------------------------------------------------------------------------
@@ -165,6 +165,12 @@ def sweep(things: Iterable[bpy.types.ID]) -> None:
             bpy.data.batch_remove([thing])
 
 
+def purge(run_id: str) -> None:
+    """Remove data-blocks of a run that nothing uses: the user deleted their objects."""
+    for kind in ("cameras", "meshes", "materials", "images", "actions"):  # users first
+        sweep(item for item in list(getattr(bpy.data, kind)) if is_ours(item, run_id))
+
+
 def delete_run(scene: bpy.types.Scene, run_id: str) -> int:
     """Remove everything of a run from a scene: objects, their data, playback, collection.
 
@@ -187,6 +193,7 @@ def delete_run(scene: bpy.types.Scene, run_id: str) -> int:
         for key in (RUN, ROLE, VIEW, FRAME, NAME):
             copy.pop(key, None)
     count = remove_objects(o for o in ours if o.as_pointer() in first)
+    purge(run_id)
     for child in list(scene.collection.children_recursive):
         if is_marked(child, run_id, "run"):
             _dissolve(scene, child)

@@ -113,6 +113,7 @@ def load(
     views = read_views(folder)
     if len(frames) != len(views):
         frames = range(1, len(views) + 1)
+    tags.purge(run_id)
     collection = tags.collection(scene, run_id, title)
     place = _Place(scene, collection, anchor, run_id, title)
     cameras = [_player(place, views, frames)]

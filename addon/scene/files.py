@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames that go with a .blend: copied beside it, or packed into it.
+
+The runs of a file that was not saved yet lie in the extension's own folder.  When it is saved,
+``bring_along`` copies them to ``//dp3d/`` and points images there, relative to the file.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import bpy
+
+from ..link.errors import AddonError
+from . import tags
+
+
+class Packed(NamedTuple):
+    """What ``pack`` did."""
+
+    packed: int
+    """Images that lie in the .blend now."""
+    sequences: list[str]
+    """Names of image sequences, which Blender cannot pack: their folders must go along."""
+    missing: list[str]
+    """Names of images whose file is not there."""
+
+
+def away(records: Iterable[Any], blend: Path) -> list[str]:
+    """Ids of runs whose folder exists and does not lie beside or below the .blend file."""
+    home = blend.parent.resolve()
+    return [
+        run_id
+        for run_id, folder in _folders(records)
+        if folder.is_dir() and not folder.resolve().is_relative_to(home)
+    ]
+
+
+def bring_along(
+    scene: bpy.types.Scene, records: Iterable[Any], blend: Path | str, move: bool = False
+) -> dict[str, Path]:
+    """Copy the folders of runs beside a .blend file and point all images there.
+
+    A folder that lies beside the file already only gets relative paths.  Copies are complete or
+    not there: a run is copied under another name first.
+
+    Args:
+        scene: which has the runs (images of other scenes with the same files follow too).
+        records: runs, as mappings or properties with ``run_id`` and ``folder``.
+        blend: path of the saved .blend file.
+        move: remove the folder that was copied, once all images point to the copy.
+
+    Returns:
+        The new folder of each run.  Whoever keeps paths of files in it (mesh, playback, video)
+        changes them by ``moved``.
+
+    Raises:
+        AddonError: ``output.not_writable``.
+
+    """
+    blend = Path(bpy.path.abspath(str(blend)))
+    home = blend.parent / "dp3d"
+    folders: dict[str, Path] = {}
+    copied: list[Path] = []
+    for run_id, folder in _folders(records):
+        if not folder.is_dir():
+            continue
+        target = folder
+        if not folder.resolve().is_relative_to(blend.parent.resolve()):
+            target = home / folder.name
+            _copy(folder, target)
+            copied.append(folder)
+        _point(folder, target, blend)
+        folders[run_id] = target
+    for folder in copied if move else ():
+        shutil.rmtree(folder, ignore_errors=True)
+    return folders
+
+
+def moved(path: str, old: Path | str, new: Path) -> str:
+    """A path inside a run's old folder, as one inside its new folder; others unchanged."""
+    if not path:
+        return path
+    absolute, before = Path(bpy.path.abspath(path)), Path(bpy.path.abspath(str(old)))
+    if not absolute.is_relative_to(before):
+        return path
+    return str(new / absolute.relative_to(before))
+
+
+def pack(scene: bpy.types.Scene, run_id: str) -> Packed:
+    """Pack the images of a run into the .blend file.
+
+    Sequences (the player's frames, the playback) cannot be packed: ``bring_along`` copies them.
+    """
+    packed, sequences, missing = 0, [], []
+    for image in bpy.data.images:
+        if not tags.is_ours(image, run_id):
+            continue
+        if image.source == "SEQUENCE":
+            sequences.append(image.name)
+        elif image.packed_file is not None:
+            packed += 1
+        elif Path(bpy.path.abspath(image.filepath)).is_file():
+            image.pack()
+            packed += 1
+        else:
+            missing.append(image.name)
+    return Packed(packed, sequences, missing)
+
+
+def _folders(records: Iterable[Any]) -> Iterator[tuple[str, Path]]:
+    for record in records:
+        run_id, folder = (
+            (record["run_id"], record["folder"])
+            if isinstance(record, dict)
+            else (record.run_id, record.folder)
+        )
+        if folder:  # abspath of an empty text would be the .blend's own folder
+            yield run_id, Path(bpy.path.abspath(folder))
+
+
+def _copy(folder: Path, target: Path) -> None:
+    """Copy a folder; files that are there already with the same size and time are kept."""
+    part = target.with_name(f".{target.name}.part")
+    try:
+        if target.is_dir():
+            shutil.copytree(folder, target, dirs_exist_ok=True, copy_function=_copy_if_changed)
+            return
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, part)
+        part.replace(target)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or "some files cannot be copied"
+        raise AddonError(
+            "output.not_writable",
+            f"The frames cannot be copied to {target} ({reason}).",
+            "Check free space and rights beside the .blend file, or save it elsewhere.",
+        ) from error
+
+
+def _copy_if_changed(source: str, target: str) -> str:
+    if Path(target).exists() and _size_and_time(source) == _size_and_time(target):
+        return target
+    return str(shutil.copy2(source, target))
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    status = Path(path).stat()
+    return status.st_size, int(status.st_mtime)
+
+
+def _point(old: Path, new: Path, blend: Path) -> None:
+    for image in bpy.data.images:
+        if image.library is not None or not image.filepath:
+            continue
+        path = Path(bpy.path.abspath(image.filepath))
+        if path.is_relative_to(old):
+            wanted = bpy.path.relpath(str(new / path.relative_to(old)), start=str(blend.parent))
+            if image.filepath != wanted:
+                image.filepath = wanted
