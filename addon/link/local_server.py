@@ -51,7 +51,7 @@ class Order:
     """Token of the preferences; the server then uses it as well."""
     keep: bool = False
     """Whether the server outlives Blender."""
-    log: Path = field(default_factory=lambda: Path("server.log"))
+    log: Path = field(default_factory=lambda: programs.folder() / "server.log")
     """File for what the server prints; the one before becomes ``*.1``."""
     host: tuple[str, ...] = ()
     """Folders of Blender, for :func:`programs.clean_environment`."""

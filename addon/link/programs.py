@@ -22,8 +22,10 @@ from . import storage
 from .errors import AddonError
 
 WINDOWS = sys.platform == "win32"
-MODULE = ("-m", "server.cli.main")
-"""Arguments that make a Python run dp3d."""
+MODULE = ("-P", "-m", "server.cli.main")
+"""Arguments that make a Python run dp3d, with no module of the folder it works in."""
+FOLDER = "blender"
+"""Folder of the user's dp3d folder that is the add-on's: log of the server, work folder."""
 NOTE = "program.json"
 """File of the user's dp3d folder in which dp3d notes its Python (``server/cli/program.py``)."""
 
@@ -100,18 +102,18 @@ def candidates(chosen: str, windows: bool = WINDOWS) -> Iterator[Program]:
         yield Program((str(path),), origin)
 
 
-def in_folder(folder: Path, origin: str, windows: bool = WINDOWS) -> Iterator[Program]:
+def in_folder(place: Path, origin: str, windows: bool = WINDOWS) -> Iterator[Program]:
     """Programs of a folder: an environment, a clone with one inside, its folder of programs."""
-    programs = [folder / name / ("Scripts" if windows else "bin") for name in _ENVIRONMENTS]
-    programs.append(folder)
+    programs = [place / name / ("Scripts" if windows else "bin") for name in _ENVIRONMENTS]
+    programs.append(place)
     suffix = ".exe" if windows else ""
-    for place in programs:
-        if (place / f"dp3d{suffix}").is_file():
-            yield Program((str(place / f"dp3d{suffix}"),), origin)
-    for place in programs:  # an environment that was moved: its scripts name the old place
-        if (place / f"python{suffix}").is_file():
-            yield Program((str(place / f"python{suffix}"), *MODULE), origin)
-    yield from _noted(folder, origin)
+    for scripts in programs:
+        if (scripts / f"dp3d{suffix}").is_file():
+            yield Program((str(scripts / f"dp3d{suffix}"),), origin)
+    for scripts in programs:  # an environment that was moved: its scripts name the old place
+        if (scripts / f"python{suffix}").is_file():
+            yield Program((str(scripts / f"python{suffix}"), *MODULE), origin)
+    yield from _noted(place, origin)
 
 
 def usual_places(
@@ -120,10 +122,10 @@ def usual_places(
     """Programs on PATH, of dp3d's own note, beside the add-on's source, in the user's folder."""
     name = "dp3d.exe" if windows else "dp3d"
     separator = ";" if windows else ":"
-    for folder in environment.get("PATH", "").split(separator):
+    for entry in environment.get("PATH", "").split(separator):
         # Neither "" nor ".": a program must not depend on the folder Blender was started in.
-        if Path(folder).is_absolute() and (Path(folder) / name).is_file():
-            yield Program((str(Path(folder) / name),), "on PATH")
+        if Path(entry).is_absolute() and (Path(entry) / name).is_file():
+            yield Program((str(Path(entry) / name),), "on PATH")
     yield from _noted(storage.server_home(), "used last by this user")
     clone = Path(__file__).resolve().parents[2]
     if (clone / "pyproject.toml").is_file():  # the add-on runs from a clone
@@ -135,9 +137,9 @@ def usual_places(
         yield from in_folder(home / "dp3d", "in the user's folder dp3d", windows)
 
 
-def _noted(folder: Path, origin: str) -> Iterator[Program]:
+def _noted(place: Path, origin: str) -> Iterator[Program]:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        python = json.loads((folder / NOTE).read_text("utf-8"))["python"]
+        python = json.loads((place / NOTE).read_text("utf-8"))["python"]
         if Path(python).is_absolute() and Path(python).is_file():
             yield Program((python, *MODULE), origin)
 
@@ -180,6 +182,11 @@ def ask_version(program: Program, environment: Mapping[str, str]) -> str:
     )
 
 
+def folder() -> Path:
+    """The add-on's folder in the user's dp3d folder; it may not exist yet."""
+    return storage.server_home() / FOLDER
+
+
 # -- processes -------------------------------------------------------------------------------
 
 
@@ -202,14 +209,14 @@ def clean_environment(
     # Snaps and AppImages put their libraries before the system's.  A distribution's Blender is
     # at home in /usr, whose libraries are everybody's.
     host = (*host, environment.get("SNAP", ""), environment.get("APPDIR", ""))
-    inside = [Path(folder) for folder in host if folder and Path(folder) != Path("/usr")]
+    inside = [Path(place) for place in host if place and Path(place) != Path("/usr")]
     for name in _SEARCH_PATHS:
         if name not in cleaned:
             continue
         entries = [
             entry
             for entry in cleaned[name].split(os.pathsep)
-            if entry and not any(Path(entry).is_relative_to(folder) for folder in inside)
+            if entry and not any(Path(entry).is_relative_to(place) for place in inside)
         ]
         cleaned[name] = os.pathsep.join(entries)
         if not entries:
@@ -222,12 +229,13 @@ def clean_environment(
 def process_options(environment: Mapping[str, str], windows: bool = WINDOWS) -> dict[str, Any]:
     """Arguments of ``Popen``: a group of its own, no window, a folder without modules.
 
-    ``python -m`` looks for modules in the folder a process works in; Blender's may hold anything.
+    A process that starts ``python -m`` looks for modules in the folder it works in, and Blender's
+    may hold anything: a folder ``server``, for instance.
     """
     options: dict[str, Any] = {"env": dict(environment)}
     with suppress(OSError, RuntimeError):
-        home = storage.server_home()
-        options["cwd"] = str(home if home.is_dir() else Path.home())
+        folder().mkdir(parents=True, exist_ok=True)
+        options["cwd"] = str(folder())
     if windows:
         no_window = getattr(subprocess, "CREATE_NO_WINDOW", 0x08000000)
         options["creationflags"] = no_window | getattr(

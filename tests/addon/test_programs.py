@@ -26,6 +26,11 @@ def environment(programs, tmp_path):
     return programs.clean_environment(clean_environment(tmp_path) | {"PATH": str(tmp_path)})
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
+
+
 def touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -50,7 +55,7 @@ def test_a_folder_means_the_environment_in_it(
     script = touch(tmp_path / inside / place / program)
     interpreter = touch(tmp_path / inside / place / python)
     tried = commands(programs.candidates(str(tmp_path), windows))
-    assert tried == [(str(script),), (str(interpreter), "-m", "server.cli.main")]
+    assert tried == [(str(script),), (str(interpreter), "-P", "-m", "server.cli.main")]
 
 
 def test_the_other_platforms_layout_is_not_taken(programs, tmp_path):
@@ -61,7 +66,7 @@ def test_the_other_platforms_layout_is_not_taken(programs, tmp_path):
 @pytest.mark.parametrize("name", ["python", "python3.12", "python.exe", "PYTHONW.EXE"])
 def test_an_interpreter_runs_the_module(programs, tmp_path, name):
     path = touch(tmp_path / name)
-    assert commands(programs.candidates(str(path))) == [(str(path), "-m", "server.cli.main")]
+    assert commands(programs.candidates(str(path))) == [(str(path), "-P", "-m", "server.cli.main")]
 
 
 def test_a_program_is_run_as_it_is_and_quotes_are_taken_off(programs, tmp_path):
@@ -85,7 +90,7 @@ def test_the_note_that_dp3d_leaves_is_followed(programs, tmp_path, monkeypatch):
     python = touch(tmp_path / "somewhere" / "python")
     (tmp_path / "program.json").write_text(json.dumps({"python": str(python)}))
     tried = commands(programs.usual_places({}, tmp_path / "home"))
-    assert tried[0] == (str(python), "-m", "server.cli.main")
+    assert tried[0] == (str(python), "-P", "-m", "server.cli.main")
     for damage in ("{}", "[]", '{"python": 3}', '{"python": "relative"}', "{", '{"python": "/no"}'):
         (tmp_path / "program.json").write_text(damage)
         assert tried[0] not in commands(programs.usual_places({}, tmp_path / "home"))
@@ -106,7 +111,7 @@ def test_a_moved_environment_is_run_by_its_python(programs, environment, tmp_pat
     (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (tmp_path / "bin" / "python").chmod(0o755)
     program = programs.find(str(tmp_path), environment)
-    assert program.command[1:] == ("-m", "server.cli.main")
+    assert program.command[1:] == ("-P", "-m", "server.cli.main")
 
 
 @pytest.mark.parametrize(
@@ -169,4 +174,6 @@ def test_no_module_is_taken_from_the_folder_blender_works_in(
     trap = touch(tmp_path / "server" / "__init__.py")
     trap.write_text("raise SystemExit('the wrong module')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path))  # whose data folder is called server, too
     assert programs.find(sys.executable, environment).version
+    assert Path(programs.process_options(environment)["cwd"]) == tmp_path / "blender"
