@@ -21,10 +21,12 @@ from . import camera_path
 
 MIN_SIDE, MAX_SIDE = 16, 4096
 """Width and height of a frame, pixels."""
-HEAD_RADII = (0.20, 0.31, 0.25)
-"""Half axes of the canonical head (x, y, z), head units."""
-SEEN_RADIUS = 0.31
-"""Radius of the ball around the canonical head, head units."""
+HEAD_MIDDLE = (0.0, 0.06, 0.0)
+"""Middle between chin and crown, head space."""
+HEAD_RADII = (0.19, 0.27, 0.25)
+"""Half axes of the canonical head about that middle (x, y, z), head units."""
+SEEN_RADIUS = 0.33
+"""Radius of the ball around the origin of head space that holds the head, head units."""
 
 _KINDS = {"ORTHO": "orthographic", "PANO": "panoramic", "CUSTOM": "a custom camera"}
 
@@ -270,7 +272,8 @@ def _fault(shot: Shot) -> Problem | None:
     except ValueError:  # an anchor or camera of size 0 is refused by name elsewhere
         return None
     eye = view.inverted().translation
-    if sum((a / r) ** 2 for a, r in zip(eye, HEAD_RADII, strict=True)) < 1:
+    away = ((e - m) / r for e, m, r in zip(eye, HEAD_MIDDLE, HEAD_RADII, strict=True))
+    if sum(part**2 for part in away) < 1:
         sentence = f"The camera {name!r} stands inside the head {{at}}."
         remedy = "Move it away from the head anchor, or make the anchor smaller."
         return Problem("addon.camera_in_head", sentence, remedy, [])

@@ -39,7 +39,7 @@ class DP3D_OT_add_anchor(bpy.types.Operator):
                 "FLOOR",
                 "Standing on the Floor",
                 "Head of a figure 1.75 m tall that stands on the floor (Z = 0) below the 3D "
-                "cursor: eyes at 1.63 m, the anchor, which is the centre of the head, at 1.60 m",
+                "cursor: eyes at 1.62 m, the anchor, which is the centre of the head, at 1.59 m",
             ),
             ("CURSOR", "3D Cursor", "Centre of the head at the 3D cursor"),
         ),

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ghost: lines of a head in the 3D view that show where, how large and which way it will be.
+
+It is drawn over everything at the scene's anchor, as long as no mesh of a head stands there.
+Its lines are the canonical head's own: profile, front outline, a ring at the forehead, eyes,
+nose, mouth, and an arrow out of the face.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import bpy
+import gpu
+from gpu_extras.batch import batch_for_shader
+
+from . import tags
+
+Point = tuple[float, float, float]
+
+LIGHT = (0.93, 0.97, 1.0, 0.9)
+"""Colour of the lines, with alpha."""
+SHADOW = (0.0, 0.0, 0.0, 0.4)
+"""Colour of the wider lines below them, so that they show on a light background."""
+WIDTH, SHADOW_WIDTH = 1.6, 3.6
+"""Pixels, at a user interface scale of 1."""
+
+# Sections of the canonical head, head units: measured on dp3d_core.heads, its mouth closed.
+_FACE = (
+    (-0.29, 0.061), (-0.25, 0.070), (-0.215, 0.070), (-0.206, 0.110), (-0.200, 0.160),
+    (-0.190, 0.190), (-0.175, 0.203), (-0.160, 0.206), (-0.145, 0.199), (-0.135, 0.198),
+    (-0.120, 0.203), (-0.108, 0.211), (-0.100, 0.205), (-0.090, 0.218), (-0.075, 0.212),
+    (-0.060, 0.212), (-0.050, 0.219), (-0.040, 0.243), (-0.030, 0.250), (-0.020, 0.252),
+    (-0.010, 0.249), (0.0, 0.239), (0.020, 0.224), (0.040, 0.212), (0.060, 0.208),
+    (0.080, 0.208), (0.100, 0.205), (0.130, 0.198), (0.160, 0.195), (0.190, 0.189),
+)  # fmt: skip
+"""Y and Z of the profile from the throat to the forehead."""
+_CROWN = (
+    (0.220, 0.178), (0.250, 0.160), (0.270, 0.142), (0.290, 0.117), (0.300, 0.099),
+    (0.310, 0.076), (0.320, 0.034), (0.324, -0.010), (0.320, -0.051), (0.310, -0.097),
+    (0.290, -0.144), (0.270, -0.172), (0.250, -0.191), (0.220, -0.212), (0.190, -0.226),
+    (0.160, -0.236), (0.130, -0.243), (0.100, -0.247), (0.060, -0.248), (0.020, -0.242),
+    (-0.020, -0.229), (-0.060, -0.213), (-0.100, -0.203), (-0.140, -0.204), (-0.200, -0.213),
+    (-0.290, -0.213),
+)  # fmt: skip
+"""Y and Z of the profile from the forehead over the crown to the neck."""
+_SIDE = (
+    (-0.204, 0.0), (-0.202, 0.030), (-0.195, 0.060), (-0.180, 0.095), (-0.160, 0.120),
+    (-0.140, 0.134), (-0.120, 0.141),
+    (-0.090, 0.148), (-0.060, 0.154), (-0.050, 0.176), (-0.030, 0.190), (-0.010, 0.198),
+    (0.020, 0.203), (0.060, 0.202), (0.080, 0.196), (0.094, 0.180), (0.104, 0.175),
+    (0.130, 0.177), (0.160, 0.176), (0.190, 0.169), (0.220, 0.156), (0.250, 0.135),
+    (0.270, 0.116), (0.290, 0.094), (0.310, 0.060), (0.320, 0.029), (0.324, 0.0),
+)  # fmt: skip
+"""Y and X of the outline seen from the front, from the chin over the ear to the crown."""
+_RING = (
+    (0.0, 0.202), (0.058, 0.198), (0.106, 0.164), (0.135, 0.115), (0.149, 0.066), (0.162, 0.023),
+    (0.175, -0.020), (0.175, -0.067), (0.165, -0.115), (0.143, -0.163), (0.107, -0.205),
+    (0.058, -0.235), (0.0, -0.246),
+)  # fmt: skip
+"""X and Z of the section at the forehead, from the front to the back."""
+_RING_HEIGHT = 0.11
+_EYE: Point = (0.072, 0.062, 0.172)
+_EYE_SIZE = (0.033, 0.015)
+_NECK = ((-0.200, 0.132), (-0.240, 0.118), (-0.290, 0.118))
+"""Y and X of the neck seen from the front, from the jaw down."""
+
+
+def paths() -> list[list[Point]]:
+    """Lines of the ghost in head space, each a list of points."""
+    lines: list[list[Point]] = [[(0.0, y, z) for y, z in (*_FACE, *_CROWN)]]
+    for side in (-1.0, 1.0):
+        lines += [
+            [(side * x, y, _depth_of_side(y)) for y, x in _SIDE],
+            [(side * x, _RING_HEIGHT, z) for x, z in _RING],
+            [(side * x, y, -0.04) for y, x in _NECK],
+            _eye(side),
+            [(side * x, y, z) for x, y, z in _NOSE_WING],
+            [(side * x, y, z) for x, y, z in _MOUTH],
+        ]
+    return lines + _ARROW
+
+
+_NOSE_WING: tuple[Point, ...] = (
+    (0.0, -0.050, 0.219), (0.022, -0.050, 0.218), (0.038, -0.040, 0.205), (0.036, -0.022, 0.208),
+    (0.022, -0.010, 0.225), (0.016, 0.030, 0.208),
+)  # fmt: skip
+_MOUTH: tuple[Point, ...] = ((0.0, -0.105, 0.206), (0.03, -0.103, 0.198), (0.055, -0.106, 0.178))
+_ARROW: list[list[Point]] = [
+    [(0.0, -0.02, 0.29), (0.0, -0.02, 0.47)],
+    [(-0.03, -0.02, 0.42), (0.0, -0.02, 0.47), (0.03, -0.02, 0.42)],
+    [(0.0, -0.05, 0.42), (0.0, -0.02, 0.47), (0.0, 0.01, 0.42)],
+]
+
+
+def _depth_of_side(y: float) -> float:
+    """Z of the outline seen from the front: level to the ear, then along the jaw to the chin."""
+    return -0.02 + 0.2 * min(1.0, max(0.0, (-0.08 - y) / 0.12))
+
+
+def _eye(side: float) -> list[Point]:
+    x, y, z = _EYE
+    half_width, half_height = _EYE_SIZE
+    turns = [2 * math.pi * step / 16 for step in range(17)]
+    return [
+        # the outer corner lies further back than the inner one
+        (
+            side * (x + half_width * math.cos(turn)),
+            y + half_height * math.sin(turn),
+            z - 0.35 * half_width * math.cos(turn),
+        )
+        for turn in turns
+    ]
+
+
+def segments() -> list[Point]:
+    """The lines as pairs of points."""
+    return [point for path in paths() for pair in pairwise(path) for point in pair]
+
+
+# -- where -------------------------------------------------------------------------------------
+
+
+def shown_anchor(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, space: Any = None
+) -> bpy.types.Object | None:
+    """The anchor at which the ghost is to be drawn; None where it is not.
+
+    It is not drawn when it is switched off, overlays are off, the anchor is hidden or gone, or a
+    mesh of ours can be seen at the anchor.
+
+    Args:
+        scene: whose anchor counts.
+        view_layer: in which objects are hidden or shown.
+        space: the 3D view.
+
+    """
+    settings = scene.dp3d
+    anchor = settings.anchor
+    if anchor is None or not getattr(settings, "show_ghost", True):
+        return None
+    if space is not None and not space.overlay.show_overlays:
+        return None
+    if anchor.name not in scene.objects or scene.objects[anchor.name] != anchor:
+        return None
+    if not anchor.visible_get(view_layer=view_layer, viewport=space):
+        return None
+    return None if _head_stands_at(scene, view_layer, space, anchor) else anchor
+
+
+def _head_stands_at(
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    space: Any,
+    anchor: bpy.types.Object,
+) -> bool:
+    """Whether a visible mesh of ours hangs on an anchor.
+
+    Looks into the runs' collections only: a scene may have many thousand objects.
+    """
+    for collection in scene.collection.children_recursive:
+        if collection.get(tags.ROLE) != "run":
+            continue
+        for thing in collection.objects:
+            if (
+                thing.get(tags.ROLE) == "mesh"
+                and _hangs_on(thing, anchor)
+                and thing.visible_get(view_layer=view_layer, viewport=space)
+            ):
+                return True
+    return False
+
+
+def _hangs_on(thing: bpy.types.Object, anchor: bpy.types.Object) -> bool:
+    parent = thing.parent
+    while parent is not None and parent != anchor:
+        parent = parent.parent
+    return parent is not None
+
+
+# -- drawing -----------------------------------------------------------------------------------
+
+
+_handle: Any = None
+_batch: tuple[Any, Any] | None = None
+"""Shader and lines; made when first drawn, since there is no GPU before."""
+
+
+def _draw() -> None:
+    context = bpy.context
+    anchor = shown_anchor(context.scene, context.view_layer, context.space_data)
+    if anchor is None:
+        return
+    global _batch  # noqa: PLW0603
+    if _batch is None:
+        shader = gpu.shader.from_builtin("POLYLINE_UNIFORM_COLOR")
+        _batch = shader, batch_for_shader(shader, "LINES", {"pos": segments()})
+    shader, batch = _batch
+    scale = context.preferences.system.ui_scale
+    blend, depth = gpu.state.blend_get(), gpu.state.depth_test_get()
+    gpu.state.blend_set("ALPHA")
+    gpu.state.depth_test_set("NONE")
+    try:
+        with gpu.matrix.push_pop():
+            # the original's matrix: Blender writes each frame's evaluated one back to it
+            gpu.matrix.multiply_matrix(anchor.matrix_world)
+            shader.bind()
+            shader.uniform_float("viewportSize", (context.region.width, context.region.height))
+            for colour, width in ((SHADOW, SHADOW_WIDTH), (LIGHT, WIDTH)):
+                shader.uniform_float("lineWidth", width * scale)
+                shader.uniform_float("color", colour)
+                batch.draw(shader)
+    finally:
+        gpu.state.depth_test_set(depth)
+        gpu.state.blend_set(blend)
+
+
+def attach() -> None:
+    """Draw in every 3D view."""
+    global _handle  # noqa: PLW0603
+    if not bpy.app.background:
+        _handle = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_VIEW")
+
+
+def detach() -> None:
+    """Draw no longer."""
+    global _handle, _batch  # noqa: PLW0603
+    if _handle is not None:
+        bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
+    _handle = _batch = None
