@@ -120,7 +120,7 @@ def view_transform_warning(scene: bpy.types.Scene) -> str:
         return ""
     example = ""
     if view.view_transform == "AgX":
-        example = " (.84 .54 .43 becomes .72 .51 .43)"
+        example = " (.84 .54 .43 becomes .73 .53 .46)"
     return (
         f"The scene's {' and '.join(changes)} change{'s' * (len(changes) == 1)} the photo's"
         f" colours{example}. Set Render > Color Management > View Transform to Standard, without"
