@@ -7,6 +7,7 @@ The runs of a file that was not saved yet lie in the extension's own folder.  Wh
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -61,7 +62,7 @@ def bring_along(
         AddonError: ``output.not_writable``.
 
     """
-    blend = Path(bpy.path.abspath(str(blend)))
+    blend = _absolute(str(blend))
     home = blend.parent / "dp3d"
     folders: dict[str, Path] = {}
     copied: list[Path] = []
@@ -84,7 +85,7 @@ def moved(path: str, old: Path | str, new: Path) -> str:
     """A path inside a run's old folder, as one inside its new folder; others unchanged."""
     if not path:
         return path
-    absolute, before = Path(bpy.path.abspath(path)), Path(bpy.path.abspath(str(old)))
+    absolute, before = _absolute(path), _absolute(str(old))
     if not absolute.is_relative_to(before):
         return path
     return str(new / absolute.relative_to(before))
@@ -103,7 +104,7 @@ def pack(scene: bpy.types.Scene, run_id: str) -> Packed:
             sequences.append(image.name)
         elif image.packed_file is not None:
             packed += 1
-        elif Path(bpy.path.abspath(image.filepath)).is_file():
+        elif _absolute(image.filepath).is_file():
             image.pack()
             packed += 1
         else:
@@ -119,7 +120,12 @@ def _folders(records: Iterable[Any]) -> Iterator[tuple[str, Path]]:
             else (record.run_id, record.folder)
         )
         if folder:  # abspath of an empty text would be the .blend's own folder
-            yield run_id, Path(bpy.path.abspath(folder))
+            yield run_id, _absolute(folder)
+
+
+def _absolute(path: str) -> Path:
+    """A path of Blender's without // and .., links kept as they are."""
+    return Path(os.path.normpath(bpy.path.abspath(path)))
 
 
 def _copy(folder: Path, target: Path) -> None:
@@ -158,7 +164,7 @@ def _point(old: Path, new: Path, blend: Path) -> None:
     for image in bpy.data.images:
         if image.library is not None or not image.filepath:
             continue
-        path = Path(bpy.path.abspath(image.filepath))
+        path = _absolute(image.filepath)
         if path.is_relative_to(old):
             wanted = bpy.path.relpath(str(new / path.relative_to(old)), start=str(blend.parent))
             if image.filepath != wanted:
