@@ -11,7 +11,19 @@ from __future__ import annotations
 import bpy
 
 from . import check, ledger, session, settings
-from .ui import anchor, engine_options, operators, panel, pictures, portrait, preferences, presets
+from .scene import ghost
+from .ui import (
+    anchor,
+    engine_options,
+    operators,
+    orbit_export,
+    panel,
+    pictures,
+    portrait,
+    preferences,
+    presets,
+    server_page,
+)
 
 _MODULES = (
     settings,
@@ -19,11 +31,14 @@ _MODULES = (
     preferences,
     engine_options,
     anchor,
+    ghost,
     pictures,
     portrait,
     presets,
     operators,
+    server_page,
     panel,
+    orbit_export,
     check,
     session,
 )

@@ -1,26 +1,55 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Preferences: address and token of the server."""
+"""Preferences: dp3d on this computer, its server, and what is missing."""
 
 import os
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 
-from .. import settings
+from .. import ledger
 from ..link.client import DEFAULT_URL, Server, is_loopback
 from ..link.storage import token_file
+from ..settings import SERVER_REPORT
 
 ADDON = __package__.rpartition(".")[0]
 """Name the extension is registered under."""
 
 
+def _path_changed(self, context):
+    from . import server_page
+
+    server_page.path_changed()
+
+
+def _keep_changed(self, context):
+    from . import server_page
+
+    server_page.SERVER.keep(self.keep_server)
+
+
 class HeadViewsPreferences(bpy.types.AddonPreferences):
-    """Where the server is."""
+    """Where dp3d and its server are."""
 
     bl_idname = ADDON
 
+    dp3d_path: StringProperty(
+        name="dp3d",
+        description=(
+            "Folder of dp3d, the Python it is installed in, or the dp3d program; empty: the usual "
+            "places are searched"
+        ),
+        subtype="FILE_PATH",
+        update=_path_changed,
+    )
+    keep_server: BoolProperty(
+        name="Keep Server Running",
+        description="Let the server that Start Server started go on after Blender has ended",
+        update=_keep_changed,
+    )
     server_url: StringProperty(
-        name="Server", description="Address that 'dp3d serve' prints", default=DEFAULT_URL
+        name="Server",
+        description="Address of the server: Start Server uses its port, 'dp3d serve' prints it",
+        default=DEFAULT_URL,
     )
     token: StringProperty(
         name="Token",
@@ -29,11 +58,16 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
     )
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw address and token, and say which token counts."""
+        """Draw the settings, the server and the page of what is missing."""
+        from . import server_page
+
         layout = self.layout
-        layout.use_property_split = True
-        layout.prop(self, "server_url")
-        layout.prop(self, "token")
+        column = layout.column()
+        column.use_property_split = True
+        column.prop(self, "dp3d_path")
+        column.prop(self, "keep_server")
+        column.prop(self, "server_url")
+        column.prop(self, "token")
         notes = layout.column(align=True)
         notes.active = False
         if os.environ.get("DP3D_TOKEN"):
@@ -45,21 +79,28 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
         if not is_loopback(self.server_url):
             notes.label(text="Another computer: needs Blender's online access", icon="INTERNET")
         layout.operator("dp3d.check_server", icon="LINKED")
-        run = context.scene.dp3d_run
-        if run.error_code:
-            layout.label(text=run.error_problem, icon="ERROR")
-            layout.label(text=run.error_remedy, icon="BLANK1")
-        for report in settings.SERVER_REPORT:
+        run = ledger.run(context.scene)
+        if run["error_code"].startswith(("server.", "addon.")):
+            layout.label(text=run["error_problem"], icon="ERROR")
+            layout.label(text=run["error_remedy"], icon="BLANK1")
+        for report in SERVER_REPORT:
             layout.label(text=report, icon="CHECKMARK")
+        server_page.draw_page(layout, context)
+
+
+def settings() -> HeadViewsPreferences | None:
+    """The preferences; None where the add-on was registered by a script, not installed."""
+    entry = bpy.context.preferences.addons.get(ADDON)
+    return None if entry is None else entry.preferences
 
 
 def server() -> Server:
     """The server as configured now."""
-    addon = bpy.context.preferences.addons.get(ADDON)
+    chosen = settings()
     online = bool(getattr(bpy.app, "online_access", False))
-    if addon is None or addon.preferences is None:  # registered by a script, not installed
+    if chosen is None:
         return Server.configured(DEFAULT_URL, "", online)
-    return Server.configured(addon.preferences.server_url, addon.preferences.token, online)
+    return Server.configured(chosen.server_url, chosen.token, online)
 
 
 CLASSES = (HeadViewsPreferences,)

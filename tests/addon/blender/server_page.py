@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start Server, the setup page and Stop Server, by their operators and without a window."""
+
+import sys
+from pathlib import Path
+
+import bpy
+from common import enable_addon, main
+
+
+class Layout:
+    """What a drawing function would show: texts and buttons, in order."""
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def __getattr__(self, name):
+        if name in ("row", "column", "box", "split"):
+            return lambda *_, **__: Layout(self.shown)
+        return lambda *_, **__: None
+
+    def label(self, text="", icon="NONE"):
+        bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items[icon]
+        self.shown.append(text)
+
+    def operator(self, name, text="", icon="NONE"):
+        bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items[icon]
+        self.shown.append(name)
+        return type("Properties", (), {})()
+
+    def progress(self, **_):
+        self.shown.append("progress")
+
+
+class Context:
+    """A context with a region, which there is none of without a window."""
+
+    region = type("Region", (), {"width": 400})
+
+    def __getattr__(self, name):
+        return getattr(bpy.context, name)
+
+
+def drawn(function):
+    shown = []
+    function(Layout(shown), Context())
+    return shown
+
+
+def failing(operator, **values):
+    """Code of an operator's failure."""
+    try:
+        operator(**values)
+    except RuntimeError as error:
+        return str(error).rpartition("[")[2].partition("]")[0]
+    return ""
+
+
+def work(request):
+    enable_addon(request["url"])
+    from addon.ui import preferences, server_page
+
+    chosen = bpy.context.preferences.addons["addon"].preferences
+    answers = {"before": drawn(server_page.draw_server), "can_start": server_page.can_start()}
+
+    chosen.dp3d_path = "/no/such/folder"
+    answers["wrong"] = failing(bpy.ops.dp3d.start_server)
+    answers["wrong_shown"] = drawn(server_page.draw_server)
+    answers["no_dp3d"] = failing(bpy.ops.dp3d.check_setup)
+    answers["no_dp3d_shown"] = drawn(server_page.draw_setup)
+
+    chosen.dp3d_path = request["python"]
+    bpy.ops.dp3d.check_setup()
+    answers["setup_shown"] = drawn(server_page.draw_setup)
+    answers["page_shown"] = drawn(server_page.draw_page)
+    answers["offline"] = failing(bpy.ops.dp3d.run_setup, what="models")
+    answers["unknown"] = failing(bpy.ops.dp3d.run_setup, what="magic")
+
+    bpy.ops.dp3d.start_server()
+    answers["state"] = server_page.SERVER.state
+    answers["engines"] = [e["name"] for e in sys.modules["addon.settings"].ENGINES]
+    answers["running_shown"] = drawn(server_page.draw_server)
+    answers["error"] = bpy.context.scene.dp3d_run.error_code
+    answers["can_start_again"] = server_page.can_start()
+    answers["log"] = Path(server_page.SERVER.log).is_file()
+    bpy.ops.dp3d.stop_server()
+    answers["stopped"] = server_page.SERVER.state
+
+    chosen.server_url = "http://192.0.2.1:8765"
+    answers["elsewhere"] = [server_page.can_start(), failing(bpy.ops.dp3d.start_server)]
+    answers["elsewhere_shown"] = drawn(server_page.draw_server)
+
+    # switched off while the server runs
+    chosen.server_url = request["url"]
+    bpy.ops.dp3d.start_server()
+    server = server_page.SERVER
+    sys.modules["addon"].unregister()
+    server.wait(10)
+    answers["switched_off"] = [server.state, server.pid]
+    assert preferences is not None
+    return answers
+
+
+main(work)
