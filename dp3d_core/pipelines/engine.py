@@ -103,12 +103,12 @@ class DiffPortrait3DEngine:
         job = Job(self.needs, self.eg3d, portrait, tuple(cameras), chosen, self.given, seed)
         meta = self._meta(job, weights, view_warnings(job))
         if (Path(out) / VIEWSET_MARKER).is_file():  # perhaps nothing is left to do
-            present = ViewSetWriter(out, cameras, meta)
+            present = ViewSetWriter(out, cameras, meta, rgba=True)
             if not present.missing():
                 return present.finish()
         # whatever can be refused is refused before the folder is made
         run = Generation(job, Path(out), progress, cancel)
-        writer = ViewSetWriter(out, cameras, meta)
+        writer = ViewSetWriter(out, cameras, meta, rgba=True)
         missing = writer.missing()
         frames = run.frames()
         done = len(cameras) - len(missing)

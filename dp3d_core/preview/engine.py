@@ -134,7 +134,7 @@ class PreviewEngine:
                 "numpy", "opencv-python-headless", "embreex", "scipy", "scikit-image"
             ),
         )
-        writer = ViewSetWriter(out, cameras, meta)
+        writer = ViewSetWriter(out, cameras, meta, rgba=True)
         if chosen.guides:
             _write_guides(out, cameras, cancel)
         missing = writer.missing()

@@ -32,10 +32,15 @@ class JobContext:
 
 
 def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Portrait and cameras to a view set; every frame is announced as soon as it is there."""
+    """Portrait and cameras to a view set.
+
+    The photo with its crop is announced once the head is placed, every frame, alone and with
+    alpha, as soon as it is there.
+    """
     from dp3d_core.alignment import Turn
     from dp3d_core.engines import cameras_for, get_engine
-    from dp3d_core.portrait import load_portrait
+    from dp3d_core.portrait import load_portrait, report_picture
+    from dp3d_core.viewset import encode_png
 
     context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
     crop = params["crop"]
@@ -44,9 +49,14 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         tuple(crop) if crop else None,
         Turn(params["yaw_deg"], params["pitch_deg"], params["roll_deg"]),
     )
+    picture = {
+        "name": "portrait.png",
+        **context.artifacts.add_bytes(encode_png(report_picture(portrait))).to_dict(),
+    }
+    context.announce(picture["name"], picture["sha256"], picture["size"])
     context.progress(Progress("portrait", 1, 1, "The head is placed"))
     out = context.work / "views"
-    pictures = _PictureAnnouncer(out, ("frames",), context)
+    pictures = _PictureAnnouncer(out, ("frames", "rgba"), context)
     engine = get_engine(params["engine"])
     views = engine.generate(
         portrait,
@@ -62,6 +72,7 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "views": context.artifacts.add_tree(views.root).sha256,
         "portrait_report": report,
+        "portrait_picture": picture,
         "warnings": report.get("warnings", []) + views.meta.warnings,
     }
 

@@ -11,8 +11,10 @@ from PIL import Image
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
-from dp3d_core.trajectories import full_orbit
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.pictures import viewset_sheet
+from dp3d_core.trajectories import canonical_camera, full_orbit
+from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png, over, read_png
+from nerf_export.dataset import views_hash
 
 CAMERAS = full_orbit(4, size=32)
 META = ViewMeta(engine="test", seed=3, parameters={"a": 1}, background=(255, 0, 0))
@@ -169,3 +171,99 @@ def test_a_set_stopped_before_its_first_frame_may_become_another(tmp_path) -> No
     # where it was computed is no other set
     again = ViewMeta(engine="a", seed=2, run={"device": "cuda"}, warnings=["one"])
     assert ViewSetWriter(tmp_path, cameras, again).missing() == [1]
+
+
+class TestRgba:
+    def test_a_writer_adds_it_and_completes_an_older_set(self, tmp_path):
+        cameras = [canonical_camera(size=8)] * 3
+        meta = ViewMeta(engine="x", background=(10, 200, 30))
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (3, 8, 8, 4)).astype(np.uint8)
+        old = ViewSetWriter(tmp_path, cameras, meta)
+        for i in range(2):
+            old.write(i, over(pixels[i], meta.background), pixels[i, ..., 3])
+        new = ViewSetWriter(tmp_path, cameras, meta, rgba=True)
+        assert new.missing() == [2]
+        new.write(2, over(pixels[2], meta.background), pixels[2, ..., 3])
+        assert new.views.rgba_path(2).is_file()
+        views = new.finish()
+        for i in range(3):
+            written = read_png(views.rgba_path(i), "RGBA")
+            np.testing.assert_array_equal(written, views.rgba(i))
+            np.testing.assert_array_equal(written[..., 3], pixels[i, ..., 3])
+            back = over(written, meta.background).astype(int)
+            assert np.abs(back - views.frame(i)).max() <= 1
+
+    def test_a_fit_sees_no_other_views_by_it(self, tmp_path):
+        cameras = [canonical_camera(size=8)] * 2
+        frame, mask = np.full((8, 8, 3), 90, np.uint8), np.full((8, 8), 200, np.uint8)
+        sets = []
+        for name, rgba in (("a", False), ("b", True)):
+            writer = ViewSetWriter(tmp_path / name, cameras, ViewMeta(engine="x"), rgba=rgba)
+            for i in range(2):
+                writer.write(i, frame, mask)
+            sets.append(writer.finish())
+        assert views_hash(sets[0]) == views_hash(sets[1])
+        assert (tmp_path / "b/rgba/0001.png").is_file()
+        assert not (tmp_path / "a/rgba").exists()
+
+
+def write_rgba_views(root, pixels, background=(255, 255, 255)):
+    """A view set as Blender writes it: frames with straight alpha, no masks."""
+    cameras = [canonical_camera(size=pixels.shape[1])] * len(pixels)
+    ViewSetWriter(root, cameras, ViewMeta(engine="blender", background=background))
+    for i, picture in enumerate(pixels):
+        write_atomic(root / f"frames/{i:04d}.png", encode_png(picture))
+    return ViewSet.open(root)
+
+
+class TestFramesWithAlpha:
+    @pytest.fixture
+    def pixels(self):
+        return np.random.default_rng(1).integers(0, 256, (3, 8, 8, 4)).astype(np.uint8)
+
+    def test_mask_frame_and_rgba(self, pixels, tmp_path):
+        views = write_rgba_views(tmp_path, pixels, (0, 0, 255))
+        for i, picture in enumerate(pixels):
+            np.testing.assert_array_equal(views.mask(i), picture[..., 3])
+            np.testing.assert_array_equal(views.rgba(i), picture)
+            np.testing.assert_array_equal(views.frame(i), over(picture, (0, 0, 255)))
+
+    def test_a_mask_file_counts_before_the_alpha(self, pixels, tmp_path):
+        views = write_rgba_views(tmp_path, pixels)
+        mask = np.full((8, 8), 17, np.uint8)
+        write_atomic(views.mask_path(1), encode_png(mask))
+        assert views.missing() == [], "the others have their alpha"
+        np.testing.assert_array_equal(views.mask(1), mask)
+        np.testing.assert_array_equal(views.rgba(1)[..., 3], mask)
+        np.testing.assert_array_equal(views.rgba(1)[..., :3], pixels[1, ..., :3])
+        np.testing.assert_array_equal(views.mask(0), pixels[0, ..., 3])
+
+    def test_a_frame_without_either_is_missing_among_masks(self, pixels, tmp_path):
+        views = write_rgba_views(tmp_path, pixels)
+        write_atomic(views.mask_path(0), encode_png(pixels[0, ..., 3]))
+        write_atomic(views.frame_path(1), encode_png(pixels[1, ..., :3]))
+        assert views.missing() == [1]
+
+    def test_half_a_frame_is_named(self, pixels, tmp_path):
+        views = write_rgba_views(tmp_path, pixels)
+        whole = views.frame_path(2).read_bytes()
+        views.frame_path(2).write_bytes(whole[: len(whole) // 2])
+        for read in (views.frame, views.mask, views.rgba):
+            with pytest.raises(Dp3dError) as caught:
+                read(2)
+            assert caught.value.code == "viewset.invalid"
+            assert "frames/0002.png" in caught.value.problem
+
+    def test_a_frame_of_another_size_is_named(self, pixels, tmp_path):
+        views = write_rgba_views(tmp_path, pixels)
+        write_atomic(views.frame_path(0), encode_png(np.zeros((4, 8, 4), np.uint8)))
+        with pytest.raises(Dp3dError) as caught:
+            views.mask(0)
+        assert caught.value.code == "viewset.invalid"
+
+    def test_a_contact_sheet_shows_them_over_the_background(self, pixels, tmp_path):
+        pixels[..., 3] = 0
+        views = write_rgba_views(tmp_path, pixels, (0, 255, 0))
+        sheet = viewset_sheet(views, tile=64)
+        assert (sheet[32, 32] == (0, 255, 0)).all()

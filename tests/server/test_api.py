@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.viewset import ViewSet
@@ -250,16 +253,33 @@ class TestViewsJob:
 
     def test_frames_are_announced_once_each_before_the_end(self, done, client):
         _, events, _ = done
-        frames = [e.data for e in events if e.event == "artifact"]
-        assert [f["name"] for f in frames] == [f"frames/{i:04d}.png" for i in range(4)]
-        for frame in frames:
-            assert len(client.get_bytes(frame["sha256"])) == frame["size"]
+        pictures = [e.data for e in events if e.event == "artifact"]
+        names = [f"{folder}/{i:04d}.png" for i in range(4) for folder in ("frames", "rgba")]
+        assert [p["name"] for p in pictures] == ["portrait.png", *names]
+        for picture in pictures:
+            assert len(client.get_bytes(picture["sha256"])) == picture["size"]
+
+    def test_the_photo_with_its_crop_comes_first(self, done, client):
+        _, events, ended = done
+        told = ended["result"]["portrait_picture"]
+        announced = next(e for e in events if e.event == "artifact")
+        assert announced.data == told
+        placed = next(e for e in events if e.data.get("message") == "The head is placed")
+        first_view = next(e for e in events if e.data.get("stage") == "views")
+        assert announced.id < placed.id < first_view.id
+        picture = Image.open(io.BytesIO(client.get_bytes(told["sha256"])))
+        assert picture.mode == "RGB"
+        assert min(picture.size) >= 64
 
     def test_result_is_a_complete_view_set(self, done, client, tmp_path):
         result = done[2]["result"]
         views = ViewSet.open(client.get_tree(result["views"], tmp_path))
         assert len(views) == 4
         assert views.frame(0).shape == (64, 64, 3)
+        for i in range(4):
+            with Image.open(views.rgba_path(i)) as picture:
+                assert picture.mode == "RGBA"
+                np.testing.assert_array_equal(np.asarray(picture), views.rgba(i))
         assert result["warnings"] == result["portrait_report"]["warnings"]
 
     @pytest.mark.parametrize("way", ["header", "query"])

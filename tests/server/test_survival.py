@@ -20,6 +20,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes
 MANY = 40
 
 
+def all_pictures():
+    """Names of what a job announces, each once."""
+    folders = ("frames", "rgba")
+    return sorted(["portrait.png", *(f"{f}/{i:04d}.png" for f in folders for i in range(MANY))])
+
+
 def frames_written(server, job_id):
     return len(list((server.data / "work" / job_id / "views" / "frames").glob("[0-9]*.png")))
 
@@ -57,7 +63,7 @@ def test_a_killed_server_goes_on_with_the_job_when_started_again(server_process,
         states = [e.data["state"] for e in events if e.event == "state"]
         assert states == ["queued", "running", "queued", "running", "succeeded"]
         names = [e.data["name"] for e in events if e.event == "artifact"]
-        assert sorted(names) == [f"frames/{i:04d}.png" for i in range(MANY)]
+        assert sorted(names) == all_pictures()
 
 
 def test_a_stopped_server_returns_its_job_to_the_queue(server_process, photo):
@@ -144,7 +150,7 @@ def test_a_cancelled_job_started_again_goes_on_from_what_is_there(server_process
         views = [e.data for e in events if e.event == "progress" and e.data["stage"] == "views"]
         assert 5 <= kept <= views[0]["step"]
         names = [e.data["name"] for e in events if e.event == "artifact"]
-        assert sorted(names) == [f"frames/{i:04d}.png" for i in range(MANY)]
+        assert sorted(names) == all_pictures()
         assert not (server_process.data / "work" / job_id).exists()
 
 
