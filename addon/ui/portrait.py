@@ -33,6 +33,8 @@ READ_BY_SERVER = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".ti
 SENT_AS_PNG = (".exr", ".hdr", ".dpx", ".cin", ".sgi", ".rgb", ".psd")
 THUMBNAIL_SIDE = 256
 """Longest side of the small picture, pixels."""
+_SHOWN_SCALE = 7.0
+"""Height of the small picture in the panel, in heights of a button."""
 FURTHER = ("front", "side", "back")
 
 _MAGIC = {
@@ -245,6 +247,8 @@ class _Shown(NamedTuple):
     lines: list[str]
     """What the server found."""
     report: photo.Report | None
+    path: Path | None = None
+    """File of the portrait; it is not written again while only the crop changes."""
 
 
 _shown: dict[int, _Shown] = {}
@@ -269,15 +273,23 @@ def _settings_of(scene: bpy.types.Scene) -> tuple[Any, ...]:
     )
 
 
-def refresh(scene: bpy.types.Scene) -> None:
-    """Make the portrait's small picture anew; the photo itself is read only if it changed."""
+def refresh(scene: bpy.types.Scene, *, same_portrait: bool = False) -> None:
+    """Make the portrait's small picture anew; the photo itself is read only if it changed.
+
+    Args:
+        scene: which has the portrait.
+        same_portrait: an image that was written to a file before is not written again.
+
+    """
     _waiting.discard(scene.session_uid)
     chosen = _settings_of(scene)
     if not chosen[0] and chosen[1] is None:
         _forget(scene.session_uid)
         return
     try:
-        path = resolve_portrait(scene)
+        shown = _shown.get(scene.session_uid)
+        kept = shown.path if shown and same_portrait and shown.settings[:2] == chosen[:2] else None
+        path = kept if kept and kept.is_file() else resolve_portrait(scene)
         picture = _small(path)
     except AddonError as error:
         _shown[scene.session_uid] = _Shown(chosen, 0, error.problem, [], None)
@@ -297,7 +309,7 @@ def refresh(scene: bpy.types.Scene) -> None:
                 drawn.height,
                 photo.rows_swapped(drawn.pixels, drawn.width),
             )
-        _shown[scene.session_uid] = _Shown(chosen, icon, problem, lines, report)
+        _shown[scene.session_uid] = _Shown(chosen, icon, problem, lines, report, path)
     pictures.redraw_sidebars()
 
 
@@ -308,14 +320,14 @@ def portrait_changed(scene: bpy.types.Scene) -> None:
 
 def crop_changed(scene: bpy.types.Scene) -> None:
     """A number of the manual crop changed: show its box."""
-    refresh(scene)
+    refresh(scene, same_portrait=True)
 
 
 def report_of(scene: bpy.types.Scene) -> photo.Report | None:
     """The server's report on the portrait that is chosen now, if it has spoken of it."""
     shown = _shown.get(scene.session_uid)
     if shown is None or shown.settings != _settings_of(scene):
-        refresh(scene)
+        refresh(scene, same_portrait=True)
         shown = _shown.get(scene.session_uid)
     return shown.report if shown else None
 
@@ -396,7 +408,7 @@ def _refresh_soon(scene: bpy.types.Scene) -> None:
 def _tick() -> None:
     for scene in bpy.data.scenes:
         if scene.session_uid in _waiting:
-            refresh(scene)
+            refresh(scene, same_portrait=True)
     _waiting.clear()
 
 
@@ -432,7 +444,7 @@ def draw_portrait(layout: Any, context: bpy.types.Context) -> None:
 
 def _draw_shown(layout: Any, context: bpy.types.Context, shown: _Shown) -> None:
     if shown.icon:
-        pictures.draw_icon(layout, context, shown.icon)
+        pictures.draw_icon(layout, context, shown.icon, _SHOWN_SCALE)
     column = layout.column(align=True)
     column.scale_y = 0.8
     if shown.problem:
@@ -615,7 +627,7 @@ class DP3D_OT_crop_from_report(bpy.types.Operator):
             return _report_error(self, error)
         scene.dp3d.crop = photo.crop_numbers(report)
         scene.dp3d.use_crop = True
-        refresh(scene)
+        refresh(scene, same_portrait=True)
         return {"FINISHED"}
 
 

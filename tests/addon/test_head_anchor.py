@@ -35,6 +35,7 @@ def test_anchor_and_ghost(blender) -> None:
     np.testing.assert_allclose(result["centimetres"]["scale"], 50, rtol=1e-6)
     np.testing.assert_allclose(result["no_units"]["scale"], 0.5)
     assert result["sight"] == [True, False, False, False]
+    assert abs(result["animated_x"] - 5) < 1e-6
     #        plain  off    hidden shown elsewhere, at it, hidden mesh, unlinked, none
     assert result["shown"] == [True, False, False, True, True, False, True, False, False]
 

@@ -66,6 +66,7 @@ def test_the_portrait(chosen) -> None:
     ]
     assert "No crop was found" in chosen["other_photo"]
 
+    assert chosen["written_while_dragging"] == 0
     check_images(chosen["images"], folder)
     path, format_after, no_pointer = chosen["render"]
     assert Image.open(path).size == (64, 40)

@@ -71,6 +71,15 @@ def work(request):
     world = rows(scene.dp3d.anchor.matrix_world)
     out["sight"] = [sight(2), sight(2, turn=3.1), sight(30), sight(2, shift=1.5)]
 
+    # the original's matrix, which the ghost is drawn with, follows an animation
+    mover = scene.dp3d.anchor
+    for frame, x in ((1, 0.0), (11, 5.0)):
+        mover.location.x = x
+        mover.keyframe_insert("location", frame=frame)
+    scene.frame_set(11)
+    out["animated_x"] = mover.matrix_world.translation.x
+    scene.frame_set(1)
+
     # the ghost
     head = scene.dp3d.anchor
     shown = [ghost.shown_anchor(scene, layer) == head]

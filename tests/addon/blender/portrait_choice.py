@@ -112,6 +112,14 @@ def work(request):
         ]  # fmt: skip
 
     take(painted("dirty"))
+    written, plainly = [], portrait._written
+    portrait._written = lambda *arguments: written.append(1) or plainly(*arguments)
+    scene.dp3d.use_crop = True
+    for left in range(5):
+        scene.dp3d.crop = (left, 2, 30)
+    out["written_while_dragging"] = len(written)
+    portrait._written = plainly
+    scene.dp3d.use_crop = False
     take(painted("float", float_buffer=True))
     take(bpy.data.images.new("generated", 64, 40))
     loaded = bpy.data.images.load(request["plain"])
