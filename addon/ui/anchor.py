@@ -14,8 +14,8 @@ from ..scene import anchor as head_anchor
 _LEAST_HEIGHT = 0.06
 """Height of a head in the 3D view below which it counts as out of sight, of the view's height."""
 _FRAMED_DISTANCE = 3.0
-"""Distance of the view from a head that is framed, in heights of the view at that distance: the
-head then takes about a third."""
+"""Distance of a framed head from the viewpoint, in head heights at a lens of 36 mm: the head then
+takes about a quarter of the view's height."""
 _HEAD_HEIGHT = 0.51
 """Head units from chin to crown."""
 
@@ -101,7 +101,6 @@ def frame(context: bpy.types.Context, anchor: bpy.types.Object) -> bool:
         return False
     size = _HEAD_HEIGHT * anchor.matrix_world.to_scale().y
     view.view_location = anchor.matrix_world.translation
-    # half the height of an orthographic view is its distance over twice the lens' 36 mm share
     view.view_distance = _FRAMED_DISTANCE * size * space.lens / 36.0
     return True
 
@@ -129,6 +128,13 @@ def _project(perspective: Matrix, point: Vector) -> Any:
     """Place in the view, -1 to 1; None behind it."""
     clip = perspective @ point.to_4d()
     return clip.to_3d() / clip.w if clip.w > 1e-9 else None
+
+
+def draw_add(layout: Any) -> None:
+    """Draw the buttons that add an anchor: on the floor below the 3D cursor, or at the cursor."""
+    row = layout.row(align=True)
+    row.operator("dp3d.add_anchor", icon="EMPTY_ARROWS").placement = "FLOOR"
+    row.operator("dp3d.add_anchor", text="At Cursor", icon="CURSOR").placement = "CURSOR"
 
 
 CLASSES = (DP3D_OT_add_anchor,)
