@@ -1,5 +1,5 @@
 # dp3d: `make demo` runs the main job, `make test` does what CI does.  `make help` lists the rest.
-# Built in this folder: .venv (ours), .venv-bpy (Blender, for tests).  The NeRF environment goes to the
+# Built in this folder: .venv (ours), .venv-bpy (Blender, for tests; .venv-bpy-* other versions).  The NeRF environment goes to the
 # user's dp3d folder (`dp3d doctor` names it, DP3D_HOME moves it): every clone and the server share it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
@@ -19,7 +19,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-diffusion env-nerf env-bpy demo test test-all check format addon doctor clean
+.PHONY: help env env-diffusion env-nerf env-bpy demo test test-all test-blender check format addon doctor clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,15 +71,20 @@ test: check env-nerf env-bpy ## Everything CI runs
 test-all: check env-nerf env-bpy ## The slow tests as well
 	$(PYTEST) -m "slow or not slow"
 
+test-blender: env ## The add-on's tests on Blender 4.2, 4.5, 5.0 and 5.2 (VERSIONS="4.2 5.2", PYTHON313, STRICT=1)
+	JOBS=$(JOBS) $(BIN)/python -m tools.blender_versions $(VERSIONS)
+
 format: env ## Put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-addon: env-bpy ## The Blender extension as a zip in dist/
-	$(BIN)/python -m tests.addon.build dist
+addon: ## The Blender extension as a zip in dist/ (needs Python 3.11 alone)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The zip needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 4; }
+	$(PYTHON) -m tools.addon_zip dist
 
 doctor: env ## What works here and what is missing
 	$(BIN)/dp3d doctor
 
 clean: ## Remove everything that was built here
-	rm -rf $(VENV) $(BPY_VENV) out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BPY_VENV) $(BPY_VENV)-* out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.addon.build import build, find_blender_ext, find_bpy_python
 from tests.addon.support import ADDON, RESULT, SCRIPTS, ServerProcess, clean_environment
+from tools.addon_zip import build, find_blender_ext, find_bpy_python
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +103,6 @@ def blender_ext(bpy_python: Path) -> Path:
 
 
 @pytest.fixture
-def extension_zip(blender_ext: Path, bpy_python: Path, tmp_path: Path) -> Path:
+def extension_zip(tmp_path: Path) -> Path:
     """The extension as users install it."""
-    return build(bpy_python, blender_ext, tmp_path)
+    return build(tmp_path)

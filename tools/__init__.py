@@ -1,0 +1,1 @@
+"""Tools for building and testing dp3d; not installed with it."""
