@@ -94,6 +94,15 @@ def add_result(scene: bpy.types.Scene, **values: Any) -> None:
     scene.dp3d_result_index = entries.index(result(scene, state["run_id"]) or entries[-1])
 
 
+def change_result(scene: bpy.types.Scene, run_id: str, **values: Any) -> None:
+    """Change fields of a result, and of the run where that is the chosen one."""
+    if entry := result(scene, run_id):
+        entry.update(values)
+    if run(scene)["run_id"] == run_id:
+        run(scene).update(values)
+    mirror(scene)
+
+
 def choose(scene: bpy.types.Scene, run_id: str) -> None:
     """Make a result the one that Fit, Import Mesh and Play Back work on."""
     entry = result(scene, run_id)

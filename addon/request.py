@@ -264,11 +264,15 @@ def output_folder(chosen: str, run_id: str) -> Path:
         return Path(bpy.path.abspath(chosen)) / run_id[:12]
     if bpy.data.filepath:
         return Path(bpy.path.abspath("//")) / "dp3d" / run_id[:12]
+    return own_folder() / run_id[:12]
+
+
+def own_folder() -> Path:
+    """Folder of the runs of files that are not saved: the extension's own."""
     try:
-        own = bpy.utils.extension_path_user(__package__, path="runs", create=True)
+        return Path(bpy.utils.extension_path_user(__package__, path="runs", create=True))
     except ValueError:  # registered by a script, not installed as an extension
-        own = str(Path(tempfile.gettempdir()) / "dp3d-runs")
-    return Path(own) / run_id[:12]
+        return Path(tempfile.gettempdir()) / "dp3d-runs"
 
 
 def _world(context: bpy.types.Context, thing: bpy.types.Object) -> Any:

@@ -384,6 +384,7 @@ def adopt_export(
 
     """
     known = next((r for r in ledger.results(scene) if r["folder"] == str(folder)), None)
+    title = known["title"] if known else ledger.free_title(scene, title)
     blank = dict.fromkeys(ledger.RESULT_FIELDS, "")
     fields: dict[str, Any] = {
         **blank,
@@ -398,7 +399,7 @@ def adopt_export(
         "pending": "",
         "job_id": "",
         "job_kind": "",
-        "message": f"{len(frames)} views exported. Next: press Fit or Import Mesh",
+        "message": "The views are exported. Next: press Fit or Import Mesh",
     }
     ledger.set_run(scene, **fields)
     ledger.add_result(scene, source="exported", created=_now())
@@ -436,7 +437,7 @@ def _ready_for_objects() -> bool:
     if bpy.app.is_job_running("RENDER"):
         return False
     for window in bpy.context.window_manager.windows:
-        if len(getattr(window, "modal_operators", ())):
+        if _modal(window):
             return False
         active = window.view_layer.objects.active
         if active is not None and active.mode != "OBJECT":
@@ -444,9 +445,20 @@ def _ready_for_objects() -> bool:
     return True
 
 
+def _modal(window: bpy.types.Window) -> bool:
+    """Whether an operator holds the window; a render that has ended stays listed for a while."""
+    return any(o.bl_idname != "RENDER_OT_render" for o in getattr(window, "modal_operators", ()))
+
+
 def redraw() -> None:
-    """Redraw sidebars and preferences; a whole viewport costs up to a second in software."""
+    """Redraw sidebars, preferences and status bar.
+
+    Not the viewport: it costs up to a second where OpenGL is computed in software.
+    """
     for window in bpy.context.window_manager.windows if bpy.context.window_manager else []:
+        if not _modal(window):
+            # The status bar is no area of the screen; this is what redraws it.
+            window.workspace.status_text_set(None)
         for area in window.screen.areas:
             if area.type == "PREFERENCES":
                 area.tag_redraw()

@@ -16,7 +16,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from .. import check, ledger, request, session
 from ..link.errors import AddonError
 from ..scene import playback, tags, viewing
-from . import preferences
+from . import orbit_export, preferences
 
 _SECOND_CLICK_S = 0.7
 """Cancel appears where Generate was pressed; the second click of a double click is not meant."""
@@ -387,3 +387,18 @@ CLASSES = (
     DP3D_OT_check_server,
     DP3D_OT_use_standard,
 )
+
+
+def _adopt_export(scene: bpy.types.Scene, folder: Path, frames: list[int], title: str) -> None:
+    """An export that came to its end becomes the chosen result."""
+    session.adopt_export(scene, folder, frames, title, scene.render.engine)
+
+
+def attach() -> None:
+    """Take in what exports bring."""
+    orbit_export.on_finished.append(_adopt_export)
+
+
+def detach() -> None:
+    """Stop taking it in."""
+    orbit_export.on_finished.remove(_adopt_export)

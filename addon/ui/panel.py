@@ -9,7 +9,7 @@ from typing import Any
 
 import bpy
 
-from .. import ledger, session, settings
+from .. import session, settings
 from ..link.errors import AddonError
 from ..scene import anchor as head_anchor
 from ..scene import look, viewing

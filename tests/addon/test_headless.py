@@ -37,7 +37,7 @@ def test_generate_from_a_script(blender, server, portrait: Path, tmp_path: Path)
         assert got["lens"] == pytest.approx(4.2647 * 36, rel=1e-5)
         assert got["parent"] == "Head Anchor"
     assert told["again"] == 5
-    assert told["render"] == [96, 96, "Head Views Player"]
+    assert told["render"] == [96, 96, f"{portrait.stem} · Player"]
     expected = {
         "no_portrait": "portrait.not_found",
         "no_anchor": "addon.anchor_missing",

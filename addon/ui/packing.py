@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames go along with the .blend: copied when an unsaved file is saved, or by a button."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.app.handlers import persistent
+from bpy.props import BoolProperty
+
+from .. import ledger, request, session
+from ..link.errors import AddonError
+from ..scene import files
+
+_PATHS = ("mesh", "playback", "video")
+_saving_again = False
+
+
+def bring(scene: bpy.types.Scene, run_ids: list[str]) -> int:
+    """Copy the folders of results beside the .blend; how many there were.
+
+    Raises:
+        AddonError: ``output.not_writable``.
+
+    """
+    entries = [entry for entry in ledger.results(scene) if entry["run_id"] in run_ids]
+    before = {entry["run_id"]: entry["folder"] for entry in entries}
+    folders = files.bring_along(scene, entries, bpy.data.filepath)
+    for entry in entries:
+        run_id = entry["run_id"]
+        if run_id not in folders:
+            continue
+        moved = {n: files.moved(entry[n], before[run_id], folders[run_id]) for n in _PATHS}
+        ledger.change_result(scene, run_id, folder=str(folders[run_id]), **moved)
+    return len(folders)
+
+
+def movable(scene: bpy.types.Scene) -> list[str]:
+    """Results that do not lie beside the .blend, without one that a run is filling."""
+    if not bpy.data.filepath:
+        return []
+    running = session.current()
+    busy = running.plan.run_id if running is not None else ""
+    away = files.away(ledger.results(scene), Path(bpy.data.filepath))
+    return [run_id for run_id in away if run_id != busy]
+
+
+class DP3D_OT_bring_along(bpy.types.Operator):
+    """Put the frames of all results where the .blend goes."""
+
+    bl_idname = "dp3d.bring_along"
+    bl_label = "Bring Frames Along"
+    bl_description = (
+        "Copy the frames, meshes and playbacks of all results to the folder dp3d beside the "
+        ".blend, and point to them by relative paths"
+    )
+
+    pack: BoolProperty(
+        name="Pack",
+        description="Also pack the views' pictures into the .blend; sequences cannot be packed",
+        options={"SKIP_SAVE"},
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Copy them."""
+        from .operators import show_failure
+
+        scene = context.scene
+        try:
+            if not bpy.data.filepath:
+                raise AddonError(
+                    "addon.not_saved",
+                    "The .blend file is not saved yet, so nothing can lie beside it.",
+                    "Save the file; its frames come along by themselves.",
+                )
+            count = bring(scene, movable(scene))
+        except AddonError as error:
+            return show_failure(self, scene, error)
+        if self.pack:
+            for entry in ledger.results(scene):
+                files.pack(scene, entry["run_id"])
+        self.report({"INFO"}, f"{count} results beside the .blend; save to keep their new paths")
+        return {"FINISHED"}
+
+
+def draw(layout: Any, context: bpy.types.Context) -> None:
+    """The button, where the chosen result lies elsewhere than the .blend."""
+    folder = bpy.path.abspath(context.scene.dp3d_run.folder)
+    if not bpy.data.filepath or not folder:
+        return
+    if not Path(folder).is_relative_to(Path(bpy.data.filepath).parent):  # no disk is asked
+        layout.operator("dp3d.bring_along", icon="PACKAGE")
+
+
+@persistent
+def _after_save(*_: Any) -> None:
+    """Frames of a file that was never saved lie in the extension's folder: take them along."""
+    global _saving_again
+    if _saving_again or not bpy.data.filepath:
+        return
+    own = request.own_folder()
+    brought = 0
+    for scene in bpy.data.scenes:
+        ids = set(movable(scene))
+        unsaved = [
+            entry["run_id"]
+            for entry in ledger.results(scene)
+            if entry["run_id"] in ids and Path(entry["folder"]).is_relative_to(own)
+        ]
+        try:
+            brought += bring(scene, unsaved) if unsaved else 0
+        except AddonError as error:
+            ledger.set_error(scene, error.code, error.problem, error.remedy)
+    if brought:  # the file on disk still has the old paths
+        if bpy.app.background:
+            _save_again()
+        else:  # not within the save that goes on
+            bpy.app.timers.register(_save_again, first_interval=0.0)
+
+
+def _save_again() -> None:
+    global _saving_again  # noqa: PLW0603
+    _saving_again = True
+    try:
+        bpy.ops.wm.save_mainfile()
+    finally:
+        _saving_again = False
+
+
+CLASSES = (DP3D_OT_bring_along,)
+
+
+def attach() -> None:
+    """Listen for saves."""
+    bpy.app.handlers.save_post.append(_after_save)
+
+
+def detach() -> None:
+    """Stop listening."""
+    if _after_save in bpy.app.handlers.save_post:
+        bpy.app.handlers.save_post.remove(_after_save)

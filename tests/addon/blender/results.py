@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results of runs: the list, undo, choosing, running again, deleting; engines and options."""
+
+import bpy
+from common import enable_addon, main
+
+
+def generate(request, scene, **changes):
+    settings = scene.dp3d
+    settings.portrait, settings.output = request["portrait"], request["folder"]
+    settings.preset, settings.views, settings.size = "ARC", 4, 64
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    return bpy.ops.dp3d.generate()
+
+
+def cameras(scene, run_id):
+    return sorted(
+        o.name for o in scene.objects if o.get("dp3d_run") == run_id and o["dp3d_role"] == "view"
+    )
+
+
+def listed(scene):
+    return [[r.title, r.seed, r.views, r.source] for r in scene.dp3d_results]
+
+
+def undo_and_redo(request):
+    """What a run brought is known after undo and redo, although its objects may be gone."""
+    bpy.ops.ed.undo_push(message="start")
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    bpy.ops.ed.undo_push(message="anchor")
+    generate(request, scene)
+    bpy.ops.ed.undo_push(message="generated")
+    bpy.data.objects.new("mine", None)
+    bpy.ops.ed.undo_push(message="mine")
+    before = [scene.dp3d_run.views, scene.dp3d_run.state, len(scene.dp3d_results)]
+    seen = []
+    for step in (bpy.ops.ed.undo, bpy.ops.ed.undo, bpy.ops.ed.redo, bpy.ops.ed.undo):
+        step()
+        scene = bpy.context.scene
+        run = scene.dp3d_run
+        seen.append([run.views, run.state, len(scene.dp3d_results)] == before)
+        seen.append(run.job_id == "")
+    bpy.ops.dp3d.load_result(what="VIEWS")
+    return {"same": seen, "again": len(cameras(scene, scene.dp3d_run.run_id)), "before": before}
+
+
+def runs(request):
+    """Two runs, one again with its seed, one with a new one; choose, load, delete."""
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    generate(request, scene, seed=5)
+    first = scene.dp3d_run.run_id
+    bpy.ops.dp3d.rerun()
+    second = scene.dp3d_run.run_id
+    bpy.ops.dp3d.rerun(new_seed=True)
+    third = scene.dp3d_run.run_id
+    names = [cameras(scene, r) for r in (first, second, third)]
+    collections = sorted(c.name for c in scene.collection.children_recursive)
+    everything = listed(scene)
+    scene.dp3d_result_index = 0
+    chosen = scene.dp3d_run.run_id == first
+    bpy.ops.dp3d.delete_result()
+    after = [r.run_id for r in scene.dp3d_results]
+    bpy.ops.wm.save_as_mainfile(filepath=request["blend"])
+    bpy.ops.wm.open_mainfile(filepath=request["blend"])
+    scene = bpy.context.scene
+    return {
+        "names": names,
+        "collections": collections,
+        "listed": everything,
+        "chosen": chosen,
+        "deleted": [first not in after, len(cameras(scene, first)), len(cameras(scene, second))],
+        "reopened": [r.run_id for r in scene.dp3d_results] == after,
+        "run": scene.dp3d_run.run_id in after,
+    }
+
+
+def saved(request):
+    """Frames of a file that was never saved come along when it is saved."""
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    settings = scene.dp3d
+    settings.portrait, settings.output = request["portrait"], ""
+    settings.preset, settings.views, settings.size = "ARC", 2, 64
+    bpy.ops.dp3d.generate()
+    before = scene.dp3d_run.folder
+    bpy.ops.wm.save_as_mainfile(filepath=request["saved"])
+    after = scene.dp3d_run.folder
+    bpy.ops.wm.open_mainfile(filepath=request["saved"])
+    scene = bpy.context.scene
+    images = [i.filepath for i in bpy.data.images if i.get("dp3d_run") == scene.dp3d_run.run_id]
+    return {"before": before, "after": after, "images": images, "kept": scene.dp3d_run.folder}
+
+
+def seeds(request):
+    """An unlocked seed is drawn anew; a locked one stays."""
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    generate(request, scene, seed=7, seed_lock=True)
+    locked = scene.dp3d_results[-1].seed
+    generate(request, scene, seed_lock=False)
+    return [locked, scene.dp3d_results[-1].seed, scene.dp3d.seed]
+
+
+def engines(request):
+    """Options are properties with the server's ranges; an engine that cannot run is refused."""
+    from addon import settings
+    from addon.ui import engine_options
+
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    bpy.ops.dp3d.check_server()
+    undescribed = []
+    for engine in settings.ENGINES:
+        scene.dp3d.engine = engine["name"]
+        group = engine_options.group_of(scene)
+        for option in engine["options"]:
+            rna = group.bl_rna.properties.get(option["name"])
+            if rna is None or not rna.description:
+                undescribed.append([engine["name"], option["name"]])
+    scene.dp3d.engine = "preview"
+    scene.dp3d_options_preview.repeat_photo = False
+    scene.dp3d_options_preview.background = "#00ff00"
+    values = engine_options.values(scene)
+    generate(request, scene)
+    folder = scene.dp3d_run.folder
+    settings.ENGINES.append({"name": "absent", "available": False, "problem": "Install it first."})
+    scene.dp3d.engine = "absent"
+    try:
+        bpy.ops.dp3d.generate()
+        refusal = ""
+    except RuntimeError:
+        refusal = scene.dp3d_run.error_code
+    scene.dp3d.engine = "preview"
+    return {
+        "undescribed": undescribed,
+        "values": values,
+        "folder": folder,
+        "refusal": refusal,
+        "cleared": scene.dp3d_run.error_code,
+    }
+
+
+def tooltips(request):
+    """Properties and operators without a description."""
+    import addon
+
+    bare = []
+    for module in addon._MODULES:
+        for cls in getattr(module, "CLASSES", ()):
+            rna = cls.bl_rna
+            if issubclass(cls, bpy.types.Operator):
+                space, _, name = cls.bl_idname.partition(".")
+                rna = getattr(getattr(bpy.ops, space), name).get_rna_type()
+                if not rna.description:
+                    bare.append(cls.bl_idname)
+            if not issubclass(cls, (bpy.types.Operator, bpy.types.PropertyGroup)):
+                continue
+            for prop in rna.properties:
+                own = prop.identifier in getattr(cls, "__annotations__", {})
+                if own and not prop.description and not prop.is_hidden:
+                    bare.append(f"{cls.__name__}.{prop.identifier}")
+    return bare
+
+
+def work(request):
+    enable_addon(request["url"], request["token"])
+    answers = {}
+    for step in (undo_and_redo, runs, saved, seeds, engines, tooltips):
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+        answers[step.__name__] = step(request)
+    return answers
+
+
+main(work)
