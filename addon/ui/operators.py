@@ -16,7 +16,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from .. import check, ledger, request, session
 from ..link.errors import AddonError
 from ..scene import playback, tags, viewing
-from . import orbit_export, preferences
+from . import preferences
 
 _SECOND_CLICK_S = 0.7
 """Cancel appears where Generate was pressed; the second click of a double click is not meant."""
@@ -396,9 +396,13 @@ def _adopt_export(scene: bpy.types.Scene, folder: Path, frames: list[int], title
 
 def attach() -> None:
     """Take in what exports bring."""
+    from . import orbit_export
+
     orbit_export.on_finished.append(_adopt_export)
 
 
 def detach() -> None:
     """Stop taking it in."""
+    from . import orbit_export
+
     orbit_export.on_finished.remove(_adopt_export)

@@ -97,7 +97,6 @@ def draw(layout: Any, context: bpy.types.Context) -> None:
 @persistent
 def _after_save(*_: Any) -> None:
     """Frames of a file that was never saved lie in the extension's folder: take them along."""
-    global _saving_again
     if _saving_again or not bpy.data.filepath:
         return
     own = request.own_folder()
