@@ -188,6 +188,8 @@ def frame_head(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int:
         How many views were moved.
 
     """
+    for window in _windows(scene):
+        window.view_layer.update()  # an anchor of this moment has no world matrix yet
     world = anchor.matrix_world
     radius = HEAD_RADIUS * world.median_scale
     count = 0
@@ -207,6 +209,7 @@ def frame_head(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int:
             view.view_location = world.translation
             view.view_distance = radius * (1 + half**2) ** 0.5 / half
             count += 1
+        area.tag_redraw()
     return count
 
 
@@ -221,12 +224,14 @@ def show_texture(scene: bpy.types.Scene) -> int:
     return count
 
 
+def _windows(scene: bpy.types.Scene) -> list[bpy.types.Window]:
+    manager = bpy.context.window_manager
+    return [window for window in manager.windows if window.scene == scene] if manager else []
+
+
 def _areas(scene: bpy.types.Scene) -> Iterator[tuple[str, bpy.types.Area]]:
     """3D views of the scene in all windows, with a name that survives saving."""
-    manager = bpy.context.window_manager
-    for window in manager.windows if manager else ():
-        if window.scene != scene:
-            continue
+    for window in _windows(scene):
         for index, area in enumerate(window.screen.areas):
             if area.type == "VIEW_3D":
                 yield f"{window.screen.name}/{index}", area
