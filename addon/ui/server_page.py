@@ -23,7 +23,6 @@ from ..link import local_server, programs
 from ..link.client import is_loopback
 from ..link.errors import AddonError
 from . import preferences
-from .operators import show_failure
 
 SERVER = local_server.LocalServer()
 """The server of this computer."""
@@ -407,7 +406,7 @@ class DP3D_OT_start_server(bpy.types.Operator):
                 check.start(preferences.server()).wait()
                 self.report({"INFO"}, _server_text()[0])
         except AddonError as error:
-            return show_failure(self, context.scene, error)
+            return _show(self, context.scene, error)
         return {"FINISHED"}
 
 
@@ -441,7 +440,7 @@ class DP3D_OT_check_setup(bpy.types.Operator):
         try:
             check_setup()
         except AddonError as error:
-            return show_failure(self, context.scene, error)
+            return _show(self, context.scene, error)
         return {"FINISHED"}
 
 
@@ -471,7 +470,7 @@ class DP3D_OT_run_setup(bpy.types.Operator):
                 )
             run_command(arguments, f"Install {_TITLES.get(self.what, self.what)}")
         except AddonError as error:
-            return show_failure(self, context.scene, error)
+            return _show(self, context.scene, error)
         return {"FINISHED"}
 
 
@@ -501,6 +500,12 @@ class DP3D_OT_copy_command(bpy.types.Operator):
         context.window_manager.clipboard = self.text
         self.report({"INFO"}, "Copied")
         return {"FINISHED"}
+
+
+def _show(operator: bpy.types.Operator, scene: bpy.types.Scene, error: AddonError) -> set[str]:
+    from .operators import show_failure  # which may import this module
+
+    return show_failure(operator, scene, error)
 
 
 def _forget_failures(scene: bpy.types.Scene) -> None:
