@@ -167,12 +167,7 @@ def _written(image: bpy.types.Image, name: str) -> Path:
         if image.type in ("RENDER_RESULT", "COMPOSITING"):
             _save_as_rendered(image, text)
         else:
-            kind = image.file_format
-            try:
-                image.file_format = "PNG"
-                image.save(filepath=text, save_copy=True)
-            finally:
-                image.file_format = kind
+            _save_copy(image, text)
         data = Path(text).read_bytes()
         if not data:
             raise RuntimeError("it has no pixels")
@@ -186,6 +181,33 @@ def _written(image: bpy.types.Image, name: str) -> Path:
     finally:
         Path(text).unlink(missing_ok=True)
     return _stored(data, name, ".png")
+
+
+def _save_copy(image: bpy.types.Image, text: str) -> None:
+    """Save an image as PNG without a trace on the image."""
+    if "save_copy" in image.bl_rna.functions["save"].parameters:
+        kind = image.file_format
+        try:
+            image.file_format = "PNG"
+            image.save(filepath=text, save_copy=True)
+        finally:
+            image.file_format = kind
+        return
+    # Blender before 4.4 takes the saved image for the file's own from then on: save a double.
+    width, height = image.size
+    if not width or not height:
+        raise RuntimeError("it has no pixels")
+    double = bpy.data.images.new("", width, height, alpha=True, float_buffer=image.is_float)
+    try:
+        double.colorspace_settings.name = image.colorspace_settings.name
+        double.alpha_mode = image.alpha_mode
+        pixels = array("f", bytes(16 * width * height))
+        image.pixels.foreach_get(pixels)
+        double.pixels.foreach_set(pixels)
+        double.filepath_raw, double.file_format = text, "PNG"
+        double.save()
+    finally:
+        bpy.data.images.remove(double)
 
 
 def _save_as_rendered(image: bpy.types.Image, text: str) -> None:

@@ -146,6 +146,7 @@ def work(request):
     render = scene.render
     render.engine = "CYCLES"
     scene.cycles.samples, scene.cycles.device = 1, "CPU"
+    scene.cycles.use_denoising = False
     render.resolution_x, render.resolution_y, render.resolution_percentage = 64, 40, 100
     scene.world = scene.world or bpy.data.worlds.new("World")
     scene.camera = bpy.data.objects.new("c", bpy.data.cameras.new("c"))
