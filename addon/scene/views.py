@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,7 +102,8 @@ def load(
         folder: the view set.
         run_id: what the objects are marked with.
         title: name of the run, which collection and objects are named after.
-        frames: scene frame of each view, increasing; without it the views play from frame 1.
+        frames: scene frame of each view; where they do not increase (cameras at one moment), or
+            are not as many as the views, the views play from frame 1 on.
 
     Returns:
         The camera objects: one animated camera, then (up to 72 views) one per view.
@@ -111,8 +113,7 @@ def load(
 
     """
     views = read_views(folder)
-    if len(frames) != len(views):
-        frames = range(1, len(views) + 1)
+    frames = playing_frames(frames, len(views))
     tags.purge(run_id)
     collection = tags.collection(scene, run_id, title)
     place = _Place(scene, collection, anchor, run_id, title)
@@ -127,6 +128,13 @@ def load(
     surplus = tags.originals(scene, run_id, "view")
     tags.remove_objects(camera for index, camera in surplus.items() if index >= len(singles))
     return cameras
+
+
+def playing_frames(frames: Sequence[int], count: int) -> list[int]:
+    """Scene frames at which views play: the given ones, or one after the other from 1 on."""
+    if len(frames) != count or any(b <= a for a, b in pairwise(frames)):
+        return list(range(1, count + 1))
+    return list(frames)
 
 
 class _Place:
