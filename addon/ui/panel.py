@@ -397,6 +397,7 @@ def _status(self: Any, context: bpy.types.Context) -> None:
         if session.current(scene) is not None:
             run = scene.dp3d_run
             row = self.layout.row()
+            row.ui_units_x = 16
             row.progress(factor=run.fraction, type="BAR", text=progress_text(run))
 
 
