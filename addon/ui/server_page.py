@@ -216,6 +216,8 @@ def draw_server(layout: Any, context: bpy.types.Context) -> None:
         _sentence(layout, context, SERVER.lines[-1], active=False)
     if SERVER.state == "failed":
         _failure(layout, context, SERVER)
+        if SERVER.code.startswith("addon.program"):
+            _draw_install(layout, context, None)
 
 
 def draw_setup(layout: Any, context: bpy.types.Context, width: float | None = None) -> None:
@@ -266,21 +268,21 @@ def draw_page(layout: Any, context: bpy.types.Context) -> None:
 
 
 def _server_text() -> tuple[str, str]:
-    version = f" {SERVER.version}" if SERVER.version else ""
+    # Half of a narrow sidebar: some 15 letters where there is a button beside.
     texts = {
         "starting": ("Server starting", "SORTTIME"),
-        "running": (f"Server running, dp3d{version}", "CHECKMARK"),
-        "connected": (f"Server running, dp3d{version}, started elsewhere", "CHECKMARK"),
+        "running": (f"dp3d {SERVER.version} runs", "CHECKMARK"),
+        "connected": (f"dp3d {SERVER.version} runs, started elsewhere", "CHECKMARK"),
         "stopping": ("Server stopping", "SORTTIME"),
-        "failed": ("Server not running", "ERROR"),
+        "failed": ("Server failed", "ERROR"),
     }
     if SERVER.state in texts:
         return texts[SERVER.state]
     if settings.SERVER_REPORT:
-        return "Server running", "CHECKMARK"
+        return "Server answers", "CHECKMARK"
     if not is_loopback(preferences.server().url):
         return "Server on another computer", "INTERNET"
-    return "Server not started", "RADIOBUT_OFF"
+    return "No server yet", "RADIOBUT_OFF"
 
 
 def _told_by_another(finding: dict[str, Any]) -> bool:
@@ -314,7 +316,7 @@ def _draw_install(layout: Any, context: bpy.types.Context, width: float | None) 
     chosen = preferences.settings()
     if chosen is not None:
         layout.prop(chosen, "dp3d_path")
-    text = "dp3d is installed once, in a terminal in its folder, with this line:"
+    text = "dp3d is installed once, by this line in a terminal in its folder:"
     _sentence(layout, context, text, "INFO", width)
     _sentence(layout, context, _INSTALL, "CONSOLE", width)
     layout.operator("dp3d.copy_command", icon="COPYDOWN").text = _INSTALL

@@ -16,10 +16,10 @@ def test_start_setup_page_and_stop(blender) -> None:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
     answers = blender("server_page", url=url, python=sys.executable)
 
-    assert answers["before"] == ["Server not started", "dp3d.start_server"]
+    assert answers["before"] == ["No server yet", "dp3d.start_server"]
     assert answers["can_start"]
     assert answers["wrong"] == answers["no_dp3d"] == "addon.program_missing"
-    assert answers["wrong_shown"][:2] == ["Server not running", "dp3d.start_server"]
+    assert answers["wrong_shown"][:2] == ["Server failed", "dp3d.start_server"]
     assert "/no/such/folder" in " ".join(answers["wrong_shown"])
     assert {"make env", "dp3d.copy_command"} <= set(answers["no_dp3d_shown"])
 
@@ -36,7 +36,7 @@ def test_start_setup_page_and_stop(blender) -> None:
 
     assert answers["state"] == "running"
     assert "preview" in answers["engines"]
-    assert answers["running_shown"] == ["Server running, dp3d 0.1.0", "dp3d.stop_server"]
+    assert answers["running_shown"] == ["dp3d 0.1.0 runs", "dp3d.stop_server"]
     assert answers["error"] == ""
     assert answers["log"]
     assert not answers["can_start_again"]
