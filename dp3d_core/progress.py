@@ -52,11 +52,17 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+StepCallback = Callable[[str], None]
+"""Called with a sentence when a step begins; may raise ``Cancelled``."""
 CancelCheck = Callable[[], bool]
 
 
 def no_progress(event: Progress) -> None:
     """The callback of a caller who does not listen."""
+
+
+def no_step(message: str) -> None:
+    """The step callback of a caller who does not listen."""
 
 
 def never_cancel() -> bool:
@@ -90,7 +96,7 @@ class Stage:
     ) -> None:
         self.name, self.of, self.step = name, max(1, of), start
         self._start_step, self._began = start, time.monotonic()
-        self._progress, self._cancel = progress, cancel
+        self._progress, self._cancel, self._begun = progress, cancel, False
         check_cancel(cancel, f"Stage '{name}'")
         progress(Progress(name, start, self.of, message))
 
@@ -102,3 +108,16 @@ class Stage:
         eta = spent / done * (self.of - self.step) if done else None
         self._progress(Progress(self.name, self.step, self.of, message, eta, values))
         check_cancel(self._cancel, f"Stage '{self.name}'")
+
+    def begin(self, message: str) -> None:
+        """Report the step that begins now, and the one begun before as done.
+
+        For steps that take long: the message says what is going on.  Raises ``Cancelled`` on
+        request; usable as a ``StepCallback``.
+        """
+        self.advance(message, int(self._begun))
+        self._begun = True
+
+    def end(self, message: str = "") -> None:
+        """Report all steps as done; raises ``Cancelled`` on request."""
+        self.advance(message, self.of - self.step)

@@ -168,9 +168,9 @@ class Generation:
         if self._head is None:
             from dp3d_core.preview.engine import PreviewHead
 
-            setup = Stage("head", 1, self.progress, self.cancel, "Fitting the head to the photo")
-            self._head = PreviewHead(self.portrait, self.job.seed)
-            setup.advance("Head fitted")
+            self._head = PreviewHead.fit(
+                self.portrait, self.job.seed, progress=self.progress, cancel=self.cancel
+            )
         return self._head
 
     def frames(self) -> list[Pixels]:

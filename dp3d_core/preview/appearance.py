@@ -22,6 +22,7 @@ from dp3d_core.preview.light import sky_light, strength
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.projection import SIDE_OF_FACE, Projection, remap
 from dp3d_core.preview.skin import SkinTones, colour_groups
+from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
 
 Array = NDArray[np.float64]
@@ -47,6 +48,9 @@ _BRIGHT = 0.35
 _COLLAR = -0.28
 """Height of a collar that nothing is known of, head units."""
 
+APPEARANCE_STEPS = 3
+"""Steps of :class:`Appearance`."""
+
 
 class Appearance:
     """Colour of the points of one head."""
@@ -58,12 +62,17 @@ class Appearance:
         caster: RayCaster,
         seed: int = 0,
         repeat_photo: bool = True,
+        on_step: StepCallback = no_step,
     ) -> None:
+        """Prepare the colours; ``on_step`` is called :data:`APPEARANCE_STEPS` times."""
         self.mesh, self.repeat_photo = mesh, repeat_photo
+        on_step("Projecting the photo")
         self.projection = Projection.of(portrait, caster)
         self.skin = self._skin_tones()
         self.collar, self.collar_seen = self._find_collar(caster)
+        on_step("Finding the light")
         self.light = self._find_light(caster)
+        on_step("Completing what the photo does not show")
         self.panorama = self._complete(caster, portrait, np.random.default_rng(seed))
 
     def __call__(self, hits: Hits) -> Array:

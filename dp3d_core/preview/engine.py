@@ -21,9 +21,11 @@ from dp3d_core.progress import (
     CancelCheck,
     ProgressCallback,
     Stage,
+    StepCallback,
     check_cancel,
     never_cancel,
     no_progress,
+    no_step,
 )
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
 
@@ -76,14 +78,40 @@ def background_colour(portrait: Portrait) -> tuple[int, int, int]:
 class PreviewHead:
     """One portrait turned into a head that any camera can look at."""
 
-    def __init__(self, portrait: Portrait, seed: int = 0, repeat_photo: bool = True) -> None:
+    def __init__(
+        self,
+        portrait: Portrait,
+        seed: int = 0,
+        repeat_photo: bool = True,
+        on_step: StepCallback = no_step,
+    ) -> None:
         from dp3d_core.preview.appearance import Appearance
         from dp3d_core.preview.placement import place_head
         from dp3d_core.raycast import RayCaster
 
-        self.mesh = place_head(portrait)
+        self.mesh = place_head(portrait, on_step)
         self.caster = RayCaster(self.mesh)
-        self.appearance = Appearance(self.mesh, portrait, self.caster, seed, repeat_photo)
+        self.appearance = Appearance(self.mesh, portrait, self.caster, seed, repeat_photo, on_step)
+
+    @classmethod
+    def fit(
+        cls,
+        portrait: Portrait,
+        seed: int = 0,
+        repeat_photo: bool = True,
+        *,
+        progress: ProgressCallback,
+        cancel: CancelCheck,
+    ) -> PreviewHead:
+        """The head of a portrait, with progress (stage ``head``); cancel is polled at each step."""
+        from dp3d_core.preview.appearance import APPEARANCE_STEPS
+        from dp3d_core.preview.placement import placement_steps
+
+        steps = placement_steps(portrait) + APPEARANCE_STEPS
+        stage = Stage("head", steps, progress, cancel, "Fitting the head to the photo")
+        head = cls(portrait, seed, repeat_photo, stage.begin)
+        stage.end("Head fitted")
+        return head
 
     def render(self, camera: Camera) -> Any:
         """A :class:`~dp3d_core.raycast.Render` of the head."""
@@ -140,9 +168,9 @@ class PreviewEngine:
         missing = writer.missing()
         if not missing:
             return writer.finish()
-        setup = Stage("head", 1, progress, cancel, "Fitting the head to the photo")
-        head = PreviewHead(portrait, seed, chosen.repeat_photo)
-        setup.advance("Head fitted")
+        head = PreviewHead.fit(
+            portrait, seed, chosen.repeat_photo, progress=progress, cancel=cancel
+        )
         stage = Stage(
             "views",
             len(cameras),

@@ -19,6 +19,7 @@ from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.parts import Part, as_parts
 from dp3d_core.preview.skin import SkinTones
+from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
 
 Array = NDArray[np.float64]
@@ -28,6 +29,9 @@ STYLES = ("buzz", "crop", "quiff", "fringe", "bob", "long", "curly", "afro")
 """Hair that outlines can tell from each other."""
 HATS = tuple((hair, hat) for hat in ("brim", "cap") for hair in ("crop", "bob", "curly"))
 """Hats and the hair below them; a beanie looks like hair from the front."""
+_CANDIDATES = [*((style, None) for style in STYLES), *HATS]
+HAIR_STEPS = 2 + len(_CANDIDATES)
+"""Steps of :func:`choose_hair`."""
 _NO_HAT = 0.012
 """How much better a hat must fit than hair."""
 _SIDE = 160
@@ -70,13 +74,19 @@ class _Seen:
         return cls(part, distance, hits)
 
 
-def choose_hair(portrait: Portrait, shape: dict[str, float], body: dict[str, float]) -> HeadSpec:
+def choose_hair(
+    portrait: Portrait,
+    shape: dict[str, float],
+    body: dict[str, float],
+    on_step: StepCallback = no_step,
+) -> HeadSpec:
     """The head whose outline is nearest to the matte's, with hair where no skin is seen.
 
     Args:
         portrait: with a matte.
         shape: of face and skull.
         body: of jaw, neck and shoulders, for a head whose neck no hair hides.
+        on_step: called :data:`HAIR_STEPS` times.
 
     """
     camera = portrait.camera.resized(_SIDE, _SIDE)
@@ -91,12 +101,16 @@ def choose_hair(portrait: Portrait, shape: dict[str, float], body: dict[str, flo
     for hides in (False, True):
         fitted = {k: v for k, v in body.items() if not hides or k not in _HIDDEN or v < 0}
         specs[hides] = HeadSpec(shape | fitted, None)
-    bald = {hides: _Seen.of(spec, camera, directions) for hides, spec in specs.items()}
+    bald = {}
+    for hides, spec in specs.items():
+        on_step(f"Looking at the {'covered' if hides else 'bare'} neck")
+        bald[hides] = _Seen.of(spec, camera, directions)
     skin, crown = _kinds(photo, bald[False].hits, matte & (row < top))
     counts = inside & (row < end)
 
     best, found = -np.inf, specs[False]
-    for style, hat in [*((style, None) for style in STYLES), *HATS]:
+    for style, hat in _CANDIDATES:
+        on_step(f"Comparing hair: {style}" + (f" under a {hat}" if hat else ""))
         hides = HAIR_STYLES[style].curtain is not None
         spec = dataclasses.replace(specs[hides], hair=style, hat=hat)
         hair, topmost, beside_face = _hair_seen(spec, bald[hides], camera, directions)

@@ -13,6 +13,7 @@ from dp3d_core.heads.anatomy import EYE, MM
 from dp3d_core.heads.fields import ramp
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.parts import Part
+from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import RayCaster
 
 Array = NDArray[np.float64]
@@ -23,6 +24,9 @@ _SNAP_SIDE = 320
 """Pixels of the pictures in which outlines are brought together."""
 _SNAP_REACH, _SNAP_SPREAD = 0.10, 0.018
 """Farthest partner and reach of a move, parts of the picture."""
+_SNAP_REACHES = (_SNAP_REACH, _SNAP_REACH / 2, _SNAP_REACH / 4)
+SNAP_STEPS = len(_SNAP_REACHES)
+"""Steps of :func:`snap_outline`."""
 _SNAP_TURN = 0.04
 """What opposite directions of two outlines count like, parts of the picture."""
 _FACE_DEPTH, _FACE_LOW, _FACE_HIGH = (0.03, 0.09), (-0.21, -0.17), (0.15, 0.21)
@@ -101,7 +105,11 @@ def fit_outline(
 
 
 def snap_outline(
-    mesh: Mesh, camera: Camera, matte: NDArray[np.uint8], inside: NDArray[np.bool_]
+    mesh: Mesh,
+    camera: Camera,
+    matte: NDArray[np.uint8],
+    inside: NDArray[np.bool_],
+    on_step: StepCallback = no_step,
 ) -> Mesh:
     """Bring what is left between the head's outline and the matte's together, from the nearest.
 
@@ -114,6 +122,7 @@ def snap_outline(
         camera: sees the matte.
         matte: (h, w) uint8.
         inside: (h, w) bool, where the matte is known.
+        on_step: called at most :data:`SNAP_STEPS` times.
 
     """
     side = _SNAP_SIDE
@@ -127,7 +136,8 @@ def snap_outline(
         return mesh
     face = _face(mesh, camera)
     tree = cKDTree(np.column_stack([goal, goal_normals * _SNAP_TURN * side]))
-    for reach in (_SNAP_REACH, _SNAP_REACH / 2, _SNAP_REACH / 4):
+    for step_number, reach in enumerate(_SNAP_REACHES, 1):
+        on_step(f"Fitting the outline of hair and shoulders, {step_number} of {SNAP_STEPS}")
         ours = np.isfinite(RayCaster(mesh).depth(small)).astype(np.float32)
         edge, normals = _edge(np.asarray(cv2.GaussianBlur(ours, (0, 0), 0.7), np.float32), known)
         if len(edge) < 20:

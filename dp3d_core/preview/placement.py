@@ -17,24 +17,59 @@ from dp3d_core.heads.model import HeadSpec, piece
 from dp3d_core.heads.shape import HIGH, LOW, NAMES, coefficients
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.hairdo import choose_hair
-from dp3d_core.preview.outline import fit_outline, snap_outline
+from dp3d_core.preview.hairdo import HAIR_STEPS, choose_hair
+from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline
 from dp3d_core.preview.parts import as_parts
+from dp3d_core.progress import StepCallback, no_step
 
 Array = NDArray[np.float64]
 
+_BASE: tuple[tuple[str, str, str | None], ...] = (
+    ("Building face and skull", "skin", None),
+    ("Building teeth", "teeth", None),
+    ("Building the tongue", "tongue", None),
+    ("Building the clothes", "clothes", "crew"),
+)
+"""What is built first: a message, name and kind of the piece."""
 _BODY = ("jaw_width", "neck_width", "neck_length", "shoulder_width", "shoulder_slope")
 
 
-def place_head(portrait: Portrait) -> Mesh:
-    """The head in head space, its outline fitted to the portrait's matte; parts are `Part`."""
+def place_head(portrait: Portrait, on_step: StepCallback = no_step) -> Mesh:
+    """The head in head space, its outline fitted to the portrait's matte; parts are `Part`.
+
+    Args:
+        portrait: with its alignment.
+        on_step: called :func:`placement_steps` times.
+
+    """
     shape = {k: v for k, v in portrait.report.shape.items() if abs(v) > 0.02}
-    measured = portrait.report.matte_source != "template"
-    if not measured:
+    # the parts of the base head are built once in a process
+    for message, name, kind in _BASE:
+        on_step(message)
+        piece(name, kind)
+    if not _has_outline(portrait):
+        on_step("Building the head")
         return as_parts(HeadSpec(shape, "crop"))
-    mesh = as_parts(choose_hair(portrait, shape, neck_and_shoulders(portrait, shape)))
+    on_step("Fitting neck and shoulders")
+    body = neck_and_shoulders(portrait, shape)
+    spec = choose_hair(portrait, shape, body, on_step)
+    on_step("Building the hair")
+    mesh = as_parts(spec)
+    on_step("Fitting the outline of the head")
     mesh = fit_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
-    return snap_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
+    return snap_outline(mesh, portrait.camera, portrait.matte, portrait.inside, on_step)
+
+
+def placement_steps(portrait: Portrait) -> int:
+    """Steps of :func:`place_head`."""
+    if not _has_outline(portrait):
+        return len(_BASE) + 1
+    return len(_BASE) + 3 + HAIR_STEPS + SNAP_STEPS
+
+
+def _has_outline(portrait: Portrait) -> bool:
+    """Whether the matte is that of the photo."""
+    return portrait.report.matte_source != "template"
 
 
 def neck_and_shoulders(portrait: Portrait, shape: dict[str, float]) -> dict[str, float]:

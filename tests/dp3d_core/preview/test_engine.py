@@ -17,6 +17,7 @@ from dp3d_core.heads.labels import Label
 from dp3d_core.heads.synth import SyntheticHead, condition_image, random_subject
 from dp3d_core.portrait import CROP_FOCAL, crop_camera, load_portrait
 from dp3d_core.preview.engine import PreviewEngine, PreviewHead, background_colour
+from dp3d_core.progress import never_cancel
 from dp3d_core.trajectories import canonical_camera, full_orbit
 from dp3d_core.viewset import read_png
 from tests.support.synthetic import PaintedHead
@@ -243,3 +244,20 @@ def test_engines_are_listed():
     with pytest.raises(Dp3dError) as error:
         get_engine("nonsense")
     assert error.value.code == "engine.unknown"
+
+
+class TestProgressOfTheHead:
+    def test_every_step_says_what_goes_on(self, portrait):
+        events = []
+        PreviewHead.fit(portrait, progress=events.append, cancel=never_cancel)
+        assert {e.stage for e in events} == {"head"}
+        assert [e.step for e in events] == [0, *range(events[-1].of + 1)]
+        messages = [e.message for e in events]
+        assert len(set(messages)) == len(messages)
+        assert "" not in messages
+
+    def test_cancel_is_polled_between_them(self, portrait):
+        events = []
+        with pytest.raises(Cancelled):
+            PreviewHead.fit(portrait, progress=events.append, cancel=lambda: len(events) == 7)
+        assert events[-1].step == 5
