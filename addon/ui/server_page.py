@@ -184,6 +184,8 @@ def _tick() -> float | None:
         session.redraw()
     if before[:1] != _seen[:1] and SERVER.state in ("running", "connected"):
         check.start(preferences.server())
+    if before[:1] != _seen[:1] and SERVER.state in ("failed", "stopped"):
+        settings.SERVER_REPORT.clear()  # no longer true
     if _command is not None and not _command.busy and _command is not _handled:
         _handled = _command
         _take_result(_command)
@@ -210,12 +212,13 @@ def draw_server(layout: Any, context: bpy.types.Context) -> None:
     row.label(text=text, icon=icon)
     if SERVER.state in ("running", "starting"):
         row.operator("dp3d.stop_server", icon="SNAP_FACE")
-    elif can_start() and not settings.SERVER_REPORT:
+    elif can_start() and (SERVER.state == "failed" or not settings.SERVER_REPORT):
         row.operator("dp3d.start_server", icon="PLAY")
     if SERVER.state == "starting" and SERVER.lines:
         _sentence(layout, context, SERVER.lines[-1], active=False)
     if SERVER.state == "failed":
         _failure(layout, context, SERVER)
+        _draw_lines(layout, context, SERVER.lines)
         if SERVER.code.startswith("addon.program"):
             _draw_install(layout, context, None)
 
@@ -247,7 +250,8 @@ def draw_page(layout: Any, context: bpy.types.Context) -> None:
     """The page of the preferences: dp3d, the server with its last lines, all that is missing."""
     look_once()
     draw_server(layout, context)
-    _draw_lines(layout, context, SERVER.lines)
+    if SERVER.state != "failed":  # then they stand there already
+        _draw_lines(layout, context, SERVER.lines)
     row = layout.row(align=True)
     if _program is not None:
         text = f"dp3d {_program.version}: {_program.command[0]} ({_program.origin})"
@@ -263,6 +267,9 @@ def draw_page(layout: Any, context: bpy.types.Context) -> None:
     missing = [f for f in FINDINGS if f.get("status") != "ok" and not _told_by_another(f)]
     if not missing:
         layout.label(text="Everything is there", icon="CHECKMARK")
+    if not bpy.app.online_access and any(finding.get("command") for finding in missing):
+        _sentence(layout, context, "Downloads need Blender's online access.", "INTERNET_OFFLINE")
+        layout.prop(context.preferences.system, "use_online_access")
     for finding in missing:
         _draw_finding(layout, context, finding)
 
@@ -457,6 +464,15 @@ class DP3D_OT_run_setup(bpy.types.Operator):
         description="models, nerf, or the name of something that Check Setup found missing",
         default="models",
     )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask before a large download."""
+        remedy = next((str(f.get("remedy")) for f in FINDINGS if f.get("name") == self.what), "")
+        if self.what == "models" or not bpy.app.online_access:
+            return self.execute(context)
+        return context.window_manager.invoke_confirm(
+            self, event, title=self.bl_label, message=remedy, confirm_text=self.bl_label
+        )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin; without a window, stay until it is installed."""

@@ -65,7 +65,9 @@ def work(request):
 
     chosen.dp3d_path = "/no/such/folder"
     answers["wrong"] = failing(bpy.ops.dp3d.start_server)
+    sys.modules["addon.settings"].SERVER_REPORT[:] = ["an old answer"]
     answers["wrong_shown"] = drawn(server_page.draw_server)
+    sys.modules["addon.settings"].SERVER_REPORT.clear()
     answers["no_dp3d"] = failing(bpy.ops.dp3d.check_setup)
     answers["no_dp3d_shown"] = drawn(server_page.draw_setup)
 
