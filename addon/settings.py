@@ -49,6 +49,13 @@ def _changed(self, context):
         ledger.clear_error(scene)
 
 
+def _portrait_changed(self, context):
+    _changed(self, context)
+    from .ui import portrait
+
+    portrait.portrait_changed(self.id_data)
+
+
 def _crop_changed(self, context):
     _changed(self, context)
     from .ui import portrait
@@ -74,14 +81,13 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
     portrait: StringProperty(
         name="Portrait",
         description="Photograph of one person",
-        subtype="FILE_PATH",
-        update=_changed,
+        update=_portrait_changed,
     )
     portrait_image: PointerProperty(
         name="Image",
         description="An image of this .blend as the portrait, instead of a file",
         type=bpy.types.Image,
-        update=_changed,
+        update=_portrait_changed,
     )
     use_crop: BoolProperty(
         name="Manual Crop",

@@ -13,7 +13,7 @@ from .. import session, settings
 from ..link.errors import AddonError
 from ..scene import anchor as head_anchor
 from ..scene import look, viewing
-from . import engine_options, packing, pictures, portrait, presets, server_page
+from . import anchor, engine_options, packing, pictures, portrait, presets, server_page
 
 _KINDS = {
     "views": "Views",
@@ -87,7 +87,8 @@ class DP3D_PT_options(_Tab, bpy.types.Panel):
         layout.use_property_decorate = False
         column = layout.column(heading="Engine")
         engine_options.draw(column, context.scene)
-        for estimate in ("crop", "head_yaw", "head_pitch", "head_roll"):
+        portrait.draw_crop(layout, context)
+        for estimate in ("head_yaw", "head_pitch", "head_roll"):
             layout.prop(s, f"use_{estimate}")
             if getattr(s, f"use_{estimate}"):
                 layout.prop(s, estimate)
@@ -253,7 +254,7 @@ def _anchor(layout: Any, scene: bpy.types.Scene) -> None:
     row.prop(s, "anchor")
     row.prop(s, "show_ghost", text="", icon="GHOST_ENABLED" if s.show_ghost else "GHOST_DISABLED")
     if s.anchor is None or scene not in s.anchor.users_scene:
-        layout.operator("dp3d.add_anchor", icon="EMPTY_ARROWS")
+        anchor.draw_add(layout)
 
 
 def _cameras(layout: Any, scene: bpy.types.Scene) -> None:
@@ -360,6 +361,8 @@ def _stale(scene: bpy.types.Scene, code: str) -> bool:
     if code in ("addon.camera_missing", "camera.not_perspective"):
         camera = scene.camera
         return camera is not None and camera.type == "CAMERA" and camera.data.type == "PERSP"
+    if code == "addon.no_camera_selected":
+        return any(o.type == "CAMERA" for o in bpy.context.selected_objects)
     if code == "addon.no_views":
         return bool(scene.dp3d_run.views)
     return code == "addon.engine_unavailable" and s.engine in {
