@@ -315,10 +315,12 @@ class Client:
             reason = "the connection was cut"
         else:
             reason = str(getattr(cause, "strerror", None) or cause).lower()
+        local = is_loopback(self.server.url)
+        start = "Press Start Server" if local else "Start it there with 'dp3d serve'"
         return AddonError(
             "server.unreachable",
             f"No dp3d server answers at {self.server.url} ({reason}).",
-            "Start it with 'dp3d serve', or correct the address in the add-on's preferences.",
+            f"{start}, or correct the address in the add-on's preferences.",
         )
 
     def _not_ours(self) -> AddonError:
