@@ -42,7 +42,7 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
         update=_path_changed,
     )
     keep_server: BoolProperty(
-        name="Keep Server Running",
+        name="Keep Server",
         description="Let the server that Start Server started go on after Blender has ended",
         update=_keep_changed,
     )

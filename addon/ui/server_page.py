@@ -70,7 +70,16 @@ _INSTALL = (
 def can_start() -> bool:
     """Whether *Start Server* makes sense: an address of this computer, and no server known."""
     url = preferences.server().url
-    return local_server.startable(url) and SERVER.state in ("stopped", "failed")
+    return local_server.startable(url) and _state() in ("stopped", "failed")
+
+
+def _state() -> str:
+    """State of the server at the address of the preferences."""
+    if SERVER.state == "connected":
+        # Nobody watches a server that was started elsewhere: it counts as long as it answers.
+        here = SERVER.url == preferences.server().url
+        return "connected" if here and settings.SERVER_REPORT else "stopped"
+    return SERVER.state
 
 
 def start_server() -> None:
@@ -210,9 +219,10 @@ def draw_server(layout: Any, context: bpy.types.Context) -> None:
     row = layout.row(align=True)
     text, icon = _server_text()
     row.label(text=text, icon=icon)
-    if SERVER.state in ("running", "starting"):
+    state = _state()
+    if state in ("running", "starting"):
         row.operator("dp3d.stop_server", icon="SNAP_FACE")
-    elif can_start() and (SERVER.state == "failed" or not settings.SERVER_REPORT):
+    elif can_start() and (state == "failed" or not settings.SERVER_REPORT):
         row.operator("dp3d.start_server", icon="PLAY")
     if SERVER.state == "starting" and SERVER.lines:
         _sentence(layout, context, SERVER.lines[-1], active=False)
@@ -283,8 +293,10 @@ def _server_text() -> tuple[str, str]:
         "stopping": ("Server stopping", "SORTTIME"),
         "failed": ("Server failed", "ERROR"),
     }
-    if SERVER.state in texts:
-        return texts[SERVER.state]
+    if SERVER.state == "running" and SERVER.url != preferences.server().url:
+        return f"dp3d runs at {SERVER.url}", "INFO"
+    if _state() in texts:
+        return texts[_state()]
     if settings.SERVER_REPORT:
         return "Server answers", "CHECKMARK"
     if not is_loopback(preferences.server().url):

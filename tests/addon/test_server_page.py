@@ -40,6 +40,10 @@ def test_start_setup_page_and_stop(blender) -> None:
     assert answers["error"] == ""
     assert answers["log"]
     assert not answers["can_start_again"]
+    assert answers["other_address_shown"] == [f"dp3d runs at {url}", "dp3d.stop_server"]
+    assert answers["elsewhere_running"] == ["connected", False]
+    assert answers["elsewhere_running_shown"] == ["dp3d 0.1.0 runs, started elsewhere"]
+    assert answers["elsewhere_gone_shown"] == ["No server yet", "dp3d.start_server"]
     assert answers["stopped"] == "stopped"
     assert answers["elsewhere"] == [False, "addon.not_local"]
     assert answers["elsewhere_shown"] == ["Server on another computer"]

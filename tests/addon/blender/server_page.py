@@ -85,6 +85,20 @@ def work(request):
     answers["error"] = bpy.context.scene.dp3d_run.error_code
     answers["can_start_again"] = server_page.can_start()
     answers["log"] = Path(server_page.SERVER.log).is_file()
+    chosen.server_url = "http://127.0.0.1:1"
+    answers["other_address_shown"] = drawn(server_page.draw_server)
+    chosen.server_url = request["url"]
+
+    # another Blender finds it, and then it is gone
+    ours, server_page.SERVER = server_page.SERVER, type(server_page.SERVER)()
+    bpy.ops.dp3d.start_server()
+    sys.modules["addon.settings"].SERVER_REPORT[:] = ["dp3d 0.1.0 answers"]
+    answers["elsewhere_running"] = [server_page.SERVER.state, server_page.can_start()]
+    answers["elsewhere_running_shown"] = drawn(server_page.draw_server)
+    sys.modules["addon.settings"].SERVER_REPORT.clear()  # as a check without an answer does
+    answers["elsewhere_gone_shown"] = drawn(server_page.draw_server)
+    server_page.SERVER = ours
+
     bpy.ops.dp3d.stop_server()
     answers["stopped"] = server_page.SERVER.state
 
