@@ -2,7 +2,7 @@
 """Inside the windowed Blender: answers Python sent over a loopback socket on the main thread.
 
 ``blender --python driver.py -- PORT SECRET``.  One JSON line in (``{"secret", "code"}``; the code
-sets ``result``), one JSON line out.
+sets ``result``), one JSON line out.  Names here are what the walk's code can use.
 """
 
 import json
@@ -11,8 +11,13 @@ import socket
 import sys
 import threading
 import traceback
+from pathlib import Path
 
 import bpy
+
+sys.path.insert(0, str(Path(__file__).parent))
+import clocks
+import marks
 
 PORT, SECRET = sys.argv[sys.argv.index("--") + 1 :]
 MODULE = "bl_ext.user_default.dp3d_head_views"
@@ -24,81 +29,129 @@ preferences.view.ui_scale = 1.0
 preferences.system.viewport_aa = "OFF"
 
 
-def viewport():
-    """Window, area, and the two regions of the 3D view that matter."""
-    window = bpy.context.window_manager.windows[0]
-    area = next(a for a in window.screen.areas if a.type == "VIEW_3D")
-    regions = {r.type: r for r in area.regions}
-    return window, area, regions["WINDOW"], regions["UI"]
+def window():
+    """The first window."""
+    return bpy.context.window_manager.windows[0]
+
+
+def scene():
+    """Its scene, looked up each time: undo frees what a kept reference points to."""
+    return window().scene
+
+
+def area(kind):
+    """First area of a kind."""
+    return next(a for a in window().screen.areas if a.type == kind)
+
+
+def region(kind, of="VIEW_3D"):
+    """A region of an area."""
+    return next(r for r in area(of).regions if r.type == kind)
+
+
+def rectangle(kind, of="VIEW_3D"):
+    """Left, top, width, height of a region in pixels of the window's picture."""
+    r = region(kind, of)
+    return r.x, window().height - r.y - r.height, r.width, r.height
 
 
 def redraw(times=1):
     """Draw everything, now."""
-    window, area, main, _ = viewport()
-    for each in window.screen.areas:
+    for each in window().screen.areas:
         each.tag_redraw()
-    with bpy.context.temp_override(window=window, area=area, region=main):
+        for part in each.regions:
+            part.tag_redraw()
+    with bpy.context.temp_override(window=window()):
         bpy.ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=times)
+
+
+def redraw_panels():
+    """Draw sidebars and preferences, now; the list of what they say is new."""
+    marks.drawn.clear()
+    for each in window().screen.areas:
+        for part in each.regions:
+            if part.type in ("UI", "HEADER") or each.type == "PREFERENCES":
+                part.tag_redraw()
+    with bpy.context.temp_override(window=window()):
+        bpy.ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=1)
+
+
+def texts():
+    """What labels and progress bars of our panels say."""
+    redraw_panels()
+    return [name for kind, name, _ in marks.drawn if kind in ("label", "progress") and name]
 
 
 def open_tab(name):
     """Show the sidebar with a tab in front."""
-    _, area, _, sidebar = viewport()
-    area.spaces.active.show_region_ui = True
+    area("VIEW_3D").spaces.active.show_region_ui = True
     redraw(2)
-    sidebar.active_panel_category = name
+    region("UI").active_panel_category = name
     redraw(2)
 
 
 def call(operator, **arguments):
     """Call an operator as if pressed in the 3D view."""
-    window, area, main, _ = viewport()
     name, _, rest = operator.partition(".")
-    with bpy.context.temp_override(window=window, area=area, region=main):
+    with bpy.context.temp_override(window=window(), area=area("VIEW_3D"), region=region("WINDOW")):
         return list(getattr(getattr(bpy.ops, name), rest)(**arguments))
 
 
 def show_preferences():
     """The extension's preferences, in place of the 3D view."""
-    _, area, _, _ = viewport()
-    area.type = "PREFERENCES"
+    space = area("VIEW_3D")
+    space.type = "PREFERENCES"
     preferences.active_section = "ADDONS"
     bpy.context.window_manager.addon_search = "Head Views"
     bpy.ops.preferences.addon_expand(module=MODULE)
-    area.tag_redraw()
-    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area):
-        bpy.ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=2)
+    redraw(2)
 
 
-def step_and_undo():
-    """A step of the user's, and its undo."""
-    call("ed.undo_push", message="before")
-    call("mesh.primitive_cube_add")
-    call("ed.undo_push", message="cube")
-    call("ed.undo")
+def hide_preferences():
+    """The 3D view again."""
+    area("PREFERENCES").type = "VIEW_3D"
+    redraw(2)
 
 
-def mark_action(on):
-    """Draw Generate/Cancel in Blender's alert colour, so that a picture shows where it is."""
-    panel = sys.modules[MODULE + ".ui.panel"]
-    if not hasattr(panel, "plain_action"):
-        panel.plain_action = panel._action
-    plain = panel.plain_action
+def show_files(folder):
+    """A file browser in place of the properties editor; it lists files one under another."""
+    if not any(a.type == "FILE_BROWSER" for a in window().screen.areas):
+        area("PROPERTIES").type = "FILE_BROWSER"
+        redraw(2)
+    space = area("FILE_BROWSER").spaces.active
+    space.show_region_toolbar = False
+    space.params.directory = folder.encode()
+    space.params.display_type, space.params.use_filter = "LIST_VERTICAL", False
+    redraw(3)
 
-    class Marked:
-        def __init__(self, layout):
-            self._layout = layout
 
-        def row(self, **arguments):
-            row = self._layout.row(**arguments)
-            row.alert = True
-            return row
+def hide_files():
+    """The properties editor again."""
+    area("FILE_BROWSER").type = "PROPERTIES"
+    redraw(2)
 
-        def __getattr__(self, name):
-            return getattr(self._layout, name)
 
-    panel._action = (lambda layout, context: plain(Marked(layout), context)) if on else plain
-    redraw()
+def panel_registered(name, on):
+    """Take a panel away, or bring it back: what moves on the screen tells where its header is."""
+    ours = (m for n, m in list(sys.modules.items()) if n.startswith(MODULE))
+    classes = (cls for m in ours for cls in getattr(m, "CLASSES", ()))
+    cls = next(c for c in classes if getattr(c, "bl_idname", "") == name)
+    (bpy.utils.register_class if on else bpy.utils.unregister_class)(cls)
+    redraw_panels()
+
+
+def results():
+    """What the scene has: names by role, and the list of results."""
+    roles = {}
+    for thing in scene().objects:
+        if role := thing.get("dp3d_role"):
+            roles[role] = roles.get(role, 0) + 1
+    entries = getattr(scene(), "dp3d_results", ())
+    names = "title", "views", "fit", "mesh", "playback"
+    return {
+        "objects": roles,
+        "results": [{n: getattr(entry, n, "") for n in names} for entry in entries],
+    }
 
 
 def _serve():
@@ -131,3 +184,4 @@ def _work():
 
 threading.Thread(target=_serve, daemon=True).start()
 bpy.app.timers.register(_work, first_interval=0.1, persistent=True)
+clocks.install()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inside Blender: how long each callback of ``bpy.app.timers`` takes.
+
+To be imported before the add-on.  ``times`` has, by function, a list of (wall ms, ms of processor
+time, whether data-blocks came or went: a result was brought in).
+"""
+
+import time
+
+import bpy
+
+times = {}
+slow = []
+"""(function, ms of processor time, what the panel said) of calls over 16 ms without results."""
+LIMIT_MS = 16
+_timers = bpy.app.timers
+_plain = {name: getattr(_timers, name) for name in ("register", "unregister", "is_registered")}
+_measured = {}
+
+
+def _blocks():
+    data = bpy.data
+    kinds = data.objects, data.images, data.meshes, data.cameras, data.materials, data.actions
+    return [len(kind) for kind in kinds]
+
+
+def _register(function, **arguments):
+    name = f"{function.__module__.rpartition('dp3d_head_views')[2]}.{function.__qualname__}"
+
+    def measured():
+        before, wall, busy = _blocks(), time.perf_counter(), time.thread_time()
+        try:
+            return function()
+        finally:
+            spent = (time.perf_counter() - wall) * 1e3, (time.thread_time() - busy) * 1e3
+            with_results = _blocks() != before
+            times.setdefault(name, []).append((*spent, with_results))
+            if spent[1] > LIMIT_MS and not with_results:
+                run = bpy.context.window_manager.windows[0].scene.dp3d_run
+                slow.append((name, round(spent[1], 1), run.state, run.stage, run.message))
+
+    _measured[function] = measured
+    return _plain["register"](measured, **arguments)
+
+
+def longest():
+    """By function: calls, longest wall and processor time in ms without and with results."""
+    rows = {}
+    for name, calls in times.items():
+        usual = [call for call in calls if not call[2]]
+        results = [call for call in calls if call[2]]
+        rows[name] = {
+            "calls": len(calls),
+            "longest_ms": round(max((c[0] for c in usual), default=0), 1),
+            "longest_cpu_ms": round(max((c[1] for c in usual), default=0), 1),
+            "over_16_ms": sum(c[1] > LIMIT_MS for c in usual),
+            "with_results_ms": round(max((c[0] for c in results), default=0), 1),
+        }
+    return rows
+
+
+def install():
+    """Measure what is registered from now on."""
+    _timers.register = _register
+    _timers.unregister = lambda f: _plain["unregister"](_measured.get(f, f))
+    _timers.is_registered = lambda f: _plain["is_registered"](_measured.get(f, f))
