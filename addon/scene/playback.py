@@ -48,7 +48,7 @@ def show_behind(
 
     """
     data = camera.data
-    sequence.realign(data, [b.image for b in tags.playback_backgrounds(data)])
+    sequence.realign(data, tags.sequences_behind(data))
     background = next(iter(tags.playback_backgrounds(data, run_id)), None)
     path = scene_views.frame_paths(folder, len(frames))[0]
     earlier = None if background is None else background.image
@@ -123,8 +123,7 @@ def remove(scene: bpy.types.Scene, run_id: str) -> int:
 def realign(scene: bpy.types.Scene) -> None:
     """Let each playback follow its background after the artist removed another one."""
     for camera in {o.data for o in scene.objects if o.type == "CAMERA"}:
-        if backgrounds := tags.playback_backgrounds(camera):
-            sequence.realign(camera, [b.image for b in backgrounds])
+        sequence.realign(camera, tags.sequences_behind(camera))
 
 
 def write_frames(folder: Path, frames: Sequence[int]) -> None:

@@ -79,7 +79,7 @@ def label(title: str, what: str) -> str:
 
 def name(thing: bpy.types.ID, wanted: str) -> None:
     """Name a thing, unless the user has renamed it since we did."""
-    if thing.get(NAME, thing.name) == thing.name or NAME not in thing:
+    if thing.get(NAME, thing.name) == thing.name:
         if thing.name != wanted:
             thing.name = wanted
         thing[NAME] = thing.name
@@ -207,7 +207,7 @@ def remove_backgrounds(scene: bpy.types.Scene, run_id: str) -> int:
     """Remove a run's playback from the backgrounds of the scene's cameras; how many there were."""
     count = 0
     for camera in {o.data for o in scene.objects if o.type == "CAMERA"}:
-        sequence.realign(camera, [b.image for b in playback_backgrounds(camera)])
+        sequence.realign(camera, sequences_behind(camera))
         removed = playback_backgrounds(camera, run_id)
         images = [background.image for background in removed]
         while removed:
@@ -215,11 +215,17 @@ def remove_backgrounds(scene: bpy.types.Scene, run_id: str) -> int:
             removed[0].image = None  # Blender would go on counting it as a user
             camera.background_images.remove(removed[0])
             # The others moved up one place: our drivers follow them.
-            sequence.realign(camera, [b.image for b in playback_backgrounds(camera)])
+            sequence.realign(camera, sequences_behind(camera))
             removed = playback_backgrounds(camera, run_id)
         sweep(images)
         count += len(images)
     return count
+
+
+def sequences_behind(camera: bpy.types.Camera) -> list[bpy.types.Image]:
+    """Our sequences behind a camera: playbacks, and the frames behind a player."""
+    images = [background.image for background in camera.background_images]
+    return [i for i in images if i is not None and is_ours(i) and i.source == "SEQUENCE"]
 
 
 def playback_backgrounds(camera: bpy.types.Camera, run_id: str | None = None) -> list[Any]:

@@ -161,7 +161,7 @@ def set_timeline(scene: bpy.types.Scene, frames: Sequence[int]) -> None:
     if not frames:
         return
     first, last = min(frames), max(frames)
-    ours = [max(0, first), max(0, last)]  # Blender's preview range has no negative frames
+    ours = [first, last]
     timeline = _before(scene).get("timeline")
     if timeline is None or list(timeline["ours"]) != [
         scene.frame_preview_start,

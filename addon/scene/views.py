@@ -161,6 +161,9 @@ class _Place:
             # Blender draws a camera in its parent's scale; the canonical one is 2.7 away.
             camera.data.display_size = 0.2
             self.collection.objects.link(camera)
+        elif not tags.is_ours(camera.data):  # of an early version, which marked objects only
+            camera.data.background_images.clear()
+            camera.data.animation_data_clear()
         tags.mark(camera, self.run_id, role)
         tags.mark(camera.data, self.run_id, "data")
         camera[tags.VIEW] = index

@@ -55,6 +55,7 @@ def test_each_picture_holds_until_the_next(blender, tmp_path: Path, frames: list
     assert result["drivers"] == [path.format(0), path.format(1)]
     assert result["read"] == [f + 1 for f in frames]  # what was shown last from this folder
     assert result["removed"] == [2, 1]
+    assert result["player_still"] == 2  # the player's own driver is no playback's
     assert result["left"]["backgrounds"] == result["left"]["drivers"] == 0
     assert result["left"]["images"] == result["left"]["meshes"] == []
     assert not [name for name in result["left"]["actions"] if "Playback" in name]

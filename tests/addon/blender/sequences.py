@@ -94,6 +94,9 @@ def work(request):
     own = bpy.data.objects["own"]
     out["read"] = playback.read_frames(folder)
     out["removed"] = [playback.remove(scene, "run"), playback.remove(scene, "other")]
+    player = tags.originals(scene, "run", "player")[0]
+    scene.frame_set(frames[2])
+    out["player_still"] = number_behind(player, player.data.background_images[0].image.name)
     out["left"] = {
         "backgrounds": len(own.data.background_images),
         "drivers": len(own.data.animation_data.drivers) if own.data.animation_data else 0,
