@@ -531,7 +531,9 @@ class OrbitExport:
         assert index is not None
         shot, part = self._shots[index], self._part_path(index)
         size = png_size(part)
-        if size is None:
+        # A render that undo or another render stops writes a picture with the samples it has.
+        if size is None or self._stopping or self._interrupted:
+            part.unlink(missing_ok=True)
             self._was_stopped(index)
             return
         if size != (shot.width, shot.height):
@@ -558,13 +560,22 @@ class OrbitExport:
         if not self._missing:
             self._end("succeeded")
 
+    @property
+    def _interrupted(self) -> bool:
+        """Whether an undo or another render stopped the one of this export."""
+        return self.disturbed or self._renders > 1
+
     def _was_stopped(self, index: int) -> None:
         """A render ended without a picture: again, or the end."""
-        by_somebody_else = self.disturbed or self._renders > 1
-        if by_somebody_else and self._retries < _RETRIES:
+        if self._interrupted and self._retries < _RETRIES:
             self._retries += 1
         elif self._stopping:
-            self._end("cancelled")
+            raise AddonError(
+                "addon.render_failed",
+                f"The render of view {index + 1} of {self.views} was stopped: by Esc, or for an "
+                "error that Blender has shown.",
+                "Export again to go on with it; if it stops again, try Render Image (F12).",
+            )
         else:
             raise AddonError(
                 "addon.render_failed",

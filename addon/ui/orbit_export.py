@@ -12,7 +12,8 @@ import re
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ class InWindow:
         display, dirty = preferences.view.render_display_type, preferences.is_dirty
         preferences.view.render_display_type = "NONE"  # or a window for the render opens
         try:
-            with bpy.context.temp_override(window=_window(), scene=scene):
+            with _shown_nowhere(scene):
                 answer = bpy.ops.render.render("INVOKE_DEFAULT", write_still=True)
         finally:
             preferences.view.render_display_type = display
@@ -162,9 +163,22 @@ class InWindow:
 
     def stop(self, scene: bpy.types.Scene) -> None:
         """Stop the scene's render job, which deleting the scene does first."""
-        with bpy.context.temp_override(window=_window(), scene=scene):
+        with _shown_nowhere(scene):
             if bpy.context.scene == scene:
                 bpy.ops.scene.delete()
+
+
+@contextmanager
+def _shown_nowhere(scene: bpy.types.Scene) -> Iterator[None]:
+    """Context of a window and a scene that it does not show.
+
+    In one override the window's own scene would win.
+    """
+    with (
+        bpy.context.temp_override(window=_window()),
+        bpy.context.temp_override(scene=scene),
+    ):
+        yield
 
 
 def _window() -> bpy.types.Window:
