@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dp3d_core.cameras import Camera
-from dp3d_core.engines import EngineInfo, describe_options, package_versions, parse_options
+from dp3d_core.engines import EngineInfo, package_versions, parse_options
 from dp3d_core.errors import Dp3dError
 from dp3d_core.framing import network_camera
 from dp3d_core.models.config import Variant
-from dp3d_core.models.packages import HOW, packages_problem, require_packages
+from dp3d_core.models.packages import HOW, packages_problem
 from dp3d_core.pipelines.given import GivenPictures
 from dp3d_core.pipelines.options import DiffusionOptions, check_options
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
@@ -54,21 +54,32 @@ class DiffPortrait3DEngine:
 
     def info(self) -> EngineInfo:
         """Describe the engine."""
-        problem = self._problem()
-        return EngineInfo(
-            self.name, self.title, problem is None, problem, describe_options(DiffusionOptions())
-        )
+        return EngineInfo.of(self.name, self.title, self._refusal(), DiffusionOptions())
 
-    def _problem(self) -> str | None:
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuse what can be refused at once (see ``engines.HeadViewEngine.check``)."""
+        refusal = self._refusal()
+        if refusal is not None:
+            raise refusal
+        parse_options(DiffusionOptions, options)
+
+    def _refusal(self) -> Dp3dError | None:
+        """What keeps the engine from running here; imports none of its packages."""
         from dp3d_core.checkpoints.store import find_weights, how
 
         if (problem := packages_problem()) is not None:
-            return f"{problem} {HOW}"
+            return Dp3dError("engine.packages_missing", problem, HOW)
         try:
             absent = [variant for variant in self.needs if find_weights(variant) is None]
         except Dp3dError as error:
-            return f"{error.problem} {error.remedy}"
-        return " ".join(how(variant) for variant in absent) or None
+            return error
+        if not absent:
+            return None
+        return Dp3dError(
+            "weights.missing",
+            f"The weights {' and '.join(absent)} are not installed.",
+            " ".join(how(variant) for variant in absent),
+        )
 
     def generate(
         self,
@@ -91,10 +102,10 @@ class DiffPortrait3DEngine:
                 ``engine.bad_option``, ``engine.bad_input``.
 
         """
+        self.check(options)  # the imports below need the packages
         from dp3d_core.checkpoints.store import require_weights
         from dp3d_core.pipelines.generation import Generation, Job, view_warnings
 
-        require_packages()
         chosen = parse_options(DiffusionOptions, options)
         check_options(chosen)
         weights = [require_weights(variant) for variant in self.needs]

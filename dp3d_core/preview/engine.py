@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_core.cameras import Camera
-from dp3d_core.engines import EngineInfo, describe_options, package_versions, parse_options
+from dp3d_core.engines import EngineInfo, option, package_versions, parse_options
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.portrait import Portrait
@@ -36,15 +36,20 @@ CONDITION_FOLDER = "condition"
 class PreviewOptions:
     """Options of the preview engine."""
 
-    background: str = "#ffffff"
-    """Colour behind the head, ``#rrggbb``, or ``photo``: the main colour behind it there."""
-    guides: bool = False
-    """Also write ``condition/``, another subject at the same cameras: with the frames as start
-    images, it is what a diffusion engine is led by."""
-
-    repeat_photo: bool = True
-    """Within a few degrees of the photo's own camera show the photo as it is, its rims, too.
-    Without, a point has exactly one colour in all views."""
+    background: str = option(
+        "#ffffff",
+        "Colour behind the head: #rrggbb, or photo for the main colour behind the head there.",
+    )
+    guides: bool = option(
+        False,
+        "Also write condition/, another subject at the same cameras: with the frames as start "
+        "images, a diffusion engine is led by it.",
+    )
+    repeat_photo: bool = option(
+        True,
+        "Within a few degrees of the photo's own camera show the photo as it is, rims included; "
+        "without, a point of the head has exactly one colour in all views.",
+    )
 
     def background_rgb(self, portrait: Portrait) -> tuple[int, int, int]:
         """The background as 8 bit numbers."""
@@ -127,13 +132,16 @@ class PreviewEngine:
 
     def info(self) -> EngineInfo:
         """Describe the engine."""
-        return EngineInfo(
+        return EngineInfo.of(
             self.name,
             "Preview: parametric head with the photo's texture (no weights, seconds on a CPU)",
-            True,
             None,
-            describe_options(PreviewOptions()),
+            PreviewOptions(),
         )
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuse options that cannot be (see :meth:`dp3d_core.engines.HeadViewEngine.check`)."""
+        parse_options(PreviewOptions, options)
 
     def generate(
         self,

@@ -7,6 +7,7 @@ the rooms are inside ``run``, so that ``dp3d --help`` stays quick.
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -165,6 +166,7 @@ class Generate(Common):
         engine = with_pictures(self.engine, self.condition_images, self.start_images)
         cameras = cameras_for(engine, self.camera.request())
         options = parse_engine_options(self.option)
+        engine.check(options)
         with output_folder(self.out, (VIEWSET_MARKER,), (self.photo,)):
             portrait = self.head.load(session, self.photo)
             views = engine.generate(
@@ -366,16 +368,21 @@ class Engines(Common):
 
     def run(self, _session: Session) -> Outcome:
         """List the engines."""
-        from dp3d_core.engines import list_engines
+        from dp3d_core.engines import list_engines, option_summary
 
         infos, lines = list_engines(), []
         for info in infos:
             lines.append(f"{info.name}: {info.title}")
             lines.append(f"  {'available' if info.available else info.problem}")
-            lines += [
-                f"  --option {option['name']}={json.dumps(plain(option['default']))}"
-                for option in info.options
-            ]
+            for option in info.options:
+                values = option_summary(option)
+                lines.append(f"  --option {option['name']}={json.dumps(plain(option['default']))}")
+                lines += textwrap.wrap(
+                    option["description"] + (f" [{values}]" if values else ""),
+                    96,
+                    initial_indent="      ",
+                    subsequent_indent="      ",
+                )
         return Outcome({"engines": [asdict(info) for info in infos]}, lines)
 
 

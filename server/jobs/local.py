@@ -166,6 +166,9 @@ class LocalExecutor:
             self._ready, self._engines, self._early_deaths = True, message["engines"], 0
             log.info("worker %d is ready", worker.pid)
             return
+        if kind == "engines":
+            self._engines = message["engines"]
+            return
         if job_id != self._running or job_id is None:
             log.warning("the worker spoke of job %s, which is not running", job_id)
             return

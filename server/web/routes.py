@@ -112,11 +112,21 @@ async def create_job(request: Request) -> JSONResponse:
     services = _services(request)
     body = await _limited_body(request, services.settings.body_limit)
     wanted = await asyncio.to_thread(parse_job_request, body, services.artifacts)
+    _check_engine(services, wanted)
     job, is_new = await asyncio.to_thread(_queue, services, wanted)
     if is_new:
         services.executor.wake()
     headers = {"Location": f"/v1/jobs/{job.id}"}
     return JSONResponse(job.to_dict(), 201 if is_new else 200, headers)
+
+
+def _check_engine(services: Services, wanted: JobRequest) -> None:
+    """Refuse an engine that the worker cannot run; while the worker starts, nothing is known."""
+    if wanted.kind != "views":
+        return
+    for engine in services.executor.engines or []:
+        if engine["name"] == wanted.params["engine"] and engine["error"] is not None:
+            raise Dp3dError.from_dict(engine["error"])
 
 
 def _queue(services: Services, wanted: JobRequest) -> tuple[Job, bool]:

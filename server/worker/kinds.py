@@ -42,6 +42,8 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from dp3d_core.portrait import load_portrait, report_picture
     from dp3d_core.viewset import encode_png
 
+    engine = get_engine(params["engine"])
+    engine.check(params["options"])  # before anything is computed
     context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
     crop = params["crop"]
     portrait = load_portrait(
@@ -57,7 +59,6 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     context.progress(Progress("portrait", 1, 1, "The head is placed"))
     out = context.work / "views"
     pictures = _PictureAnnouncer(out, ("frames", "rgba"), context)
-    engine = get_engine(params["engine"])
     views = engine.generate(
         portrait,
         cameras_for(engine, params["cameras"]),

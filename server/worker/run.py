@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -19,6 +21,8 @@ from server.plain import plain
 from server.worker.kinds import KINDS, JobContext
 
 _MIN_INTERVAL_S = 0.2
+_ENGINES_INTERVAL_S = 3.0
+"""Seconds between two looks at which engines can run."""
 
 
 class Worker:
@@ -27,13 +31,27 @@ class Worker:
     def __init__(self, data: Path, events: IO[str], cancelled: set[str]) -> None:
         self._data, self._events, self._cancelled = data, events, cancelled
         self._artifacts = ArtifactStore(data / "artifacts")
+        self._sending = threading.Lock()
 
     def announce(self) -> None:
-        """Say that jobs may come, and which engines are here."""
-        from dp3d_core.engines import list_engines
-
-        engines = [asdict(info) for info in list_engines()]
+        """Say that jobs may come, and which engines are here; then say when those change."""
+        engines = _engines()
         self._send({"type": "ready", "engines": engines})
+        threading.Thread(target=self._watch_engines, args=(engines,), daemon=True).start()
+
+    def _watch_engines(self, known: list[dict[str, Any]]) -> None:
+        """Send the engines again when weights or packages were installed or removed."""
+        while True:
+            time.sleep(_ENGINES_INTERVAL_S)
+            try:
+                importlib.invalidate_caches()
+                engines = _engines()
+            except Exception:  # an installation in progress; the job that needs it will say
+                traceback.print_exc()
+                continue
+            if engines != known:
+                known = engines
+                self._send({"type": "engines", "engines": engines})
 
     def run(self, command: Mapping[str, Any]) -> None:
         """Run one job to its end; never raises for a failure of the job."""
@@ -66,8 +84,16 @@ class Worker:
         self._send(ended)
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._events.write(json.dumps(plain(message), separators=(",", ":")) + "\n")
-        self._events.flush()
+        line = json.dumps(plain(message), separators=(",", ":")) + "\n"
+        with self._sending:
+            self._events.write(line)
+            self._events.flush()
+
+
+def _engines() -> list[dict[str, Any]]:
+    from dp3d_core.engines import list_engines
+
+    return [asdict(info) for info in list_engines()]
 
 
 class _Reporter:

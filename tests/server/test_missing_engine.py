@@ -1,0 +1,117 @@
+"""An engine whose packages or weights are missing: refused at once, by its own code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dp3d_core.errors import Dp3dError
+from tests.server.conftest import ServerProcess, small_views, wait_until
+
+PACKAGES = ("torch", "diffusers", "transformers")
+HIDE = f"""
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+PathFinder.find_spec = classmethod(
+    lambda cls, name, *more: None if name in {PACKAGES!r} else find(name, *more)
+)
+"""
+
+
+@pytest.fixture
+def without_packages(tmp_path: Path) -> Path:
+    """A folder for PYTHONPATH that hides the packages from every interpreter."""
+    folder = tmp_path / "hidden"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HIDE)
+    return folder
+
+
+def generate(photo: Path, out: Path, engine: str, **variables: str) -> tuple[dict, int, float]:
+    """Result, exit code and seconds of user time of ``dp3d generate --json``."""
+    before = os.times()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "server.cli.main", "generate", str(photo), "--out", str(out)),
+            *("--engine", engine, "--views", "2", "--size", "64", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ | variables,
+    )
+    assert "portrait" not in done.stderr, "the photo was read first"
+    after = os.times()
+    return json.loads(done.stdout), done.returncode, after.children_user - before.children_user
+
+
+@pytest.mark.parametrize("engine", ["diffportrait3d", "diffportrait360"])
+def test_the_command_line_without_packages(photo, tmp_path, without_packages, engine):
+    answer, code, seconds = generate(
+        photo, tmp_path / "views", engine, PYTHONPATH=str(without_packages)
+    )
+    assert (answer["error"]["code"], code) == ("engine.packages_missing", 4)
+    assert all(name in answer["error"]["problem"] for name in PACKAGES)
+    assert seconds < 2, "it computed something first"
+    assert not (tmp_path / "views").exists()
+
+
+def test_the_command_line_without_weights(photo, tmp_path):
+    pytest.importorskip("diffusers")
+    answer, code, seconds = generate(
+        photo, tmp_path / "views", "diffportrait360", DP3D_HOME=str(tmp_path / "home")
+    )
+    assert (answer["error"]["code"], code) == ("weights.missing", 4)
+    assert "dp3d models install diffportrait360" in answer["error"]["remedy"]
+    assert seconds < 2
+    assert not (tmp_path / "views").exists()
+
+
+def test_a_bad_option_is_refused_before_the_photo_is_read(photo, tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "server.cli.main", "generate", str(photo)),
+            *("--out", str(tmp_path / "views"), "--option", "guides=perhaps", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert json.loads(done.stdout)["error"]["code"] == "engine.bad_option"
+    assert "portrait" not in done.stderr
+
+
+def test_the_server_without_packages(photo, tmp_path, without_packages, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(without_packages))
+    server = ServerProcess(tmp_path).start()
+    with server.client() as client:
+        assert not next(e for e in client.engines() if e["name"] == "diffportrait3d")["available"]
+        params = small_views(client.put_file(photo), engine="diffportrait3d")
+        with pytest.raises(Dp3dError) as caught:
+            client.create_job("views", **params)
+        assert caught.value.code == "engine.packages_missing"
+        assert client.jobs() == []
+    server.stop()
+
+
+def test_weights_installed_while_the_server_runs_are_seen(server_process, photo):
+    pytest.importorskip("diffusers")
+    folder = server_process.folder / "home" / "weights" / "diffportrait3d"
+    with server_process.client() as client:
+
+        def code():
+            engines = {engine["name"]: engine for engine in client.engines()}
+            return engines["diffportrait3d"]["error"]["code"]
+
+        assert code() == "weights.missing"
+        folder.mkdir(parents=True)
+        (folder / "weights.json").write_text("{}")
+        wait_until(lambda: code() == "weights.damaged", 60)
