@@ -14,6 +14,7 @@ import pytest
 from tests.addon.support import REPOSITORY, clean_environment
 
 OURS = Path(sys.prefix)
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="paths and scripts of POSIX")
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_the_real_program_is_found_and_names_its_version(programs, environment, 
     assert program.version == "0.1.0"
 
 
+@POSIX
 def test_a_moved_environment_is_run_by_its_python(programs, environment, tmp_path):
     script = touch(tmp_path / "bin" / "dp3d")
     script.write_text("#!/no/such/python\n")
@@ -114,6 +116,7 @@ def test_a_moved_environment_is_run_by_its_python(programs, environment, tmp_pat
     assert program.command[1:] == ("-P", "-m", "server.cli.main")
 
 
+@POSIX
 @pytest.mark.parametrize(
     ("make", "code", "word"),
     [
@@ -138,6 +141,7 @@ def test_a_python_without_dp3d_says_which_module_is_missing(programs, addon, env
     assert "server" in caught.value.problem
 
 
+@POSIX
 def test_what_is_blenders_own_does_not_reach_dp3d(programs):
     separator = os.pathsep
     cleaned = programs.clean_environment(

@@ -107,3 +107,10 @@ def test_it_ends_when_its_parent_is_killed(tmp_path):
 def test_serve_notes_which_python_runs_it(follower, tmp_path):
     note = json.loads((tmp_path / "home" / "program.json").read_text("utf-8"))
     assert note == {"schema": "dp3d.program/1", "python": sys.executable}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="stops it by a signal")
+def test_a_signal_stops_it_while_its_input_is_open(follower):
+    follower.terminate()
+    assert follower.wait(20) == 0
+    assert "Fatal" not in follower.stderr.read()
