@@ -43,7 +43,7 @@ class Session:
         plan = request.plan
         self.plan, self.title = plan, request.title
         self.frames = request.frames
-        self.began = self._moved = time.monotonic()
+        self._moved, self._cancel_drawn = time.monotonic(), 0.0
         self.cancelling = self.ended = False
         self.pictures: list[str] = []
         """Paths of the frames so far, in the order of their views."""
@@ -97,10 +97,14 @@ class Session:
                 return scene
         return None
 
+    def cancel_was_drawn(self) -> None:
+        """Note when the button Cancel appeared; called each time it is drawn."""
+        self._cancel_drawn = self._cancel_drawn or time.monotonic()
+
     @property
-    def age_s(self) -> float:
-        """Seconds since the run was started."""
-        return time.monotonic() - self.began
+    def cancel_shown_s(self) -> float:
+        """Seconds since the button Cancel appeared; 0 before."""
+        return time.monotonic() - self._cancel_drawn if self._cancel_drawn else 0.0
 
     def cancel(self) -> None:
         """Ask the server to stop the job."""

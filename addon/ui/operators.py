@@ -160,7 +160,7 @@ class DP3D_OT_cancel(bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """A press of the button; the second click of a double click is ignored."""
         running = session.current(context.scene)
-        if running is not None and running.age_s < _SECOND_CLICK_S:
+        if running is not None and running.cancel_shown_s < _SECOND_CLICK_S:
             return {"CANCELLED"}
         return self.execute(context)
 
@@ -250,10 +250,22 @@ class DP3D_OT_open_folder(bpy.types.Operator):
     bl_idname = "dp3d.open_folder"
     bl_label = "Open Folder"
 
+    what: EnumProperty(
+        name="What",
+        description="Which folder",
+        items=(
+            ("RUN", "Run", "Folder of the run"),
+            ("PLAYBACK", "Playback", "Folder of the played back frames"),
+        ),
+        options={"SKIP_SAVE"},
+    )
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Open it."""
-        folder = Path(bpy.path.abspath(ledger.run(context.scene)["folder"]))
-        if not ledger.run(context.scene)["folder"] or not folder.is_dir():
+        run = ledger.run(context.scene)
+        text = run["playback"] if self.what == "PLAYBACK" else run["folder"]
+        folder = Path(bpy.path.abspath(text))
+        if not text or not folder.is_dir():
             error = AddonError(
                 "viewset.not_found",
                 f"The folder {folder} is not there.",

@@ -103,14 +103,15 @@ class DP3D_UL_results(bpy.types.UIList):
     def draw_item(self, context, layout, data, item, icon, active_data, active_propname) -> None:
         """One result: its name, engine, seed, and what there is of it."""
         row = layout.row(align=True)
-        row.label(text=item.title or item.run_id[:8], icon="RENDER_RESULT")
+        exported = item.source == "exported"
+        row.label(text=item.title or item.run_id[:8], icon="SCENE" if exported else "IMAGE_DATA")
         right = row.row(align=True)
         right.alignment = "RIGHT"
-        detail = "exported" if item.source == "exported" else f"seed {item.seed}"
-        psnr = _scores(item.scores)
-        right.label(text=f"{psnr:.1f} dB" if psnr else detail)
-        right.label(text="", icon="MESH_DATA" if item.mesh else "BLANK1")
-        right.label(text="", icon="PLAY" if item.playback else "BLANK1")
+        for there, icon_name in ((item.fit, "VOLUME_DATA"), (item.mesh, "MESH_DATA")):
+            if there:
+                right.label(text="", icon=icon_name)
+        if item.playback:
+            right.label(text="", icon="PLAY")
 
 
 class DP3D_PT_results(_Tab, bpy.types.Panel):
@@ -137,6 +138,7 @@ class DP3D_PT_results(_Tab, bpy.types.Panel):
         buttons.operator("dp3d.open_folder", text="", icon="FILE_FOLDER")
         buttons.operator("dp3d.delete_result", text="", icon="TRASH")
         run = scene.dp3d_run
+        layout.label(text=_about(run))
         row = layout.row(align=True)
         row.operator("dp3d.load_result", text="Views", icon="IMAGE_DATA").what = "VIEWS"
         part = row.row(align=True)
@@ -179,7 +181,7 @@ class DP3D_PT_mesh(_Tab, bpy.types.Panel):
         for line in _numbers(run):
             layout.label(text=line, icon="CHECKMARK")
         layout.prop(s, "look")
-        if warning := look.view_transform_warning(scene):
+        if run.mesh and s.look == "PHOTO" and (warning := look.view_transform_warning(scene)):
             wrapped(layout, context, warning, "COLOR")
             layout.operator("dp3d.use_standard")
 
@@ -210,17 +212,18 @@ class DP3D_PT_playback(_Tab, bpy.types.Panel):
         row.enabled = session.current() is None
         row.operator("dp3d.playback", icon="PLAY")
         if run.playback:
-            wrapped(layout, context, f"Frames: {run.playback}", "FILE_FOLDER")
-        if run.video:
-            wrapped(layout, context, f"Video: {run.video}", "FILE_MOVIE")
+            where = layout.operator("dp3d.open_folder", text="Frames", icon="FILE_FOLDER")
+            where.what = "PLAYBACK"
 
 
-def _scores(text: str) -> float:
-    """Foreground PSNR of a fit's scores (JSON), 0 where there is none."""
-    try:
-        return float(json.loads(text)["foreground_psnr"])
-    except (ValueError, KeyError, TypeError):
-        return 0.0
+def _about(run: Any) -> str:
+    """Engine, seed and number of frames of the chosen result."""
+    parts = [run.engine.replace("BLENDER_", "").capitalize() or "Views"]
+    if run.seed:
+        parts.append(f"seed {run.seed}")
+    if run.frames:
+        parts.append(f"{run.frames.count(',') + 1} frames")
+    return ", ".join(parts)
 
 
 def _numbers(run: Any) -> list[str]:
@@ -298,13 +301,17 @@ def _engine(layout: Any, context: bpy.types.Context) -> None:
 
 def draw_action(layout: Any, context: bpy.types.Context) -> None:
     """Generate or Cancel, in one place and never greyed; below it how the run is doing."""
-    run = context.scene.dp3d_run
-    running = session.current(context.scene)
+    scene = context.scene
+    run = scene.dp3d_run
+    running = session.current(scene)
     row = layout.row()
     row.scale_y = 1.4
     if running is not None:
+        running.cancel_was_drawn()
         row.operator("dp3d.cancel", text="Cancelling" if running.cancelling else "Cancel", icon="X")
         layout.progress(factor=run.fraction, type="BAR", text=progress_text(run))
+        if times := time_text(run):
+            layout.label(text=times, icon="TIME")
         if run.message:
             wrapped(layout, context, run.message)
         return
@@ -317,29 +324,33 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
     elif run.state in ("succeeded", "cancelled") and not run.error_code:
         icon = "CHECKMARK" if run.state == "succeeded" else "X"
         wrapped(layout, context, run.message, icon)
+        if run.kind == "views" and run.state == "succeeded" and not viewing.is_looking(scene):
+            layout.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
     for warning in run.warnings.split("\n"):
         if warning:
             wrapped(layout, context, warning, "ERROR")
 
 
 def progress_text(run: Any) -> str:
-    """What a running job does: step of the run, stage, count, time left."""
-    parts = [_KINDS.get(run.kind, run.kind) or "Starting"]
+    """Step of the run and count of its stage, short enough for a narrow bar."""
+    text = _KINDS.get(run.kind, run.kind) or "Starting"
     if run.count > 1:
-        parts[0] += f" ({run.number} of {run.count})"
+        text += f" ({run.number} of {run.count})"
     stage = _STAGES.get(run.stage, run.stage)
     if run.of > 1:
-        parts.append(f"{stage} {run.step} of {run.of}".strip())
-    elif stage:
-        parts.append(stage)
+        return f"{text}, {stage} {run.step} of {run.of}".replace(",  ", ", ")
+    return f"{text}, {stage}" if stage else text
+
+
+def time_text(run: Any) -> str:
+    """Time left of the stage, or the time it has not moved; empty where neither is to be told."""
     if run.eta_s >= 0:
-        seconds = round(run.eta_s)
-        parts.append(
-            f"{seconds // 60} min {seconds % 60} s left" if seconds >= 60 else f"{seconds} s left"
-        )
-    elif run.elapsed_s >= _STILL_S:
-        parts.append(f"{run.elapsed_s} s")
-    return ", ".join(parts)
+        return f"{_duration(round(run.eta_s))} left"
+    return f"{_duration(run.elapsed_s)}" if run.elapsed_s >= _STILL_S else ""
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
 
 
 def _pictures(layout: Any, context: bpy.types.Context) -> None:

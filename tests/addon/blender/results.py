@@ -8,7 +8,8 @@ from common import enable_addon, main
 def generate(request, scene, **changes):
     settings = scene.dp3d
     settings.portrait, settings.output = request["portrait"], request["folder"]
-    settings.preset, settings.views, settings.size = "ARC", 4, 64
+    # One set of parameters: a finished job of these is answered at once.
+    settings.preset, settings.views, settings.size, settings.seed = "ARC", 4, 64, 5
     for name, value in changes.items():
         setattr(settings, name, value)
     return bpy.ops.dp3d.generate()
@@ -50,7 +51,7 @@ def runs(request):
     """Two runs, one again with its seed, one with a new one; choose, load, delete."""
     scene = bpy.context.scene
     bpy.ops.dp3d.add_anchor()
-    generate(request, scene, seed=5)
+    generate(request, scene)
     first = scene.dp3d_run.run_id
     bpy.ops.dp3d.rerun()
     second = scene.dp3d_run.run_id
@@ -81,10 +82,7 @@ def saved(request):
     """Frames of a file that was never saved come along when it is saved."""
     scene = bpy.context.scene
     bpy.ops.dp3d.add_anchor()
-    settings = scene.dp3d
-    settings.portrait, settings.output = request["portrait"], ""
-    settings.preset, settings.views, settings.size = "ARC", 2, 64
-    bpy.ops.dp3d.generate()
+    generate(request, scene, output="")
     before = scene.dp3d_run.folder
     bpy.ops.wm.save_as_mainfile(filepath=request["saved"])
     after = scene.dp3d_run.folder
@@ -96,12 +94,14 @@ def saved(request):
 
 def seeds(request):
     """An unlocked seed is drawn anew; a locked one stays."""
+    from addon import request as requests
+
     scene = bpy.context.scene
     bpy.ops.dp3d.add_anchor()
-    generate(request, scene, seed=7, seed_lock=True)
-    locked = scene.dp3d_results[-1].seed
-    generate(request, scene, seed_lock=False)
-    return [locked, scene.dp3d_results[-1].seed, scene.dp3d.seed]
+    scene.dp3d.portrait, scene.dp3d.seed = request["portrait"], 7
+    locked = requests.new_views(bpy.context).seed
+    scene.dp3d.seed_lock = False
+    return [locked, requests.new_views(bpy.context).seed, scene.dp3d.seed]
 
 
 def engines(request):
