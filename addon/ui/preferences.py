@@ -94,8 +94,15 @@ def settings() -> HeadViewsPreferences | None:
     return None if entry is None else entry.preferences
 
 
+def url() -> str:
+    """Address of the server; unlike :func:`server` it reads no file, so that panels may ask."""
+    chosen = settings()
+    address = chosen.server_url.strip() if chosen is not None else ""
+    return (address or DEFAULT_URL).rstrip("/")
+
+
 def server() -> Server:
-    """The server as configured now."""
+    """The server as configured now, with its token."""
     chosen = settings()
     online = bool(getattr(bpy.app, "online_access", False))
     if chosen is None:

@@ -69,7 +69,7 @@ _INSTALL = (
 
 def can_start() -> bool:
     """Whether *Start Server* makes sense: an address of this computer, and no server known."""
-    url = preferences.server().url
+    url = preferences.url()
     return local_server.startable(url) and _state() in ("stopped", "failed")
 
 
@@ -77,7 +77,7 @@ def _state() -> str:
     """State of the server at the address of the preferences."""
     if SERVER.state == "connected":
         # Nobody watches a server that was started elsewhere: it counts as long as it answers.
-        here = SERVER.url == preferences.server().url
+        here = SERVER.url == preferences.url()
         return "connected" if here and settings.SERVER_REPORT else "stopped"
     return SERVER.state
 
@@ -135,8 +135,12 @@ def run_command(arguments: tuple[str, ...], title: str) -> local_server.Command:
 
 def check_setup() -> None:
     """Begin ``dp3d doctor``; its answer goes into :data:`FINDINGS`."""
-    port = urlsplit(preferences.server().url).port or 80
-    run_command(("doctor", "--port", str(port)), "Check Setup")
+    try:
+        port = urlsplit(preferences.url()).port or 80
+    except ValueError:  # no number, or none that a port can have
+        run_command(("doctor",), "Check Setup")
+    else:
+        run_command(("doctor", "--port", str(port)), "Check Setup")
 
 
 def look_once() -> None:
@@ -293,13 +297,13 @@ def _server_text() -> tuple[str, str]:
         "stopping": ("Server stopping", "SORTTIME"),
         "failed": ("Server failed", "ERROR"),
     }
-    if SERVER.state == "running" and SERVER.url != preferences.server().url:
+    if SERVER.state == "running" and SERVER.url != preferences.url():
         return f"dp3d runs at {SERVER.url}", "INFO"
     if _state() in texts:
         return texts[_state()]
     if settings.SERVER_REPORT:
         return "Server answers", "CHECKMARK"
-    if not is_loopback(preferences.server().url):
+    if not is_loopback(preferences.url()):
         return "Server on another computer", "INTERNET"
     return "No server yet", "RADIOBUT_OFF"
 

@@ -23,6 +23,7 @@ def test_start_setup_page_and_stop(blender) -> None:
     assert "/no/such/folder" in " ".join(answers["wrong_shown"])
     assert {"make env", "dp3d.copy_command"} <= set(answers["no_dp3d_shown"])
 
+    assert answers["no_port"] == ["addon.not_local", ""]
     short, page = " ".join(answers["setup_shown"]), " ".join(answers["page_shown"])
     assert answers["setup_shown"].count("dp3d.run_setup") == 2
     assert "Face Models" in short

@@ -72,6 +72,9 @@ def work(request):
     answers["no_dp3d_shown"] = drawn(server_page.draw_setup)
 
     chosen.dp3d_path = request["python"]
+    chosen.server_url = "http://127.0.0.1:99999"
+    answers["no_port"] = [failing(bpy.ops.dp3d.start_server), failing(bpy.ops.dp3d.check_setup)]
+    chosen.server_url = request["url"]
     bpy.ops.dp3d.check_setup()
     answers["setup_shown"] = drawn(server_page.draw_setup)
     answers["page_shown"] = drawn(server_page.draw_page)
