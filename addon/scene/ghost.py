@@ -128,8 +128,8 @@ def shown_anchor(
 ) -> bpy.types.Object | None:
     """The anchor at which the ghost is to be drawn; None where it is not.
 
-    It is not drawn when it is switched off, overlays are off, the anchor is hidden or gone, or a
-    mesh of ours can be seen at the anchor.
+    It is not drawn when it is switched off, overlays are off, the anchor is hidden or gone, a mesh
+    of ours can be seen at the anchor, or the view looks through a camera with our pictures.
 
     Args:
         scene: whose anchor counts.
@@ -141,13 +141,24 @@ def shown_anchor(
     anchor = settings.anchor
     if anchor is None or not getattr(settings, "show_ghost", True):
         return None
-    if space is not None and not space.overlay.show_overlays:
+    if space is not None and (not space.overlay.show_overlays or _shows_pictures(scene, space)):
         return None
     if anchor.name not in scene.objects or scene.objects[anchor.name] != anchor:
         return None
     if not anchor.visible_get(view_layer=view_layer, viewport=space):
         return None
     return None if _head_stands_at(scene, view_layer, space, anchor) else anchor
+
+
+def _shows_pictures(scene: bpy.types.Scene, space: Any) -> bool:
+    """Whether a 3D view looks through a camera that has frames of ours behind it."""
+    if space.region_3d is None or space.region_3d.view_perspective != "CAMERA":
+        return False
+    camera = space.camera if space.use_local_camera else scene.camera
+    if camera is None or camera.type != "CAMERA":
+        return False
+    pictures = [b.image for b in camera.data.background_images if b.image is not None]
+    return any(tags.is_ours(image) for image in pictures)
 
 
 def _head_stands_at(
