@@ -546,15 +546,27 @@ def _before_load(*_: Any) -> None:
     leave()
 
 
+@persistent
+def _before_save(*_: Any) -> None:
+    """Playbacks find their background again where the artist removed another one."""
+    for scene in bpy.data.scenes:
+        playback.realign(scene)
+
+
 def attach() -> None:
-    """Listen for file loads."""
+    """Listen for file loads and saves."""
     bpy.app.handlers.load_pre.append(_before_load)
+    bpy.app.handlers.save_pre.append(_before_save)
 
 
 def detach() -> None:
     """Let go of everything that lives outside the scene."""
     leave()
-    if _before_load in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.remove(_before_load)
+    for handlers, handler in (
+        (bpy.app.handlers.load_pre, _before_load),
+        (bpy.app.handlers.save_pre, _before_save),
+    ):
+        if handler in handlers:
+            handlers.remove(handler)
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)

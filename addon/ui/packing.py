@@ -79,8 +79,12 @@ class DP3D_OT_bring_along(bpy.types.Operator):
         except AddonError as error:
             return show_failure(self, scene, error)
         if self.pack:
-            for entry in ledger.results(scene):
-                files.pack(scene, entry["run_id"])
+            packed = [files.pack(scene, entry["run_id"]) for entry in ledger.results(scene)]
+            if sequences := [name for each in packed for name in each.sequences]:
+                self.report(
+                    {"WARNING"},
+                    f"Blender packs no sequences; they lie beside the file: {', '.join(sequences)}",
+                )
         self.report({"INFO"}, f"{count} results beside the .blend; save to keep their new paths")
         return {"FINISHED"}
 
