@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Export Orbit Renders: known points are where the cameras say, and nothing is left changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from dp3d_core.camera_files import cameras_from_transforms, load_cameras
+from dp3d_core.cameras import Camera
+from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.trajectories import cameras_from_request
+from dp3d_core.viewset import ViewSet
+from nerf_export.fit import fit_views
+from nerf_export.mesh import build_mesh
+
+pytestmark = pytest.mark.bpy
+
+HEAD_SIZE = 0.5
+"""Height of the canonical head, head units."""
+
+BALLS = {
+    "red": ((0.16, 0.22, 0.12), 0),
+    "green": ((-0.2, -0.1, 0.2), 1),
+    "blue": ((0.02, 0.3, -0.22), 2),
+}
+"""Place in head space and colour channel, as ``blender/orbit_export.py`` has them."""
+RADIUS = 0.03
+
+
+def centroid(rgba: np.ndarray, channel: int) -> tuple[np.ndarray, float]:
+    """Centre of one colour's alpha and its area, pixels."""
+    colour = rgba[..., :3].astype(int)
+    mine = colour[..., channel] - np.delete(colour, channel, -1).max(-1) > 100
+    weight = np.where(mine, rgba[..., 3] / 255, 0.0)
+    v, u = np.mgrid[: rgba.shape[0], : rgba.shape[1]] + 0.5
+    return np.array([(weight * u).sum(), (weight * v).sum()]) / weight.sum(), weight.sum()
+
+
+def errors(folder: Path) -> list[float]:
+    """Distance of each wholly visible ball from where its camera sees it, pixels."""
+    found = []
+    for index, camera in enumerate(load_cameras(folder / "cameras.json")):
+        rgba = np.asarray(Image.open(folder / "frames" / f"{index:04d}.png"))
+        assert rgba.shape == (camera.height, camera.width, 4)
+        for place, channel in BALLS.values():
+            (at,), (depth,) = camera.project([place])
+            radius = camera.K[[0, 1], [0, 1]] * RADIUS / depth
+            inside = (at > radius + 1).all() and (
+                at < [camera.width - 1, camera.height - 1] - radius
+            ).all()
+            if inside:
+                seen, area = centroid(rgba, channel)
+                if area > 0.9 * np.pi * radius.prod():  # not behind another
+                    found.append(float(np.abs(seen - at).max()))
+    return found
+
+
+def test_known_points_are_where_the_cameras_say(blender, tmp_path) -> None:
+    told = blender("orbit_export", case="reprojection", folder=tmp_path)
+    for name in ("step1", "step3", "selected", "preset", "created"):
+        assert told[name]["state"] == "succeeded", told[name]
+        distances = errors(tmp_path / name)
+        print(f"{name}: {len(distances)} points, worst {max(distances):.3f} px")
+        assert len(distances) >= 2 * told[name]["views"] - 1, name
+        assert max(distances) < 0.5, name
+    assert told["unchanged"] == {}
+    assert told["step1"]["exported_frames"] == "1,2,3,4,5,6,7"
+    assert told["step3"]["exported_frames"] == "1,4,7"
+    assert told["selected"]["exported_frames"] == ""
+
+    # every third view of step 1 is a view of step 3, second camera at its marker and all
+    every, third = (load_cameras(tmp_path / f"step{n}" / "cameras.json") for n in (1, 3))
+    assert largest_difference(every[::3], third) < 1e-6
+    meta = json.loads((tmp_path / "step1" / "meta.json").read_text())
+    assert meta["parameters"]["cameras"] == ["moving"] * 4 + ["second"] + ["moving"] * 2
+    assert meta["parameters"]["scene_frames"] == [1, 2, 3, 4, 5, 6, 7]
+    assert meta["engine"] == "blender"
+    assert every[0].K[0, 0] != pytest.approx(every[0].K[1, 1], rel=0.1)  # pixels are not square
+    meta = json.loads((tmp_path / "selected" / "meta.json").read_text())
+    assert meta["parameters"]["cameras"] == ["cam 1", "cam 2", "cam 10"]
+
+    preset = cameras_from_request({"preset": "capture", "views": 5, "size": 128})
+    for name in ("preset", "created"):
+        exported = load_cameras(tmp_path / name / "cameras.json")
+        assert largest_difference(exported, preset) < 2e-4, name
+    transforms = json.loads((tmp_path / "preset" / "transforms.json").read_text())
+    cameras, paths = cameras_from_transforms(transforms)
+    exported = load_cameras(tmp_path / "preset" / "cameras.json")
+    assert largest_difference(cameras, exported) < 1e-9
+    assert all((tmp_path / "preset" / path).is_file() for path in paths)
+    assert not (tmp_path / "step1" / "transforms.json").exists()
+
+    assert "'cam 2' does not see the head" in told["blind"]["warnings"]
+    assert told["selected"]["warnings"] == ""
+
+
+def largest_difference(a: list[Camera], b: list[Camera]) -> float:
+    """Of poses, and of K in image widths."""
+    assert len(a) == len(b)
+    return max(
+        max(np.abs(x.c2w - y.c2w).max(), np.abs(x.K - y.K).max() / x.width)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def test_the_export_is_a_view_set_with_straight_alpha(blender, tmp_path) -> None:
+    told = blender("orbit_export", case="resume", folder=tmp_path)
+    views = ViewSet.open(tmp_path / "views")
+    assert (len(views), views.meta.engine) == (4, "blender")
+    rgba = views.rgba(0)
+    alpha = rgba[..., 3]
+    assert (alpha == 0).mean() > 0.3
+    assert (alpha >= 254).mean() > 0.3  # Workbench has no 255
+    # the true colour, also where an edge is half covered
+    colour = np.array([0.5, 0.25, 0.75])
+    srgb = 255 * (1.055 * colour ** (1 / 2.4) - 0.055)
+    raw = np.asarray(Image.open(views.frame_path(0)))
+    assert np.abs(raw[raw[..., 3] >= 254][:, :3] - srgb).max() <= 1.5
+    edge = (raw[..., 3] > 60) & (raw[..., 3] < 200)
+    assert edge.any()
+    # premultiplied colours would be darker by 50 and more
+    assert np.abs(raw[edge][:, :3] - srgb).max() <= 16
+
+    check_resume(told)
+    check_folders(told, tmp_path)
+
+
+def check_resume(told: dict[str, Any]) -> None:
+    """Only what is missing is rendered; what does not fit is refused and left as it is."""
+    times = told["times"]
+    assert [told[n]["state"] for n in ("first", "again", "complete")] == ["succeeded"] * 3
+    changed = {n for n, t in times["again"].items() if t != times["first"][n]}
+    assert changed == {"0002.png"}
+    assert set(times["again"]) == {f"000{i}.png" for i in range(4)}
+    assert times["complete"] == times["again"] == times["refused"]
+    assert "there already" in told["complete"]["message"]
+    for name in ("other_cameras", "other_scene", "other_look"):
+        assert told[name]["error_code"] == "viewset.mismatch", name
+        assert "Start Over" in told[name]["error_remedy"]
+    assert told["broken"]["error_code"] == "viewset.invalid"
+    assert "0001.png" in told["broken"]["error_problem"]
+    assert told["over"]["state"] == "succeeded"
+    assert all(times["over"][n] != t for n, t in times["complete"].items())
+
+
+def check_folders(told: dict[str, Any], folder: Path) -> None:
+    """Nothing of anybody else is touched; without a choice a free folder is taken."""
+    for name in ("occupied", "occupied_over"):
+        assert told[name]["error_code"] == "output.occupied", name
+    assert told["strange"] == ["letter.txt"]
+    assert told["generated"]["error_code"] == "viewset.mismatch"
+    beside = folder / "dp3d"
+    assert Path(told["beside"]["exported_folder"]) == beside / "scene-orbit"
+    assert "there already" in told["beside_again"]["message"]
+    assert Path(told["beside_other"]["exported_folder"]) == beside / "scene-orbit-2"
+
+
+def test_what_cannot_be_exported_is_named_before_the_start(blender, tmp_path) -> None:
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    told = blender("orbit_export", case="refusals", folder=folder)
+    codes = {name: t["error_code"] for name, t in told.items() if isinstance(t, dict)}
+    assert codes == {
+        "none_selected": "addon.no_camera_selected",
+        "ortho_path": "camera.not_perspective",
+        "ortho_selected": "camera.not_perspective",
+        "pano": "camera.not_perspective",
+        "no_camera": "addon.camera_missing",
+        "uneven": "camera.anchor_not_uniform",
+        "relative": "output.not_writable",
+        "no_anchor": "addon.anchor_missing",
+    }
+    assert "'own'" in told["ortho_path"]["error_problem"]
+    assert told["left"] == []
+    assert told["scenes"] == ["Scene"]
+
+
+def test_settings_are_as_they_were_whatever_happens(blender, tmp_path) -> None:
+    told = blender("orbit_export", case="restored", folder=tmp_path)
+    ends = {
+        "refused": ("failed", "addon.render_failed", 2),
+        "bug": ("failed", "addon.render_failed", 2),
+        "interrupt": ("cancelled", None, 2),
+        "cancelled": ("cancelled", None, 2),
+        "saved": ("succeeded", None, 4),
+        "moved": ("failed", "addon.scene_changed", 2),
+        "undone": ("succeeded", None, 4),
+    }
+    for name, (state, code, frames) in ends.items():
+        end = told[name]
+        assert (end["state"], end["code"], len(end["frames"])) == (state, code, frames), name
+        assert end["changed"] == {}, name
+        assert all(f[:4].isdigit() for f in end["frames"]), name
+    assert told["cancelled"]["goes_on"] is False
+    assert told["on_disk"] == [["Scene"], ["Cube", "anchor", "own"], ["own"]]
+    assert told["undo_noticed"]
+    assert told["after_redo"] == ["Scene"]
+    assert told["loaded"] == ["cancelled", ["Scene"], True]
+    assert told["disabled"] == ["cancelled", ["Scene"]]
+
+
+def test_orbit_cameras_are_real_and_keep_their_names(blender, tmp_path) -> None:
+    told = blender("orbit_export", case="cameras", folder=tmp_path)
+    made = ["Arc 000", "Arc 001", "Arc 002"]
+    assert told["first"] == [*made, "own"]
+    assert told["selected"] == made
+    assert told["active"] == "Arc 000"
+    assert told["collection"] == ["Orbit Cameras"]
+    # Arc 002 was taken from under the anchor: it stays, the others are replaced
+    assert told["second"] == told["third"] == ["Arc 000", "Arc 001", "Arc 002", "own"]
+    assert told["scene_camera"] == "Arc 001"
+    assert told["data"] == told["third"]
+    assert told["undone"] == [*made, "own"]
+
+
+def distances(mesh: trimesh.Trimesh, surface: trimesh.Trimesh) -> np.ndarray:
+    """Distances of points of a mesh from the plane of the nearest point of a surface."""
+    dense, faces = surface.sample(100_000, return_index=True, seed=1)
+    points = mesh.sample(4000, seed=2)
+    _, nearest = cKDTree(dense).query(points)
+    normals = surface.face_normals[faces[nearest]]
+    return np.abs(np.einsum("ni,ni->n", points - dense[nearest], normals))
+
+
+@pytest.mark.nerf
+def test_a_fitted_export_lies_on_what_was_rendered(
+    blender, nerf_environment: Path, tmp_path: Path
+) -> None:
+    told = blender("orbit_export", case="head", folder=tmp_path)
+    assert told["export"]["state"] == "succeeded", told["export"]
+    original = trimesh.Trimesh(told["vertices"], told["faces"])
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    fit = fit_views(tmp_path / "views", tmp_path / "fit", preset="tiny", **calls)
+    build_mesh(fit.root, tmp_path / "head.glb", faces=4000, texture_size=128, **calls)
+    mesh = trimesh.load(tmp_path / "head.glb", force="mesh")
+    there, back = distances(mesh, original), distances(original, mesh)
+    both = np.concatenate([there, back]) / HEAD_SIZE
+    print(f"mean {both.mean():.4f}, 95 % {np.quantile(both, 0.95):.4f}, worst {both.max():.4f}")
+    assert both.mean() < 0.01
+    assert np.quantile(both, 0.95) < 0.01
