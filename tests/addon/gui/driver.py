@@ -131,15 +131,6 @@ def hide_files():
     redraw(2)
 
 
-def panel_registered(name, on):
-    """Take a panel away, or bring it back: what moves on the screen tells where its header is."""
-    ours = (m for n, m in list(sys.modules.items()) if n.startswith(MODULE))
-    classes = (cls for m in ours for cls in getattr(m, "CLASSES", ()))
-    cls = next(c for c in classes if getattr(c, "bl_idname", "") == name)
-    (bpy.utils.register_class if on else bpy.utils.unregister_class)(cls)
-    redraw_panels()
-
-
 def results():
     """What the scene has: names by role, and the list of results."""
     roles = {}

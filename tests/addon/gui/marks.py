@@ -124,6 +124,23 @@ def install(package):
                         setattr(cls, method, marked)
 
 
+def prepare_header(package, panel):
+    """Let the header of a panel be found as ("header", panel): an icon in it, while chosen."""
+    modules = (module for name, module in list(sys.modules.items()) if name.startswith(package))
+    classes = (cls for module in modules for cls in getattr(module, "CLASSES", ()))
+    cls = next(c for c in classes if getattr(c, "bl_idname", "") == panel)
+    if hasattr(cls, "draw_header"):
+        return
+
+    def draw_header(self, context):
+        if target[:2] == ("header", panel):
+            self.layout.label(icon="KEYTYPE_EXTREME_VEC")
+
+    cls.draw_header = draw_header
+    bpy.utils.unregister_class(cls)
+    bpy.utils.register_class(cls)
+
+
 def mark(kind="", name="", text=None):
     """Choose a widget; without arguments none."""
     global target  # noqa: PLW0603

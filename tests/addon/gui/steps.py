@@ -76,7 +76,7 @@ def install(walk: Walk) -> None:
     w.pointer("search", "--class", "[Bb]lender", "windowfocus")
     w.pointer("key", "Return")
     w.until("MODULE in bpy.context.preferences.addons", 20)
-    w.do("hide_files(); marks.install(MODULE)")
+    w.do("hide_files(); marks.install(MODULE); open_tab('Head Views')")
 
 
 def set_server(walk: Walk) -> None:
@@ -294,7 +294,7 @@ def export(walk: Walk) -> None:
     engine = "BLENDER_WORKBENCH"
     w.do(f"scene().render.engine = {engine!r}; scene().render.use_simplify = True; redraw()")
     before = w.value("(scene().render.resolution_x, scene().render.film_transparent)")
-    w.click(w.find_header("DP3D_PT_export"))
+    w.open_panel("DP3D_PT_export")
     w.do(f"{SETTINGS}.preset = 'ORBIT'; redraw()")
     w.type_into("views", "4")
     w.type_into("size", "128")
