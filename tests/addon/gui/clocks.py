@@ -18,22 +18,23 @@ _plain = {name: getattr(_timers, name) for name in ("register", "unregister", "i
 _measured = {}
 
 
-def _blocks():
+def _state():
+    """What an import or the start of a render changes."""
     data = bpy.data
     kinds = data.objects, data.images, data.meshes, data.cameras, data.materials, data.actions
-    return [len(kind) for kind in kinds]
+    return [bpy.app.is_job_running("RENDER"), *map(len, kinds)]
 
 
 def _register(function, **arguments):
     name = f"{function.__module__.rpartition('dp3d_head_views')[2]}.{function.__qualname__}"
 
     def measured():
-        before, wall, busy = _blocks(), time.perf_counter(), time.thread_time()
+        before, wall, busy = _state(), time.perf_counter(), time.thread_time()
         try:
             return function()
         finally:
             spent = (time.perf_counter() - wall) * 1e3, (time.thread_time() - busy) * 1e3
-            with_results = _blocks() != before
+            with_results = _state() != before
             times.setdefault(name, []).append((*spent, with_results))
             if spent[1] > LIMIT_MS and not with_results:
                 run = bpy.context.window_manager.windows[0].scene.dp3d_run
