@@ -58,7 +58,7 @@ def errors(folder: Path) -> list[float]:
             ).all()
             if inside:
                 seen, area = centroid(rgba, channel)
-                if area > 0.9 * np.pi * radius.prod():  # not behind another
+                if area > 0.8 * np.pi * radius.prod():  # not behind another
                     found.append(float(np.abs(seen - at).max()))
     return found
 
@@ -124,10 +124,10 @@ def test_the_export_is_a_view_set_with_straight_alpha(blender, tmp_path) -> None
     srgb = 255 * (1.055 * colour ** (1 / 2.4) - 0.055)
     raw = np.asarray(Image.open(views.frame_path(0)))
     assert np.abs(raw[raw[..., 3] >= 254][:, :3] - srgb).max() <= 1.5
-    edge = (raw[..., 3] > 60) & (raw[..., 3] < 200)
+    edge = (raw[..., 3] > 60) & (raw[..., 3] < 170)
     assert edge.any()
-    # premultiplied colours would be darker by 50 and more
-    assert np.abs(raw[edge][:, :3] - srgb).max() <= 16
+    # premultiplied colours would be darker by 60 and more; Workbench smooths by up to 22
+    assert np.abs(raw[edge][:, :3] - srgb).max() <= 30
 
     check_resume(told)
     check_folders(told, tmp_path)

@@ -115,7 +115,6 @@ def reprojection(folder):
     flat_workbench(scene)
     odd_settings(scene)
     scene.dp3d.anchor = anchor
-    anchor.hide_viewport = True  # as an artist may; its animation counts all the same
     scene.dp3d.use_scene_range = False
     scene.dp3d.frame_start, scene.dp3d.frame_end = 1, 7
     told = {}
@@ -135,6 +134,7 @@ def reprojection(folder):
         scene.timeline_markers.new(name, frame=frame).camera = thing
     scene.camera = moving
     scene.frame_set(4)
+    anchor.hide_viewport = True  # as an artist may; its animation counts all the same
     before = settings_of(scene)
     for step in (1, 3):
         scene.dp3d.frame_step = step
@@ -144,6 +144,8 @@ def reprojection(folder):
         k: [v, settings_of(scene)[k]] for k, v in before.items() if settings_of(scene)[k] != v
     }
 
+    anchor.hide_viewport = False
+    scene.frame_set(4)
     chosen = [
         camera(
             scene,
@@ -170,6 +172,7 @@ def reprojection(folder):
     bpy.ops.object.select_all(action="DESELECT")
     for thing in chosen:
         thing.select_set(True)
+    anchor.hide_viewport = True
     told["selected"] = export(scene, folder / "selected", source="SELECTED")
     chosen[0].rotation_quaternion = chosen[0].rotation_quaternion @ Vector((0, 1, 0)).to_track_quat(
         "-Z", "Y"
