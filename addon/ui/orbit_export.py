@@ -84,7 +84,7 @@ class OrbitExportSettings(bpy.types.PropertyGroup):
         ),
     )
     use_compositing: BoolProperty(
-        name="Compositor and Sequencer",
+        name="Compositing",
         description="Run the scene's compositor and sequencer over the frames",
     )
     use_transforms: BoolProperty(
