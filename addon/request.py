@@ -154,7 +154,7 @@ def playback(context: bpy.types.Context) -> Request:
     step = chosen.playback_step
     frames = camera_path.numbers(scene.frame_start, scene.frame_end, step)
     with viewing.own_settings(scene):
-        cameras = camera_path.scene_path(scene, context.view_layer, frames)
+        cameras = camera_check.scene_path(scene, context.view_layer, frames, must_show_head=False)
     video = None if chosen.playback_video == "NONE" else chosen.playback_video
     rate = scene.render.fps / scene.render.fps_base / step
     render = {"cameras": cameras, "video": video, "fps": round(max(0.1, min(240.0, rate)), 6)}

@@ -28,6 +28,8 @@ HEAD_RADII = (0.19, 0.27, 0.25)
 SEEN_RADIUS = 0.33
 """Radius of the ball around the origin of head space that holds the head, head units."""
 
+_OF_THE_HEAD = ("addon.camera_in_head", "addon.camera_misses_head")
+"""Codes of cameras that are fine by themselves but do not show the head."""
 _KINDS = {"ORTHO": "orthographic", "PANO": "panoramic", "CUSTOM": "a custom camera"}
 
 
@@ -61,16 +63,31 @@ class Problem(NamedTuple):
 
 
 def scene_path(
-    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, frames: Sequence[int]
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    frames: Sequence[int],
+    *,
+    must_show_head: bool = True,
 ) -> dict[str, Any]:
     """``dp3d.blender-path/1`` of the scene's camera at some frames, every camera checked.
+
+    The camera may change by markers, and both camera and anchor may be animated, parented or
+    constrained: each frame is evaluated.
+
+    Args:
+        scene: which has the camera.
+        view_layer: in which it is evaluated.
+        frames: scene frames.
+        must_show_head: refuse a camera that stands in the head or looks past it; a playback may
+            leave the head.
 
     Raises:
         AddonError: see :func:`refuse`; ``addon.anchor_missing``; ``camera.anchor_not_uniform``.
 
     """
     shots = scene_shots(scene, view_layer, frames)
-    refuse(judge(shots, *camera_path.render_size(scene)))
+    faults = judge(shots, *camera_path.render_size(scene))
+    refuse([f for f in faults if must_show_head or f.code not in _OF_THE_HEAD])
     return document(scene, shots)
 
 

@@ -21,7 +21,7 @@ def look_at(camera, target):
 
 def work(request):
     enable_addon()
-    from addon.scene import camera_path
+    from addon.scene import camera_check, camera_path
 
     cases = []
     for kind in ANCHORS:
@@ -65,8 +65,11 @@ def work(request):
                 @ turn.to_matrix().to_4x4()
             )
             data.clip_start = 0.01 * scale
-            path = camera_path.scene_path(
-                scene, bpy.context.view_layer, camera_path.frame_numbers(scene)
+            path = camera_check.scene_path(
+                scene,
+                bpy.context.view_layer,
+                camera_path.frame_numbers(scene),
+                must_show_head=False,
             )
             seen = []
             for frame in camera_path.frame_numbers(scene):

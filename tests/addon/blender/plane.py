@@ -10,7 +10,7 @@ from mathutils import Vector
 
 def work(request):
     enable_addon()
-    from addon.scene import camera_path, playback
+    from addon.scene import camera_check, playback
 
     scene = bpy.context.scene
     anchor = scene.dp3d.anchor = make_anchor("everything")
@@ -31,7 +31,7 @@ def work(request):
         for path in ("location", "rotation_euler"):
             camera.keyframe_insert(path, frame=frame)
     if request["step"] == "path":
-        return camera_path.scene_path(scene, bpy.context.view_layer, frames)
+        return camera_check.scene_path(scene, bpy.context.view_layer, frames, must_show_head=False)
     folder = Path(request["folder"])
     playback.show_plane(scene, anchor, folder, frames, "run", "Anna")
     render = scene.render

@@ -44,7 +44,7 @@ def centroid(path):
 
 def work(request):
     enable_addon()
-    from addon.scene import camera_path
+    from addon.scene import camera_check, camera_path
 
     scene = bpy.context.scene
     anchor = make_anchor("turned")
@@ -76,8 +76,11 @@ def work(request):
         at, rendered = centroid(path)
         told.append(
             {
-                "path": camera_path.scene_path(
-                    scene, bpy.context.view_layer, camera_path.frame_numbers(scene)
+                "path": camera_check.scene_path(
+                    scene,
+                    bpy.context.view_layer,
+                    camera_path.frame_numbers(scene),
+                    must_show_head=False,
                 ),
                 "centroid": at,
                 "size": rendered,

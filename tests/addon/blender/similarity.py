@@ -11,7 +11,7 @@ from mathutils import Matrix, Vector
 
 def work(request):
     enable_addon()
-    from addon.scene import camera_path, tags
+    from addon.scene import camera_check, camera_path, tags
     from addon.scene import mesh as scene_mesh
 
     out = []
@@ -37,7 +37,9 @@ def work(request):
         settings.camera_source, settings.use_scene_range = "SCENE", False
         settings.frame_start, settings.frame_end, settings.frame_step = 1, 1, 1
         update()
-        path = camera_path.scene_path(scene, layer, camera_path.frame_numbers(scene))
+        path = camera_check.scene_path(
+            scene, layer, camera_path.frame_numbers(scene), must_show_head=False
+        )
         scene_mesh.load(scene, layer, anchor, Path(request["glb"]), str(number), "head")
         update()
         (found,) = [o for o in tags.objects(scene, str(number), "mesh") if o.type == "MESH"]
