@@ -121,11 +121,8 @@ def view_transform_warning(scene: bpy.types.Scene) -> str:
     example = ""
     if view.view_transform == "AgX":
         example = " (.84 .54 .43 becomes .73 .53 .46)"
-    return (
-        f"The scene's {' and '.join(changes)} change{'s' * (len(changes) == 1)} the photo's"
-        f" colours{example}. Set Render > Color Management > View Transform to Standard, without"
-        " look, exposure, gamma and curves, to see them as photographed."
-    )
+    verb = "changes" if len(changes) == 1 else "change"
+    return f"The scene's {' and '.join(changes)} {verb} the photo's colours{example}."
 
 
 # -- nodes -----------------------------------------------------------------------------------

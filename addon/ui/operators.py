@@ -376,7 +376,7 @@ class DP3D_OT_use_standard(bpy.types.Operator):
         """Set it."""
         view = context.scene.view_settings
         view.view_transform, view.look = "Standard", "None"
-        view.exposure, view.gamma = 0.0, 1.0
+        view.exposure, view.gamma, view.use_curve_mapping = 0.0, 1.0, False
         return {"FINISHED"}
 
 
