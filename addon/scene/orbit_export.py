@@ -110,6 +110,9 @@ class Immediate:
         """Stop the render and delete its scene."""
         remove_scene(scene)
 
+    def end(self) -> None:
+        """Let go of everything when the export has ended."""
+
 
 class OrbitExport:
     """One export, step by step.
@@ -242,6 +245,7 @@ class OrbitExport:
         finally:
             self._in_flight = None
             remove_leftovers()
+            self._renderer.end()
             for part in self.folder.glob(f"frames/.*.{os.getpid()}.part.png"):
                 part.unlink(missing_ok=True)
 

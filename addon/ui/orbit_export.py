@@ -13,7 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ _BUDGET_S = 0.008
 """Longest time of one tick, as far as it can be divided."""
 _PATIENCE_S = 3.0
 """How long a new render waits for the end of a drag."""
+SAFE_UNSHOWN = (5, 0, 0)
+"""Version of Blender from which a scene that no window shows may be rendered."""
 CANCEL_GRACE_S = 0.7
 """A click on Cancel so soon after the start is the second half of a double click."""
 
@@ -127,10 +129,17 @@ def current(scene: bpy.types.Scene | None = None) -> OrbitExport | None:
 
 
 class InWindow:
-    """Renders as jobs of Blender's, which a window goes on beside."""
+    """Renders as jobs of Blender's, which a window goes on beside.
+
+    Before 5.0 Blender frees the GPU context of a render whose scene no window shows, also while
+    it is used, and crashes.  There a second window shows the copy and the picture that grows,
+    as Blender's own renders do by default; closing it stops the render.
+    """
 
     def __init__(self) -> None:
         self._waiting_since = 0.0
+        self._window = 0
+        """Pointer of the second window."""
 
     def start(self, scene: bpy.types.Scene) -> None:
         """Begin a render job of a scene that no window shows; RuntimeError when Blender refuses."""
@@ -139,13 +148,42 @@ class InWindow:
         display, dirty = preferences.view.render_display_type, preferences.is_dirty
         preferences.view.render_display_type = "NONE"  # or a window for the render opens
         try:
-            with _shown_nowhere(scene):
+            with self._context(scene):
                 answer = bpy.ops.render.render("INVOKE_DEFAULT", write_still=True)
         finally:
             preferences.view.render_display_type = display
             preferences.is_dirty = dirty
         if "RUNNING_MODAL" not in answer:
             raise RuntimeError("Blender did not begin the render")
+
+    def _context(self, scene: bpy.types.Scene) -> AbstractContextManager[Any]:
+        if bpy.app.version >= SAFE_UNSHOWN:
+            return _shown_nowhere(scene)
+        window = self._second()
+        if window is None:
+            windows = bpy.context.window_manager.windows
+            with bpy.context.temp_override(window=_window()):
+                bpy.ops.wm.window_new_main()
+            window = windows[-1]
+            self._window = window.as_pointer()
+            area = max(window.screen.areas, key=lambda a: a.width * a.height)
+            area.ui_type = "IMAGE_EDITOR"
+            area.spaces.active.image = bpy.data.images.get("Render Result")
+        if window.scene != scene:
+            window.scene = scene
+        return bpy.context.temp_override(window=window)
+
+    def _second(self) -> bpy.types.Window | None:
+        windows = bpy.context.window_manager.windows
+        return next((w for w in windows if w.as_pointer() == self._window), None)
+
+    def end(self) -> None:
+        """Close the second window."""
+        window = self._second()
+        if window is not None and len(bpy.context.window_manager.windows) > 1:
+            with bpy.context.temp_override(window=window):
+                bpy.ops.wm.window_close()
+        self._window = 0
 
     def running(self) -> bool:
         """Whether any render is going on."""

@@ -278,25 +278,20 @@ def refusals(folder):
     return told
 
 
-class Failing:
+def failing(at, error):
     """A renderer that fails at a given view in a given way."""
+    from addon.scene.orbit_export import Immediate
 
-    def __init__(self, at, error):
-        from addon.scene.orbit_export import Immediate
+    class Failing(Immediate):
+        count = 0
 
-        self.real, self.at, self.error, self.count = Immediate(), at, error, 0
+        def start(self, scene):
+            self.count += 1
+            if self.count == at:
+                raise error
+            super().start(scene)
 
-    def start(self, scene):
-        self.count += 1
-        if self.count == self.at:
-            raise self.error
-        self.real.start(scene)
-
-    def running(self):
-        return False
-
-    def busy(self):
-        return False
+    return Failing()
 
 
 def restored(folder):
@@ -329,7 +324,7 @@ def restored(folder):
         ("bug", ZeroDivisionError("a bug")),
         ("interrupt", KeyboardInterrupt()),
     ):
-        scene, before, export = begin(name, Failing(3, error))
+        scene, before, export = begin(name, failing(3, error))
         try:
             while export.step():
                 pass
