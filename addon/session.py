@@ -355,6 +355,7 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
             run["title"],
         )
     look.apply(objects, scene.dp3d.look)
+    scene_views.show_cameras(scene, run["run_id"], False)  # the head is what is looked at now
     viewing.show_texture(scene)
     viewing.frame_head(scene, anchor)
 
@@ -365,6 +366,7 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
     show = scene.dp3d.playback_show
     playback.remove(scene, run["run_id"])
     playback.write_frames(folder, frames)
+    scene_views.show_cameras(scene, run["run_id"], False)
     if show == "BEHIND":
         camera = viewing.own_camera(scene)
         if camera is not None:

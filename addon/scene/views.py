@@ -178,6 +178,24 @@ class _Place:
         return camera
 
 
+def show_cameras(scene: bpy.types.Scene, run_id: str, visible: bool) -> None:
+    """Show or hide the cameras of a run's views in the 3D view; the player stays as it is.
+
+    Blender draws no background of a hidden camera, and the player is there to be looked through.
+    """
+    for camera in tags.objects(scene, run_id, "view"):
+        for layer in scene.view_layers:
+            if camera.name in layer.objects:
+                camera.hide_set(not visible, view_layer=layer)
+
+
+def cameras_shown(scene: bpy.types.Scene, run_id: str) -> bool:
+    """Whether any camera of a run's views can be seen in the scene's first view layer."""
+    layer = scene.view_layers[0]
+    cameras = (c for c in tags.objects(scene, run_id, "view") if c.name in layer.objects)
+    return any(not camera.hide_get(view_layer=layer) for camera in cameras)
+
+
 def local_matrix(c2w: Sequence[Sequence[float]]) -> Matrix:
     """Local matrix, under the anchor, of a camera with an OpenCV pose in head space."""
     return Matrix(c2w) @ _AXES_FLIP

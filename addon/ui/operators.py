@@ -15,7 +15,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from .. import check, ledger, request, session
 from ..link.errors import AddonError
-from ..scene import playback, tags, viewing
+from ..scene import playback, tags, viewing, views
 from . import preferences
 
 _SECOND_CLICK_S = 0.7
@@ -312,6 +312,21 @@ class DP3D_OT_delete_result(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class DP3D_OT_show_cameras(bpy.types.Operator):
+    """Show or hide the cameras of the chosen result's views"""
+
+    bl_idname = "dp3d.show_cameras"
+    bl_label = "Show Cameras"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Turn it round."""
+        scene = context.scene
+        run_id = ledger.run(scene)["run_id"]
+        views.show_cameras(scene, run_id, not views.cameras_shown(scene, run_id))
+        return {"FINISHED"}
+
+
 class DP3D_OT_use_view_size(bpy.types.Operator):
     """Look through the animated camera of the views."""
 
@@ -394,6 +409,7 @@ CLASSES = (
     DP3D_OT_load_views,
     DP3D_OT_open_folder,
     DP3D_OT_delete_result,
+    DP3D_OT_show_cameras,
     DP3D_OT_use_view_size,
     DP3D_OT_restore_view,
     DP3D_OT_check_server,

@@ -12,7 +12,7 @@ import bpy
 from .. import session, settings
 from ..link.errors import AddonError
 from ..scene import anchor as head_anchor
-from ..scene import look, viewing
+from ..scene import look, viewing, views
 from . import anchor, engine_options, packing, pictures, portrait, presets, server_page
 
 _KINDS = {
@@ -147,10 +147,13 @@ class DP3D_PT_results(_Tab, bpy.types.Panel):
         part = row.row(align=True)
         part.enabled = bool(run.playback)
         part.operator("dp3d.load_result", text="Playback", icon="PLAY").what = "PLAYBACK"
+        row = layout.row(align=True)
         if viewing.is_looking(scene):
-            layout.operator("dp3d.restore_view", icon="LOOP_BACK")
+            row.operator("dp3d.restore_view", icon="LOOP_BACK")
         else:
-            layout.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
+            row.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
+        shown = views.cameras_shown(scene, run.run_id)
+        row.operator("dp3d.show_cameras", text="", icon="HIDE_OFF" if shown else "HIDE_ON")
         packing.draw(layout, context)
 
 

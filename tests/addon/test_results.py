@@ -44,6 +44,7 @@ def test_results_survive_undo_and_are_named_apart(
     assert len(flat) == 12
     assert not [name for name in [*flat, *runs["collections"]] if ".0" in name]
     assert set(titles) <= set(runs["collections"])
+    assert runs["visible"] == [1, 5], "the player is never hidden"
     assert runs["chosen"]
     assert runs["deleted"] == [True, 0, 4]
     assert runs["reopened"]

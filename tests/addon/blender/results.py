@@ -58,6 +58,11 @@ def runs(request):
     bpy.ops.dp3d.rerun(new_seed=True)
     third = scene.dp3d_run.run_id
     names = [cameras(scene, r) for r in (first, second, third)]
+    visible = []
+    for _ in range(2):
+        bpy.ops.dp3d.show_cameras()
+        of_third = [o for o in scene.objects if o.get("dp3d_run") == third]
+        visible.append(sum(not o.hide_get() for o in of_third))
     collections = sorted(c.name for c in scene.collection.children_recursive)
     everything = listed(scene)
     scene.dp3d_result_index = 0
@@ -69,6 +74,7 @@ def runs(request):
     scene = bpy.context.scene
     return {
         "names": names,
+        "visible": visible,
         "collections": collections,
         "listed": everything,
         "chosen": chosen,
