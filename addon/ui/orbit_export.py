@@ -54,7 +54,8 @@ _RECORD = (
 _records: dict[int, dict[str, Any]] = {}
 """Record of each scene by its session_uid: undo sets the scene's own copy back."""
 _current: OrbitExport | None = None
-_started_at = 0.0
+_cancel_drawn = 0.0
+"""When the button Cancel was first drawn for the export that runs; 0: not yet."""
 
 
 class OrbitExportSettings(bpy.types.PropertyGroup):
@@ -238,7 +239,7 @@ def start(context: bpy.types.Context, *, start_over: bool = False) -> OrbitExpor
         AddonError: ``addon.busy``, ``output.not_writable``, and those of ``OrbitExport``.
 
     """
-    global _current, _started_at  # noqa: PLW0603
+    global _current, _cancel_drawn  # noqa: PLW0603
     if current() is not None:
         raise AddonError(
             "addon.busy",
@@ -250,7 +251,7 @@ def start(context: bpy.types.Context, *, start_over: bool = False) -> OrbitExpor
     renderer = Immediate() if bpy.app.background else InWindow()
     options = options_of(scene, start_over=start_over)
     _current = OrbitExport(scene, context.view_layer, options, renderer)
-    _started_at = time.monotonic()
+    _cancel_drawn = 0.0
     _put(scene, error_code="", error_problem="", error_remedy="", warnings="", done=0)
     _mirror(_current)
     return _current
@@ -483,6 +484,12 @@ class DP3D_OT_export_orbit(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def _cancel_was_drawn() -> None:
+    """Note when Cancel appeared: a double click is counted from then on, however slow the window."""
+    global _cancel_drawn  # noqa: PLW0603
+    _cancel_drawn = _cancel_drawn or time.monotonic()
+
+
 class DP3D_OT_cancel_export(bpy.types.Operator):
     """Stop the export, also the render that is going on; finished frames are kept"""
 
@@ -491,7 +498,7 @@ class DP3D_OT_cancel_export(bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Pass over the second half of a double click on Export."""
-        if time.monotonic() - _started_at < CANCEL_GRACE_S:
+        if not _cancel_drawn or time.monotonic() - _cancel_drawn < CANCEL_GRACE_S:
             return {"CANCELLED"}
         return self.execute(context)
 
@@ -563,6 +570,7 @@ class DP3D_PT_export(bpy.types.Panel):
         row = layout.row()
         row.scale_y = 1.4
         if running is not None:
+            _cancel_was_drawn()
             row.operator("dp3d.cancel_export", icon="X")
             _draw_progress(layout, running)
             return
