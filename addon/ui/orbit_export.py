@@ -485,7 +485,7 @@ class DP3D_OT_export_orbit(bpy.types.Operator):
 
 
 def _cancel_was_drawn() -> None:
-    """Note when Cancel appeared: a double click is counted from then on, however slow the window."""
+    """Note when Cancel appeared: a double click is counted from then on."""
     global _cancel_drawn  # noqa: PLW0603
     _cancel_drawn = _cancel_drawn or time.monotonic()
 
