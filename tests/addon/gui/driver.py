@@ -131,6 +131,12 @@ def hide_files():
     redraw(2)
 
 
+def in_status_bar():
+    """Whether the status bar calls a draw function of ours: others can make it forget them."""
+    functions = getattr(bpy.types.STATUSBAR_HT_header.draw, "_draw_funcs", ())
+    return any(f.__module__.startswith(MODULE) for f in functions)
+
+
 def results():
     """What the scene has: names by role, and the list of results."""
     roles = {}

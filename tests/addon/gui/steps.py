@@ -139,6 +139,7 @@ def generate(walk: Walk) -> None:
     w.until(f"{RUN}.step > 2", 60)
     check(w.panel()["state"] == "running", "the double click cancelled the run")
     walk.say("running")
+    check(w.value("in_status_bar()"), "the status bar does not show the run")
     walk.undo_and_redo("a step while a run goes on")
     check(w.panel()["state"] in ("running", "succeeded"), "undo ended the run")
     walk.finish(120)
