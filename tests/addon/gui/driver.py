@@ -22,6 +22,7 @@ import marks
 PORT, SECRET = sys.argv[sys.argv.index("--") + 1 :]
 MODULE = "bl_ext.user_default.dp3d_head_views"
 _requests = queue.Queue()
+_expanded = []
 
 preferences = bpy.context.preferences
 preferences.view.show_splash = False
@@ -103,7 +104,9 @@ def show_preferences():
     space.type = "PREFERENCES"
     preferences.active_section = "ADDONS"
     bpy.context.window_manager.addon_search = "Head Views"
-    bpy.ops.preferences.addon_expand(module=MODULE)
+    if not _expanded:  # the operator is a toggle
+        bpy.ops.preferences.addon_expand(module=MODULE)
+        _expanded.append(MODULE)
     redraw(2)
 
 
