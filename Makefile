@@ -72,7 +72,7 @@ test-all: check env-nerf env-bpy ## The slow tests as well
 	$(PYTEST) -m "slow or not slow"
 
 test-blender: env ## The add-on's tests on Blender 4.2, 4.5, 5.0 and 5.2 (VERSIONS="4.2 5.2", PYTHON313, STRICT=1)
-	JOBS=$(JOBS) $(BIN)/python -m tools.blender_versions $(VERSIONS)
+	JOBS=$(JOBS) $(BIN)/python -m tests.addon.versions $(VERSIONS)
 
 format: env ## Put the code in order
 	$(BIN)/ruff format .
@@ -81,7 +81,7 @@ format: env ## Put the code in order
 addon: ## The Blender extension as a zip in dist/ (needs Python 3.11 alone)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "The zip needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 4; }
-	$(PYTHON) -m tools.addon_zip dist
+	$(PYTHON) -m tests.addon.build dist
 
 doctor: env ## What works here and what is missing
 	$(BIN)/dp3d doctor

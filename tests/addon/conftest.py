@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.addon.build import build, find_blender_ext, find_bpy_python
 from tests.addon.support import ADDON, RESULT, SCRIPTS, ServerProcess, clean_environment
-from tools.addon_zip import build, find_blender_ext, find_bpy_python
 
 
 @pytest.fixture(scope="session")

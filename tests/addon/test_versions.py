@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from tests.addon import versions as blender_versions
 from tests.addon.support import REPOSITORY
-from tools import blender_versions
-from tools.blender_versions import Row, exit_code, find_python, read_report
+from tests.addon.versions import Row, exit_code, find_python, read_report
 
 GOOD = '<testcase classname="a" name="t{}" time="1.5"/>'
 BAD = '<testcase classname="a.b" name="u" time="1"><failure/></testcase>'

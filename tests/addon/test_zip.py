@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.addon import build as addon_zip
 from tests.addon.support import ADDON, REPOSITORY
-from tools import addon_zip
 
 MANIFEST = (ADDON / addon_zip.MANIFEST).read_text("utf-8")
 
@@ -51,7 +51,7 @@ def test_the_command_needs_no_package_and_no_blender(tmp_path):
 PLAIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tools import addon_zip
+from tests.addon import build as addon_zip
 addon_zip.find_bpy_python = lambda: None
 sys.argv[1:] = sys.argv[2:]
 sys.exit(addon_zip.main())

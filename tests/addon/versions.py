@@ -1,4 +1,5 @@
-"""The add-on's tests on every Blender it promises: ``python -m tools.blender_versions``.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The add-on's tests on every Blender it promises: ``python -m tests.addon.versions``.
 
 Each version is the bpy wheel in an environment of its own, made when it is first needed (1 GB, a
 minute) from a pinned requirements file.  A table says how each did.  A version whose Python is not
@@ -17,7 +18,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 MARKS = "bpy and not slow"
 FAILED, MISSING = 1, 4
 """Exit codes: tests failed; with STRICT=1, a version could not be run."""
@@ -157,7 +158,7 @@ def exit_code(rows: list[Row], strict: bool) -> int:
 
 def main() -> int:
     """Command line: versions (all without), then arguments of pytest after ``--``."""
-    parser = argparse.ArgumentParser(prog="python -m tools.blender_versions")
+    parser = argparse.ArgumentParser(prog="python -m tests.addon.versions")
     names = [version.name for version in VERSIONS]
     parser.add_argument("versions", nargs="*", default=names, metavar="VERSION", help="4.2 ...")
     words = sys.argv[1:]

@@ -1,4 +1,5 @@
-"""Builds the Blender extension's zip: ``python -m tools.addon_zip [FOLDER]``.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds the Blender extension's zip: ``python -m tests.addon.build [FOLDER]``.
 
 Needs Python 3.11 and nothing else.  Where there is a Blender, or Blender as a Python module, its
 own tool validates the zip.  ``blender --command extension build --source-dir addon --output-dir
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 ADDON = REPOSITORY / "addon"
 MANIFEST = "blender_manifest.toml"
 

@@ -1,1 +1,0 @@
-"""Tools for building and testing dp3d; not installed with it."""
