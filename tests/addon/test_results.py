@@ -71,3 +71,6 @@ def test_results_survive_undo_and_are_named_apart(
     assert engines["cleared"] == "", "choosing another engine takes the failure away"
 
     assert answers["tooltips"] == []
+    port = int(server.url.rpartition(":")[2])
+    assert {(host, at) for host, at, _ in answers["connections"]} == {("127.0.0.1", port)}
+    assert not any(on_main for *_, on_main in answers["connections"]), "the window never waits"

@@ -1,8 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Results of runs: the list, undo, choosing, running again, deleting; engines and options."""
 
+import socket
+import threading
+
 import bpy
 from common import enable_addon, main
+
+_connect = socket.socket.connect
+CONNECTIONS = []
+"""Host, port and thread of every connection this process opens."""
+
+
+def connect(self, address):
+    CONNECTIONS.append([*address[:2], threading.current_thread() is threading.main_thread()])
+    return _connect(self, address)
+
+
+socket.socket.connect = connect
 
 
 def generate(request, scene, **changes):
@@ -177,6 +192,7 @@ def work(request):
     for step in (undo_and_redo, runs, saved, seeds, engines, tooltips):
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
         answers[step.__name__] = step(request)
+    answers["connections"] = CONNECTIONS
     return answers
 
 
