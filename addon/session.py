@@ -47,6 +47,7 @@ class Session:
         self.cancelling = self.ended = False
         self.pictures: list[str] = []
         """Paths of the frames so far, in the order of their views."""
+        self._server_report = "The server answers"
         self._scene_uid = scene.session_uid
         self._results: list[Message] = []
         self._pending = list(plan.kinds)
@@ -150,6 +151,8 @@ class Session:
 
     def _take_job(self, message: Message) -> None:
         job = message["job"]
+        if not settings.SERVER_REPORT:
+            settings.SERVER_REPORT[:] = [self._server_report]
         self._state.update(job_id=str(job["id"]), job_kind=str(job["kind"]))
         if job.get("state") == "queued":
             self._state["message"] = "Waiting for the server to begin"
@@ -172,6 +175,7 @@ class Session:
 
     def _take_notice(self, message: Message) -> None:
         self._state["message"] = message["message"]
+        settings.SERVER_REPORT.clear()  # until it answers again
 
     def _take_engines(self, message: Message) -> None:
         from .ui import engine_options
@@ -179,7 +183,8 @@ class Session:
         engine_options.refresh(message["engines"])
 
     def _take_server(self, message: Message) -> None:
-        settings.SERVER_REPORT[:] = [f"dp3d {message['version']} answers"]
+        self._server_report = f"dp3d {message['version']} answers"
+        settings.SERVER_REPORT[:] = [self._server_report]
 
     def _take_portrait(self, message: Message) -> None:
         redraw()
@@ -374,6 +379,11 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
     elif show == "PLANE":
         anchor = head_anchor.required(scene)
         playback.show_plane(scene, anchor, folder, frames, run["run_id"], run["title"])
+    if frames and show != "FILES":
+        hold = frames[1] - frames[0] if len(frames) > 1 else 1
+        viewing.set_timeline(
+            scene, [frames[0], min(frames[-1] + hold - 1, max(scene.frame_end, frames[-1]))]
+        )
 
 
 def adopt_export(
@@ -451,6 +461,10 @@ def _ready_for_objects() -> bool:
     return True
 
 
+status_draw: Callable[[Any, bpy.types.Context], None] | None = None
+"""Draws our progress in the status bar; set by the panel, appended again where Blender lost it."""
+
+
 def _modal(window: bpy.types.Window) -> bool:
     """Whether an operator holds the window; a render that has ended stays listed for a while."""
     return any(o.bl_idname != "RENDER_OT_render" for o in getattr(window, "modal_operators", ()))
@@ -461,10 +475,15 @@ def redraw() -> None:
 
     Not the viewport: it costs up to a second where OpenGL is computed in software.
     """
+    if status_draw is not None and current() is not None:
+        header = bpy.types.STATUSBAR_HT_header
+        if status_draw not in getattr(header.draw, "_draw_funcs", ()):
+            header.append(status_draw)
     for window in bpy.context.window_manager.windows if bpy.context.window_manager else []:
         if not _modal(window):
-            # The status bar is no area of the screen; this is what redraws it.
-            window.workspace.status_text_set(None)
+            # The status bar is no area of the screen; this is what redraws it.  Blender's own
+            # status_text_set would put an earlier header back, without what was appended.
+            window.workspace.status_text_set_internal(None)
         for area in window.screen.areas:
             if area.type == "PREFERENCES":
                 area.tag_redraw()

@@ -430,9 +430,12 @@ CLASSES = (
 
 def attach() -> None:
     """Add our progress to the status bar."""
+    session.status_draw = _status
     bpy.types.STATUSBAR_HT_header.append(_status)
 
 
 def detach() -> None:
     """Take it away."""
-    bpy.types.STATUSBAR_HT_header.remove(_status)
+    session.status_draw = None
+    if _status in getattr(bpy.types.STATUSBAR_HT_header.draw, "_draw_funcs", ()):
+        bpy.types.STATUSBAR_HT_header.remove(_status)

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 
 import bpy
+from bpy.app.handlers import persistent
 
 sys.path.insert(0, str(Path(__file__).parent))
 import clocks
@@ -21,6 +22,7 @@ import marks
 
 PORT, SECRET = sys.argv[sys.argv.index("--") + 1 :]
 MODULE = "bl_ext.user_default.dp3d_head_views"
+counts = {"undo": 0, "redo": 0}
 _requests = queue.Queue()
 _expanded = []
 
@@ -154,6 +156,16 @@ def results():
     }
 
 
+@persistent
+def _count_undo(*_):
+    counts["undo"] += 1
+
+
+@persistent
+def _count_redo(*_):
+    counts["redo"] += 1
+
+
 def _serve():
     listener = socket.create_server(("127.0.0.1", int(PORT)))
     connection, _ = listener.accept()
@@ -185,3 +197,5 @@ def _work():
 threading.Thread(target=_serve, daemon=True).start()
 bpy.app.timers.register(_work, first_interval=0.1, persistent=True)
 clocks.install()
+bpy.app.handlers.undo_post.append(_count_undo)
+bpy.app.handlers.redo_post.append(_count_redo)

@@ -25,6 +25,9 @@ and its text where several have that name."""
 drawn = []
 """(kind, name, text) of the widgets of the drawing that is going on or was the last."""
 
+shown = {}
+"""Values of the properties in it, by name."""
+
 
 class Layout:
     """A layout that passes everything on to Blender's."""
@@ -57,6 +60,7 @@ def _wrapped(value):
 def _draw(layout, kind, method, positional, named):
     if kind in ("prop", "prop_enum", "prop_search"):
         name = named.get("property") or positional[1]
+        shown[name] = str(getattr(_plain(positional[0]), name, "")) if positional else ""
         if kind == "prop_enum":
             name += "." + (named.get("value") or positional[2])
     elif kind in ("label", "progress"):

@@ -39,7 +39,7 @@ class Walk:
     def undo_and_redo(self, name: str) -> None:
         """Ctrl+Z and Ctrl+Shift+Z: results and state outlive both, and objects come back."""
         before, state = self.w.value("results()"), self.w.panel()
-        self.w.keys("ctrl+z")
+        self.w.undo()
         undone = self.w.value("results()")
         check(undone["results"] == before["results"], f"undo after {name} changed the results")
         panel = self.w.panel()
@@ -47,7 +47,7 @@ class Walk:
             same = panel["state"], panel["error_code"]
             check(same == (state["state"], state["error_code"]), f"undo after {name}: {panel}")
         check(not self.w.value(f"{RUN}.job_id") or state["state"] == "running", "a job that is not")
-        self.w.keys("ctrl+shift+z")
+        self.w.redo()
         redone = self.w.value("results()")
         check(redone == before, f"redo after {name}: {before} became {redone}")
 
@@ -73,8 +73,7 @@ def install(walk: Walk) -> None:
     w.drag(row, (left + width // 2, top + height // 2))
     time.sleep(0.5)
     w.picture("zip_dropped")
-    w.pointer("search", "--class", "[Bb]lender", "windowfocus")
-    w.pointer("key", "Return")
+    w.confirm()
     w.until("MODULE in bpy.context.preferences.addons", 20)
     w.do("hide_files(); marks.install(MODULE); open_tab('Head Views')")
 

@@ -20,6 +20,8 @@ SIZE = (1280, 900)
 PATIENCE = float(os.environ.get("DP3D_GUI_PATIENCE", "4"))
 """Factor of every waiting time: those in the steps are for a machine that does nothing else."""
 RUN = "scene().dp3d_run"
+TRIES = 3
+"""Times a key is pressed: without a window manager the X server sometimes loses one."""
 FIRST_ROW = 35
 """Pixels from the top of a file browser's list to the middle of its first row."""
 ROW = 20
@@ -221,17 +223,44 @@ class Window:
         for key in keys:
             self.pointer("key", key)
 
+    def confirm(self) -> None:
+        """Enter, wherever the pointer is."""
+        self._focus()
+        self.pointer("key", "Return")
+
+    def undo(self) -> None:
+        """Ctrl+Z."""
+        self._counted("ctrl+z", "undo")
+
+    def redo(self) -> None:
+        """Ctrl+Shift+Z."""
+        self._counted("ctrl+shift+z", "redo")
+
+    def _counted(self, key: str, what: str) -> None:
+        before = self.value(f"counts[{what!r}]")
+        for _ in range(TRIES):
+            self.keys(key)
+            if self.value(f"counts[{what!r}]") > before:
+                return
+        raise AssertionError(f"Blender does not {what}")
+
     def _focus(self) -> None:
         # Without a window manager nobody gives the keyboard to the window.
         self.pointer("search", "--class", "[Bb]lender", "windowfocus")
 
     def type_into(self, prop: str, text: str) -> None:
         """Type a value into the field of a property."""
-        self.double_click(self.find("prop", prop))
-        self._focus()
-        self.pointer("key", "ctrl+a")
-        self.pointer("type", "--delay", 20, text)
-        self.pointer("key", "Return")
+        for _ in range(TRIES):
+            self.double_click(self.find("prop", prop))
+            self._focus()
+            self.pointer("key", "ctrl+a")
+            self.pointer("type", "--delay", 20, text)
+            self.pointer("key", "Return")
+            self.do("redraw_panels()")
+            if self.value(f"marks.shown.get({prop!r})") == text:
+                return
+            self.pointer("key", "Escape")
+        raise AssertionError(f"{prop} does not become {text}")
 
     def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         """Drag: short motions first, or Blender sees none."""
