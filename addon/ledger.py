@@ -8,20 +8,27 @@ truth is kept here, outside of undo.  It is mirrored to ``scene.dp3d_run`` and
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
+from .scene import tags
+
 _NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
 RESULT_FIELDS = (
     *("run_id", "title", "folder", "frames", "views", "fit", "mesh", "warnings"),
-    *("scores", "stats", "portrait_report", "playback", "video", "seed", "engine"),
+    *("scores", "stats", "portrait_report", "playback", "video", "seed", "engine", "fit_preset"),
 )
 """Fields that the run and its entry among the results share."""
 
 _runs: dict[int, dict[str, Any]] = {}
 _results: dict[int, list[dict[str, Any]]] = {}
+_removed: dict[int, dict[str, dict[str, Any]]] = {}
+"""Entries that were deleted: an undo that brings their objects back brings them back too."""
+PATHS = ("folder", "mesh", "playback", "video", "target")
+"""Fields that hold paths, relative to the .blend where they lie below it."""
 
 
 def _fields(group: Any) -> dict[str, Any]:
@@ -91,7 +98,6 @@ def add_result(scene: bpy.types.Scene, **values: Any) -> None:
         blank = dict.fromkeys(("created", "source"), "")
         entries.append({**blank, **fields, **values})
     mirror(scene)
-    scene.dp3d_result_index = entries.index(result(scene, state["run_id"]) or entries[-1])
 
 
 def change_result(scene: bpy.types.Scene, run_id: str, **values: Any) -> None:
@@ -123,6 +129,8 @@ def choose(scene: bpy.types.Scene, run_id: str) -> None:
 def remove(scene: bpy.types.Scene, run_id: str) -> None:
     """Take a run off the list; the current run forgets it as well."""
     entries = results(scene)
+    if entry := result(scene, run_id):
+        _removed.setdefault(scene.session_uid, {})[run_id] = entry
     entries[:] = [entry for entry in entries if entry["run_id"] != run_id]
     if run(scene)["run_id"] == run_id:
         properties = scene.dp3d_run.bl_rna.properties
@@ -131,7 +139,30 @@ def remove(scene: bpy.types.Scene, run_id: str) -> None:
         if entries:
             choose(scene, entries[-1]["run_id"])
     mirror(scene)
-    scene.dp3d_result_index = max(0, min(scene.dp3d_result_index, len(entries) - 1))
+
+
+def absolute(text: str) -> Path:
+    """A path of the ledger, absolute; an empty text is the working folder."""
+    return Path(bpy.path.abspath(text)) if text else Path()
+
+
+def stored(path: Path | str, blend: str = "") -> str:
+    """A path as the ledger keeps it: relative to the .blend where it lies below its folder."""
+    blend = blend or bpy.data.filepath
+    if not blend or not str(path):
+        return str(path)
+    home = Path(blend).parent
+    path = Path(path)
+    return f"//{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
+
+
+def store_paths(scene: bpy.types.Scene, blend: str) -> None:
+    """Keep all paths of a scene for a .blend that is about to be saved under a path."""
+    for entry in (run(scene), *results(scene)):
+        for name in PATHS:
+            if entry.get(name):
+                entry[name] = stored(absolute(entry[name]), blend)
+    mirror(scene)
 
 
 def mirror(scene: bpy.types.Scene) -> bool:
@@ -147,6 +178,10 @@ def mirror(scene: bpy.types.Scene) -> bool:
         changed = True
     for item, entry in zip(collection, entries, strict=True):
         changed = _write(item, entry) or changed
+    chosen = next((i for i, e in enumerate(entries) if e["run_id"] == run(scene)["run_id"]), None)
+    if chosen is not None and scene.dp3d_result_index != chosen:
+        scene.dp3d_result_index = chosen
+        changed = True
     return changed
 
 
@@ -163,13 +198,27 @@ def _write(group: Any, values: dict[str, Any]) -> bool:
 def _after_undo(*_: Any) -> None:
     for scene in bpy.data.scenes:
         if scene.session_uid in _runs:
+            removed = _removed.get(scene.session_uid, {})
+            if removed:
+                there = {thing.get(tags.RUN) for thing in scene.objects}
+                for run_id in [r for r in removed if r in there]:
+                    results(scene).append(removed.pop(run_id))
             mirror(scene)
 
 
 @persistent
 def _after_load(*_: Any) -> None:
+    _forget()
+    for scene in bpy.data.scenes:
+        state = run(scene)
+        if state["state"] == "running" and not state["job_id"]:
+            set_run(scene, state="", message="", pending="")  # nothing is left to be watched
+
+
+def _forget() -> None:
     _runs.clear()
     _results.clear()
+    _removed.clear()
 
 
 def attach() -> None:
@@ -188,4 +237,4 @@ def detach() -> None:
     ):
         if handler in handlers:
             handlers.remove(handler)
-    _after_load()
+    _forget()

@@ -19,7 +19,10 @@ from .link.run import KINDS, Plan
 from .link.storage import RECIPE
 from .scene import anchor as head_anchor
 from .scene import camera_check, camera_path, viewing
+from .scene import playback as playback_scene
 
+MAX_PLAYED = 4096
+"""Frames of one playback; the server takes no more cameras."""
 _MAX_SEED = 2**31 - 1
 """Largest number of Blender's integer properties."""
 
@@ -133,12 +136,14 @@ def later(scene: bpy.types.Scene, kinds: tuple[str, ...]) -> Request:
 
 def has_views(folder: str) -> bool:
     """Whether a run's folder holds a view set."""
-    return bool(folder) and (Path(bpy.path.abspath(folder)) / "cameras.json").is_file()
+    return bool(folder) and (ledger.absolute(folder) / "cameras.json").is_file()
 
 
 def missing_kinds(scene: bpy.types.Scene, wanted: str) -> tuple[str, ...]:
-    """Kinds to do for a mesh, a playback or saved fit: fitting first where that is not done."""
-    return (wanted,) if ledger.run(scene)["fit"] else ("fit", wanted)
+    """Kinds to do for a mesh, a playback or saved fit: the fit first where its preset is new."""
+    run = ledger.run(scene)
+    fits = run["fit"] and run["fit_preset"] in ("", scene.dp3d.fit_preset.lower())
+    return (wanted,) if fits else ("fit", wanted)
 
 
 def playback(context: bpy.types.Context) -> Request:
@@ -152,8 +157,15 @@ def playback(context: bpy.types.Context) -> Request:
     chosen = scene.dp3d
     request = later(scene, missing_kinds(scene, "render"))
     step = chosen.playback_step
-    frames = camera_path.numbers(scene.frame_start, scene.frame_end, step)
+    frames = list(range(scene.frame_start, scene.frame_end + 1, step))
+    if len(frames) > MAX_PLAYED:
+        raise AddonError(
+            "addon.bad_range",
+            f"The scene's frame range holds {len(frames)} frames; {MAX_PLAYED} can be played back.",
+            "Raise Step under Play Back, or shorten the scene's frame range.",
+        )
     with viewing.own_settings(scene):
+        names = camera_check.camera_names(scene, context.view_layer, frames)
         cameras = camera_check.scene_path(scene, context.view_layer, frames, must_show_head=False)
     video = None if chosen.playback_video == "NONE" else chosen.playback_video
     rate = scene.render.fps / scene.render.fps_base / step
@@ -161,6 +173,8 @@ def playback(context: bpy.types.Context) -> Request:
     plan = request.plan
     folder = _free_folder(plan.folder, "playback")
     plan = Plan(**{**vars(plan), "params": {**plan.params, "render": render}, "playback": folder})
+    # Known from the start: the job may be taken up after the file was closed.
+    playback_scene.write_frames(folder, frames, cameras=names)
     return request._replace(plan=plan, frames=frames)
 
 
@@ -185,7 +199,13 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
 
     """
     entry = ledger.result(scene, run_id)
-    folder = Path(bpy.path.abspath(entry["folder"])) if entry else Path()
+    if entry is not None and entry["source"] == "exported":
+        raise AddonError(
+            "addon.no_recipe",
+            "This result is an export of the scene, not a run of the server.",
+            "Press Export Orbit Renders again.",
+        )
+    folder = ledger.absolute(entry["folder"]) if entry else Path()
     try:
         recipe = json.loads((folder / RECIPE).read_text("utf-8"))
         photo, params = Path(recipe["portrait"]), dict(recipe["params"])
@@ -237,18 +257,20 @@ def resumed(scene: bpy.types.Scene) -> Request:
 
 def _going_on(scene: bpy.types.Scene, kinds: tuple[str, ...], resume_job: str = "") -> Request:
     run = ledger.run(scene)
-    playback_folder = run["playback"] if resume_job and run["playback"] else ""
+    target = ledger.absolute(run["target"]) if resume_job and run["target"] else None
     plan = Plan(
         run_id=run["run_id"],
         kinds=kinds,
-        folder=Path(bpy.path.abspath(run["folder"])),
+        folder=ledger.absolute(run["folder"]),
         params=_later(scene.dp3d),
         views=run["views"],
         fit=run["fit"],
         resume_job=resume_job,
-        playback=Path(bpy.path.abspath(playback_folder)) if playback_folder else None,
+        playback=target,
     )
     frames = [int(f) for f in run["frames"].split(",") if f]
+    if target is not None and "render" in kinds:
+        frames = playback_scene.read_frames(target)
     return Request(plan, frames, run["title"], run["engine"], run["seed"])
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -43,21 +44,23 @@ class Session:
         plan = request.plan
         self.plan, self.title = plan, request.title
         self.frames = request.frames
-        self._moved, self._cancel_drawn = time.monotonic(), 0.0
+        self.began = self._moved = time.monotonic()
+        self._cancel_drawn = 0.0
         self.cancelling = self.ended = False
         self.pictures: list[str] = []
         """Paths of the frames so far, in the order of their views."""
         self._server_report = "The server answers"
         self._scene_uid = scene.session_uid
         self._results: list[Message] = []
+        self._waiting_since, self._obstacle = 0.0, ""
         self._pending = list(plan.kinds)
         before = ledger.run(scene)
         goes_on = bool(plan.views or plan.resume_job or before["run_id"] == plan.run_id)
         # A new run that is cancelled or fails leaves the results before it chosen.
         self._before = {} if goes_on else _chosen_result(before)
         blank: dict[str, Any] = {
-            **dict.fromkeys(("views", "fit", "mesh", "scores", "stats", "playback", "video"), ""),
-            "portrait_report": "",
+            **dict.fromkeys(("views", "fit", "fit_preset", "mesh", "scores", "stats"), ""),
+            **dict.fromkeys(("playback", "video", "portrait_report"), ""),
             "warnings": "",
         }
         self._state: dict[str, Any] = {
@@ -65,7 +68,7 @@ class Session:
             **_NO_ERROR,
             "run_id": plan.run_id,
             "title": request.title,
-            "folder": str(plan.folder),
+            "folder": ledger.stored(plan.folder),
             "frames": ",".join(map(str, request.frames)) if "views" in plan.kinds else "",
             "engine": request.engine,
             "seed": request.seed,
@@ -84,8 +87,7 @@ class Session:
         }
         if "views" not in plan.kinds:
             self._state["frames"] = before["frames"]
-        if plan.playback is not None:
-            self._state["playback"] = str(plan.playback)
+        self._state["target"] = "" if plan.playback is None else ledger.stored(plan.playback)
         self._run = Run(server, plan)
         self._run.start()
         self._mirror()
@@ -97,6 +99,11 @@ class Session:
             if scene.session_uid == self._scene_uid:
                 return scene
         return None
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the run was started."""
+        return time.monotonic() - self.began
 
     def cancel_was_drawn(self) -> None:
         """Note when the button Cancel appeared; called each time it is drawn."""
@@ -125,7 +132,9 @@ class Session:
             self.abandon()  # its scene was deleted: nobody is left to tell
         while not self.ended and not self._run.messages.empty():
             self._take(self._run.messages.get())
-        if self._results and _ready_for_objects():
+        waited = time.monotonic() - self._waiting_since
+        self._obstacle = _obstacle(waited) if self._results else ""
+        if self._results and not self._obstacle:
             self._apply()
         if self._run.is_alive() or self._results or not self._run.messages.empty():
             self._state["elapsed_s"] = int(time.monotonic() - self._moved)
@@ -214,16 +223,23 @@ class Session:
         self._done("views", message)
 
     def _take_fit(self, message: Message) -> None:
-        self._state.update(fit=message["fit"], scores=json.dumps(message["scores"]))
+        preset = str(self.plan.params.get("fit", {}).get("preset", ""))
+        self._state.update(
+            fit=message["fit"], scores=json.dumps(message["scores"]), fit_preset=preset
+        )
         self._warn(message["warnings"])
         self._done("fit", None)
 
     def _take_mesh(self, message: Message) -> None:
-        self._state.update(mesh=message["path"], stats=json.dumps(message["stats"]))
+        self._state.update(mesh=ledger.stored(message["path"]), stats=json.dumps(message["stats"]))
         self._done("mesh", message)
 
     def _take_render(self, message: Message) -> None:
-        self._state.update(playback=message["folder"], video=message["video"])
+        self._state.update(
+            playback=ledger.stored(message["folder"]),
+            video=ledger.stored(message["video"]),
+            target="",
+        )
         self._warn(message["warnings"])
         self._done("render", message)
 
@@ -270,7 +286,9 @@ class Session:
         self._state.update(job_id="", job_kind="")
         if result is not None:
             self._results.append(result)
-        elif (scene := self.scene) is not None:
+            self._waiting_since = time.monotonic()
+        # Known from now on, also where it has to wait before it comes into the scene.
+        if (scene := self.scene) is not None:
             self._enter(scene)
 
     def _drop_job(self) -> None:
@@ -299,6 +317,14 @@ class Session:
                     place_playback(scene, self._state, self.frames)
             except AddonError as error:
                 self._error(error.code, error.problem, error.remedy)
+            except Exception as error:
+                traceback.print_exc()
+                reason = f"{type(error).__name__}: {error}"
+                self._error(
+                    "internal",
+                    f"The result could not be put into the scene ({reason}).",
+                    "Its files are in the run's folder; report this with the console's text.",
+                )
         self._enter(scene)
         if not bpy.app.background:
             # Otherwise the next undo would take the results away with the user's own step.
@@ -321,7 +347,7 @@ class Session:
             return
         shown = {**self._state, "pending": ",".join(self._pending)}
         if self._results:  # not done before they are in the scene
-            shown.update(state="running", message="Leave the edit mode to bring the result in")
+            shown.update(state="running", message=self._obstacle)
         if ledger.set_run(scene, **shown):
             redraw()
 
@@ -340,7 +366,7 @@ def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
     """Put a run's views (fields of ``HeadViewsRun``) at the scene's anchor, and show them."""
     anchor = head_anchor.required(scene)
     frames = [int(f) for f in run["frames"].split(",") if f]
-    folder = Path(bpy.path.abspath(run["folder"]))
+    folder = ledger.absolute(run["folder"])
     scene_views.load(scene, anchor, folder, run["run_id"], run["title"], frames)
     count = len(scene_views.read_views(folder))
     viewing.set_timeline(scene, frames if len(frames) == count else range(1, count + 1))
@@ -355,7 +381,7 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
             scene,
             bpy.context.view_layer,
             anchor,
-            Path(bpy.path.abspath(run["mesh"])),
+            ledger.absolute(run["mesh"]),
             run["run_id"],
             run["title"],
         )
@@ -367,27 +393,31 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
 
 def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> None:
     """Show the frames of a played back field as the scene's settings say."""
-    folder = Path(bpy.path.abspath(run["playback"]))
+    folder = ledger.absolute(run["playback"])
     show = scene.dp3d.playback_show
-    playback.remove(scene, run["run_id"])
-    playback.write_frames(folder, frames)
-    scene_views.show_cameras(scene, run["run_id"], False)
+    run_id, title = run["run_id"], run["title"]
+    scene_views.show_cameras(scene, run_id, False)
+    if show == "FILES":
+        return
+    playback.remove(scene, run_id)
     if show == "BEHIND":
-        camera = viewing.own_camera(scene)
-        if camera is not None:
-            playback.show_behind(scene, camera, folder, frames, run["run_id"], run["title"])
-    elif show == "PLANE":
+        names = playback.read_cameras(folder)
+        playback.show_behind_all(scene, names, folder, frames, run_id, title)
+    else:
         anchor = head_anchor.required(scene)
-        playback.show_plane(scene, anchor, folder, frames, run["run_id"], run["title"])
-    if frames and show != "FILES":
+        playback.show_plane(scene, anchor, folder, frames, run_id, title)
+    if frames:
         hold = frames[1] - frames[0] if len(frames) > 1 else 1
-        viewing.set_timeline(
-            scene, [frames[0], min(frames[-1] + hold - 1, max(scene.frame_end, frames[-1]))]
-        )
+        viewing.set_timeline(scene, [frames[0], frames[-1] + hold - 1])
 
 
 def adopt_export(
-    scene: bpy.types.Scene, folder: Path, frames: Sequence[int], title: str, engine: str
+    scene: bpy.types.Scene,
+    folder: Path,
+    frames: Sequence[int],
+    title: str,
+    engine: str,
+    rendered: int,
 ) -> None:
     """Make an exported view set the chosen result, so that Fit and Import Mesh work on it.
 
@@ -397,9 +427,17 @@ def adopt_export(
         frames: scene frame of each view.
         title: name for the list of results.
         engine: render engine, as the list shows it.
+        rendered: views that were rendered this time; 0: a fit of the export is still right.
 
     """
-    known = next((r for r in ledger.results(scene) if r["folder"] == str(folder)), None)
+    entries = ledger.results(scene)
+    known = next(
+        (r for r in entries if r["folder"] and ledger.absolute(r["folder"]) == folder), None
+    )
+    if known and not rendered:
+        ledger.choose(scene, known["run_id"])
+        redraw()
+        return
     title = known["title"] if known else ledger.free_title(scene, title)
     blank = dict.fromkeys(ledger.RESULT_FIELDS, "")
     fields: dict[str, Any] = {
@@ -407,7 +445,7 @@ def adopt_export(
         **_NO_ERROR,
         "run_id": known["run_id"] if known else uuid.uuid4().hex,
         "title": title,
-        "folder": str(folder),
+        "folder": ledger.stored(folder),
         "frames": ",".join(map(str, frames)),
         "engine": engine,
         "seed": 0,
@@ -446,28 +484,45 @@ def _window_context(scene: bpy.types.Scene) -> Any:
     return bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
 
 
-def _ready_for_objects() -> bool:
-    """Whether objects can come in without tearing the user out of a mode or a drag."""
+_DRAGS = ("TRANSFORM_", "VIEW3D_", "SCULPT_", "PAINT_", "GPENCIL_", "GREASE_", "MESH_", "CURVE_")
+"""Beginnings of the modal operators in whose middle nothing may change."""
+_PATIENCE_S = 3.0
+"""How long a result waits for other modal operators: some add-ons keep one running for ever."""
+
+
+def _obstacle(waited_s: float) -> str:
+    """Why objects cannot come in without tearing the user out of something; empty: they can.
+
+    Args:
+        waited_s: seconds that the result has waited already.
+
+    """
     if bpy.app.background:
-        return True
+        return ""
     if bpy.app.is_job_running("RENDER"):
-        return False
+        return "The result comes in when the render is done"
     for window in bpy.context.window_manager.windows:
-        if _modal(window):
-            return False
+        if _modal(window) and (waited_s < _PATIENCE_S or _dragging(window)):
+            return "Finish or cancel the running tool to bring the result in"
         active = window.view_layer.objects.active
         if active is not None and active.mode != "OBJECT":
-            return False
-    return True
-
-
-status_draw: Callable[[Any, bpy.types.Context], None] | None = None
-"""Draws our progress in the status bar; set by the panel, appended again where Blender lost it."""
+            mode = active.mode.replace("_", " ").lower()
+            return f"Leave the {mode} mode to bring the result in"
+    return ""
 
 
 def _modal(window: bpy.types.Window) -> bool:
     """Whether an operator holds the window; a render that has ended stays listed for a while."""
     return any(o.bl_idname != "RENDER_OT_render" for o in getattr(window, "modal_operators", ()))
+
+
+def _dragging(window: bpy.types.Window) -> bool:
+    """Whether the user is in the middle of a drag or a stroke."""
+    return any(o.bl_idname.startswith(_DRAGS) for o in getattr(window, "modal_operators", ()))
+
+
+status_draw: Callable[[Any, bpy.types.Context], None] | None = None
+"""Draws our progress in the status bar; set by the panel, appended again where Blender lost it."""
 
 
 def redraw() -> None:
@@ -480,7 +535,7 @@ def redraw() -> None:
         if status_draw not in getattr(header.draw, "_draw_funcs", ()):
             header.append(status_draw)
     for window in bpy.context.window_manager.windows if bpy.context.window_manager else []:
-        if not _modal(window):
+        if not _dragging(window):  # a drag shows its numbers there
             # The status bar is no area of the screen; this is what redraws it.  Blender's own
             # status_text_set would put an earlier header back, without what was appended.
             window.workspace.status_text_set_internal(None)
@@ -556,7 +611,14 @@ def leave() -> None:
 
 def _tick() -> float | None:
     session = current()
-    if session is None or not session.drain():
+    try:
+        goes_on = session is not None and session.drain()
+    except Exception:
+        # Blender drops a timer that raises; a session without one would be busy for ever.
+        traceback.print_exc()
+        leave()
+        raise
+    if not goes_on:
         redraw()
         return None
     return INTERVAL_S
@@ -568,10 +630,12 @@ def _before_load(*_: Any) -> None:
 
 
 @persistent
-def _before_save(*_: Any) -> None:
-    """Playbacks find their background again where the artist removed another one."""
+def _before_save(path: str = "", *_: Any) -> None:
+    """Paths are kept for the new place; playbacks find a background that moved up."""
     for scene in bpy.data.scenes:
         playback.realign(scene)
+        if path:
+            ledger.store_paths(scene, path)
 
 
 def attach() -> None:

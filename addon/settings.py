@@ -44,8 +44,7 @@ def _engine_names(self, context, edit_text):
 def _changed(self, context):
     """A failure that a setting caused is stale once a setting changes."""
     scene = self.id_data
-    run = ledger.run(scene)
-    if run["error_code"].startswith(_OF_SETTINGS) and run["state"] != "running":
+    if ledger.run(scene)["error_code"].startswith(_OF_SETTINGS):
         ledger.clear_error(scene)
 
 
@@ -70,8 +69,12 @@ def _look_changed(self, context):
 
 
 def _result_chosen(self, context):
+    from . import session
+
     entries = ledger.results(self)
-    if 0 <= self.dp3d_result_index < len(entries) and ledger.run(self)["state"] != "running":
+    if session.current(self) is not None:
+        ledger.mirror(self)  # the run that goes on stays the chosen one
+    elif 0 <= self.dp3d_result_index < len(entries):
         ledger.choose(self, entries[self.dp3d_result_index]["run_id"])
 
 
@@ -333,6 +336,8 @@ class HeadViewsRun(bpy.types.PropertyGroup):
     portrait_report: StringProperty(description="Place of the head in the photo, JSON")
     playback: StringProperty(subtype="DIR_PATH", description="Folder of the played back frames")
     video: StringProperty(subtype="FILE_PATH", description="Video of the played back frames")
+    fit_preset: StringProperty(description="Preset of the fit")
+    target: StringProperty(subtype="DIR_PATH", description="Folder that a playback is filling")
 
     @property
     def fraction(self) -> float:
@@ -360,6 +365,7 @@ class HeadViewsResult(bpy.types.PropertyGroup):
     portrait_report: StringProperty(description="Place of the head in the photo, JSON")
     playback: StringProperty(subtype="DIR_PATH", description="Folder of the played back frames")
     video: StringProperty(subtype="FILE_PATH", description="Video of the played back frames")
+    fit_preset: StringProperty(description="Preset of the fit")
 
 
 CLASSES = (HeadViewsSettings, HeadViewsRun, HeadViewsResult)

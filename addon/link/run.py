@@ -208,6 +208,7 @@ class Run(threading.Thread):
         """The fit's folder to disk, as ``dp3d render`` and ``dp3d mesh`` take it."""
         folder = self.plan.folder / "fit"
         self._fetch_tree(self._fit, folder, report="Saving the fit")
+        storage.keep_only(folder, self._client.tree(self._fit))
         self._post("save_fit", folder=str(folder))
 
     def _folder_of(self, kind: str) -> Path:

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from .errors import AddonError
@@ -57,6 +58,14 @@ def has_content(path: Path, sha256: str) -> bool:
         return sha256_file(path) == sha256
     except OSError:
         return False
+
+
+def keep_only(folder: Path, names: Iterable[str]) -> None:
+    """Remove the files of a folder of ours that an earlier content left there."""
+    wanted = {folder.joinpath(*PurePosixPath(name).parts) for name in names}
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink(missing_ok=True)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -55,7 +55,8 @@ def _property(option: dict[str, Any]) -> Any:
     }
     if choices := option.get("choices"):
         items = [(str(c), str(c).replace("_", " ").capitalize(), "") for c in choices]
-        return EnumProperty(**about, items=items, default=str(default))
+        known = str(default) if str(default) in {item[0] for item in items} else items[0][0]
+        return EnumProperty(**about, items=items, default=known)
     if isinstance(default, bool):
         return BoolProperty(**about, default=default)
     if isinstance(default, str):

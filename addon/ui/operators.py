@@ -39,6 +39,13 @@ class StartsRun:
         """Plan of the run, scene frame of each view, title."""
         raise NotImplementedError
 
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """A press of the button; the second click of a double click is no start of its own."""
+        running = session.current(context.scene)
+        if running is not None and running.age_s < _SECOND_CLICK_S:
+            return {"CANCELLED"}
+        return self.execute(context)
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start; without a window, stay until the end."""
         scene = context.scene
@@ -160,7 +167,7 @@ class DP3D_OT_cancel(bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """A press of the button; the second click of a double click is ignored."""
         running = session.current(context.scene)
-        if running is not None and running.cancel_shown_s < _SECOND_CLICK_S:
+        if running is not None and 0.0 < running.cancel_shown_s < _SECOND_CLICK_S:
             return {"CANCELLED"}
         return self.execute(context)
 
@@ -215,6 +222,8 @@ class DP3D_OT_load_result(bpy.types.Operator):
             elif self.what == "MESH":
                 session.place_mesh(scene, run)
             else:
+                if scene.dp3d.playback_show == "FILES":
+                    scene.dp3d.playback_show = "BEHIND"  # asked for again, it is to be seen
                 session.place_playback(scene, run, playback_frames(scene, run))
         except AddonError as error:
             return show_failure(self, scene, error)
@@ -224,7 +233,7 @@ class DP3D_OT_load_result(bpy.types.Operator):
 
 def playback_frames(scene: bpy.types.Scene, run: dict[str, Any]) -> list[int]:
     """Scene frames of a playback's pictures, as its folder says."""
-    return playback.read_frames(Path(bpy.path.abspath(run["playback"])))
+    return playback.read_frames(ledger.absolute(run["playback"]))
 
 
 class DP3D_OT_load_views(bpy.types.Operator):
@@ -264,7 +273,7 @@ class DP3D_OT_open_folder(bpy.types.Operator):
         """Open it."""
         run = ledger.run(context.scene)
         text = run["playback"] if self.what == "PLAYBACK" else run["folder"]
-        folder = Path(bpy.path.abspath(text))
+        folder = ledger.absolute(text)
         if not text or not folder.is_dir():
             error = AddonError(
                 "viewset.not_found",
@@ -419,7 +428,11 @@ CLASSES = (
 
 def _adopt_export(scene: bpy.types.Scene, folder: Path, frames: list[int], title: str) -> None:
     """An export that came to its end becomes the chosen result."""
-    session.adopt_export(scene, folder, frames, title, scene.render.engine)
+    from . import orbit_export
+
+    export = orbit_export.latest()
+    rendered = 1 if export is None else export.rendered
+    session.adopt_export(scene, folder, frames, title, scene.render.engine, rendered)
 
 
 def attach() -> None:

@@ -101,15 +101,16 @@ class DP3D_UL_results(bpy.types.UIList):
     bl_idname = "DP3D_UL_results"
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_propname) -> None:
-        """One result: its name, engine, seed, and what there is of it."""
+        """One result: its name, the score of its fit, and whether it has mesh and playback."""
         row = layout.row(align=True)
         exported = item.source == "exported"
         row.label(text=item.title or item.run_id[:8], icon="SCENE" if exported else "IMAGE_DATA")
         right = row.row(align=True)
         right.alignment = "RIGHT"
-        for there, icon_name in ((item.fit, "VOLUME_DATA"), (item.mesh, "MESH_DATA")):
-            if there:
-                right.label(text="", icon=icon_name)
+        if psnr := _score(item.scores):
+            right.label(text=f"{psnr:.0f} dB")
+        if item.mesh:
+            right.label(text="", icon="MESH_DATA")
         if item.playback:
             right.label(text="", icon="PLAY")
 
@@ -217,6 +218,14 @@ class DP3D_PT_playback(_Tab, bpy.types.Panel):
         if run.playback:
             where = layout.operator("dp3d.open_folder", text="Frames", icon="FILE_FOLDER")
             where.what = "PLAYBACK"
+
+
+def _score(scores: str) -> float:
+    """Foreground PSNR of a fit's scores (JSON), dB; 0 where there is none."""
+    try:
+        return float(json.loads(scores)["foreground_psnr"])
+    except (ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _about(run: Any) -> str:

@@ -25,6 +25,8 @@ def test_results_survive_undo_and_are_named_apart(
         folder=tmp_path / "results",
         blend=tmp_path / "results.blend",
         saved=tmp_path / "saved" / "head.blend",
+        renamed=tmp_path / "renamed",
+        sending=tmp_path / "sending.blend",
     )
     undo = answers["undo_and_redo"]
     assert undo["before"][1:] == ["succeeded", 1]
@@ -50,10 +52,14 @@ def test_results_survive_undo_and_are_named_apart(
     assert runs["reopened"]
     assert runs["run"]
 
+    assert answers["chosen"] == {"agree": True, "gone": [1, 0], "back": [2, 4]}
+    assert answers["unexpected"] == ["internal", True, 1, "succeeded"]
+    assert answers["reopened_while_sending"] == ["", True]
+
     saved = answers["saved"]
     assert not Path(saved["before"]).is_relative_to(tmp_path / "saved")
     assert Path(saved["after"]).is_relative_to(tmp_path / "saved")
-    assert saved["kept"] == saved["after"]
+    assert saved["kept"].startswith("//dp3d/")
     assert saved["images"]
     assert all(name.startswith("//dp3d/") for name in saved["images"]), saved["images"]
 

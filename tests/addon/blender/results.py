@@ -3,6 +3,7 @@
 
 import socket
 import threading
+from pathlib import Path
 
 import bpy
 from common import enable_addon, main
@@ -57,6 +58,7 @@ def undo_and_redo(request):
         scene = bpy.context.scene
         run = scene.dp3d_run
         seen.append([run.views, run.state, len(scene.dp3d_results)] == before)
+        seen.append(scene.dp3d_results[scene.dp3d_result_index].run_id == run.run_id)
         seen.append(run.job_id == "")
     bpy.ops.dp3d.load_result(what="VIEWS")
     return {"same": seen, "again": len(cameras(scene, scene.dp3d_run.run_id)), "before": before}
@@ -99,6 +101,70 @@ def runs(request):
     }
 
 
+def chosen(request):
+    """The highlighted result is the chosen one after undo; a deleted one comes back with undo."""
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    generate(request, scene)
+    bpy.ops.dp3d.rerun()
+    bpy.ops.ed.undo_push(message="two")
+    first, second = (r.run_id for r in scene.dp3d_results)
+    scene.dp3d_result_index = 0
+    bpy.ops.ed.undo_push(message="chosen")
+    bpy.ops.ed.undo()
+    scene = bpy.context.scene
+    at = scene.dp3d_results[scene.dp3d_result_index].run_id
+    agree = at == scene.dp3d_run.run_id == first
+    bpy.ops.ed.undo_push(message="before deleting")
+    bpy.ops.dp3d.delete_result(run_id=second)
+    bpy.ops.ed.undo_push(message="deleted")
+    gone = [len(scene.dp3d_results), len(cameras(scene, second))]
+    bpy.ops.ed.undo()
+    scene = bpy.context.scene
+    back = [len(scene.dp3d_results), len(cameras(scene, second))]
+    return {"agree": agree, "gone": gone, "back": back}
+
+
+def unexpected(request):
+    """A defect while a result is placed is told, and does not block the next run."""
+    from addon import session
+    from addon.scene import views
+
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    load = views.load
+    views.load = None
+    try:
+        generate(request, scene)
+        code = ""
+    except RuntimeError:
+        code = scene.dp3d_run.error_code
+    finally:
+        views.load = load
+    free = session.current() is None
+    listed_then = len(scene.dp3d_results)
+    generate(request, scene)
+    return [code, free, listed_then, scene.dp3d_run.state]
+
+
+def reopened_while_sending(request):
+    """A file saved before its run had a job is no dead file."""
+    from addon import ledger
+
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    generate(request, scene)
+    bpy.ops.dp3d.rerun()
+    first = scene.dp3d_results[0].run_id
+    ledger.set_run(scene, state="running", job_id="", pending="views")
+    bpy.ops.wm.save_as_mainfile(filepath=request["sending"])
+    bpy.ops.wm.open_mainfile(filepath=request["sending"])
+    scene = bpy.context.scene
+    state = scene.dp3d_run.state
+    scene.dp3d_result_index = 0
+    return [state, scene.dp3d_run.run_id == first]
+
+
 def saved(request):
     """Frames of a file that was never saved come along when it is saved."""
     scene = bpy.context.scene
@@ -106,11 +172,14 @@ def saved(request):
     generate(request, scene, output="")
     before = scene.dp3d_run.folder
     bpy.ops.wm.save_as_mainfile(filepath=request["saved"])
-    after = scene.dp3d_run.folder
-    bpy.ops.wm.open_mainfile(filepath=request["saved"])
+    after = bpy.path.abspath(scene.dp3d_run.folder)
+    Path(request["saved"]).parent.rename(request["renamed"])
+    bpy.ops.wm.open_mainfile(filepath=str(Path(request["renamed"]) / "head.blend"))
     scene = bpy.context.scene
     images = [i.filepath for i in bpy.data.images if i.get("dp3d_run") == scene.dp3d_run.run_id]
-    return {"before": before, "after": after, "images": images, "kept": scene.dp3d_run.folder}
+    kept = scene.dp3d_run.folder
+    bpy.ops.dp3d.load_result(what="VIEWS")
+    return {"before": before, "after": after, "images": images, "kept": kept}
 
 
 def seeds(request):
@@ -189,7 +258,17 @@ def tooltips(request):
 def work(request):
     enable_addon(request["url"], request["token"])
     answers = {}
-    for step in (undo_and_redo, runs, saved, seeds, engines, tooltips):
+    for step in (
+        undo_and_redo,
+        runs,
+        chosen,
+        unexpected,
+        reopened_while_sending,
+        saved,
+        seeds,
+        engines,
+        tooltips,
+    ):
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
         answers[step.__name__] = step(request)
     answers["connections"] = CONNECTIONS
