@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Cameras are looked at before the start: one that cannot serve is named, with its frame.
 
-A camera and the head anchor are evaluated once per frame; the matrices that are judged are the
-ones that are sent.
+A camera and the head anchor are evaluated once per frame, hidden or not; the matrices that are
+judged are the ones that are sent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import bpy
@@ -126,6 +127,25 @@ def problems(
     return [str(problem) for problem in judge(shots, *camera_path.render_size(scene))]
 
 
+def camera_names(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, frames: Sequence[int]
+) -> list[str]:
+    """Name of the camera that is the scene's at each frame; empty where there is none.
+
+    Args:
+        scene: whose markers may bind cameras.
+        view_layer: in which the frames are evaluated.
+        frames: scene frames.
+
+    Raises:
+        AddonError: ``addon.anchor_missing``.
+
+    """
+    if not any(marker.camera is not None for marker in scene.timeline_markers):
+        return [scene.camera.name if scene.camera else ""] * len(frames)
+    return [shot.camera for shot in scene_shots(scene, view_layer, frames)]
+
+
 def refuse(faults: Sequence[Problem]) -> None:
     """Raise the first problem, and count the others.
 
@@ -168,18 +188,22 @@ def document(scene: bpy.types.Scene, shots: Iterable[Shot]) -> dict[str, Any]:
 def scene_shots(
     scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, frames: Sequence[int]
 ) -> list[Shot]:
-    """The scene's camera and anchor at each frame; the current frame is put back afterwards."""
+    """The scene's camera and anchor at each frame; frame and camera are put back afterwards."""
     anchor = head_anchor.required(scene)
-    current, subframe = scene.frame_current, scene.frame_subframe
+    cameras = [scene.camera, *(marker.camera for marker in scene.timeline_markers)]
+    camera, current, subframe = scene.camera, scene.frame_current, scene.frame_subframe
     shots = []
-    try:
-        for number in frames:
-            scene.frame_set(number)
-            depsgraph = view_layer.depsgraph
-            depsgraph.update()
-            shots.append(_shot(scene, depsgraph, scene.camera, anchor))
-    finally:
-        scene.frame_set(current, subframe=subframe)
+    with _evaluated(scene, [anchor, *cameras]):
+        try:
+            for number in frames:
+                scene.frame_set(number)
+                depsgraph = view_layer.depsgraph
+                depsgraph.update()
+                shots.append(_shot(scene, depsgraph, scene.camera, anchor))
+        finally:
+            scene.frame_set(current, subframe=subframe)
+            if scene.camera != camera:  # a marker's instead of the one chosen at this frame
+                scene.camera = camera
     return shots
 
 
@@ -199,9 +223,28 @@ def selected_shots(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> l
             "Select fewer cameras.",
         )
     anchor = head_anchor.required(scene)
-    depsgraph = view_layer.depsgraph
-    depsgraph.update()
-    return [_shot(scene, depsgraph, camera, anchor) for camera in cameras]
+    with _evaluated(scene, [anchor, *cameras]):
+        depsgraph = view_layer.depsgraph
+        depsgraph.update()
+        return [_shot(scene, depsgraph, camera, anchor) for camera in cameras]
+
+
+@contextlib.contextmanager
+def _evaluated(scene: bpy.types.Scene, things: Iterable[bpy.types.Object | None]) -> Iterator[None]:
+    """Let Blender evaluate objects of a scene for as long as the block runs, hidden or not.
+
+    What the monitor icon or an excluded collection hides is not evaluated: its pose would be the
+    same at every frame.  It is once a visible object depends on it, with all its own parents.
+    """
+    helper = bpy.data.objects.new(".dp3d evaluated", None)
+    helper.is_runtime_data = True
+    try:
+        for thing in {t.session_uid: t for t in things if t and scene in t.users_scene}.values():
+            helper.constraints.new("COPY_TRANSFORMS").target = thing
+        scene.collection.objects.link(helper)
+        yield
+    finally:
+        bpy.data.objects.remove(helper)
 
 
 def selected_cameras(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:

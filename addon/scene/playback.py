@@ -16,13 +16,18 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
-from . import sequence, tags
+from ..link.errors import AddonError
+from . import sequence, tags, viewing
 from . import views as scene_views
 
 FRAMES_FILE = "scene_frames.json"
-"""Beside the frames: the scene frame of each."""
+"""Beside the frames: the scene frame of each, and the camera that it was taken with."""
 
 _POSE = ("location", "rotation_quaternion", "scale")
+
+_uids: dict[tuple[str, str], int] = {}
+"""``session_uid`` of cameras by folder and name, as written since Blender was started: a camera
+may be renamed while its frames are made."""
 
 
 def show_behind(
@@ -63,6 +68,55 @@ def show_behind(
     sequence.show(background.image_user, frames)
     write_frames(folder, frames)
     return image
+
+
+def show_behind_all(
+    scene: bpy.types.Scene,
+    names: Sequence[str],
+    folder: Path,
+    frames: Sequence[int],
+    run_id: str,
+    title: str,
+) -> list[str]:
+    """Show a playback behind each of the cameras that it was rendered through.
+
+    Every background holds all frames: it shows the one of the current scene frame, whichever
+    camera that was taken with.
+
+    Args:
+        scene: the cameras' scene.
+        names: name of the camera of each frame (``read_cameras``); where none is known (a
+            folder of an early version) the artist's camera of now is taken.
+        folder: view set of the frames.
+        frames: scene frame of each, increasing.
+        run_id: of the run; its earlier playback behind these cameras is replaced.
+        title: name of the run.
+
+    Returns:
+        Names of cameras that are no longer in the scene.
+
+    Raises:
+        AddonError: ``addon.camera_missing`` when none of them is; ``viewset.invalid``.
+
+    """
+    cameras = {name: _camera(scene, folder, name) for name in names if name}
+    if not cameras and (own := viewing.own_camera(scene)) is not None and own.type == "CAMERA":
+        cameras = {own.name: own}
+    there = {name: camera for name, camera in cameras.items() if camera is not None}
+    gone = [name for name in cameras if name not in there]
+    if not there:
+        which = f" ({', '.join(map(repr, gone))})" if gone else ""
+        raise AddonError(
+            "addon.camera_missing",
+            f"No camera that the playback was rendered through is in the scene{which}.",
+            "Bring the camera back, or set Show under Play Back to Image Plane, and press "
+            "Playback under Results.",
+        )
+    for camera in there.values():
+        show_behind(scene, camera, folder, frames, run_id, title)
+    now = [there[name].name if name in there else name for name in names]
+    write_frames(folder, frames, cameras=now)
+    return gone
 
 
 def show_plane(
@@ -126,12 +180,42 @@ def realign(scene: bpy.types.Scene) -> None:
         sequence.realign(camera, tags.sequences_behind(camera))
 
 
-def write_frames(folder: Path, frames: Sequence[int]) -> None:
-    """Write the scene frames of a playback beside it; a folder that refuses it is no failure."""
+def write_frames(folder: Path, frames: Sequence[int], cameras: Sequence[str] | None = None) -> None:
+    """Write the scene frames of a playback beside it; a folder that refuses it is no failure.
+
+    Args:
+        folder: of the playback; made where it does not exist.
+        frames: scene frame of each picture.
+        cameras: name of the camera of each; None: those written before stay.
+
+    """
+    for name in set(cameras or ()):
+        if (camera := bpy.data.objects.get(name)) is not None:
+            _uids[str(folder), name] = camera.session_uid
+    names = read_cameras(folder) if cameras is None else list(cameras)
+    document = {"frames": list(frames), "cameras": names}
     try:
-        (folder / FRAMES_FILE).write_text(json.dumps({"frames": list(frames)}), "utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FRAMES_FILE).write_text(json.dumps(document), "utf-8")
     except OSError:
         return
+
+
+def read_cameras(folder: Path) -> list[str]:
+    """Name of the camera that each picture was taken with; empty where its folder does not say."""
+    try:
+        cameras = json.loads((folder / FRAMES_FILE).read_text("utf-8"))["cameras"]
+        return [str(name) for name in cameras]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _camera(scene: bpy.types.Scene, folder: Path, name: str) -> bpy.types.Object | None:
+    """The camera of that name in a scene, or the one that had it when the name was written."""
+    uid = _uids.get((str(folder), name))
+    known = next((o for o in scene.objects if o.session_uid == uid), None)
+    thing = known or scene.objects.get(name)
+    return thing if thing is not None and thing.type == "CAMERA" else None
 
 
 def read_frames(folder: Path) -> list[int]:

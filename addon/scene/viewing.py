@@ -24,10 +24,12 @@ BEFORE = "dp3d_before"
 HEAD_RADIUS = 0.45
 """Head units from the anchor that hold the head with hair and neck."""
 
-_RENDER = (
-    *("resolution_x", "resolution_y", "resolution_percentage"),
-    *("pixel_aspect_x", "pixel_aspect_y"),
+_SIZES = (
+    ("resolution_x", "resolution_y"),
+    ("resolution_percentage",),
+    ("pixel_aspect_x", "pixel_aspect_y"),
 )
+"""Render settings of a view; those of one line are chosen together."""
 _PREVIEW = ("use_preview_range", "frame_preview_start", "frame_preview_end")
 
 
@@ -38,7 +40,8 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
     """Look through the animated camera of a run's views, at their size.
 
     The scene's own camera, render size, preview range and the view of the area are remembered
-    for ``restore``; looking again, or at another run, keeps what was remembered first.
+    for ``restore``; looking again, or at another run, keeps what was remembered first, unless
+    the artist has chosen another camera or render size since.
 
     Args:
         scene: which has the views.
@@ -60,15 +63,16 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
             "Load the views of this result again.",
         )
     render = scene.render
-    if not is_looking(scene):
-        looked = {name: getattr(render, name) for name in _RENDER}
-        if scene.camera is not None:
-            looked["camera"] = scene.camera
-        _remember(scene, "look", looked)
+    looked: dict[str, Any] = dict(_own_size(scene))
+    own = own_camera(scene) if is_looking(scene) else scene.camera
+    if own is not None:
+        looked["camera"] = own
     scene.camera = player
     render.resolution_x, render.resolution_y = view.width, view.height
     render.resolution_percentage = 100
     render.pixel_aspect_x, render.pixel_aspect_y = scene_views.pixel_aspect(view)
+    looked["ours"] = _size(scene)
+    _remember(scene, "look", looked)
     backgrounds = player.data.background_images
     if len(backgrounds) and (frames := sequence.frames_of(backgrounds[0].image_user)):
         set_timeline(scene, frames)
@@ -79,8 +83,8 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
 def restore(scene: bpy.types.Scene, area: bpy.types.Area | None = None) -> bool:
     """Give the scene back what ``look_through`` and ``set_timeline`` took.
 
-    A camera the artist chose meanwhile stays, and so does a preview range that is not ours.
-    A remembered camera that was deleted is not put back.
+    A camera the artist chose meanwhile stays, and so does a render size that is not the view's,
+    or a preview range that is not ours.  A remembered camera that was deleted is not put back.
 
     Args:
         scene: the scene.
@@ -95,10 +99,9 @@ def restore(scene: bpy.types.Scene, area: bpy.types.Area | None = None) -> bool:
         return False
     looked, timeline = before.get("look"), before.get("timeline")
     if looked:
-        if _is_player(scene.camera):
-            scene.camera = _in_scene(scene, looked.get("camera"))
-        for name in _RENDER:
-            setattr(scene.render, name, looked[name])
+        for name, value in _own_size(scene).items():
+            setattr(scene.render, name, value)
+        scene.camera = own_camera(scene)
     if timeline and list(timeline["ours"]) == [
         scene.frame_preview_start,
         scene.frame_preview_end,
@@ -124,8 +127,11 @@ def is_looking(scene: bpy.types.Scene) -> bool:
 
 
 def own_camera(scene: bpy.types.Scene) -> bpy.types.Object | None:
-    """The artist's camera: the scene's, or the remembered one while a player stands in for it."""
-    if not _is_player(scene.camera):
+    """The artist's camera: the scene's, or the remembered one while a player stands in for it.
+
+    A player that was deleted meanwhile leaves no camera, and is as good as one.
+    """
+    if scene.camera is not None and not _is_player(scene.camera):
         return scene.camera
     return _in_scene(scene, _before(scene).get("look", {}).get("camera"))
 
@@ -144,10 +150,10 @@ def own_settings(scene: bpy.types.Scene) -> Iterator[None]:
             if player is not None:
                 scene.camera = player
         return
-    camera, now = scene.camera, {name: getattr(scene.render, name) for name in _RENDER}
+    camera, now = scene.camera, _size(scene)
     scene.camera = own_camera(scene)
-    for name in _RENDER:
-        setattr(scene.render, name, looked[name])
+    for name, value in _own_size(scene).items():
+        setattr(scene.render, name, value)
     try:
         yield
     finally:
@@ -293,6 +299,23 @@ def _remember(scene: bpy.types.Scene, key: str, values: dict[str, Any]) -> None:
     if BEFORE not in scene:
         scene[BEFORE] = {}
     scene[BEFORE][key] = values
+
+
+def _size(scene: bpy.types.Scene) -> dict[str, float]:
+    return {name: getattr(scene.render, name) for names in _SIZES for name in names}
+
+
+def _own_size(scene: bpy.types.Scene) -> dict[str, float]:
+    """The artist's render size: what was remembered, where the scene's is still the view's."""
+    size = _size(scene)
+    looked = _before(scene).get("look")
+    if not looked:
+        return size
+    ours = looked.get("ours") or size  # of an early version, which did not remember it
+    for names in _SIZES:
+        if all(size[name] == ours[name] for name in names):
+            size.update({name: looked[name] for name in names})
+    return size
 
 
 def _is_player(thing: bpy.types.Object | None) -> bool:

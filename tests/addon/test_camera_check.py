@@ -33,6 +33,7 @@ def test_cameras_are_checked_and_named(blender) -> None:
         "The scene's camera 'Gone' was taken out of the scene at frame 6.",
     ]
     assert result["markers_raised"][0] == "camera.not_perspective"
+    assert result["camera_kept"] == "Flight"  # no marker's, though frames were set
     assert result["large"][0] == "addon.bad_size"
     assert "8000 x" in result["large"][1]
     assert result["halved"] == []
@@ -51,3 +52,24 @@ def test_cameras_are_checked_and_named(blender) -> None:
     cameras = cameras_from_blender_path(result["document"])
     x = [camera.c2w[0][3] for camera in cameras]  # head space: half a metre is a unit
     np.testing.assert_allclose(x, [0.5, 1.0, 5.0], atol=1e-6)
+
+
+def test_what_is_hidden_moves_like_what_is_shown(blender) -> None:
+    result = blender("hidden")
+    shown = result["poses"].pop("none, all")
+    path, by_markers, names = shown
+    assert names == ["camera"] * 3 + ["second", "camera", "camera"]
+    anchor_x = [frame["anchor_world"][0][3] for frame in path]
+    np.testing.assert_allclose(anchor_x, [0.02, 0.1, 0.2], atol=1e-6)  # 0.01 n + 0.5 x 0.02 n
+    camera_x = [frame["camera_world"][0][3] for frame in path]
+    np.testing.assert_allclose(camera_x, [0.07, 0.35, 0.7], atol=1e-6)
+    marked_x = [frame["camera_world"][0][3] for frame in by_markers]
+    np.testing.assert_allclose(marked_x, [0.05, 0.35, 0.7], atol=1e-6)
+    lenses = [frame["projection"][0][0] * 18 for frame in path]
+    np.testing.assert_allclose(lenses[::2], [41, 50], atol=1e-4)
+    assert len(result["poses"]) == 8
+    for way, hidden in result["poses"].items():
+        assert hidden == shown, way
+    # No helper stays behind, nor another frame.
+    assert result["left"] == [[0, 4]] * 9
+    np.testing.assert_allclose(result["selected"], [0.2, 0.5], atol=1e-6)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playback's plane shows, through the artist's camera, the frames pixel by pixel."""
+"""The playback's plane shows the frames pixel by pixel; backgrounds go behind the right cameras."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dp3d_core.camera_files import cameras_from_blender_path, cameras_to_dict
+from tests.addon.test_scene_sequence import numbered_views
 
 pytestmark = pytest.mark.bpy
 
@@ -45,3 +46,27 @@ def test_the_plane_coincides_with_the_frames(blender, tmp_path: Path) -> None:
         # One sample near the middle of each pixel: noise of neighbours would be 80 on average.
         assert np.quantile(error, 0.99) <= 6
         assert np.quantile(alpha_error, 0.99) <= 6
+
+
+def test_a_playback_goes_behind_the_cameras_it_was_rendered_through(
+    blender, tmp_path: Path
+) -> None:
+    folder, frames = tmp_path / "playback", [2, 5, 8, 11]
+    numbered_views(folder, len(frames))
+    result = blender("playback_cameras", folder=folder, frames=frames)
+    assert result["nothing"] == []
+    assert result["written"] == [frames, ["A", "B", "A", "twin"]]
+    assert result["early_version"] == [frames, []]
+    none, all_frames = [0, []], [1, frames]
+    assert result["removed"] == dict.fromkeys(("A", "B", "C", "twin"), none)
+    shown = {"A": all_frames, "B": all_frames, "C": none, "twin": all_frames}
+    assert result["shown"] == [[], shown, ["A", "B", "A", "twin"]]
+    renamed = {"A": none, "C": none, "Renamed": all_frames, "twin": all_frames}
+    assert result["renamed"] == [["B"], renamed, ["Renamed", "B", "Renamed", "twin"]]
+    assert result["reopened"] == [["B"], renamed]
+    assert result["unknown"] == [[], {**dict.fromkeys(renamed, none), "C": all_frames}, True]
+    problem = "No camera that the playback was rendered through is in the scene"
+    assert result["missing"] == [
+        ["addon.camera_missing", f"{problem} ('Renamed', 'B', 'twin')."],
+        *[["addon.camera_missing", f"{problem}."]] * 2,
+    ]

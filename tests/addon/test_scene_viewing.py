@@ -38,7 +38,16 @@ def test_what_the_scene_had_comes_back(blender, tmp_path: Path) -> None:
     assert result["chosen"] == ["third", 1, 3, 77]
     assert result["own_unlinked"] is None
     assert result["unlinked"] == ""
-    assert result["player_deleted"] == ["", 1920, 1080]
+    assert result["player_deleted"] == [
+        [name, [name, 1920, 1080], True, [name, 1920, 1080]] for name in ("other", "")
+    ]
+    sized = ["other", 3840, 48, 40, 1, 1.25]  # width and height are one choice
+    assert result["sized_inside"] == result["sized"] == sized
+    assert result["sized_after"] == ["Anna · Player", 3840, 48, 100, 1, 1]
+    assert result["looked_again"] == ["Anna · Player", 64, 48, 100]
+    assert result["sized_again"] == ["fourth", 3840, 48, 25, 1, 1.25]
+    assert result["sized_early"] == ["fourth", 1920, 1080, 25, 1, 1.25]
+    assert result["player_chosen"] == "Anna · Player"
     assert result["undone"] == [True, False, "other", False]
 
     assert result["away"] == [["run"], []]

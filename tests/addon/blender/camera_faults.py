@@ -64,8 +64,10 @@ def work(request):
     for frame, thing in ((1, good), (4, flat), (5, good), (6, gone)):
         scene.timeline_markers.new("m", frame=frame).camera = thing
     scene.collection.objects.unlink(gone)
+    scene.camera = flight
     out["markers"] = camera_check.problems(scene, layer, [1, 4, 5, 6])
     out["markers_raised"] = raised(camera_check.scene_path, scene, layer, [1, 4, 5, 6])
+    out["camera_kept"] = scene.camera.name
     scene.timeline_markers.clear()
     scene.camera = good
 

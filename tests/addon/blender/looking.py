@@ -107,12 +107,48 @@ def work(request):
     out["own_unlinked"] = viewing.own_camera(scene)
     viewing.restore(scene)
     out["unlinked"] = state(scene)[0]
-    # No camera at all; the player deleted while looking.
-    scene.camera = None
+    # The player is deleted while looking: with a camera of the artist's, and with none.
+    for theirs in (bpy.data.objects["other"], None):
+        scene.camera = theirs
+        viewing.look_through(scene, run)
+        tags.delete_run(scene, "run")
+        own = viewing.own_camera(scene)
+        with viewing.own_settings(scene):
+            inside = state(scene)[:3]
+        restored = viewing.restore(scene)
+        out.setdefault("player_deleted", []).append(
+            [own.name if own else "", inside, restored, state(scene)[:3]]
+        )
+        scene_views.load(scene, anchor_of(scene), folder, "run", "Anna", frames)
+
+    # The artist sets another size or percentage while looking, and looks again.
+    scene.camera = bpy.data.objects["other"]
     viewing.look_through(scene, run)
-    tags.delete_run(scene, "run")
+    scene.render.resolution_x = 3840
+    with viewing.own_settings(scene):
+        out["sized_inside"] = state(scene)[:6]
+    out["sized_after"] = state(scene)[:6]
     viewing.restore(scene)
-    out["player_deleted"] = state(scene)[:3]
+    out["sized"] = state(scene)[:6]
+    viewing.look_through(scene, run)
+    scene.render.resolution_percentage = 25
+    scene.camera = camera(scene, "fourth")
+    viewing.look_through(scene, run)
+    out["looked_again"] = state(scene)[:4]
+    viewing.restore(scene)
+    out["sized_again"] = state(scene)[:6]
+    scene.render.resolution_x, scene.render.resolution_y = 1920, 1080
+    # Memory of an early version, without the view's size.
+    viewing.look_through(scene, run)
+    del scene["dp3d_before"]["look"]["ours"]
+    viewing.restore(scene)
+    out["sized_early"] = state(scene)[:6]
+    # A player that the artist made the scene's camera comes back as such.
+    scene.camera = tags.originals(scene, "run", "player")[0]
+    viewing.look_through(scene, run)
+    viewing.restore(scene)
+    out["player_chosen"] = state(scene)[0]
+    tags.delete_run(scene, "run")
 
     # Undo of the look takes the memory along.
     scene_views.load(scene, anchor_of(scene), folder, "run", "Anna", frames)
