@@ -56,6 +56,8 @@ def test_results_survive_undo_and_are_named_apart(
     assert answers["unexpected"] == ["internal", True, 1, "succeeded"]
     assert answers["reopened_while_sending"] == ["", True]
 
+    assert answers["resumed_playback"] == [[3, 6, 9], True, ["render"]]
+
     saved = answers["saved"]
     assert not Path(saved["before"]).is_relative_to(tmp_path / "saved")
     assert Path(saved["after"]).is_relative_to(tmp_path / "saved")

@@ -165,6 +165,29 @@ def reopened_while_sending(request):
     return [state, scene.dp3d_run.run_id == first]
 
 
+def resumed_playback(request):
+    """A playback that is taken up again has its own frames, not those of the views."""
+    from addon import ledger
+    from addon import request as requests
+    from addon.scene import playback
+
+    scene = bpy.context.scene
+    bpy.ops.dp3d.add_anchor()
+    generate(request, scene)
+    target = Path(request["folder"]) / "playback-1"
+    playback.write_frames(target, [3, 6, 9], cameras=["A", "A", "B"])
+    ledger.set_run(
+        scene,
+        state="running",
+        pending="render",
+        job_id="0" * 32,
+        job_kind="render",
+        target=str(target),
+    )
+    taken_up = requests.resumed(scene)
+    return [taken_up.frames, str(taken_up.plan.playback) == str(target), list(taken_up.plan.kinds)]
+
+
 def saved(request):
     """Frames of a file that was never saved come along when it is saved."""
     scene = bpy.context.scene
@@ -264,6 +287,7 @@ def work(request):
         chosen,
         unexpected,
         reopened_while_sending,
+        resumed_playback,
         saved,
         seeds,
         engines,
