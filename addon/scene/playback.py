@@ -114,8 +114,9 @@ def show_behind_all(
         )
     for camera in there.values():
         show_behind(scene, camera, folder, frames, run_id, title)
-    now = [there[name].name if name in there else name for name in names]
-    write_frames(folder, frames, cameras=now)
+    if any(names):
+        now = [there[name].name if name in there else name for name in names]
+        write_frames(folder, frames, cameras=now)
     return gone
 
 
