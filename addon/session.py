@@ -402,7 +402,10 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
     playback.remove(scene, run_id)
     if show == "BEHIND":
         names = playback.read_cameras(folder)
-        playback.show_behind_all(scene, names, folder, frames, run_id, title)
+        gone = playback.show_behind_all(scene, names, folder, frames, run_id, title)
+        if gone:
+            message = f"Not shown behind {', '.join(gone)}: no longer in the scene"
+            ledger.set_run(scene, warnings=message)
     else:
         anchor = head_anchor.required(scene)
         playback.show_plane(scene, anchor, folder, frames, run_id, title)

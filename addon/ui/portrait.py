@@ -31,7 +31,7 @@ from .preferences import ADDON
 READ_BY_SERVER = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".jp2")
 """Kinds of files that are sent as they are.  Others that Blender reads are sent as PNG."""
 SENT_AS_PNG = (".exr", ".hdr", ".dpx", ".cin", ".sgi", ".rgb", ".psd")
-THUMBNAIL_SIDE = 256
+THUMBNAIL_SIDE = 192
 """Longest side of the small picture, pixels."""
 _SHOWN_SCALE = 7.0
 """Height of the small picture in the panel, in heights of a button."""

@@ -48,9 +48,9 @@ def test_the_portrait(chosen) -> None:
     assert chosen["chosen"] == [str(folder / "turned.jpg")] * 2
 
     # upright, with a box where the numbers say
-    assert chosen["upright"]["size"] == chosen["cropped"]["size"] == [171, 256]
+    assert chosen["upright"]["size"] == chosen["cropped"]["size"] == [128, 192]
     assert np.allclose(chosen["upright"]["corner"][:3], (0, 1, 0), atol=0.05)
-    scale = 256 / 900
+    scale = 192 / 900
     expected = np.array([100, 200, 400, 500]) * scale
     assert np.abs(np.array(chosen["cropped"]["box"]) - expected).max() <= 1.5
     assert chosen["upright"]["box"] is None
