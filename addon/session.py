@@ -314,7 +314,7 @@ class Session:
                 elif result["type"] == "mesh":
                     place_mesh(scene, self._state)
                 else:
-                    place_playback(scene, self._state, self.frames)
+                    self._warn(place_playback(scene, self._state, self.frames))
             except AddonError as error:
                 self._error(error.code, error.problem, error.remedy)
             except Exception as error:
@@ -391,27 +391,31 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
     viewing.frame_head(scene, anchor)
 
 
-def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> None:
-    """Show the frames of a played back field as the scene's settings say."""
+def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> list[str]:
+    """Show the frames of a played back field as the scene's settings say.
+
+    Returns:
+        Warnings: cameras that are no longer in the scene.
+
+    """
+    gone: list[str] = []
     folder = ledger.absolute(run["playback"])
     show = scene.dp3d.playback_show
     run_id, title = run["run_id"], run["title"]
     scene_views.show_cameras(scene, run_id, False)
     if show == "FILES":
-        return
+        return gone
     playback.remove(scene, run_id)
     if show == "BEHIND":
         names = playback.read_cameras(folder)
         gone = playback.show_behind_all(scene, names, folder, frames, run_id, title)
-        if gone:
-            message = f"Not shown behind {', '.join(gone)}: no longer in the scene"
-            ledger.set_run(scene, warnings=message)
     else:
         anchor = head_anchor.required(scene)
         playback.show_plane(scene, anchor, folder, frames, run_id, title)
     if frames:
         hold = frames[1] - frames[0] if len(frames) > 1 else 1
         viewing.set_timeline(scene, [frames[0], frames[-1] + hold - 1])
+    return [f"The playback is not behind {name}, which is no longer in the scene." for name in gone]
 
 
 def adopt_export(
