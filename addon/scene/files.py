@@ -71,7 +71,7 @@ def bring_along(
             continue
         target = folder
         if not folder.resolve().is_relative_to(blend.parent.resolve()):
-            target = home / folder.name
+            target = _free(home / folder.name, folder)
             _copy(folder, target)
             copied.append(folder)
         _point(folder, target, blend)
@@ -126,6 +126,22 @@ def _folders(records: Iterable[Any]) -> Iterator[tuple[str, Path]]:
 def _absolute(path: str) -> Path:
     """A path of Blender's without // and .., links kept as they are."""
     return Path(os.path.normpath(bpy.path.abspath(path)))
+
+
+def _free(target: Path, folder: Path) -> Path:
+    """The target, or one with a number where the target holds another view set than the folder."""
+    number, wanted = 2, target
+    while target.exists() and _meta(target) != _meta(folder):
+        target, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
+    return target
+
+
+def _meta(folder: Path) -> bytes:
+    """Contents of a view set's ``meta.json``; empty for the folder of a run, which has an id."""
+    try:
+        return (folder / "meta.json").read_bytes()
+    except OSError:
+        return b""
 
 
 def _copy(folder: Path, target: Path) -> None:

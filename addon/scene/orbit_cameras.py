@@ -3,11 +3,13 @@
 
 They are parented to the head anchor with an identity parent inverse, as the cameras of views are,
 and live in a collection of their own.  Asking again replaces the cameras that were made for the
-same anchor before (undo brings them back); a camera that was taken from under the anchor stays.
+same anchor before and are still as they were made (undo brings them back).  Copies, and cameras
+that were renamed, moved, animated or used elsewhere, stay.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from itertools import count
 from typing import Any
@@ -24,6 +26,8 @@ ROLE = "orbit"
 """Role (see ``tags``) of the cameras and their collection."""
 SIZE = "dp3d_size"
 """Custom property of a camera: width and height of its frames in an export, pixels."""
+_MADE = "dp3d_made"
+"""Custom property of a camera: hash of its pose and lens as made; another one is the user's."""
 COLLECTION = "Orbit Cameras"
 _TITLES = {
     "orbit": "Orbit",
@@ -64,6 +68,7 @@ def create(
         thing[tags.VIEW] = index
         thing[SIZE] = [size, size]
         set_clipping(thing.data, world.median_scale)
+        thing[tags.NAME], thing[_MADE] = thing.name, _fingerprint(thing)
         collection.objects.link(thing)
         cameras.append(thing)
     if was_active is not None:
@@ -87,11 +92,62 @@ def set_lens(data: bpy.types.Camera, camera: HeadCamera) -> None:
 
 
 def _remove_earlier(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int | None:
-    """Delete this anchor's earlier cameras; the index of the one that is the scene's camera."""
-    earlier = [o for o in tags.objects(scene, "", ROLE) if o.parent == anchor]
+    """Delete this anchor's untouched cameras; the index of the one that is the scene's camera."""
+    earlier = [o for o in tags.objects(scene, "", ROLE) if o.parent == anchor and _is_as_made(o)]
+    users = bpy.data.user_map(subset=earlier) if earlier else {}
+    bound = {marker.camera for each in bpy.data.scenes for marker in each.timeline_markers}
+    earlier = [o for o in earlier if o not in bound and not any(map(_is_use, users.get(o, ())))]
     active = next((o.get(tags.VIEW, 0) for o in earlier if o == scene.camera), None)
     tags.remove_objects(iter(earlier))
     return active
+
+
+def _is_as_made(thing: bpy.types.Object) -> bool:
+    """Whether a camera is the one we made, in name, pose and lens, without anything added."""
+    added = (
+        thing.animation_data,
+        thing.data.animation_data,
+        thing.children,
+        thing.constraints,
+        thing.data.background_images,
+    )
+    return (
+        thing.name == thing.get(tags.NAME)
+        and thing.get(_MADE) == _fingerprint(thing)
+        and not any(added)
+    )
+
+
+def _is_use(user: bpy.types.ID) -> bool:
+    """Whether a user of a camera means that the artist needs it; its place in a scene does not."""
+    return isinstance(
+        user, (bpy.types.Object, bpy.types.NodeTree, bpy.types.Material, bpy.types.Action)
+    )
+
+
+def _fingerprint(thing: bpy.types.Object) -> str:
+    """Hash of everything of a camera that we set and an artist may change."""
+    data = thing.data
+    parts = [
+        [
+            list(row)
+            for matrix in (thing.matrix_basis, thing.matrix_parent_inverse)
+            for row in matrix
+        ],
+        [thing.rotation_mode, thing.parent_type, list(thing.get(SIZE, ()))],
+        [
+            data.name,
+            data.type,
+            data.lens,
+            data.shift_x,
+            data.shift_y,
+            data.clip_start,
+            data.clip_end,
+        ],
+        [data.sensor_fit, data.sensor_width, data.sensor_height],
+        [data.dof.use_dof, data.dof.focus_distance, data.dof.aperture_fstop, data.dof.focus_object],
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _collection(scene: bpy.types.Scene) -> bpy.types.Collection:

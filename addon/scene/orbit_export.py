@@ -12,7 +12,6 @@ The folder is a view set of the server's: ``meta.json`` and ``cameras.json`` fir
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -30,7 +29,7 @@ from mathutils import Matrix
 from ..link.errors import AddonError
 from ..link.storage import write_atomic
 from . import anchor as head_anchor
-from . import camera_check, camera_path
+from . import camera_check, camera_path, scene_state
 from .orbit_cameras import SIZE, set_clipping, set_lens
 from .trajectories import (
     HeadCamera,
@@ -157,7 +156,9 @@ class OrbitExport:
         self._anchor_uid = head_anchor.required(scene).session_uid
         self._shots = _shots(scene, view_layer, options)
         self._preset = camera_path.preset(scene)
-        self._digest = ""
+        self._states: list[scene_state.State] = []
+        """What each scene frame shows, measured with the cameras: the first frame whole, others
+        by their difference from it.  One state where all views are of one frame."""
         self._missing: list[int] = []
         self._in_flight: int | None = None
         self._retries = 0
@@ -256,15 +257,43 @@ class OrbitExport:
         index = len(self.cameras)
         if index < self.views:
             self.cameras.append(self._measure(index))
-        if index == 0:
-            copy = self._copy()
-            assert copy is not None
-            self._digest = scene_digest(copy, copy.view_layers[self._layer].depsgraph)
+            if not self._states or self.options.source == "SCENE":
+                state = self._state(index)
+                first = self._states[0] if self._states else {}
+                self._states.append(scene_state.difference(state, first))
         if len(self.cameras) == self.views:
             self._open_folder()
             self.state, self._began = "rendering", time.monotonic()
             if not self._missing:
                 self._end("succeeded")
+
+    def _state(self, index: int) -> scene_state.State:
+        """What the scene shows at the frame of a view, to which the copy is set."""
+        copy = self._copy()
+        assert copy is not None
+        depsgraph = copy.view_layers[self._layer].depsgraph
+        shapes = self._shots[index].frame == self._shots[0].frame
+        return scene_state.take(copy, depsgraph, MARK, shapes=shapes)
+
+    def _check_scene(self, index: int) -> None:
+        """Refuse a scene that is not the one the export began with.
+
+        Raises:
+            AddonError: ``addon.scene_changed``.
+
+        """
+        expected = self._states[0]
+        if self.options.source == "SCENE" and index:
+            expected = expected | self._states[index]
+        changed = scene_state.changes(expected, self._state(index))
+        if changed:
+            names = ", ".join(changed[:3]) + (" and more" if len(changed) > 3 else "")
+            raise AddonError(
+                "addon.scene_changed",
+                f"The scene was changed during the export ({names}): view {index + 1} would not "
+                "match the others.",
+                "Undo the change and export again, which goes on, or press Start Over.",
+            )
 
     def _measure(self, index: int) -> HeadCamera:
         """The camera of a view in head space, as Blender evaluates it."""
@@ -447,7 +476,8 @@ class OrbitExport:
         parameters: dict[str, Any] = {
             "source": self.options.source.lower(),
             "scene": scene.name,
-            "scene_sha256": self._digest,
+            "blend": self._blend(),
+            "scene_sha256": scene_state.digest(self._states, scene_state.settings(copy)),
             "scene_frames": [_number(shot.frame) for shot in self._shots],
             "render_engine": copy.render.engine,
             "samples": _samples(copy),
@@ -471,6 +501,15 @@ class OrbitExport:
             "run": {},
             "warnings": self.warnings,
         }
+
+    def _blend(self) -> str:
+        """Path of the .blend from the export's folder, so that both may be moved together."""
+        if not bpy.data.filepath:
+            return ""
+        try:
+            return Path(os.path.relpath(bpy.data.filepath, self.folder)).as_posix()
+        except ValueError:  # on another drive
+            return Path(bpy.data.filepath).as_posix()
 
     def _frame_path(self, index: int) -> Path:
         return self.folder / "frames" / f"{index:04d}.png"
@@ -505,6 +544,7 @@ class OrbitExport:
                 f"The camera of view {index + 1} or the head anchor was changed during the export.",
                 "Undo the change and export again, which goes on, or press Start Over.",
             )
+        self._check_scene(index)
         copy = self._copy()
         assert copy is not None
         copy.timeline_markers.clear()  # they would change the camera
@@ -547,6 +587,9 @@ class OrbitExport:
                 f"{shot.width} x {shot.height}.",
                 "Switch off what changes the size of pictures in the compositor, and export again.",
             )
+        if self._copy() is not None:  # an edit may be in a part of the picture
+            self._at_frame(self._copy(), shot.frame)
+            self._check_scene(index)
         try:
             part.replace(self._frame_path(index))
         except OSError as error:
@@ -766,30 +809,6 @@ def _samples(scene: bpy.types.Scene) -> int | str | None:
     return None
 
 
-def scene_digest(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> str:
-    """SHA-256 that tells scenes apart: which objects render, where, and how they are built.
-
-    Materials and lights count by name only.  Cameras do not count: those of the export are
-    compared by themselves.
-    """
-    lines = [f"world {scene.world.name if scene.world else ''}"]
-    for thing in scene.objects:
-        if thing.hide_render or thing.type == "CAMERA" or _is_ours(thing):
-            continue
-        if thing.type == "EMPTY" and thing.instance_collection is None:
-            continue
-        world = thing.evaluated_get(depsgraph).matrix_world
-        parts = [thing.name, thing.type, *(f"{v:.3f}" for row in world for v in row[:4])]
-        if thing.data is not None:
-            parts.append(thing.data.name)
-        if thing.type == "MESH":
-            parts.append(str(len(thing.data.vertices)))
-        parts += [f"{m.name} {m.type}" for m in thing.modifiers if m.show_render]
-        parts += [slot.material.name for slot in thing.material_slots if slot.material]
-        lines.append("\t".join(parts))
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
 # -- files -------------------------------------------------------------------------------------
 
 
@@ -839,7 +858,7 @@ def adopt_folder(
     begun = any(_FRAME.fullmatch(p.name) for p in folder.glob("frames/*"))
     if ours and (start_over or not begun):
         return True
-    same = _relevant(present) == _relevant(json.loads(_json(meta)))
+    same = _same_meta(present, json.loads(_json(meta)))
     if not (ours and same and _same_cameras(_read(folder / "cameras.json"), cameras)):
         raise AddonError(
             "viewset.mismatch",
@@ -851,9 +870,19 @@ def adopt_folder(
     return True
 
 
-def _relevant(meta: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same for an export to go on."""
-    return {k: v for k, v in meta.items() if k not in {"versions", "run", "warnings"}}
+def _same_meta(present: dict[str, Any], meta: dict[str, Any]) -> bool:
+    """Whether an export goes on: all but versions, run and warnings is the same.
+
+    The export of a file that was not saved has no path of one; it goes on after the first save.
+    """
+    old, new = (
+        {k: v for k, v in document.items() if k not in {"versions", "run", "warnings"}}
+        for document in (present, meta)
+    )
+    parameters = old.get("parameters")
+    if isinstance(parameters, dict) and parameters.get("blend") == "":
+        old["parameters"] = parameters | {"blend": new["parameters"]["blend"]}
+    return old == new
 
 
 def _same_cameras(present: Any, cameras: dict[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, 
 
 from .. import session
 from ..link.errors import AddonError
-from ..scene import orbit_cameras
+from ..scene import files, orbit_cameras
 from ..scene.orbit_export import (
     Immediate,
     Options,
@@ -74,7 +74,8 @@ class OrbitExportSettings(bpy.types.PropertyGroup):
         name="Folder",
         description=(
             "Folder of the view set; the same export into the same folder renders only what is "
-            "missing. Empty: a folder in dp3d beside the .blend file"
+            "missing. Empty: a folder in dp3d beside the .blend file, numbered where another "
+            "scene's export is; exports of an unsaved file come along at its first save"
         ),
         subtype="DIR_PATH",
     )
@@ -117,6 +118,11 @@ def exported_views(scene: bpy.types.Scene) -> Path | None:
     folder = scene.dp3d_export.exported_folder
     path = Path(bpy.path.abspath(folder)) if folder else None
     return path if path is not None and (path / "cameras.json").is_file() else None
+
+
+def latest() -> OrbitExport | None:
+    """The export that runs now or ended last, in this session of Blender."""
+    return _current
 
 
 def current(scene: bpy.types.Scene | None = None) -> OrbitExport | None:
@@ -299,12 +305,27 @@ def _folder(chosen: str, title: str) -> tuple[Path, bool]:
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "export"
     if bpy.data.filepath:
         return Path(bpy.path.abspath("//")) / "dp3d" / name, True
+    return own_folder() / name, True
+
+
+def own_folder() -> Path:
+    """Folder of the exports of files that are not saved: the extension's own."""
     try:
         package = __package__.rpartition(".")[0]
-        own = bpy.utils.extension_path_user(package, path="exports", create=True)
+        return Path(bpy.utils.extension_path_user(package, path="exports", create=True))
     except ValueError:  # registered by a script, not installed as an extension
-        own = str(Path(tempfile.gettempdir()) / "dp3d-exports")
-    return Path(own) / name, True
+        return Path(tempfile.gettempdir()) / "dp3d-exports"
+
+
+def moved(scene: bpy.types.Scene, old: str, new: Path) -> None:
+    """Note that the folder of an export is elsewhere now."""
+    values = {
+        name: files.moved(_read(scene, name), old, new)
+        for name in ("folder_used", "exported_folder")
+        if _read(scene, name)
+    }
+    if values and current(scene) is None:
+        _put(scene, **values)
 
 
 def _advance(export: OrbitExport) -> bool:
@@ -527,7 +548,8 @@ class DP3D_OT_create_orbit_cameras(bpy.types.Operator):
     bl_label = "Create Orbit Cameras"
     bl_description = (
         "Make real, editable cameras of the preset under the head anchor, selected and in a "
-        "collection of their own. Those made for this anchor before are replaced"
+        "collection of their own. Those made for this anchor before are replaced where they are "
+        "as they were made; edited ones and copies stay"
     )
     bl_options = {"REGISTER", "UNDO"}
 
@@ -575,7 +597,8 @@ class DP3D_PT_export(bpy.types.Panel):
             _draw_progress(layout, running)
             return
         row.operator("dp3d.export_orbit", icon="RENDER_ANIMATION").start_over = False
-        if settings.error_code == "viewset.mismatch" or settings.state == "succeeded":
+        over = settings.error_code in ("viewset.mismatch", "addon.scene_changed")
+        if over or settings.state == "succeeded":
             again = layout.operator("dp3d.export_orbit", text="Start Over", icon="FILE_REFRESH")
             again.start_over = True
         if settings.message and not settings.error_code:

@@ -13,6 +13,7 @@ from bpy.props import BoolProperty
 from .. import ledger, request, session
 from ..link.errors import AddonError
 from ..scene import files
+from . import orbit_export
 
 _PATHS = ("mesh", "playback", "video")
 _saving_again = False
@@ -34,16 +35,20 @@ def bring(scene: bpy.types.Scene, run_ids: list[str]) -> int:
             continue
         moved = {n: files.moved(entry[n], before[run_id], folders[run_id]) for n in _PATHS}
         ledger.change_result(scene, run_id, folder=str(folders[run_id]), **moved)
+        orbit_export.moved(scene, before[run_id], folders[run_id])
     return len(folders)
 
 
 def movable(scene: bpy.types.Scene) -> list[str]:
-    """Results that do not lie beside the .blend, without one that a run is filling."""
+    """Results that do not lie beside the .blend, without one that a run or an export is filling."""
     if not bpy.data.filepath:
         return []
     running = session.current()
     busy = running.plan.run_id if running is not None else ""
-    away = files.away(ledger.results(scene), Path(bpy.data.filepath))
+    export = orbit_export.current()
+    filled = str(export.folder) if export is not None else ""
+    records = [entry for entry in ledger.results(scene) if entry["folder"] != filled]
+    away = files.away(records, Path(bpy.data.filepath))
     return [run_id for run_id in away if run_id != busy]
 
 
@@ -100,17 +105,17 @@ def draw(layout: Any, context: bpy.types.Context) -> None:
 
 @persistent
 def _after_save(*_: Any) -> None:
-    """Frames of a file that was never saved lie in the extension's folder: take them along."""
+    """Runs and exports of a file that was never saved lie in the extension's folders: take them."""
     if _saving_again or not bpy.data.filepath:
         return
-    own = request.own_folder()
+    own = (request.own_folder(), orbit_export.own_folder())
     brought = 0
     for scene in bpy.data.scenes:
         ids = set(movable(scene))
         unsaved = [
             entry["run_id"]
             for entry in ledger.results(scene)
-            if entry["run_id"] in ids and Path(entry["folder"]).is_relative_to(own)
+            if entry["run_id"] in ids and any(map(Path(entry["folder"]).is_relative_to, own))
         ]
         try:
             brought += bring(scene, unsaved) if unsaved else 0

@@ -142,7 +142,8 @@ def check_resume(told: dict[str, Any]) -> None:
     assert set(times["again"]) == {f"000{i}.png" for i in range(4)}
     assert times["complete"] == times["again"] == times["refused"]
     assert "there already" in told["complete"]["message"]
-    for name in ("other_cameras", "other_scene", "other_look"):
+    others = ("cameras", "scene", "vertices", "colour", "look")
+    for name in [f"other_{what}" for what in others]:
         assert told[name]["error_code"] == "viewset.mismatch", name
         assert "Start Over" in told[name]["error_remedy"]
     assert told["broken"]["error_code"] == "viewset.invalid"
@@ -161,6 +162,38 @@ def check_folders(told: dict[str, Any], folder: Path) -> None:
     assert Path(told["beside"]["exported_folder"]) == beside / "scene-orbit"
     assert "there already" in told["beside_again"]["message"]
     assert Path(told["beside_other"]["exported_folder"]) == beside / "scene-orbit-2"
+    assert Path(told["beside_edited"]["exported_folder"]) == beside / "scene-orbit-3"
+    assert Path(told["beside_restored"]["exported_folder"]) == beside / "scene-orbit"
+    assert "there already" in told["beside_restored"]["message"]
+    # another .blend in the folder, though it shows the same
+    assert Path(told["beside_second"]["exported_folder"]) == beside / "scene-orbit-4"
+
+
+def test_an_edit_that_renders_is_noticed_and_no_other(blender, tmp_path) -> None:
+    told = blender("orbit_export", case="looks", folder=tmp_path)
+    cube, grid = ["object 'Cube'"], ["object 'Grid'"]
+    assert told["changed"] == {
+        **dict.fromkeys(("vertex", "material", "ramp", "painted"), cube),
+        "energy": ["object 'Light'"],
+        "world": ["the world"],
+        "modifier": grid,
+        **dict.fromkeys(("hook", "shape key", "smooth"), cube),
+        **{k: [] for k in ("node moved", "edit mode", "object mode", "selected", "camera")},
+    }
+    print(f"a scene of a million vertices: {told['seconds']:.2f} s")
+    assert told["seconds"] < 3  # 0.3 on an idle machine
+
+
+def test_exports_of_an_unsaved_file_come_along_at_its_first_save(blender, tmp_path) -> None:
+    told = blender("orbit_export", case="first_save", folder=tmp_path)
+    assert not Path(told["unsaved"]["exported_folder"]).is_relative_to(tmp_path / "dp3d")
+    brought = str(tmp_path / "dp3d" / "scene-orbit-2")  # the name was another's
+    assert told["saved"] == [brought, brought]
+    assert told["foreign"] == ["meta.json"]
+    assert len(ViewSet.open(Path(brought))) == 4
+    assert told["again"]["exported_folder"] == brought
+    assert "there already" in told["again"]["message"]
+    assert told["opened"] == [brought]
 
 
 def test_what_cannot_be_exported_is_named_before_the_start(blender, tmp_path) -> None:
@@ -192,6 +225,9 @@ def test_settings_are_as_they_were_whatever_happens(blender, tmp_path) -> None:
         "cancelled": ("cancelled", None, 2),
         "saved": ("succeeded", None, 4),
         "moved": ("failed", "addon.scene_changed", 2),
+        "edited": ("failed", "addon.scene_changed", 2),
+        "played": ("succeeded", None, 4),
+        "keyed": ("failed", "addon.scene_changed", 2),
         "undone": ("succeeded", None, 4),
     }
     for name, (state, code, frames) in ends.items():
@@ -199,6 +235,8 @@ def test_settings_are_as_they_were_whatever_happens(blender, tmp_path) -> None:
         assert (end["state"], end["code"], len(end["frames"])) == (state, code, frames), name
         assert end["changed"] == {}, name
         assert all(f[:4].isdigit() for f in end["frames"]), name
+    assert "(object 'Cube')" in told["edited"]["problem"]
+    assert told["edit_undone"] == ["succeeded", 2]
     assert told["cancelled"]["goes_on"] is False
     assert told["on_disk"] == [["Scene"], ["Cube", "anchor", "own"], ["own"]]
     assert told["undo_noticed"]
@@ -214,11 +252,14 @@ def test_orbit_cameras_are_real_and_keep_their_names(blender, tmp_path) -> None:
     assert told["selected"] == made
     assert told["active"] == "Arc 000"
     assert told["collection"] == ["Orbit Cameras"]
-    # Arc 002 was taken from under the anchor: it stays, the others are replaced
-    assert told["second"] == told["third"] == ["Arc 000", "Arc 001", "Arc 002", "own"]
+    # Arc 002 was taken from under the anchor, the close-up is a copy: they stay
+    kept = ["Arc 000", "Arc 001", "Arc 002", "My Close-up", "own"]
+    assert told["second"] == told["third"] == kept
     assert told["scene_camera"] == "Arc 001"
-    assert told["data"] == told["third"]
+    assert len(told["data"]) == len(kept)
     assert told["undone"] == [*made, "own"]
+    assert told["edited"] == list(range(8))
+    assert told["made_at_last"] == 3
 
 
 def distances(mesh: trimesh.Trimesh, surface: trimesh.Trimesh) -> np.ndarray:

@@ -3,6 +3,7 @@
 
 import math
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -223,6 +224,13 @@ def resume(folder):
     block.location.x += 0.1
     told["other_scene"] = export(scene)
     block.location.x -= 0.1
+    x = block.data.vertices[0].co.x
+    block.data.vertices[0].co.x -= 0.05
+    told["other_vertices"] = export(scene)
+    block.data.vertices[0].co.x = x
+    block.color[0] = 0.6
+    told["other_colour"] = export(scene)
+    block.color[0] = 0.5
     told["other_look"] = export(scene, look="SCENE")
     scene.dp3d_export.look = "STANDARD"
     times["refused"] = stamps()
@@ -249,7 +257,71 @@ def resume(folder):
     told["beside_again"] = export(scene, "")
     scene.dp3d.pitch = 0.2
     told["beside_other"] = export(scene, "")
+    scene.dp3d.pitch = 0.0
+    block.data.vertices[0].co.x -= 0.05
+    told["beside_edited"] = export(scene, "")
+    block.data.vertices[0].co.x = x
+    told["beside_restored"] = export(scene, "")
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "second.blend"))
+    told["beside_second"] = export(scene, "")
     return told
+
+
+def looks(_):
+    """Which edits change what a scene shows."""
+    from addon.scene import scene_state
+
+    bpy.ops.wm.read_factory_settings(use_empty=False)
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=1000, y_subdivisions=1000)
+    scene, block, grid = bpy.context.scene, bpy.data.objects["Cube"], bpy.context.object
+    lamp, material = bpy.data.objects["Light"].data, bpy.data.materials["Material"]
+    surface = material.node_tree.nodes["Principled BSDF"]
+    ramp = material.node_tree.nodes.new("ShaderNodeValToRGB").color_ramp
+    image = bpy.data.images.new("image", 8, 8)
+    material.node_tree.nodes.new("ShaderNodeTexImage").image = image
+    wave = grid.modifiers.new("wave", "WAVE")
+    hook = bpy.data.objects.new("hook", None)
+    scene.collection.objects.link(hook)
+    block.modifiers.new("hook", "HOOK").object = hook
+    block.shape_key_add(name="basis")
+    key = block.shape_key_add(name="key")
+    bpy.context.view_layer.objects.active = block
+    background = scene.world.node_tree.nodes["Background"]
+
+    def take():
+        return scene_state.take(
+            scene, bpy.context.evaluated_depsgraph_get(), "unmarked", shapes=True
+        )
+
+    def color(value):
+        surface.inputs[0].default_value = value
+
+    edits = {
+        "vertex": lambda: setattr(block.data.vertices[0].co, "x", 3),
+        "material": lambda: color((1, 0, 0, 1)),
+        "ramp": lambda: setattr(ramp.elements[0], "position", 0.3),
+        "painted": lambda: image.pixels.__setitem__(0, 1.0),
+        "energy": lambda: setattr(lamp, "energy", 5),
+        "world": lambda: setattr(background.inputs[1], "default_value", 5),
+        "modifier": lambda: setattr(wave, "height", 0.7),
+        "hook": lambda: setattr(hook, "location", (0, 0, 1)),
+        "shape key": lambda: setattr(key, "value", 0.7),
+        "smooth": block.data.shade_smooth,
+        "node moved": lambda: setattr(surface, "location", (9, 9)),
+        "edit mode": lambda: bpy.ops.object.mode_set(mode="EDIT"),
+        "object mode": lambda: bpy.ops.object.mode_set(mode="OBJECT"),
+        "selected": lambda: bpy.ops.object.select_all(action="SELECT"),
+        "camera": lambda: setattr(bpy.data.objects["Camera"], "location", (0, 0, 9)),
+    }
+    changed, before = {}, take()
+    for name, edit in edits.items():
+        edit()
+        after = take()
+        changed[name] = scene_state.changes(before, after)
+        before = after
+    began = time.monotonic()
+    take()
+    return {"changed": changed, "seconds": time.monotonic() - began}
 
 
 def refusals(folder):
@@ -360,6 +432,47 @@ def restored(folder):
     report("moved", scene, before, export)
     told["moved"]["changed"] = {}
 
+    # an edit half-way would be in the rest of the frames alone; undone, the export goes on
+    scene, before, export = begin("edited")
+    while export.step() and export.done < 2:
+        pass
+    block = bpy.data.objects["Cube"]
+    block.data.vertices[0].co.x -= 0.05
+    while export.step():
+        pass
+    report("edited", scene, before, export)
+    told["edited"]["problem"] = export.error.problem
+    block.data.vertices[0].co.x = -0.15
+    again = core.OrbitExport(scene, bpy.context.view_layer, export.options)
+    while again.step():
+        pass
+    told["edit_undone"] = [again.state, again.rendered]
+
+    # along a camera path the scene moves by itself, and a person may go to other frames meanwhile
+    for name in ("played", "keyed"):
+        scene, before, export = begin(name)
+        block = bpy.data.objects["Cube"]
+        for frame in (1, 4):
+            block.color[0] = block.location.x = 0.02 * frame
+            block.keyframe_insert("location", frame=frame)
+            block.keyframe_insert("color", frame=frame)
+        scene.frame_start, scene.frame_end = 1, 4
+        scene.dp3d.use_scene_range = True
+        scene.dp3d_export.source = "SCENE"
+        export = core.OrbitExport(scene, bpy.context.view_layer, ui.options_of(scene))
+        while export.step() and export.done < 2:
+            pass
+        scene.frame_set(4)
+        bpy.ops.object.mode_set(mode="EDIT")
+        bpy.ops.object.mode_set(mode="OBJECT")
+        if name == "keyed":
+            block.location.y = 0.1
+            block.keyframe_insert("location", frame=4)
+        while export.step():
+            pass
+        report(name, scene, before, export)
+        told[name]["changed"] = {}
+
     # undo half-way takes the scene's copy away: it is made again
     scene, before, export = begin("undone")
     bpy.ops.ed.undo_push(message="before")
@@ -416,6 +529,10 @@ def cameras(folder):
     scene.camera = bpy.data.objects["Arc 001"]
     kept = bpy.data.objects["Arc 002"]
     kept.parent = None
+    copy = bpy.data.objects["Arc 000"].copy()
+    copy.data, copy.name = copy.data.copy(), "My Close-up"
+    copy.keyframe_insert("location", frame=1)
+    bpy.context.collection.objects.link(copy)
     scene.dp3d.views = 2
     bpy.ops.dp3d.create_orbit_cameras()
     told["second"] = names()
@@ -426,6 +543,46 @@ def cameras(folder):
     bpy.ops.ed.undo_push(message="more")
     bpy.ops.ed.undo()
     told["undone"] = names()
+
+    # each of these is an edit: none of the edited cameras is deleted
+    scene = bpy.context.scene  # undo made another
+    for index, edit in enumerate(
+        (
+            lambda c: setattr(c, "location", (0, 0, 3)),
+            lambda c: setattr(c.data, "lens", 20),
+            lambda c: setattr(c, "name", "Mine"),
+            lambda c: c.keyframe_insert("location", frame=1),
+            lambda c: c.data.keyframe_insert("lens", frame=1),
+            lambda c: c.constraints.new("LIMIT_LOCATION"),
+            lambda c: setattr(bpy.data.objects["Cube"], "parent", c),
+            lambda c: setattr(scene.timeline_markers.new("m", frame=2), "camera", c),
+        )
+    ):
+        bpy.ops.dp3d.create_orbit_cameras()
+        camera = bpy.context.view_layer.objects.active
+        edit(camera)
+        camera["edit"] = index
+    bpy.ops.dp3d.create_orbit_cameras()
+    told["edited"] = sorted(o["edit"] for o in scene.objects if "edit" in o)
+    told["made_at_last"] = len(bpy.context.selected_objects)
+    told["all"] = len(names())
+    return told
+
+
+def first_save(folder):
+    """An export of a file without a name, which is saved where another scene's export lies."""
+    scene, _, _ = plain_scene()
+    told = {"unsaved": export(scene, "", source="PRESET")}
+    foreign = folder / "dp3d" / "scene-orbit"
+    foreign.mkdir(parents=True)
+    (foreign / "meta.json").write_text("{}")
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "scene.blend"))
+    brought = (scene.dp3d_results[0].folder, scene.dp3d_export.exported_folder)
+    told["saved"] = list(map(bpy.path.abspath, brought))
+    told["foreign"] = sorted(p.name for p in foreign.iterdir())
+    told["again"] = export(scene, "")
+    bpy.ops.wm.open_mainfile(filepath=str(folder / "scene.blend"))
+    told["opened"] = [bpy.path.abspath(e.folder) for e in bpy.context.scene.dp3d_results]
     return told
 
 
