@@ -273,7 +273,7 @@ class Session:
             "views": f"{count} in the scene. Next: press Import Mesh, or look through the views",
             "fit": "The field is fitted. Next: Import Mesh or Play Back",
             "mesh": "The textured head stands at the anchor. Next: Play Back, or pick its look",
-            "render": f"{count} of the field rendered. Press Space to play",
+            "render": f"{count} of the field. Look through the camera (Numpad 0), Space plays",
             "save_fit": self._state["message"],
         }.get(last, "Done")
 

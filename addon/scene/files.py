@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,18 +30,36 @@ class Packed(NamedTuple):
     """Names of images whose file is not there."""
 
 
-def away(records: Iterable[Any], blend: Path) -> list[str]:
-    """Ids of runs whose folder exists and does not lie beside or below the .blend file."""
-    home = blend.parent.resolve()
+def away(records: Iterable[Any], blend: Path, temporary: Sequence[Path] = ()) -> list[str]:
+    """Ids of runs whose folder exists and does not lie beside or below the .blend file.
+
+    Args:
+        records: runs.
+        blend: path of the .blend file.
+        temporary: folders that never count as beside it, wherever the file is saved: those of
+            an extension may lie below a file in the home folder.
+
+    """
     return [
         run_id
         for run_id, folder in _folders(records)
-        if folder.is_dir() and not folder.resolve().is_relative_to(home)
+        if folder.is_dir() and not _lies_beside(folder, blend, temporary)
     ]
 
 
+def _lies_beside(folder: Path, blend: Path, temporary: Sequence[Path]) -> bool:
+    folder = folder.resolve()
+    if any(folder.is_relative_to(place.resolve()) for place in temporary):
+        return False
+    return folder.is_relative_to(blend.parent.resolve())
+
+
 def bring_along(
-    scene: bpy.types.Scene, records: Iterable[Any], blend: Path | str, move: bool = False
+    scene: bpy.types.Scene,
+    records: Iterable[Any],
+    blend: Path | str,
+    move: bool = False,
+    temporary: Sequence[Path] = (),
 ) -> dict[str, Path]:
     """Copy the folders of runs beside a .blend file and point all images there.
 
@@ -53,6 +71,7 @@ def bring_along(
         records: runs, as mappings or properties with ``run_id`` and ``folder``.
         blend: path of the saved .blend file.
         move: remove the folder that was copied, once all images point to the copy.
+        temporary: folders that never count as beside it, as for ``away``.
 
     Returns:
         The new folder of each run.  Whoever keeps paths of files in it (mesh, playback, video)
@@ -70,7 +89,7 @@ def bring_along(
         if not folder.is_dir():
             continue
         target = folder
-        if not folder.resolve().is_relative_to(blend.parent.resolve()):
+        if not _lies_beside(folder, blend, temporary):
             target = _free(home / folder.name, folder)
             _copy(folder, target)
             copied.append(folder)

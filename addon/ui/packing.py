@@ -27,8 +27,8 @@ def bring(scene: bpy.types.Scene, run_ids: list[str]) -> int:
 
     """
     entries = [entry for entry in ledger.results(scene) if entry["run_id"] in run_ids]
-    before = {entry["run_id"]: entry["folder"] for entry in entries}
-    folders = files.bring_along(scene, entries, bpy.data.filepath)
+    before = {entry["run_id"]: str(ledger.absolute(entry["folder"])) for entry in entries}
+    folders = files.bring_along(scene, entries, bpy.data.filepath, temporary=own_folders())
     for entry in entries:
         run_id = entry["run_id"]
         if run_id not in folders:
@@ -37,6 +37,11 @@ def bring(scene: bpy.types.Scene, run_ids: list[str]) -> int:
         ledger.change_result(scene, run_id, folder=str(folders[run_id]), **moved)
         orbit_export.moved(scene, before[run_id], folders[run_id])
     return len(folders)
+
+
+def own_folders() -> tuple[Path, Path]:
+    """The extension's folders for runs and exports of files that are not saved."""
+    return request.own_folder(), orbit_export.own_folder()
 
 
 def movable(scene: bpy.types.Scene) -> list[str]:
@@ -48,7 +53,7 @@ def movable(scene: bpy.types.Scene) -> list[str]:
     export = orbit_export.current()
     filled = str(export.folder) if export is not None else ""
     records = [entry for entry in ledger.results(scene) if entry["folder"] != filled]
-    away = files.away(records, Path(bpy.data.filepath))
+    away = files.away(records, Path(bpy.data.filepath), own_folders())
     return [run_id for run_id in away if run_id != busy]
 
 
@@ -108,14 +113,15 @@ def _after_save(*_: Any) -> None:
     """Runs and exports of a file that was never saved lie in the extension's folders: take them."""
     if _saving_again or not bpy.data.filepath:
         return
-    own = (request.own_folder(), orbit_export.own_folder())
+    own = own_folders()
     brought = 0
     for scene in bpy.data.scenes:
         ids = set(movable(scene))
         unsaved = [
             entry["run_id"]
             for entry in ledger.results(scene)
-            if entry["run_id"] in ids and any(map(Path(entry["folder"]).is_relative_to, own))
+            if entry["run_id"] in ids
+            and any(map(ledger.absolute(entry["folder"]).is_relative_to, own))
         ]
         try:
             brought += bring(scene, unsaved) if unsaved else 0

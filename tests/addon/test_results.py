@@ -59,8 +59,8 @@ def test_results_survive_undo_and_are_named_apart(
     assert answers["resumed_playback"] == [[3, 6, 9], True, ["render"]]
 
     saved = answers["saved"]
-    assert not Path(saved["before"]).is_relative_to(tmp_path / "saved")
-    assert Path(saved["after"]).is_relative_to(tmp_path / "saved")
+    assert Path(saved["before"]).is_relative_to(tmp_path / "saved" / "config" / "runs")
+    assert Path(saved["after"]).is_relative_to(tmp_path / "saved" / "dp3d")
     assert saved["kept"].startswith("//dp3d/")
     assert saved["images"]
     assert all(name.startswith("//dp3d/") for name in saved["images"]), saved["images"]

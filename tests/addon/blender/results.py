@@ -189,7 +189,11 @@ def resumed_playback(request):
 
 
 def saved(request):
-    """Frames of a file that was never saved come along when it is saved."""
+    """Frames of a file that was never saved come along, also where it is saved above them."""
+    from addon import request as requests
+
+    own = Path(request["saved"]).parent / "config" / "runs"
+    requests.own_folder = lambda: own
     scene = bpy.context.scene
     bpy.ops.dp3d.add_anchor()
     generate(request, scene, output="")
