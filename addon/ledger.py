@@ -16,7 +16,7 @@ from bpy.app.handlers import persistent
 
 from .scene import tags
 
-_NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
+NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
 RESULT_FIELDS = (
     *("run_id", "title", "folder", "frames", "views", "fit", "mesh", "warnings"),
     *("scores", "stats", "portrait_report", "playback", "video", "seed", "engine", "fit_preset"),
@@ -84,7 +84,7 @@ def set_error(scene: bpy.types.Scene, code: str, problem: str, remedy: str) -> N
 
 def clear_error(scene: bpy.types.Scene) -> None:
     """Take the failure away."""
-    set_run(scene, **_NO_ERROR)
+    set_run(scene, **NO_ERROR)
 
 
 def add_result(scene: bpy.types.Scene, **values: Any) -> None:
@@ -117,7 +117,7 @@ def choose(scene: bpy.types.Scene, run_id: str) -> None:
     set_run(
         scene,
         **{name: entry[name] for name in RESULT_FIELDS},
-        **_NO_ERROR,
+        **NO_ERROR,
         state="",
         message="",
         pending="",

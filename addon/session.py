@@ -32,9 +32,6 @@ from .scene import mesh as scene_mesh
 from .scene import views as scene_views
 
 INTERVAL_S = 0.2
-_NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
-_RESULTS = ("views", "mesh", "render")
-"""Messages that bring something into the scene."""
 
 
 class Session:
@@ -65,7 +62,7 @@ class Session:
         }
         self._state: dict[str, Any] = {
             **({name: before[name] for name in blank} if goes_on else blank),
-            **_NO_ERROR,
+            **ledger.NO_ERROR,
             "run_id": plan.run_id,
             "title": request.title,
             "folder": ledger.stored(plan.folder),
@@ -449,7 +446,7 @@ def adopt_export(
     blank = dict.fromkeys(ledger.RESULT_FIELDS, "")
     fields: dict[str, Any] = {
         **blank,
-        **_NO_ERROR,
+        **ledger.NO_ERROR,
         "run_id": known["run_id"] if known else uuid.uuid4().hex,
         "title": title,
         "folder": ledger.stored(folder),

@@ -7,7 +7,6 @@ could be pressed again (seen on 4.3), so every condition is checked in ``execute
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import bpy
@@ -424,26 +423,3 @@ CLASSES = (
     DP3D_OT_check_server,
     DP3D_OT_use_standard,
 )
-
-
-def _adopt_export(scene: bpy.types.Scene, folder: Path, frames: list[int], title: str) -> None:
-    """An export that came to its end becomes the chosen result."""
-    from . import orbit_export
-
-    export = orbit_export.latest()
-    rendered = 1 if export is None else export.rendered
-    session.adopt_export(scene, folder, frames, title, scene.render.engine, rendered)
-
-
-def attach() -> None:
-    """Take in what exports bring."""
-    from . import orbit_export
-
-    orbit_export.on_finished.append(_adopt_export)
-
-
-def detach() -> None:
-    """Stop taking it in."""
-    from . import orbit_export
-
-    orbit_export.on_finished.remove(_adopt_export)

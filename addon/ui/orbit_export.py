@@ -11,8 +11,7 @@ everything is rendered.
 import re
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,10 +40,6 @@ SAFE_UNSHOWN = (5, 0, 0)
 """Version of Blender from which a scene that no window shows may be rendered."""
 CANCEL_GRACE_S = 0.7
 """A click on Cancel so soon after the start is the second half of a double click."""
-
-on_finished: list[Callable[[bpy.types.Scene, Path, list[int], str], None]] = []
-"""Called after each export that came to its end, on the main thread: scene, folder of the view
-set, scene frame of each view (empty: all of one moment), title."""
 
 _RECORD = (
     *("state", "message", "warnings", "folder_used", "title"),
@@ -118,11 +113,6 @@ def exported_views(scene: bpy.types.Scene) -> Path | None:
     folder = scene.dp3d_export.exported_folder
     path = Path(bpy.path.abspath(folder)) if folder else None
     return path if path is not None and (path / "cameras.json").is_file() else None
-
-
-def latest() -> OrbitExport | None:
-    """The export that runs now or ended last, in this session of Blender."""
-    return _current
 
 
 def current(scene: bpy.types.Scene | None = None) -> OrbitExport | None:
@@ -353,11 +343,14 @@ def _finish(export: OrbitExport) -> None:
             exported_frames=",".join(map(str, export.frames)),
             exported_title=export.options.title,
         )
-        for call in list(on_finished):
-            try:
-                call(scene, export.folder, export.frames, export.options.title)
-            except Exception:
-                traceback.print_exc()
+        session.adopt_export(
+            scene,
+            export.folder,
+            export.frames,
+            export.options.title,
+            scene.render.engine,
+            export.rendered,
+        )
         if not bpy.app.background:
             with bpy.context.temp_override(window=_window()):
                 bpy.ops.ed.undo_push(message="Export Orbit Renders")
@@ -519,7 +512,7 @@ class DP3D_OT_cancel_export(bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Pass over the second half of a double click on Export."""
-        if not _cancel_drawn or time.monotonic() - _cancel_drawn < CANCEL_GRACE_S:
+        if _cancel_drawn and time.monotonic() - _cancel_drawn < CANCEL_GRACE_S:
             return {"CANCELLED"}
         return self.execute(context)
 

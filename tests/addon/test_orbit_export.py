@@ -113,6 +113,8 @@ def largest_difference(a: list[Camera], b: list[Camera]) -> float:
 
 def test_the_export_is_a_view_set_with_straight_alpha(blender, tmp_path) -> None:
     told = blender("orbit_export", case="resume", folder=tmp_path)
+    assert told["fit_kept"] == ["f" * 64, str(tmp_path / "head.glb"), 1]
+    assert told["fit_dropped"] == ["", ""], "a fit of frames that are gone is none"
     views = ViewSet.open(tmp_path / "views")
     assert (len(views), views.meta.engine) == (4, "blender")
     rgba = views.rgba(0)

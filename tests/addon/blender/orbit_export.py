@@ -203,6 +203,8 @@ def plain_scene():
 
 def resume(folder):
     """The same again, parts missing, other cameras, other scenes, other people's files."""
+    from addon import ledger
+
     scene, _, block = plain_scene()
     told, times = {}, {}
     told["first"] = export(scene, folder / "views", source="PRESET")
@@ -216,8 +218,10 @@ def resume(folder):
     (frames / ".0002.99999.part.png").write_bytes(b"of a Blender that crashed")
     told["again"] = export(scene)
     times["again"] = stamps()
+    ledger.set_run(scene, fit="f" * 64, mesh=str(folder / "head.glb"))
     told["complete"] = export(scene)
     times["complete"] = stamps()
+    told["fit_kept"] = [scene.dp3d_run.fit, scene.dp3d_results[0].mesh, len(scene.dp3d_results)]
     scene.dp3d.pitch = 0.2
     told["other_cameras"] = export(scene)
     scene.dp3d.pitch = 0.0
@@ -237,6 +241,7 @@ def resume(folder):
     (frames / "0001.png").write_bytes(b"no picture")
     told["broken"] = export(scene)
     told["over"] = export(scene, start_over=True)
+    told["fit_dropped"] = [scene.dp3d_run.fit, scene.dp3d_results[0].mesh]
     times["over"] = stamps()
     strange = folder / "strange"
     strange.mkdir()
