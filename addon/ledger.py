@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from .scene import tags
+from .scene import files, tags
 
 NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
 RESULT_FIELDS = (
@@ -146,22 +146,12 @@ def absolute(text: str) -> Path:
     return Path(bpy.path.abspath(text)) if text else Path()
 
 
-def stored(path: Path | str, blend: str = "") -> str:
-    """A path as the ledger keeps it: relative to the .blend where it lies below its folder."""
-    blend = blend or bpy.data.filepath
-    if not blend or not str(path):
-        return str(path)
-    home = Path(blend).parent
-    path = Path(path)
-    return f"//{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
-
-
 def store_paths(scene: bpy.types.Scene, blend: str) -> None:
     """Keep all paths of a scene for a .blend that is about to be saved under a path."""
     for entry in (run(scene), *results(scene)):
         for name in PATHS:
             if entry.get(name):
-                entry[name] = stored(absolute(entry[name]), blend)
+                entry[name] = files.stored(absolute(entry[name]), blend)
     mirror(scene)
 
 

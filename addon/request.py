@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from .link.errors import AddonError
 from .link.run import KINDS, Plan
 from .link.storage import RECIPE
 from .scene import anchor as head_anchor
-from .scene import camera_check, camera_path, viewing
+from .scene import camera_check, camera_path, files, viewing
 from .scene import playback as playback_scene
 
 MAX_PLAYED = 4096
@@ -277,24 +276,10 @@ def _going_on(scene: bpy.types.Scene, kinds: tuple[str, ...], resume_job: str = 
 def output_folder(chosen: str, run_id: str) -> Path:
     """Folder of a run: the chosen one, beside the .blend, or the extension's own, in this order."""
     if chosen:
-        if chosen.startswith("//") and not bpy.data.filepath:
-            raise AddonError(
-                "output.not_writable",
-                "The output folder is relative to a .blend file that is not saved yet.",
-                "Save the .blend file, or choose an absolute folder.",
-            )
-        return Path(bpy.path.abspath(chosen)) / run_id[:12]
+        return files.chosen(chosen, "The output folder") / run_id[:12]
     if bpy.data.filepath:
         return Path(bpy.path.abspath("//")) / "dp3d" / run_id[:12]
-    return own_folder() / run_id[:12]
-
-
-def own_folder() -> Path:
-    """Folder of the runs of files that are not saved: the extension's own."""
-    try:
-        return Path(bpy.utils.extension_path_user(__package__, path="runs", create=True))
-    except ValueError:  # registered by a script, not installed as an extension
-        return Path(tempfile.gettempdir()) / "dp3d-runs"
+    return files.own("runs") / run_id[:12]
 
 
 def _world(context: bpy.types.Context, thing: bpy.types.Object) -> Any:

@@ -27,7 +27,7 @@ from .link.errors import AddonError
 from .link.run import Message, Run
 from .request import Request
 from .scene import anchor as head_anchor
-from .scene import look, playback, tags, viewing
+from .scene import files, look, playback, tags, viewing
 from .scene import mesh as scene_mesh
 from .scene import views as scene_views
 
@@ -65,7 +65,7 @@ class Session:
             **ledger.NO_ERROR,
             "run_id": plan.run_id,
             "title": request.title,
-            "folder": ledger.stored(plan.folder),
+            "folder": files.stored(plan.folder),
             "frames": ",".join(map(str, request.frames)) if "views" in plan.kinds else "",
             "engine": request.engine,
             "seed": request.seed,
@@ -84,7 +84,7 @@ class Session:
         }
         if "views" not in plan.kinds:
             self._state["frames"] = before["frames"]
-        self._state["target"] = "" if plan.playback is None else ledger.stored(plan.playback)
+        self._state["target"] = "" if plan.playback is None else files.stored(plan.playback)
         self._run = Run(server, plan)
         self._run.start()
         self._mirror()
@@ -228,13 +228,13 @@ class Session:
         self._done("fit", None)
 
     def _take_mesh(self, message: Message) -> None:
-        self._state.update(mesh=ledger.stored(message["path"]), stats=json.dumps(message["stats"]))
+        self._state.update(mesh=files.stored(message["path"]), stats=json.dumps(message["stats"]))
         self._done("mesh", message)
 
     def _take_render(self, message: Message) -> None:
         self._state.update(
-            playback=ledger.stored(message["folder"]),
-            video=ledger.stored(message["video"]),
+            playback=files.stored(message["folder"]),
+            video=files.stored(message["video"]),
             target="",
         )
         self._warn(message["warnings"])
@@ -449,7 +449,7 @@ def adopt_export(
         **ledger.NO_ERROR,
         "run_id": known["run_id"] if known else uuid.uuid4().hex,
         "title": title,
-        "folder": ledger.stored(folder),
+        "folder": files.stored(folder),
         "frames": ",".join(map(str, frames)),
         "engine": engine,
         "seed": 0,

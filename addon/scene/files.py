@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,51 @@ import bpy
 
 from ..link.errors import AddonError
 from . import tags
+
+_ADDON = __package__.rpartition(".")[0]
+
+
+def own(name: str) -> Path:
+    """A folder of the extension's own, for results of files that are not saved."""
+    try:
+        return Path(bpy.utils.extension_path_user(_ADDON, path=name, create=True))
+    except ValueError:  # registered by a script, not installed as an extension
+        return Path(tempfile.gettempdir()) / f"dp3d-{name}"
+
+
+def chosen(text: str, what: str) -> Path:
+    """A folder that a person chose, absolute.
+
+    Args:
+        text: as chosen; ``//`` begins at the .blend.
+        what: the folder in words, for the message.
+
+    Raises:
+        AddonError: ``output.not_writable`` for a relative folder before the file is saved.
+
+    """
+    if text.startswith("//") and not bpy.data.filepath:
+        raise AddonError(
+            "output.not_writable",
+            f"{what} is relative to a .blend file that is not saved yet.",
+            "Save the .blend file, or choose an absolute folder.",
+        )
+    return Path(bpy.path.abspath(text))
+
+
+def stored(path: Path | str, blend: str = "") -> str:
+    """A path as a .blend shall keep it: relative to it where it lies below its folder.
+
+    Args:
+        path: absolute, or empty.
+        blend: path of the .blend; empty: the one that is open.
+
+    """
+    blend = blend or bpy.data.filepath
+    if not blend or not str(path):
+        return str(path)
+    home, path = Path(blend).parent, Path(path)
+    return f"//{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 class Packed(NamedTuple):

@@ -19,7 +19,7 @@ import bpy
 from mathutils import Matrix
 
 from ..link.errors import AddonError
-from . import sequence, tags
+from . import files, sequence, tags
 from .lens import SENSOR_WIDTH, lens_from_intrinsics
 
 MAX_OBJECTS = 72
@@ -261,12 +261,12 @@ def load_image(
             raise RuntimeError(f"no file {path}")
         if earlier is None:
             # Never an existing one: it could be the sequence, which begins with the same file.
-            image = bpy.data.images.load(stored(path), check_existing=False)
+            image = bpy.data.images.load(files.stored(path), check_existing=False)
         else:
             image = earlier
             if image.packed_file is not None:
                 image.unpack(method="REMOVE")
-            image.filepath = stored(path)
+            image.filepath = files.stored(path)
     except RuntimeError as error:
         raise AddonError(
             "viewset.invalid", f"The frame {path} cannot be opened.", "Generate the views again."
@@ -277,15 +277,6 @@ def load_image(
     tags.mark(image, run_id, role)
     tags.name(image, label)
     return image
-
-
-def stored(path: Path) -> str:
-    """The path as the .blend shall keep it: relative to it where the frames lie beside it."""
-    if bpy.data.filepath:
-        blend = Path(bpy.data.filepath).parent
-        if path.is_relative_to(blend):
-            return bpy.path.relpath(str(path))
-    return str(path)
 
 
 # -- the animated camera -----------------------------------------------------------------------

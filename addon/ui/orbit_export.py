@@ -9,7 +9,6 @@ everything is rendered.
 # No postponed annotations here: Blender reads property definitions from them.
 
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -285,26 +284,11 @@ def options_of(scene: bpy.types.Scene, *, start_over: bool = False) -> Options:
 def _folder(chosen: str, title: str) -> tuple[Path, bool]:
     """Folder of an export, and whether it may be numbered where it is taken."""
     if chosen:
-        if chosen.startswith("//") and not bpy.data.filepath:
-            raise AddonError(
-                "output.not_writable",
-                "The export's folder is relative to a .blend file that is not saved yet.",
-                "Save the .blend file, or choose an absolute folder.",
-            )
-        return Path(bpy.path.abspath(chosen)), False
+        return files.chosen(chosen, "The export's folder"), False
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "export"
     if bpy.data.filepath:
         return Path(bpy.path.abspath("//")) / "dp3d" / name, True
-    return own_folder() / name, True
-
-
-def own_folder() -> Path:
-    """Folder of the exports of files that are not saved: the extension's own."""
-    try:
-        package = __package__.rpartition(".")[0]
-        return Path(bpy.utils.extension_path_user(package, path="exports", create=True))
-    except ValueError:  # registered by a script, not installed as an extension
-        return Path(tempfile.gettempdir()) / "dp3d-exports"
+    return files.own("exports") / name, True
 
 
 def moved(scene: bpy.types.Scene, old: str, new: Path) -> None:

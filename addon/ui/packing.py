@@ -10,7 +10,7 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.props import BoolProperty
 
-from .. import ledger, request, session
+from .. import ledger, session
 from ..link.errors import AddonError
 from ..scene import files
 from . import orbit_export
@@ -41,7 +41,7 @@ def bring(scene: bpy.types.Scene, run_ids: list[str]) -> int:
 
 def own_folders() -> tuple[Path, Path]:
     """The extension's folders for runs and exports of files that are not saved."""
-    return request.own_folder(), orbit_export.own_folder()
+    return files.own("runs"), files.own("exports")
 
 
 def movable(scene: bpy.types.Scene) -> list[str]:

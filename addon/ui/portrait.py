@@ -24,9 +24,8 @@ from bpy.props import BoolProperty, EnumProperty, PointerProperty, StringPropert
 from .. import settings
 from ..link.errors import AddonError
 from ..link.storage import RECIPE
-from ..scene import photo
+from ..scene import files, photo
 from . import pictures
-from .preferences import ADDON
 
 READ_BY_SERVER = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".jp2")
 """Kinds of files that are sent as they are.  Others that Blender reads are sent as PNG."""
@@ -236,10 +235,7 @@ def _stored(data: bytes, name: str, suffix: str) -> Path:
         AddonError: ``output.not_writable``.
 
     """
-    try:
-        folder = Path(bpy.utils.extension_path_user(ADDON, path="portraits", create=True))
-    except ValueError:  # registered by a script, not installed as an extension
-        folder = Path(tempfile.gettempdir()) / "dp3d-portraits"
+    folder = files.own("portraits")
     stem = "".join(c if c.isalnum() else "-" for c in Path(name).stem)[:40].strip("-") or "portrait"
     path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}"
     try:

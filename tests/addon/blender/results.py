@@ -190,10 +190,9 @@ def resumed_playback(request):
 
 def saved(request):
     """Frames of a file that was never saved come along, also where it is saved above them."""
-    from addon import request as requests
+    from addon.scene import files
 
-    own = Path(request["saved"]).parent / "config" / "runs"
-    requests.own_folder = lambda: own
+    files.own = lambda name: Path(request["saved"]).parent / "config" / name
     scene = bpy.context.scene
     bpy.ops.dp3d.add_anchor()
     generate(request, scene, output="")
