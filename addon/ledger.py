@@ -157,7 +157,7 @@ def store_paths(scene: bpy.types.Scene, blend: str) -> None:
 
 def mirror(scene: bpy.types.Scene) -> bool:
     """Write the truth into the scene where it differs; whether it did."""
-    changed = _write(scene.dp3d_run, run(scene))
+    changed = write(scene.dp3d_run, run(scene))
     entries = results(scene)
     collection = scene.dp3d_results
     while len(collection) > len(entries):
@@ -167,7 +167,7 @@ def mirror(scene: bpy.types.Scene) -> bool:
         collection.add()
         changed = True
     for item, entry in zip(collection, entries, strict=True):
-        changed = _write(item, entry) or changed
+        changed = write(item, entry) or changed
     chosen = next((i for i, e in enumerate(entries) if e["run_id"] == run(scene)["run_id"]), None)
     if chosen is not None and scene.dp3d_result_index != chosen:
         scene.dp3d_result_index = chosen
@@ -175,7 +175,8 @@ def mirror(scene: bpy.types.Scene) -> bool:
     return changed
 
 
-def _write(group: Any, values: dict[str, Any]) -> bool:
+def write(group: Any, values: dict[str, Any]) -> bool:
+    """Set properties of a group where they differ; whether any did."""
     changed = False
     for name, value in values.items():
         if getattr(group, name) != value:

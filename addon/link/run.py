@@ -186,9 +186,7 @@ class Run(threading.Thread):
     def _do_mesh(self) -> None:
         params = {**self.plan.params.get("mesh", {}), "fit": self._fit}
         result = self._job("mesh", params)
-        mesh = result["mesh"]
-        path = storage.inside(self.plan.folder, str(mesh["name"]))
-        storage.write_atomic(path, self._client.download(str(mesh["sha256"])))
+        path = self._fetch_result(result["mesh"], self.plan.folder)
         self._post("mesh", path=str(path), stats=result.get("stats") or {})
 
     def _do_render(self) -> None:
@@ -199,16 +197,14 @@ class Run(threading.Thread):
         self._fetch_tree(str(result["views"]), folder, PLAYBACK_FILES)
         video = ""
         if isinstance(made := result.get("video"), dict):
-            path = storage.inside(folder, str(made["name"]))
-            storage.write_atomic(path, self._client.download(str(made["sha256"])))
-            video = str(path)
+            video = str(self._fetch_result(made, folder))
         self._post("render", folder=str(folder), video=video, warnings=_sentences(result))
 
     def _do_save_fit(self) -> None:
         """The fit's folder to disk, as ``dp3d render`` and ``dp3d mesh`` take it."""
         folder = self.plan.folder / "fit"
-        self._fetch_tree(self._fit, folder, report="Saving the fit")
-        storage.keep_only(folder, self._client.tree(self._fit))
+        names = self._fetch_tree(self._fit, folder, report="Saving the fit")
+        storage.keep_only(folder, names)
         self._post("save_fit", folder=str(folder))
 
     def _folder_of(self, kind: str) -> Path:
@@ -365,7 +361,7 @@ class Run(threading.Thread):
 
     def _fetch_tree(
         self, sha256: str, folder: Path, only: tuple[str, ...] = ("",), report: str = ""
-    ) -> None:
+    ) -> list[str]:
         """Bring a tree's files to disk; those that are there with their content stay.
 
         Args:
@@ -373,6 +369,9 @@ class Run(threading.Thread):
             folder: where to.
             only: beginnings of the names that are wanted.
             report: message of the progress to post, if any.
+
+        Returns:
+            Names of the wanted files.
 
         """
         files = self._client.tree(sha256)
@@ -388,6 +387,13 @@ class Run(threading.Thread):
             path = storage.inside(folder, name)
             if not storage.has_content(path, files[name]):
                 storage.write_atomic(path, self._client.download(files[name]))
+        return names
+
+    def _fetch_result(self, described: dict[str, Any], folder: Path) -> Path:
+        """Bring one file that a job's result describes (name, sha256) to disk."""
+        path = storage.inside(folder, str(described["name"]))
+        storage.write_atomic(path, self._client.download(str(described["sha256"])))
+        return path
 
 
 def _sentences(result: dict[str, Any]) -> list[str]:

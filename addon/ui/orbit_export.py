@@ -19,7 +19,7 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
-from .. import session
+from .. import ledger, session
 from ..link.errors import AddonError
 from ..scene import files, orbit_cameras
 from ..scene.orbit_export import (
@@ -410,12 +410,7 @@ def _read(scene: bpy.types.Scene, name: str) -> Any:
 
 
 def _show_record(scene: bpy.types.Scene, record: dict[str, Any]) -> None:
-    settings, changed = scene.dp3d_export, False
-    for name, value in record.items():
-        if getattr(settings, name) != value:
-            setattr(settings, name, value)
-            changed = True
-    if changed:
+    if ledger.write(scene.dp3d_export, record):
         session.redraw()
 
 
@@ -544,15 +539,12 @@ class DP3D_OT_create_orbit_cameras(bpy.types.Operator):
 # -- panel -------------------------------------------------------------------------------------
 
 
-class DP3D_PT_export(bpy.types.Panel):
+class DP3D_PT_export(panel.Tab, bpy.types.Panel):
     """The scene itself as a view set."""
 
     bl_idname = "DP3D_PT_export"
     bl_parent_id = "DP3D_PT_main"
     bl_label = "Export Orbit Renders"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Head Views"
     bl_options = {"DEFAULT_CLOSED"}
     bl_order = 5
 
@@ -584,35 +576,12 @@ class DP3D_PT_export(bpy.types.Panel):
         for warning in filter(None, settings.warnings.split("\n")):
             panel.wrapped(layout, context, warning, "ERROR")
         if settings.error_code:
-            box = layout.box()
-            panel.wrapped(box, context, settings.error_problem, "ERROR")
-            panel.wrapped(box, context, settings.error_remedy)
-            row = box.row()
-            code = row.row()
-            code.active = False
-            code.label(text=settings.error_code)
-            row.operator("dp3d.dismiss_export", text="", icon="X", emboss=False)
+            panel.draw_failure(layout, context, settings, "dp3d.dismiss_export")
 
 
 def _draw_settings(layout: Any, scene: bpy.types.Scene) -> None:
-    settings, views = scene.dp3d_export, scene.dp3d
-    row = layout.row()
-    row.use_property_split = False
-    row.prop(settings, "source", expand=True)
-    column = layout.column(align=True)
-    if settings.source == "PRESET":
-        for name in ("preset", "views", "size"):
-            column.prop(views, name)
-        if views.preset in ("ORBIT", "ARC"):
-            column.prop(views, "pitch")
-        column.operator("dp3d.create_orbit_cameras", icon="OUTLINER_DATA_CAMERA")
-    elif settings.source == "SCENE":
-        column.prop(scene, "camera")
-        column.prop(views, "use_scene_range")
-        if not views.use_scene_range:
-            column.prop(views, "frame_start")
-            column.prop(views, "frame_end")
-        column.prop(views, "frame_step")
+    settings = scene.dp3d_export
+    panel.draw_cameras(layout, scene, settings, "source")
     layout.prop(settings, "look")
     column = layout.column()
     column.prop(settings, "use_compositing")
@@ -624,8 +593,7 @@ def _draw_progress(layout: Any, export: OrbitExport) -> None:
     text = _message(export)
     eta = export.eta_s
     if eta >= 0:
-        minutes, seconds = divmod(round(eta), 60)
-        text += f", {minutes} min {seconds} s left" if minutes else f", {seconds} s left"
+        text += f", {panel.duration(round(eta))} left"
     of = len(export.cameras) if export.state == "preparing" else export.done
     layout.progress(factor=of / max(1, export.views), type="BAR", text=text)
     if export.picture is not None and (icon := pictures.thumbnail(export.picture)):

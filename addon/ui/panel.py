@@ -39,13 +39,15 @@ _STILL_S = 3
 """Seconds without a step after which the panel counts them, so that it moves."""
 
 
-class _Tab:
+class Tab:
+    """Base of the panels: where they stand."""
+
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Head Views"
 
 
-class DP3D_PT_main(_Tab, bpy.types.Panel):
+class DP3D_PT_main(Tab, bpy.types.Panel):
     """Portrait, anchor, cameras, engine, and the one button."""
 
     bl_idname = "DP3D_PT_main"
@@ -59,7 +61,7 @@ class DP3D_PT_main(_Tab, bpy.types.Panel):
         server_page.draw_server(layout, context)
         portrait.draw_portrait(layout, context)
         _anchor(layout, scene)
-        _cameras(layout, scene)
+        draw_cameras(layout, scene, scene.dp3d, "camera_source")
         _engine(layout, context)
         _wide(layout).prop(scene.dp3d, "then_mesh")
         draw_action(layout, context)
@@ -67,7 +69,7 @@ class DP3D_PT_main(_Tab, bpy.types.Panel):
         _pictures(layout, context)
 
 
-class DP3D_PT_options(_Tab, bpy.types.Panel):
+class DP3D_PT_options(Tab, bpy.types.Panel):
     """Rarely changed settings."""
 
     bl_idname = "DP3D_PT_options"
@@ -115,7 +117,7 @@ class DP3D_UL_results(bpy.types.UIList):
             right.label(text="", icon="PLAY")
 
 
-class DP3D_PT_results(_Tab, bpy.types.Panel):
+class DP3D_PT_results(Tab, bpy.types.Panel):
     """The list of results, and what is to be done with the chosen one."""
 
     bl_idname = "DP3D_PT_results"
@@ -158,7 +160,7 @@ class DP3D_PT_results(_Tab, bpy.types.Panel):
         packing.draw(layout, context)
 
 
-class DP3D_PT_mesh(_Tab, bpy.types.Panel):
+class DP3D_PT_mesh(Tab, bpy.types.Panel):
     """Field and mesh of the chosen result."""
 
     bl_idname = "DP3D_PT_mesh"
@@ -190,7 +192,7 @@ class DP3D_PT_mesh(_Tab, bpy.types.Panel):
             layout.operator("dp3d.use_standard")
 
 
-class DP3D_PT_playback(_Tab, bpy.types.Panel):
+class DP3D_PT_playback(Tab, bpy.types.Panel):
     """The field along the scene's camera."""
 
     bl_idname = "DP3D_PT_playback"
@@ -220,12 +222,17 @@ class DP3D_PT_playback(_Tab, bpy.types.Panel):
             where.what = "PLAYBACK"
 
 
+def _fields(text: str) -> dict[str, Any]:
+    """Numbers that a result keeps as JSON; none where the text is no such thing."""
+    try:
+        return dict(json.loads(text or "{}"))
+    except (ValueError, TypeError):
+        return {}
+
+
 def _score(scores: str) -> float:
     """Foreground PSNR of a fit's scores (JSON), dB; 0 where there is none."""
-    try:
-        return float(json.loads(scores)["foreground_psnr"])
-    except (ValueError, KeyError, TypeError):
-        return 0.0
+    return float(_fields(scores).get("foreground_psnr", 0.0))
 
 
 def _about(run: Any) -> str:
@@ -241,18 +248,12 @@ def _about(run: Any) -> str:
 def _numbers(run: Any) -> list[str]:
     """Scores of the fit and statistics of the mesh, a line each."""
     lines = []
-    try:
-        scores = json.loads(run.scores or "{}")
-        if "foreground_psnr" in scores:
-            held_out = scores.get("held_out_views", 0)
-            lines.append(f"{scores['foreground_psnr']:.1f} dB on {held_out} held-out views")
-        stats = json.loads(run.stats or "{}")
-        if "faces" in stats or "triangles" in stats:
-            triangles = int(stats.get("faces", stats.get("triangles", 0)))
-            vertices = int(stats.get("vertices", 0))
-            lines.append(f"{triangles:,} triangles, {vertices:,} vertices")
-    except (ValueError, TypeError):
-        pass
+    if psnr := _score(run.scores):
+        held_out = _fields(run.scores).get("held_out_views", 0)
+        lines.append(f"{psnr:.1f} dB on {held_out} held-out views")
+    stats = _fields(run.stats)
+    if "faces" in stats:
+        lines.append(f"{stats['faces']:,} triangles, {stats.get('vertices', 0):,} vertices")
     return lines
 
 
@@ -272,18 +273,26 @@ def _anchor(layout: Any, scene: bpy.types.Scene) -> None:
         anchor.draw_add(layout)
 
 
-def _cameras(layout: Any, scene: bpy.types.Scene) -> None:
-    s = scene.dp3d
-    _wide(layout).prop(s, "camera_source", expand=True)
+def draw_cameras(layout: Any, scene: bpy.types.Scene, owner: Any, source: str) -> None:
+    """Where cameras come from, and the settings of that source.
+
+    Args:
+        layout: where to draw.
+        scene: which has the cameras.
+        owner: property group with the choice.
+        source: name of that property.
+
+    """
+    s, chosen = scene.dp3d, getattr(owner, source)
+    _wide(layout).prop(owner, source, expand=True)
     column = layout.column(align=True)
-    if s.camera_source == "PRESET":
-        column.prop(s, "preset")
-        column.prop(s, "views")
-        column.prop(s, "size")
+    if chosen == "PRESET":
+        for name in ("preset", "views", "size"):
+            column.prop(s, name)
         if s.preset in ("ORBIT", "ARC"):
             column.prop(s, "pitch")
         column.operator("dp3d.create_orbit_cameras", icon="OUTLINER_DATA_CAMERA")
-    elif s.camera_source == "SCENE":
+    elif chosen == "SCENE":
         column.prop(scene, "camera")
         column.prop(s, "use_scene_range")
         if not s.use_scene_range:
@@ -357,11 +366,12 @@ def progress_text(run: Any) -> str:
 def time_text(run: Any) -> str:
     """Time left of the stage, or the time it has not moved; empty where neither is to be told."""
     if run.eta_s >= 0:
-        return f"{_duration(round(run.eta_s))} left"
-    return f"{_duration(run.elapsed_s)}" if run.elapsed_s >= _STILL_S else ""
+        return f"{duration(round(run.eta_s))} left"
+    return f"{duration(run.elapsed_s)}" if run.elapsed_s >= _STILL_S else ""
 
 
-def _duration(seconds: int) -> str:
+def duration(seconds: int) -> str:
+    """A time in words."""
     return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
 
 
@@ -397,14 +407,27 @@ def _error(layout: Any, context: bpy.types.Context) -> None:
     run = context.scene.dp3d_run
     if not run.error_code or _stale(context.scene, run.error_code):
         return
+    draw_failure(layout, context, run, "dp3d.forget")
+
+
+def draw_failure(layout: Any, context: bpy.types.Context, owner: Any, dismiss: str) -> None:
+    """What is wrong, what to do, the code, and a button that clears it.
+
+    Args:
+        layout: where to draw.
+        context: of the drawing.
+        owner: property group with ``error_code``, ``error_problem`` and ``error_remedy``.
+        dismiss: operator of the button.
+
+    """
     box = layout.box()
-    wrapped(box, context, run.error_problem, "ERROR")
-    wrapped(box, context, run.error_remedy)
+    wrapped(box, context, owner.error_problem, "ERROR")
+    wrapped(box, context, owner.error_remedy)
     row = box.row()
     code = row.row()
     code.active = False
-    code.label(text=run.error_code)
-    row.operator("dp3d.forget", text="", icon="X", emboss=False)
+    code.label(text=owner.error_code)
+    row.operator(dismiss, text="", icon="X", emboss=False)
 
 
 def wrapped(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
