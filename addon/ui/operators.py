@@ -235,23 +235,6 @@ def playback_frames(scene: bpy.types.Scene, run: dict[str, Any]) -> list[int]:
     return playback.read_frames(ledger.absolute(run["playback"]))
 
 
-class DP3D_OT_load_views(bpy.types.Operator):
-    """Put the cameras and frames of the chosen result into the scene again"""
-
-    bl_idname = "dp3d.load_views"
-    bl_label = "Load Views Again"
-    bl_options = {"REGISTER", "UNDO"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Load them from the run's folder."""
-        try:
-            session.place_views(context.scene, ledger.run(context.scene))
-        except AddonError as error:
-            return show_failure(self, context.scene, error)
-        ledger.clear_error(context.scene)
-        return {"FINISHED"}
-
-
 class DP3D_OT_open_folder(bpy.types.Operator):
     """Show the chosen result's folder in the file manager"""
 
@@ -414,7 +397,6 @@ CLASSES = (
     DP3D_OT_cancel,
     DP3D_OT_forget,
     DP3D_OT_load_result,
-    DP3D_OT_load_views,
     DP3D_OT_open_folder,
     DP3D_OT_delete_result,
     DP3D_OT_show_cameras,

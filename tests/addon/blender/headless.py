@@ -60,13 +60,13 @@ def work(request):
     # renamed and removed things are no reason to fail
     settings.anchor.name = "Somebody"
     bpy.data.objects.remove(cameras[0])
-    assert bpy.ops.dp3d.load_views() == {"FINISHED"}
+    assert bpy.ops.dp3d.load_result(what="VIEWS") == {"FINISHED"}
     told["again"] = sum(o.get("dp3d_role") == "view" for o in scene.objects)
     assert bpy.ops.dp3d.use_view_size() == {"FINISHED"}
     told["render"] = [scene.render.resolution_x, scene.render.resolution_y, scene.camera.name]
     bpy.data.objects.remove(settings.anchor)
     told["anchor_gone"] = failure(bpy.ops.dp3d.generate)
-    told["anchor_gone_load"] = failure(bpy.ops.dp3d.load_views)
+    told["anchor_gone_load"] = failure(bpy.ops.dp3d.load_result)
 
     bpy.ops.dp3d.add_anchor()
     settings.camera_source = "SCENE"

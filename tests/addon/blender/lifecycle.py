@@ -77,7 +77,7 @@ def anchor_deleted(request):
     drain(running)
     first = [scene.dp3d_run.error_code, cameras(scene)]
     bpy.ops.dp3d.add_anchor()
-    bpy.ops.dp3d.load_views()
+    bpy.ops.dp3d.load_result(what="VIEWS")
     return [*first, scene.dp3d_run.error_code, cameras(scene)]
 
 
