@@ -17,18 +17,18 @@ from bpy.app.handlers import persistent
 from .scene import files, tags
 
 NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
-RESULT_FIELDS = (
-    *("run_id", "title", "folder", "frames", "views", "fit", "mesh", "warnings"),
-    *("scores", "stats", "portrait_report", "playback", "video", "seed", "engine", "fit_preset"),
-)
-"""Fields that the run and its entry among the results share."""
-
 _runs: dict[int, dict[str, Any]] = {}
 _results: dict[int, list[dict[str, Any]]] = {}
 _removed: dict[int, dict[str, dict[str, Any]]] = {}
 """Entries that were deleted: an undo that brings their objects back brings them back too."""
 PATHS = ("folder", "mesh", "playback", "video", "target")
 """Fields that hold paths, relative to the .blend where they lie below it."""
+
+
+def result_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a run that it shares with its entry among the results."""
+    shared = bpy.types.Scene.bl_rna.properties["dp3d_results"].fixed_type.properties
+    return {name: value for name, value in values.items() if name in shared}
 
 
 def _fields(group: Any) -> dict[str, Any]:
@@ -57,6 +57,12 @@ def result(scene: bpy.types.Scene, run_id: str) -> dict[str, Any] | None:
     return next((entry for entry in results(scene) if entry["run_id"] == run_id), None)
 
 
+def blank(scene: bpy.types.Scene) -> dict[str, Any]:
+    """Fields of a run before anything is known of it."""
+    properties = scene.dp3d_run.bl_rna.properties
+    return {name: properties[name].default for name in run(scene)}
+
+
 def free_title(scene: bpy.types.Scene, wanted: str) -> str:
     """A title that no result of the scene has: the wanted one, or that with a number."""
     taken = {entry["title"] for entry in results(scene)}
@@ -73,7 +79,7 @@ def set_run(scene: bpy.types.Scene, **values: Any) -> bool:
     changed = {name: value for name, value in values.items() if state[name] != value}
     state.update(changed)
     if entry := result(scene, state["run_id"]):
-        entry.update({n: v for n, v in state.items() if n in RESULT_FIELDS})
+        entry.update(result_fields(state))
     return mirror(scene) or bool(changed)
 
 
@@ -91,7 +97,7 @@ def add_result(scene: bpy.types.Scene, **values: Any) -> None:
     """Enter the run into the list of results, or renew its entry."""
     state = run(scene)
     entries = results(scene)
-    fields = {n: v for n, v in state.items() if n in RESULT_FIELDS}
+    fields = result_fields(state)
     if entry := result(scene, state["run_id"]):
         entry.update(fields, **values)
     else:
@@ -116,7 +122,7 @@ def choose(scene: bpy.types.Scene, run_id: str) -> None:
         return
     set_run(
         scene,
-        **{name: entry[name] for name in RESULT_FIELDS},
+        **{n: v for n, v in entry.items() if n in run(scene)},
         **NO_ERROR,
         state="",
         message="",
@@ -133,9 +139,7 @@ def remove(scene: bpy.types.Scene, run_id: str) -> None:
         _removed.setdefault(scene.session_uid, {})[run_id] = entry
     entries[:] = [entry for entry in entries if entry["run_id"] != run_id]
     if run(scene)["run_id"] == run_id:
-        properties = scene.dp3d_run.bl_rna.properties
-        blank = {name: properties[name].default for name in run(scene)}
-        _runs[scene.session_uid] = blank
+        _runs[scene.session_uid] = blank(scene)
         if entries:
             choose(scene, entries[-1]["run_id"])
     mirror(scene)

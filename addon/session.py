@@ -39,7 +39,7 @@ class Session:
 
     def __init__(self, scene: bpy.types.Scene, server: Server, request: Request) -> None:
         plan = request.plan
-        self.plan, self.title = plan, request.title
+        self.plan = plan
         self.frames = request.frames
         self.began = self._moved = time.monotonic()
         self._cancel_drawn = 0.0
@@ -54,23 +54,21 @@ class Session:
         before = ledger.run(scene)
         goes_on = bool(plan.views or plan.resume_job or before["run_id"] == plan.run_id)
         # A new run that is cancelled or fails leaves the results before it chosen.
-        self._before = {} if goes_on else _chosen_result(before)
-        blank: dict[str, Any] = {
-            **dict.fromkeys(("views", "fit", "fit_preset", "mesh", "scores", "stats"), ""),
-            **dict.fromkeys(("playback", "video", "portrait_report"), ""),
-            "warnings": "",
-        }
+        self._before = ledger.result_fields(before) if not goes_on and before["folder"] else {}
+        known = before if goes_on else ledger.blank(scene)
+        views = "views" in plan.kinds
         self._state: dict[str, Any] = {
-            **({name: before[name] for name in blank} if goes_on else blank),
+            **known,
             **ledger.NO_ERROR,
             "run_id": plan.run_id,
             "title": request.title,
             "folder": files.stored(plan.folder),
-            "frames": ",".join(map(str, request.frames)) if "views" in plan.kinds else "",
+            "frames": ",".join(map(str, request.frames)) if views else known["frames"],
             "engine": request.engine,
             "seed": request.seed,
             "job_id": plan.resume_job,
             "job_kind": plan.kinds[0] if plan.resume_job and plan.kinds else "",
+            "target": files.stored(plan.playback) if plan.playback is not None else "",
             "state": "running",
             "kind": plan.kinds[0] if plan.kinds else "",
             "number": 1,
@@ -82,9 +80,6 @@ class Session:
             "elapsed_s": 0,
             "message": "Talking to the server",
         }
-        if "views" not in plan.kinds:
-            self._state["frames"] = before["frames"]
-        self._state["target"] = "" if plan.playback is None else files.stored(plan.playback)
         self._run = Run(server, plan)
         self._run.start()
         self._mirror()
@@ -354,11 +349,6 @@ def _now() -> str:
     return datetime.now().strftime("%Y-%m-%d %H:%M")
 
 
-def _chosen_result(run: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a run that say where its results are, if it has any."""
-    return {name: run[name] for name in ledger.RESULT_FIELDS} if run["folder"] else {}
-
-
 def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
     """Put a run's views (fields of ``HeadViewsRun``) at the scene's anchor, and show them."""
     anchor = head_anchor.required(scene)
@@ -443,20 +433,14 @@ def adopt_export(
         redraw()
         return
     title = known["title"] if known else ledger.free_title(scene, title)
-    blank = dict.fromkeys(ledger.RESULT_FIELDS, "")
     fields: dict[str, Any] = {
-        **blank,
-        **ledger.NO_ERROR,
+        **ledger.blank(scene),
         "run_id": known["run_id"] if known else uuid.uuid4().hex,
         "title": title,
         "folder": files.stored(folder),
         "frames": ",".join(map(str, frames)),
         "engine": engine,
-        "seed": 0,
         "state": "succeeded",
-        "pending": "",
-        "job_id": "",
-        "job_kind": "",
         "message": "The views are exported. Next: press Fit or Import Mesh",
     }
     ledger.set_run(scene, **fields)

@@ -298,12 +298,8 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
     )
 
 
-class HeadViewsRun(bpy.types.PropertyGroup):
-    """The last run, so that it is found again when the .blend is opened later.
-
-    While a run is watched, the session holds the truth and writes it here again and again: an
-    undo may set any of this back.
-    """
+class _OfResult:
+    """Properties that the run and its entry among the results share."""
 
     run_id: StringProperty(description="Hexadecimal name of the run")
     title: StringProperty(description="Name of the run's collection")
@@ -311,9 +307,29 @@ class HeadViewsRun(bpy.types.PropertyGroup):
     frames: StringProperty(description="Scene frame of each view, comma separated")
     engine: StringProperty(description="Engine that made the views")
     seed: IntProperty(description="Seed of the views")
+    warnings: StringProperty(description="One per line")
+    views: StringProperty(description="SHA-256 of the view set")
+    portrait_report: StringProperty(description="Place of the head in the photo, JSON")
+    fit: StringProperty(description="SHA-256 of the fit")
+    fit_preset: StringProperty(description="Preset of the fit")
+    scores: StringProperty(description="Scores of the fit, JSON")
+    mesh: StringProperty(description="Path of the mesh file")
+    stats: StringProperty(description="Statistics of the mesh, JSON")
+    playback: StringProperty(subtype="DIR_PATH", description="Folder of the played back frames")
+    video: StringProperty(subtype="FILE_PATH", description="Video of the played back frames")
+
+
+class HeadViewsRun(_OfResult, bpy.types.PropertyGroup):
+    """The run that is watched, and the result that the buttons work on.
+
+    ``ledger`` holds the truth and writes it here again and again: an undo may set any of this
+    back.
+    """
+
     pending: StringProperty(description="Steps not done yet, comma separated")
     job_id: StringProperty(description="Job on the server")
     job_kind: StringProperty(description="Kind of that job")
+    target: StringProperty(subtype="DIR_PATH", description="Folder that a playback is filling")
     state: StringProperty(description="empty, running, succeeded, failed or cancelled")
     kind: StringProperty(description="Step of the run: views, fit, mesh, render or save_fit")
     number: IntProperty(description="Number of that step, from 1")
@@ -324,20 +340,9 @@ class HeadViewsRun(bpy.types.PropertyGroup):
     eta_s: FloatProperty(default=-1.0, description="Seconds left of the stage; -1: unknown")
     elapsed_s: IntProperty(description="Seconds since the stage last moved")
     message: StringProperty(description="Sentence for a person")
-    warnings: StringProperty(description="One per line")
     error_code: StringProperty(description="Code of the last failure")
     error_problem: StringProperty(description="What is wrong")
     error_remedy: StringProperty(description="What to do")
-    views: StringProperty(description="SHA-256 of the view set")
-    fit: StringProperty(description="SHA-256 of the fit")
-    mesh: StringProperty(description="Path of the mesh file")
-    scores: StringProperty(description="Scores of the fit, JSON")
-    stats: StringProperty(description="Statistics of the mesh, JSON")
-    portrait_report: StringProperty(description="Place of the head in the photo, JSON")
-    playback: StringProperty(subtype="DIR_PATH", description="Folder of the played back frames")
-    video: StringProperty(subtype="FILE_PATH", description="Video of the played back frames")
-    fit_preset: StringProperty(description="Preset of the fit")
-    target: StringProperty(subtype="DIR_PATH", description="Folder that a playback is filling")
 
     @property
     def fraction(self) -> float:
@@ -345,27 +350,11 @@ class HeadViewsRun(bpy.types.PropertyGroup):
         return min(1.0, max(0.0, self.step / max(1, self.of)))
 
 
-class HeadViewsResult(bpy.types.PropertyGroup):
-    """One finished run in the scene's list of results; ``name`` is for the list's search."""
+class HeadViewsResult(_OfResult, bpy.types.PropertyGroup):
+    """One result of the scene: a run of the server, or an export."""
 
-    run_id: StringProperty(description="Hexadecimal name of the run")
-    title: StringProperty(description="Name of the run's collection")
     created: StringProperty(description="Date and time of the run")
     source: StringProperty(description="generated or exported")
-    folder: StringProperty(subtype="DIR_PATH", description="Folder of frames and mesh")
-    frames: StringProperty(description="Scene frame of each view, comma separated")
-    engine: StringProperty(description="Engine that made the views")
-    seed: IntProperty(description="Seed of the views")
-    views: StringProperty(description="SHA-256 of the view set")
-    fit: StringProperty(description="SHA-256 of the fit")
-    mesh: StringProperty(description="Path of the mesh file")
-    warnings: StringProperty(description="One per line")
-    scores: StringProperty(description="Scores of the fit, JSON")
-    stats: StringProperty(description="Statistics of the mesh, JSON")
-    portrait_report: StringProperty(description="Place of the head in the photo, JSON")
-    playback: StringProperty(subtype="DIR_PATH", description="Folder of the played back frames")
-    video: StringProperty(subtype="FILE_PATH", description="Video of the played back frames")
-    fit_preset: StringProperty(description="Preset of the fit")
 
 
 CLASSES = (HeadViewsSettings, HeadViewsRun, HeadViewsResult)

@@ -275,7 +275,7 @@ def tooltips(request):
             if not issubclass(cls, (bpy.types.Operator, bpy.types.PropertyGroup)):
                 continue
             for prop in rna.properties:
-                own = prop.identifier in getattr(cls, "__annotations__", {})
+                own = any(prop.identifier in vars(c).get("__annotations__", {}) for c in cls.mro())
                 if own and not prop.description and not prop.is_hidden:
                     bare.append(f"{cls.__name__}.{prop.identifier}")
     return bare
