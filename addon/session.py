@@ -30,6 +30,7 @@ from .scene import anchor as head_anchor
 from .scene import files, look, playback, tags, viewing
 from .scene import mesh as scene_mesh
 from .scene import views as scene_views
+from .ui.cancel_button import CancelButton
 
 INTERVAL_S = 0.2
 
@@ -42,7 +43,7 @@ class Session:
         self.plan = plan
         self.frames = request.frames
         self.began = self._moved = time.monotonic()
-        self._cancel_drawn = 0.0
+        self.cancel_button = CancelButton()
         self.cancelling = self.ended = False
         self.pictures: list[str] = []
         """Paths of the frames so far, in the order of their views."""
@@ -96,15 +97,6 @@ class Session:
     def age_s(self) -> float:
         """Seconds since the run was started."""
         return time.monotonic() - self.began
-
-    def cancel_was_drawn(self) -> None:
-        """Note when the button Cancel appeared; called each time it is drawn."""
-        self._cancel_drawn = self._cancel_drawn or time.monotonic()
-
-    @property
-    def cancel_shown_s(self) -> float:
-        """Seconds since the button Cancel appeared; 0 before."""
-        return time.monotonic() - self._cancel_drawn if self._cancel_drawn else 0.0
 
     def cancel(self) -> None:
         """Ask the server to stop the job."""

@@ -16,9 +16,7 @@ from .. import check, ledger, request, session
 from ..link.errors import AddonError
 from ..scene import playback, tags, viewing, views
 from . import preferences
-
-_SECOND_CLICK_S = 0.7
-"""Cancel appears where Generate was pressed; the second click of a double click is not meant."""
+from .cancel_button import SECOND_CLICK_S
 
 
 def show_failure(
@@ -41,7 +39,7 @@ class StartsRun:
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """A press of the button; the second click of a double click is no start of its own."""
         running = session.current(context.scene)
-        if running is not None and running.age_s < _SECOND_CLICK_S:
+        if running is not None and running.age_s < SECOND_CLICK_S:
             return {"CANCELLED"}
         return self.execute(context)
 
@@ -166,7 +164,7 @@ class DP3D_OT_cancel(bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """A press of the button; the second click of a double click is ignored."""
         running = session.current(context.scene)
-        if running is not None and 0.0 < running.cancel_shown_s < _SECOND_CLICK_S:
+        if running is not None and running.cancel_button.is_second_click():
             return {"CANCELLED"}
         return self.execute(context)
 

@@ -29,6 +29,7 @@ from ..scene.orbit_export import (
     remove_leftovers,
 )
 from . import panel, pictures
+from .cancel_button import CancelButton
 
 INTERVAL_S = 0.05
 _BUDGET_S = 0.008
@@ -37,8 +38,6 @@ _PATIENCE_S = 3.0
 """How long a new render waits for the end of a drag."""
 SAFE_UNSHOWN = (5, 0, 0)
 """Version of Blender from which a scene that no window shows may be rendered."""
-CANCEL_GRACE_S = 0.7
-"""A click on Cancel so soon after the start is the second half of a double click."""
 
 _RECORD = (
     *("state", "message", "warnings", "folder_used", "title"),
@@ -48,8 +47,7 @@ _RECORD = (
 _records: dict[int, dict[str, Any]] = {}
 """Record of each scene by its session_uid: undo sets the scene's own copy back."""
 _current: OrbitExport | None = None
-_cancel_drawn = 0.0
-"""When the button Cancel was first drawn for the export that runs; 0: not yet."""
+_cancel_button = CancelButton()
 
 
 class OrbitExportSettings(bpy.types.PropertyGroup):
@@ -234,7 +232,7 @@ def start(context: bpy.types.Context, *, start_over: bool = False) -> OrbitExpor
         AddonError: ``addon.busy``, ``output.not_writable``, and those of ``OrbitExport``.
 
     """
-    global _current, _cancel_drawn  # noqa: PLW0603
+    global _current, _cancel_button  # noqa: PLW0603
     if current() is not None:
         raise AddonError(
             "addon.busy",
@@ -246,7 +244,7 @@ def start(context: bpy.types.Context, *, start_over: bool = False) -> OrbitExpor
     renderer = Immediate() if bpy.app.background else InWindow()
     options = options_of(scene, start_over=start_over)
     _current = OrbitExport(scene, context.view_layer, options, renderer)
-    _cancel_drawn = 0.0
+    _cancel_button = CancelButton()
     _put(scene, error_code="", error_problem="", error_remedy="", warnings="", done=0)
     _mirror(_current)
     return _current
@@ -477,12 +475,6 @@ class DP3D_OT_export_orbit(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def _cancel_was_drawn() -> None:
-    """Note when Cancel appeared: a double click is counted from then on."""
-    global _cancel_drawn  # noqa: PLW0603
-    _cancel_drawn = _cancel_drawn or time.monotonic()
-
-
 class DP3D_OT_cancel_export(bpy.types.Operator):
     """Stop the export, also the render that is going on; finished frames are kept"""
 
@@ -491,7 +483,7 @@ class DP3D_OT_cancel_export(bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Pass over the second half of a double click on Export."""
-        if _cancel_drawn and time.monotonic() - _cancel_drawn < CANCEL_GRACE_S:
+        if _cancel_button.is_second_click():
             return {"CANCELLED"}
         return self.execute(context)
 
@@ -561,7 +553,7 @@ class DP3D_PT_export(panel.Tab, bpy.types.Panel):
         row = layout.row()
         row.scale_y = 1.4
         if running is not None:
-            _cancel_was_drawn()
+            _cancel_button.drawn()
             row.operator("dp3d.cancel_export", icon="X")
             _draw_progress(layout, running)
             return

@@ -328,7 +328,7 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
     row = layout.row()
     row.scale_y = 1.4
     if running is not None:
-        running.cancel_was_drawn()
+        running.cancel_button.drawn()
         row.operator("dp3d.cancel", text="Cancelling" if running.cancelling else "Cancel", icon="X")
         layout.progress(factor=run.fraction, type="BAR", text=progress_text(run))
         if times := time_text(run):

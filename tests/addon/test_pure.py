@@ -71,6 +71,21 @@ def test_atomic_write_leaves_one_file(addon, tmp_path: Path) -> None:
     assert caught.value.code == "output.not_writable"
 
 
+def test_the_second_click_of_a_double_click_cancels_nothing(addon, monkeypatch) -> None:
+    module = addon("ui.cancel_button")
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    button = module.CancelButton()
+    assert not button.is_second_click(), "cancelled by search, before the button was seen"
+    now[0] += 5.0  # a slow window draws it late
+    button.drawn()
+    now[0] += 0.3
+    button.drawn()
+    assert button.is_second_click()
+    now[0] += module.SECOND_CLICK_S
+    assert not button.is_second_click()
+
+
 def test_lens_of_a_centred_camera(addon) -> None:
     K = [[4.2647 * 512, 0, 256], [0, 4.2647 * 512, 256], [0, 0, 1]]
     lens = addon("scene.lens").lens_from_intrinsics(K, 512, 512)
