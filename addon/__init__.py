@@ -3,7 +3,8 @@
 
 ``link`` speaks to the server (threads, no bpy), ``scene`` puts things into the scene and reads
 cameras out of it, ``ui`` is what a person sees.  Between them: ``request`` turns the settings
-into a plan, ``session`` follows a run and brings its results into the scene.
+into a plan, ``session`` follows a run, ``placing`` brings its results into the scene, ``ledger``
+keeps what a scene has outside of undo.
 """
 
 from __future__ import annotations

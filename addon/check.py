@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bpy
 
-from . import ledger, settings
+from . import ledger, settings, windows
 from .link.client import Server
 from .link.errors import AddonError
 from .link.run import Plan, Run
@@ -81,7 +81,6 @@ def detach() -> None:
 
 
 def _tick() -> float | None:
-    from . import session
 
     if _current is None:
         return None
@@ -96,5 +95,5 @@ def _tick() -> float | None:
         settings.SERVER_REPORT[:] = [_current.report] if _current.report else []
         if ended:
             clear_server_errors()
-    session.redraw()
+    windows.redraw()
     return None if ended else _INTERVAL_S

@@ -21,15 +21,12 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import ledger, settings
+from . import ledger, placing, settings, windows
 from .link.client import Server
 from .link.errors import AddonError
 from .link.run import Message, Run
 from .request import Request
-from .scene import anchor as head_anchor
-from .scene import files, look, playback, tags, viewing
-from .scene import mesh as scene_mesh
-from .scene import views as scene_views
+from .scene import files, playback
 from .ui.cancel_button import CancelButton
 
 INTERVAL_S = 0.2
@@ -117,7 +114,7 @@ class Session:
         while not self.ended and not self._run.messages.empty():
             self._take(self._run.messages.get())
         waited = time.monotonic() - self._waiting_since
-        self._obstacle = _obstacle(waited) if self._results else ""
+        self._obstacle = windows.obstacle(waited) if self._results else ""
         if self._results and not self._obstacle:
             self._apply()
         if self._run.is_alive() or self._results or not self._run.messages.empty():
@@ -180,7 +177,7 @@ class Session:
         settings.SERVER_REPORT[:] = [self._server_report]
 
     def _take_portrait(self, message: Message) -> None:
-        redraw()
+        windows.redraw()
 
     def _take_frame(self, message: Message) -> None:
         path = message["path"]
@@ -193,7 +190,7 @@ class Session:
             self.pictures.sort(key=lambda picture: Path(picture).name)
         elif "rgba" in Path(path).parts[-2:]:
             self.pictures[same_view[0]] = path
-        redraw()
+        windows.redraw()
 
     def _take_stored(self, message: Message) -> None:
         self._state["views"] = message["views"]
@@ -294,11 +291,11 @@ class Session:
         for result in results:
             try:
                 if result["type"] == "views":
-                    place_views(scene, self._state)
+                    placing.place_views(scene, self._state)
                 elif result["type"] == "mesh":
-                    place_mesh(scene, self._state)
+                    placing.place_mesh(scene, self._state)
                 else:
-                    self._warn(place_playback(scene, self._state, self.frames))
+                    self._warn(placing.place_playback(scene, self._state, self.frames))
             except AddonError as error:
                 self._error(error.code, error.problem, error.remedy)
             except Exception as error:
@@ -312,7 +309,7 @@ class Session:
         self._enter(scene)
         if not bpy.app.background:
             # Otherwise the next undo would take the results away with the user's own step.
-            with _window_context(scene):
+            with windows.context_of(scene):
                 bpy.ops.ed.undo_push(message="Head Views")
 
     def _enter(self, scene: bpy.types.Scene) -> None:
@@ -333,68 +330,12 @@ class Session:
         if self._results:  # not done before they are in the scene
             shown.update(state="running", message=self._obstacle)
         if ledger.set_run(scene, **shown):
-            redraw()
+            windows.redraw()
 
 
 def _now() -> str:
     """Date and time for the list of results."""
     return datetime.now().strftime("%Y-%m-%d %H:%M")
-
-
-def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
-    """Put a run's views (fields of ``HeadViewsRun``) at the scene's anchor, and show them."""
-    anchor = head_anchor.required(scene)
-    frames = [int(f) for f in run["frames"].split(",") if f]
-    folder = ledger.absolute(run["folder"])
-    scene_views.load(scene, anchor, folder, run["run_id"], run["title"], frames)
-    count = len(scene_views.read_views(folder))
-    viewing.set_timeline(scene, frames if len(frames) == count else range(1, count + 1))
-    viewing.frame_head(scene, anchor)
-
-
-def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
-    """Put a run's mesh at the scene's anchor, and show it."""
-    anchor = head_anchor.required(scene)
-    with _window_context(scene):
-        objects = scene_mesh.load(
-            scene,
-            bpy.context.view_layer,
-            anchor,
-            ledger.absolute(run["mesh"]),
-            run["run_id"],
-            run["title"],
-        )
-    look.apply(objects, scene.dp3d.look)
-    scene_views.show_cameras(scene, run["run_id"], False)  # the head is what is looked at now
-    viewing.show_texture(scene)
-    viewing.frame_head(scene, anchor)
-
-
-def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> list[str]:
-    """Show the frames of a played back field as the scene's settings say.
-
-    Returns:
-        Warnings: cameras that are no longer in the scene.
-
-    """
-    gone: list[str] = []
-    folder = ledger.absolute(run["playback"])
-    show = scene.dp3d.playback_show
-    run_id, title = run["run_id"], run["title"]
-    scene_views.show_cameras(scene, run_id, False)
-    if show == "FILES":
-        return gone
-    playback.remove(scene, run_id)
-    if show == "BEHIND":
-        names = playback.read_cameras(folder)
-        gone = playback.show_behind_all(scene, names, folder, frames, run_id, title)
-    else:
-        anchor = head_anchor.required(scene)
-        playback.show_plane(scene, anchor, folder, frames, run_id, title)
-    if frames:
-        hold = frames[1] - frames[0] if len(frames) > 1 else 1
-        viewing.set_timeline(scene, [frames[0], frames[-1] + hold - 1])
-    return [f"The playback is not behind {name}, which is no longer in the scene." for name in gone]
 
 
 def adopt_export(
@@ -422,7 +363,7 @@ def adopt_export(
     )
     if known and not rendered:
         ledger.choose(scene, known["run_id"])
-        redraw()
+        windows.redraw()
         return
     title = known["title"] if known else ledger.free_title(scene, title)
     fields: dict[str, Any] = {
@@ -437,7 +378,7 @@ def adopt_export(
     }
     ledger.set_run(scene, **fields)
     ledger.add_result(scene, source="exported", created=_now())
-    redraw()
+    windows.redraw()
 
 
 def last_pictures(scene: bpy.types.Scene) -> list[str]:
@@ -445,87 +386,6 @@ def last_pictures(scene: bpy.types.Scene) -> list[str]:
     if _current is None or _current.scene != scene:
         return []
     return _current.pictures if _current.plan.run_id == ledger.run(scene)["run_id"] else []
-
-
-def apply_look(scene: bpy.types.Scene) -> None:
-    """Give the chosen run's mesh the look of the settings."""
-    run_id = ledger.run(scene)["run_id"]
-    objects = list(tags.objects(scene, run_id, "mesh")) if run_id else []
-    if objects:
-        look.apply(objects, scene.dp3d.look)
-
-
-def _window_context(scene: bpy.types.Scene) -> Any:
-    """Context of a window that shows the scene: a timer has none, operators want one."""
-    windows = bpy.context.window_manager.windows if bpy.context.window_manager else []
-    for window in windows:
-        if window.scene == scene:
-            return bpy.context.temp_override(window=window)
-    return bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
-
-
-_DRAGS = ("TRANSFORM_", "VIEW3D_", "SCULPT_", "PAINT_", "GPENCIL_", "GREASE_", "MESH_", "CURVE_")
-"""Beginnings of the modal operators in whose middle nothing may change."""
-_PATIENCE_S = 3.0
-"""How long a result waits for other modal operators: some add-ons keep one running for ever."""
-
-
-def _obstacle(waited_s: float) -> str:
-    """Why objects cannot come in without tearing the user out of something; empty: they can.
-
-    Args:
-        waited_s: seconds that the result has waited already.
-
-    """
-    if bpy.app.background:
-        return ""
-    if bpy.app.is_job_running("RENDER"):
-        return "The result comes in when the render is done"
-    for window in bpy.context.window_manager.windows:
-        if _modal(window) and (waited_s < _PATIENCE_S or _dragging(window)):
-            return "Finish or cancel the running tool to bring the result in"
-        active = window.view_layer.objects.active
-        if active is not None and active.mode != "OBJECT":
-            mode = active.mode.replace("_", " ").lower()
-            return f"Leave the {mode} mode to bring the result in"
-    return ""
-
-
-def _modal(window: bpy.types.Window) -> bool:
-    """Whether an operator holds the window; a render that has ended stays listed for a while."""
-    return any(o.bl_idname != "RENDER_OT_render" for o in getattr(window, "modal_operators", ()))
-
-
-def _dragging(window: bpy.types.Window) -> bool:
-    """Whether the user is in the middle of a drag or a stroke."""
-    return any(o.bl_idname.startswith(_DRAGS) for o in getattr(window, "modal_operators", ()))
-
-
-status_draw: Callable[[Any, bpy.types.Context], None] | None = None
-"""Draws our progress in the status bar; set by the panel, appended again where Blender lost it."""
-
-
-def redraw() -> None:
-    """Redraw sidebars, preferences and status bar.
-
-    Not the viewport: it costs up to a second where OpenGL is computed in software.
-    """
-    if status_draw is not None and current() is not None:
-        header = bpy.types.STATUSBAR_HT_header
-        if status_draw not in getattr(header.draw, "_draw_funcs", ()):
-            header.append(status_draw)
-    for window in bpy.context.window_manager.windows if bpy.context.window_manager else []:
-        if not _dragging(window):  # a drag shows its numbers there
-            # The status bar is no area of the screen; this is what redraws it.  Blender's own
-            # status_text_set would put an earlier header back, without what was appended.
-            window.workspace.status_text_set_internal(None)
-        for area in window.screen.areas:
-            if area.type == "PREFERENCES":
-                area.tag_redraw()
-            elif area.type == "VIEW_3D":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()
 
 
 # -- the one session -----------------------------------------------------------------------------
@@ -599,7 +459,7 @@ def _tick() -> float | None:
         leave()
         raise
     if not goes_on:
-        redraw()
+        windows.redraw()
         return None
     return INTERVAL_S
 

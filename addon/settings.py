@@ -63,9 +63,9 @@ def _crop_changed(self, context):
 
 
 def _look_changed(self, context):
-    from . import session
+    from . import placing
 
-    session.apply_look(self.id_data)
+    placing.apply_look(self.id_data)
 
 
 def _result_chosen(self, context):

@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from .. import check, ledger, request, session
+from .. import check, ledger, placing, request, session, windows
 from ..link.errors import AddonError
 from ..scene import playback, tags, viewing, views
 from . import preferences
@@ -25,7 +25,7 @@ def show_failure(
     """Put a failure into the panel and into Blender's report (an exception for a script)."""
     ledger.set_error(scene, error.code, error.problem, error.remedy)
     operator.report({"ERROR"}, str(error))
-    session.redraw()
+    windows.redraw()
     return {"CANCELLED"}
 
 
@@ -188,7 +188,7 @@ class DP3D_OT_forget(bpy.types.Operator):
         ledger.clear_error(scene)
         if session.current(scene) is None and ledger.run(scene)["job_id"]:
             ledger.set_run(scene, state="", pending="", job_id="", job_kind="")
-        session.redraw()
+        windows.redraw()
         return {"FINISHED"}
 
 
@@ -215,13 +215,13 @@ class DP3D_OT_load_result(bpy.types.Operator):
         run = ledger.run(scene)
         try:
             if self.what == "VIEWS":
-                session.place_views(scene, run)
+                placing.place_views(scene, run)
             elif self.what == "MESH":
-                session.place_mesh(scene, run)
+                placing.place_mesh(scene, run)
             else:
                 if scene.dp3d.playback_show == "FILES":
                     scene.dp3d.playback_show = "BEHIND"  # asked for again, it is to be seen
-                session.place_playback(scene, run, playback_frames(scene, run))
+                placing.place_playback(scene, run, playback_frames(scene, run))
         except AddonError as error:
             return show_failure(self, scene, error)
         ledger.clear_error(scene)
@@ -297,7 +297,7 @@ class DP3D_OT_delete_result(bpy.types.Operator):
         ledger.remove(scene, run_id)
         if not bpy.app.background:
             bpy.ops.ed.undo_push(message="Delete Result")
-        session.redraw()
+        windows.redraw()
         return {"FINISHED"}
 
 

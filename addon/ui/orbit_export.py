@@ -19,7 +19,7 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
-from .. import ledger, session
+from .. import ledger, session, windows
 from ..link.errors import AddonError
 from ..scene import files, orbit_cameras
 from ..scene.orbit_export import (
@@ -336,7 +336,7 @@ def _finish(export: OrbitExport) -> None:
         if not bpy.app.background:
             with bpy.context.temp_override(window=_window()):
                 bpy.ops.ed.undo_push(message="Export Orbit Renders")
-    session.redraw()
+    windows.redraw()
 
 
 def cancel() -> None:
@@ -409,7 +409,7 @@ def _read(scene: bpy.types.Scene, name: str) -> Any:
 
 def _show_record(scene: bpy.types.Scene, record: dict[str, Any]) -> None:
     if ledger.write(scene.dp3d_export, record):
-        session.redraw()
+        windows.redraw()
 
 
 def _fail(operator: bpy.types.Operator, scene: bpy.types.Scene, error: AddonError) -> set[str]:

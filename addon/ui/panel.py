@@ -9,7 +9,7 @@ from typing import Any
 
 import bpy
 
-from .. import session, settings
+from .. import session, settings, windows
 from ..link.errors import AddonError
 from ..scene import anchor as head_anchor
 from ..scene import look, viewing, views
@@ -462,12 +462,12 @@ CLASSES = (
 
 def attach() -> None:
     """Add our progress to the status bar."""
-    session.status_draw = _status
+    windows.status_draw = _status
     bpy.types.STATUSBAR_HT_header.append(_status)
 
 
 def detach() -> None:
     """Take it away."""
-    session.status_draw = None
+    windows.status_draw = None
     if _status in getattr(bpy.types.STATUSBAR_HT_header.draw, "_draw_funcs", ()):
         bpy.types.STATUSBAR_HT_header.remove(_status)

@@ -17,6 +17,7 @@ from typing import Any
 import bpy
 import bpy.utils.previews
 
+from .. import windows
 from .grid import chosen_indices, columns_for
 
 MAX_THUMBNAILS = 96
@@ -158,17 +159,6 @@ def draw_icon(layout: Any, context: bpy.types.Context, icon: int, scale: float =
     layout.template_icon(icon_value=icon, scale=min(scale, width_in_units(context)))
 
 
-def redraw_sidebars() -> None:
-    """Have every sidebar of a 3D view drawn again."""
-    manager = bpy.context.window_manager
-    for window in manager.windows if manager else []:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()
-
-
 def _draw_again() -> None:
     """Draw the sidebars once more when Blender has read the file of a new thumbnail."""
     if bpy.app.background:
@@ -182,7 +172,7 @@ def _draw_again() -> None:
 def _tick() -> float | None:
     now = time.monotonic()
     if any(due <= now for due in _redraws):
-        redraw_sidebars()
+        windows.redraw_sidebars()
     _redraws[:] = [due for due in _redraws if due > now]
     return max(0.05, _redraws[0] - now) if _redraws else None
 

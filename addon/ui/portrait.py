@@ -21,7 +21,7 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, EnumProperty, PointerProperty, StringProperty
 
-from .. import settings
+from .. import settings, windows
 from ..link.errors import AddonError
 from ..link.storage import RECIPE
 from ..scene import files, photo
@@ -328,7 +328,7 @@ def refresh(scene: bpy.types.Scene, *, same_portrait: bool = False) -> None:
                 photo.rows_swapped(drawn.pixels, drawn.width),
             )
         _shown[scene.session_uid] = _Shown(chosen, icon, problem, lines, report, path)
-    pictures.redraw_sidebars()
+    windows.redraw_sidebars()
 
 
 def portrait_changed(scene: bpy.types.Scene) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import bpy
 from bpy.props import StringProperty
 
-from .. import check, ledger, session, settings
+from .. import check, ledger, settings, windows
 from ..link import local_server, programs
 from ..link.client import is_loopback
 from ..link.errors import AddonError
@@ -194,7 +194,7 @@ def _tick() -> float | None:
     global _seen, _handled  # noqa: PLW0603
     before, _seen = _seen, (SERVER.state, SERVER.changes, _command and _command.changes)
     if before != _seen:
-        session.redraw()
+        windows.redraw()
     if before[:1] != _seen[:1] and SERVER.state in ("running", "connected"):
         check.start(preferences.server())
     if before[:1] != _seen[:1] and SERVER.state in ("failed", "stopped"):
@@ -202,7 +202,7 @@ def _tick() -> float | None:
     if _command is not None and not _command.busy and _command is not _handled:
         _handled = _command
         _take_result(_command)
-        session.redraw()
+        windows.redraw()
         if _command.state == "succeeded" and _command.arguments[0] != "doctor":
             check_setup()  # what it brought is no longer missing
             if SERVER.state in ("running", "connected"):

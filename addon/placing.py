@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results into the scene: views, mesh and playback of a run, from its folder.  Main thread only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from . import ledger, windows
+from .scene import anchor as head_anchor
+from .scene import look, playback, tags, viewing
+from .scene import mesh as scene_mesh
+from .scene import views as scene_views
+
+
+def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
+    """Put a run's views (fields of ``HeadViewsRun``) at the scene's anchor, and show them."""
+    anchor = head_anchor.required(scene)
+    frames = [int(f) for f in run["frames"].split(",") if f]
+    folder = ledger.absolute(run["folder"])
+    scene_views.load(scene, anchor, folder, run["run_id"], run["title"], frames)
+    count = len(scene_views.read_views(folder))
+    viewing.set_timeline(scene, frames if len(frames) == count else range(1, count + 1))
+    viewing.frame_head(scene, anchor)
+
+
+def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
+    """Put a run's mesh at the scene's anchor, and show it."""
+    anchor = head_anchor.required(scene)
+    with windows.context_of(scene):
+        objects = scene_mesh.load(
+            scene,
+            bpy.context.view_layer,
+            anchor,
+            ledger.absolute(run["mesh"]),
+            run["run_id"],
+            run["title"],
+        )
+    look.apply(objects, scene.dp3d.look)
+    scene_views.show_cameras(scene, run["run_id"], False)  # the head is what is looked at now
+    viewing.show_texture(scene)
+    viewing.frame_head(scene, anchor)
+
+
+def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> list[str]:
+    """Show the frames of a played back field as the scene's settings say.
+
+    Returns:
+        Warnings: cameras that are no longer in the scene.
+
+    """
+    gone: list[str] = []
+    folder = ledger.absolute(run["playback"])
+    show = scene.dp3d.playback_show
+    run_id, title = run["run_id"], run["title"]
+    scene_views.show_cameras(scene, run_id, False)
+    if show == "FILES":
+        return gone
+    playback.remove(scene, run_id)
+    if show == "BEHIND":
+        names = playback.read_cameras(folder)
+        gone = playback.show_behind_all(scene, names, folder, frames, run_id, title)
+    else:
+        anchor = head_anchor.required(scene)
+        playback.show_plane(scene, anchor, folder, frames, run_id, title)
+    if frames:
+        hold = frames[1] - frames[0] if len(frames) > 1 else 1
+        viewing.set_timeline(scene, [frames[0], frames[-1] + hold - 1])
+    return [f"The playback is not behind {name}, which is no longer in the scene." for name in gone]
+
+
+def apply_look(scene: bpy.types.Scene) -> None:
+    """Give the chosen run's mesh the look of the settings."""
+    run_id = ledger.run(scene)["run_id"]
+    objects = list(tags.objects(scene, run_id, "mesh")) if run_id else []
+    if objects:
+        look.apply(objects, scene.dp3d.look)
