@@ -12,7 +12,7 @@ from __future__ import annotations
 import bpy
 
 from . import check, ledger, session, settings
-from .scene import ghost
+from .scene import ghost, nearest_view
 from .ui import (
     anchor,
     engine_options,
@@ -34,6 +34,7 @@ _MODULES = (
     engine_options,
     anchor,
     ghost,
+    nearest_view,
     pictures,
     portrait,
     presets,

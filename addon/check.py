@@ -15,12 +15,15 @@ from .link.run import Plan, Run
 from .ui import engine_options
 
 _INTERVAL_S = 0.1
+_NO_SERVER = ("server.unreachable", "server.offline")
+"""Codes of failures that say no more than the panel's "No server yet"."""
 
 
 class Check:
     """One handshake in a thread; the answer is read on the main thread."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, unasked: bool = False) -> None:
+        self.unasked = unasked
         self._began = time.monotonic()
         self._run = Run(server, Plan(run_id="check", kinds=(), folder=Path()))
         self._run.start()
@@ -56,10 +59,16 @@ class Check:
 _current: Check | None = None
 
 
-def start(server: Server) -> Check:
-    """Begin; with a window, a timer writes the answer into every scene's panel."""
+def start(server: Server, unasked: bool = False) -> Check:
+    """Begin; with a window, a timer writes the answer into every scene's panel.
+
+    Args:
+        server: to ask.
+        unasked: nobody pressed a button: that no server answers is then no failure to tell.
+
+    """
     global _current  # noqa: PLW0603
-    _current = Check(server)
+    _current = Check(server, unasked)
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=_INTERVAL_S)
     return _current
@@ -81,15 +90,15 @@ def detach() -> None:
 
 
 def _tick() -> float | None:
-
     if _current is None:
         return None
     try:
         ended = _current.finished()
     except AddonError as error:
         settings.SERVER_REPORT.clear()
-        for scene in bpy.data.scenes:
-            ledger.set_error(scene, error.code, error.problem, error.remedy)
+        if not (_current.unasked and error.code in _NO_SERVER):
+            for scene in bpy.data.scenes:
+                ledger.set_error(scene, error.code, error.problem, error.remedy)
         ended = True
     else:
         settings.SERVER_REPORT[:] = [_current.report] if _current.report else []

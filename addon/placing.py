@@ -38,6 +38,7 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
             run["title"],
         )
     look.apply(objects, scene.dp3d.look)
+    tags.show(scene, run["run_id"], "mesh", True)  # a playback may have hidden it
     scene_views.show_cameras(scene, run["run_id"], False)  # the head is what is looked at now
     viewing.show_texture(scene)
     viewing.frame_head(scene, anchor)
@@ -45,6 +46,8 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
 
 def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> list[str]:
     """Show the frames of a played back field as the scene's settings say.
+
+    Frames behind a camera hide the run's mesh, which would cover them; ``place_mesh`` shows it.
 
     Returns:
         Warnings: cameras that are no longer in the scene.
@@ -60,6 +63,7 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
     playback.remove(scene, run_id)
     if show == "BEHIND":
         names = playback.read_cameras(folder)
+        tags.show(scene, run_id, "mesh", False)  # it would cover what is behind it
         gone = playback.show_behind_all(scene, names, folder, frames, run_id, title)
     else:
         anchor = head_anchor.required(scene)

@@ -278,7 +278,7 @@ def output_folder(chosen: str, run_id: str) -> Path:
     if chosen:
         return files.chosen(chosen, "The output folder") / run_id[:12]
     if bpy.data.filepath:
-        return Path(bpy.path.abspath("//")) / "dp3d" / run_id[:12]
+        return Path(bpy.path.abspath("//")) / files.BESIDE / run_id[:12]
     return files.own("runs") / run_id[:12]
 
 

@@ -254,9 +254,16 @@ class Session:
             "views": f"{count} in the scene. Next: press Import Mesh, or look through the views",
             "fit": "The field is fitted. Next: Import Mesh or Play Back",
             "mesh": "The textured head stands at the anchor. Next: Play Back, or pick its look",
-            "render": f"{count} of the field. Look through the camera (Numpad 0), Space plays",
+            "render": f"{count} of the field. Look through the camera (Numpad 0), Space plays"
+            + ("; Mesh under Results shows the hidden mesh again" if self._hides_mesh() else ""),
             "save_fit": self._state["message"],
         }.get(last, "Done")
+
+    def _hides_mesh(self) -> bool:
+        """Whether the playback hides the run's mesh (see ``placing.place_playback``)."""
+        scene = self.scene
+        behind = scene is not None and scene.dp3d.playback_show == "BEHIND"
+        return behind and bool(self._state["mesh"])
 
     def _warn(self, warnings: list[str]) -> None:
         kept = [w for w in self._state["warnings"].split("\n") if w]

@@ -157,12 +157,20 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         description="Draw the outline of a head at the anchor, as large as the result will be",
         default=True,
     )
+    show_nearest_view: BoolProperty(
+        name="Show Views at the Head",
+        description=(
+            "Show the generated view nearest to the direction you look from at the head, until a "
+            "mesh stands there; it is no object and never rendered"
+        ),
+        default=True,
+    )
     camera_source: EnumProperty(
         name="Cameras",
         description="Cameras of the views",
         items=(
             ("PRESET", "Preset", "Cameras around the head anchor"),
-            ("SCENE", "Scene Camera", "The scene's camera along its animation"),
+            ("SCENE", "Camera", "The scene's camera along its animation"),
             ("SELECTED", "Selected", "All selected cameras, at the current frame"),
         ),
         update=_changed,

@@ -86,7 +86,7 @@ def find(chosen: str, environment: Mapping[str, str]) -> Program:
     raise AddonError(
         "addon.program_missing",
         "dp3d is not installed in any of the usual places of this computer.",
-        "Choose its folder in the add-on's preferences, or install it.",
+        "Choose the folder it is in, or install it.",
     )
 
 

@@ -2,7 +2,7 @@
 """Frames that go with a .blend: copied beside it, or packed into it.
 
 The runs of a file that was not saved yet lie in the extension's own folder.  When it is saved,
-``bring_along`` copies them to ``//dp3d/`` and points images there, relative to the file.
+``bring_along`` copies them to ``//head_views/`` and points images there, relative to the file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from ..link.errors import AddonError
 from . import tags
 
 _ADDON = __package__.rpartition(".")[0]
+
+BESIDE = "head_views"
+"""Folder beside the .blend that holds results; not ``dp3d``, which a clone of dp3d is called."""
 
 
 def own(name: str) -> Path:
@@ -128,7 +131,7 @@ def bring_along(
 
     """
     blend = _absolute(str(blend))
-    home = blend.parent / "dp3d"
+    home = blend.parent / BESIDE
     folders: dict[str, Path] = {}
     copied: list[Path] = []
     for run_id, folder in _folders(records):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ghost: lines of a head in the 3D view that show where, how large and which way it will be.
 
-It is drawn over everything at the scene's anchor, as long as no mesh of a head stands there.
+It is drawn over everything at the scene's anchor, as long as no mesh of a head stands there and
+no generated view does (``nearest_view``).
 Its lines are the canonical head's own: profile, front outline, a ring at the forehead, eyes,
 nose, mouth, and an arrow out of the face.
 """
@@ -16,7 +17,7 @@ import bpy
 import gpu
 from gpu_extras.batch import batch_for_shader
 
-from . import tags
+from . import anchor, nearest_view
 
 Point = tuple[float, float, float]
 
@@ -128,8 +129,7 @@ def shown_anchor(
 ) -> bpy.types.Object | None:
     """The anchor at which the ghost is to be drawn; None where it is not.
 
-    It is not drawn when it is switched off, overlays are off, the anchor is hidden or gone, a mesh
-    of ours can be seen at the anchor, or the view looks through a camera with our pictures.
+    It is not drawn when it is switched off, and where a head or one of its views stands.
 
     Args:
         scene: whose anchor counts.
@@ -137,58 +137,12 @@ def shown_anchor(
         space: the 3D view.
 
     """
-    settings = scene.dp3d
-    anchor = settings.anchor
-    if anchor is None or not getattr(settings, "show_ghost", True):
+    if not scene.dp3d.show_ghost:
         return None
-    if space is not None and (not space.overlay.show_overlays or _shows_pictures(scene, space)):
+    free = anchor.free(scene, view_layer, space)
+    if free is None or nearest_view.stands_at(scene, free, space) is not None:
         return None
-    if anchor.name not in scene.objects or scene.objects[anchor.name] != anchor:
-        return None
-    if not anchor.visible_get(view_layer=view_layer, viewport=space):
-        return None
-    return None if _head_stands_at(scene, view_layer, space, anchor) else anchor
-
-
-def _shows_pictures(scene: bpy.types.Scene, space: Any) -> bool:
-    """Whether a 3D view looks through a camera that has frames of ours behind it."""
-    if space.region_3d is None or space.region_3d.view_perspective != "CAMERA":
-        return False
-    camera = space.camera if space.use_local_camera else scene.camera
-    if camera is None or camera.type != "CAMERA":
-        return False
-    pictures = [b.image for b in camera.data.background_images if b.image is not None]
-    return any(tags.is_ours(image) for image in pictures)
-
-
-def _head_stands_at(
-    scene: bpy.types.Scene,
-    view_layer: bpy.types.ViewLayer,
-    space: Any,
-    anchor: bpy.types.Object,
-) -> bool:
-    """Whether a visible mesh of ours hangs on an anchor.
-
-    Looks into the runs' collections only: a scene may have many thousand objects.
-    """
-    for collection in scene.collection.children_recursive:
-        if collection.get(tags.ROLE) != "run":
-            continue
-        for thing in collection.objects:
-            if (
-                thing.get(tags.ROLE) == "mesh"
-                and _hangs_on(thing, anchor)
-                and thing.visible_get(view_layer=view_layer, viewport=space)
-            ):
-                return True
-    return False
-
-
-def _hangs_on(thing: bpy.types.Object, anchor: bpy.types.Object) -> bool:
-    parent = thing.parent
-    while parent is not None and parent != anchor:
-        parent = parent.parent
-    return parent is not None
+    return free
 
 
 # -- drawing -----------------------------------------------------------------------------------
@@ -201,8 +155,8 @@ _batch: tuple[Any, Any] | None = None
 
 def _draw() -> None:
     context = bpy.context
-    anchor = shown_anchor(context.scene, context.view_layer, context.space_data)
-    if anchor is None:
+    place = shown_anchor(context.scene, context.view_layer, context.space_data)
+    if place is None:
         return
     global _batch  # noqa: PLW0603
     if _batch is None:
@@ -216,7 +170,7 @@ def _draw() -> None:
     try:
         with gpu.matrix.push_pop():
             # the original's matrix: Blender writes each frame's evaluated one back to it
-            gpu.matrix.multiply_matrix(anchor.matrix_world)
+            gpu.matrix.multiply_matrix(place.matrix_world)
             shader.bind()
             shader.uniform_float("viewportSize", (context.region.width, context.region.height))
             for colour, width in ((SHADOW, SHADOW_WIDTH), (LIGHT, WIDTH)):

@@ -12,16 +12,13 @@ The folder is a view set of the server's: ``meta.json`` and ``cameras.json`` fir
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import time
 import traceback
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import bpy
 from mathutils import Matrix
@@ -29,64 +26,20 @@ from mathutils import Matrix
 from ..link.errors import AddonError
 from ..link.storage import write_atomic
 from . import anchor as head_anchor
-from . import camera_check, camera_path, scene_state
-from .orbit_cameras import SIZE, set_clipping, set_lens
+from . import camera_check, camera_path, export_folder, export_shots, scene_copy, scene_state
+from .export_shots import Options
+from .orbit_cameras import set_clipping, set_lens
 from .trajectories import (
     HeadCamera,
     cameras_document,
     from_blender,
-    preset,
     to_blender,
     transforms_document,
 )
 
-META_SCHEMA = "dp3d.views/1"
-MARK = "dp3d_temporary"
-"""Custom property of the scene copy and the temporary objects.  Not the role of ``tags``: a scene
-has a property group of that name."""
 _RETRIES = 3
 """How often a view is rendered again after something else stopped its render."""
-_FRAME = re.compile(r"\d{4,}\.png")
-_CAMERA_TOLERANCE = 1e-6
 _LOOKS = {"STANDARD": "standard", "SCENE": "scene"}
-
-
-class Options(NamedTuple):
-    """What to export; everything else is the scene's."""
-
-    source: str
-    """PRESET, SCENE (the scene's camera over the frame range) or SELECTED (cameras)."""
-    folder: Path
-    title: str
-    """Name of the export for people."""
-    look: str = "STANDARD"
-    """STANDARD (true colours, as a fit needs them) or SCENE (the scene's view transform)."""
-    use_compositing: bool = False
-    """Run compositor and sequencer over the renders."""
-    transforms: bool = False
-    """Write nerfstudio's ``transforms.json`` too."""
-    start_over: bool = False
-    """Render all frames anew, in place of an earlier export in the folder."""
-    numbered: bool = False
-    """Where the folder is another's, take its name with -2, -3, ... instead."""
-
-
-class Shot(NamedTuple):
-    """One view as Blender is to render it."""
-
-    frame: float
-    """Scene frame, with its subframe."""
-    width: int
-    height: int
-    aspect: tuple[float, float]
-    """Pixel aspect (x, y)."""
-    camera_uid: int = 0
-    """The scene's own camera to render through; 0: the temporary one."""
-    camera_name: str = ""
-    preset: HeadCamera | None = None
-    """Of a preset: the camera in head space."""
-    place: tuple[Matrix, float] | None = None
-    """Of a preset: where the temporary camera stands, and the anchor's scale."""
 
 
 class Immediate:
@@ -107,7 +60,7 @@ class Immediate:
 
     def stop(self, scene: bpy.types.Scene) -> None:
         """Stop the render and delete its scene."""
-        remove_scene(scene)
+        scene_copy.remove_scene(scene)
 
     def end(self) -> None:
         """Let go of everything when the export has ended."""
@@ -154,7 +107,7 @@ class OrbitExport:
         self._renderer = renderer or Immediate()
         self._scene_uid, self._layer = scene.session_uid, view_layer.name
         self._anchor_uid = head_anchor.required(scene).session_uid
-        self._shots = _shots(scene, view_layer, options)
+        self._shots = export_shots.shots(scene, view_layer, options)
         self._preset = camera_path.preset(scene)
         self._states: list[scene_state.State] = []
         """What each scene frame shows, measured with the cameras: the first frame whole, others
@@ -245,7 +198,7 @@ class OrbitExport:
                 self._renderer.stop(copy)
         finally:
             self._in_flight = None
-            remove_leftovers()
+            scene_copy.remove_leftovers()
             self._renderer.end()
             for part in self.folder.glob(f"frames/.*.{os.getpid()}.part.png"):
                 part.unlink(missing_ok=True)
@@ -273,7 +226,7 @@ class OrbitExport:
         assert copy is not None
         depsgraph = copy.view_layers[self._layer].depsgraph
         shapes = self._shots[index].frame == self._shots[0].frame
-        return scene_state.take(copy, depsgraph, MARK, shapes=shapes)
+        return scene_state.take(copy, depsgraph, scene_copy.MARK, shapes=shapes)
 
     def _check_scene(self, index: int) -> None:
         """Refuse a scene that is not the one the export began with.
@@ -302,7 +255,7 @@ class OrbitExport:
         if shot.camera_uid:  # so that it is evaluated where the view layer hides it
             copy.camera = self._camera(copy, index)
         depsgraph = self._at_frame(copy, shot.frame)
-        anchor = _by_uid(bpy.data.objects, self._anchor_uid)
+        anchor = scene_copy.by_uid(bpy.data.objects, self._anchor_uid)
         if anchor is None:
             raise AddonError(
                 "addon.anchor_missing",
@@ -318,7 +271,7 @@ class OrbitExport:
         if shot.preset is not None:
             depsgraph.update()
         evaluated = camera.evaluated_get(depsgraph)
-        check_perspective(evaluated.data, camera.name)
+        export_shots.check_perspective(evaluated.data, camera.name)
         projection = evaluated.calc_matrix_camera(
             depsgraph,
             x=shot.width,
@@ -350,9 +303,10 @@ class OrbitExport:
         """The camera of a view; the temporary one is put where a preset wants it."""
         shot = self._shots[index]
         if shot.preset is not None and shot.place is not None:
-            camera = next((o for o in copy.objects if o.type == "CAMERA" and _is_ours(o)), None)
+            cameras = (o for o in copy.objects if o.type == "CAMERA")
+            camera = next(filter(scene_copy.is_ours, cameras), None)
             if camera is None:
-                camera = _temporary(copy, "camera", bpy.data.cameras.new(".dp3d export"))
+                camera = scene_copy.temporary(copy, "camera", bpy.data.cameras.new(".dp3d export"))
             world, scale = shot.place
             camera.rotation_mode = "QUATERNION"
             camera.location, camera.rotation_quaternion, _ = world.decompose()
@@ -371,7 +325,7 @@ class OrbitExport:
                 camera_uid=camera.session_uid, camera_name=camera.name
             )
             return camera
-        camera = _by_uid(bpy.data.objects, shot.camera_uid)
+        camera = scene_copy.by_uid(bpy.data.objects, shot.camera_uid)
         if camera is None:
             raise AddonError(
                 "addon.camera_missing",
@@ -400,19 +354,19 @@ class OrbitExport:
     # -- the copy of the scene ---------------------------------------------------------------
 
     def _copy(self) -> bpy.types.Scene | None:
-        return next((s for s in bpy.data.scenes if _is_ours(s)), None)
+        return next((s for s in bpy.data.scenes if scene_copy.is_ours(s)), None)
 
     def _make_copy(self) -> bpy.types.Scene:
         scene = self.scene
         assert scene is not None
         copy = scene.copy()
-        copy[MARK], copy.is_runtime_data = True, True
+        copy[scene_copy.MARK], copy.is_runtime_data = True, True
         copy.name = f"{scene.name} (export)"
-        _configure(copy, self._layer, self.options)
+        scene_copy.configure(copy, self._layer, self.options.look, self.options.use_compositing)
         # Keeps a hidden anchor evaluated, with all it depends on.
-        probe = _temporary(copy, "probe", None)
+        probe = scene_copy.temporary(copy, "probe", None)
         constraint = probe.constraints.new("COPY_TRANSFORMS")
-        constraint.target = _by_uid(bpy.data.objects, self._anchor_uid)
+        constraint.target = scene_copy.by_uid(bpy.data.objects, self._anchor_uid)
         return copy
 
     # -- the folder --------------------------------------------------------------------------
@@ -422,13 +376,13 @@ class OrbitExport:
         meta, document = self._meta(), cameras_document(self.cameras)
         own = self._choose_folder(meta, document)
         if own and self.options.start_over:
-            _clear(self.folder)
-        write_atomic(self.folder / "meta.json", _json(meta))
-        write_atomic(self.folder / "cameras.json", _json(document))
+            export_folder.clear(self.folder)
+        write_atomic(self.folder / "meta.json", export_folder.document_bytes(meta))
+        write_atomic(self.folder / "cameras.json", export_folder.document_bytes(document))
         if self.options.transforms:
             names = [f"frames/{index:04d}.png" for index in range(self.views)]
             document = transforms_document(self.cameras, names)
-            write_atomic(self.folder / "transforms.json", _json(document))
+            write_atomic(self.folder / "transforms.json", export_folder.document_bytes(document))
         (self.folder / "frames").mkdir(exist_ok=True)
         for part in self.folder.glob("frames/.*.part.png"):  # of a Blender that crashed
             part.unlink(missing_ok=True)
@@ -444,10 +398,10 @@ class OrbitExport:
         """Whether an earlier export is in the folder that is taken."""
         over = self.options.start_over
         if not self.options.numbered:
-            return adopt_folder(self.folder, meta, cameras, start_over=over)
+            return export_folder.adopt(self.folder, meta, cameras, start_over=over)
         for number in count(2):
             try:
-                return adopt_folder(self.folder, meta, cameras, start_over=over)
+                return export_folder.adopt(self.folder, meta, cameras, start_over=over)
             except AddonError as error:
                 if error.code not in ("output.occupied", "viewset.mismatch"):
                     raise
@@ -480,7 +434,7 @@ class OrbitExport:
             "scene_sha256": scene_state.digest(self._states, scene_state.settings(copy)),
             "scene_frames": [_number(shot.frame) for shot in self._shots],
             "render_engine": copy.render.engine,
-            "samples": _samples(copy),
+            "samples": scene_copy.samples(copy),
             "look": _LOOKS[self.options.look],
             "view_transform": copy.view_settings.view_transform,
             "compositing": self.options.use_compositing,
@@ -490,7 +444,7 @@ class OrbitExport:
         else:
             parameters["cameras"] = [shot.camera_name for shot in self._shots]
         return {
-            "schema": META_SCHEMA,
+            "schema": export_folder.META_SCHEMA,
             "engine": "blender",
             "seed": 0,
             "parameters": parameters,
@@ -516,7 +470,7 @@ class OrbitExport:
 
     def _check_present(self, index: int) -> None:
         path, shot = self._frame_path(index), self._shots[index]
-        if png_size(path) != (shot.width, shot.height):
+        if export_folder.png_size(path) != (shot.width, shot.height):
             raise AddonError(
                 "viewset.invalid",
                 f"{path} is no frame of this export.",
@@ -538,7 +492,8 @@ class OrbitExport:
 
     def _start(self, index: int) -> None:
         shot = self._shots[index]
-        if not _same_camera(self._measure(index)._asdict(), self.cameras[index]._asdict()):
+        camera, planned = self._measure(index)._asdict(), self.cameras[index]._asdict()
+        if not export_folder.same_camera(camera, planned):
             raise AddonError(
                 "addon.scene_changed",
                 f"The camera of view {index + 1} or the head anchor was changed during the export.",
@@ -574,7 +529,7 @@ class OrbitExport:
         index, self._in_flight = self._in_flight, None
         assert index is not None
         shot, part = self._shots[index], self._part_path(index)
-        size = png_size(part)
+        size = export_folder.png_size(part)
         # A render that undo or another render stops writes a picture with the samples it has.
         if size is None or self._stopping or self._interrupted:
             part.unlink(missing_ok=True)
@@ -630,320 +585,6 @@ class OrbitExport:
                 f"Check free space and rights of {self.folder}, and whether Render Image (F12) "
                 "works.",
             )
-
-
-# -- which cameras -----------------------------------------------------------------------------
-
-
-def _shots(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, options: Options) -> list[Shot]:
-    """What to render, in order, checked as far as it can be without evaluating the scene."""
-    now = scene.frame_current_final
-    width, height = camera_path.render_size(scene)
-    aspect = (scene.render.pixel_aspect_x, scene.render.pixel_aspect_y)
-    if options.source == "PRESET":
-        settings = scene.dp3d
-        cameras = preset(
-            settings.preset.lower(),
-            settings.views,
-            settings.size,
-            round(math.degrees(settings.pitch), 6),
-        )
-        return [Shot(now, c.width, c.height, (1.0, 1.0), preset=c) for c in cameras]
-    if options.source == "SCENE":
-        shots = [Shot(float(n), width, height, aspect) for n in camera_path.frame_numbers(scene)]
-    else:
-        shots = []
-        for camera in _selected(view_layer):
-            check_perspective(camera.data, camera.name)
-            size = list(camera.get(SIZE, ()))
-            own = len(size) == 2
-            shots.append(
-                Shot(
-                    now,
-                    *(size if own else (width, height)),
-                    (1.0, 1.0) if own else aspect,
-                    camera.session_uid,
-                    camera.name,
-                )
-            )
-    for shot in shots:
-        low, high = camera_check.MIN_SIDE, camera_check.MAX_SIDE
-        if not (low <= shot.width <= high and low <= shot.height <= high):
-            raise AddonError(
-                "addon.bad_size",
-                f"The frames would have {shot.width} x {shot.height} pixels; {low} to {high} are "
-                "possible on a side.",
-                "Change the resolution or its percentage (Output properties, Format).",
-            )
-    return shots
-
-
-def _selected(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
-    """Selected cameras by name; refused when there are none or too many."""
-    cameras = camera_check.selected_cameras(view_layer)
-    if not cameras:
-        raise AddonError(
-            "addon.no_camera_selected",
-            "No camera is selected.",
-            "Select the cameras to export, or press Create Orbit Cameras.",
-        )
-    if len(cameras) > camera_path.MAX_VIEWS:
-        raise AddonError(
-            "addon.bad_range",
-            f"{len(cameras)} cameras are selected; 1 to {camera_path.MAX_VIEWS} are possible.",
-            "Select fewer cameras.",
-        )
-    return cameras
-
-
-def check_perspective(data: bpy.types.Camera, name: str) -> None:
-    """Refuse orthographic and panoramic cameras.
-
-    Raises:
-        AddonError: ``camera.not_perspective``.
-
-    """
-    if data.type != "PERSP":
-        raise AddonError(
-            "camera.not_perspective",
-            f"The camera {name!r} is not a perspective camera.",
-            "Set its lens type to Perspective.",
-        )
-
-
-# -- the scene's copy --------------------------------------------------------------------------
-
-
-def _configure(copy: bpy.types.Scene, layer: str, options: Options) -> None:
-    """Settings of the copy; those of the scene stay as they are."""
-    render, image = copy.render, copy.render.image_settings
-    if hasattr(image, "media_type"):  # Blender 5
-        image.media_type = "IMAGE"
-    image.file_format, image.color_mode, image.color_depth = "PNG", "RGBA", "8"
-    image.color_management = "FOLLOW_SCENE"
-    render.film_transparent = True
-    render.resolution_percentage = 100
-    render.use_file_extension = render.use_overwrite = True
-    for name in (
-        "use_border",
-        "use_crop_to_border",
-        "use_stamp",
-        "use_multiview",
-        "use_motion_blur",
-        "use_placeholder",
-        "use_lock_interface",
-        "use_single_layer",
-    ):
-        setattr(render, name, False)
-    render.use_compositing = render.use_sequencer = options.use_compositing
-    if not options.use_compositing:
-        for view_layer in copy.view_layers:
-            view_layer.use = view_layer.name == layer
-    if options.look == "STANDARD":
-        view = copy.view_settings
-        copy.display_settings.display_device = "sRGB"
-        view.view_transform, view.look = "Standard", "None"
-        view.exposure, view.gamma = 0.0, 1.0
-        for name in ("use_curve_mapping", "use_white_balance", "use_hdr_view"):
-            if hasattr(view, name):
-                setattr(view, name, False)
-        render.dither_intensity = 0.0
-
-
-def _is_ours(thing: Any) -> bool:
-    return bool(thing.get(MARK))
-
-
-def _temporary(copy: bpy.types.Scene, name: str, data: Any) -> bpy.types.Object:
-    """An object of the copy alone, which no file keeps."""
-    thing = bpy.data.objects.new(f".dp3d export {name}", data)
-    for new in filter(None, (thing, data)):
-        new[MARK], new.is_runtime_data = True, True
-    copy.collection.objects.link(thing)
-    return thing
-
-
-def _by_uid(collection: Any, uid: int) -> Any:
-    return next((thing for thing in collection if thing.session_uid == uid), None)
-
-
-def remove_scene(scene: bpy.types.Scene) -> None:
-    """Delete a copy in which nothing renders."""
-    windows = bpy.context.window_manager.windows if bpy.context.window_manager else []
-    others = [s for s in bpy.data.scenes if s != scene]
-    for window in windows:
-        if window.scene == scene:
-            window.scene = others[0]
-    if windows:
-        with bpy.context.temp_override(window=windows[0]):
-            bpy.data.scenes.remove(scene)
-    else:
-        bpy.data.scenes.remove(scene)
-
-
-def leftovers() -> Iterator[Any]:
-    """Copies and temporary objects of exports, also those an undo brought back."""
-    for collection in (bpy.data.scenes, bpy.data.objects, bpy.data.cameras):
-        yield from (thing for thing in list(collection) if _is_ours(thing))
-
-
-def remove_leftovers() -> None:
-    """Delete what exports left behind; call it only while nothing of theirs renders."""
-    for thing in list(leftovers()):
-        if isinstance(thing, bpy.types.Scene):
-            remove_scene(thing)
-        elif isinstance(thing, bpy.types.Object):
-            bpy.data.objects.remove(thing)
-        else:
-            bpy.data.cameras.remove(thing)
-
-
-def _samples(scene: bpy.types.Scene) -> int | str | None:
-    engine = scene.render.engine
-    if engine == "CYCLES":
-        return int(scene.cycles.samples)
-    if engine.startswith("BLENDER_EEVEE"):
-        return int(scene.eevee.taa_render_samples)
-    if engine == "BLENDER_WORKBENCH":
-        return str(scene.display.render_aa)
-    return None
-
-
-# -- files -------------------------------------------------------------------------------------
-
-
-def adopt_folder(
-    folder: Path, meta: dict[str, Any], cameras: dict[str, Any], *, start_over: bool = False
-) -> bool:
-    """Refuse a folder with files of somebody else, or of another export.
-
-    Args:
-        folder: where the export goes.
-        meta: its ``meta.json``.
-        cameras: its ``cameras.json``.
-        start_over: take any earlier export of this extension, to be replaced.
-
-    Returns:
-        Whether an earlier export is there.
-
-    Raises:
-        AddonError: ``output.occupied``, ``output.not_writable``, ``viewset.mismatch``.
-
-    """
-    if folder.exists() and not folder.is_dir():
-        raise AddonError(
-            "output.occupied",
-            f"{folder} is a file, and the frames need a folder.",
-            "Choose a folder that is empty or does not exist yet.",
-        )
-    try:
-        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-    except OSError as error:
-        raise AddonError(
-            "output.not_writable",
-            f"The folder {folder} cannot be looked into ({error.strerror}).",
-            "Check its rights, or choose another one.",
-        ) from error
-    foreign = sorted(n for n in names if not n.startswith("."))
-    if not foreign:
-        return False
-    present = _read(folder / "meta.json")
-    if not isinstance(present, dict) or present.get("schema") != META_SCHEMA:
-        raise AddonError(
-            "output.occupied",
-            f"{folder} already holds files that are not from an export ({foreign[0]}).",
-            "Choose a folder that is empty or does not exist yet.",
-        )
-    ours = present.get("engine") == "blender"
-    begun = any(_FRAME.fullmatch(p.name) for p in folder.glob("frames/*"))
-    if ours and (start_over or not begun):
-        return True
-    same = _same_meta(present, json.loads(_json(meta)))
-    if not (ours and same and _same_cameras(_read(folder / "cameras.json"), cameras)):
-        raise AddonError(
-            "viewset.mismatch",
-            f"{folder} holds views of another scene, other cameras or other settings.",
-            "Press Start Over to replace them, or choose another folder."
-            if ours
-            else "Choose another folder.",
-        )
-    return True
-
-
-def _same_meta(present: dict[str, Any], meta: dict[str, Any]) -> bool:
-    """Whether an export goes on: all but versions, run and warnings is the same.
-
-    The export of a file that was not saved has no path of one; it goes on after the first save.
-    """
-    old, new = (
-        {k: v for k, v in document.items() if k not in {"versions", "run", "warnings"}}
-        for document in (present, meta)
-    )
-    parameters = old.get("parameters")
-    if isinstance(parameters, dict) and parameters.get("blend") == "":
-        old["parameters"] = parameters | {"blend": new["parameters"]["blend"]}
-    return old == new
-
-
-def _same_cameras(present: Any, cameras: dict[str, Any]) -> bool:
-    try:
-        if present is None:
-            return True  # stopped before they were written
-        old, new = present["cameras"], cameras["cameras"]
-        return len(old) == len(new) and all(map(_same_camera, old, new))
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
-def _same_camera(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return (
-        (a["width"], a["height"]) == (b["width"], b["height"])
-        and _close(a["c2w"], b["c2w"], _CAMERA_TOLERANCE)
-        and _close(a["K"], b["K"], _CAMERA_TOLERANCE * max(a["width"], a["height"]))
-    )
-
-
-def _close(a: Any, b: Any, tolerance: float) -> bool:
-    return all(
-        abs(x - y) <= tolerance
-        for row, other in zip(a, b, strict=True)
-        for x, y in zip(row, other, strict=True)
-    )
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _clear(folder: Path) -> None:
-    """Delete the frames of an earlier export, and nothing else."""
-    for path in folder.glob("frames/*"):
-        if _FRAME.fullmatch(path.name):
-            path.unlink()
-    for name in ("cameras.json", "transforms.json"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def png_size(path: Path) -> tuple[int, int] | None:
-    """Width and height of a whole 8 bit RGBA PNG; None for anything else."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(33)
-            stream.seek(-12, os.SEEK_END)
-            tail = stream.read()
-    except OSError:
-        return None
-    whole = tail[4:8] == b"IEND" and head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR"
-    if not whole or head[24:26] != b"\x08\x06":
-        return None
-    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
 
 
 def _render_path(path: Path) -> str:

@@ -24,6 +24,8 @@ VIEW = "dp3d_view"
 """Index of the view a camera shows, or of the part of a mesh file."""
 FRAME = "dp3d_frame"
 """Scene frame a view was taken at."""
+PIXEL_ASPECT = "dp3d_pixel_aspect"
+"""Height of a view's pixel over its width."""
 NAME = "dp3d_name"
 """The name we gave: another one now is the user's."""
 
@@ -65,6 +67,17 @@ def originals(scene: bpy.types.Scene, run_id: str, role: str) -> dict[int, bpy.t
         index: min(things, key=lambda o: (o.name != o.get(NAME), len(o.name), o.name))
         for index, things in candidates.items()
     }
+
+
+def show(scene: bpy.types.Scene, run_id: str, role: str, visible: bool) -> int:
+    """Show or hide objects of a run in the 3D views; how many were changed."""
+    count = 0
+    for thing in objects(scene, run_id, role):
+        for layer in scene.view_layers:
+            if thing.name in layer.objects and thing.hide_get(view_layer=layer) == visible:
+                thing.hide_set(not visible, view_layer=layer)
+                count += 1
+    return count
 
 
 # -- names -----------------------------------------------------------------------------------

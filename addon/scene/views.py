@@ -183,10 +183,7 @@ def show_cameras(scene: bpy.types.Scene, run_id: str, visible: bool) -> None:
 
     Blender draws no background of a hidden camera, and the player is there to be looked through.
     """
-    for camera in tags.objects(scene, run_id, "view"):
-        for layer in scene.view_layers:
-            if camera.name in layer.objects:
-                camera.hide_set(not visible, view_layer=layer)
+    tags.show(scene, run_id, "view", visible)
 
 
 def cameras_shown(scene: bpy.types.Scene, run_id: str) -> bool:
@@ -214,6 +211,7 @@ def _set(camera: bpy.types.Object, view: View) -> None:
     data = camera.data
     data.sensor_fit, data.sensor_width = "HORIZONTAL", SENSOR_WIDTH
     data.lens, data.shift_x, data.shift_y = lens.focal_mm, lens.shift_x, lens.shift_y
+    camera[tags.PIXEL_ASPECT] = lens.pixel_aspect
 
 
 def _background(place: _Place, camera: bpy.types.Object, view: View, source: str, what: str) -> Any:

@@ -22,13 +22,10 @@ from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, 
 from .. import ledger, session, windows
 from ..link.errors import AddonError
 from ..scene import files, orbit_cameras
-from ..scene.orbit_export import (
-    Immediate,
-    Options,
-    OrbitExport,
-    remove_leftovers,
-)
-from . import panel, pictures
+from ..scene.export_shots import Options
+from ..scene.orbit_export import Immediate, OrbitExport
+from ..scene.scene_copy import remove_leftovers
+from . import panel, pictures, sentences
 from .cancel_button import CancelButton
 
 INTERVAL_S = 0.05
@@ -58,7 +55,7 @@ class OrbitExportSettings(bpy.types.PropertyGroup):
         description="Cameras the scene is rendered from",
         items=(
             ("PRESET", "Preset", "Preset, number, size and pitch as chosen for the head views"),
-            ("SCENE", "Scene Camera", "The scene's camera along the frame range, with its step"),
+            ("SCENE", "Camera", "The scene's camera along the frame range, with its step"),
             ("SELECTED", "Selected", "All selected cameras, at the current frame"),
         ),
     )
@@ -285,7 +282,7 @@ def _folder(chosen: str, title: str) -> tuple[Path, bool]:
         return files.chosen(chosen, "The export's folder"), False
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "export"
     if bpy.data.filepath:
-        return Path(bpy.path.abspath("//")) / "dp3d" / name, True
+        return Path(bpy.path.abspath("//")) / files.BESIDE / name, True
     return files.own("exports") / name, True
 
 
@@ -564,9 +561,9 @@ class DP3D_PT_export(panel.Tab, bpy.types.Panel):
             again.start_over = True
         if settings.message and not settings.error_code:
             icon = "CHECKMARK" if settings.state == "succeeded" else "INFO"
-            panel.wrapped(layout, context, settings.message, icon)
+            sentences.draw(layout, context, settings.message, icon)
         for warning in filter(None, settings.warnings.split("\n")):
-            panel.wrapped(layout, context, warning, "ERROR")
+            sentences.draw(layout, context, warning, "ERROR")
         if settings.error_code:
             panel.draw_failure(layout, context, settings, "dp3d.dismiss_export")
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import Any
 
 import bpy
@@ -13,7 +12,7 @@ from .. import session, settings, windows
 from ..link.errors import AddonError
 from ..scene import anchor as head_anchor
 from ..scene import look, viewing, views
-from . import anchor, engine_options, packing, pictures, portrait, presets, server_page
+from . import anchor, engine_options, packing, pictures, portrait, presets, sentences, server_page
 
 _KINDS = {
     "views": "Views",
@@ -157,6 +156,7 @@ class DP3D_PT_results(Tab, bpy.types.Panel):
             row.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
         shown = views.cameras_shown(scene, run.run_id)
         row.operator("dp3d.show_cameras", text="", icon="HIDE_OFF" if shown else "HIDE_ON")
+        row.prop(scene.dp3d, "show_nearest_view", text="", icon="USER")
         packing.draw(layout, context)
 
 
@@ -188,7 +188,7 @@ class DP3D_PT_mesh(Tab, bpy.types.Panel):
             layout.label(text=line, icon="CHECKMARK")
         layout.prop(s, "look")
         if run.mesh and s.look == "PHOTO" and (warning := look.view_transform_warning(scene)):
-            wrapped(layout, context, warning, "COLOR")
+            sentences.draw(layout, context, warning, "COLOR")
             layout.operator("dp3d.use_standard")
 
 
@@ -235,6 +235,12 @@ def _score(scores: str) -> float:
     return float(_fields(scores).get("foreground_psnr", 0.0))
 
 
+def _in_words(psnr: float) -> str:
+    """What a foreground PSNR in dB looks like beside the views."""
+    words = ((32, "very close"), (26, "close"), (20, "soft"))
+    return next((word for least, word in words if psnr >= least), "poor")
+
+
 def _about(run: Any) -> str:
     """Engine, seed and number of frames of the chosen result."""
     parts = [run.engine.replace("BLENDER_", "").capitalize() or "Views"]
@@ -250,7 +256,7 @@ def _numbers(run: Any) -> list[str]:
     lines = []
     if psnr := _score(run.scores):
         held_out = _fields(run.scores).get("held_out_views", 0)
-        lines.append(f"{psnr:.1f} dB on {held_out} held-out views")
+        lines.append(f"Fit {_in_words(psnr)}: {psnr:.1f} dB on {held_out} held-out views")
     stats = _fields(run.stats)
     if "faces" in stats:
         lines.append(f"{stats['faces']:,} triangles, {stats.get('vertices', 0):,} vertices")
@@ -313,7 +319,7 @@ def _engine(layout: Any, context: bpy.types.Context) -> None:
     split.menu("DP3D_MT_engines", text=engine_options.title(engine))
     row.operator("dp3d.check_server", text="", icon="FILE_REFRESH")
     if engine.get("problem"):
-        wrapped(layout, context, str(engine["problem"]), "INFO")
+        sentences.draw(layout, context, str(engine["problem"]), "INFO")
     row = layout.row(align=True)
     row.prop(s, "seed")
     row.prop(s, "seed_lock", text="", icon="LOCKED" if s.seed_lock else "UNLOCKED")
@@ -334,22 +340,35 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
         if times := time_text(run):
             layout.label(text=times, icon="TIME")
         if run.message:
-            wrapped(layout, context, run.message)
+            sentences.draw(layout, context, run.message)
         return
     row.operator("dp3d.generate", icon="PLAY")
     if run.job_id:
-        wrapped(layout, context, "A job of this file may still be running at the server.", "INFO")
+        running_still = "A job of this file may still be running at the server."
+        sentences.draw(layout, context, running_still, "INFO")
         row = layout.row(align=True)
         row.operator("dp3d.resume", icon="FILE_REFRESH")
         row.operator("dp3d.forget", text="", icon="X")
     elif run.state in ("succeeded", "cancelled") and not run.error_code:
         icon = "CHECKMARK" if run.state == "succeeded" else "X"
-        wrapped(layout, context, run.message, icon)
-        if run.kind == "views" and run.state == "succeeded" and not viewing.is_looking(scene):
-            layout.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
+        sentences.draw(layout, context, run.message, icon)
+        if run.state == "succeeded":
+            _next_steps(layout, scene)
     for warning in run.warnings.split("\n"):
         if warning:
-            wrapped(layout, context, warning, "ERROR")
+            sentences.draw(layout, context, warning, "ERROR")
+
+
+def _next_steps(layout: Any, scene: bpy.types.Scene) -> None:
+    """Buttons for what the message of a finished run names."""
+    run = scene.dp3d_run
+    column = layout.column(align=True)  # side by side their names would be cut off
+    if run.kind == "views" and not viewing.is_looking(scene):
+        column.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
+    if run.kind in ("views", "fit"):
+        column.operator("dp3d.import_mesh", icon="MESH_MONKEY")
+    if run.kind in ("fit", "mesh"):
+        column.operator("dp3d.playback", icon="PLAY")
 
 
 def progress_text(run: Any) -> str:
@@ -366,7 +385,7 @@ def progress_text(run: Any) -> str:
 def time_text(run: Any) -> str:
     """Time left of the stage, or the time it has not moved; empty where neither is to be told."""
     if run.eta_s >= 0:
-        return f"{duration(round(run.eta_s))} left"
+        return f"{duration(round(run.eta_s))} left in this step"
     return f"{duration(run.elapsed_s)}" if run.elapsed_s >= _STILL_S else ""
 
 
@@ -421,23 +440,13 @@ def draw_failure(layout: Any, context: bpy.types.Context, owner: Any, dismiss: s
 
     """
     box = layout.box()
-    wrapped(box, context, owner.error_problem, "ERROR")
-    wrapped(box, context, owner.error_remedy)
+    sentences.draw(box, context, owner.error_problem, "ERROR")
+    sentences.draw(box, context, owner.error_remedy)
     row = box.row()
     code = row.row()
     code.active = False
     code.label(text=owner.error_code)
     row.operator(dismiss, text="", icon="X", emboss=False)
-
-
-def wrapped(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
-    """A sentence over as many lines as the sidebar's width asks for (labels do not wrap)."""
-    width = context.region.width / max(0.1, context.preferences.system.ui_scale)
-    column = layout.column(align=True)
-    column.scale_y = 0.8
-    for line in textwrap.wrap(text, max(16, int(width / 7.2) - 4), break_on_hyphens=False):
-        column.label(text=line, icon=icon)
-        icon = "BLANK1" if icon != "NONE" else "NONE"
 
 
 def _status(self: Any, context: bpy.types.Context) -> None:

@@ -7,7 +7,6 @@ nothing is decoded while the panel is drawn.
 
 from __future__ import annotations
 
-import textwrap
 import time
 from array import array
 from collections.abc import Sequence
@@ -113,13 +112,6 @@ def width_in_units(context: bpy.types.Context) -> float:
     """Width of the panel's contents in heights of a button."""
     scale = max(0.1, context.preferences.system.ui_scale)
     return float(max(4.0, context.region.width / (_UNIT * scale) - _MARGIN))
-
-
-def wrapped(context: bpy.types.Context, text: str) -> list[str]:
-    """A sentence in lines as long as the sidebar is wide (labels do not wrap), beside an icon."""
-    return textwrap.wrap(
-        text, max(16, int(width_in_units(context) * _UNIT / 7.2) - 2), break_on_hyphens=False
-    )
 
 
 def draw_strip(

@@ -25,7 +25,7 @@ from .. import settings, windows
 from ..link.errors import AddonError
 from ..link.storage import RECIPE
 from ..scene import files, photo
-from . import pictures
+from . import pictures, sentences
 
 READ_BY_SERVER = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".jp2")
 """Kinds of files that are sent as they are.  Others that Blender reads are sent as PNG."""
@@ -469,7 +469,7 @@ def _draw_shown(layout: Any, context: bpy.types.Context, shown: _Shown) -> None:
         column.label(text=shown.problem, icon="ERROR")
     icon = "CHECKMARK" if shown.report and shown.report.face_used else "INFO"
     for line in shown.lines:
-        for part in pictures.wrapped(context, line):
+        for part in sentences.lines(context, line):
             column.label(text=part, icon=icon)
             icon = "BLANK1"
 

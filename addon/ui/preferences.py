@@ -21,6 +21,12 @@ def _path_changed(self, context):
     server_page.path_changed()
 
 
+def _address_changed(self, context):
+    from . import server_page
+
+    server_page.address_changed()
+
+
 def _keep_changed(self, context):
     from . import server_page
 
@@ -50,11 +56,13 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
         name="Server",
         description="Address of the server: Start Server uses its port, 'dp3d serve' prints it",
         default=DEFAULT_URL,
+        update=_address_changed,
     )
     token: StringProperty(
         name="Token",
         description="Empty: the token file of a server on this computer is used",
         subtype="PASSWORD",
+        update=_address_changed,
     )
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import textwrap
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +17,11 @@ from urllib.parse import urlsplit
 import bpy
 from bpy.props import StringProperty
 
-from .. import check, ledger, settings, windows
+from .. import check, ledger, session, settings, windows
 from ..link import local_server, programs
 from ..link.client import is_loopback
 from ..link.errors import AddonError
-from . import preferences
+from . import preferences, sentences
 
 SERVER = local_server.LocalServer()
 """The server of this computer."""
@@ -36,6 +35,8 @@ _program: programs.Program | None = None
 """dp3d as the last command came across it."""
 _looked = False
 """Whether dp3d was looked for since Blender started."""
+_asked = False
+"""Whether the server was asked since Blender started."""
 _handled: local_server.Command | None = None
 """The last command whose end was taken note of."""
 _started_at = 0.0
@@ -54,8 +55,6 @@ _TITLES = {
 }
 _PANEL_FINDINGS = ("models", "NeRF environment")
 """What the short page names even though the main job works without."""
-_CHARACTER = 7.2
-"""Width of a letter, pixels at a scale of 1."""
 _INSTALL = (
     'py -3.11 -m venv .venv; .venv\\Scripts\\python -m pip install -e ".[core,nerf,server]"'
     if sys.platform == "win32"
@@ -151,6 +150,21 @@ def look_once() -> None:
         bpy.app.timers.register(_first_look, first_interval=0.1, persistent=True)
 
 
+def ask_once() -> None:
+    """Ask the server once in the life of this Blender who it is; for drawing functions."""
+    global _asked  # noqa: PLW0603
+    if not _asked and not bpy.app.background:
+        _asked = True
+        bpy.app.timers.register(_ask, first_interval=0.1, persistent=True)
+
+
+def address_changed() -> None:
+    """Another server was chosen: what was known of the one before is void."""
+    settings.SERVER_REPORT.clear()
+    if not bpy.app.background:
+        _ask()
+
+
 def path_changed() -> None:
     """Another dp3d was chosen: what was found out about the one before is void."""
     global _program  # noqa: PLW0603
@@ -158,6 +172,13 @@ def path_changed() -> None:
     FINDINGS.clear()
     if not bpy.app.background and not (_command is not None and _command.busy):
         check_setup()
+
+
+def _ask() -> None:
+    """Ask the server unless that needs a permission that Blender does not have."""
+    allowed = is_loopback(preferences.url()) or bpy.app.online_access
+    if allowed and not SERVER.busy and session.current() is None:
+        check.start(preferences.server(), unasked=True)
 
 
 def _first_look() -> None:
@@ -220,6 +241,7 @@ def draw_server(layout: Any, context: bpy.types.Context) -> None:
 
     Below it, while it starts the last line it printed, and after a failure what to do.
     """
+    ask_once()
     row = layout.row(align=True)
     text, icon = _server_text()
     row.label(text=text, icon=icon)
@@ -229,7 +251,7 @@ def draw_server(layout: Any, context: bpy.types.Context) -> None:
     elif can_start() and (state == "failed" or not settings.SERVER_REPORT):
         row.operator("dp3d.start_server", icon="PLAY")
     if SERVER.state == "starting" and SERVER.lines:
-        _sentence(layout, context, SERVER.lines[-1], active=False)
+        sentences.draw(layout, context, SERVER.lines[-1], active=False)
     if SERVER.state == "failed":
         _failure(layout, context, SERVER)
         _draw_lines(layout, context, SERVER.lines)
@@ -269,7 +291,7 @@ def draw_page(layout: Any, context: bpy.types.Context) -> None:
     row = layout.row(align=True)
     if _program is not None:
         text = f"dp3d {_program.version}: {_program.command[0]} ({_program.origin})"
-        _sentence(layout, context, text, "CHECKMARK")
+        sentences.draw(layout, context, text, "CHECKMARK")
     if _command is not None and _command.busy:
         draw_setup(layout, context)
         return
@@ -282,7 +304,8 @@ def draw_page(layout: Any, context: bpy.types.Context) -> None:
     if not missing:
         layout.label(text="Everything is there", icon="CHECKMARK")
     if not bpy.app.online_access and any(finding.get("command") for finding in missing):
-        _sentence(layout, context, "Downloads need Blender's online access.", "INTERNET_OFFLINE")
+        needed = "Downloads need Blender's online access."
+        sentences.draw(layout, context, needed, "INTERNET_OFFLINE")
         layout.prop(context.preferences.system, "use_online_access")
     for finding in missing:
         _draw_finding(layout, context, finding)
@@ -326,8 +349,8 @@ def _draw_finding(
     box = layout.box()
     icon = "ERROR" if finding.get("status") == "fail" else "INFO"
     title = _TITLES.get(name, name[:1].upper() + name[1:])
-    _sentence(box, context, f"{title}: {finding.get('text', '')}", icon, width)
-    _sentence(box, context, str(finding.get("remedy", "")), "BLANK1", width, active=False)
+    sentences.draw(box, context, f"{title}: {finding.get('text', '')}", icon, width)
+    sentences.draw(box, context, str(finding.get("remedy", "")), "BLANK1", width, active=False)
     row = box.row(align=True)
     if finding.get("command"):
         row.operator("dp3d.run_setup", text=f"Install {title}", icon="IMPORT").what = name
@@ -340,8 +363,8 @@ def _draw_install(layout: Any, context: bpy.types.Context, width: float | None) 
     if chosen is not None:
         layout.prop(chosen, "dp3d_path")
     text = "dp3d is installed once, by this line in a terminal in its folder:"
-    _sentence(layout, context, text, "INFO", width)
-    _sentence(layout, context, _INSTALL, "CONSOLE", width)
+    sentences.draw(layout, context, text, "INFO", width)
+    sentences.draw(layout, context, _INSTALL, "CONSOLE", width)
     layout.operator("dp3d.copy_command", icon="COPYDOWN").text = _INSTALL
 
 
@@ -369,9 +392,9 @@ def _failure(
     if not watched.code:
         return
     box = layout.box()
-    _sentence(box, context, watched.problem, "ERROR", width)
-    _sentence(box, context, watched.remedy, "BLANK1", width)
-    _sentence(box, context, watched.code, "BLANK1", width, active=False)
+    sentences.draw(box, context, watched.problem, "ERROR", width)
+    sentences.draw(box, context, watched.remedy, "BLANK1", width)
+    sentences.draw(box, context, watched.code, "BLANK1", width, active=False)
 
 
 def _draw_lines(
@@ -382,35 +405,9 @@ def _draw_lines(
     box = layout.box().column(align=True)
     box.scale_y = 0.8
     box.active = False
-    limit = _characters(context, width)
+    limit = sentences.letters(context, width)
     for line in lines:
         box.label(text=line if len(line) <= limit else line[: limit - 1] + "\u2026")
-
-
-def _characters(context: bpy.types.Context, width: float | None) -> int:
-    if width is None:
-        region = context.region
-        width = (region.width if region is not None else 400) / max(
-            0.1, context.preferences.system.ui_scale
-        )
-    return max(16, int(width / _CHARACTER) - 4)
-
-
-def _sentence(
-    layout: Any,
-    context: bpy.types.Context,
-    text: str,
-    icon: str = "NONE",
-    width: float | None = None,
-    active: bool = True,
-) -> None:
-    """A sentence over as many lines as the width asks for (labels do not wrap)."""
-    column = layout.column(align=True)
-    column.scale_y = 0.8
-    column.active = active
-    for line in textwrap.wrap(text, _characters(context, width), break_on_hyphens=False):
-        column.label(text=line, icon=icon)
-        icon = "BLANK1" if icon != "NONE" else "NONE"
 
 
 # -- buttons -----------------------------------------------------------------------------------
@@ -595,8 +592,9 @@ def detach() -> None:
     atexit.unregister(_leave)
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
-    if bpy.app.timers.is_registered(_first_look):
-        bpy.app.timers.unregister(_first_look)
+    for timer in (_first_look, _ask):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
     SERVER.release(timeout_s=5.0)
     if _command is not None:
         _command.cancel()

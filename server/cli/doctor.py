@@ -87,10 +87,10 @@ class Doctor(Common):
             check_packages,
             check_cascades,
             check_models,
+            check_home,
+            check_nerf,  # every mesh needs it: before what only some engines need
             check_engines,
             check_weights,
-            check_home,
-            check_nerf,
             lambda: check_port(self.port),
         ]
         for check in checks:
@@ -207,7 +207,8 @@ def check_weights() -> Iterator[Finding]:
         # A host without an interface leaves the fetching to a person.
         command = ("models", "install", str(variant)) if source.repository is not None else None
         by_hand = "" if command else _line("-m", "server.cli.main", "models", "import", source.file)
-        yield Finding(name, "warn", "not installed", how(variant), command, by_hand)
+        text = "not installed (optional: only the diffusion engines use weights)"
+        yield Finding(name, "warn", text, how(variant), command, by_hand)
 
 
 def check_home() -> Iterator[Finding]:

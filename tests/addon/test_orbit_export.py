@@ -160,7 +160,7 @@ def check_folders(told: dict[str, Any], folder: Path) -> None:
         assert told[name]["error_code"] == "output.occupied", name
     assert told["strange"] == ["letter.txt"]
     assert told["generated"]["error_code"] == "viewset.mismatch"
-    beside = folder / "dp3d"
+    beside = folder / "head_views"
     assert Path(told["beside"]["exported_folder"]) == beside / "scene-orbit"
     assert "there already" in told["beside_again"]["message"]
     assert Path(told["beside_other"]["exported_folder"]) == beside / "scene-orbit-2"
@@ -188,8 +188,8 @@ def test_an_edit_that_renders_is_noticed_and_no_other(blender, tmp_path) -> None
 
 def test_exports_of_an_unsaved_file_come_along_at_its_first_save(blender, tmp_path) -> None:
     told = blender("orbit_export", case="first_save", folder=tmp_path)
-    assert not Path(told["unsaved"]["exported_folder"]).is_relative_to(tmp_path / "dp3d")
-    brought = str(tmp_path / "dp3d" / "scene-orbit-2")  # the name was another's
+    assert not Path(told["unsaved"]["exported_folder"]).is_relative_to(tmp_path / "head_views")
+    brought = str(tmp_path / "head_views" / "scene-orbit-2")  # the name was another's
     assert told["saved"] == [brought, brought]
     assert told["foreign"] == ["meta.json"]
     assert len(ViewSet.open(Path(brought))) == 4

@@ -16,7 +16,12 @@ from tests.addon.support import ADDON
 MODULES = sorted(ADDON.rglob("*.py"))
 THREAD_ROOM = "link"
 OF_BLENDER = {"bpy", "mathutils"}
-MORE_OF_BLENDER = {"scene/ghost": {"gpu", "gpu_extras"}, "ui/presets": {"bl_operators", "bl_ui"}}
+_DRAWING = {"gpu", "gpu_extras"}
+MORE_OF_BLENDER = {
+    "scene/ghost": _DRAWING,
+    "scene/nearest_view": _DRAWING,
+    "ui/presets": {"bl_operators", "bl_ui"},
+}
 """Blender's other modules are no public interface to rely on: here alone."""
 
 

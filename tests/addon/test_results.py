@@ -60,10 +60,10 @@ def test_results_survive_undo_and_are_named_apart(
 
     saved = answers["saved"]
     assert Path(saved["before"]).is_relative_to(tmp_path / "saved" / "config" / "runs")
-    assert Path(saved["after"]).is_relative_to(tmp_path / "saved" / "dp3d")
-    assert saved["kept"].startswith("//dp3d/")
+    assert Path(saved["after"]).is_relative_to(tmp_path / "saved" / "head_views")
+    assert saved["kept"].startswith("//head_views/")
     assert saved["images"]
-    assert all(name.startswith("//dp3d/") for name in saved["images"]), saved["images"]
+    assert all(name.startswith("//head_views/") for name in saved["images"]), saved["images"]
 
     locked, drawn, shown = answers["seeds"]
     assert locked == 7

@@ -52,14 +52,14 @@ def test_what_the_scene_had_comes_back(blender, tmp_path: Path) -> None:
 
     assert result["away"] == [["run"], []]
     relative, images, mesh, elsewhere = result["along"]
-    assert relative == "dp3d/views"
+    assert relative == "head_views/views"
     assert images == sorted(
         [
-            "//dp3d/views/rgba/0000.png",
-            *(f"//dp3d/views/rgba/{index:04d}.png" for index in range(3)),
+            "//head_views/views/rgba/0000.png",
+            *(f"//head_views/views/rgba/{index:04d}.png" for index in range(3)),
         ]
     )
-    assert mesh == str(tmp_path / "project" / "dp3d" / "views" / "head.glb")
+    assert mesh == str(tmp_path / "project" / "head_views" / "views" / "head.glb")
     assert elsewhere == "/elsewhere/x.glb"
     assert result["again_along"]
     assert result["moved"] == [[], 4, [64, 48]]

@@ -190,12 +190,12 @@ def work(request):
     packed = files.pack(scene, "run")
     out["packed"] = [*packed, sum(i.packed_file is not None for i in bpy.data.images)]
     # Views that come again over packed images show the files.
-    place = folder.parent / "project2" / "dp3d" / folder.name
+    place = folder.parent / "project2" / "head_views" / folder.name
     scene_views.load(scene, anchor_of(scene), place, "run", "Anna", frames)
     out["unpacked"] = sum(i.packed_file is not None for i in bpy.data.images)
     blocked = folder.parent / "blocked"
     blocked.mkdir()
-    (blocked / "dp3d").write_text("a file where the folder should be")
+    (blocked / "head_views").write_text("a file where the folder should be")
     try:
         files.bring_along(
             scene, [{"run_id": "run", "folder": str(folder) + ".gone"}], blocked / "z.blend"

@@ -578,7 +578,7 @@ def first_save(folder):
     """An export of a file without a name, which is saved where another scene's export lies."""
     scene, _, _ = plain_scene()
     told = {"unsaved": export(scene, "", source="PRESET")}
-    foreign = folder / "dp3d" / "scene-orbit"
+    foreign = folder / "head_views" / "scene-orbit"
     foreign.mkdir(parents=True)
     (foreign / "meta.json").write_text("{}")
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "scene.blend"))

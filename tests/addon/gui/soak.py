@@ -31,6 +31,7 @@ def main() -> int:
             "failed_at": report.get("failed_at", ""),
             "reason": report.get("failed", "").strip().splitlines()[-1:],
             "complaints": report["complaints"][:5],
+            "clicks_lost": report.get("clicks_lost", 0),
             "slow_timers": report.get("slow_timers", []),
             "picture": pictures[-1:] and f"{out.name}/{pictures[-1]}",
         }

@@ -86,6 +86,7 @@ def _look_at_failure(window: Window, report: dict[str, Any]) -> None:
         window.picture(f"FAILED_{report.get('failed_at', 'after_the_steps')}")
         report["panel_said"] = window.value("texts()")
         report["run"] = window.panel()
+        report["last_click"] = window.last_click
         report["timers"] = window.value("clocks.longest()")
     except Exception as error:
         report["afterwards"] = str(error)

@@ -25,6 +25,8 @@ TRIES = 3
 FIRST_ROW = 35
 """Pixels from the top of a file browser's list to the middle of its first row."""
 ROW = 20
+_GAP = 8
+"""Rows of pixels that do not change between two widgets."""
 
 
 class Window:
@@ -36,6 +38,7 @@ class Window:
 
     def __init__(self, out: Path, blender: list[str], display: int) -> None:
         self.out, self._children, self._pictures = out, [], 0
+        self.last_click: list[int] = []
         self.env = {
             **os.environ,
             "DISPLAY": f":{display}",
@@ -173,6 +176,11 @@ class Window:
         rows, columns = np.nonzero(changed)
         if len(rows) < 20:
             return None
+        # A button may be drawn in several places: the topmost one is meant.
+        gaps = np.nonzero(np.diff(np.unique(rows)) > _GAP)[0]
+        if len(gaps):
+            top = rows <= np.unique(rows)[gaps[0]]
+            rows, columns = rows[top], columns[top]
         at = int(np.median(columns)), int(np.median(rows))
         header = SIZE[1] - 24
         return at if at[1] < header else None
@@ -198,6 +206,7 @@ class Window:
 
     def click(self, at: tuple[int, int]) -> None:
         """Click there."""
+        self.last_click = list(at)
         self.hover(at)
         self.click_again()
 

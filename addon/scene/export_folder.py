@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The folder of an export: whether it may be used, whether it goes on, its documents.  No bpy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from ..link.errors import AddonError
+
+META_SCHEMA = "dp3d.views/1"
+_FRAME = re.compile(r"\d{4,}\.png")
+_CAMERA_TOLERANCE = 1e-6
+
+
+def adopt(
+    folder: Path, meta: dict[str, Any], cameras: dict[str, Any], *, start_over: bool = False
+) -> bool:
+    """Refuse a folder with files of somebody else, or of another export.
+
+    Args:
+        folder: where the export goes.
+        meta: its ``meta.json``.
+        cameras: its ``cameras.json``.
+        start_over: take any earlier export of this extension, to be replaced.
+
+    Returns:
+        Whether an earlier export is there.
+
+    Raises:
+        AddonError: ``output.occupied``, ``output.not_writable``, ``viewset.mismatch``.
+
+    """
+    if folder.exists() and not folder.is_dir():
+        raise AddonError(
+            "output.occupied",
+            f"{folder} is a file, and the frames need a folder.",
+            "Choose a folder that is empty or does not exist yet.",
+        )
+    try:
+        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    except OSError as error:
+        raise AddonError(
+            "output.not_writable",
+            f"The folder {folder} cannot be looked into ({error.strerror}).",
+            "Check its rights, or choose another one.",
+        ) from error
+    foreign = sorted(n for n in names if not n.startswith("."))
+    if not foreign:
+        return False
+    present = _read(folder / "meta.json")
+    if not isinstance(present, dict) or present.get("schema") != META_SCHEMA:
+        raise AddonError(
+            "output.occupied",
+            f"{folder} already holds files that are not from an export ({foreign[0]}).",
+            "Choose a folder that is empty or does not exist yet.",
+        )
+    ours = present.get("engine") == "blender"
+    begun = any(_FRAME.fullmatch(p.name) for p in folder.glob("frames/*"))
+    if ours and (start_over or not begun):
+        return True
+    same = _same_meta(present, json.loads(document_bytes(meta)))
+    if not (ours and same and _same_cameras(_read(folder / "cameras.json"), cameras)):
+        raise AddonError(
+            "viewset.mismatch",
+            f"{folder} holds views of another scene, other cameras or other settings.",
+            "Press Start Over to replace them, or choose another folder."
+            if ours
+            else "Choose another folder.",
+        )
+    return True
+
+
+def _same_meta(present: dict[str, Any], meta: dict[str, Any]) -> bool:
+    """Whether an export goes on: all but versions, run and warnings is the same.
+
+    The export of a file that was not saved has no path of one; it goes on after the first save.
+    """
+    old, new = (
+        {k: v for k, v in document.items() if k not in {"versions", "run", "warnings"}}
+        for document in (present, meta)
+    )
+    parameters = old.get("parameters")
+    if isinstance(parameters, dict) and parameters.get("blend") == "":
+        old["parameters"] = parameters | {"blend": new["parameters"]["blend"]}
+    return old == new
+
+
+def _same_cameras(present: Any, cameras: dict[str, Any]) -> bool:
+    try:
+        if present is None:
+            return True  # stopped before they were written
+        old, new = present["cameras"], cameras["cameras"]
+        return len(old) == len(new) and all(map(same_camera, old, new))
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def same_camera(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two cameras of ``cameras.json`` are one within rounding."""
+    return (
+        (a["width"], a["height"]) == (b["width"], b["height"])
+        and _close(a["c2w"], b["c2w"], _CAMERA_TOLERANCE)
+        and _close(a["K"], b["K"], _CAMERA_TOLERANCE * max(a["width"], a["height"]))
+    )
+
+
+def _close(a: Any, b: Any, tolerance: float) -> bool:
+    return all(
+        abs(x - y) <= tolerance
+        for row, other in zip(a, b, strict=True)
+        for x, y in zip(row, other, strict=True)
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def document_bytes(document: dict[str, Any]) -> bytes:
+    """A JSON document as its file holds it."""
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def clear(folder: Path) -> None:
+    """Delete the frames of an earlier export, and nothing else."""
+    for path in folder.glob("frames/*"):
+        if _FRAME.fullmatch(path.name):
+            path.unlink()
+    for name in ("cameras.json", "transforms.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def png_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a whole 8 bit RGBA PNG; None for anything else."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(33)
+            stream.seek(-12, os.SEEK_END)
+            tail = stream.read()
+    except OSError:
+        return None
+    whole = tail[4:8] == b"IEND" and head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR"
+    if not whole or head[24:26] != b"\x08\x06":
+        return None
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
