@@ -2,10 +2,11 @@
 """Inside Blender: how long each callback of ``bpy.app.timers`` takes.
 
 To be imported before the add-on.  ``times`` has, by function, a list of (wall ms, ms of processor
-time, whether a result was brought in, that is data-blocks came or went, or a render was begun:
-Blender itself takes 20 to 80 ms for that).
+time, whether a result was brought in, that is data-blocks came or went, a photo was read, or a
+render was begun: Blender itself takes 20 to 80 ms for that).
 """
 
+import sys
 import time
 
 import bpy
@@ -20,10 +21,22 @@ _measured = {}
 
 
 def _state():
-    """What an import or the start of a render changes."""
+    """What an import, the reading of a photo or the start of a render changes."""
     data = bpy.data
     kinds = data.objects, data.images, data.meshes, data.cameras, data.materials, data.actions
-    return [bpy.app.is_job_running("RENDER"), *map(len, kinds)]
+    export = getattr(_module("ui.orbit_export"), "_current", None)
+    photos = getattr(_module("ui.portrait"), "_photos", {})
+    return [
+        bpy.app.is_job_running("RENDER"),
+        getattr(export, "_in_flight", None),
+        sorted((path, changed) for path, (changed, _) in photos.items()),
+        *map(len, kinds),
+    ]
+
+
+def _module(name):
+    """A module of the add-on, whatever the add-on is called; None before it is there."""
+    return next((m for n, m in list(sys.modules.items()) if n.endswith(f".{name}")), None)
 
 
 def _register(function, **arguments):
@@ -38,8 +51,10 @@ def _register(function, **arguments):
             with_results = _state() != before
             times.setdefault(name, []).append((*spent, with_results))
             if spent[1] > LIMIT_MS and not with_results:
-                run = bpy.context.window_manager.windows[0].scene.dp3d_run
-                slow.append((name, round(spent[1], 1), run.state, run.stage, run.message))
+                scene = bpy.context.window_manager.windows[0].scene
+                run, export = scene.dp3d_run, scene.dp3d_export
+                said = run.state, run.stage, run.message, export.state, export.message
+                slow.append((name, round(spent[1], 1), *said))
 
     _measured[function] = measured
     return _plain["register"](measured, **arguments)
