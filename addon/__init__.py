@@ -12,7 +12,7 @@ from __future__ import annotations
 import bpy
 
 from . import check, ledger, session, settings
-from .scene import ghost, nearest_view
+from .scene import ghost, nearest_view, standing
 from .ui import (
     anchor,
     engine_options,
@@ -33,6 +33,7 @@ _MODULES = (
     preferences,
     engine_options,
     anchor,
+    standing,
     ghost,
     nearest_view,
     pictures,

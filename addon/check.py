@@ -15,7 +15,7 @@ from .link.run import Plan, Run
 from .ui import engine_options
 
 _INTERVAL_S = 0.1
-_NO_SERVER = ("server.unreachable", "server.offline")
+_NO_SERVER = ("server.unreachable",)
 """Codes of failures that say no more than the panel's "No server yet"."""
 
 
@@ -70,14 +70,15 @@ def start(server: Server, unasked: bool = False) -> Check:
     global _current  # noqa: PLW0603
     _current = Check(server, unasked)
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.register(_tick, first_interval=_INTERVAL_S)
+        # A file that is opened meanwhile would otherwise end it, and with it the answer.
+        bpy.app.timers.register(_tick, first_interval=_INTERVAL_S, persistent=True)
     return _current
 
 
 def clear_server_errors() -> None:
-    """Take away failures that a server which answers has made untrue."""
+    """Take away failures that a server which answers, or another address, has made untrue."""
     for scene in bpy.data.scenes:
-        if ledger.run(scene)["error_code"].startswith("server."):
+        if ledger.run(scene)["error_code"].startswith(("server.", "addon.bad_url")):
             ledger.clear_error(scene)
 
 

@@ -115,6 +115,15 @@ def change_result(scene: bpy.types.Scene, run_id: str, **values: Any) -> None:
     mirror(scene)
 
 
+def highlighted(scene: bpy.types.Scene) -> str:
+    """Id of the result that the list highlights; empty where it has none.
+
+    A run that goes on and has brought nothing yet is no result: the list highlights another one.
+    """
+    entries, index = results(scene), scene.dp3d_result_index
+    return str(entries[index]["run_id"]) if 0 <= index < len(entries) else ""
+
+
 def choose(scene: bpy.types.Scene, run_id: str) -> None:
     """Make a result the one that Fit, Import Mesh and Play Back work on."""
     entry = result(scene, run_id)

@@ -38,8 +38,8 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
             run["title"],
         )
     look.apply(objects, scene.dp3d.look)
-    tags.show(scene, run["run_id"], "mesh", True)  # a playback may have hidden it
-    scene_views.show_cameras(scene, run["run_id"], False)  # the head is what is looked at now
+    _step_aside(scene)  # the head is what is looked at now
+    tags.show(scene, run["run_id"], "mesh", True)
     viewing.show_texture(scene)
     viewing.frame_head(scene, anchor)
 
@@ -47,7 +47,8 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
 def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> list[str]:
     """Show the frames of a played back field as the scene's settings say.
 
-    Frames behind a camera hide the run's mesh, which would cover them; ``place_mesh`` shows it.
+    Meshes at the anchor, which would cover them, and the cameras of views are hidden;
+    ``place_mesh`` shows a mesh again.
 
     Returns:
         Warnings: cameras that are no longer in the scene.
@@ -57,21 +58,30 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
     folder = ledger.absolute(run["playback"])
     show = scene.dp3d.playback_show
     run_id, title = run["run_id"], run["title"]
-    scene_views.show_cameras(scene, run_id, False)
     if show == "FILES":
         return gone
-    playback.remove(scene, run_id)
     if show == "BEHIND":
         names = playback.read_cameras(folder)
-        tags.show(scene, run_id, "mesh", False)  # it would cover what is behind it
+        playback.cameras_of(scene, names, folder)  # before anything is taken away
+        playback.remove(scene, run_id)
         gone = playback.show_behind_all(scene, names, folder, frames, run_id, title)
     else:
         anchor = head_anchor.required(scene)
+        playback.remove(scene, run_id)
         playback.show_plane(scene, anchor, folder, frames, run_id, title)
+    _step_aside(scene)
     if frames:
         hold = frames[1] - frames[0] if len(frames) > 1 else 1
         viewing.set_timeline(scene, [frames[0], frames[-1] + hold - 1])
     return [f"The playback is not behind {name}, which is no longer in the scene." for name in gone]
+
+
+def _step_aside(scene: bpy.types.Scene) -> None:
+    """Hide the cameras of all views, and the meshes that hang on the scene's anchor."""
+    for run_id in tags.runs(scene):
+        tags.show(scene, run_id, "view", False)
+        if scene.dp3d.anchor is not None:
+            tags.show(scene, run_id, "mesh", False, under=scene.dp3d.anchor)
 
 
 def apply_look(scene: bpy.types.Scene) -> None:

@@ -254,16 +254,21 @@ class Session:
             "views": f"{count} in the scene. Next: press Import Mesh, or look through the views",
             "fit": "The field is fitted. Next: Import Mesh or Play Back",
             "mesh": "The textured head stands at the anchor. Next: Play Back, or pick its look",
-            "render": f"{count} of the field. Look through the camera (Numpad 0), Space plays"
-            + ("; Mesh under Results shows the hidden mesh again" if self._hides_mesh() else ""),
+            "render": self._about_playback(count),
             "save_fit": self._state["message"],
         }.get(last, "Done")
 
-    def _hides_mesh(self) -> bool:
-        """Whether the playback hides the run's mesh (see ``placing.place_playback``)."""
+    def _about_playback(self, count: str) -> str:
+        """Where the frames are, and that the mesh steps aside (``placing.place_playback``)."""
         scene = self.scene
-        behind = scene is not None and scene.dp3d.playback_show == "BEHIND"
-        return behind and bool(self._state["mesh"])
+        show = "FILES" if scene is None else scene.dp3d.playback_show
+        where = {
+            "FILES": "Their folder: Frames under Play Back",
+            "BEHIND": "Look through the camera (Numpad 0), Space plays",
+        }.get(show, "They stand at the head, Space plays")
+        again = show != "FILES" and self._state["mesh"]
+        hidden = "; Mesh under Results shows the hidden mesh again" if again else ""
+        return f"{count} of the field. {where}{hidden}"
 
     def _warn(self, warnings: list[str]) -> None:
         kept = [w for w in self._state["warnings"].split("\n") if w]

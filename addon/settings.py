@@ -78,6 +78,12 @@ def _result_chosen(self, context):
         ledger.choose(self, entries[self.dp3d_result_index]["run_id"])
 
 
+PATH_OPTIONS = {"ANIMATABLE"}
+"""Options of paths: from 4.5 on Blender wants to be told that they may begin with //."""
+if bpy.app.version >= (4, 5, 0):
+    PATH_OPTIONS.add("PATH_SUPPORTS_BLEND_RELATIVE")
+
+
 class HeadViewsSettings(bpy.types.PropertyGroup):
     """Settings of the panel, one set per scene."""
 
@@ -300,8 +306,9 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
     )
     output: StringProperty(
         name="Output",
-        description="Folder for frames and meshes; empty: dp3d beside the .blend file",
+        description="Folder for frames and meshes; empty: head_views beside the .blend file",
         subtype="DIR_PATH",
+        options=PATH_OPTIONS,
         update=_changed,
     )
 
@@ -311,7 +318,9 @@ class _OfResult:
 
     run_id: StringProperty(description="Hexadecimal name of the run")
     title: StringProperty(description="Name of the run's collection")
-    folder: StringProperty(subtype="DIR_PATH", description="Folder of frames and mesh")
+    folder: StringProperty(
+        subtype="DIR_PATH", options=PATH_OPTIONS, description="Folder of frames and mesh"
+    )
     frames: StringProperty(description="Scene frame of each view, comma separated")
     engine: StringProperty(description="Engine that made the views")
     seed: IntProperty(description="Seed of the views")
@@ -323,8 +332,12 @@ class _OfResult:
     scores: StringProperty(description="Scores of the fit, JSON")
     mesh: StringProperty(description="Path of the mesh file")
     stats: StringProperty(description="Statistics of the mesh, JSON")
-    playback: StringProperty(subtype="DIR_PATH", description="Folder of the played back frames")
-    video: StringProperty(subtype="FILE_PATH", description="Video of the played back frames")
+    playback: StringProperty(
+        subtype="DIR_PATH", options=PATH_OPTIONS, description="Folder of the played back frames"
+    )
+    video: StringProperty(
+        subtype="FILE_PATH", options=PATH_OPTIONS, description="Video of the played back frames"
+    )
 
 
 class HeadViewsRun(_OfResult, bpy.types.PropertyGroup):
@@ -337,7 +350,9 @@ class HeadViewsRun(_OfResult, bpy.types.PropertyGroup):
     pending: StringProperty(description="Steps not done yet, comma separated")
     job_id: StringProperty(description="Job on the server")
     job_kind: StringProperty(description="Kind of that job")
-    target: StringProperty(subtype="DIR_PATH", description="Folder that a playback is filling")
+    target: StringProperty(
+        subtype="DIR_PATH", options=PATH_OPTIONS, description="Folder that a playback is filling"
+    )
     state: StringProperty(description="empty, running, succeeded, failed or cancelled")
     kind: StringProperty(description="Step of the run: views, fit, mesh, render or save_fit")
     number: IntProperty(description="Number of that step, from 1")

@@ -36,10 +36,10 @@ _FILE_LIMIT = 1 << 30
 
 def is_loopback(url: str) -> bool:
     """Whether an address stays on this computer."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
     try:
+        host = urlsplit(url).hostname or ""
+        if host == "localhost":
+            return True
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

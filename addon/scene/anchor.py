@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import bpy
 from mathutils import Matrix, Vector
@@ -122,70 +121,3 @@ def check(matrix: Matrix) -> None:
             "The head anchor is mirrored, sheared or scaled unevenly.",
             "Give it the same positive scale on all axes, and its parents too (Ctrl-A, Scale).",
         )
-
-
-def free(
-    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, space: Any = None
-) -> bpy.types.Object | None:
-    """The scene's anchor where a 3D view may show what will stand there; None where not.
-
-    Overlays are off, the anchor is hidden or gone, a mesh of ours can be seen at it, or the view
-    looks through a camera with our pictures.
-
-    Args:
-        scene: whose anchor counts.
-        view_layer: in which objects are hidden or shown.
-        space: the 3D view.
-
-    """
-    anchor = scene.dp3d.anchor
-    if anchor is None:
-        return None
-    if space is not None and (not space.overlay.show_overlays or _shows_pictures(scene, space)):
-        return None
-    if anchor.name not in scene.objects or scene.objects[anchor.name] != anchor:
-        return None
-    if not anchor.visible_get(view_layer=view_layer, viewport=space):
-        return None
-    return None if _head_stands_at(scene, view_layer, space, anchor) else anchor
-
-
-def _shows_pictures(scene: bpy.types.Scene, space: Any) -> bool:
-    """Whether a 3D view looks through a camera that has frames of ours behind it."""
-    if space.region_3d is None or space.region_3d.view_perspective != "CAMERA":
-        return False
-    camera = space.camera if space.use_local_camera else scene.camera
-    if camera is None or camera.type != "CAMERA":
-        return False
-    pictures = [b.image for b in camera.data.background_images if b.image is not None]
-    return any(tags.is_ours(image) for image in pictures)
-
-
-def _head_stands_at(
-    scene: bpy.types.Scene,
-    view_layer: bpy.types.ViewLayer,
-    space: Any,
-    anchor: bpy.types.Object,
-) -> bool:
-    """Whether a visible mesh or playback of ours hangs on an anchor.
-
-    Looks into the runs' collections only: a scene may have many thousand objects.
-    """
-    for collection in scene.collection.children_recursive:
-        if collection.get(tags.ROLE) != "run":
-            continue
-        for thing in collection.objects:
-            if (
-                thing.get(tags.ROLE) in ("mesh", "plane")
-                and _hangs_on(thing, anchor)
-                and thing.visible_get(view_layer=view_layer, viewport=space)
-            ):
-                return True
-    return False
-
-
-def _hangs_on(thing: bpy.types.Object, anchor: bpy.types.Object) -> bool:
-    parent = thing.parent
-    while parent is not None and parent != anchor:
-        parent = parent.parent
-    return parent is not None

@@ -17,7 +17,7 @@ import bpy
 import gpu
 from gpu_extras.batch import batch_for_shader
 
-from . import anchor, nearest_view
+from . import nearest_view, standing
 
 Point = tuple[float, float, float]
 
@@ -139,8 +139,8 @@ def shown_anchor(
     """
     if not scene.dp3d.show_ghost:
         return None
-    free = anchor.free(scene, view_layer, space)
-    if free is None or nearest_view.stands_at(scene, free, space) is not None:
+    free = standing.free(scene, view_layer, space)
+    if free is None or nearest_view.stands_at(scene, view_layer, free, space) is not None:
         return None
     return free
 

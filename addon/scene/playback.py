@@ -70,6 +70,35 @@ def show_behind(
     return image
 
 
+def cameras_of(
+    scene: bpy.types.Scene, names: Sequence[str], folder: Path
+) -> dict[str, bpy.types.Object | None]:
+    """Cameras that a playback was rendered through, by name; None for one that is gone.
+
+    Args:
+        scene: the cameras' scene.
+        names: name of the camera of each frame (``read_cameras``); where none is known (a folder
+            of an early version) the artist's camera of now is taken.
+        folder: view set of the frames.
+
+    Raises:
+        AddonError: ``addon.camera_missing`` when none of them is in the scene.
+
+    """
+    cameras = {name: _camera(scene, folder, name) for name in names if name}
+    if not cameras and (own := viewing.own_camera(scene)) is not None and own.type == "CAMERA":
+        cameras = {own.name: own}
+    if not any(cameras.values()):
+        which = f" ({', '.join(map(repr, cameras))})" if cameras else ""
+        raise AddonError(
+            "addon.camera_missing",
+            f"No camera that the playback was rendered through is in the scene{which}.",
+            "Bring the camera back, or set Show under Play Back to Image Plane, and press "
+            "Playback under Results.",
+        )
+    return cameras
+
+
 def show_behind_all(
     scene: bpy.types.Scene,
     names: Sequence[str],
@@ -99,19 +128,9 @@ def show_behind_all(
         AddonError: ``addon.camera_missing`` when none of them is; ``viewset.invalid``.
 
     """
-    cameras = {name: _camera(scene, folder, name) for name in names if name}
-    if not cameras and (own := viewing.own_camera(scene)) is not None and own.type == "CAMERA":
-        cameras = {own.name: own}
+    cameras = cameras_of(scene, names, folder)
     there = {name: camera for name, camera in cameras.items() if camera is not None}
     gone = [name for name in cameras if name not in there]
-    if not there:
-        which = f" ({', '.join(map(repr, gone))})" if gone else ""
-        raise AddonError(
-            "addon.camera_missing",
-            f"No camera that the playback was rendered through is in the scene{which}.",
-            "Bring the camera back, or set Show under Play Back to Image Plane, and press "
-            "Playback under Results.",
-        )
     for camera in there.values():
         show_behind(scene, camera, folder, frames, run_id, title)
     if any(names):
@@ -161,7 +180,7 @@ def show_plane(
     _material(plane, views[0].image, frames, run_id, label)
     poses = []
     for view in views:
-        location, rotation, scale = plane_matrix(view).decompose()
+        location, rotation, scale = scene_views.plane_matrix(view).decompose()
         poses.append([*location, *rotation, *scale])
     scene_views.animate(plane, _POSE, frames, poses)
     scene_views.mark_action(plane, run_id, label)
@@ -226,24 +245,6 @@ def read_frames(folder: Path) -> list[int]:
         return [int(frame) for frame in frames]
     except (OSError, ValueError, KeyError, TypeError):
         return list(range(1, len(scene_views.read_views(folder)) + 1))
-
-
-def plane_matrix(view: scene_views.View) -> Matrix:
-    """Local matrix, under the anchor, of a unit square that fills a view at the head's distance."""
-    pose = scene_views.local_matrix(view.c2w)
-    distance = -pose.inverted().translation.z
-    if distance < 0.01:  # the head is beside or behind the camera
-        distance = max(pose.translation.length, 0.01)
-    fx, fy, cx, cy = view.K[0][0], view.K[1][1], view.K[0][2], view.K[1][2]
-    centre = Matrix.Translation(
-        (
-            (view.width / 2 - cx) / fx * distance,
-            (cy - view.height / 2) / fy * distance,
-            -distance,
-        )
-    )
-    size = Matrix.Diagonal((view.width / fx * distance, view.height / fy * distance, 1.0, 1.0))
-    return pose @ centre @ size
 
 
 def _quad(label: str) -> bpy.types.Mesh:

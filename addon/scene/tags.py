@@ -24,8 +24,6 @@ VIEW = "dp3d_view"
 """Index of the view a camera shows, or of the part of a mesh file."""
 FRAME = "dp3d_frame"
 """Scene frame a view was taken at."""
-PIXEL_ASPECT = "dp3d_pixel_aspect"
-"""Height of a view's pixel over its width."""
 NAME = "dp3d_name"
 """The name we gave: another one now is the user's."""
 
@@ -69,15 +67,48 @@ def originals(scene: bpy.types.Scene, run_id: str, role: str) -> dict[int, bpy.t
     }
 
 
-def show(scene: bpy.types.Scene, run_id: str, role: str, visible: bool) -> int:
-    """Show or hide objects of a run in the 3D views; how many were changed."""
+def show(
+    scene: bpy.types.Scene,
+    run_id: str,
+    role: str,
+    visible: bool,
+    under: bpy.types.Object | None = None,
+) -> int:
+    """Show or hide objects of a run in the 3D views, but not the user's copies of them.
+
+    Args:
+        scene: which has the objects.
+        run_id: of the run.
+        role: theirs.
+        visible: whether they are to be seen.
+        under: an object they must hang on; None: any.
+
+    Returns:
+        How many were changed.
+
+    """
     count = 0
-    for thing in objects(scene, run_id, role):
+    for thing in originals(scene, run_id, role).values():
+        if under is not None and not hangs_on(thing, under):
+            continue
         for layer in scene.view_layers:
             if thing.name in layer.objects and thing.hide_get(view_layer=layer) == visible:
                 thing.hide_set(not visible, view_layer=layer)
                 count += 1
     return count
+
+
+def hangs_on(thing: bpy.types.Object, top: bpy.types.Object) -> bool:
+    """Whether an object is parented to another, directly or not."""
+    parent = thing.parent
+    while parent is not None and parent != top:
+        parent = parent.parent
+    return parent is not None
+
+
+def runs(scene: bpy.types.Scene) -> set[str]:
+    """Ids of the runs that have objects in a scene."""
+    return {o[RUN] for o in scene.objects if is_ours(o)}
 
 
 # -- names -----------------------------------------------------------------------------------

@@ -204,6 +204,24 @@ def pixel_aspect(view: View) -> tuple[float, float]:
     return (1.0, aspect) if aspect >= 1 else (1.0 / aspect, 1.0)
 
 
+def plane_matrix(view: View) -> Matrix:
+    """Local matrix, under the anchor, of a unit square that fills a view at the head's distance."""
+    pose = local_matrix(view.c2w)
+    distance = -pose.inverted().translation.z
+    if distance < 0.01:  # the head is beside or behind the camera
+        distance = max(pose.translation.length, 0.01)
+    fx, fy, cx, cy = view.K[0][0], view.K[1][1], view.K[0][2], view.K[1][2]
+    centre = Matrix.Translation(
+        (
+            (view.width / 2 - cx) / fx * distance,
+            (cy - view.height / 2) / fy * distance,
+            -distance,
+        )
+    )
+    size = Matrix.Diagonal((view.width / fx * distance, view.height / fy * distance, 1.0, 1.0))
+    return pose @ centre @ size
+
+
 def _set(camera: bpy.types.Object, view: View) -> None:
     location, rotation, _ = local_matrix(view.c2w).decompose()
     camera.location, camera.rotation_quaternion = location, rotation
@@ -211,7 +229,6 @@ def _set(camera: bpy.types.Object, view: View) -> None:
     data = camera.data
     data.sensor_fit, data.sensor_width = "HORIZONTAL", SENSOR_WIDTH
     data.lens, data.shift_x, data.shift_y = lens.focal_mm, lens.shift_x, lens.shift_y
-    camera[tags.PIXEL_ASPECT] = lens.pixel_aspect
 
 
 def _background(place: _Place, camera: bpy.types.Object, view: View, source: str, what: str) -> Any:

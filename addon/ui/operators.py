@@ -135,12 +135,14 @@ class DP3D_OT_rerun(StartsRun, bpy.types.Operator):
     bl_idname = "dp3d.rerun"
     bl_label = "Run Again"
 
-    run_id: StringProperty(description="The result; empty: the chosen one", options={"SKIP_SAVE"})
+    run_id: StringProperty(
+        description="The result; empty: the highlighted one", options={"SKIP_SAVE"}
+    )
     new_seed: BoolProperty(name="New Seed", description="Draw another seed", options={"SKIP_SAVE"})
 
     def request(self, context: bpy.types.Context) -> request.Request:
         """The recipe of that result."""
-        run_id = self.run_id or ledger.run(context.scene)["run_id"]
+        run_id = self.run_id or ledger.highlighted(context.scene)
         return request.again(context.scene, run_id, self.new_seed)
 
 
@@ -251,8 +253,10 @@ class DP3D_OT_open_folder(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Open it."""
-        run = ledger.run(context.scene)
-        text = run["playback"] if self.what == "PLAYBACK" else run["folder"]
+        scene = context.scene
+        run = ledger.run(scene)
+        listed = ledger.result(scene, ledger.highlighted(scene)) or run
+        text = run["playback"] if self.what == "PLAYBACK" else listed["folder"]
         folder = ledger.absolute(text)
         if not text or not folder.is_dir():
             error = AddonError(
@@ -275,7 +279,9 @@ class DP3D_OT_delete_result(bpy.types.Operator):
         "scene; its folder stays on disk"
     )
 
-    run_id: StringProperty(description="The result; empty: the chosen one", options={"SKIP_SAVE"})
+    run_id: StringProperty(
+        description="The result; empty: the highlighted one", options={"SKIP_SAVE"}
+    )
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask first."""
@@ -284,7 +290,9 @@ class DP3D_OT_delete_result(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Delete it."""
         scene = context.scene
-        run_id = self.run_id or ledger.run(scene)["run_id"]
+        run_id = self.run_id or ledger.highlighted(scene)
+        if not run_id:
+            return {"CANCELLED"}
         running = session.current(scene)
         if running is not None and running.plan.run_id == run_id:
             error = AddonError(

@@ -25,6 +25,7 @@ from ..scene import files, orbit_cameras
 from ..scene.export_shots import Options
 from ..scene.orbit_export import Immediate, OrbitExport
 from ..scene.scene_copy import remove_leftovers
+from ..settings import PATH_OPTIONS
 from . import panel, pictures, sentences
 from .cancel_button import CancelButton
 
@@ -63,10 +64,11 @@ class OrbitExportSettings(bpy.types.PropertyGroup):
         name="Folder",
         description=(
             "Folder of the view set; the same export into the same folder renders only what is "
-            "missing. Empty: a folder in dp3d beside the .blend file, numbered where another "
-            "scene's export is; exports of an unsaved file come along at its first save"
+            "missing. Empty: a folder in head_views beside the .blend file, numbered where "
+            "another scene's export is; exports of an unsaved file come along at its first save"
         ),
         subtype="DIR_PATH",
+        options=PATH_OPTIONS,
     )
     look: EnumProperty(
         name="Colors",
@@ -88,12 +90,14 @@ class OrbitExportSettings(bpy.types.PropertyGroup):
     state: StringProperty(description="empty, running, succeeded, cancelled or failed")
     message: StringProperty(description="Sentence for a person")
     warnings: StringProperty(description="One per line")
-    folder_used: StringProperty(description="Folder of the last export", subtype="DIR_PATH")
+    folder_used: StringProperty(
+        description="Folder of the last export", subtype="DIR_PATH", options=PATH_OPTIONS
+    )
     title: StringProperty(description="Name of the last export")
     views: IntProperty(description="Views of the last export")
     done: IntProperty(description="Finished views of the last export")
     exported_folder: StringProperty(
-        description="Folder of the last complete export", subtype="DIR_PATH"
+        description="Folder of the last complete export", subtype="DIR_PATH", options=PATH_OPTIONS
     )
     exported_frames: StringProperty(description="Its scene frames, comma separated")
     exported_title: StringProperty(description="Its name")

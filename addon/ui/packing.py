@@ -63,8 +63,8 @@ class DP3D_OT_bring_along(bpy.types.Operator):
     bl_idname = "dp3d.bring_along"
     bl_label = "Bring Frames Along"
     bl_description = (
-        "Copy the frames, meshes and playbacks of all results to the folder dp3d beside the "
-        ".blend, and point to them by relative paths"
+        "Copy the frames, meshes and playbacks of all results to the folder head_views beside "
+        "the .blend, and point to them by relative paths"
     )
 
     pack: BoolProperty(

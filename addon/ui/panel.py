@@ -363,9 +363,10 @@ def _next_steps(layout: Any, scene: bpy.types.Scene) -> None:
     """Buttons for what the message of a finished run names."""
     run = scene.dp3d_run
     column = layout.column(align=True)  # side by side their names would be cut off
+    column.enabled = session.current() is None
     if run.kind == "views" and not viewing.is_looking(scene):
         column.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
-    if run.kind in ("views", "fit"):
+    if run.kind in ("views", "fit", ""):  # none: an export of the scene
         column.operator("dp3d.import_mesh", icon="MESH_MONKEY")
     if run.kind in ("fit", "mesh"):
         column.operator("dp3d.playback", icon="PLAY")

@@ -9,7 +9,7 @@ from bpy.props import BoolProperty, StringProperty
 from .. import ledger
 from ..link.client import DEFAULT_URL, Server, is_loopback
 from ..link.storage import token_file
-from ..settings import SERVER_REPORT
+from ..settings import PATH_OPTIONS, SERVER_REPORT
 
 ADDON = __package__.rpartition(".")[0]
 """Name the extension is registered under."""
@@ -45,6 +45,7 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
             "places are searched"
         ),
         subtype="FILE_PATH",
+        options=PATH_OPTIONS,
         update=_path_changed,
     )
     keep_server: BoolProperty(

@@ -161,6 +161,7 @@ def ask_once() -> None:
 def address_changed() -> None:
     """Another server was chosen: what was known of the one before is void."""
     settings.SERVER_REPORT.clear()
+    check.clear_server_errors()
     if not bpy.app.background:
         _ask()
 

@@ -59,6 +59,7 @@ def blender(bpy_python: Path, tmp_path: Path) -> Callable[..., Any]:
             cwd=tmp_path,
             env={**clean_environment(tmp_path), **(env or {})},
         )
+        assert "does not support blend relative" not in done.stderr, done.stderr
         for line in done.stdout.splitlines():
             if line.startswith(RESULT):
                 return json.loads(line.removeprefix(RESULT))

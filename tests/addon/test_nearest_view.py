@@ -36,20 +36,38 @@ def ring(count: int) -> list[Camera]:
 
 
 def test_the_nearest_view_stands_at_the_head(blender, tmp_path: Path) -> None:
-    cameras = ring(12)
-    folder = tmp_path / "views"
-    write_view_folder(folder, cameras)
+    folder, many = tmp_path / "views", tmp_path / "many"
+    write_view_folder(folder, ring(12))
+    write_view_folder(many, ring(80))
+    result = blender("nearest_view", folder=folder, many=many)
+    for kind, told in result["choices"].items():
+        assert told["chosen"] == [f"{index:04d}.png" for index in range(12)], kind
+        assert told["worst_place"] < 1e-4, kind  # head units
+        assert told["from_below"] is None, kind
+    assert result["in_views"] == ["0003.png", "0003.png", "0003.png", None, None]
+
+    elsewhere = result["elsewhere"]
+    for name in ("there", "while_another_runs", "of_many"):
+        assert elsewhere[name] == "0000.png", name
+    for name in ("after_deleting", "excluded", "exported", "without_files"):
+        assert elsewhere[name] is None, name
+    assert elsewhere["deleted"] == [0, "next", "job"]
+    assert elsewhere["cameras_of_many"] == 0
+
+    bodies = result["bodies"]
+    for name in ("under_mesh", "ghost_under_mesh", "in_own_collection", "free_again"):
+        assert bodies[name], name
+    assert bodies["refused"] == ["addon.camera_missing", False, "head.glb"]
+    assert bodies["hidden"] == [True, False]
+    assert bodies["changed"] == [1, 0]
+
+
+def test_a_server_that_nobody_asked_for_is_no_failure(blender) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    result = blender("nearest_view", folder=folder, port=port)
-    for kind, told in result["kinds"].items():
-        assert told["chosen"] == [f"{index:04d}.png" for index in range(12)], kind
-        assert told["worst_place"] < 1e-4, kind  # head units
-        assert not told["from_below"], kind
-    print({kind: told["worst_place"] for kind, told in result["kinds"].items()})
-    assert result["other_run"]
-    for name in ("under_mesh", "ghost_under_mesh", "hidden_by_playback", "free_again"):
-        assert result[name], name
-    assert result["changed"] == [1, 0]
-    assert result["unasked"] == ["", "server.unreachable"]
+    result = blender("unasked", port=port)
+    assert result["codes"] == ["", "server.unreachable", ""]
+    assert not result["broken_is_loopback"]
+    assert not result["can_start"]
+    assert result["text"]

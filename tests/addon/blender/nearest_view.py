@@ -1,93 +1,190 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The view at the head: which one is chosen, where it stands, when something else stands there."""
 
-import time
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 from common import enable_addon, main, make_anchor, update
-from mathutils import Vector
+from mathutils import Matrix, Vector
 
 
-def unasked(port):
-    """The failure in the panel after nobody and after somebody asked a server that is not there."""
-    from addon import check, ledger
-    from addon.link.client import Server
+def start(folder, kind="plain"):
+    """An empty scene with an anchor and one result, whose views are in it."""
+    from addon import ledger
+    from addon.scene import nearest_view
+    from addon.scene import views as scene_views
 
-    codes = []
-    for nobody in (True, False):
-        server = Server.configured(f"http://127.0.0.1:{port}", "", False)
-        check._current = check.Check(server, unasked=nobody)
-        while check._tick() is not None:
-            time.sleep(0.02)
-        codes.append(ledger.run(bpy.context.scene)["error_code"])
-    ledger.clear_error(bpy.context.scene)
-    return codes
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    nearest_view.forget()
+    scene = bpy.context.scene
+    head = scene.dp3d.anchor = make_anchor(kind)
+    scene_views.load(scene, head, folder, "run", "Anna")
+    ledger.set_run(scene, run_id="run", title="Anna", folder=str(folder), frames="1")
+    ledger.add_result(scene, source="generated", created="")
+    scene.frame_set(4)
+    update()
+    return scene, head
+
+
+def shown(scene, head, eye):
+    """Picture for a direction in head space, read first where that is needed."""
+    from addon.scene import nearest_view
+
+    layer = bpy.context.view_layer
+    world = head.matrix_world.to_3x3() @ eye
+    for _ in range(2):
+        if (picture := nearest_view.picture(scene, layer, head, world)) is not None:
+            return picture
+        nearest_view.read()
+    return nearest_view.picture(scene, layer, head, world)
+
+
+def name_of(picture):
+    return None if picture is None else Path(bpy.path.abspath(picture.image.filepath)).name
+
+
+def choices(folder):
+    """For each view: the picture that is chosen from its camera, and the error of its place."""
+    from addon.scene import views as scene_views
+
+    views, out = scene_views.read_views(folder), {}
+    for kind in ("plain", "turned", "scaled", "animated"):
+        scene, head = start(folder, kind)
+        chosen, worst = [], 0.0
+        for view in views:
+            picture = shown(scene, head, 7 * scene_views.local_matrix(view.c2w).translation)
+            chosen.append(name_of(picture))
+            wanted = head.matrix_world @ scene_views.plane_matrix(view)
+            pairs = zip(picture.matrix, wanted, strict=True)
+            off = max(abs(a - b) for row, other in pairs for a, b in zip(row, other, strict=True))
+            worst = max(worst, off / head.matrix_world.median_scale)
+        below = shown(scene, head, Vector((0.0, -1.0, 0.0)))
+        out[kind] = {"chosen": chosen, "worst_place": worst, "from_below": name_of(below)}
+    return out
+
+
+def in_views(folder):
+    """What a 3D view shows: perspective, orthographic, through a camera, switched off."""
+    from addon.scene import nearest_view
+    from addon.scene import views as scene_views
+
+    scene, head = start(folder)
+    view = scene_views.read_views(folder)[3]
+    eye = head.matrix_world @ scene_views.local_matrix(view.c2w)
+    turned = eye.to_quaternion().to_matrix().to_4x4()
+    beside = Matrix.Translation(eye.translation + Vector((3.0, 0.0, 0.0)))
+    layer = bpy.context.view_layer
+    shown(scene, head, Vector((0.0, 0.0, 1.0)))
+
+    def look(perspective, place):
+        region = SimpleNamespace(
+            view_perspective=perspective,
+            is_perspective=perspective == "PERSP",
+            view_matrix=(place @ turned).inverted(),
+        )
+        space = SimpleNamespace(region_3d=region)
+        return name_of(nearest_view.stands_at(scene, layer, head, space))
+
+    at = Matrix.Translation(eye.translation)
+    out = [look("PERSP", at), look("ORTHO", at), look("ORTHO", beside), look("CAMERA", at)]
+    scene.dp3d.show_nearest_view = False
+    return [*out, look("PERSP", at)]
+
+
+def elsewhere(folder, many):
+    """Excluded, exported, without files, more views than cameras, an unfinished run chosen."""
+    from addon import ledger
+    from addon.scene import views as scene_views
+
+    front = Vector((0.0, 0.0, 1.0))
+    scene, head = start(folder)
+    out = {"there": name_of(shown(scene, head, front))}
+    ledger.set_run(scene, run_id="next", folder="", state="running", job_id="job")
+    out["while_another_runs"] = name_of(shown(scene, head, front))
+    bpy.ops.dp3d.delete_result()
+    out["deleted"] = [len(scene.dp3d_results), scene.dp3d_run.run_id, scene.dp3d_run.job_id]
+    out["after_deleting"] = name_of(shown(scene, head, front))
+
+    scene, head = start(folder)
+    root = bpy.context.view_layer.layer_collection.children["Head Views"]
+    root.children["Anna"].exclude = True
+    update()
+    out["excluded"] = name_of(shown(scene, head, front))
+
+    scene, head = start(folder)
+    ledger.add_result(scene, source="exported")
+    out["exported"] = name_of(shown(scene, head, front))
+
+    scene, head = start(many)
+    out["cameras_of_many"] = len([o for o in scene.objects if o.get("dp3d_role") == "view"])
+    first = scene_views.local_matrix(scene_views.read_views(many)[0].c2w).translation
+    out["of_many"] = name_of(shown(scene, head, first))
+
+    lost = folder.with_name("lost")
+    shutil.copytree(folder, lost)
+    scene, head = start(lost)
+    shutil.rmtree(lost / "frames")
+    for image in bpy.data.images:
+        image.reload()
+    out["without_files"] = name_of(shown(scene, head, front))
+    return out
+
+
+def bodies(folder):
+    """A mesh at the anchor; a playback that is refused, one that hides it, and its copies."""
+    from addon import ledger, placing
+    from addon.link.errors import AddonError
+    from addon.scene import ghost, playback, standing, tags
+
+    scene, head = start(folder)
+    layer = bpy.context.view_layer
+    standing.attach()
+    mesh = bpy.data.objects.new("head", bpy.data.meshes.new("head"))
+    tags.collection(scene, "run", "Anna").objects.link(mesh)
+    tags.mark(mesh, "run", "mesh")
+    tags.name(mesh, "head")
+    mesh.parent = head
+    statue = mesh.copy()
+    statue.parent = None
+    scene.collection.objects.link(statue)
+    update()
+    out = {"under_mesh": standing.free(scene, layer) is None}
+    out["ghost_under_mesh"] = ghost.shown_anchor(scene, layer) is None
+    for collection in list(mesh.users_collection):
+        collection.objects.unlink(mesh)
+    scene.collection.objects.link(mesh)
+    update()
+    out["in_own_collection"] = standing.free(scene, layer) is None
+
+    ledger.set_run(scene, playback=str(folder), mesh="head.glb")
+    scene.dp3d.playback_show = "BEHIND"
+    playback.write_frames(folder, [1, 2, 3], cameras=["gone"])
+    try:
+        placing.place_playback(scene, ledger.run(scene), [1, 2, 3])
+    except AddonError as error:
+        out["refused"] = [error.code, mesh.hide_get(), scene.dp3d_run.mesh]
+    (folder / playback.FRAMES_FILE).unlink()
+    scene.camera = bpy.data.objects.new("own", bpy.data.cameras.new("own"))
+    placing.place_playback(scene, ledger.run(scene), [1, 2, 3])
+    update()
+    out["hidden"] = [mesh.hide_get(), statue.hide_get()]
+    out["free_again"] = standing.free(scene, layer) == head
+    out["changed"] = [tags.show(scene, "run", "mesh", True), tags.show(scene, "run", "mesh", True)]
+    standing.detach()
+    return out
 
 
 def work(request):
     enable_addon()
-    from addon import ledger, placing
-    from addon.scene import anchor as head_anchor
-    from addon.scene import ghost, nearest_view, playback, tags
-    from addon.scene import views as scene_views
-
-    out = {"unasked": unasked(request["port"]), "kinds": {}}
     folder = Path(request["folder"])
-    views = scene_views.read_views(folder)
-    for kind in ("plain", "turned", "scaled", "animated"):
-        bpy.ops.wm.read_factory_settings(use_empty=True)
-        scene, layer = bpy.context.scene, bpy.context.view_layer
-        head = scene.dp3d.anchor = make_anchor(kind)
-        scene_views.load(scene, head, folder, "run", "Anna")
-        ledger.set_run(scene, run_id="run", title="Anna", folder=str(folder), frames="1")
-        scene.frame_set(4)
-        update()
-        world = head.matrix_world
-        chosen, places = [], []
-        for view in views:
-            eye = world @ scene_views.local_matrix(view.c2w).translation - world.translation
-            shown = nearest_view.picture(scene, head, 7 * eye)
-            chosen.append(Path(bpy.path.abspath(shown.image.filepath)).name)
-            wanted = world @ playback.plane_matrix(view)
-            scale = world.median_scale
-            places.append(
-                max(
-                    abs(a - b) / scale
-                    for row, other in zip(shown.matrix, wanted, strict=True)
-                    for a, b in zip(row, other, strict=True)
-                )
-            )
-        below = world.to_3x3() @ Vector((0.0, -1.0, 0.0))
-        out["kinds"][kind] = {
-            "chosen": chosen,
-            "worst_place": max(places),
-            "from_below": nearest_view.picture(scene, head, below) is not None,
-        }
-
-    # Another run is chosen: nothing of this one.
-    ledger.set_run(scene, run_id="other")
-    out["other_run"] = nearest_view.picture(scene, head, eye) is None
-    ledger.set_run(scene, run_id="run")
-
-    # A mesh stands there; a playback behind the camera hides it, the mesh comes back when asked.
-    mesh = bpy.data.objects.new("head", bpy.data.meshes.new("head"))
-    tags.collection(scene, "run", "Anna").objects.link(mesh)
-    tags.mark(mesh, "run", "mesh")
-    mesh.parent = head
-    update()
-    out["under_mesh"] = head_anchor.free(scene, layer) is None
-    out["ghost_under_mesh"] = ghost.shown_anchor(scene, layer) is None
-    scene.camera = bpy.data.objects.new("own", bpy.data.cameras.new("own"))
-    scene.collection.objects.link(scene.camera)
-    ledger.set_run(scene, playback=str(folder), mesh="head.glb")
-    scene.dp3d.playback_show = "BEHIND"
-    placing.place_playback(scene, ledger.run(scene), [1, 2, 3])
-    update()
-    out["hidden_by_playback"] = mesh.hide_get()
-    out["free_again"] = head_anchor.free(scene, layer) == head
-    out["changed"] = [tags.show(scene, "run", "mesh", True), tags.show(scene, "run", "mesh", True)]
-    return out
+    return {
+        "choices": choices(folder),
+        "in_views": in_views(folder),
+        "elsewhere": elsewhere(folder, Path(request["many"])),
+        "bodies": bodies(folder),
+    }
 
 
 main(work)
