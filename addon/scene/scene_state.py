@@ -120,6 +120,45 @@ def changes(expected: State, now: State) -> list[str]:
     return sorted(names)
 
 
+class Edits:
+    """Counts what Blender reports as changed, so that a state need not be taken anew.
+
+    Not counted: frame changes, what carries a mark, pictures of renders, and scenes: a copy has
+    settings of its own, and a panel that notes progress in a scene changes it all the time.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self.count = 0
+        self._mark = mark
+        # Handlers are compared when they are removed: bound methods are made anew each time.
+        self._reported, self._undone = self._report, self._undo
+        bpy.app.handlers.depsgraph_update_post.append(self._reported)
+        for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
+            handlers.append(self._undone)
+
+    def end(self) -> None:
+        """Count no longer."""
+        for handlers, handler in (
+            (bpy.app.handlers.depsgraph_update_post, self._reported),
+            (bpy.app.handlers.undo_post, self._undone),
+            (bpy.app.handlers.redo_post, self._undone),
+        ):
+            if handler in handlers:
+                handlers.remove(handler)
+
+    def _report(self, scene: bpy.types.Scene, depsgraph: Any = None) -> None:
+        blocks = () if depsgraph is None else (update.id for update in depsgraph.updates)
+        self.count += any(map(self._counts, blocks))
+
+    def _counts(self, block: bpy.types.ID) -> bool:
+        if isinstance(block, bpy.types.Scene) or block.get(self._mark):
+            return False
+        return not (isinstance(block, bpy.types.Image) and block.source == "VIEWER")
+
+    def _undo(self, *_: Any) -> None:
+        self.count += 1
+
+
 class _Taking:
     """One state being taken; data-blocks that several objects share are hashed once."""
 
