@@ -21,6 +21,7 @@ def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
     folder = ledger.absolute(run["folder"])
     scene_views.load(scene, anchor, folder, run["run_id"], run["title"], frames)
     count = len(scene_views.read_views(folder))
+    viewing.hide_parent_lines(scene)
     viewing.set_timeline(scene, frames if len(frames) == count else range(1, count + 1))
     viewing.frame_head(scene, anchor)
 
@@ -40,7 +41,7 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
     look.apply(objects, scene.dp3d.look)
     _step_aside(scene)  # the head is what is looked at now
     tags.show(scene, run["run_id"], "mesh", True)
-    viewing.show_texture(scene)
+    viewing.show_texture(scene, lit=scene.dp3d.look != "PHOTO")
     viewing.frame_head(scene, anchor)
 
 
@@ -90,3 +91,4 @@ def apply_look(scene: bpy.types.Scene) -> None:
     objects = list(tags.objects(scene, run_id, "mesh")) if run_id else []
     if objects:
         look.apply(objects, scene.dp3d.look)
+        viewing.show_texture(scene, lit=scene.dp3d.look != "PHOTO")

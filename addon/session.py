@@ -251,7 +251,8 @@ class Session:
         views = len(self.pictures)
         count = f"{views} view{'' if views == 1 else 's'}" if views else "Views"
         return {
-            "views": f"{count} in the scene. Next: press Import Mesh, or look through the views",
+            "views": f"{count} in the scene; the head in the 3D view is the nearest of them. Next: "
+            "Import Mesh, or look through the views",
             "fit": "The field is fitted. Next: Import Mesh or Play Back",
             "mesh": "The textured head stands at the anchor. Next: Play Back, or pick its look",
             "render": self._about_playback(count),
@@ -266,8 +267,8 @@ class Session:
             "FILES": "Their folder: Frames under Play Back",
             "BEHIND": "Look through the camera (Numpad 0), Space plays",
         }.get(show, "They stand at the head, Space plays")
-        again = show != "FILES" and self._state["mesh"]
-        hidden = "; Mesh under Results shows the hidden mesh again" if again else ""
+        hides = show != "FILES" and self._state["mesh"]
+        hidden = "; the mesh, which would cover them, is hidden" if hides else ""
         return f"{count} of the field. {where}{hidden}"
 
     def _warn(self, warnings: list[str]) -> None:

@@ -85,13 +85,13 @@ def required(scene: bpy.types.Scene) -> bpy.types.Object:
         raise AddonError(
             "addon.anchor_missing",
             "There is no head anchor.",
-            "Press Add Head Anchor, or choose an object that stands where the head shall be.",
+            "Press Add Anchor, or choose an object that stands where the head shall be.",
         )
     if scene not in anchor.users_scene:
         raise AddonError(
             "addon.anchor_missing",
             f"The head anchor {anchor.name!r} is no longer in this scene.",
-            "Press Add Head Anchor, or choose another object.",
+            "Press Add Anchor, or choose another object.",
         )
     return anchor
 

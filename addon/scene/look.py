@@ -122,7 +122,8 @@ def view_transform_warning(scene: bpy.types.Scene) -> str:
     if view.view_transform == "AgX":
         example = " (.84 .54 .43 becomes .73 .53 .46)"
     verb = "changes" if len(changes) == 1 else "change"
-    return f"The scene's {' and '.join(changes)} {verb} the photo's colours{example}."
+    what = f"The scene's {' and '.join(changes)} {verb} the photo's colours"
+    return f"{what} in Material Preview and renders{example}."
 
 
 # -- nodes -----------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def stands_at(
 ) -> Picture | None:
     """The picture that a 3D view shows at an anchor; None where it is switched off or has none."""
     view = None if space is None else bpy.context.region_data or space.region_3d
-    if view is None or view.view_perspective == "CAMERA" or not scene.dp3d.show_nearest_view:
+    if view is None or not scene.dp3d.show_nearest_view:
         return None
     turned = view.view_matrix.inverted()
     if view.is_perspective:

@@ -282,7 +282,7 @@ class OrbitExport:
             raise AddonError(
                 "addon.anchor_missing",
                 "The head anchor was deleted during the export.",
-                "Undo, or press Add Head Anchor, and export again.",
+                "Undo, or press Add Anchor, and export again.",
             )
         anchor_world = anchor.evaluated_get(depsgraph).matrix_world.copy()
         head_anchor.check(anchor_world)

@@ -219,13 +219,38 @@ def frame_head(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int:
     return count
 
 
-def show_texture(scene: bpy.types.Scene) -> int:
-    """Let the scene's solid-shaded 3D views show textures; how many were switched."""
+def show_texture(scene: bpy.types.Scene, *, lit: bool) -> int:
+    """Let the scene's solid-shaded 3D views show textures; how many were switched.
+
+    Args:
+        scene: shown by the views.
+        lit: light them; without, a texture has the colours of its file.
+
+    """
     count = 0
     for _, area in _areas(scene):
         shading = area.spaces.active.shading
-        if shading.type == "SOLID" and shading.color_type != "TEXTURE":
-            shading.color_type = "TEXTURE"
+        light = shading.light
+        if lit and light == "FLAT":
+            light = "STUDIO"
+        elif not lit and light == "STUDIO":
+            light = "FLAT"
+        if shading.type == "SOLID" and (shading.color_type, shading.light) != ("TEXTURE", light):
+            shading.color_type, shading.light = "TEXTURE", light
+            count += 1
+    return count
+
+
+def hide_parent_lines(scene: bpy.types.Scene) -> int:
+    """Switch the relationship lines of the scene's 3D views off; how many were switched.
+
+    Every camera of a view has one, and all of them meet in the head.
+    """
+    count = 0
+    for _, area in _areas(scene):
+        overlay = area.spaces.active.overlay
+        if overlay.show_relationship_lines:
+            overlay.show_relationship_lines = False
             count += 1
     return count
 

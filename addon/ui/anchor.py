@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The button *Add Head Anchor*: a new anchor is selected, active, and in sight."""
+"""The button *Add Anchor*: a new anchor is selected, active, and in sight."""
 
 # No postponed annotations here: Blender reads property definitions from them.
 
@@ -24,7 +24,7 @@ class DP3D_OT_add_anchor(bpy.types.Operator):
     """Add an empty that says where the head is."""
 
     bl_idname = "dp3d.add_anchor"
-    bl_label = "Add Head Anchor"
+    bl_label = "Add Anchor"
     bl_description = (
         "Add an empty that says where the head is: upright, life size, its face towards the "
         "front view. The scene keeps one: where it is there already, it is selected and shown"
@@ -133,7 +133,8 @@ def _project(perspective: Matrix, point: Vector) -> Any:
 def draw_add(layout: Any) -> None:
     """Draw the buttons that add an anchor: on the floor below the 3D cursor, or at the cursor."""
     row = layout.row(align=True)
-    row.operator("dp3d.add_anchor", icon="EMPTY_ARROWS").placement = "FLOOR"
+    add = row.operator("dp3d.add_anchor", text="Add Anchor", icon="EMPTY_ARROWS")
+    add.placement = "FLOOR"
     row.operator("dp3d.add_anchor", text="At Cursor", icon="CURSOR").placement = "CURSOR"
 
 

@@ -227,6 +227,11 @@ class DP3D_OT_load_result(bpy.types.Operator):
         except AddonError as error:
             return show_failure(self, scene, error)
         ledger.clear_error(scene)
+        if session.current(scene) is None:  # what the end of the last run said is past
+            kind = {"VIEWS": "views", "MESH": "mesh", "PLAYBACK": "render"}[self.what]
+            ledger.set_run(
+                scene, kind=kind, state="succeeded", message=f"{self.what.capitalize()} loaded"
+            )
         return {"FINISHED"}
 
 

@@ -11,7 +11,7 @@ import bpy
 from .. import session, settings, windows
 from ..link.errors import AddonError
 from ..scene import anchor as head_anchor
-from ..scene import look, viewing, views
+from ..scene import camera_path, look, viewing, views
 from . import anchor, engine_options, packing, pictures, portrait, presets, sentences, server_page
 
 _KINDS = {
@@ -208,9 +208,12 @@ class DP3D_PT_playback(Tab, bpy.types.Panel):
         layout.use_property_decorate = False
         layout.prop(scene, "camera")
         row = layout.row(align=True)
-        row.prop(scene, "frame_start", text="Frames")
+        row.prop(scene, "frame_start", text="Scene Frames")
         row.prop(scene, "frame_end", text="")
         layout.prop(s, "playback_step")
+        width, height = camera_path.render_size(scene)
+        count = len(range(scene.frame_start, scene.frame_end + 1, s.playback_step))
+        layout.label(text=f"{count} frames of {width} x {height}", icon="RENDER_ANIMATION")
         layout.prop(s, "playback_show")
         layout.prop(s, "playback_video")
         row = layout.row()
@@ -237,13 +240,14 @@ def _score(scores: str) -> float:
 
 def _in_words(psnr: float) -> str:
     """What a foreground PSNR in dB looks like beside the views."""
-    words = ((32, "very close"), (26, "close"), (20, "soft"))
-    return next((word for least, word in words if psnr >= least), "poor")
+    words = ((32, "Very good fit"), (26, "Good fit"), (20, "Soft fit"))
+    return next((word for least, word in words if psnr >= least), "Poor fit")
 
 
 def _about(run: Any) -> str:
     """Engine, seed and number of frames of the chosen result."""
-    parts = [run.engine.replace("BLENDER_", "").capitalize() or "Views"]
+    engine = run.engine.replace("BLENDER_", "").capitalize()
+    parts = [f"Made with {engine}" if engine else "Views"]
     if run.seed:
         parts.append(f"seed {run.seed}")
     if run.frames:
@@ -256,7 +260,7 @@ def _numbers(run: Any) -> list[str]:
     lines = []
     if psnr := _score(run.scores):
         held_out = _fields(run.scores).get("held_out_views", 0)
-        lines.append(f"Fit {_in_words(psnr)}: {psnr:.1f} dB on {held_out} held-out views")
+        lines.append(f"{_in_words(psnr)}: {psnr:.1f} dB on {held_out} views left out")
     stats = _fields(run.stats)
     if "faces" in stats:
         lines.append(f"{stats['faces']:,} triangles, {stats.get('vertices', 0):,} vertices")
@@ -339,7 +343,7 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
         layout.progress(factor=run.fraction, type="BAR", text=progress_text(run))
         if times := time_text(run):
             layout.label(text=times, icon="TIME")
-        if run.message:
+        if run.message and not _repeats(run):
             sentences.draw(layout, context, run.message)
         return
     row.operator("dp3d.generate", icon="PLAY")
@@ -370,6 +374,8 @@ def _next_steps(layout: Any, scene: bpy.types.Scene) -> None:
         column.operator("dp3d.import_mesh", icon="MESH_MONKEY")
     if run.kind in ("fit", "mesh"):
         column.operator("dp3d.playback", icon="PLAY")
+    if run.kind == "render" and run.mesh:
+        column.operator("dp3d.load_result", text="Show Mesh", icon="MESH_DATA").what = "MESH"
 
 
 def progress_text(run: Any) -> str:
@@ -383,11 +389,16 @@ def progress_text(run: Any) -> str:
     return f"{text}, {stage}" if stage else text
 
 
+def _repeats(run: Any) -> bool:
+    """Whether the message of a step says no more than the bar: "View 3 of 24"."""
+    return run.message.endswith(f" {run.step} of {run.of}")
+
+
 def time_text(run: Any) -> str:
     """Time left of the stage, or the time it has not moved; empty where neither is to be told."""
     if run.eta_s >= 0:
         return f"{duration(round(run.eta_s))} left in this step"
-    return f"{duration(run.elapsed_s)}" if run.elapsed_s >= _STILL_S else ""
+    return f"{duration(run.elapsed_s)} so far" if run.elapsed_s >= _STILL_S else ""
 
 
 def duration(seconds: int) -> str:

@@ -204,6 +204,8 @@ def _take_result(command: local_server.Command) -> None:
     _program = command.program
     if command.arguments[0] == "doctor" and isinstance(command.result, dict):
         FINDINGS[:] = [f for f in command.result.get("findings", []) if isinstance(f, dict)]
+        if SERVER.state == "failed" and SERVER.code.startswith("addon.program"):
+            SERVER.forget()  # dp3d is there now: Start Server can be pressed again
 
 
 def _watch() -> None:

@@ -44,7 +44,7 @@ def test_the_nearest_view_stands_at_the_head(blender, tmp_path: Path) -> None:
         assert told["chosen"] == [f"{index:04d}.png" for index in range(12)], kind
         assert told["worst_place"] < 1e-4, kind  # head units
         assert told["from_below"] is None, kind
-    assert result["in_views"] == ["0003.png", "0003.png", "0003.png", None, None]
+    assert result["in_views"] == ["0003.png", "0003.png", "0003.png", "0003.png", None]
 
     elsewhere = result["elsewhere"]
     for name in ("there", "while_another_runs", "of_many"):

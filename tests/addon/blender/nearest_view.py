@@ -81,7 +81,7 @@ def in_views(folder):
     def look(perspective, place):
         region = SimpleNamespace(
             view_perspective=perspective,
-            is_perspective=perspective == "PERSP",
+            is_perspective=perspective != "ORTHO",
             view_matrix=(place @ turned).inverted(),
         )
         space = SimpleNamespace(region_3d=region)
