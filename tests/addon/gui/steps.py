@@ -126,7 +126,7 @@ def choose_portrait(walk: Walk) -> None:
 def add_anchor(walk: Walk) -> None:
     """The anchor, by its button; it is selected, and undo takes it away."""
     w = walk.w
-    w.press("dp3d.add_anchor", "")
+    w.press("dp3d.add_anchor", "Add Anchor")
     w.until(f"{SETTINGS}.anchor is not None", 10)
     check(w.value(f"{SETTINGS}.anchor.select_get()"), "the new anchor is not selected")
     height = w.value(f"{SETTINGS}.anchor.location.z")
