@@ -380,7 +380,7 @@ def _image(image: bpy.types.Image) -> list[Any]:
     parts: list[Any] = [image.source, path, *_plain_size(image), image.colorspace_settings.name]
     parts.append(image.alpha_mode)
     if image.packed_file is not None:
-        parts.append(image.packed_file.size)
+        parts.append(hashlib.sha256(image.packed_file.data).hexdigest())
     elif path and image.source in ("FILE", "TILED"):
         try:
             status = Path(path).stat()
