@@ -220,6 +220,22 @@ _handle: Any = None
 _batch: tuple[Any, Any] | None = None
 """Shader and square; made when first drawn, since there is no GPU before."""
 
+# The texture is linear, and the 3D view's target encodes what is drawn into it.  Blender's own
+# shader for images decodes it once more from 5.0 on.
+_VERTEX = """
+void main()
+{
+  uv = texCoord;
+  gl_Position = ModelViewProjectionMatrix * vec4(pos, 1.0);
+}
+"""
+_FRAGMENT = """
+void main()
+{
+  FragColor = texture(image, uv);
+}
+"""
+
 
 def _draw() -> None:
     context = bpy.context
@@ -240,7 +256,8 @@ def _draw() -> None:
         with gpu.matrix.push_pop():
             gpu.matrix.multiply_matrix(shown.matrix)
             shader.bind()
-            # The texture is linear, and the 3D view's target encodes what is drawn into it.
+            matrix = gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix()
+            shader.uniform_float("ModelViewProjectionMatrix", matrix)
             shader.uniform_sampler("image", texture)
             batch.draw(shader)
     except RuntimeError:  # a picture that cannot be decoded
@@ -252,7 +269,18 @@ def _draw() -> None:
 
 
 def _square_batch() -> tuple[Any, Any]:
-    shader = gpu.shader.from_builtin("IMAGE")
+    info = gpu.types.GPUShaderCreateInfo()
+    between = gpu.types.GPUStageInterfaceInfo("dp3d_nearest_view")
+    between.smooth("VEC2", "uv")
+    info.push_constant("MAT4", "ModelViewProjectionMatrix")
+    info.sampler(0, "FLOAT_2D", "image")
+    info.vertex_in(0, "VEC3", "pos")
+    info.vertex_in(1, "VEC2", "texCoord")
+    info.vertex_out(between)
+    info.fragment_out(0, "VEC4", "FragColor")
+    info.vertex_source(_VERTEX)
+    info.fragment_source(_FRAGMENT)
+    shader = gpu.shader.create_from_info(info)
     corners = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
     places = [(x - 0.5, y - 0.5, 0.0) for x, y in corners]
     return shader, batch_for_shader(shader, "TRIS", {"pos": places, "texCoord": corners})
