@@ -21,6 +21,10 @@ def clean_environment(home: Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DP3D_", "PYTHON", "BLENDER_"))}
     env["DP3D_HOME"] = str(home / "dp3d-home")
     env["BLENDER_USER_RESOURCES"] = str(home / "blender")
+    # An add-on that a script registered keeps exports here, and would see those of other tests.
+    temporary = home / "temporary"
+    temporary.mkdir(parents=True, exist_ok=True)
+    env["TMPDIR"] = str(temporary)
     return env
 
 
