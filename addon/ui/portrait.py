@@ -267,6 +267,9 @@ class _Shown(NamedTuple):
     report: photo.Report | None
     path: Path | None = None
     """File of the portrait; it is not written again while only the crop changes."""
+    picture: photo.Picture | None = None
+    boxes: tuple[photo.Box, ...] = ()
+    """What the icon was drawn from: most changes of the settings are none of these."""
 
 
 _shown: dict[int, _Shown] = {}
@@ -314,21 +317,31 @@ def refresh(scene: bpy.types.Scene, *, same_portrait: bool = False) -> None:
     else:
         report = _report(scene, path, picture)
         lines = photo.in_words(report) if report else []
-        icon = 0
+        icon, boxes = 0, []
         problem = "" if picture else "Blender cannot show this kind of file."
         if picture is not None:
             boxes = photo.report_boxes(report) if report else []
             if chosen[2] is not None:
                 boxes.append(photo.Box(*chosen[2], photo.MANUAL_COLOUR))
-            drawn = photo.with_boxes(picture, boxes)
-            icon = pictures.drawn(
-                f"portrait {scene.session_uid}",
-                drawn.width,
-                drawn.height,
-                photo.rows_swapped(drawn.pixels, drawn.width),
-            )
-        _shown[scene.session_uid] = _Shown(chosen, icon, problem, lines, report, path)
+            if shown and shown.picture is picture and shown.boxes == tuple(boxes):
+                icon = shown.icon
+            else:
+                icon = _drawn(scene, picture, boxes)
+        _shown[scene.session_uid] = _Shown(
+            chosen, icon, problem, lines, report, path, picture, tuple(boxes)
+        )
     windows.redraw_sidebars()
+
+
+def _drawn(scene: bpy.types.Scene, picture: photo.Picture, boxes: list[photo.Box]) -> int:
+    """Icon of the small picture with its boxes."""
+    drawn = photo.with_boxes(picture, boxes)
+    return pictures.drawn(
+        f"portrait {scene.session_uid}",
+        drawn.width,
+        drawn.height,
+        photo.rows_swapped(drawn.pixels, drawn.width),
+    )
 
 
 def portrait_changed(scene: bpy.types.Scene) -> None:
