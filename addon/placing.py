@@ -9,7 +9,7 @@ import bpy
 
 from . import ledger, windows
 from .scene import anchor as head_anchor
-from .scene import look, playback, tags, viewing
+from .scene import look, nearest_view, playback, tags, viewing
 from .scene import mesh as scene_mesh
 from .scene import views as scene_views
 
@@ -20,6 +20,7 @@ def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
     frames = [int(f) for f in run["frames"].split(",") if f]
     folder = ledger.absolute(run["folder"])
     scene_views.load(scene, anchor, folder, run["run_id"], run["title"], frames)
+    nearest_view.forget(folder)  # it may have held other views, or none
     count = len(scene_views.read_views(folder))
     viewing.hide_parent_lines(scene)
     viewing.set_timeline(scene, frames if len(frames) == count else range(1, count + 1))
@@ -41,7 +42,7 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
     look.apply(objects, scene.dp3d.look)
     _step_aside(scene)  # the head is what is looked at now
     tags.show(scene, run["run_id"], "mesh", True)
-    viewing.show_texture(scene, lit=scene.dp3d.look != "PHOTO")
+    viewing.show_texture(scene, lit=scene.dp3d.look == look.LIT)
     viewing.frame_head(scene, anchor)
 
 
@@ -91,4 +92,4 @@ def apply_look(scene: bpy.types.Scene) -> None:
     objects = list(tags.objects(scene, run_id, "mesh")) if run_id else []
     if objects:
         look.apply(objects, scene.dp3d.look)
-        viewing.show_texture(scene, lit=scene.dp3d.look != "PHOTO")
+        viewing.show_texture(scene, lit=scene.dp3d.look == look.LIT)

@@ -75,7 +75,7 @@ def adopt(
 
 
 def _same_meta(present: dict[str, Any], meta: dict[str, Any]) -> bool:
-    """Whether an export goes on: all but versions, run and warnings is the same.
+    """Whether an export goes on: all fields but versions, run and warnings are equal.
 
     The export of a file that was not saved has no path of one; it goes on after the first save.
     """

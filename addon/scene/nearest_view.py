@@ -4,7 +4,8 @@
 As long as no mesh of the head stands there, every 3D view shows frames of the result that the list
 highlights at the anchor: orbiting changes from view to view.  Nothing of it is in the scene or in
 a render.  Poses come from the result's folder, pictures from the cameras of the views, or from
-the folder where there are more views than cameras; both are read by a timer, never while drawing.
+the folder where there are more views than cameras.  A timer reads the folder; Blender decodes a
+picture when it is first drawn.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class _View(NamedTuple):
     path: Path
 
 
-_views: dict[str, list[_View]] = {}
+_views: dict[Path, list[_View]] = {}
 """Views of the result that was shown last, by its folder; none where the folder has none."""
 _loaded: list[str] = []
 """Names of the images that were loaded here, the last one used at the end."""
@@ -92,7 +93,7 @@ def picture(
     collection = _collection(scene, result.run_id)
     if collection is None or not _in_layer(collection, view_layer):
         return None
-    folder = bpy.path.abspath(result.folder)
+    folder = _folder(result)
     if folder not in _views:
         _read_soon()
         return None
@@ -117,6 +118,10 @@ def shown_result(scene: bpy.types.Scene) -> Any:
     entries, index = scene.dp3d_results, scene.dp3d_result_index
     entry = entries[index] if 0 <= index < len(entries) else None
     return entry if entry is not None and entry.folder and entry.source != "exported" else None
+
+
+def _folder(result: Any) -> Path:
+    return Path(bpy.path.abspath(result.folder))
 
 
 def _collection(scene: bpy.types.Scene, run_id: str) -> bpy.types.Collection | None:
@@ -161,34 +166,30 @@ def _read_soon() -> None:
 
 def read() -> None:
     """Read what the drawing asked for: the views of the highlighted result, and one picture."""
-    for scene in bpy.data.scenes:
-        result = shown_result(scene)
-        folder = "" if result is None else bpy.path.abspath(result.folder)
-        if folder and folder not in _views:
+    brought = False
+    for result in filter(None, map(shown_result, bpy.data.scenes)):
+        if (folder := _folder(result)) not in _views:
             while len(_views) >= max(4, len(bpy.data.scenes)):
                 del _views[next(iter(_views))]
-            _views[folder] = _views_of(Path(folder))
-    while _wanted:
-        path = _wanted.pop()
-        if path.is_file():
-            image = bpy.data.images.load(str(path), check_existing=False)
-            tags.mark(image, "", "frames")
-            _loaded.append(image.name)
-            break
+            _views[folder] = _views_of(folder)
+            brought = True
+    if path := next((path for path in reversed(_wanted) if path.is_file()), None):
+        image = bpy.data.images.load(str(path), check_existing=False)
+        tags.mark(image, "", "frames")
+        _loaded.append(image.name)
+        brought = True
     _wanted.clear()
     while len(_loaded) > MAX_LOADED:
         image = bpy.data.images.get(_loaded.pop(0))
         if image is not None and not image.users:
             bpy.data.images.remove(image)
-    _redraw()
+    if brought:  # where a file is gone, drawing again would ask for it again, without end
+        _redraw()
 
 
-def forget(folder: Path | None = None) -> None:
-    """Read a folder's views anew when they are shown next; None: all."""
-    if folder is None:
-        _views.clear()
-    else:
-        _views.pop(str(folder), None)
+def forget(folder: Path) -> None:
+    """Read a folder's views anew when they are shown next."""
+    _views.pop(folder, None)
 
 
 def _views_of(folder: Path) -> list[_View]:
@@ -262,7 +263,7 @@ def _draw() -> None:
             batch.draw(shader)
     except RuntimeError:  # a picture that cannot be decoded
         traceback.print_exc()
-        _views[bpy.path.abspath(shown_result(scene).folder)] = []
+        _views[_folder(shown_result(scene))] = []
     finally:
         gpu.state.depth_test_set(depth)
         gpu.state.blend_set(blend)
@@ -303,4 +304,4 @@ def detach() -> None:
     _handle = _batch = None
     _wanted.clear()
     _loaded.clear()
-    forget()
+    _views.clear()

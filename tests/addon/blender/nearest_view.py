@@ -17,7 +17,7 @@ def start(folder, kind="plain"):
     from addon.scene import views as scene_views
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    nearest_view.forget()
+    nearest_view.forget(folder)
     scene = bpy.context.scene
     head = scene.dp3d.anchor = make_anchor(kind)
     scene_views.load(scene, head, folder, "run", "Anna")
