@@ -1,52 +1,57 @@
 """Appearance: the colour of every point of the head.
 
 Where the photo sees a point well, the photo's own pixel is its colour.  Elsewhere the colour
-comes from a **panorama** around the head (a cylinder around neck and face with a dome over the
-skull) that is completed once: known texels from the photo, for a turned head those of the
-mirrored side, then for each kind of surface (skin, hair or hat, clothes) a smooth continuation
-of its own known colours with a texture of its own kind.  Both are functions of the point
-alone, so all views agree by construction.  Only within a few degrees of the photo's own camera
-the photo is shown as it is, its grazing rims, too: they would smear in any other view.
+comes from a **panorama** around the head that is completed once: known texels from the photo,
+those of the mirrored side, then for each kind of surface (skin, hair, clothes) its own colour
+and its own texture by example.  Both are functions of the point alone, so all views agree by
+construction.  Only within a few degrees of the photo's own camera the photo is shown as it is,
+its grazing rims, too: they would smear in any other view.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
+from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.fields import ramp
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.light import sky_light, strength
+from dp3d_core.preview.panorama import Panorama, wrap
+from dp3d_core.preview.parsing import Region
 from dp3d_core.preview.parts import Part
-from dp3d_core.preview.projection import SIDE_OF_FACE, Projection, remap
-from dp3d_core.preview.skin import SkinTones, colour_groups
+from dp3d_core.preview.placement import PlacedHead
+from dp3d_core.preview.projection import Projection
+from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
+from dp3d_core.preview.tones import lab, main_colour, skin_tone
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
 
 Array = NDArray[np.float64]
+Image = NDArray[np.float32]
 
-PANORAMA = (384, 768)
-"""Rows (crown first) and columns (longitude, from the back over -x, the face and +x)."""
-DOME_ROWS = 176
-"""Rows of the dome: latitude 90 to 0 degrees around :data:`AXIS`.  The other rows are the
-cylinder below it; a sphere would see the shoulders before the neck."""
-AXIS = np.array([0.0, 0.02, -0.03])
-"""Centre of the dome and top of the cylinder's axis, head space."""
-CYLINDER_HEIGHT = 0.47
-"""Height of the cylinder, head units: down to the bust's cut."""
-
-_NECK = -0.17
-"""Height, head units, below which skin may end in a collar."""
-_HIGH_COLLAR, _BESIDE_NECK = -0.26, 0.17
-"""Height and distance from the neck's axis, head units."""
+PANORAMA = Panorama(384, 768)
 _STRIP = 40.0
 """Texels of the panorama from which on a kind of surface has a colour of its own."""
-_BRIGHT = 0.35
-"""sRGB; on darker surfaces grain is fainter."""
-_COLLAR = -0.28
-"""Height of a collar that nothing is known of, head units."""
+_NO_CLOTH = np.array([0.24, 0.25, 0.28], np.float32)
+"""sRGB of clothes of which nothing is seen."""
+_NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
+"""sRGB where nothing is known of a photo."""
+_HUE_REACH = 20.0
+_REACH = {Part.SKIN: 45.0, Part.HAIR: 40.0, Part.BODY: 40.0}
+"""Texels within which the colour beside a gap goes half over into the main colour."""
+_CLOTH_FROM_SKIN = (9.0, 18.0)
+"""Distance from the tone of skin, Lab with little of the lightness, above which cloth is cloth."""
+_TURNED = 15.0
+"""Degrees; of a head that is turned further, the far half mirrors the near one."""
+_SEAM = 5.0
+"""Half the width of the seam between the halves, millimetres."""
+_GRAIN = {Part.SKIN: 0.012, Part.HAIR: 0.05, Part.BODY: 0.02}
 
 APPEARANCE_STEPS = 3
 """Steps of :class:`Appearance`."""
@@ -57,7 +62,7 @@ class Appearance:
 
     def __init__(
         self,
-        mesh: Mesh,
+        placed: PlacedHead,
         portrait: Portrait,
         caster: RayCaster,
         seed: int = 0,
@@ -65,22 +70,32 @@ class Appearance:
         on_step: StepCallback = no_step,
     ) -> None:
         """Prepare the colours; ``on_step`` is called :data:`APPEARANCE_STEPS` times."""
-        self.mesh, self.repeat_photo = mesh, repeat_photo
+        self.mesh: Mesh = placed.mesh
+        self.repeat_photo = repeat_photo
         on_step("Projecting the photo")
-        self.projection = Projection.of(portrait, caster)
-        self.skin = self._skin_tones()
-        self.collar, self.collar_seen = self._find_collar(caster)
+        self.projection = Projection.of(portrait, caster, placed.parsing)
+        self.clothes = Clothes.of(placed.bare, portrait, placed.parsing)
+        yaw = portrait.report.yaw_deg
+        self.far_side = 0.0 if abs(yaw) < _TURNED else -float(np.sign(yaw))
         on_step("Finding the light")
-        self.light = self._find_light(caster)
+        self.light = self._find_light(placed, caster)
+        self.tone = self._find_tone(placed)
+        self.projection = dataclasses.replace(
+            self.projection, tone=np.asarray(self.tone, np.float64)
+        )
         on_step("Completing what the photo does not show")
-        self.panorama = self._complete(caster, portrait, np.random.default_rng(seed))
+        self.panorama = self._complete(caster, np.random.default_rng(seed))
 
     def __call__(self, hits: Hits) -> Array:
         """(k, 3) colours of ray hits, 0 to 1."""
-        colours, trust = self.projection.sample(
-            hits.points, hits.normals, self.skin, self._parts(hits)
-        )
-        filled = np.clip(self._look_up(hits.points) * self._light_at(hits), 0, 1)
+        parts = self._parts(hits)
+        colours, trust = self._seen(hits.points, hits.normals, parts)
+        light = self._light_at(hits)
+        mirrored, help_ = self._mirrored(hits.points, hits.normals, parts, trust)
+        filled = np.clip(PANORAMA.look_up(self.panorama, hits.points) * light, 0, 1)
+        # of the far half of a turned face the mirrored photo is sharper than the panorama
+        if self.far_side:
+            filled += (mirrored - filled) * help_[:, None]
         shown = filled + (colours - filled) * trust[:, None]
         if not self.repeat_photo:
             return shown
@@ -88,257 +103,167 @@ class Appearance:
         shown[near] += (colours - shown[near]) * trust[:, None]
         return shown
 
-    def _skin_tones(self) -> SkinTones | None:
-        """The tones of the face, None when too little of one is seen."""
-        mesh = self.mesh
-        front = np.flatnonzero((mesh.parts == Part.SKIN) & (mesh.vertices[:, 2] > 0.05))
-        points, normals = mesh.vertices[front], mesh.normals[front]
-        colours, trust = self.projection.sample(points, normals)
-        good = (trust > 0.95) & (self.projection.cosine(points, normals) > SIDE_OF_FACE[1])
-        return SkinTones.of(colours[good])
+    def _seen(self, points: Array, normals: Array, parts: NDArray[np.uint8]) -> tuple[Array, Array]:
+        """Colours (n, 3) and trust (n,) of points in the photo, the far half left out."""
+        colours, trust = self.projection.sample(points, normals, parts)
+        if self.far_side:
+            trust = trust * (1 - self._far(points) * (parts == Part.SKIN))
+        return colours, trust
 
-    def _find_light(self, caster: RayCaster) -> Array:
+    def _mirrored(
+        self, points: Array, normals: Array, parts: NDArray[np.uint8], trust: Array
+    ) -> tuple[Array, Array]:
+        """Colours (n, 3) of the other side's points, and their trust (n,) where the photo has
+        none.
+        """
+        flip = np.array([-1.0, 1, 1])
+        colours, other = self.projection.sample(points * flip, normals * flip, parts)
+        return colours, np.minimum(other, 1 - trust) * 0.999
+
+    def _far(self, points: Array) -> Array:
+        """(n,) 1 on the half that a turned head shows least."""
+        return ramp(points[:, 0] * self.far_side, -_SEAM * MM, _SEAM * MM)
+
+    def _find_light(self, placed: PlacedHead, caster: RayCaster) -> Array:
         """(n, 3) light at the vertices, as strong as it shows on the face in the photo."""
         mesh, light = self.mesh, sky_light(caster)
-        skin = np.flatnonzero((mesh.parts == Part.SKIN) & (mesh.vertices[:, 1] > _COLLAR))
-        if self.skin is None:
-            skin = skin[:0]
-        colours, trust = self.projection.sample(
-            mesh.vertices[skin], mesh.normals[skin], self.skin, mesh.parts[skin]
-        )
-        good = trust > 0.9
-        if self.skin is not None:
-            good &= self.skin.bare(colours) > 0.3
+        count = len(placed.bare.region)
+        region = placed.bare.region
+        skin = np.flatnonzero(np.isin(region, (Region.FACE, Region.FOREHEAD, Region.NECK)))
+        skin = skin[mesh.parts[:count][skin] == Part.SKIN]
+        parts = np.full(len(skin), Part.SKIN, np.uint8)
+        colours, trust = self.projection.sample(mesh.vertices[skin], mesh.normals[skin], parts)
+        good = (trust > 0.9) & (self.projection.chance(mesh.vertices[skin], parts) > 0.85)
         return light[:, None] ** strength(light[skin[good]], colours[good])
 
+    def _find_tone(self, placed: PlacedHead) -> Image:
+        """(3,) the colour of the skin on nose, cheeks and forehead under even light."""
+        mesh, region = self.mesh, placed.bare.region
+        face = np.flatnonzero(np.isin(region, (Region.FACE, Region.FOREHEAD)))
+        x, y, z = (mesh.vertices[face] / MM).T
+        x = np.abs(x)
+        cheek = (x > 18) & (x < 50) & (y < 4) & (y > -28)
+        forehead = (x < 34) & (y > 50) & (y < 68)
+        tones = []
+        # cheeks blush: the forehead counts twice
+        for zone in (forehead, forehead, cheek):
+            at = face[zone & (z > 35)]
+            parts = np.full(len(at), Part.SKIN, np.uint8)
+            colours, trust = self.projection.sample(mesh.vertices[at], mesh.normals[at], parts)
+            good = (trust > 0.8) & (self.projection.chance(mesh.vertices[at], parts) > 0.8)
+            tones.append(skin_tone(colours[good] / self.light[at[good]]))
+        seen = [tone for tone in tones if tone is not None]
+        return np.asarray(np.mean(seen, axis=0) if seen else _NO_SKIN, np.float32)
+
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
+        """(k,) :class:`Part` of hits: below the chin the clothes say where skin ends."""
         corner = hits.weights.argmax(1)
         parts = self.mesh.parts[self.mesh.faces[hits.face, corner]]
-        if self.collar is None:
-            return np.asarray(parts)
-        longitude = np.arctan2(hits.points[:, 0], hits.points[:, 2])
-        at = (longitude / (2 * np.pi) + 0.5) * len(self.collar)
-        count = len(self.collar)
-        height = np.interp(at, np.arange(count) + 0.5, self.collar, period=count)
-        neck = (parts != Part.HAIR) & (parts != Part.HAT) & (hits.points[:, 1] < _NECK)
-        dressed = np.where(hits.points[:, 1] < height, Part.BODY, Part.SKIN)
-        # what stands high beside the neck is a collar
-        high = (parts == Part.BODY) & (hits.points[:, 1] > _HIGH_COLLAR)
-        high &= np.hypot(hits.points[:, 0], hits.points[:, 2] - AXIS[2]) > _BESIDE_NECK
-        dressed[high] = Part.BODY
-        return np.asarray(np.where(neck, dressed, parts), np.uint8)
-
-    def _find_collar(self, caster: RayCaster) -> tuple[Array | None, bool]:
-        """Height of the collar at each of 72 longitudes, and whether the photo shows one.
-
-        None where nobody's skin is known.
-
-        From the neck downwards the first colour that no part of the face has is cloth.  What the
-        photo does not show is taken to be as high as the middle of what it shows (without any,
-        :data:`_COLLAR`), and higher in the nape.
-        """
-        if self.skin is None:
-            return None, False
-        longitude = ((np.arange(72) + 0.5) / 72 - 0.5) * 2 * np.pi
-        heights = np.linspace(_NECK, -0.46, 90)
-        lon, y = np.meshgrid(longitude, heights)
-        outward = np.stack([np.sin(lon), np.zeros_like(lon), np.cos(lon)], -1).reshape(-1, 3)
-        origin = outward * 2.0 + np.column_stack(
-            [np.zeros((y.size, 1)), y.ravel(), np.full(y.size, AXIS[2])]
-        )
-        hits = caster.cast(origin, -outward)
-        colours, trust = self.projection.sample(hits.points, hits.normals)
-        seen = np.zeros(y.size, bool)
-        cloth = np.zeros(y.size, bool)
-        seen[hits.ray] = trust > 0.6
-        cloth[hits.ray] = self.skin.bare(colours) < 0.3
-        seen, cloth = seen.reshape(y.shape), (seen & cloth).reshape(y.shape)
-        found = np.full(72, np.nan)
-        for column in np.flatnonzero(seen.sum(0) >= 6):
-            rows = np.flatnonzero(seen[:, column])
-            is_cloth = cloth[rows, column].astype(float)
-            # below a collar all is cloth, above it nothing: the cut with the fewest exceptions
-            wrong = np.append(0, np.cumsum(is_cloth)) + np.append(
-                np.cumsum((1 - is_cloth)[::-1])[::-1], 0
-            )
-            cut = int(wrong.argmin())
-            if cut < len(rows) and is_cloth[cut:].mean() > 0.7:
-                found[column] = heights[rows[cut]]
-        known = np.isfinite(found)
-        nape = 0.04 * (1 - np.cos(longitude)) / 2
-        if known.sum() < 5:
-            return np.asarray(_COLLAR + nape), False
-        middle = float(np.median(found[known]))
-        smooth = np.interp(np.arange(72), np.flatnonzero(known), found[known], period=72)
-        nape += middle
-        distance = np.abs(np.arange(72)[:, None] - np.flatnonzero(known)[None])
-        distance = np.minimum(distance, 72 - distance).min(1)
-        own = np.clip(1 - distance / 4, 0, 1)
-        height = gaussian_filter1d(smooth * own + nape * (1 - own), 1.2, mode="wrap")
-        return np.asarray(height, np.float64), True
+        lower = (parts != Part.HAIR) & self.clothes.below_chin(hits.points)
+        dressed = np.where(self.clothes.cover(hits.points) > 0.5, Part.BODY, Part.SKIN)
+        return np.asarray(np.where(lower, dressed, parts), np.uint8)
 
     def _light_at(self, hits: Hits) -> Array:
         """(k, 3) factors of the colours under even light."""
         corners = self.light[self.mesh.faces[hits.face]]
         return np.asarray(np.einsum("kvc,kv->kc", corners, hits.weights))
 
-    def _look_up(self, points: Array) -> Array:
-        rows, columns = PANORAMA
-        d = points - AXIS
-        longitude = np.arctan2(d[:, 0], d[:, 2])
-        latitude = np.arctan2(d[:, 1], np.hypot(d[:, 0], d[:, 2]))
-        # one column is repeated on each side, so that interpolation crosses the back
-        x = (longitude / (2 * np.pi) + 0.5) * columns - 0.5 + 1
-        dome = (1 - latitude / (np.pi / 2)) * DOME_ROWS
-        cylinder = DOME_ROWS - d[:, 1] / CYLINDER_HEIGHT * (rows - DOME_ROWS)
-        y = np.where(d[:, 1] > 0, dome, cylinder) - 0.5
-        wrapped = np.concatenate([self.panorama[:, -1:], self.panorama, self.panorama[:, :1]], 1)
-        return remap(wrapped, x, y, cv2.INTER_LINEAR)
-
-    def _complete(
-        self, caster: RayCaster, portrait: Portrait, rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        rows, columns = PANORAMA
-        row = np.arange(rows) + 0.5
-        latitude = np.where(row < DOME_ROWS, (1 - row / DOME_ROWS) * np.pi / 2, 0.0)
-        below = np.maximum(row - DOME_ROWS, 0) / (rows - DOME_ROWS) * CYLINDER_HEIGHT
-        longitude = ((np.arange(columns) + 0.5) / columns - 0.5) * 2 * np.pi
-        lat, lon = np.meshgrid(latitude, longitude, indexing="ij")
-        outward = np.stack(
-            [np.sin(lon) * np.cos(lat), np.sin(lat), np.cos(lon) * np.cos(lat)], -1
-        ).reshape(-1, 3)
-        origin = np.repeat(AXIS - below[:, None] * [0.0, 1.0, 0.0], columns, axis=0)
+    def _complete(self, caster: RayCaster, rng: np.random.Generator) -> Image:
+        shape = PANORAMA.rows, PANORAMA.columns
+        n = shape[0] * shape[1]
         # from outside inwards: the outermost surface is the one that is seen
-        hits = caster.cast(origin + 2.0 * outward, -outward)
-        part = np.full(rows * columns, int(Part.BODY))
-        of_hits = self._parts(hits)
-        part[hits.ray] = of_hits
-        light = np.ones((rows * columns, 3))
+        hits = caster.cast(*PANORAMA.inward())
+        part = np.full(n, int(Part.BODY), np.uint8)
+        part[hits.ray] = self._parts(hits)
+        light = np.ones((n, 3))
         light[hits.ray] = self._light_at(hits)
-
-        colours = np.zeros((rows * columns, 3))
-        trust = np.zeros(rows * columns)
-        colours[hits.ray], trust[hits.ray] = self.projection.sample(
-            hits.points, hits.normals, self.skin, of_hits
-        )
-        flip = np.array([-1.0, 1, 1])
-        mirrored = np.zeros_like(colours)
-        mirrored_trust = np.zeros_like(trust)
-        mirrored[hits.ray], mirrored_trust[hits.ray] = self.projection.sample(
-            hits.points * flip, hits.normals * flip, self.skin, of_hits
-        )
-        # the mirrored half helps only where the photo itself does not see
-        help_ = np.minimum(mirrored_trust, 1 - trust) * 0.999
+        known, weight = np.zeros((n, 3)), np.zeros(n)
+        own, trust = self._seen(hits.points, hits.normals, part[hits.ray])
+        other, help_ = self._mirrored(hits.points, hits.normals, part[hits.ray], trust)
         total = trust + help_
-        known = (colours * trust[:, None] + mirrored * help_[:, None]) / np.maximum(total, 1e-6)[
-            :, None
-        ]
+        mixed = own * trust[:, None] + other * help_[:, None]
+        known[hits.ray] = mixed / np.maximum(total, 1e-6)[:, None]
+        weight[hits.ray] = total
 
-        shape = (rows, columns)
         # from here on colours are as under even light
-        known /= light
-        known_image = known.reshape(*shape, 3).astype(np.float32)
-        weight = total.reshape(shape).astype(np.float32)
+        image = (known / light).reshape(*shape, 3).astype(np.float32)
+        weights = weight.reshape(shape).astype(np.float32)
         parts = part.reshape(shape)
-        filled = np.zeros_like(known_image)
+        filled = np.zeros_like(image)
         for kind in Part:
             region = parts == kind
-            if not region.any():
-                continue
-            own = weight * region
-            if kind is Part.SKIN:
-                own = own * np.clip((weight - 0.6) / 0.4, 0, 1)
-            if kind is not Part.SKIN and self.skin is not None:
-                # hair and cloth go on in their own colour, not in that of the skin beside them
-                bare = self.skin.bare(known * light).reshape(shape).astype(np.float32)
-                other = own * (1 - bare)
-                # where a collar is seen, a narrow strip below it says what the clothes are made of
-                dressed = kind is Part.BODY and self.collar_seen
-                least = _STRIP if dressed else max(60.0, 0.5 * own.sum())
-                own = other if other.sum() > least else own
-            if own.sum() < _STRIP:  # nothing of this kind is seen: take what is nearest
-                own = weight
-            smooth = pull_push(known_image, own, _main_colour(known_image, own))
-            grain = _grain(known_image, own, kind, rng)
-            # cloth and strands are lighter and darker in proportion: black ones hardly sparkle
-            grain *= np.clip(smooth.mean(-1, keepdims=True) / _BRIGHT, 0.2, 1.0)
-            filled[region] = np.maximum(smooth + grain, 0)[region]
-        soft = cv2.GaussianBlur(_wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
-        edge = cv2.morphologyEx(
-            parts.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
-        )
-        seam = cv2.GaussianBlur((edge > 0).astype(np.float32), (0, 0), 2)[..., None]
+            if region.any():
+                filled[region] = self._continued(image, weights * region, kind, rng)[region]
+        soft = cv2.GaussianBlur(wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
+        edge = cv2.morphologyEx(parts, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        seam = cv2.GaussianBlur((edge > 0).astype(np.float32), (0, 0), 1.5)[..., None]
         filled += (soft - filled) * np.clip(seam * 2, 0, 1)
-        return (filled + (known_image - filled) * weight[..., None]).astype(np.float32)
+        return (filled + (image - filled) * weights[..., None]).astype(np.float32)
+
+    def _continued(
+        self, image: Image, weight: Image, kind: Part, rng: np.random.Generator
+    ) -> Image:
+        """(r, c, 3) one kind of surface all over the panorama, continued from where it is seen."""
+        if kind is Part.SKIN:
+            far: Image = self.tone
+        else:
+            usual = _NO_CLOTH if kind is Part.BODY else _NO_HAIR
+            weight = self._unlike_skin(image, weight) if kind is Part.BODY else weight
+            far = np.asarray(main_colour(image[weight > 0.6], usual), np.float32)
+        sure = weight > 0.7
+        if weight.sum() < _STRIP:
+            smooth = np.asarray(np.broadcast_to(far, image.shape), np.float32)
+        else:
+            smooth = pull_push(image, weight, far)
+            blurred = np.asarray(cv2.GaussianBlur(wrap(smooth, 24), (0, 0), 4), np.float32)
+            smooth = _mix(blurred[:, 24:-24], smooth, weight)
+            if kind is Part.SKIN:
+                # shade is continued farther than hue: a neck lies in the shadow of its chin
+                hue = toward(smooth, sure, far, _HUE_REACH)
+                grey = smooth.mean(-1, keepdims=True) / np.maximum(
+                    hue.mean(-1, keepdims=True), 0.02
+                )
+                smooth = np.asarray(hue * np.clip(grey, 0.4, 1.6), np.float32)
+            smooth = toward(smooth, sure, far, _REACH[kind])
+        inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        detail = self._detail(image, inner, kind, rng)
+        brightness = smooth.mean(-1, keepdims=True)
+        limit = np.clip(brightness, 0.04, 0.4)
+        return np.asarray(np.clip(smooth + np.clip(detail, -limit, limit), 0, 1.5), np.float32)
+
+    def _unlike_skin(self, image: Image, weight: Image) -> Image:
+        """(r, c) weight of clothes without skin beside them, if a strip of them is seen."""
+        apart = (lab(image.reshape(-1, 3)) - lab(self.tone[None])) * [0.4, 1, 1]
+        unlike = ramp(np.linalg.norm(apart, axis=1), *_CLOTH_FROM_SKIN).reshape(weight.shape)
+        cloth = np.asarray(weight * unlike, np.float32)
+        return cloth if cloth.sum() > _STRIP else weight
+
+    @staticmethod
+    def _detail(
+        image: Image, inner: NDArray[np.bool_], kind: Part, rng: np.random.Generator
+    ) -> Image:
+        """(r, c, 3) or (r, c, 1) fine variation like that of the texels well within a kind."""
+        if inner.sum() < 400:
+            return _noise(image.shape, kind, rng)
+        detail = detail_of(image, inner)
+        size = 40
+        if kind is Part.SKIN:
+            # pores and freckles, not lids and lips: of the face only what is smooth
+            energy = cv2.GaussianBlur((detail**2).sum(-1), (0, 0), 6)
+            inner = inner & (energy < np.quantile(energy[inner], 0.4))
+            size = 20
+        laid = by_example(detail, inner, rng, size)
+        return _noise(image.shape, kind, rng) if laid is None else laid
 
 
-def _wrap(image: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-    return np.concatenate([image[:, -n:], image, image[:, :n]], axis=1)
+def _mix(first: Image, second: Image, share: Image) -> Image:
+    """(r, c, 3) first where the share (r, c) is 0, second where it is 1."""
+    return np.asarray(first + (second - first) * share[..., None], np.float32)
 
 
-def _main_colour(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(3,) the colour that most known texels have: the hat's cloth, not its mix with the badge."""
-    known = colours[weight > 0.5]
-    if len(known) < 20:
-        known = colours[weight > 0.05]
-    if not len(known):
-        return np.full(3, 0.5, np.float32)
-    if len(known) < 20:
-        return np.asarray(known.mean(0), np.float32)
-    labels, _ = colour_groups(known.astype(np.float64), 4)
-    return np.asarray(known[labels == np.bincount(labels).argmax()].mean(0), np.float32)
-
-
-def pull_push(
-    colours: NDArray[np.float32], weight: NDArray[np.float32], far: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Smooth continuation of known texels over a panorama (Gortler et al. 1996, section 3.4).
-
-    Args:
-        colours: (r, c, 3); columns wrap around.
-        weight: (r, c), 0 unknown to 1 known.
-        far: (3,) colour far away from everything known.
-
-    Returns:
-        (r, c, 3), equal to ``colours`` where the weight is 1.
-
-    """
-    rows, columns = weight.shape
-    if min(rows, columns) <= 12 or float(weight.min()) >= 1:
-        coarse = np.broadcast_to(far, colours.shape).astype(np.float32)
-    else:
-        pad = 4
-        weighted = np.dstack([colours * weight[..., None], weight]).astype(np.float32)
-        blurred = cv2.GaussianBlur(_wrap(weighted, pad), (0, 0), 1.0)[:, pad:-pad]
-        small = cv2.resize(blurred, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA)
-        below = np.asarray(small[..., :3] / np.maximum(small[..., 3:], 1e-6), np.float32)
-        coarse_small = pull_push(
-            below, np.asarray(np.clip(small[..., 3] * 2, 0, 1), np.float32), far
-        )
-        wide = cv2.resize(
-            _wrap(coarse_small, 2),
-            ((columns // 2 + 4) * 2, rows),
-            interpolation=cv2.INTER_LINEAR,
-        )
-        fitted = cv2.resize(wide[:, 4:-4], (columns, rows), interpolation=cv2.INTER_LINEAR)
-        blurry = cv2.GaussianBlur(_wrap(np.asarray(fitted, np.float32), pad), (0, 0), 0.8)
-        coarse = np.asarray(blurry[:, pad:-pad], np.float32)
-    return np.asarray(coarse + (colours - coarse) * weight[..., None], np.float32)
-
-
-def _grain(
-    colours: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    kind: Part,
-    rng: np.random.Generator,
-) -> NDArray[np.float32]:
-    """(r, c, 1) fine variation as strong as that of the known texels: strands for hair."""
-    grey = colours.mean(-1)
-    fine = grey - cv2.GaussianBlur(grey, (0, 0), 3)
-    inner = cv2.erode(weight, np.ones((7, 7), np.uint8)) > 0.9
-    most = {Part.HAIR: 0.05, Part.SKIN: 0.012}.get(kind, 0.02)
-    strength = float(np.clip(fine[inner].std(), 0.004, most)) if inner.sum() > 50 else 0.01
-    noise = rng.normal(size=grey.shape).astype(np.float32)
+def _noise(shape: tuple[int, ...], kind: Part, rng: np.random.Generator) -> Image:
+    """(r, c, 1) fine variation of a surface of which no texture is seen: strands for hair."""
+    noise = rng.normal(size=shape[:2]).astype(np.float32)
     sigma = {Part.HAIR: (0.8, 7.0), Part.SKIN: (1.5, 1.5)}.get(kind, (1.0, 1.0))
-    noise = cv2.GaussianBlur(_wrap(noise, 32), (0, 0), sigmaX=sigma[0], sigmaY=sigma[1])[:, 32:-32]
-    return np.asarray(noise / noise.std() * strength * 0.8, np.float32)[..., None]
+    soft = cv2.GaussianBlur(wrap(noise, 32), (0, 0), sigmaX=sigma[0], sigmaY=sigma[1])[:, 32:-32]
+    return np.asarray(soft / soft.std() * _GRAIN[kind] * 0.5, np.float32)[..., None]

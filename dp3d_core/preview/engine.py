@@ -1,6 +1,6 @@
 """The preview engine: views of a head in seconds, without weights or a GPU.
 
-portrait -> ``placement`` (parametric head on the photo, its ``hairdo`` and ``outline``) ->
+portrait -> ``placement`` (parametric head on the photo, ``parsing``, ``hair``, ``outline``) ->
 ``appearance`` (the photo's ``projection``, unseen sides completed under ``light``) ->
 ``raycast`` (any camera) -> ViewSet.
 """
@@ -94,9 +94,10 @@ class PreviewHead:
         from dp3d_core.preview.placement import place_head
         from dp3d_core.raycast import RayCaster
 
-        self.mesh = place_head(portrait, on_step)
+        placed = place_head(portrait, on_step)
+        self.mesh = placed.mesh
         self.caster = RayCaster(self.mesh)
-        self.appearance = Appearance(self.mesh, portrait, self.caster, seed, repeat_photo, on_step)
+        self.appearance = Appearance(placed, portrait, self.caster, seed, repeat_photo, on_step)
 
     @classmethod
     def fit(

@@ -24,8 +24,7 @@ _SNAP_SIDE = 320
 """Pixels of the pictures in which outlines are brought together."""
 _SNAP_REACH, _SNAP_SPREAD = 0.10, 0.018
 """Farthest partner and reach of a move, parts of the picture."""
-_SNAP_REACHES = (_SNAP_REACH, _SNAP_REACH / 2, _SNAP_REACH / 4)
-SNAP_STEPS = len(_SNAP_REACHES)
+SNAP_STEPS = 3
 """Steps of :func:`snap_outline`."""
 _SNAP_TURN = 0.04
 """What opposite directions of two outlines count like, parts of the picture."""
@@ -36,7 +35,11 @@ _FACE_YAW = (18.0, 40.0)
 
 
 def fit_outline(
-    mesh: Mesh, camera: Camera, matte: NDArray[np.uint8], inside: NDArray[np.bool_]
+    mesh: Mesh,
+    camera: Camera,
+    matte: NDArray[np.uint8],
+    inside: NDArray[np.bool_],
+    most: float = _STRETCH[1],
 ) -> Mesh:
     """Move the outline of the head onto that of a matte.
 
@@ -51,6 +54,7 @@ def fit_outline(
         camera: sees the matte.
         matte: (h, w) uint8.
         inside: (h, w) bool, where the matte is known.
+        most: by how much it may be widened; 1 only draws it in.
 
     """
     centre = camera.project([[0.0, EYE[1] * MM * 0.5, 0.0]])[0][0]
@@ -68,7 +72,7 @@ def fit_outline(
     ratio = np.where(known, ratio, np.maximum(guess, ratio * (theirs >= 4)))
     down = np.abs((angles - np.pi / 2 + np.pi) % (2 * np.pi) - np.pi)
     free = np.clip((down - np.radians(42)) / np.radians(25), 0, 1)
-    ratio = 1 + (np.clip(ratio, *_STRETCH) - 1) * free
+    ratio = 1 + (np.clip(ratio, _STRETCH[0], most) - 1) * free
     if abs(camera.yaw_pitch_deg[0]) < 20:
         # Seen from the front a head is nearly symmetric; what sticks out on one side only is
         # background that the matte took along, more often than a plait.
@@ -110,11 +114,12 @@ def snap_outline(
     matte: NDArray[np.uint8],
     inside: NDArray[np.bool_],
     on_step: StepCallback = no_step,
+    reach: float = _SNAP_REACH,
 ) -> Mesh:
     """Bring what is left between the head's outline and the matte's together, from the nearest.
 
-    Where the outline of the head (with shoulders) is less than :data:`_SNAP_REACH` of the
-    picture away from the matte's and looks the same way, the surface along it is moved across
+    Where the outline of the head (with shoulders) is less than ``reach`` (parts of the picture)
+    away from the matte's and looks the same way, the surface along it is moved across
     the line of sight; the effect dies away towards the middle.
 
     Args:
@@ -123,6 +128,7 @@ def snap_outline(
         matte: (h, w) uint8.
         inside: (h, w) bool, where the matte is known.
         on_step: called at most :data:`SNAP_STEPS` times.
+        reach: of the first step; each further step has half of it.
 
     """
     side = _SNAP_SIDE
@@ -136,14 +142,15 @@ def snap_outline(
         return mesh
     face = _face(mesh, camera)
     tree = cKDTree(np.column_stack([goal, goal_normals * _SNAP_TURN * side]))
-    for step_number, reach in enumerate(_SNAP_REACHES, 1):
+    for step_number in range(1, SNAP_STEPS + 1):
         on_step(f"Fitting the outline of hair and shoulders, {step_number} of {SNAP_STEPS}")
         ours = np.isfinite(RayCaster(mesh).depth(small)).astype(np.float32)
         edge, normals = _edge(np.asarray(cv2.GaussianBlur(ours, (0, 0), 0.7), np.float32), known)
         if len(edge) < 20:
             return mesh
         distance, nearest = tree.query(
-            np.column_stack([edge, normals * _SNAP_TURN * side]), distance_upper_bound=reach * side
+            np.column_stack([edge, normals * _SNAP_TURN * side]),
+            distance_upper_bound=reach * side / 2 ** (step_number - 1),
         )
         found = np.isfinite(distance)
         moves = np.zeros((*size, 3), np.float32)

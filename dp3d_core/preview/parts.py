@@ -21,8 +21,9 @@ class Part(IntEnum):
 
     SKIN = 0
     HAIR = 1
+    """Hair, or what else covers the skull."""
     BODY = 2
-    HAT = 3
+    """Clothes."""
 
 
 def as_parts(spec: HeadSpec) -> Mesh:
@@ -35,7 +36,6 @@ def as_parts(spec: HeadSpec) -> Mesh:
     parts = np.full(len(head.mesh.parts), int(Part.SKIN), np.uint8)
     parts[head.mesh.parts == Surface.HAIR] = Part.HAIR
     parts[head.mesh.parts == Surface.CLOTHES] = Part.BODY
-    parts[head.mesh.parts == Surface.HAT] = Part.HAT
     parts[vertex_labels(head) == Label.SHOULDERS] = Part.BODY
     corners = head.mesh.parts[head.mesh.faces[:, 0]]
     kept = head.mesh.faces[(corners != Surface.TEETH) & (corners != Surface.TONGUE)]

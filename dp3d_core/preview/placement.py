@@ -1,25 +1,28 @@
-"""Placement: the base head with the photo's proportions, its outline that of the photo.
+"""Placement: the fitted head on the photo, its hair and its outline those of the photo.
 
 The alignment (``dp3d_core.alignment``, ``landmark_fit``) has found pose and proportions from
-features; here neck and shoulders take the matte's width, hair is chosen (``hairdo``), and the
-outline, seen from the photo's camera, is moved onto the matte's (``outline``): hair, hats and
-jaws differ from any model.
+features; here neck and shoulders take the matte's width, the photo is parsed (``parsing``), hair
+grows where it is seen (``hair``), and the outline is brought onto the matte's (``outline``).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from dp3d_core.heads.anatomy import MM
-from dp3d_core.heads.model import HeadSpec, piece
+from dp3d_core.heads.model import piece
 from dp3d_core.heads.shape import HIGH, LOW, NAMES, coefficients
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.hairdo import HAIR_STEPS, choose_hair
+from dp3d_core.preview.bare_head import BareHead
+from dp3d_core.preview.hair import grow_hair, is_bald, plain_hair, under_hair
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline
-from dp3d_core.preview.parts import as_parts
+from dp3d_core.preview.parsing import Parsing, parse_photo
+from dp3d_core.preview.parts import Part
 from dp3d_core.progress import StepCallback, no_step
 
 Array = NDArray[np.float64]
@@ -33,9 +36,28 @@ _BASE: tuple[tuple[str, str, str | None], ...] = (
 """What is built first: a message, name and kind of the piece."""
 _BODY = ("jaw_width", "neck_width", "neck_length", "shoulder_width", "shoulder_slope")
 
+_SNAP_REACH = 0.05
+"""Reach of the outline's correction where hair already follows it, parts of the picture."""
 
-def place_head(portrait: Portrait, on_step: StepCallback = no_step) -> Mesh:
-    """The head in head space, its outline fitted to the portrait's matte; parts are `Part`.
+
+@dataclass(frozen=True, eq=False)
+class PlacedHead:
+    """A head on its photo.
+
+    Attributes:
+        mesh: head space; ``parts`` are :class:`~dp3d_core.preview.parts.Part`.
+        bare: the head without hair; its vertices are the first of ``mesh``.
+        parsing: of the photo; None where the photo's outline is unknown.
+
+    """
+
+    mesh: Mesh
+    bare: BareHead
+    parsing: Parsing | None
+
+
+def place_head(portrait: Portrait, on_step: StepCallback = no_step) -> PlacedHead:
+    """The head in head space, its outline fitted to the portrait's matte.
 
     Args:
         portrait: with its alignment.
@@ -49,22 +71,43 @@ def place_head(portrait: Portrait, on_step: StepCallback = no_step) -> Mesh:
         piece(name, kind)
     if not _has_outline(portrait):
         on_step("Building the head")
-        return as_parts(HeadSpec(shape, "crop"))
+        bare = BareHead.of(shape)
+        return PlacedHead(_joined(bare.mesh, plain_hair(bare.caster, int(Part.HAIR))), bare, None)
     on_step("Fitting neck and shoulders")
     body = neck_and_shoulders(portrait, shape)
-    spec = choose_hair(portrait, shape, body, on_step)
+    bare = BareHead.of(shape | body)
+    view = portrait.camera, portrait.matte, portrait.inside
+    on_step("Telling skin, hair and clothes apart")
+    parsing = parse_photo(portrait, bare.caster, bare.region_of)
     on_step("Building the hair")
-    mesh = as_parts(spec)
-    on_step("Fitting the outline of the head")
-    mesh = fit_outline(mesh, portrait.camera, portrait.matte, portrait.inside)
-    return snap_outline(mesh, portrait.camera, portrait.matte, portrait.inside, on_step)
+    if is_bald(parsing):
+        mesh = fit_outline(bare.mesh, *view)
+        mesh = snap_outline(mesh, *view, on_step)
+    else:
+        bare = bare.moved(fit_outline(bare.mesh, *view, most=1.0))
+        hair = grow_hair(portrait, parsing, bare.caster, int(Part.HAIR))
+        mesh = _joined(under_hair(hair, bare.mesh), hair.mesh)
+        mesh = snap_outline(mesh, *view, on_step, _SNAP_REACH)
+    own = mesh.vertices[: len(bare.mesh.vertices)]
+    return PlacedHead(mesh, bare.moved(bare.mesh.with_vertices(own)), parsing)
+
+
+def _joined(first: Mesh, second: Mesh) -> Mesh:
+    """Two meshes as one; the first one's vertices come first."""
+    faces = np.concatenate([first.faces, second.faces + len(first.vertices)])
+    return Mesh(
+        np.concatenate([first.vertices, second.vertices]),
+        faces.astype(np.int32),
+        np.concatenate([first.normals, second.normals]),
+        np.concatenate([first.parts, second.parts]),
+    )
 
 
 def placement_steps(portrait: Portrait) -> int:
     """Steps of :func:`place_head`."""
     if not _has_outline(portrait):
         return len(_BASE) + 1
-    return len(_BASE) + 3 + HAIR_STEPS + SNAP_STEPS
+    return len(_BASE) + 3 + SNAP_STEPS
 
 
 def _has_outline(portrait: Portrait) -> bool:

@@ -14,8 +14,9 @@ from dp3d_core.heads.fields import ramp
 from dp3d_core.landmarks import FACE_OVAL
 from dp3d_core.mesh import unit
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.parts import Part
-from dp3d_core.preview.skin import SkinTones
+from dp3d_core.preview.tones import lab
 from dp3d_core.raycast import RayCaster
 
 Array = NDArray[np.float64]
@@ -31,14 +32,19 @@ _FRONT = (0.15, 0.19)
 _MIDDLE = (0.08, 0.12)
 """The same around eyes, nose and mouth: what lies before the second z and within the first x,
 head units."""
-SIDE_OF_FACE = (0.70, 0.90)
-"""The same cosine: below the first a point of the face is on its side, above the second not."""
-_JAW = (0.0, 0.06)
-"""Height, head units: below the first lie jaw and neck, above the second temples."""
-_BEFORE_EAR, _ABOVE_CHIN = (0.0, 0.03), (-0.20, -0.16)
-"""z and y, head units, of the cheeks."""
-_OVAL_EDGE = (4.0, 20.0)
-"""Pixels of the crop inside the oval of the face: what cheeks are believed."""
+_CLASS = (0.35, 0.75)
+"""Chance of a surface's own class below which a pixel is not used, and above which it is."""
+_HAIRLINE_ABOVE, _HAIRLINE_FACING = (0.06, 0.10), (0.15, 0.4)
+"""Height, head units, and cosine above which hair and skin may stand for each other."""
+_OVAL_FACING = (0.5, 0.75)
+"""Cosine above which what lies within the oval is the face's, whatever its colour."""
+_OVAL_EDGE = (2.0, 14.0)
+"""Pixels of the crop inside the oval of the face, where brows, beard and glasses belong to it."""
+_HUE, _STRANGE = np.array([0.15, 1.0, 1.0]), (13.0, 24.0)
+"""Weights of Lab in the distance to the tone of skin; below the first distance a hue is skin,
+above the second it is not."""
+_RIM = (2.0, 6.0)
+"""Pixels within the matte: nearer to its edge head and background mix."""
 _FAR = np.float32(1e3)
 """Head units, where there is no head."""
 _SAME_VIEW = (4.0, 14.0)
@@ -61,9 +67,15 @@ class Projection:
     """(h, w) depth of the head seen from the camera, far away beside it."""
     oval: NDArray[np.float32] | None
     """(h, w), 1 inside the outline of the face's landmarks; None without."""
+    parsing: Parsing | None
+    """What is what; None where nothing is known of it."""
+    tone: NDArray[np.float64] | None = None
+    """(3,) sRGB of the person's skin, once it is known: other hues beside the face are no skin."""
 
     @classmethod
-    def of(cls, portrait: Portrait, caster: RayCaster) -> Projection:
+    def of(
+        cls, portrait: Portrait, caster: RayCaster, parsing: Parsing | None = None
+    ) -> Projection:
         """Prepare a portrait whose head is in ``caster``."""
         solid = ((portrait.matte > 200) & portrait.inside).astype(np.uint8)
         if solid.sum() < 100:
@@ -84,7 +96,9 @@ class Projection:
             cv2.copyMakeBorder(core, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5
         )[1:-1, 1:-1]
         outside = cv2.distanceTransform(portrait.inside.astype(np.uint8), cv2.DIST_L2, 5)
-        trusted = np.clip(np.minimum(distance / 4, outside / 12), 0, 1) * core
+        trusted = (
+            np.minimum(ramp(distance.astype(np.float64), *_RIM), np.clip(outside / 12, 0, 1)) * core
+        )
         return cls(
             portrait.camera,
             colours,
@@ -92,22 +106,22 @@ class Projection:
             core.astype(np.float32),
             np.minimum(caster.depth(portrait.camera), _FAR),
             _face_oval(portrait),
+            parsing,
         )
 
     def sample(
-        self, points: Array, normals: Array, skin: SkinTones | None = None, parts: Any = None
+        self, points: Array, normals: Array, parts: NDArray[np.uint8]
     ) -> tuple[Array, Array]:
         """Colours (n, 3) and trust (n,), 0 to 1, of points with their normals.
 
-        With skin tones, what the photo shows on the side of the jaw or neck (``parts``, (n,))
-        is believed only where it has the colour of the face: wherever the template is wider
-        than the person, it would be collar, hair or the wall.
+        What the photo shows is believed only where it is of the surface's own class (``parts``,
+        (n,)): wherever the head is wider than the person, it would be collar, hair or the wall.
         """
         cosine = self.cosine(points, normals)
         facing = np.flatnonzero(cosine > _GRAZING_FRONT[0])
         colours, trust = np.zeros_like(points), np.zeros(len(points))
         colours[facing], trust[facing] = self._sample_facing(
-            points[facing], cosine[facing], skin, None if parts is None else parts[facing]
+            points[facing], cosine[facing], parts[facing]
         )
         return colours, trust
 
@@ -116,8 +130,27 @@ class Projection:
         x, y, _ = self._place(points)
         return np.clip(remap(self.colours, x, y, cv2.INTER_CUBIC), 0, 1)
 
+    def chance(self, points: Array, parts: NDArray[np.uint8]) -> Array:
+        """(n,) chance that the photo shows a surface of ``parts`` (n,) in the points' direction."""
+        if self.parsing is None:
+            return np.ones(len(points))
+        kinds = self.parsing.at(self.camera.project(points)[0], self.camera.width)
+        kind = np.array([Kind.SKIN, Kind.HAIR, Kind.CLOTH])[parts]
+        return np.asarray(kinds[np.arange(len(points)), kind])
+
+    def _hairline(self, points: Array, cosine: Array, parts: NDArray[np.uint8]) -> Array:
+        """(n,) how far skin and hair may stand for each other: along the hairline of the face,
+        where the photo's pixel is right whatever the geometry says.
+        """
+        if self.parsing is None:
+            return np.zeros(len(points))
+        kinds = self.parsing.at(self.camera.project(points)[0], self.camera.width)
+        high = ramp(points[:, 1], *_HAIRLINE_ABOVE) * ramp(cosine, *_HAIRLINE_FACING)
+        other = np.where(parts == Part.SKIN, kinds[:, Kind.HAIR], kinds[:, Kind.SKIN])
+        return np.asarray(other * high * (parts != Part.BODY))
+
     def _sample_facing(
-        self, points: Array, cosine: Array, skin: SkinTones | None, parts: Any
+        self, points: Array, cosine: Array, parts: NDArray[np.uint8]
     ) -> tuple[Array, Array]:
         x, y, depth = self._place(points)
         colours = remap(self.colours, x, y, cv2.INTER_CUBIC)
@@ -125,21 +158,22 @@ class Projection:
         facing = ramp(cosine, *_GRAZING)
         # the folds of the face are small, and nothing is known better than the photo's pixel
         front = ramp(points[:, 2], *_FRONT) * (1 - ramp(np.abs(points[:, 0]), *_MIDDLE))
-        if skin is not None:
-            # above the eyes hair frames the face, and what the photo shows is right
-            lower = (parts == Part.SKIN) * (1 - ramp(points[:, 1], *_JAW))
-            facing += (ramp(cosine, *_GRAZING_SKIN) - facing) * lower
+        skin = parts == Part.SKIN
+        facing += (ramp(cosine, *_GRAZING_SKIN) - facing) * skin
         facing = np.maximum(facing, front * ramp(cosine, *_GRAZING_FRONT))
-        if skin is not None:
-            side = lower * (1 - ramp(cosine, *SIDE_OF_FACE)) * (1 - front)
-            asked = side > 0
-            trust[asked] *= 1 - side[asked] * (1 - skin.likeness(colours[asked]))
-            if self.oval is not None:
-                # what lies beside the oval is no cheek but an ear or hair further back
-                cheek = lower * ramp(points[:, 2], *_BEFORE_EAR)
-                cheek *= ramp(points[:, 1], *_ABOVE_CHIN)
-                trust *= 1 - cheek * (1 - remap(self.oval, x, y, cv2.INTER_LINEAR)[:, 0])
-        return np.clip(colours, 0, 1), trust * facing * self._unhidden(x, y, depth)
+        own = self.chance(points, parts) + self._hairline(points, cosine, parts)
+        own = ramp(own, *_CLASS)
+        if self.oval is not None:
+            within = skin * remap(self.oval, x, y, cv2.INTER_LINEAR)[:, 0]
+            within *= ramp(cosine, *_OVAL_FACING)
+            own = np.maximum(own, within)
+        else:
+            within = np.zeros(len(points))
+        if self.tone is not None:
+            apart = (lab(colours) - lab(self.tone[None])) * _HUE
+            strange = ramp(np.linalg.norm(apart, axis=1), *_STRANGE)
+            own = own * (1 - strange * skin * (1 - within))
+        return np.clip(colours, 0, 1), trust * facing * own * self._unhidden(x, y, depth)
 
     def as_seen(self, points: Array, directions: Array) -> tuple[NDArray[np.int64], Array, Array]:
         """What the photo shows of points that are looked at from nearly its own place.

@@ -97,8 +97,8 @@ def test_a_wall_beside_the_jaw_does_not_become_skin(painted):
     view = painted.render(camera)
     colours = view.composite((0, 0, 0))
     columns = np.indices(view.mask.shape)[1]
-    # the outer part of the jaw and of the neck, at each height a tenth of the width
-    for row in range(345, 430):
+    # the outer part of the jaw, at each height a tenth of the width
+    for row in range(345, 385):
         inside = np.flatnonzero(view.mask[row] > 127)
         edge = (inside[-1] - inside[0]) // 10
         beside = (columns[row] < inside[0] + edge) | (columns[row] > inside[-1] - edge)
@@ -126,6 +126,7 @@ def test_a_strip_of_cloth_below_the_collar_clothes_the_shoulders():
     back = canonical_camera(180, 0, 256)
     truth, ours = subject.render(back), found.render(back)
     dressed = (truth.labels == Label.SHOULDERS) & (ours.alpha > 0.99)
+    dressed[:-8] = False  # how high the collar is behind, the photo does not show
     wanted = np.median(view.rgba[clothes][:, :3], axis=0) / 255
     skin = np.median(view.rgba[view.labels == Label.SKIN][:, :3], axis=0) / 255
     shown = np.median(ours.rgb[dressed], axis=0)

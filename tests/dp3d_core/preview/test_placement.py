@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import cv2
 import numpy as np
-import pytest
 
-from dp3d_core import face_models
-from dp3d_core.heads.hair import HAIR_STYLES
 from dp3d_core.heads.model import HeadSpec
-from dp3d_core.heads.synth import SyntheticHead, random_subject
-from dp3d_core.portrait import load_portrait
-from dp3d_core.preview.hairdo import choose_hair
 from dp3d_core.preview.outline import fit_outline, snap_outline
 from dp3d_core.preview.parts import Part, as_parts
-from dp3d_core.preview.placement import neck_and_shoulders
 from dp3d_core.raycast import RayCaster
 from dp3d_core.trajectories import canonical_camera
-from dp3d_core.viewset import encode_png
-
-needs_models = pytest.mark.skipif(
-    not face_models.installed(), reason="the face models are absent: dp3d setup models"
-)
 
 CAMERA = canonical_camera(size=320, focal=3.0)
 
@@ -72,33 +58,3 @@ def test_ears_that_stand_off_do_not_widen_the_face() -> None:
     cheek &= (mesh.vertices[:, 1] > -0.17) & (mesh.vertices[:, 1] < 0.15)
     assert far[cheek].max() < 0.005
     assert np.median(far[mesh.parts == Part.HAIR]) > 0.01
-
-
-@needs_models
-@pytest.mark.parametrize("hair", ["long", "bob", "crop", "buzz"])
-def test_hair_that_hangs_is_told_from_hair_that_does_not(hair: str) -> None:
-    subject = random_subject(11)
-    spec = dataclasses.replace(subject.spec, hair=hair, hat=None, beard=0.0)
-    head = SyntheticHead(dataclasses.replace(subject, spec=spec))
-    view = head.render(canonical_camera(8, 2, 560, focal=2.8))
-    portrait = load_portrait(encode_png(view.rgb))
-    shape = portrait.report.shape
-    body = neck_and_shoulders(portrait, shape)
-    chosen = choose_hair(portrait, shape, body).hair
-    assert chosen is not None
-    hangs = HAIR_STYLES[hair].curtain is not None
-    assert (HAIR_STYLES[chosen].curtain is not None) == hangs, chosen
-
-
-@needs_models
-def test_a_hat_with_a_brim_is_told_from_hair() -> None:
-    found = {}
-    for hat in ("brim", None):
-        subject = random_subject(11)
-        spec = dataclasses.replace(subject.spec, hair="crop", hat=hat, beard=0.0)
-        head = SyntheticHead(dataclasses.replace(subject, spec=spec))
-        view = head.render(canonical_camera(-10, 2, 560, focal=2.3))
-        portrait = load_portrait(encode_png(view.rgb))
-        shape = portrait.report.shape
-        found[hat] = choose_hair(portrait, shape, neck_and_shoulders(portrait, shape)).hat
-    assert found == {"brim": "brim", None: None}

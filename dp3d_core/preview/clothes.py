@@ -1,0 +1,145 @@
+"""Where skin ends and clothes begin below the chin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.fields import ramp
+from dp3d_core.mesh import unit
+from dp3d_core.portrait import Portrait
+from dp3d_core.preview.bare_head import BareHead
+from dp3d_core.preview.panorama import Panorama, wrap
+from dp3d_core.preview.parsing import Kind, Parsing, Region
+from dp3d_core.raycast import Hits
+
+Array = NDArray[np.float64]
+
+_GRID = Panorama(192, 384)
+_CHIN = -72.0
+"""Height, millimetres, above which no clothes are looked for."""
+_COLLAR = -128.0
+"""Height of a collar that nothing is known of, millimetres."""
+_NAPE = 18.0
+"""How much higher a collar lies behind, millimetres."""
+_BARE = -400.0
+"""Height of the collar of bare shoulders, millimetres."""
+_HIGHEST = -84.0
+"""Highest collar that is not seen, millimetres."""
+_PULL = 0.03
+"""Weight of the expected height of a column's collar, texels a millimetre."""
+_LIFT = 0.004
+"""Head units above the surface where rays begin."""
+_HEIGHTS = np.arange(-76.0, -200.0, -4.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Clothes:
+    """Cover of neck and bust.
+
+    Attributes:
+        chance: (rows, columns) float32 panorama, 1 where cloth lies.
+        seen: whether the photo shows clothes.
+
+    """
+
+    chance: NDArray[np.float32]
+    seen: bool
+
+    @classmethod
+    def of(cls, bare: BareHead, portrait: Portrait, parsing: Parsing | None) -> Clothes:
+        """Clothes of a portrait: seen, else of the mirrored side, else up to an even collar."""
+        shape = _GRID.rows, _GRID.columns
+        hits = bare.caster.cast(*_GRID.inward())
+        height = np.full(_GRID.rows * _GRID.columns, -300.0)
+        height[hits.ray] = hits.points[:, 1] / MM
+        angle, chance, trust = (np.zeros(len(height)) for _ in range(3))
+        angle[hits.ray] = np.arctan2(hits.points[:, 0], hits.points[:, 2])
+        rise = _NAPE * (1 - np.cos(angle)) / 2
+        if parsing is not None:
+            chance[hits.ray], trust[hits.ray] = _look(hits, bare, portrait, parsing)
+        region = np.full(len(height), -1)
+        region[hits.ray] = bare.region_of(hits)
+        trust *= (height < _CHIN) & np.isin(region, (Region.NECK, Region.TORSO))
+        shown = trust > 0.5
+        collar, seen = _collar(
+            height[shown] - rise[shown], chance[shown], region[shown] == Region.TORSO
+        )
+        usual = np.minimum(collar + rise, _HIGHEST).reshape(shape)
+        levels = height.reshape(shape)
+        direct, cloth = trust.reshape(shape), chance.reshape(shape)
+        mirrored = np.minimum(direct[:, ::-1], 1 - direct)
+        line = _cuts(cloth * direct + cloth[:, ::-1] * mirrored, direct + mirrored, levels, usual)
+        cover = ramp(line[None] - levels, -3, 3) * (levels < _CHIN)
+        smooth = cv2.GaussianBlur(wrap(cover.astype(np.float32), 8), (0, 0), 0.8)[:, 8:-8]
+        return cls(np.asarray(smooth, np.float32), seen)
+
+    def cover(self, points: Array) -> Array:
+        """(n,) chance of cloth at points below the chin."""
+        return _GRID.look_up(self.chance, points)[:, 0]
+
+    def below_chin(self, points: Array) -> NDArray[np.bool_]:
+        """(n,) whether clothes may lie at points."""
+        return np.asarray(points[:, 1] < _CHIN * MM)
+
+
+def _look(hits: Hits, bare: BareHead, portrait: Portrait, parsing: Parsing) -> tuple[Array, Array]:
+    """Chance of cloth rather than skin (k,) at hits on the bare head, and its trust (k,)."""
+    camera = portrait.camera
+    towards = unit(camera.position - hits.points)
+    facing = np.einsum("ni,ni->n", towards, hits.normals)
+    uv, _ = camera.project(hits.points)
+    inside = ((uv > 2) & (uv < camera.width - 2)).all(1)
+    at = np.clip(uv.astype(int), 0, camera.width - 1)
+    inside &= portrait.inside[at[:, 1], at[:, 0]]
+    clear = ~bare.caster.blocked(hits.points + _LIFT * hits.normals, towards)
+    kinds = parsing.at(uv, camera.width)
+    either = kinds[:, Kind.SKIN] + kinds[:, Kind.CLOTH]
+    trust = ramp(facing, 0.1, 0.35) * inside * clear * ramp(either, 0.4, 0.8)
+    return kinds[:, Kind.CLOTH] / np.maximum(either, 1e-3), trust
+
+
+def _cuts(cloth: Array, told: Array, levels: Array, usual: Array) -> Array:
+    """(columns,) height where clothes begin: below it all is cloth, above it nothing.
+
+    Args:
+        cloth: (r, c) weight of what is seen as cloth.
+        told: (r, c) weight of what is seen at all.
+        levels: (r, c) heights, millimetres.
+        usual: (r, c) height of the collar that is expected.
+
+    """
+    heights = np.arange(-64.0, -204.0, -3.0)
+    costs = np.empty((len(heights), cloth.shape[1]))
+    middle = usual.mean(0)
+    for i, height in enumerate(heights):
+        below = levels < height
+        costs[i] = np.where(below, told - cloth, cloth).sum(0)
+        costs[i] += _PULL * np.minimum(np.abs(height - middle), 60)
+    # neighbouring columns decide together
+    costs = gaussian_filter1d(costs, 2.0, axis=1, mode="wrap")
+    line = heights[costs.argmin(0)]
+    line = np.where(middle < heights[-1], middle, line)
+    return np.asarray(gaussian_filter1d(line, 1.5, mode="wrap"))
+
+
+def _collar(height: Array, cloth: Array, torso: NDArray[np.bool_]) -> tuple[float, bool]:
+    """Height of an even collar that agrees best with what is seen, and whether one is seen.
+
+    Args:
+        height: (n,) millimetres, of places that are seen.
+        cloth: (n,) chance of cloth there.
+        torso: (n,) whether they lie on the torso.
+
+    """
+    if len(height) < 60:
+        return _COLLAR, False
+    if torso.sum() > 200 and float((cloth[torso] > 0.6).mean()) < 0.12:
+        return _BARE, False
+    errors = [np.abs(cloth - (height < level)).mean() for level in _HEIGHTS]
+    return float(_HEIGHTS[int(np.argmin(errors))]), bool(cloth.sum() > 30)

@@ -1,0 +1,495 @@
+"""Hair and headwear from a photo: a thickness over the panorama around the bare head.
+
+One family holds what a choice among sculpted styles does not: where hair grows or hangs is a
+mask, how far it stands off is a thickness.  The photo's outline fixes the thickness where rays
+graze the hair; between and behind it is the smoothest one (thin plate).  What the photo does not
+show is taken from the mirrored side, then from a usual hairline and the length that is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.ndimage import grey_opening, minimum_filter
+from scipy.sparse.linalg import spsolve
+from scipy.spatial import cKDTree
+
+from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.fields import ramp
+from dp3d_core.mesh import Mesh
+from dp3d_core.portrait import Portrait
+from dp3d_core.preview.panorama import AXIS, Panorama
+from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing, Region
+from dp3d_core.raycast import RayCaster
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+GRID = Panorama(144, 288)
+"""Of the hair's surface."""
+_COARSE = Panorama(48, 96)
+"""Of the thickness."""
+_BALD = 0.18
+"""Chance of hair over the seen scalp below which a head is bald."""
+_UNDER = 4.0
+"""Millimetres by which the bare head stays below its hair."""
+_SINK = 5.0
+"""Millimetres that the surface lies under the skin where there is no hair."""
+_USUAL = 8.0
+"""Thickness of hair of which no outline is seen, millimetres."""
+_HANGS = -36.0
+"""Height, millimetres, down to which hair must reach to hang."""
+_TURNED = 15.0
+"""Degrees of yaw from which on the far side is taken from the near one."""
+_EDGE = (0.30, 0.62)
+"""Of the mask: below the first there is no hair, above the second it has its full thickness."""
+_FRONT_DEG, _FLAT = 80.0, 2.5
+"""Longitude up to which hair ends above the face, and its thickness there, millimetres."""
+_LEAST, _MOST = 2.0, 110.0
+"""Thickness, millimetres."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hair:
+    """Hair of one head.
+
+    Attributes:
+        mask: (GRID.rows, GRID.columns) 0 to 1.
+        radius: (GRID.rows, GRID.columns) head units, of the outer surface.
+        mesh: the shell; it runs below the skin where there is no hair.
+
+    """
+
+    mask: Array
+    radius: Array
+    mesh: Mesh
+
+
+def grow_hair(
+    portrait: Portrait, parsing: Parsing, bald: RayCaster, part: int, rounds: int = 3
+) -> Hair:
+    """Hair as the photo shows it.
+
+    Args:
+        portrait: with pose and matte.
+        parsing: of the portrait.
+        bald: the head without hair.
+        part: number of the shell's vertices in ``mesh.parts``.
+        rounds: corrections of the outline.
+
+    """
+    skin = _skin_radius(bald, GRID)
+    base = _envelope(skin, GRID)
+    mask = np.zeros_like(skin)
+    outline = _outline(portrait, parsing)
+    marks = _tangents(portrait, outline)
+    radius = base
+    for number in range(rounds):
+        thickness = _solve(_with_hairline(marks, mask, base), base)
+        radius = np.maximum(base + thickness, skin + _LEAST * MM)
+        mask = _mask(portrait, parsing, radius, skin, bald)
+        surface = _surface(radius, skin, mask)
+        if number + 1 < rounds and len(outline):
+            marks = _corrected(portrait, outline, _shell(surface, mask, part), surface)
+    return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part))
+
+
+def is_bald(parsing: Parsing) -> bool:
+    """Whether the scalp that the photo shows is bare."""
+    return parsing.scalp_hair is not None and parsing.scalp_hair < _BALD
+
+
+def plain_hair(bald: RayCaster, part: int) -> Mesh:
+    """The shell of short hair for a head of which no photo tells anything."""
+    skin = _skin_radius(bald, GRID)
+    radius = _envelope(skin, GRID) + _USUAL * MM
+    mask = usual_mask(GRID, np.zeros(GRID.columns))
+    return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
+
+
+def _skin_radius(bald: RayCaster, grid: Panorama) -> Array:
+    """(rows, columns) radius of the bare head's outermost surface, ears included."""
+    hits = bald.cast(*grid.inward())
+    radius = np.full(grid.rows * grid.columns, 0.1)
+    radius[hits.ray] = grid.radius(hits.points)
+    return radius.reshape(grid.rows, grid.columns)
+
+
+def _envelope(skin: Array, grid: Panorama) -> Array:
+    """(rows, columns) what hair of no thickness lies on: the skull without ears, and below its
+    widest rows a mantle that hangs from them and draws in towards the neck.
+    """
+    wide = max(3, grid.columns // 14) | 1
+    padded = np.concatenate([skin[:, -wide:], skin, skin[:, :wide]], 1)
+    skull = grey_opening(padded, size=(wide, wide))[:, wide:-wide]
+    skull = cv2.GaussianBlur(np.concatenate([skull[:, -9:], skull, skull[:, :9]], 1), (0, 0), 2)
+    skull = np.asarray(skull[:, 9:-9])
+    origin, outward = grid.rays()
+    level = np.hypot(*(outward[:, [0, 2]] * skull.reshape(-1, 1)).T).reshape(skull.shape)
+    height = (origin + outward * skull.reshape(-1, 1))[:, 1].reshape(skull.shape)
+    mantle = level.copy()
+    for row in range(1, grid.rows):
+        fall = np.maximum(height[row - 1] - height[row], 0)
+        mantle[row] = np.maximum(level[row], mantle[row - 1] - 0.22 * fall)
+    lower = np.arange(grid.rows)[:, None] >= grid.dome_rows
+    return np.where(lower, np.maximum(skull, mantle), skull)
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """Pixels where hair ends before background or cloth.
+
+    Attributes:
+        uv: (n, 2) pixels of the PARSING_SIDE picture.
+        normal: (n, 2) unit, outwards.
+
+    """
+
+    uv: Array
+    normal: Array
+
+    def __len__(self) -> int:
+        return len(self.uv)
+
+
+def _outline(portrait: Portrait, parsing: Parsing) -> _Outline:
+    kind = parsing.chances.argmax(-1)
+    covered = ((kind == Kind.HAIR) & parsing.known).astype(np.uint8)
+    covered = _largest(covered)
+    rim = covered - cv2.erode(covered, np.ones((3, 3), np.uint8))
+    open_ = ((kind == Kind.BACKGROUND) | (kind == Kind.CLOTH)) & parsing.known
+    free = cv2.dilate(open_.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    unknown = cv2.dilate((~parsing.known).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    unknown[[0, 1, -2, -1]] = True
+    unknown[:, [0, 1, -2, -1]] = True
+    skin = cv2.dilate((kind == Kind.SKIN).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    rows, columns = np.nonzero((rim > 0) & free & ~unknown & ~skin)
+    smooth = cv2.GaussianBlur(covered.astype(np.float64), (0, 0), 3)
+    dy, dx = np.gradient(smooth)
+    normal = -np.stack([dx[rows, columns], dy[rows, columns]], -1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    # the matte's edge is softer than a pixel: where it crosses one half
+    uv = np.stack([columns, rows], -1) + 0.5 + 0.5 * normal
+    return _Outline(uv.astype(np.float64), normal)
+
+
+def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A mask without pieces of less than a tenth of the largest."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask)
+    if count < 3:
+        return mask
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    keep = 1 + np.flatnonzero(areas > 0.1 * areas.max())
+    return np.isin(pieces, keep).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """Places of the panorama whose radius the photo shows.
+
+    Attributes:
+        column, row: (n,) texels of GRID.
+        radius: (n,) head units.
+
+    """
+
+    column: Array
+    row: Array
+    radius: Array
+
+
+def _tangents(portrait: Portrait, outline: _Outline) -> _Marks:
+    """Radii that the outline's rays have where they pass the axis: exact for a sphere."""
+    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    if not len(outline):
+        return _Marks(*(np.zeros(0) for _ in range(3)))
+    rays = camera.directions(outline.uv)
+    eye = camera.position - AXIS
+    reach = -(rays @ eye)
+    points = eye + rays * reach[:, None]
+    level = rays * [1, 0, 1]
+    low = points[:, 1] < 0
+    flat = -(level @ eye) / np.einsum("ni,ni->n", level, level)
+    points[low] = (eye + rays * flat[:, None])[low]
+    points = points + AXIS
+    column, row = GRID.place(points)
+    return _Marks(column, row, GRID.radius(points))
+
+
+def _with_hairline(marks: _Marks, mask: Array, base: Array) -> _Marks:
+    """Marks with those of the hairline: hair lies flat where it begins above the face."""
+    grown = (mask > 0.5).astype(np.uint8)
+    rim = (grown > 0) & (cv2.erode(grown, np.ones((5, 5), np.uint8)) == 0)
+    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
+    rim &= (angle < _FRONT_DEG)[None]
+    rim[GRID.dome_rows + 8 :] = False
+    row, column = np.nonzero(rim)
+    flat = base[row, column] + _FLAT * MM
+    return _Marks(
+        np.concatenate([marks.column, column.astype(float)]),
+        np.concatenate([marks.row, row.astype(float)]),
+        np.concatenate([marks.radius, flat]),
+    )
+
+
+def _solve(marks: _Marks, base: Array) -> Array:
+    """(GRID) thickness, head units: the smoothest that meets the marks."""
+    rows, columns = _COARSE.rows, _COARSE.columns
+    factor = GRID.rows // rows
+    row = np.clip(marks.row / factor, 0, rows - 1).astype(int)
+    column = (marks.column / factor).astype(int) % columns
+    at = np.clip(marks.row, 0, GRID.rows - 1).astype(int), marks.column.astype(int) % GRID.columns
+    thickness = np.clip(marks.radius - base[at], -25 * MM, _MOST * MM)
+    index = row * columns + column
+    n = rows * columns
+    weight = np.bincount(index, minlength=n).astype(float)
+    value = np.bincount(index, thickness, minlength=n) / np.maximum(weight, 1)
+    weight = np.minimum(weight, 3)
+    dome = np.arange(n) // columns < _COARSE.dome_rows
+    seen = (weight > 0) & dome
+    usual = (
+        float(np.clip(np.median(value[seen]), 3 * MM, 40 * MM)) if seen.sum() > 8 else (_USUAL * MM)
+    )
+    prior = np.where(dome, usual, 0.6 * usual)
+    bend = _bending(rows, columns, _COARSE.dome_rows)
+    system = bend + sparse.diags(weight + 0.004)
+    solved = spsolve(system.tocsc(), weight * value + 0.004 * prior).reshape(rows, columns)
+    wrapped = np.concatenate([solved[:, -2:], solved, solved[:, :2]], 1).astype(np.float32)
+    large = cv2.resize(
+        wrapped, ((columns + 4) * factor, rows * factor), interpolation=cv2.INTER_CUBIC
+    )
+    return np.asarray(large[:, 2 * factor : -2 * factor], np.float64)
+
+
+def _bending(rows: int, columns: int, dome_rows: int) -> sparse.csr_matrix:
+    """Thin-plate energy on a panorama: L'L of its Laplacian, columns nearer near the crown."""
+    latitude = np.clip(1 - (np.arange(rows) + 0.5) / dome_rows, 0, None) * np.pi / 2
+    across = np.minimum(1 / np.maximum(np.cos(latitude), 0.12) ** 2, 40.0)
+    index = np.arange(rows * columns).reshape(rows, columns)
+    entries = []
+    for r in range(rows):
+        here = index[r]
+        left, right = np.roll(here, 1), np.roll(here, -1)
+        # over the crown lies the texel on the other side
+        up = index[r - 1] if r else np.roll(here, columns // 2)
+        down = index[r + 1] if r + 1 < rows else here
+        for other, w in ((left, across[r]), (right, across[r]), (up, 1.0), (down, 1.0)):
+            entries.append((here, other, np.full(columns, w)))
+            entries.append((here, here, np.full(columns, -w)))
+    i = np.concatenate([e[0] for e in entries])
+    j = np.concatenate([e[1] for e in entries])
+    w = np.concatenate([e[2] for e in entries])
+    laplacian = sparse.csr_matrix((w, (i, j)), shape=(rows * columns,) * 2)
+    return (laplacian.T @ laplacian).tocsr()
+
+
+def usual_mask(grid: Panorama, length: Array) -> Array:
+    """(rows, columns) where hair usually grows or hangs.
+
+    Args:
+        grid: of the mask.
+        length: (columns,) height, head units, down to which it reaches.
+
+    """
+    origin, outward = grid.rays()
+    column = np.arange(grid.rows * grid.columns) % grid.columns
+    angle = np.abs(np.degrees(np.arctan2(outward[:, 0], outward[:, 2])))
+    latitude = np.degrees(np.arcsin(outward[:, 1]))
+    height = np.where(latitude > 0, latitude, origin[:, 1] / MM - AXIS[1] / MM)
+    # degrees above the centre's level, millimetres below it
+    line = np.interp(
+        angle,
+        [0, 20, 35, 50, 62, 72, 84, 92, 104, 118, 135, 180],
+        [52, 50, 45, 36, 22, 8, -8, 2, 4, -22, -48, -56],
+    )
+    grown = ramp(height - line, -3, 3)
+    hangs = length[column] < _HANGS * MM
+    reach = ramp(origin[:, 1] - length[column], -6 * MM, 6 * MM)
+    curtain = ramp(angle, 58, 66) * reach * hangs
+    return np.maximum(grown, curtain).reshape(grid.rows, grid.columns)
+
+
+def _lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
+    """Heights, head units, down to which hair hangs beside the neck on -x and +x; 0 where none
+    does.
+    """
+    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    levels = np.arange(6, -205, -6.0) * MM
+    hair = (parsing.chances[..., Kind.HAIR] > 0.5) & (parsing.region != Region.FACE)
+    found: list[float] = []
+    for side in (-1.0, 1.0):
+        lowest, gaps = 0.0, 0
+        for y in levels:
+            points = np.array([[side * x * MM, y, -10 * MM] for x in range(40, 150, 4)])
+            uv = camera.project(points)[0].astype(int)
+            good = ((uv >= 0) & (uv < PARSING_SIDE)).all(1)
+            u, v = uv[good].T
+            shown = parsing.known[v, u]
+            if shown.sum() < 5:
+                break
+            if (hair[v, u] & shown).sum() >= 3:
+                lowest, gaps = float(y), 0
+            else:
+                gaps += 1
+                if gaps > 2:
+                    break
+        found.append(lowest)
+    return found[0], found[1]
+
+
+def _mask(
+    portrait: Portrait, parsing: Parsing, radius: Array, skin: Array, bald: RayCaster
+) -> Array:
+    """(GRID) where hair is: seen, else mirrored, else usual."""
+    origin, outward = GRID.rays()
+    camera = portrait.camera
+    points = origin + outward * radius.reshape(-1, 1)
+    towards = camera.position - points
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    facing = np.einsum("ni,ni->n", towards, outward)
+    uv, _ = camera.project(points)
+    chance = parsing.at(uv, camera.width)
+    inside = ((uv > 0) & (uv < camera.width)).all(1)
+    at = np.clip(uv.astype(int), 0, camera.width - 1)
+    inside &= portrait.inside[at[:, 1], at[:, 0]]
+    blocked = bald.blocked(points + 0.004 * outward, towards)
+    covered = chance[:, Kind.HAIR] / np.maximum(1 - chance[:, Kind.BACKGROUND], 0.15)
+    covered = np.clip(covered, 0, 1)
+    # background seen where the surface is says that it is too large there, not that it is bald
+    trust = ramp(facing, 0.10, 0.35) * inside * ~blocked
+    trust *= 1 - ramp(chance[:, Kind.BACKGROUND], 0.5, 0.8)
+    shape = GRID.rows, GRID.columns
+    yaw = portrait.report.yaw_deg
+    if abs(yaw) > _TURNED:
+        # what stands before the far cheek in the photo hangs behind it
+        trust *= ramp(points[:, 0] * np.sign(yaw), -8 * MM, 8 * MM)
+    covered, trust = covered.reshape(shape), trust.reshape(shape)
+    left, right = _lengths(parsing, portrait)
+    across = (np.arange(GRID.columns) + 0.5) / GRID.columns  # 0 back, 0.25 -x, 0.5 front
+    behind = min(left, right)
+    length = np.interp(
+        across,
+        [0, 0.12, 0.25, 0.5, 0.75, 0.88, 1],
+        [behind, behind, left, left, right, behind, behind],
+    )
+    usual = usual_mask(GRID, length)
+    mirrored, mirrored_trust = covered[:, ::-1], trust[:, ::-1]
+    level = (origin[:, 1] / MM).reshape(shape)
+    angle = np.abs(np.degrees(np.arctan2(outward[:, 0], outward[:, 2]))).reshape(shape)
+    # beside the neck hair hangs from the temples: no curtain before the cheeks; and without
+    # hair that hangs a beard is all that may look like hair there
+    low = ramp(level, -5, -25) * ramp(level, -165, -145)
+    hangs = (length < _HANGS * MM)[None]
+    curtain = 1 - low * (1 - ramp(angle, 46, 60))
+    sideburn = 1 - ramp(level, 14, 2) * (1 - ramp(angle, 70, 78))
+    sideburn *= 1 - low * (1 - ramp(angle, 86, 94))
+    front = np.where(hangs, curtain, sideburn)
+    help_ = np.minimum(mirrored_trust, 1 - trust) * 0.95
+    rest = np.maximum(1 - trust - help_, 0.0)
+    mixed = covered * trust + mirrored * help_ + usual * rest
+    mixed *= front
+    soft = cv2.GaussianBlur(np.concatenate([mixed[:, -9:], mixed, mixed[:, :9]], 1), (0, 0), 1.3)
+    return _without_holes(_one_growth(np.asarray(soft[:, 9:-9])))
+
+
+def _without_holes(mask: Array) -> Array:
+    """A mask whose gaps all hang together with the face or with the neck below the hair."""
+    columns = mask.shape[1]
+    twice = np.concatenate([mask, mask], 1)
+    count, pieces = cv2.connectedComponents((twice <= 0.45).astype(np.uint8), connectivity=4)
+    front = pieces[:, [columns // 2, columns + columns // 2]]
+    open_ = np.isin(np.arange(count), np.unique(np.concatenate([front.ravel(), pieces[-1]])))
+    open_[0] = True
+    hole = ~open_[pieces]
+    hole = hole[:, :columns] | hole[:, columns:]
+    return np.where(hole, 1.0, mask)
+
+
+def _one_growth(mask: Array) -> Array:
+    """A mask without what hangs together with nothing that grows on the upper skull."""
+    columns = mask.shape[1]
+    twice = np.concatenate([mask, mask], 1)
+    count, pieces = cv2.connectedComponents((twice > 0.4).astype(np.uint8), connectivity=4)
+    top = np.unique(pieces[: GRID.dome_rows * 2 // 3])
+    lost = ~np.isin(np.arange(count), top)
+    lost[0] = False
+    alone = lost[pieces]
+    alone = alone[:, :columns] & alone[:, columns:]
+    return np.where(alone, 0.0, mask)
+
+
+def _surface(radius: Array, skin: Array, mask: Array) -> Array:
+    """(GRID) radius of the shell: that of the hair, and below the skin where there is none."""
+    low = np.concatenate([skin[:, -2:], skin, skin[:, :2]], 1)
+    inner = minimum_filter(low, 5)[:, 2:-2] - _SINK * MM
+    share = ramp(mask, *_EDGE)
+    return np.asarray(inner + (radius - inner) * share)
+
+
+def _shell(surface: Array, mask: Array, part: int) -> Mesh:
+    """The hair's surface where there is hair, open where it runs below the skin."""
+    origin, outward = GRID.rays()
+    vertices = origin + outward * surface.reshape(-1, 1)
+    index = np.arange(surface.size, dtype=np.int32).reshape(surface.shape)
+    right = np.roll(index, -1, 1)
+    a, b, c, d = index[:-1], right[:-1], right[1:], index[1:]
+    crown = AXIS + np.array([0, float(surface[0].mean()), 0])
+    cap = np.stack([np.full(GRID.columns, len(vertices), np.int32), index[0], right[0]], -1)
+    faces = np.concatenate(
+        [np.stack([a, d, c], -1).reshape(-1, 3), np.stack([a, c, b], -1).reshape(-1, 3), cap]
+    )
+    vertices = np.concatenate([vertices, crown[None]])
+    grows = np.append(mask.ravel(), mask[0].mean()) > _EDGE[0]
+    faces = faces[grows[faces].any(1)]
+    return Mesh.of(vertices, faces, np.full(len(vertices), part, np.uint8))
+
+
+def under_hair(hair: Hair, bare: Mesh) -> Mesh:
+    """The bare head, drawn in a little where hair covers it, so that it never shows through."""
+    cover = GRID.look_up(hair.mask.astype(np.float32), bare.vertices)[:, 0]
+    radius = GRID.look_up(hair.radius.astype(np.float32), bare.vertices)[:, 0]
+    own = GRID.radius(bare.vertices)
+    depth = _UNDER * MM * ramp(cover, 0.6, 0.9)
+    goal = np.where(own > radius - depth, radius - depth, own)
+    share = 1 + (goal / np.maximum(own, 1e-6) - 1) * ramp(cover, 0.6, 0.9)
+    away = bare.vertices - AXIS
+    low = away[:, 1] < 0
+    scaled = away * share[:, None]
+    scaled[low, 1] = away[low, 1]
+    return bare.with_vertices(AXIS + scaled)
+
+
+def _corrected(portrait: Portrait, outline: _Outline, shell: Mesh, surface: Array) -> _Marks:
+    """Marks where the shell's own outline lies, moved so that it meets the photo's."""
+    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    uv, _ = camera.project(shell.vertices[:-1])
+    towards = camera.position - shell.vertices[:-1]
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    cosine = np.einsum("ni,ni->n", towards, shell.normals[:-1])
+    rim = np.flatnonzero(np.abs(cosine) < 0.30)
+    _, outward = GRID.rays()
+    tip = camera.project(shell.vertices[:-1] + outward * MM)[0] - uv
+    pixels = np.linalg.norm(tip, axis=1)
+    tree = cKDTree(uv[rim])
+    # the rim vertex nearest to each pixel of the outline whose radius moves it along the normal
+    distances, nearest = tree.query(outline.uv, k=12, distance_upper_bound=60)
+    good = np.isfinite(distances)
+    candidate = rim[np.where(good, nearest, 0)]
+    along = np.einsum("nkd,nd->nk", tip[candidate], outline.normal)
+    away = outline.uv[:, None] - uv[candidate]
+    aside = np.abs(
+        away[..., 0] * -outline.normal[:, None, 1] + away[..., 1] * outline.normal[:, None, 0]
+    )
+    cost = np.where(good & (along > 0.3 * pixels[candidate]), aside, np.inf)
+    best = cost.argmin(1)
+    use = np.isfinite(cost.min(1))
+    chosen = candidate[np.arange(len(best)), best][use]
+    step = np.einsum("nd,nd->n", away[np.arange(len(best)), best][use], outline.normal[use])
+    step /= along[np.arange(len(best)), best][use]
+    row, column = np.divmod(chosen, GRID.columns)
+    radius = surface.ravel()[chosen] + np.clip(step, -60, 60) * MM
+    return _Marks(column.astype(float), row.astype(float), radius)

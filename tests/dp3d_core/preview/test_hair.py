@@ -1,0 +1,120 @@
+"""Parsing, hair and clothes of synthetic photos whose labels are known."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dp3d_core import face_models
+from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.labels import Label
+from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.portrait import load_portrait
+from dp3d_core.preview.clothes import Clothes
+from dp3d_core.preview.hair import GRID, grow_hair, is_bald
+from dp3d_core.preview.parsing import PARSING_SIDE, Kind
+from dp3d_core.preview.parts import Part
+from dp3d_core.preview.placement import PlacedHead, place_head
+from dp3d_core.raycast import RayCaster
+from dp3d_core.trajectories import canonical_camera
+from dp3d_core.viewset import encode_png
+
+needs_models = pytest.mark.skipif(
+    not face_models.installed(), reason="the face models are absent: dp3d setup models"
+)
+pytestmark = needs_models
+
+
+def photograph(hair: str | None, seed: int = 11, yaw: float = 8.0):
+    """A portrait of a synthetic person with that hair, and its label picture."""
+    subject = random_subject(seed)
+    spec = dataclasses.replace(subject.spec, hair=hair, hat=None, beard=0.0, glasses=None)
+    head = SyntheticHead(dataclasses.replace(subject, spec=spec))
+    camera = canonical_camera(yaw, 2, 560, focal=2.8)
+    return load_portrait(encode_png(head.render(camera).rgb)), head
+
+
+@pytest.fixture(scope="module", params=[None, "crop", "long", "afro"])
+def case(request):
+    portrait, truth = photograph(request.param)
+    return request.param, portrait, truth, place_head(portrait)
+
+
+def test_pixels_are_of_their_true_class(case) -> None:
+    hair, portrait, truth, placed = case
+    true = truth.render(portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)).labels
+    # the head that was found and the true one share no camera; their crops nearly do
+    wanted = np.full(true.shape, int(Kind.SKIN))
+    wanted[true == Label.BACKGROUND] = Kind.BACKGROUND
+    wanted[true == Label.HAIR] = Kind.HAIR
+    wanted[true == Label.SHOULDERS] = Kind.CLOTH
+    kind = placed.parsing.chances.argmax(-1)
+    known = placed.parsing.known
+    assert (kind == wanted)[known].mean() > 0.88, hair
+
+
+def test_a_bald_head_is_bald_and_others_are_not(case) -> None:
+    hair, _, _, placed = case
+    assert is_bald(placed.parsing) == (hair is None)
+    assert (placed.mesh.parts == Part.HAIR).any() == (hair is not None)
+
+
+def lowest_hair(placed: PlacedHead) -> float:
+    """Height, millimetres, down to which the shell of the hair stands outside the head."""
+    hair = placed.mesh.parts == Part.HAIR
+    used = np.zeros(len(hair), bool)
+    used[placed.mesh.faces.ravel()] = True
+    return float(np.percentile(placed.mesh.vertices[hair & used, 1], 2) / MM)
+
+
+def test_hair_that_hangs_is_told_from_hair_that_does_not() -> None:
+    heights = {name: lowest_hair(place_head(photograph(name)[0])) for name in ("long", "crop")}
+    assert heights["long"] < -85, heights
+    assert heights["crop"] > -75, heights
+
+
+def test_hair_that_stands_off_stands_off_behind_too() -> None:
+    depth = {}
+    for name in ("afro", "buzz"):
+        placed = place_head(photograph(name)[0])
+        hits = RayCaster(placed.mesh).cast(
+            np.array([[0.0, 0.1, -2.0]]), np.array([[0.0, 0.0, 1.0]])
+        )
+        depth[name] = float(-hits.points[0, 2] / MM)
+    assert depth["afro"] > depth["buzz"] + 15, depth
+
+
+def test_the_shell_follows_the_photos_outline(case) -> None:
+    hair, portrait, _, placed = case
+    matte = (portrait.matte > 127) & portrait.inside
+    seen = np.isfinite(RayCaster(placed.mesh).depth(portrait.camera)) & portrait.inside
+    assert (matte & seen).sum() / (matte | seen).sum() > 0.96, hair
+
+
+def test_the_skull_never_shows_through_its_hair() -> None:
+    placed = place_head(photograph("crop")[0])
+    hits = RayCaster(placed.mesh).cast(*GRID.inward())
+    part = placed.mesh.parts[placed.mesh.faces[hits.face, 0]]
+    upper = hits.points[:, 1] > 100 * MM
+    assert (part[upper] == Part.HAIR).mean() > 0.998
+
+
+def test_hair_is_the_same_for_the_same_photo() -> None:
+    portrait, _ = photograph("crop")
+    placed = place_head(portrait)
+    shells = [
+        grow_hair(portrait, placed.parsing, placed.bare.caster, int(Part.HAIR)) for _ in range(2)
+    ]
+    np.testing.assert_array_equal(shells[0].mesh.vertices, shells[1].mesh.vertices)
+
+
+def test_clothes_begin_where_the_photo_shows_them(case) -> None:
+    hair, portrait, truth, placed = case
+    clothes = Clothes.of(placed.bare, portrait, placed.parsing)
+    assert clothes.seen
+    bust = np.array([[0.0, -175 * MM, 0.12], [0.1, -175 * MM, 0.05]])
+    assert (clothes.cover(bust) > 0.9).all(), hair
+    assert not clothes.below_chin(np.array([[0.0, 0.0, 0.2]])).any()
+    del truth
