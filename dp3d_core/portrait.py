@@ -63,6 +63,15 @@ _LARGEST_HOLE = 0.02
 """Of a cut-out's crop: between an arm and the head, say."""
 LYING_DEG = 50.0
 FAR_TURN_DEG = 25.0
+TURNED_DEG, PROFILE_DEG, TILTED_DEG = 22.0, 55.0, 22.0
+"""Yaw from which a head counts as turned and as a profile, and pitch from which as tilted."""
+_MARGINS = (
+    ("the top of the head", (0.0, 0.285, -0.02)),
+    ("the neck", (0.0, -0.27, 0.03)),
+    ("a side of the head", (0.19, 0.05, -0.05)),
+    ("a side of the head", (-0.19, 0.05, -0.05)),
+)
+"""Places around an average head, head units, that a photo of all of it shows."""
 LEAST_SCORE_ALONE = 3.0
 """The same where no detector saw a face."""
 
@@ -102,7 +111,7 @@ class PortraitReport:
     faces: list[Face]
     chosen: Face | None
     confidence: float
-    """Of the crop, 0 to 1; 1 for a manual crop."""
+    """Of the head, 0 to 1: how sure its place is, and how much of it the photo shows."""
     crop: Crop
     crop_source: str
     """``face``, ``manual`` or ``centre``."""
@@ -280,6 +289,10 @@ def load_portrait(
         warnings.append(
             "The head does not stand upright in the photo; turn the photo for a better head."
         )
+    if source_name != "centre":
+        hidden, doubt = _hidden(aligned, inside)
+        warnings += hidden
+        confidence *= 1 - doubt
     report = PortraitReport(
         rgb.shape[1],
         rgb.shape[0],
@@ -536,6 +549,41 @@ def _turn_warnings(aligned: Alignment, points: NDArray[np.float64], known: Known
         f"The turn given by hand is {away:.0f} degrees from what the face shows (yaw {yaw:.0f}, "
         f"pitch {pitch:.0f}, roll {roll:.0f}); the face may not lie where it should."
     ]
+
+
+def _hidden(aligned: Alignment, inside: NDArray[np.bool_]) -> tuple[list[str], float]:
+    """What of a head its photo does not show, in sentences, and how much that is, 0 to 1."""
+    yaw, pitch, _ = aligned.yaw_pitch_roll_deg
+    sentences = []
+    doubt = 0.65 * float(np.clip((abs(yaw) - TURNED_DEG) / 50, 0, 1))
+    if abs(yaw) > PROFILE_DEG:
+        sentences.append(
+            f"The head is seen from the side ({abs(yaw):.0f} degrees): the front of the face and "
+            "its far half are guessed."
+        )
+    elif abs(yaw) > TURNED_DEG:
+        sentences.append(
+            f"The head is turned by {abs(yaw):.0f} degrees: the far half of the face is guessed "
+            "from the near one."
+        )
+    if abs(pitch) > TILTED_DEG:
+        seen = "above" if pitch > 0 else "below"
+        doubt += 0.3 * float(np.clip((abs(pitch) - TILTED_DEG) / 25, 0, 1))
+        sentences.append(
+            f"The head is seen from {seen} ({abs(pitch):.0f} degrees): what that hides is guessed."
+        )
+    cut = [name for name, point in _MARGINS if not _shown(point, aligned.camera, inside)]
+    if cut:
+        doubt += 0.12 * len(cut)
+        names = " and ".join(dict.fromkeys(cut))
+        sentences.append(f"The photo does not show {names}: that is guessed.")
+    return sentences, min(doubt, 0.9)
+
+
+def _shown(point: tuple[float, float, float], camera: Camera, inside: NDArray[np.bool_]) -> bool:
+    """Whether a photo shows the place of a point of head space."""
+    u, v = camera.project([point])[0][0].astype(int)
+    return bool(0 <= u < CROP_SIZE and 0 <= v < CROP_SIZE and inside[v, u])
 
 
 def _by_chance(face: Face | None) -> bool:

@@ -33,7 +33,7 @@ GRID = Panorama(144, 288)
 """Of the hair's surface."""
 _COARSE = Panorama(48, 96)
 """Of the thickness."""
-_BALD = 0.18
+_BALD = 0.33
 """Chance of hair over the seen scalp below which a head is bald."""
 _UNDER = 4.0
 """Millimetres by which the bare head stays below its hair."""
