@@ -47,11 +47,13 @@ class Landmarks:
 
     Attributes:
         points: (468, 2) pixels of the photo, in the order of MediaPipe's face mesh.
+        depth: (468,) pixels, about the face's middle, larger farther away.
         presence: how sure the mesh is that this is a face, 0 to 1.
 
     """
 
     points: Array
+    depth: Array
     presence: float
 
 
@@ -104,20 +106,20 @@ def find_landmarks(
 
 def _refine(rgb: Pixels, centre: Array, side: float, roll: float) -> Landmarks:
     """Points of the face in a box; each look frames it better than the one before."""
-    presence, points = 0.0, np.zeros((POINTS, 2))
+    presence, points, depth = 0.0, np.zeros((POINTS, 2)), np.zeros(POINTS)
     for _ in range(3):
-        presence, points = _mesh(rgb, centre, side, roll)
+        presence, points, depth = _mesh(rgb, centre, side, roll)
         across = points[LEFT_EYE] - points[RIGHT_EYE]
         roll = float(np.arctan2(across[1], across[0]))
         low, high = points.min(0), points.max(0)
         centre, side = (low + high) / 2, float(1.5 * (high - low).max())
         if presence < 0.05:
             break
-    return Landmarks(points, presence)
+    return Landmarks(points, depth, presence)
 
 
-def _mesh(rgb: Pixels, centre: Array, side: float, roll: float) -> tuple[float, Array]:
-    """Presence and (468, 2) points in a turned square window of the photo."""
+def _mesh(rgb: Pixels, centre: Array, side: float, roll: float) -> tuple[float, Array, Array]:
+    """Presence, (468, 2) points and their depth in a turned square window of the photo."""
     step = side / _MESH_SIDE
     turn = step * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     corner = centre - turn @ np.full(2, _MESH_SIDE / 2)
@@ -136,7 +138,7 @@ def _mesh(rgb: Pixels, centre: Array, side: float, roll: float) -> tuple[float, 
     outputs = run(MESH, np.asarray(window, np.uint8), 0.0)
     score = next(out for out in outputs if out.size == 1).item()
     local = next(out for out in outputs if out.size == POINTS * 3).reshape(POINTS, 3)
-    return _sigmoid(score), local[:, :2] @ turn.T + corner
+    return _sigmoid(score), local[:, :2] @ turn.T + corner, local[:, 2] * step
 
 
 def _detect(rgb: Pixels, parts: int, size: float) -> list[tuple[float, float, float, float]]:
