@@ -50,6 +50,8 @@ class Face:
     detector: str
     points: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
     """(468, 2) landmarks, pixels, where the detector gives them."""
+    depth: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    """(468,) their depth, pixels."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, rounded to a tenth of a pixel."""
@@ -226,5 +228,12 @@ def _face_from_landmarks(found: Landmarks) -> Face:
     yaw = -math.degrees(math.asin(float(np.clip(offset / 0.6, -1, 1))))
     confidence = 0.99 * found.presence
     return Face(
-        float(centre[0]), float(centre[1]), side, confidence, yaw, "landmarks", found.points
+        float(centre[0]),
+        float(centre[1]),
+        side,
+        confidence,
+        yaw,
+        "landmarks",
+        found.points,
+        found.depth,
     )

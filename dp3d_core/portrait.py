@@ -24,7 +24,7 @@ from dp3d_core.cameras import CANONICAL_FOCAL, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.face_models import installed
 from dp3d_core.faces import Face, detect_eyes, detect_faces
-from dp3d_core.landmark_fit import fit_landmarks
+from dp3d_core.head_fit import fit_head
 from dp3d_core.matting import find_matte, grabcut_matte, head_prior, keep_symmetric
 from dp3d_core.photos import decode_photo, read_photo
 
@@ -266,8 +266,9 @@ def load_portrait(
         # a crop by hand says which face and how much of the photo; where the head is in it,
         # the landmarks know better
         seen = replace(known, place=False)
-        aligned = fit_landmarks(points, CROP_SIZE, CROP_FOCAL, seen)
-        warnings += _turn_warnings(aligned, points, seen)
+        depth = _crop_depth(chosen, window)
+        aligned = fit_head(points, depth, CROP_SIZE, CROP_FOCAL, seen)
+        warnings += _turn_warnings(aligned, points, depth, seen)
     elif source_name == "centre":
         aligned = Alignment(crop_camera(turn, yaw), {}, 0.0)  # nothing to align
     else:
@@ -416,11 +417,18 @@ def _frame_landmarks(face: Face, known: Known) -> tuple[Crop, Face, Alignment]:
     """The crop of a head with landmarks, framed as the canonical camera would."""
     assert face.points is not None
     window = crop_around(face)
-    found = fit_landmarks(window.from_photo(face.points), CROP_SIZE, CROP_FOCAL, known)
+    points, depth = window.from_photo(face.points), _crop_depth(face, window)
+    found = fit_head(points, depth, CROP_SIZE, CROP_FOCAL, known)
     K = found.camera.K
     side = window.side * float(K[0, 0]) / (CROP_FOCAL * CROP_SIZE)
     centre = window.to_photo(K[:2, 2])
     return Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), side), face, found
+
+
+def _crop_depth(face: Face, window: Crop) -> NDArray[np.float64]:
+    """(468,) depth of a face's landmarks, pixels of its crop."""
+    assert face.depth is not None
+    return face.depth * (CROP_SIZE / window.side)
 
 
 def crop_camera(turn: Turn, yaw_deg: float = 0.0) -> Camera:
@@ -535,11 +543,13 @@ def _warnings(
     return found
 
 
-def _turn_warnings(aligned: Alignment, points: NDArray[np.float64], known: Known) -> list[str]:
+def _turn_warnings(
+    aligned: Alignment, points: NDArray[np.float64], depth: NDArray[np.float64], known: Known
+) -> list[str]:
     """What there is to say of a turn that was given by hand."""
     if known.turn.unknown.all():
         return []
-    own = fit_landmarks(points, CROP_SIZE, CROP_FOCAL, replace(known, turn=Turn()))
+    own = fit_head(points, depth, CROP_SIZE, CROP_FOCAL, replace(known, turn=Turn()))
     between = own.camera.c2w[:3, :3].T @ aligned.camera.c2w[:3, :3]
     away = math.degrees(math.acos(float(np.clip((np.trace(between) - 1) / 2, -1, 1))))
     if away < FAR_TURN_DEG:

@@ -202,8 +202,8 @@ def convert(package: zipfile.ZipFile) -> HeadData:
     tables = json.loads(package.read(_ROOT + "mesh_metadata/basemesh_vertex_groups.json"))
     cubes = {name: np.arange(tables[name][0][0], tables[name][0][1] + 1) for name in _JOINTS}
     used = np.unique(np.concatenate([quads[keep_quad].ravel(), *cubes.values()]))
-    number = np.full(len(vertices), -1, np.int32)
-    number[used] = np.arange(len(used), dtype=np.int32)
+    renumbered = np.full(len(vertices), -1, np.int32)
+    renumbered[used] = np.arange(len(used), dtype=np.int32)
 
     corners = quad_uv[keep_quad]
     used_uv, corners = np.unique(corners, return_inverse=True)
@@ -211,11 +211,11 @@ def convert(package: zipfile.ZipFile) -> HeadData:
     for line in package.read(_ROOT + "mesh_metadata/hm08.mirror").decode().splitlines():
         first, second, _ = line.split()
         mirror[int(first)] = int(second)
-    partner = number[mirror[used]]
+    partner = renumbered[mirror[used]]
     partner = np.where(partner < 0, np.arange(len(used)), partner)
     names, starts, moved, offsets = [], [0], [], []
     for name, index, offset in _targets(package):
-        mine = number[index]
+        mine = renumbered[index]
         good = mine >= 0
         if not good.any() or np.abs(offset[good]).max() < _LEAST_MOVE:
             continue
@@ -225,14 +225,14 @@ def convert(package: zipfile.ZipFile) -> HeadData:
         starts.append(starts[-1] + int(good.sum()))
     return HeadData(
         vertices[used].astype(np.float32),
-        number[quads[keep_quad]].astype(np.int32),
+        renumbered[quads[keep_quad]].astype(np.int32),
         part[keep_quad],
         uv[used_uv].astype(np.float32),
         corners.reshape(-1, 4).astype(np.int32),
         partner.astype(np.int32),
         _BONES,
-        _skin_weights(package, number, len(used)),
-        {name: number[cube].astype(np.int32) for name, cube in cubes.items()},
+        _skin_weights(package, renumbered, len(used)),
+        {name: renumbered[cube].astype(np.int32) for name, cube in cubes.items()},
         tuple(names),
         np.array(starts, np.int64),
         np.concatenate(moved).astype(np.int32),

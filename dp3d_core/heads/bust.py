@@ -96,9 +96,7 @@ def bust() -> Bust:
     return Bust(refine, faces, part, _regions(refine, part, rest), rest)
 
 
-def _regions(
-    refine: sparse.csr_matrix, part: NDArray[np.uint8], rest: Array
-) -> NDArray[np.int8]:
+def _regions(refine: sparse.csr_matrix, part: NDArray[np.uint8], rest: Array) -> NDArray[np.int8]:
     data = head_data()
     ear = np.zeros(len(data.vertices))
     for name in data.names:

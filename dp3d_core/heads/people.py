@@ -152,7 +152,8 @@ def to_head_space(vertices: Array, reference: float | None = None) -> Array:
     joints = data.joints
     eyes = (vertices[joints["joint-l-eye"]].mean(0) + vertices[joints["joint-r-eye"]].mean(0)) / 2
     scale = 1.0 if reference is None else reference / face_size(vertices)
-    return (vertices - eyes) * (scale * _DECIMETRE * MM) + np.array([0, EYE[1], EYE[2]]) * MM
+    placed = (vertices - eyes) * (scale * _DECIMETRE * MM) + np.array([0, EYE[1], EYE[2]]) * MM
+    return np.asarray(placed, np.float64)
 
 
 def face_size(vertices: Array) -> float:

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.fields import ramp
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.light import sky_light, strength
 from dp3d_core.preview.panorama import Panorama, wrap
-from dp3d_core.preview.parsing import Region
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection

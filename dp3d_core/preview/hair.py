@@ -19,11 +19,12 @@ from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
 from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.fields import ramp
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.panorama import AXIS, Panorama
-from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing, Region
+from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
 from dp3d_core.raycast import RayCaster
 
 Array = NDArray[np.float64]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.fields import ramp
 from dp3d_core.portrait import Portrait
 from dp3d_core.raycast import Hits, RayCaster
@@ -50,17 +51,6 @@ class Kind(IntEnum):
     SKIN = 1
     HAIR = 2
     CLOTH = 3
-
-
-class Region(IntEnum):
-    """Regions of a bare head, by which a pixel's class is expected."""
-
-    FACE = 0
-    FOREHEAD = 1
-    SCALP = 2
-    EAR = 3
-    NECK = 4
-    TORSO = 5
 
 
 _EXPECTED = {

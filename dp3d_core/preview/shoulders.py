@@ -1,0 +1,95 @@
+"""Neck and shoulders brought to the width of a photo's matte, row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.fields import ramp
+from dp3d_core.portrait import Portrait
+
+Array = NDArray[np.float64]
+
+_STEP = 6
+"""Pixels of the crop between rows that count."""
+_SHOULDERS = -140.0
+"""Height, millimetres, from which on no hair is taken for the outline."""
+_LIMITS = np.array([0.22, 22.0, 0.30, 0.45])
+"""How far each move may go: relative width of the neck, millimetres of its length, relative
+width of the shoulders, their slope."""
+
+
+def neck_and_shoulders(portrait: Portrait, vertices: Array) -> Array:
+    """(n, 3) vertices of a bare head, head units, with neck and shoulders as the matte has them.
+
+    Args:
+        portrait: with pose and matte.
+        vertices: (n, 3) of the head where the photo has it.
+
+    """
+    moves = _moves(vertices / MM)
+    lower = (vertices[:, 1] < -66 * MM) & (np.abs(moves).max((0, 2)) > 0)
+    camera = portrait.camera
+    matte = (portrait.matte > 127) & portrait.inside
+    first = int(camera.project([[0.0, -78 * MM, 0.0]])[0][0][1])
+    shoulders = camera.project([[0.0, _SHOULDERS * MM, 0.0]])[0][0][1]
+    rows = np.arange(max(first, 0), camera.height - 4, _STEP)
+    # a row counts on a side where the photo goes on beyond the matte
+    wanted = np.full((2, len(rows)), np.nan)
+    for i, row in enumerate(rows):
+        columns, known = np.flatnonzero(matte[row]), np.flatnonzero(portrait.inside[row])
+        if columns.size:
+            if columns[0] > known[0] + 3:
+                wanted[0, i] = columns[0]
+            if columns[-1] < known[-1] - 3:
+                wanted[1, i] = columns[-1]
+    if np.isfinite(wanted).sum() < 6:
+        return vertices
+    pixel = camera.K[0, 0] / float(np.linalg.norm(camera.position)) * MM
+    start, change = vertices[lower], moves[:, lower] * MM
+
+    def residuals(theta: Array) -> Array:
+        uv, _ = camera.project(start + np.tensordot(theta * _LIMITS, change, 1))
+        at = np.rint((uv[:, 1] - rows[0]) / _STEP).astype(int)
+        seen = (at >= 0) & (at < len(rows))
+        left, right = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
+        np.minimum.at(left, at[seen], uv[seen, 0])
+        np.maximum.at(right, at[seen], uv[seen, 0])
+        apart = np.stack([left, right]) - wanted
+        apart = np.where(np.isfinite(apart), apart / pixel / 12, 0)
+        # beside the neck there may be hair: too narrow is hardly wrong there
+        apart *= np.where((apart * [[1], [-1]] > 0) & (rows < shoulders), 0.12, 1.0)
+        return np.concatenate([apart.ravel(), 0.7 * theta])
+
+    def jacobian(theta: Array) -> Array:
+        step = 0.08  # small ones are lost between vertices
+        sides = [
+            residuals(theta + step * unit) - residuals(theta - step * unit)
+            for unit in np.eye(len(theta))
+        ]
+        return np.stack(sides, -1) / (2 * step)
+
+    zero = np.zeros(len(_LIMITS))
+    fitted = least_squares(
+        residuals, zero, jacobian, (zero - 1, zero + 1), loss="soft_l1", max_nfev=15
+    )
+    return np.asarray(vertices + np.tensordot(fitted.x * _LIMITS, moves, 1) * MM)
+
+
+def _moves(points: Array) -> Array:
+    """(4, n, 3) millimetres for one of each: neck's width and length, shoulders' width, slope."""
+    x, y, z = points.T
+    zero = np.zeros(len(points))
+    neck = ramp(-y, 62, 88) * ramp(y, -150, -122) * ramp(-z, -75, -45)
+    low = ramp(-y, 84, 118)
+    bust = ramp(-y, 112, 140)
+    return np.stack(
+        [
+            np.stack([x * neck, zero, (z + 20) * neck], -1),
+            np.stack([zero, -low, zero], -1),
+            np.stack([x * bust, zero, zero], -1),
+            np.stack([zero, -np.clip(np.abs(x) - 55, 0, None) * ramp(-y, 92, 115), zero], -1),
+        ]
+    )
