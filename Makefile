@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 env: $(VENV)/.installed ## Our environment with all tools, and the face landmark models
-	@$(BIN)/dp3d setup models || echo "Without them dp3d goes on, with the built-in face search."
+	@$(BIN)/dp3d setup models
 
 $(VENV)/.diffusion: $(VENV)/.installed
 	@echo "== The diffusion engines' packages in $(VENV) (a minute; 1 GB without CUDA) =="

@@ -61,6 +61,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "heads.bad_shape": ErrorKind("Head cannot be shaped like that", 422, _BAD),
     "heads.bad_request": ErrorKind("Synthetic heads asked for wrongly", 422, _BAD),
     "portrait.bad_turn": ErrorKind("Manual turn of the head is not usable", 422, _BAD),
+    "heads.data_missing": ErrorKind("Head data is not installed", 424, _MISSING),
     "portrait.model_missing": ErrorKind("Face model is not installed", 424, _MISSING),
     "camera.invalid": ErrorKind("Camera is not valid", 422, _BAD),
     "camera.not_perspective": ErrorKind("Camera is not a perspective camera", 422, _BAD),

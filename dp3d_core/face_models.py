@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.paths import dp3d_home
+from dp3d_core.paths import models_folder
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -65,7 +65,7 @@ _LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
 
 def folder() -> Path:
     """Where the models are kept."""
-    return dp3d_home() / "models"
+    return models_folder()
 
 
 def installed() -> bool:

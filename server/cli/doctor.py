@@ -176,6 +176,18 @@ def check_models() -> Iterator[Finding]:
             "Run 'dp3d setup models' (downloads 36 MB, keeps 1.7 MB).",
             ("setup", "models"),
         )
+    from dp3d_core.heads import base_files
+
+    if base_files.installed():
+        yield Finding("head", "ok", f"data of the human head in {base_files.file_path()}")
+    else:
+        yield Finding(
+            "head",
+            "fail",
+            "the data of the human head is not installed: the preview engine needs it",
+            "Run 'dp3d setup models' (downloads 48 MB, keeps 5 MB).",
+            ("setup", "models"),
+        )
 
 
 def check_engines() -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from dp3d_core.errors import Dp3dError
 
 @pytest.mark.parametrize("kind", ["no zip", "other package", "other models", "absent"])
 def test_only_the_known_models_are_installed(monkeypatch, tmp_path, kind):
-    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DP3D_MODELS", str(tmp_path / "home"))
     wheel = tmp_path / "some.whl"
     if kind == "no zip":
         wheel.write_bytes(b"something else")

@@ -73,6 +73,6 @@ def test_nobody_is_seen_where_nobody_is():
 
 
 def test_without_models_nothing_is_seen(monkeypatch, tmp_path):
-    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    monkeypatch.setenv("DP3D_MODELS", str(tmp_path))
     assert not face_models.installed()
     assert landmarks.find_landmarks(np.zeros((64, 64, 3), np.uint8)) == []

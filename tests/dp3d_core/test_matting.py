@@ -68,7 +68,7 @@ def test_the_segmenter_is_not_believed_where_it_sees_nobody():
 
 
 def test_without_models_grabcut_finds_it(crop, monkeypatch, tmp_path):
-    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    monkeypatch.setenv("DP3D_MODELS", str(tmp_path))
     image, _ = crop
     matte, confidence, source = matting.find_matte(image)
     assert source == "grabcut"

@@ -342,7 +342,7 @@ def test_the_camera_of_a_crop_without_a_face_is_canonical_with_a_margin(plain):
 def test_landmarks_become_a_face():
     points = np.zeros((468, 2))
     points[[10, 152, 234, 454, 4]] = [[100, 50], [100, 150], [60, 100], [140, 100], [80, 110]]
-    face = faces._face_from_landmarks(Landmarks(points, 1.0))
+    face = faces._face_from_landmarks(Landmarks(points, np.zeros(len(points)), 1.0))
     assert (face.x, face.y) == (100, 100)
     assert face.side == pytest.approx(105)
     # the nose points to the left of the picture: the camera stands on the head's +x side
