@@ -21,12 +21,23 @@ from dp3d_core.alignment import Alignment, Known, posed_camera, rotations
 from dp3d_core.cameras import CANONICAL_RADIUS
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.landmark_map import POSE, Frame, landmark_map, pose_of
-from dp3d_core.heads.people import prior
+from dp3d_core.heads.people import expression_offsets, prior
 
 Array = NDArray[np.float64]
 
 COMPONENTS = 40
 """Shape components that are fitted."""
+EXPRESSIONS = (
+    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
+    "eyeBlinkLeft", "eyeBlinkRight", "eyeWideLeft", "eyeWideRight", "jawLeft", "jawOpen",
+    "jawRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft",
+    "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPucker", "mouthRight", "mouthSmileLeft",
+    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+)  # fmt: skip
+"""Expression targets that are fitted, each from 0 to 1."""
+_EXPRESSION_SPREAD = 0.45
+"""Weight up to which an expression is nothing strange."""
 _HOLD = 0.55
 """Standard deviations that a component may reasonably differ from the learned one."""
 _MOST = 2.5
@@ -34,15 +45,10 @@ _MOST = 2.5
 _POINT = 0.35
 """Weight of a landmark at one millimetre of scatter."""
 _PITCH_PRIOR_DEG = 25.0
-_MOUTH = (
-    *(0, 11, 12, 13, 14, 15, 16, 17, 37, 38, 39, 40, 41, 42, 61, 62, 72, 73, 74, 76, 77, 78, 80),
-    *(81, 82, 84, 85, 86, 87, 88, 89, 90, 91, 95, 96, 146, 178, 179, 180, 181, 183, 184, 185),
-    *(191, 267, 268, 269, 270, 271, 272, 291, 292, 302, 303, 304, 306, 307, 308, 310, 311, 312),
-    *(314, 315, 316, 317, 318, 319, 320, 321, 324, 325, 375, 402, 403, 404, 405, 407, 408, 409),
-    415,
-)
-"""Landmarks of the lips, which an expression moves more than a shape."""
-_MOUTH_WEIGHT = 0.35
+_PITCH_TRUST = 0.72
+"""Part of the pitch that is believed: hundreds of points share one bias, so that their fit is
+surer of it than it may be (6 degrees of error where photos have a spread of 10)."""
+_LEAST_EXPRESSION = 0.02
 _STRANGE = 0.05
 """Root mean square of normalised landmarks that the map's components do not explain, for one
 point of the score."""
@@ -55,7 +61,8 @@ class LandmarkTable:
     Attributes:
         index: (n,) numbers of the landmarks.
         points: (n, 3) millimetres.
-        moves: (COMPONENTS, n, 3) millimetres for one standard deviation.
+        moves: (COMPONENTS + EXPRESSIONS, n, 3) millimetres for one standard deviation of a
+            component, or all of an expression.
         weight: (n,) how far they are believed.
 
     """
@@ -77,10 +84,10 @@ def landmark_table() -> LandmarkTable:
     def at(vertices: Array) -> Array:
         return np.asarray(np.einsum("nc,ncx->nx", shares, vertices[corners])) / MM
 
-    moves = np.array([at(b.astype(np.float64)) for b in heads.basis[:COMPONENTS]])
+    moves = [at(b.astype(np.float64)) for b in heads.basis[:COMPONENTS]]
+    moves += [at(expression_offsets({name: 1.0})) for name in EXPRESSIONS]
     weight = _POINT / (1.0 + rows[:, 7])
-    weight[np.isin(rows[:, 0], _MOUTH)] *= _MOUTH_WEIGHT
-    return LandmarkTable(rows[:, 0].astype(np.int64), at(heads.mean), moves, weight)
+    return LandmarkTable(rows[:, 0].astype(np.int64), at(heads.mean), np.array(moves), weight)
 
 
 def fit_head(
@@ -97,7 +104,7 @@ def fit_head(
 
     Returns:
         The alignment; ``shape`` holds components of ``heads.people.prior``, ``c00`` and so on,
-        in standard deviations.
+        in standard deviations, and weights of :data:`EXPRESSIONS` apart from them.
 
     """
     known = known or Known()
@@ -105,7 +112,8 @@ def fit_head(
     frame, outputs = landmark_map()(points, depth)
     angles, scale, origin = pose_of(frame, outputs)
     learned = np.clip(outputs[POSE : POSE + COMPONENTS], -_MOST, _MOST)
-    theta = np.zeros(POSE + COMPONENTS)
+    shapes = POSE + COMPONENTS
+    theta = np.zeros(shapes + len(EXPRESSIONS))
     theta[:3] = known.turn.onto(angles)
     free = np.ones(len(theta), bool)
     free[:3] = known.turn.unknown
@@ -114,7 +122,10 @@ def fit_head(
     else:
         theta[3] = np.log(scale * CANONICAL_RADIUS / (focal * side))
         theta[4:POSE] = origin / side - 0.5
-    theta[POSE:] = learned
+    theta[POSE:shapes] = learned
+    low = np.full(len(theta), -np.inf)
+    high = np.full(len(theta), np.inf)
+    low[shapes:], high[shapes:] = -1e-6, 1.0
     seen = points[table.index]
 
     def residuals(values: Array, moving: NDArray[np.bool_]) -> Array:
@@ -125,25 +136,46 @@ def fit_head(
         size = focal * side * float(np.exp(now[3]))
         uv = local[:, :2] / (local[:, 2:] + CANONICAL_RADIUS) * size + side * (0.5 + now[4:POSE])
         apart = (uv - seen) / (size / CANONICAL_RADIUS * MM) * table.weight[:, None]
-        held = (now[POSE:] - learned) / _HOLD
-        return np.concatenate([apart.ravel(), held, now[1:2] / np.radians(_PITCH_PRIOR_DEG)])
+        held = (now[POSE:shapes] - learned) / _HOLD
+        calm = now[shapes:] / _EXPRESSION_SPREAD
+        tilt = now[1:2] / np.radians(_PITCH_PRIOR_DEG)
+        return np.concatenate([apart.ravel(), held, calm, tilt])
 
     pose = free & (np.arange(len(theta)) < POSE)
-    for moving in (pose, free):
+    held_pitch = free.copy()
+    held_pitch[1] = False
+    for moving in (pose, free, held_pitch):
+        if moving is held_pitch and free[1]:
+            theta[1] *= _PITCH_TRUST
         if moving.any():
             fitted = least_squares(
-                residuals, theta[moving], loss="huber", max_nfev=30, args=(moving,)
+                residuals,
+                theta[moving],
+                bounds=(low[moving], high[moving]),
+                loss="huber",
+                max_nfev=25,
+                args=(moving,),
             )
             theta[moving] = fitted.x
-    components = np.clip(theta[POSE:], -_MOST, _MOST)
+    components = np.clip(theta[POSE:shapes], -_MOST, _MOST)
     shape = {f"c{i:02d}": round(float(v), 4) for i, v in enumerate(components)}
+    shape |= {
+        name: round(float(v), 4)
+        for name, v in zip(EXPRESSIONS, theta[shapes:], strict=True)
+        if v > _LEAST_EXPRESSION
+    }
     return Alignment(posed_camera(theta, side, focal), shape, _score(points, depth))
 
 
 def components_of(shape: dict[str, float]) -> Array:
     """(c,) components of an alignment's shape; none for a head of which nothing is known."""
-    names = sorted(name for name in shape if name.startswith("c"))
+    names = sorted(name for name in shape if name not in EXPRESSIONS)
     return np.array([shape[name] for name in names], float)
+
+
+def expression_of(shape: dict[str, float]) -> dict[str, float]:
+    """Name to weight of an alignment's expression."""
+    return {name: value for name, value in shape.items() if name in EXPRESSIONS}
 
 
 def _score(points: Array, depth: Array) -> float:

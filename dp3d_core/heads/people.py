@@ -26,10 +26,10 @@ Array = NDArray[np.float64]
 ANCESTRIES = ("african", "asian", "caucasian")
 AGES = ("child", "young", "old")
 """Ages between which a person's age 0, 0.5 and 1 is interpolated; babies are left out."""
-PRIOR_FORMAT = 1
+PRIOR_FORMAT = 2
 """Of the kept prior; another number learns it anew."""
 _SEXES = ("female", "male")
-_DECIMETRE = 105.0
+_DECIMETRE = 101.5
 """Millimetres of head space: the average head is a little larger there than the data's, as the
 published framings show it."""
 _PAIRS = (
@@ -129,6 +129,16 @@ def raw_vertices(person: Person) -> Array:
             moved, offsets = data.target(name)
             vertices[moved] += weight * offsets
     return vertices
+
+
+def expression_offsets(expression: Mapping[str, float]) -> Array:
+    """(n, 3) head units by which an expression moves the average head's control vertices."""
+    data = head_data()
+    offsets = np.zeros((len(data.vertices), 3))
+    for name, weight in expression.items():
+        moved, move = data.target(f"expression/{name}")
+        offsets[moved] += weight * move
+    return offsets * (_DECIMETRE * MM)
 
 
 def face_vertices(data: HeadData) -> NDArray[np.int64]:

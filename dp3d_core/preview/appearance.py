@@ -38,7 +38,7 @@ Image = NDArray[np.float32]
 PANORAMA = Panorama(384, 768)
 _STRIP = 40.0
 """Texels of the panorama from which on a kind of surface has a colour of its own."""
-_NO_CLOTH = np.array([0.24, 0.25, 0.28], np.float32)
+_NO_CLOTH = np.array([0.43, 0.44, 0.47], np.float32)
 """sRGB of clothes of which nothing is seen."""
 _NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
 """sRGB where nothing is known of a photo."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.heads.bust import bust
-from dp3d_core.heads.people import prior
+from dp3d_core.heads.people import expression_offsets, prior
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.parts import Part
 from dp3d_core.raycast import Hits, RayCaster
@@ -32,10 +33,11 @@ class BareHead:
     caster: RayCaster
 
     @classmethod
-    def of(cls, components: Array) -> BareHead:
-        """The head of shape components (``heads.people.prior``)."""
+    def of(cls, components: Array, expression: Mapping[str, float]) -> BareHead:
+        """The head of shape components (``heads.people.prior``) with an expression."""
         shape = bust()
-        vertices = shape.vertices(prior().vertices(components))
+        controls = prior().vertices(components) + expression_offsets(expression)
+        vertices = shape.vertices(controls)
         parts = np.full(len(vertices), int(Part.SKIN), np.uint8)
         mesh = Mesh.of(vertices, shape.faces, parts)
         return cls(mesh, shape.region, RayCaster(mesh))

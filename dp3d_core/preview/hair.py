@@ -50,6 +50,8 @@ _EDGE = (0.30, 0.62)
 """Of the mask: below the first there is no hair, above the second it has its full thickness."""
 _FRONT_DEG, _FLAT = 80.0, 2.5
 """Longitude up to which hair ends above the face, and its thickness there, millimetres."""
+_PULL = 0.02
+"""Weight of the usual thickness beside that of a mark."""
 _LEAST, _MOST = 2.0, 110.0
 """Thickness, millimetres."""
 
@@ -91,7 +93,8 @@ def grow_hair(
     marks = _tangents(portrait, outline)
     radius = base
     for number in range(rounds):
-        thickness = _solve(_with_hairline(marks, mask, base, length), base)
+        usual = _usual_thickness(marks, base)
+        thickness = _solve(_with_hairline(marks, mask, base, length), base, usual)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
         mask = _mask(portrait, parsing, radius, length, bald)
         surface = _surface(radius, skin, mask)
@@ -112,7 +115,7 @@ def plain_hair(bald: RayCaster, part: int) -> Mesh:
     mask = usual_mask(GRID, length)
     base = _envelope(skin, GRID, length < _HANGS * MM)
     nothing = _Marks(*(np.zeros(0) for _ in range(3)))
-    radius = base + _solve(_with_hairline(nothing, mask, base, length), base)
+    radius = base + _solve(_with_hairline(nothing, mask, base, length), base, _USUAL * MM)
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -250,8 +253,18 @@ def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array) -> _M
     )
 
 
-def _solve(marks: _Marks, base: Array) -> Array:
-    """(GRID) thickness, head units: the smoothest that meets the marks."""
+def _usual_thickness(marks: _Marks, base: Array) -> float:
+    """Thickness, head units, that the outline of the skull shows most of."""
+    at = np.clip(marks.row, 0, GRID.rows - 1).astype(int), marks.column.astype(int) % GRID.columns
+    dome = marks.row < 0.9 * GRID.dome_rows
+    if dome.sum() <= 20:
+        return _USUAL * MM
+    thickness = (marks.radius - base[at])[dome]
+    return float(np.clip(np.percentile(thickness, 60), 3 * MM, 60 * MM))
+
+
+def _solve(marks: _Marks, base: Array, usual: float) -> Array:
+    """(GRID) thickness, head units: the smoothest that meets the marks, else about ``usual``."""
     rows, columns = _COARSE.rows, _COARSE.columns
     factor = GRID.rows // rows
     row = np.clip(marks.row / factor, 0, rows - 1).astype(int)
@@ -264,14 +277,10 @@ def _solve(marks: _Marks, base: Array) -> Array:
     value = np.bincount(index, thickness, minlength=n) / np.maximum(weight, 1)
     weight = np.minimum(weight, 3)
     dome = np.arange(n) // columns < _COARSE.dome_rows
-    seen = (weight > 0) & dome
-    usual = (
-        float(np.clip(np.median(value[seen]), 3 * MM, 40 * MM)) if seen.sum() > 8 else (_USUAL * MM)
-    )
     prior = np.where(dome, usual, 0.6 * usual)
     bend = _bending(rows, columns, _COARSE.dome_rows)
-    system = bend + sparse.diags(weight + 0.004)
-    solved = spsolve(system.tocsc(), weight * value + 0.004 * prior).reshape(rows, columns)
+    system = bend + sparse.diags(weight + _PULL)
+    solved = spsolve(system.tocsc(), weight * value + _PULL * prior).reshape(rows, columns)
     wrapped = np.concatenate([solved[:, -2:], solved, solved[:, :2]], 1).astype(np.float32)
     large = cv2.resize(
         wrapped, ((columns + 4) * factor, rows * factor), interpolation=cv2.INTER_CUBIC

@@ -378,6 +378,9 @@ def _bare_places(
     ):
         place[flat == Region.SCALP, Kind.SKIN] *= 4.0
         place[flat == Region.SCALP, Kind.HAIR] *= 0.2
+        around = (flat < 0) & (place[:, Kind.HAIR] > place[:, Kind.CLOTH])
+        place[around, Kind.SKIN] *= 12.0
+        place[around, Kind.HAIR] *= 0.2
     unlike = float((shaded[(region == Region.TORSO) & shown] < 0.03).mean()) if torso else 1.0
     if colourful and torso > _BARE[0] and unlike < _BARE[1]:
         bare = flat == Region.TORSO

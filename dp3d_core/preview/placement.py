@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp3d_core.head_fit import components_of
+from dp3d_core.head_fit import components_of, expression_of
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
@@ -51,10 +51,14 @@ def place_head(portrait: Portrait, on_step: StepCallback = no_step) -> PlacedHea
 
     """
     on_step("Building face and skull")
-    bare = BareHead.of(components_of(portrait.report.shape))
+    shape = portrait.report.shape
+    # what lies between open lips has an unknown depth: on a cavity it would be torn apart in the
+    # next view, so the jaw stays closed and the open mouth is painted on it
+    expression = {k: v for k, v in expression_of(shape).items() if k != "jawOpen"}
+    bare = BareHead.of(components_of(shape), expression)
     if not _has_outline(portrait):
         on_step("Building the hair")
-        return PlacedHead(_joined(bare.mesh, plain_hair(bare.caster, int(Part.HAIR))), bare, None)
+        return PlacedHead(joined(bare.mesh, plain_hair(bare.caster, int(Part.HAIR))), bare, None)
     on_step("Fitting neck and shoulders")
     bare = bare.moved(neck_and_shoulders(portrait, bare.mesh.vertices))
     view = portrait.camera, portrait.matte, portrait.inside
@@ -67,13 +71,13 @@ def place_head(portrait: Portrait, on_step: StepCallback = no_step) -> PlacedHea
     else:
         bare = bare.moved(fit_outline(bare.mesh, *view, most=1.0).vertices)
         hair = grow_hair(portrait, parsing, bare.caster, int(Part.HAIR))
-        mesh = _joined(under_hair(hair, bare.mesh), hair.mesh)
+        mesh = joined(under_hair(hair, bare.mesh), hair.mesh)
         mesh = snap_outline(mesh, *view, on_step, _SNAP_REACH)
     own = mesh.vertices[: len(bare.mesh.vertices)]
     return PlacedHead(mesh, bare.moved(own), parsing)
 
 
-def _joined(first: Mesh, second: Mesh) -> Mesh:
+def joined(first: Mesh, second: Mesh) -> Mesh:
     """Two meshes as one; the first one's vertices come first."""
     faces = np.concatenate([first.faces, second.faces + len(first.vertices)])
     return Mesh(

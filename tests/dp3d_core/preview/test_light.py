@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.heads.model import HeadSpec
+from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.light import sky_light, strength
-from dp3d_core.preview.parts import as_parts
 from dp3d_core.raycast import RayCaster
 
 
 def test_the_throat_lies_in_shade_and_the_forehead_in_light():
-    mesh = as_parts(HeadSpec())
+    mesh = BareHead.of(np.zeros(0), {}).mesh
     light = sky_light(RayCaster(mesh))
     x, y, z = mesh.vertices.T
     middle = np.abs(x) < 0.03
