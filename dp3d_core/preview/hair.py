@@ -94,7 +94,7 @@ def grow_hair(
     radius = base
     for number in range(rounds):
         usual = _usual_thickness(marks, base)
-        thickness = _solve(_with_hairline(marks, mask, base, length), base, usual)
+        thickness = _solve(_with_hairline(marks, mask, base, length), base, mask, usual)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
         mask = _mask(portrait, parsing, radius, length, bald)
         surface = _surface(radius, skin, mask)
@@ -115,7 +115,7 @@ def plain_hair(bald: RayCaster, part: int) -> Mesh:
     mask = usual_mask(GRID, length)
     base = _envelope(skin, GRID, length < _HANGS * MM)
     nothing = _Marks(*(np.zeros(0) for _ in range(3)))
-    radius = base + _solve(_with_hairline(nothing, mask, base, length), base, _USUAL * MM)
+    radius = base + _solve(_with_hairline(nothing, mask, base, length), base, mask, _USUAL * MM)
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -263,7 +263,7 @@ def _usual_thickness(marks: _Marks, base: Array) -> float:
     return float(np.clip(np.percentile(thickness, 60), 3 * MM, 60 * MM))
 
 
-def _solve(marks: _Marks, base: Array, usual: float) -> Array:
+def _solve(marks: _Marks, base: Array, mask: Array, usual: float) -> Array:
     """(GRID) thickness, head units: the smoothest that meets the marks, else about ``usual``."""
     rows, columns = _COARSE.rows, _COARSE.columns
     factor = GRID.rows // rows
@@ -278,6 +278,9 @@ def _solve(marks: _Marks, base: Array, usual: float) -> Array:
     weight = np.minimum(weight, 3)
     dome = np.arange(n) // columns < _COARSE.dome_rows
     prior = np.where(dome, usual, 0.6 * usual)
+    # beside the hair there is nothing that would pull its edge up
+    grown = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA).ravel()
+    prior = _FLAT * MM + (prior - _FLAT * MM) * ramp(grown, 0.4, 0.9)
     bend = _bending(rows, columns, _COARSE.dome_rows)
     system = bend + sparse.diags(weight + _PULL)
     solved = spsolve(system.tocsc(), weight * value + _PULL * prior).reshape(rows, columns)

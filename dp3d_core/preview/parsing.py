@@ -30,10 +30,10 @@ PARSING_SIDE = 320
 _ROUNDS = 4
 _SHARPNESS = 0.6
 """Power of the colour likelihood: neighbouring pixels are no independent witnesses."""
-_BALD = (0.5, 0.7)
+_BALD = (0.58, 0.84)
 """Likeness of the scalp to nose, cheeks and forehead from which on a head is bald: as such, and
 over that of the forehead, which counts the light."""
-_BALD_GREY = 0.62
+_BALD_GREY = 0.75
 """The first of them in a photo without colours, where grey hair may look like skin."""
 _BARE = (0.28, 0.14)
 """Likeness of the torso above which, and part of it that is utterly unlike skin below which

@@ -15,6 +15,7 @@ from server.cli.main import parse
 def bare(tmp_path, monkeypatch):
     """A machine where nothing was set up."""
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    monkeypatch.setenv("DP3D_MODELS", str(tmp_path / "models"))
     monkeypatch.delenv("DP3D_NERF_PYTHON", raising=False)
     checks = (doctor.check_models, doctor.check_nerf, doctor.check_weights)
     return {finding.name: finding for check in checks for finding in check()}
@@ -24,6 +25,7 @@ def test_what_is_missing_names_the_command_that_brings_it(bare):
     commands = {name: finding.command for name, finding in bare.items()}
     assert commands == {
         "models": ("setup", "models"),
+        "head": ("setup", "models"),
         "NeRF environment": ("setup", "nerf"),
         "weights diffportrait3d": None,  # its host offers no interface
         "weights diffportrait360": ("models", "install", "diffportrait360"),
