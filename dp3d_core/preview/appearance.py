@@ -51,6 +51,10 @@ _TURNED = 15.0
 """Degrees; of a head that is turned further, the far half mirrors the near one."""
 _SEAM = 5.0
 """Half the width of the seam between the halves, millimetres."""
+_DARKEST = 0.7
+"""Light by which colours are evened out at most: in folds it is a guess, and the quotient glows."""
+_CALM = {Part.SKIN: np.float32(0.8), Part.HAIR: np.float32(0.6), Part.BODY: np.float32(0.7)}
+"""Contrast of texture laid by example, beside its example's: what is laid is less coherent."""
 _GRAIN = {Part.SKIN: 0.012, Part.HAIR: 0.05, Part.BODY: 0.02}
 
 APPEARANCE_STEPS = 3
@@ -186,7 +190,8 @@ class Appearance:
         weight[hits.ray] = total
 
         # from here on colours are as under even light
-        image = (known / light).reshape(*shape, 3).astype(np.float32)
+        even = known / np.maximum(light, _DARKEST)
+        image = even.reshape(*shape, 3).astype(np.float32)
         weights = weight.reshape(shape).astype(np.float32)
         parts = part.reshape(shape)
         filled = np.zeros_like(image)
@@ -208,7 +213,10 @@ class Appearance:
             far: Image = self.tone
         else:
             usual = _NO_CLOTH if kind is Part.BODY else _NO_HAIR
-            weight = self._unlike_skin(image, weight) if kind is Part.BODY else weight
+            if kind is Part.BODY:
+                weight = self._unlike_skin(image, weight)
+            else:
+                weight = self._unlike_skin_beside(image, weight)
             far = np.asarray(main_colour(image[weight > 0.6], usual), np.float32)
         sure = weight > 0.7
         if weight.sum() < _STRIP:
@@ -238,6 +246,16 @@ class Appearance:
         cloth = np.asarray(weight * unlike, np.float32)
         return cloth if cloth.sum() > _STRIP else weight
 
+    def _unlike_skin_beside(self, image: Image, weight: Image) -> Image:
+        """(r, c) weight of hair without the skin that shows between strands and behind ears."""
+        main = main_colour(image[weight > 0.6], _NO_HAIR)
+        places = lab(image.reshape(-1, 3))
+        to_skin = np.linalg.norm((places - lab(self.tone[None])) * [0.3, 1, 1], axis=1)
+        to_hair = np.linalg.norm((places - lab(main[None])) * [0.3, 1, 1], axis=1)
+        share = ramp(to_skin / np.maximum(to_skin + to_hair, 1e-6), 0.35, 0.5)
+        hair = np.asarray(weight * share.reshape(weight.shape), np.float32)
+        return hair if hair.sum() > 0.4 * weight.sum() else weight
+
     @staticmethod
     def _detail(
         image: Image, inner: NDArray[np.bool_], kind: Part, rng: np.random.Generator
@@ -252,7 +270,7 @@ class Appearance:
             energy = cv2.GaussianBlur((detail**2).sum(-1), (0, 0), 6)
             inner = inner & (energy < np.quantile(energy[inner], 0.4))
             size = 20
-        laid = by_example(detail, inner, rng, size)
+        laid = by_example(_CALM[kind] * detail, inner, rng, size)
         return _noise(image.shape, kind, rng) if laid is None else laid
 
 

@@ -279,7 +279,8 @@ def _solve(marks: _Marks, base: Array, mask: Array, usual: float) -> Array:
     dome = np.arange(n) // columns < _COARSE.dome_rows
     prior = np.where(dome, usual, 0.6 * usual)
     # beside the hair there is nothing that would pull its edge up
-    grown = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA).ravel()
+    small = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA)
+    grown = np.asarray(small, np.float64).ravel()
     prior = _FLAT * MM + (prior - _FLAT * MM) * ramp(grown, 0.4, 0.9)
     bend = _bending(rows, columns, _COARSE.dome_rows)
     system = bend + sparse.diags(weight + _PULL)
