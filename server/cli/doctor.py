@@ -163,31 +163,23 @@ def check_cascades() -> Iterator[Finding]:
 
 
 def check_models() -> Iterator[Finding]:
-    """Whether the face landmark models are there."""
-    from dp3d_core.face_models import folder, installed
-
-    if installed():
-        yield Finding("models", "ok", f"face models in {folder()}")
-    else:
-        yield Finding(
-            "models",
-            "warn",
-            "the face landmark models are not installed: how a head is turned is only guessed",
-            "Run 'dp3d setup models' (downloads 36 MB, keeps 1.7 MB).",
-            ("setup", "models"),
-        )
+    """Whether the face models and the head's data are there."""
+    from dp3d_core import face_models
     from dp3d_core.heads import base_files
 
-    if base_files.installed():
-        yield Finding("head", "ok", f"data of the human head in {base_files.file_path()}")
-    else:
-        yield Finding(
-            "head",
-            "fail",
-            "the data of the human head is not installed: the preview engine needs it",
-            "Run 'dp3d setup models' (downloads 48 MB, keeps 5 MB).",
-            ("setup", "models"),
-        )
+    faces, head = face_models.installed(), base_files.installed()
+    if faces and head:
+        yield Finding("models", "ok", f"face models and head in {face_models.folder()}")
+        return
+    lacking = [] if head else ["the human head that the preview engine fits"]
+    lacking += [] if faces else ["the face models that tell how a head is turned"]
+    yield Finding(
+        "models",
+        "warn",
+        f"not installed: {' and '.join(lacking)}",
+        "Run 'dp3d setup models' (downloads 84 MB, keeps 7 MB).",
+        ("setup", "models"),
+    )
 
 
 def check_engines() -> Iterator[Finding]:

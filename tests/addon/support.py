@@ -20,6 +20,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     """Environment without our settings, and with Blender's own files in a private folder."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DP3D_", "PYTHON", "BLENDER_"))}
     env["DP3D_HOME"] = str(home / "dp3d-home")
+    env["DP3D_MODELS"] = os.environ["DP3D_MODELS"]  # installed once, see the root conftest
     env["BLENDER_USER_RESOURCES"] = str(home / "blender")
     # An add-on that a script registered keeps exports here, and would see those of other tests.
     temporary = home / "temporary"

@@ -25,7 +25,6 @@ def test_what_is_missing_names_the_command_that_brings_it(bare):
     commands = {name: finding.command for name, finding in bare.items()}
     assert commands == {
         "models": ("setup", "models"),
-        "head": ("setup", "models"),
         "NeRF environment": ("setup", "nerf"),
         "weights diffportrait3d": None,  # its host offers no interface
         "weights diffportrait360": ("models", "install", "diffportrait360"),

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Start Server, the setup page and Stop Server, by their operators and without a window."""
 
+import os
 import sys
 from pathlib import Path
 
 import bpy
 from common import enable_addon, main
+
+os.environ.pop("DP3D_MODELS", None)  # a machine where nothing was set up
 
 
 class Layout:
