@@ -48,6 +48,8 @@ _PITCH_PRIOR_DEG = 25.0
 _PITCH_TRUST = 0.72
 """Part of the pitch that is believed: hundreds of points share one bias, so that their fit is
 surer of it than it may be (6 degrees of error where photos have a spread of 10)."""
+_JAW_DOUBT = 0.6
+"""Part of that belief that an open jaw takes away."""
 _LEAST_EXPRESSION = 0.02
 _STRANGE = 0.05
 """Root mean square of normalised landmarks that the map's components do not explain, for one
@@ -146,7 +148,9 @@ def fit_head(
     held_pitch[1] = False
     for moving in (pose, free, held_pitch):
         if moving is held_pitch and free[1]:
-            theta[1] *= _PITCH_TRUST
+            # a jaw that opens lengthens the face as a raised head does
+            jaw = float(theta[shapes + EXPRESSIONS.index("jawOpen")])
+            theta[1] *= _PITCH_TRUST * (1 - _JAW_DOUBT * jaw)
         if moving.any():
             fitted = least_squares(
                 residuals,

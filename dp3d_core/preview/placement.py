@@ -22,7 +22,7 @@ from dp3d_core.preview.parts import Part
 from dp3d_core.preview.shoulders import neck_and_shoulders
 from dp3d_core.progress import StepCallback, no_step
 
-_SNAP_REACH = 0.05
+_SNAP_REACH = 0.08
 """Reach of the outline's correction where hair already follows it, parts of the picture."""
 
 
