@@ -95,10 +95,10 @@ class Appearance:
         parts = self._parts(hits)
         colours, trust = self._seen(hits.points, hits.normals, parts)
         light = self._light_at(hits)
-        mirrored, help_ = self._mirrored(hits.points, hits.normals, parts, trust)
         filled = np.clip(PANORAMA.look_up(self.panorama, hits.points) * light, 0, 1)
         # of the far half of a turned face the mirrored photo is sharper than the panorama
         if self.far_side:
+            mirrored, help_ = self._mirrored(hits.points, hits.normals, parts, trust)
             filled += (mirrored - filled) * help_[:, None]
         shown = filled + (colours - filled) * trust[:, None]
         if not self.repeat_photo:

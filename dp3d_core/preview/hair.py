@@ -9,6 +9,7 @@ show is taken from the mirrored side, then from a usual hairline and the length 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -21,9 +22,9 @@ from scipy.spatial import cKDTree
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.fields import ramp
-from dp3d_core.mesh import Mesh
+from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.panorama import AXIS, Panorama
+from dp3d_core.preview.panorama import AXIS, Panorama, wrap
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
 from dp3d_core.raycast import RayCaster
 
@@ -134,9 +135,8 @@ def _envelope(skin: Array, grid: Panorama, hangs: Mask) -> Array:
     widest rows a mantle that falls from them and draws in towards the neck.
     """
     wide = max(3, grid.columns // 14) | 1
-    padded = np.concatenate([skin[:, -wide:], skin, skin[:, :wide]], 1)
-    skull = grey_opening(padded, size=(wide, wide))[:, wide:-wide]
-    skull = cv2.GaussianBlur(np.concatenate([skull[:, -9:], skull, skull[:, :9]], 1), (0, 0), 2)
+    skull = grey_opening(wrap(skin, wide), size=(wide, wide))[:, wide:-wide]
+    skull = cv2.GaussianBlur(wrap(skull, 9), (0, 0), 2)
     skull = np.asarray(skull[:, 9:-9])
     origin, outward = grid.rays()
     level = np.hypot(*(outward[:, [0, 2]] * skull.reshape(-1, 1)).T).reshape(skull.shape)
@@ -285,13 +285,14 @@ def _solve(marks: _Marks, base: Array, mask: Array, usual: float) -> Array:
     bend = _bending(rows, columns, _COARSE.dome_rows)
     system = bend + sparse.diags(weight + _PULL)
     solved = spsolve(system.tocsc(), weight * value + _PULL * prior).reshape(rows, columns)
-    wrapped = np.concatenate([solved[:, -2:], solved, solved[:, :2]], 1).astype(np.float32)
+    wrapped = wrap(solved, 2).astype(np.float32)
     large = cv2.resize(
         wrapped, ((columns + 4) * factor, rows * factor), interpolation=cv2.INTER_CUBIC
     )
     return np.asarray(large[:, 2 * factor : -2 * factor], np.float64)
 
 
+@lru_cache(maxsize=1)
 def _bending(rows: int, columns: int, dome_rows: int) -> sparse.csr_matrix:
     """Thin-plate energy on a panorama: L'L of its Laplacian, columns nearer near the crown."""
     latitude = np.clip(1 - (np.arange(rows) + 0.5) / dome_rows, 0, None) * np.pi / 2
@@ -387,8 +388,7 @@ def _mask(
     origin, outward = GRID.rays()
     camera = portrait.camera
     points = origin + outward * radius.reshape(-1, 1)
-    towards = camera.position - points
-    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    towards = unit(camera.position - points)
     facing = np.einsum("ni,ni->n", towards, outward)
     uv, _ = camera.project(points)
     chance = parsing.at(uv, camera.width)
@@ -423,7 +423,7 @@ def _mask(
     rest = np.maximum(1 - trust - help_, 0.0)
     mixed = covered * trust + mirrored * help_ + usual * rest
     mixed *= front
-    soft = cv2.GaussianBlur(np.concatenate([mixed[:, -9:], mixed, mixed[:, :9]], 1), (0, 0), 1.3)
+    soft = cv2.GaussianBlur(wrap(mixed, 9), (0, 0), 1.3)
     return _without_holes(_one_growth(np.asarray(soft[:, 9:-9])))
 
 
@@ -455,8 +455,7 @@ def _one_growth(mask: Array) -> Array:
 
 def _surface(radius: Array, skin: Array, mask: Array) -> Array:
     """(GRID) radius of the shell: that of the hair, and below the skin where there is none."""
-    low = np.concatenate([skin[:, -2:], skin, skin[:, :2]], 1)
-    inner = minimum_filter(low, 5)[:, 2:-2] - _SINK * MM
+    inner = minimum_filter(wrap(skin, 2), 5)[:, 2:-2] - _SINK * MM
     share = ramp(mask, *_EDGE)
     return np.asarray(inner + (radius - inner) * share)
 
@@ -498,8 +497,7 @@ def _corrected(portrait: Portrait, outline: _Outline, shell: Mesh, surface: Arra
     """Marks where the shell's own outline lies, moved so that it meets the photo's."""
     camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
     uv, _ = camera.project(shell.vertices[:-1])
-    towards = camera.position - shell.vertices[:-1]
-    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    towards = unit(camera.position - shell.vertices[:-1])
     cosine = np.einsum("ni,ni->n", towards, shell.normals[:-1])
     rim = np.flatnonzero(np.abs(cosine) < 0.30)
     _, outward = GRID.rays()

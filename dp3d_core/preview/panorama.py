@@ -7,12 +7,14 @@ would see the shoulders before the neck.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+_Number = TypeVar("_Number", bound=np.generic)
 
 AXIS = np.array([0.0, 0.02, -0.03])
 """Centre of the dome and top of the cylinder's axis, head space."""
@@ -78,14 +80,24 @@ class Panorama:
 
     def look_up(self, image: NDArray[np.float32], points: Array) -> Array:
         """(n, c) values of a panorama's picture (rows, columns[, c]) at points."""
-        from dp3d_core.preview.projection import remap
-
         column, row = self.place(points)
         # one column is repeated on each side, so that interpolation crosses the back
-        wrapped = np.concatenate([image[:, -1:], image, image[:, :1]], 1)
-        return remap(wrapped, column + 1, row, cv2.INTER_LINEAR)
+        return remap(wrap(image, 1), column + 1, row, cv2.INTER_LINEAR)
 
 
-def wrap(image: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+def wrap(image: NDArray[_Number], n: int) -> NDArray[_Number]:
     """A panorama's picture with ``n`` columns repeated on each side."""
     return np.concatenate([image[:, -n:], image, image[:, :n]], axis=1)
+
+
+def remap(image: NDArray[np.float32], x: NDArray[Any], y: NDArray[Any], how: int) -> Array:
+    """(n, c) values of an image (h, w[, c]) at n places; OpenCV takes at most 32767 in a row."""
+    n, row = x.size, 4096
+    rows = max(1, -(-n // row))
+    maps = []
+    for values in (x, y):
+        padded = np.zeros(rows * row, np.float32)
+        padded[:n] = values
+        maps.append(padded.reshape(rows, row))
+    sampled = cv2.remap(image, maps[0], maps[1], how, borderMode=cv2.BORDER_REPLICATE)
+    return sampled.reshape(rows * row, -1)[:n].astype(np.float64)

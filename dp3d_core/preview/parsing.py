@@ -20,6 +20,7 @@ from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.fields import ramp
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.panorama import remap
 from dp3d_core.raycast import Hits, RayCaster
 
 Array = NDArray[np.float64]
@@ -89,8 +90,6 @@ class Parsing:
 
     def at(self, uv: Array, size: int) -> Array:
         """(n, 4) chances at places (n, 2) of a crop of ``size`` pixels."""
-        from dp3d_core.preview.projection import remap
-
         x, y = (uv * (PARSING_SIDE / size) - 0.5).astype(np.float32).T
         return remap(self.chances, x, y, cv2.INTER_LINEAR)
 
@@ -124,7 +123,7 @@ def parse_photo(
     facing[hits.ray] = -np.einsum("ni,ni->n", hits.normals, hits.directions)
     places = _expected(region, facing.reshape(side, side), camera.position, rays, matte)
     features = _features(rgb)
-    chances = _mixtures(features, places, _core(portrait, hits, region), region, known, matte)
+    chances = _mixtures(features, places, _core(hits, region), region, known, matte)
     chances = _guided(rgb, chances, 4, 5e-4) ** 2
     chances /= chances.sum(-1, keepdims=True)
     chances = _rooted(chances, region)
@@ -207,7 +206,7 @@ def _expected(
     return np.asarray(cv2.GaussianBlur(expected, (0, 0), 1.5))
 
 
-def _core(portrait: Portrait, hits: Hits, region: NDArray[np.int8]) -> Mask:
+def _core(hits: Hits, region: NDArray[np.int8]) -> Mask:
     """(h, w) where nothing but skin is expected: nose, cheeks and lower forehead.
 
     Millimetres of head space; the fit puts these within a centimetre.

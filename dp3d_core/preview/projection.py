@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from dp3d_core.heads.fields import ramp
 from dp3d_core.landmarks import FACE_OVAL
 from dp3d_core.mesh import unit
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.panorama import remap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.tones import lab
@@ -132,27 +132,17 @@ class Projection:
 
     def chance(self, points: Array, parts: NDArray[np.uint8]) -> Array:
         """(n,) chance that the photo shows a surface of ``parts`` (n,) in the points' direction."""
-        if self.parsing is None:
-            return np.ones(len(points))
-        kinds = self.parsing.at(self.camera.project(points)[0], self.camera.width)
-        kind = np.array([Kind.SKIN, Kind.HAIR, Kind.CLOTH])[parts]
-        return np.asarray(kinds[np.arange(len(points)), kind])
+        return _own_class(self._kinds(self.camera.project(points)[0]), parts)
 
-    def _hairline(self, points: Array, cosine: Array, parts: NDArray[np.uint8]) -> Array:
-        """(n,) how far skin and hair may stand for each other: along the hairline of the face,
-        where the photo's pixel is right whatever the geometry says.
-        """
-        if self.parsing is None:
-            return np.zeros(len(points))
-        kinds = self.parsing.at(self.camera.project(points)[0], self.camera.width)
-        high = ramp(points[:, 1], *_HAIRLINE_ABOVE) * ramp(cosine, *_HAIRLINE_FACING)
-        other = np.where(parts == Part.SKIN, kinds[:, Kind.HAIR], kinds[:, Kind.SKIN])
-        return np.asarray(other * high * (parts != Part.BODY))
+    def _kinds(self, uv: Array) -> Array | None:
+        """(n, 4) chances of the classes at pixels (n, 2), None where nothing is known of them."""
+        return None if self.parsing is None else self.parsing.at(uv, self.camera.width)
 
     def _sample_facing(
         self, points: Array, cosine: Array, parts: NDArray[np.uint8]
     ) -> tuple[Array, Array]:
-        x, y, depth = self._place(points)
+        uv, depth = self.camera.project(points)
+        x, y = _texels(uv)
         colours = remap(self.colours, x, y, cv2.INTER_CUBIC)
         trust = remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
         facing = ramp(cosine, *_GRAZING)
@@ -161,7 +151,8 @@ class Projection:
         skin = parts == Part.SKIN
         facing += (ramp(cosine, *_GRAZING_SKIN) - facing) * skin
         facing = np.maximum(facing, front * ramp(cosine, *_GRAZING_FRONT))
-        own = self.chance(points, parts) + self._hairline(points, cosine, parts)
+        kinds = self._kinds(uv)
+        own = _own_class(kinds, parts) + _hairline(kinds, points, cosine, parts)
         own = ramp(own, *_CLASS)
         if self.oval is not None:
             within = skin * remap(self.oval, x, y, cv2.INTER_LINEAR)[:, 0]
@@ -198,8 +189,7 @@ class Projection:
     def _place(self, points: Array) -> tuple[NDArray[np.float32], NDArray[np.float32], Array]:
         """Column and row, as :func:`remap` counts them, and depth of points in the photo."""
         uv, depth = self.camera.project(points)
-        x, y = uv.T.astype(np.float32) - np.float32(0.5)
-        return x, y, depth
+        return *_texels(uv), depth
 
     def _unhidden(self, x: NDArray[np.float32], y: NDArray[np.float32], depth: Array) -> Array:
         """(n,) 0 behind another part of the head (nose before cheek, chin before neck)."""
@@ -223,14 +213,27 @@ def _face_oval(portrait: Portrait) -> NDArray[np.float32] | None:
     return np.asarray(ramp(within, *_OVAL_EDGE), np.float32)
 
 
-def remap(image: NDArray[np.float32], x: NDArray[Any], y: NDArray[Any], how: int) -> Array:
-    """(n, c) values of an image (h, w[, c]) at n places; OpenCV takes at most 32767 in a row."""
-    n, row = x.size, 4096
-    rows = max(1, -(-n // row))
-    maps = []
-    for values in (x, y):
-        padded = np.zeros(rows * row, np.float32)
-        padded[:n] = values
-        maps.append(padded.reshape(rows, row))
-    sampled = cv2.remap(image, maps[0], maps[1], how, borderMode=cv2.BORDER_REPLICATE)
-    return sampled.reshape(rows * row, -1)[:n].astype(np.float64)
+def _texels(uv: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Columns and rows, as :func:`remap` counts them, of pixels (n, 2)."""
+    x, y = uv.T.astype(np.float32) - np.float32(0.5)
+    return x, y
+
+
+def _own_class(kinds: Array | None, parts: NDArray[np.uint8]) -> Array:
+    """(n,) chance of the class of ``parts`` (n,) among chances (n, 4)."""
+    if kinds is None:
+        return np.ones(len(parts))
+    kind = np.array([Kind.SKIN, Kind.HAIR, Kind.CLOTH])[parts]
+    return np.asarray(kinds[np.arange(len(parts)), kind])
+
+
+def _hairline(kinds: Array | None, points: Array, cosine: Array, parts: NDArray[np.uint8]) -> Array:
+    """(n,) how far skin and hair may stand for each other.
+
+    Along the hairline of the face the photo's pixel is right whatever the geometry says.
+    """
+    if kinds is None:
+        return np.zeros(len(points))
+    high = ramp(points[:, 1], *_HAIRLINE_ABOVE) * ramp(cosine, *_HAIRLINE_FACING)
+    other = np.where(parts == Part.SKIN, kinds[:, Kind.HAIR], kinds[:, Kind.SKIN])
+    return np.asarray(other * high * (parts != Part.BODY))
