@@ -226,9 +226,10 @@ server.start(local.Order(client.Server(sys.argv[2]), chosen=sys.executable,
                          keep=sys.argv[4] == "keep", log=Path(sys.argv[3])))
 while server.state == "starting":
     time.sleep(0.05)
-print(json.dumps([server.state, server.pid]), flush=True)
 if sys.argv[4] == "later":
     server.keep(True)
+# Last, because the test kills this process as soon as it has read the line.
+print(json.dumps([server.state, server.pid]), flush=True)
 if sys.argv[5] == "release":
     server.release(5.0)
     os._exit(0)
