@@ -19,9 +19,9 @@ from scipy.optimize import least_squares
 
 from dp3d_core.alignment import Alignment, Known, posed_camera, rotations
 from dp3d_core.cameras import CANONICAL_RADIUS
-from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.landmark_map import POSE, Frame, landmark_map, pose_of
 from dp3d_core.heads.people import expression_offsets, prior
+from dp3d_core.heads.space import MM
 
 Array = NDArray[np.float64]
 

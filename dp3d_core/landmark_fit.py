@@ -20,11 +20,12 @@ from scipy.optimize import least_squares
 
 from dp3d_core.alignment import Alignment, Known, posed_camera, rotations
 from dp3d_core.cameras import CANONICAL_RADIUS, Camera
-from dp3d_core.heads.anatomy import MM
-from dp3d_core.heads.model import Surface
 from dp3d_core.heads.shape import AVERAGE, HIGH, LOW, NAMES, basis
-from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.heads.space import MM
 from dp3d_core.landmarks import LEFT_EYE, POINTS, RIGHT_EYE, Landmarks, find_landmarks
+from dp3d_core.synthetic.head import Surface
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera
 
 Array = NDArray[np.float64]

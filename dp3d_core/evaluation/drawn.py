@@ -16,8 +16,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from dp3d_core.cameras import Camera
-from dp3d_core.heads.synth import Subject, SyntheticHead
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import Subject
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter
 
 _TURN_DEG = 1.2

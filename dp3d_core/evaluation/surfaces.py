@@ -15,11 +15,11 @@ from scipy.spatial import cKDTree
 
 from dp3d_core.cameras import Camera
 from dp3d_core.evaluation.textured import TexturedMesh
-from dp3d_core.heads.labels import Label
-from dp3d_core.heads.model import Surface
-from dp3d_core.heads.synth import SyntheticHead
 from dp3d_core.mesh import Mesh
 from dp3d_core.raycast import RayCaster
+from dp3d_core.synthetic.head import Surface
+from dp3d_core.synthetic.labels import Label
+from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera, orbit_pose
 
 Array = NDArray[np.float64]

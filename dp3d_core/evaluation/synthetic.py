@@ -19,14 +19,15 @@ from scipy.spatial import cKDTree
 
 from dp3d_core.cameras import Camera
 from dp3d_core.evaluation.scores import Score, score
-from dp3d_core.heads.model import Surface
-from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait, load_portrait
 from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.preview.projection import Projection
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.raycast import Hits, RayCaster, render
+from dp3d_core.synthetic.head import Surface
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
 from dp3d_core.viewset import encode_png, over
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dp3d_core.heads.anatomy import BUST_CUT_MM, MM
 from dp3d_core.heads.people import head_data, prior
+from dp3d_core.heads.space import BUST_CUT_MM, MM
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class BustRegion(IntEnum):
     TORSO = 5
 
 
-_SHOWN = (0, 1, 2)
+_SHOWN = (BustPart.SKIN, BustPart.EYE_LEFT, BustPart.EYE_RIGHT)
 """Parts of a head with its mouth closed."""
 _EAR_MOVE = 0.03
 """Decimetres by which the targets of the ear's size move its vertices."""
@@ -63,6 +63,7 @@ class Bust:
         part: (n,) uint8 :class:`BustPart`.
         region: (n,) int8 :class:`BustRegion`.
         rest: (n, 3) millimetres, vertices of the average head.
+        rim: (n,) bool, vertices that lie in the plane of the cut in every head.
 
     """
 
@@ -71,29 +72,42 @@ class Bust:
     part: NDArray[np.uint8]
     region: NDArray[np.int8]
     rest: Array
+    rim: NDArray[np.bool_]
 
     def vertices(self, controls: Array) -> Array:
-        """(n, 3) vertices for control vertices (controls, 3)."""
-        return np.asarray(self.refine @ controls)
+        """(n, 3) vertices, head units, for control vertices (controls, 3)."""
+        vertices = np.asarray(self.refine @ controls)
+        vertices[:, 1] = np.maximum(vertices[:, 1], BUST_CUT_MM * MM)
+        vertices[self.rim, 1] = BUST_CUT_MM * MM
+        return vertices
 
 
-@lru_cache(maxsize=1)
-def bust() -> Bust:
-    """The bust that is shown: skin down to the cut and eyeballs."""
+@lru_cache(maxsize=2)
+def bust(inner: bool = False) -> Bust:
+    """The bust: skin down to the cut and eyeballs.
+
+    Args:
+        inner: also teeth and tongue, for mouths that open.
+
+    """
     data = head_data()
     mean = prior().mean / MM
-    kept = np.isin(data.quad_part, _SHOWN)
-    kept &= ~(mean[data.quads][..., 1] < BUST_CUT_MM - 12).any(1)
+    shown = tuple(BustPart) if inner else _SHOWN
+    kept = np.isin(data.quad_part, shown)
+    kept &= (mean[data.quads][..., 1] > BUST_CUT_MM).any(1)
     quads, parts = data.quads[kept], data.quad_part[kept]
     refine, fine = catmull_clark(quads, len(mean))
-    fine_part = np.tile(parts, 4)
-    faces = np.concatenate([fine[:, [0, 1, 2]], fine[:, [0, 2, 3]]]).astype(np.int32)
-    face_part = np.concatenate([fine_part, fine_part])
-    part = np.zeros(refine.shape[0], np.uint8)
-    for number in _SHOWN:
+    faces = np.concatenate([fine[:, [0, 1, 2]], fine[:, [0, 2, 3]]])
+    used, faces = np.unique(faces, return_inverse=True)
+    refine, faces = refine[used], faces.reshape(-1, 3).astype(np.int32)
+    part = np.zeros(len(used), np.uint8)
+    face_part = np.tile(parts, 8)
+    for number in shown:
         part[np.unique(faces[face_part == number])] = number
     rest = np.asarray(refine @ mean)
-    return Bust(refine, faces, part, _regions(refine, part, rest), rest)
+    rim = rest[:, 1] < BUST_CUT_MM
+    rest[rim, 1] = BUST_CUT_MM
+    return Bust(refine, faces, part, _regions(refine, part, rest), rest, rim)
 
 
 def _regions(refine: sparse.csr_matrix, part: NDArray[np.uint8], rest: Array) -> NDArray[np.int8]:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.files import write_atomic
-from dp3d_core.heads.anatomy import EYE, MM
 from dp3d_core.heads.base_files import HeadData, file_path, load
+from dp3d_core.heads.space import EYE, MM
 
 Array = NDArray[np.float64]
 

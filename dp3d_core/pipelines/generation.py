@@ -214,7 +214,7 @@ class Generation:
         return read_given(folder, what, len(self.cameras), self.chosen.size)
 
     def _rendered_conditions(self, cameras: Sequence[Camera]) -> list[Pixels]:
-        from dp3d_core.heads.synth import condition_image
+        from dp3d_core.synthetic.rendering import condition_image
 
         stage = Stage(
             "conditions", len(cameras), self.progress, self.cancel, "Rendering condition images"

@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
-from dp3d_core.heads.fields import ramp
+from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.clothes import Clothes
@@ -31,6 +30,7 @@ from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
 from dp3d_core.preview.tones import lab, main_colour, skin_tone
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]

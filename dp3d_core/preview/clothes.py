@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
-from dp3d_core.heads.fields import ramp
+from dp3d_core.heads.space import MM
 from dp3d_core.mesh import unit
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.panorama import Panorama, wrap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.raycast import Hits
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 

@@ -199,7 +199,7 @@ class PreviewEngine:
 
 def _write_guides(out: Path, cameras: Sequence[Camera], cancel: CancelCheck) -> None:
     """The condition images that are not there yet."""
-    from dp3d_core.heads.synth import condition_image
+    from dp3d_core.synthetic.rendering import condition_image
 
     for index, camera in enumerate(cameras):
         check_cancel(cancel)

@@ -19,14 +19,14 @@ from scipy.ndimage import gaussian_filter1d, grey_opening, minimum_filter
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
-from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
-from dp3d_core.heads.fields import ramp
+from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.panorama import AXIS, Panorama, wrap
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
 from dp3d_core.raycast import RayCaster
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.heads.fields import ramp
 from dp3d_core.raycast import RayCaster
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 

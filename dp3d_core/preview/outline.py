@@ -9,12 +9,12 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import cKDTree
 
 from dp3d_core.cameras import Camera
-from dp3d_core.heads.anatomy import EYE, MM
-from dp3d_core.heads.fields import ramp
+from dp3d_core.heads.space import EYE, MM
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.parts import Part
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import RayCaster
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
-from dp3d_core.heads.fields import ramp
+from dp3d_core.heads.space import MM
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.panorama import remap
 from dp3d_core.raycast import Hits, RayCaster
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

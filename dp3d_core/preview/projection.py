@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
-from dp3d_core.heads.fields import ramp
 from dp3d_core.landmarks import FACE_OVAL
 from dp3d_core.mesh import unit
 from dp3d_core.portrait import Portrait
@@ -18,6 +17,7 @@ from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.tones import lab
 from dp3d_core.raycast import RayCaster
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 

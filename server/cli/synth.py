@@ -39,8 +39,8 @@ class Synth(Common):
                     f"--{name} {value} is out of range.",
                     f"Give a number from {low} to {high}.",
                 )
-        from dp3d_core.heads.synth import DATASET_MARKER, dataset_sheet, write_subjects
         from dp3d_core.pictures import save_png
+        from dp3d_core.synthetic.dataset import DATASET_MARKER, dataset_sheet, write_subjects
 
         with output_folder(self.out, (DATASET_MARKER,)):
             folders = write_subjects(

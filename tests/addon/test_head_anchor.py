@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dp3d_core.heads import anatomy
-from dp3d_core.heads.model import EYE, MM
+from dp3d_core.synthetic.head import EYE, MM
 
 pytestmark = pytest.mark.bpy
 

@@ -15,7 +15,9 @@ import trimesh
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from dp3d_core.heads.synth import SyntheticHead, head_glb, random_subject
+from dp3d_core.synthetic.dataset import head_glb
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.viewset import ViewSet
 from tests.addon.support import TOKEN
 

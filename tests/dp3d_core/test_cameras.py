@@ -368,7 +368,7 @@ def test_the_wide_lens_shows_the_whole_head():
 
 def test_cameras_of_eg3d_see_the_head_where_eg3d_has_it():
     """The published frames' measurements (docs/coordinates.md): nose tip and ears, EG3D units."""
-    from dp3d_core.heads.model import HeadSpec, build_head
+    from dp3d_core.synthetic.head import HeadSpec, build_head
 
     head = build_head(HeadSpec(clothes=None)).mesh.vertices
     nose = head[np.abs(head[:, 0]) < 0.01][:, 2].max()

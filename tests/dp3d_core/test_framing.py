@@ -7,7 +7,7 @@ import pytest
 
 from dp3d_core.cameras import Camera, camera_from_eg3d, canonical_intrinsics
 from dp3d_core.framing import network_camera, reframe, shown_by
-from dp3d_core.heads.synth import condition_image
+from dp3d_core.synthetic.rendering import condition_image
 from dp3d_core.trajectories import canonical_camera, diffportrait3d_ellipse, look_at, orbit_pose
 
 

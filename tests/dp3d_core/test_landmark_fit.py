@@ -9,9 +9,10 @@ import pytest
 
 from dp3d_core import face_models, landmark_fit, landmarks
 from dp3d_core.alignment import Known, Turn
-from dp3d_core.heads.anatomy import MM
-from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.heads.space import MM
 from dp3d_core.landmark_fit import fit_landmarks, head_points, measure_head_points
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera
 
 SIDE, FOCAL = 640, 3.0

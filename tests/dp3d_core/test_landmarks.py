@@ -5,12 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from dp3d_core.heads.shape import coefficients
 
 from dp3d_core import face_models, landmarks
-from dp3d_core.heads.anatomy import MM
-from dp3d_core.heads.model import eye_centre
-from dp3d_core.heads.shape import coefficients
-from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.heads.space import MM
+from dp3d_core.synthetic.head import eye_centre
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera
 
 needs_models = pytest.mark.skipif(

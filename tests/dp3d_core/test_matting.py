@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dp3d_core import face_models, matting
-from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.portrait import CROP_FOCAL, CROP_SIZE
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera
 
 needs_models = pytest.mark.skipif(

@@ -14,7 +14,6 @@ from PIL import Image
 from dp3d_core import face_models, faces, trajectories
 from dp3d_core.alignment import Turn
 from dp3d_core.errors import Dp3dError
-from dp3d_core.heads.synth import SyntheticHead, neutral_subject, random_subject
 from dp3d_core.landmarks import Landmarks
 from dp3d_core.matting import keep_symmetric
 from dp3d_core.portrait import (
@@ -26,6 +25,8 @@ from dp3d_core.portrait import (
     load_portrait,
     report_picture,
 )
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import neutral_subject, random_subject
 from dp3d_core.trajectories import canonical_camera
 from tests.support.synthetic import PaintedHead
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dp3d_core.cameras import Camera
-from dp3d_core.heads.synth import SyntheticHead, neutral_subject
 from dp3d_core.raycast import Render, render
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import neutral_subject
 
 
 class PaintedHead:

@@ -21,11 +21,11 @@ class Front:
 
     def run(self, session: Session) -> Outcome:
         """Once per photo; the first also pays for what a process builds once."""
-        from dp3d_core.evaluation.kinds import kinds
         from dp3d_core.evaluation.scores import score_front
         from dp3d_core.pictures import contact_sheet, save_png
         from dp3d_core.portrait import load_portrait
         from dp3d_core.preview.engine import PreviewHead
+        from dp3d_core.synthetic.sample_photos import kinds
         from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, full_orbit
 
         sources: dict[str, Path | bytes] = {

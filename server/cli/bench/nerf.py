@@ -15,7 +15,7 @@ from server.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
     from dp3d_core.evaluation.textured import TexturedMesh
-    from dp3d_core.heads.synth import SyntheticHead
+    from dp3d_core.synthetic.rendering import SyntheticHead
 
 _PREVIEW = 320
 
@@ -78,8 +78,10 @@ class Nerf:
             texture_psnr,
         )
         from dp3d_core.evaluation.textured import TexturedMesh
-        from dp3d_core.heads.synth import SyntheticHead, random_subject, write_subject
         from dp3d_core.pictures import save_png
+        from dp3d_core.synthetic.dataset import write_subject
+        from dp3d_core.synthetic.rendering import SyntheticHead
+        from dp3d_core.synthetic.subjects import random_subject
         from dp3d_core.trajectories import capture_sphere, diffportrait3d_ellipse
         from nerf_export.fit import fit_views
         from nerf_export.mesh import SURFACES, build_mesh

@@ -26,7 +26,8 @@ class Synth:
 
     def run(self, session: Session) -> Outcome:
         """Build and render, one subject after the other."""
-        from dp3d_core.heads.synth import SyntheticHead, random_subject
+        from dp3d_core.synthetic.rendering import SyntheticHead
+        from dp3d_core.synthetic.subjects import random_subject
         from dp3d_core.trajectories import full_orbit
 
         if self.count < 1 or self.seed < 0 or not 16 <= self.size <= 2048:

@@ -10,8 +10,10 @@ from dp3d_core.cameras import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation import learned
 from dp3d_core.evaluation.compare import evaluate
-from dp3d_core.heads.synth import SyntheticHead, random_subject, write_subject
 from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.synthetic.dataset import write_subject
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import frontal_arc
 from dp3d_core.viewset import ViewMeta, ViewSetWriter
 

@@ -13,8 +13,9 @@ from dp3d_core.evaluation.consistency import (
     seam_ratio,
 )
 from dp3d_core.evaluation.poses import pose_error
-from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.raycast import RayCaster
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera, frontal_arc
 
 

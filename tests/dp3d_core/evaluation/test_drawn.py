@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from dp3d_core.evaluation.drawn import write_drawn_views
-from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import diffportrait3d_ellipse
 
 CALLS = {"progress": no_progress, "cancel": never_cancel}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dp3d_core.evaluation.kinds import kinds
 from dp3d_core.evaluation.scores import score_front
 from dp3d_core.portrait import load_portrait
 from dp3d_core.preview.engine import PreviewHead
+from dp3d_core.synthetic.sample_photos import kinds
 
 
 @pytest.mark.parametrize(("name", "psnr", "iou"), [("astronaut", 32, 0.90), ("painting", 32, 0.97)])

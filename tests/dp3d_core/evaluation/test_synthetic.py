@@ -14,8 +14,9 @@ from dp3d_core.evaluation.synthetic import (
     summary,
     summary_lines,
 )
-from dp3d_core.heads.synth import SyntheticHead, neutral_subject
 from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import neutral_subject
 
 
 @pytest.fixture(scope="module")

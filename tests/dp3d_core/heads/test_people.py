@@ -9,7 +9,6 @@ import pytest
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads import base_files
-from dp3d_core.heads.anatomy import EYE, MM
 from dp3d_core.heads.bust import BustPart, BustRegion, bust, catmull_clark
 from dp3d_core.heads.people import (
     Person,
@@ -22,6 +21,7 @@ from dp3d_core.heads.people import (
     raw_vertices,
     to_head_space,
 )
+from dp3d_core.heads.space import EYE, MM
 
 needs_data = pytest.mark.skipif(
     not base_files.installed(), reason="the head's data is absent: dp3d setup models"

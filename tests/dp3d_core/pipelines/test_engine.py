@@ -18,13 +18,14 @@ from dp3d_core.checkpoints.store import import_weights
 from dp3d_core.engines import cameras_for, get_engine, list_engines, with_pictures
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.framing import shown_by
-from dp3d_core.heads.synth import SyntheticHead, condition_image, random_subject
 from dp3d_core.models.config import Variant
 from dp3d_core.pipelines.given import read_given
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.windows import plan_windows
 from dp3d_core.portrait import load_portrait
 from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import (
     cameras_from_request,
     canonical_camera,

@@ -13,11 +13,12 @@ from dp3d_core.alignment import Turn
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
-from dp3d_core.heads.labels import Label
-from dp3d_core.heads.synth import SyntheticHead, condition_image, random_subject
 from dp3d_core.portrait import CROP_FOCAL, crop_camera, load_portrait
 from dp3d_core.preview.engine import PreviewEngine, PreviewHead, background_colour
 from dp3d_core.progress import never_cancel
+from dp3d_core.synthetic.labels import Label
+from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera, full_orbit
 from dp3d_core.viewset import read_png
 from tests.support.synthetic import PaintedHead

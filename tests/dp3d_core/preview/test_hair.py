@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from dp3d_core import face_models
-from dp3d_core.heads.anatomy import MM
-from dp3d_core.heads.labels import Label
-from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.heads.space import MM
 from dp3d_core.portrait import load_portrait
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.hair import GRID, grow_hair, is_bald
@@ -18,6 +16,9 @@ from dp3d_core.preview.parsing import PARSING_SIDE, Kind
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead, place_head
 from dp3d_core.raycast import RayCaster
+from dp3d_core.synthetic.labels import Label
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera
 from dp3d_core.viewset import encode_png
 

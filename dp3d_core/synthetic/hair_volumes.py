@@ -1,4 +1,4 @@
-"""Hair volumes over the base head, as distance fields in millimetres.
+"""Hair volumes over the average head, as distance fields in millimetres.
 
 A style is a shell over the scalp that grows out of the skin behind a hairline, with parts that
 hang or stand off (fringe, curtain, tail, bun), and a waviness of its surface.
@@ -7,14 +7,21 @@ hang or stand off (fringe, curtain, tail, bun), and a waviness of its surface.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
-from dp3d_core.heads.anatomy import cranium, face_mass, mirrored, neck, shoulders
-from dp3d_core.heads.fields import capsule, ellipsoid, polyline, ramp, union
+from dp3d_core.smoothstep import ramp
+from dp3d_core.synthetic.average_bust import bare_body
+from dp3d_core.synthetic.distance_fields import (
+    capsule,
+    ellipsoid,
+    intersection,
+    mirrored,
+    polyline,
+    union,
+)
+from dp3d_core.synthetic.noise import noise
 
 Array = NDArray[np.float64]
 
@@ -81,20 +88,10 @@ HAIR_STYLES: dict[str, HairStyle] = {
     ),
     "curly": HairStyle(30, 24, 28, front=-6, curtain=-40, thickness=30, wave=7, wavelength=19,
                        opening=66, strands="curl"),
+    "waves": HairStyle(18, 15, 19, curtain=-130, wave=4.5, wavelength=24, thickness=22, part=12,
+                       opening=64),
     "afro": HairStyle(48, 42, 46, front=4, wave=5, wavelength=13, strands="curl"),
 }  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def noise_volume() -> NDArray[np.float32]:
-    """(64, 64, 64) uniform noise from -1 to 1 that tiles space."""
-    return np.random.default_rng(7).uniform(-1, 1, (64, 64, 64)).astype(np.float32)
-
-
-def noise(p: Array, wavelength: float | tuple[float, float, float], octave: int = 0) -> Array:
-    """(n,) smooth noise from -1 to 1 of points (n, 3)."""
-    q = (p / np.asarray(wavelength) + 17.3 * (octave + 1)).T
-    return np.asarray(map_coordinates(noise_volume(), q, order=1, mode="grid-wrap"), np.float64)
 
 
 def azimuth(p: Array) -> Array:
@@ -120,7 +117,7 @@ def hair(p: Array, style: HairStyle, hat_line: float | None = None) -> Array:
 
     """
     m = mirrored(p)
-    skull = union(cranium(m), face_mass(m), 28)
+    skull = bare_body(p)
     angles = azimuth(p)
     up = np.clip((p[:, 1] - 40) / 80, 0, 1)
     around = np.interp(angles, [0, 60, 100, 180], [style.top, style.side, style.side, style.back])
@@ -128,8 +125,9 @@ def hair(p: Array, style: HairStyle, hat_line: float | None = None) -> Array:
     if hat_line is not None:
         full = np.where(p[:, 1] > hat_line - 12, np.minimum(full, 5.0), np.minimum(full, 14.0))
     above = p[:, 1] - hairline(p, style)
-    thick = -3.5 + (full + 3.5) * ramp(above, -3, 20)
-    thick = thick - 0.5 * np.clip(-3 - above, 0, 40)  # well under the skin, sockets included
+    # thick hair rounds off towards the forehead
+    thick = -3.5 + (full + 3.5) * ramp(above, -3, np.maximum(20.0, 1.1 * full))
+    thick = thick - np.clip(-3 - above, 0, 90)  # well under the skin, sockets and mouth included
     if style.part is not None and hat_line is None:
         gap = np.abs(p[:, 0] - style.part) / 9
         thick = thick - 0.35 * full * np.exp(-gap * gap) * up * ramp(p[:, 2], -40, 10)
@@ -138,10 +136,10 @@ def hair(p: Array, style: HairStyle, hat_line: float | None = None) -> Array:
     waves = style.wave * (noise(p, tuple(w)) + 0.5 * noise(p, tuple(w / 2), 1))
     d = skull - thick - waves * np.clip(thick / 6, 0, 1)
     if style.curtain is not None:
-        d = union(d, _curtain(p, style) - waves, 10)
+        d = union(d, _curtain(p, style) - waves, 26)
         if style.curtain < -110:  # it lies on the back
             ends = style.curtain + 6 * noise(p, (9, 60, 9), 2)
-            lying = np.maximum(union(shoulders(m), neck(m), 30) - 13, np.abs(p[:, 0]) - 78)
+            lying = np.maximum(skull - 13, np.abs(p[:, 0]) - 78)
             lying = np.maximum(np.maximum(lying, p[:, 2] + 40), ends - p[:, 1])
             d = union(d, np.maximum(lying, p[:, 1] + 60) - waves, 14)
     for points, radii in style.tails:
@@ -150,34 +148,37 @@ def hair(p: Array, style: HairStyle, hat_line: float | None = None) -> Array:
 
 
 def _curtain(p: Array, style: HairStyle) -> Array:
+    """Hair that hangs around the neck, open in front, its ends ragged."""
     assert style.curtain is not None
     low = np.clip((30 - p[:, 1]) / 200, 0, 1)
-    width, depth = 84 + 22 * low, 84 - 8 * low
+    width, depth = 82 + 20 * low, 84 - 8 * low
+    # locks: the mantle swings in and out around the head, the more the lower
+    swing = 7 * noise(p * [1, 0.25, 1], 26.0, 3) + 3 * noise(p * [1, 0.3, 1], 11.0, 4)
     q = np.stack([p[:, 0] / width, (p[:, 2] + 22) / depth], -1)
     r = np.linalg.norm(q, axis=1)
     radius = np.hypot(p[:, 0], p[:, 2] + 22) / np.maximum(r, 1e-6)
-    shell = np.abs((r - 0.96) * radius) - style.thickness / 2
-    # hollow behind too: down there is only neck
-    m = mirrored(p)
-    shell = np.where(
-        p[:, 2] < -40, np.maximum((r - 0.96) * radius - style.thickness / 2, -neck(m) - 6), shell
-    )
-    ends = style.curtain + 6 * noise(p, (9, 60, 9), 2)
-    open_ = np.radians(style.opening - azimuth(p)) * np.hypot(p[:, 0], p[:, 2] + 15)
-    d = np.maximum(np.maximum(shell, open_), np.maximum(ends - p[:, 1], p[:, 1] - 60))
-    return np.asarray(d)
+    outside = (r - 0.96) * radius - swing * ramp(low, 0.0, 0.5)
+    half = style.thickness / 2 * (1 - 0.35 * ramp(low, 0.5, 1.0))
+    shell = np.abs(outside) - half
+    inner = -bare_body(p) - 6
+    shell = np.where(p[:, 2] < -40, np.maximum(outside - half, inner), shell)
+    ends = style.curtain + 8 * noise(p, (9, 60, 9), 2) + 9 * noise(p, (30, 90, 30), 5)
+    edge = style.opening + 7 * noise(p, (40, 40, 40), 6)
+    open_ = np.radians(edge - azimuth(p)) * np.hypot(p[:, 0], p[:, 2] + 15)
+    hanging = intersection(shell, open_, 12)
+    return intersection(hanging, np.maximum(ends - p[:, 1], p[:, 1] - 60), 6)
 
 
 def beard(p: Array, length: float) -> Array:
     """Distance to a full beard of a length, millimetres."""
     m = mirrored(p)
-    face = union(cranium(m), face_mass(m), 28)
-    face = union(face, ellipsoid(m, (0, -54, 70), (29, 14, 17)), 14)
+    face = bare_body(p)
     jaw = ramp(p[:, 1], -8, -38) * ramp(azimuth(p), 96, 74)
+    # it ends under the jaw, the further back the higher
+    jaw = jaw * ramp(p[:, 1] + 106 - 0.35 * np.clip(60 - p[:, 2], 0, None), -6, 8)
     mouth = ellipsoid(m, (0, -43, 92), (27, 11, 30))
     around = ramp(mouth, -1, 4)
     chin = capsule(m, (0, -70, 70), (0, -92, 62), 24)
     thick = -9 + (length * (0.6 + 0.8 * ramp(chin, 14, -6)) + 9) * jaw * around
     moustache = -9 + 11 * ramp(m[:, 0], 30, 22) * ramp(p[:, 1], -24, -29) * ramp(p[:, 1], -41, -36)
-    lip = ellipsoid(m, (0, -32, 70), (31, 17, 20))
-    return np.minimum(face - thick - 0.8 * noise(p, (4, 12, 4)), lip - moustache)
+    return np.minimum(face - thick - 0.8 * noise(p, (4, 12, 4)), face - moustache)

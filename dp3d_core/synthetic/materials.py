@@ -1,24 +1,34 @@
-"""Materials and light of a head: procedural skin, hair, cloth and eyes, baked irradiance.
+"""Materials of a synthetic head: procedural skin, hair, cloth and eyes.
 
-Colours are linear inside; pictures are sRGB.  A colour depends on the place on the base head
+Colours are linear inside; pictures are sRGB.  A colour depends on the place on the average head
 alone and the light on the place in space, so all views of a head agree, apart from an
 optional gloss.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.heads.anatomy import EYE, lip_line
-from dp3d_core.heads.fields import bump, ramp
-from dp3d_core.heads.hair import HAIR_STYLES, hairline, noise
-from dp3d_core.heads.labels import Label, brows, hit_labels, inside_mouth, lips, vertex_labels
-from dp3d_core.heads.model import HeadMesh, Surface
+from dp3d_core.heads.space import EYE, EYE_RADIUS
 from dp3d_core.raycast import Hits, RayCaster
+from dp3d_core.smoothstep import ramp
+from dp3d_core.synthetic.distance_fields import bump
+from dp3d_core.synthetic.hair_volumes import HAIR_STYLES, hairline
+from dp3d_core.synthetic.head import HeadMesh, Surface
+from dp3d_core.synthetic.labels import (
+    Label,
+    brows,
+    hit_labels,
+    lip_line,
+    lips,
+    vertex_labels,
+)
+from dp3d_core.synthetic.lighting import Lighting, bake_irradiance
+from dp3d_core.synthetic.noise import noise
 
 Array = NDArray[np.float64]
 Colour = tuple[float, float, float]
@@ -78,53 +88,6 @@ class Materials:
         }
 
 
-@dataclass(frozen=True)
-class Lamp:
-    """A distant light."""
-
-    direction: tuple[float, float, float]
-    """Unit vector towards it, head space."""
-    colour: tuple[float, float, float]
-    """Linear irradiance of a surface that faces it."""
-    spread_deg: float = 6.0
-    """Half its angle as seen from the head: 0 throws hard shadows."""
-
-
-@dataclass(frozen=True)
-class Lighting:
-    """A sky and some lamps."""
-
-    sky: tuple[float, float, float] = (0.55, 0.57, 0.62)
-    ground: tuple[float, float, float] = (0.34, 0.31, 0.28)
-    lamps: tuple[Lamp, ...] = field(
-        default_factory=lambda: (
-            Lamp((0.45, 0.55, 0.70), (0.55, 0.52, 0.48)),
-            Lamp((-0.80, 0.10, 0.55), (0.16, 0.17, 0.20), 20.0),
-        )
-    )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "sky": list(self.sky),
-            "ground": list(self.ground),
-            "lamps": [
-                {
-                    "direction": list(lamp.direction),
-                    "colour": list(lamp.colour),
-                    "spread_deg": lamp.spread_deg,
-                }
-                for lamp in self.lamps
-            ],
-        }
-
-
-NEUTRAL_LIGHT = Lighting(
-    (0.62, 0.62, 0.62), (0.45, 0.45, 0.45), (Lamp((0.0, 0.35, 0.94), (0.42, 0.42, 0.42), 30.0),)
-)
-"""Soft light from the front, for condition images."""
-
-
 def to_linear(srgb: Any) -> Array:
     """SRGB, 0 to 1, to linear."""
     s = np.asarray(srgb, np.float64)
@@ -137,6 +100,10 @@ def to_srgb(linear: Array) -> Array:
     return np.asarray(np.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055))
 
 
+_OF_VERTICES = (Label.EARS, Label.MOUTH, Label.EYES)
+"""Labels of the skin that the colours need."""
+
+
 class HeadShader:
     """Colours of ray hits on a head: see :class:`dp3d_core.raycast.Shader`."""
 
@@ -146,21 +113,22 @@ class HeadShader:
         materials: Materials,
         lighting: Lighting,
         caster: RayCaster,
+        sky_rays: int = 24,
     ) -> None:
         self.head = head
         self.materials = materials
         self.lighting = lighting
         self.vertex_labels = vertex_labels(head)
-        self.irradiance = bake_irradiance(head, lighting, caster)
+        self.irradiance = bake_irradiance(head.mesh, lighting, caster, sky_rays)
 
     def rest(self, hits: Hits) -> Array:
-        """(k, 3) where hits lie on the base head, millimetres."""
+        """(k, 3) where hits lie on the average head, millimetres."""
         return np.asarray(
             np.einsum("kc,kcx->kx", hits.weights, self.head.rest[self.head.mesh.faces[hits.face]])
         )
 
     def labels(self, hits: Hits) -> NDArray[np.uint8]:
-        """(k,) :class:`~dp3d_core.heads.labels.Label` of hits."""
+        """(k,) :class:`~dp3d_core.synthetic.labels.Label` of hits."""
         return hit_labels(
             self.head, hits, self.rest(hits), self.vertex_labels, self.materials.brow_thickness
         )
@@ -168,38 +136,45 @@ class HeadShader:
     def albedo(self, hits: Hits) -> Array:
         """(k, 3) linear colours of hits, without light."""
         corners = self.head.mesh.faces[hits.face]
-        ears = ((self.vertex_labels[corners] == Label.EARS) * hits.weights).sum(1)
-        return self._albedo(self.rest(hits), self.head.mesh.parts[corners[:, 0]], ears)
+        shares = [
+            ((self.vertex_labels[corners] == label) * hits.weights).sum(1) for label in _OF_VERTICES
+        ]
+        return self._albedo(self.rest(hits), self.head.mesh.parts[corners[:, 0]], *shares)
 
     def vertex_albedo(self) -> Array:
         """(n, 3) linear colours of the vertices, without light."""
-        ears = (self.vertex_labels == Label.EARS).astype(np.float64)
-        return self._albedo(self.head.rest, self.head.mesh.parts, ears)
+        shares = [(self.vertex_labels == label).astype(np.float64) for label in _OF_VERTICES]
+        return self._albedo(self.head.rest, self.head.mesh.parts, *shares)
 
-    def _albedo(self, rest: Array, part: NDArray[np.uint8], ears: Array) -> Array:
+    def _albedo(
+        self, rest: Array, part: NDArray[np.uint8], ears: Array, mouth: Array, sockets: Array
+    ) -> Array:
         m = self.materials
         colours = np.zeros((len(rest), 3))
         for kind in np.unique(part):
             chosen = part == kind
             at = rest[chosen]
             if kind == Surface.SKIN:
-                found = _skin(at, ears[chosen], m, self.head)
+                colour = _skin(at, ears[chosen], m, self.head.spec.hair)
+                colour = _mix(colour, to_linear((0.30, 0.10, 0.10)), mouth[chosen])
+                lining = to_linear(m.skin) * np.array([0.9, 0.55, 0.55])
+                colour = _mix(colour, lining, sockets[chosen])
             elif kind == Surface.EYE:
-                found = _eye(at, m)
+                colour = _eye(at, m)
             elif kind in (Surface.HAIR, Surface.BEARD):
                 style = self.head.spec.hair if kind == Surface.HAIR else "crop"
-                found = _hair(at, m, style or "crop")
+                colour = _hair(at, m, style or "crop")
             elif kind == Surface.TEETH:
-                found = _teeth(at)
+                colour = _teeth(at)
             elif kind == Surface.TONGUE:
-                found = np.tile(to_linear((0.62, 0.28, 0.28)), (len(at), 1))
+                colour = np.tile(to_linear((0.62, 0.28, 0.28)), (len(at), 1))
             elif kind == Surface.GLASSES:
-                found = np.tile(to_linear(m.glasses), (len(at), 1))
+                colour = np.tile(to_linear(m.glasses), (len(at), 1))
             elif kind == Surface.HAT:
-                found = _cloth(at, m.hat, m.hat, "melange")
+                colour = _cloth(at, m.hat, m.hat, "melange")
             else:
-                found = _cloth(at, m.cloth, m.cloth2, m.pattern)
-            colours[chosen] = found
+                colour = _cloth(at, m.cloth, m.cloth2, m.pattern)
+            colours[chosen] = colour
         return colours
 
     def __call__(self, hits: Hits) -> Array:
@@ -228,45 +203,6 @@ class HeadShader:
         return np.asarray(highlight * shade * self.materials.gloss * 4)
 
 
-def bake_irradiance(head: HeadMesh, lighting: Lighting, caster: RayCaster, rays: int = 24) -> Array:
-    """(n, 3) linear light on every vertex: occluded sky and lamps with soft shadows."""
-    mesh = head.mesh
-    normals = mesh.normals
-    # off the surface, so that it does not shadow itself
-    origins = mesh.vertices + normals * 0.003
-    rng = np.random.default_rng(5)
-    total = np.zeros((len(normals), 3))
-    weight = np.zeros((len(normals), 1))
-    sky, ground = np.asarray(lighting.sky), np.asarray(lighting.ground)
-    # directions of a Fibonacci sphere, the same for all vertices: no noise between neighbours
-    k = np.arange(2 * rays) + 0.5
-    y = 1 - k / rays
-    around = np.pi * (1 + 5**0.5) * k
-    ring = np.sqrt(1 - y * y)
-    for direction in np.stack([ring * np.cos(around), y, ring * np.sin(around)], -1):
-        cosine = np.clip(normals @ direction, 0, None)[:, None]
-        lit = cosine[:, 0] > 0
-        free = np.zeros((len(normals), 1))
-        free[lit, 0] = ~caster.blocked(origins[lit], np.tile(direction, (int(lit.sum()), 1)))
-        tint = ground + (sky - ground) * (0.5 + 0.5 * direction[1])
-        # light that comes back from the neighbouring skin instead
-        total += cosine * (free + 0.25 * (1 - free)) * tint
-        weight += cosine
-    total /= np.maximum(weight, 1e-6)
-    for lamp in lighting.lamps:
-        towards = np.asarray(lamp.direction) / np.linalg.norm(lamp.direction)
-        count = 6 if lamp.spread_deg else 1
-        for _ in range(count):
-            jitter = rng.normal(size=3) * np.radians(lamp.spread_deg) * 0.6
-            direction = towards + jitter * (count > 1)
-            direction /= np.linalg.norm(direction)
-            cosine = normals @ direction
-            lit = np.flatnonzero(cosine > 0)
-            reached = ~caster.blocked(origins[lit], np.tile(direction, (len(lit), 1)))
-            total[lit] += (cosine[lit] * reached)[:, None] * np.asarray(lamp.colour) / count
-    return total
-
-
 # -- surfaces (rest positions in millimetres, linear colours) --------------------------------
 
 
@@ -279,7 +215,7 @@ def _shifted(p: Array, seed: int) -> Array:
     return np.asarray(p + np.random.default_rng(seed).uniform(0, 300, 3))
 
 
-def _skin(p: Array, ears: Array, m: Materials, head: HeadMesh) -> Array:
+def _skin(p: Array, ears: Array, m: Materials, style: str | None) -> Array:
     base = to_linear(m.skin)
     q = _shifted(p, m.seed)
     n = len(p)
@@ -309,9 +245,9 @@ def _skin(p: Array, ears: Array, m: Materials, head: HeadMesh) -> Array:
         dots = 0.6 + 0.4 * noise(q, 2.4, 5)
         where = np.maximum(jaw, lip) * ramp(lips(p), 0.0, 3.0) * dots
         colour = _mix(colour, 0.35 * hair + 0.25 * base, where * 0.65 * m.stubble)
-    if head.spec.hair:
+    if style:
         # roots show through before the hairline
-        above = p[:, 1] - hairline(p, HAIR_STYLES[head.spec.hair])
+        above = p[:, 1] - hairline(p, HAIR_STYLES[style])
         roots = ramp(above + 2.5 * noise(q, 4.0, 6), -7, 5)
         colour = _mix(colour, hair, 0.8 * roots * ramp(ears, 0.6, 0.1))
     d = brows(p, m.brow_thickness)
@@ -327,12 +263,9 @@ def _skin(p: Array, ears: Array, m: Materials, head: HeadMesh) -> Array:
     colour *= np.where(d < 0, lines, 1)[:, None]
     parting = ramp(np.abs(p[:, 1] - lip_line(x[:, 0])), 1.6, 0.5) * (d < 0.5)
     colour *= (1 - 0.45 * parting)[:, None]
-    colour[inside_mouth(p)] = to_linear((0.30, 0.10, 0.10))
-    rim = np.linalg.norm(side - EYE, axis=1)
-    lashes = ramp(rim, 14.6, 13.2) * (p[:, 2] > 60) * ramp(p[:, 1] - EYE[1], 1.5, 4)
+    rim = np.linalg.norm(side - EYE, axis=1) - EYE_RADIUS
+    lashes = ramp(rim, 2.6, 1.4) * (p[:, 2] > 60) * ramp(p[:, 1] - EYE[1], 1.5, 4)
     colour = _mix(colour, 0.6 * hair + 0.01, 0.75 * lashes)
-    inner = (rim < 12.9) & (p[:, 2] > 55)
-    colour[inner] = base * np.array([0.9, 0.55, 0.55])
     return np.asarray(colour)
 
 
@@ -342,15 +275,13 @@ def _eye(p: Array, m: Materials) -> Array:
     angle = np.degrees(np.arccos(np.clip(unit[:, 2], -1, 1)))
     turn = np.arctan2(unit[:, 1], unit[:, 0])
     white = np.tile(to_linear((0.90, 0.88, 0.86)), (len(p), 1))
-    white *= 1 - 0.25 * ramp(angle, 35, 75)[:, None] * np.array([0.2, 0.7, 0.7])
+    white *= 1 - 0.25 * ramp(angle, 28, 60)[:, None] * np.array([0.2, 0.7, 0.7])
     rays = 1 + 0.25 * np.cos(turn * 23 + m.seed) * np.cos(turn * 37)
     iris = np.tile(to_linear(m.eyes), (len(p), 1)) * rays[:, None]
-    iris *= (0.55 + 0.6 * ramp(angle, 28, 12))[:, None]
-    colour = _mix(white, 0, 0 * angle)
-    t = ramp(angle, 29.5, 27.0)[:, None]
-    colour = colour + (iris - colour) * t
-    colour *= (1 - 0.55 * ramp(np.abs(angle - 28), 3.0, 0.5))[:, None]  # limbal ring
-    colour = _mix(colour, to_linear((0.03, 0.03, 0.03)), ramp(angle, 12.5, 10.5))
+    iris *= (0.55 + 0.6 * ramp(angle, 22, 9.5))[:, None]
+    colour = white + (iris - white) * ramp(angle, 24.0, 22.0)[:, None]
+    colour *= (1 - 0.55 * ramp(np.abs(angle - 22.5), 2.4, 0.4))[:, None]  # limbal ring
+    colour = _mix(colour, to_linear((0.03, 0.03, 0.03)), ramp(angle, 9.8, 8.2))
     glint = np.linalg.norm(unit - np.array([0.16, 0.2, 0.966]), axis=1)
     return _mix(colour, (1.6, 1.6, 1.6), ramp(glint, 0.075, 0.05))
 
@@ -387,7 +318,7 @@ def _hair(p: Array, m: Materials, style: str) -> Array:
 def _teeth(p: Array) -> Array:
     angle = np.degrees(np.arctan2(p[:, 0], np.maximum(p[:, 2] - 54, 1)))
     gap = ramp(np.abs(np.mod(angle + 9, 18) - 9), 8.2, 9.0)
-    gum = np.where(p[:, 1] > -42, ramp(p[:, 1], -34.5, -32.5), ramp(p[:, 1], -51.0, -53.0))
+    gum = np.maximum(ramp(p[:, 1], -30.5, -28.5), ramp(p[:, 1], -46.0, -48.0))
     colour = _mix(
         np.tile(to_linear((0.90, 0.87, 0.80)), (len(p), 1)), to_linear((0.75, 0.45, 0.42)), gum
     )

@@ -1,4 +1,4 @@
-"""Signed distance fields: the clay that the base head is sculpted from.
+"""Signed distance fields: the clay that hair volumes, hats, glasses and clothes are made of.
 
 All functions take points (n, 3) and return (n,), negative inside.  Blends are pseudo-distances
 (never steeper than true ones by much), which is enough for surface extraction.
@@ -22,11 +22,6 @@ def ellipsoid(p: Array, centre: Vector, radii: Vector) -> Array:
     k1 = np.linalg.norm(q / np.asarray(radii), axis=-1)
     # at the centre the quotient has no limit; no distance there is more than the least radius
     return np.asarray(np.maximum(k0 * (k0 - 1) / np.maximum(k1, 1e-9), -float(min(radii))))
-
-
-def turned_ellipsoid(p: Array, centre: Vector, radii: Vector, degrees: Vector = (0, 0, 0)) -> Array:
-    """An ellipsoid turned about x, then y, then z."""
-    return ellipsoid((p - np.asarray(centre)) @ rotation(degrees), (0, 0, 0), radii)
 
 
 def rotation(degrees: Vector) -> Array:
@@ -56,6 +51,13 @@ def polyline(p: Array, points: Sequence[Vector], radii: Sequence[float], k: floa
     return d
 
 
+def mirrored(p: Array) -> Array:
+    """Points with abs(x)."""
+    m = p.copy()
+    m[:, 0] = np.abs(m[:, 0])
+    return m
+
+
 def union(a: Array, b: Array, k: float) -> Array:
     """Smooth union with blending radius ``k`` (polynomial smooth minimum)."""
     h = np.maximum(k - np.abs(a - b), 0) / k
@@ -76,9 +78,3 @@ def bump(p: Array, centre: Vector, radii: Vector) -> Array:
     """(n,) smooth weight: 1 at the centre, 0 outside the ellipsoid of the radii."""
     q2 = (((p - np.asarray(centre)) / np.asarray(radii)) ** 2).sum(-1)
     return np.asarray(np.maximum(1 - q2, 0) ** 2)
-
-
-def ramp(x: Array, low: float, high: float) -> Array:
-    """0 below ``low``, 1 above ``high``, smooth between (``low`` may be the larger)."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t))

@@ -2,7 +2,7 @@
 
 A chart is a connected patch of triangles that look the same way: the face with the throat, each
 cheek with the side of the neck, the crown, what lies inside the mouth.  Charts depend on the
-base head alone, so one layout fits every shape; xatlas only packs them.
+average head alone, so one layout fits every shape; xatlas only packs them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dp3d_core.heads.model import HeadMesh, HeadSpec, build_head
-from dp3d_core.heads.surface import neighbours
+from dp3d_core.heads.people import Person
+from dp3d_core.synthetic.head import HeadMesh, HeadSpec, build_head
+from dp3d_core.synthetic.surface_nets import neighbours
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -53,7 +54,7 @@ def _unwrap(
 ) -> tuple[Indices, NDArray[np.int32], Array]:
     import xatlas
 
-    head = build_head(HeadSpec({}, hair, beard, glasses, hat, clothes))
+    head = build_head(HeadSpec(Person(), hair, beard, glasses, hat, clothes))
     chart, side = charts(head.rest, head.mesh.faces)
     # a vertex belongs to the atlas once for each chart that it is a corner of
     count = int(chart.max()) + 1

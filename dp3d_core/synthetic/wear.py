@@ -1,21 +1,36 @@
-"""Glasses, hats and clothes for the base head, as distance fields in millimetres."""
+"""Glasses, hats and clothes for the average head, as distance fields in millimetres."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.heads.anatomy import BUST_CUT_MM, cranium, face_mass, mirrored, neck, shoulders
-from dp3d_core.heads.fields import capsule, cut, ellipsoid, intersection, polyline, union
-from dp3d_core.heads.hair import azimuth, noise
+from dp3d_core.heads.space import BUST_CUT_MM
+from dp3d_core.smoothstep import ramp
+from dp3d_core.synthetic.average_bust import bare_body, draped_body
+from dp3d_core.synthetic.distance_fields import (
+    capsule,
+    cut,
+    ellipsoid,
+    intersection,
+    mirrored,
+    polyline,
+    union,
+)
+from dp3d_core.synthetic.hair_volumes import azimuth
+from dp3d_core.synthetic.noise import noise
 
 Array = NDArray[np.float64]
 
 GLASSES = ("round", "square", "sun")
-HATS = ("beanie", "cap", "brim", "scarf")
+HATS = ("beanie", "cap", "brim", "turban", "scarf")
 CLOTHES = ("crew", "v_neck", "collar", "turtleneck")
 
-HAT_LINES = {"beanie": 36.0, "cap": 54.0, "brim": 68.0, "scarf": 84.0}
+_LOWEST = BUST_CUT_MM - 30
+"""Where cloth ends, millimetres: below the cut, to which every head brings it."""
+_NECKLINE = 74.0
+"""Distance from the neck's axis, millimetres, from which on shoulders are covered."""
+HAT_LINES = {"beanie": 36.0, "cap": 54.0, "brim": 68.0, "turban": 40.0, "scarf": 84.0}
 """Height at which each hat presses on the hair."""
 
 
@@ -64,7 +79,7 @@ def lens(m: Array, kind: str) -> Array:
 def hat(p: Array, kind: str) -> Array:
     """Distance to a hat."""
     m = mirrored(p)
-    skull = union(cranium(m), face_mass(m), 28)
+    skull = bare_body(p)
     if kind == "beanie":
         line = np.interp(azimuth(p), [0, 90, 180], [68, 46, 20])
         knit = 0.6 * np.cos(np.radians(azimuth(p)) * 46)
@@ -80,6 +95,13 @@ def hat(p: Array, kind: str) -> Array:
         brim = ellipsoid(q, (0, 0, 84), (74, 3.2, 78))
         brim = np.maximum(brim, 66 - p[:, 2])
         return union(d, brim, 4)
+    if kind == "turban":
+        line = np.interp(azimuth(p), [0, 90, 180], [66, 30, 0]) + 10 * ramp(np.abs(p[:, 0]), 0, 50)
+        # cloth wound around: folds rise from the temples to the middle of the forehead
+        slant = p[:, 1] - 0.55 * np.abs(p[:, 0]) * ramp(p[:, 2], -40, 60)
+        folds = 3.2 * np.abs(np.sin(np.pi * slant / 17)) + 1.5 * noise(p, (40, 14, 40))
+        bulk = 15 + 15 * ramp(p[:, 1], 40, 110)
+        return intersection(skull - bulk - folds, line - p[:, 1], 10)
     if kind == "brim":
         line = np.interp(azimuth(p), [0, 90, 180], [74, 68, 58])
         crown = ellipsoid(p, (0, 74, -14), (92, 88, 112))
@@ -91,38 +113,41 @@ def hat(p: Array, kind: str) -> Array:
         edge = np.hypot(q[:, 0] / 158, (q[:, 2] + 14) / 178) - 1
         return union(d, np.maximum(edge * 158, np.abs(q[:, 1]) - 2.0) - 1.5, 8)
     # scarf over head and neck, open around the face
-    drape = union(skull - 14, neck(m) - 22, 40)
-    drape = union(drape, shoulders(m) - 9, 40)
+    # it hangs loose around the neck
+    loose = 15 * ramp(-p[:, 1], 30, 90) * ramp(p[:, 1], -190, -130)
+    drape = union(skull - 11, draped_body(p) - 8 - loose, 20)
     face = ellipsoid(m, (0, 4, 70), (64, 92, 90))
     d = cut(drape, face, 10)
     d = d - 1.8 * noise(p, (60, 16, 22)) * np.clip((40 - p[:, 1]) / 60, 0.15, 1)
-    return intersection(d, BUST_CUT_MM - 2 - p[:, 1], 4)
+    return intersection(d, _LOWEST - p[:, 1], 4)
 
 
 def clothes(p: Array, kind: str) -> Array:
     """Distance to a garment."""
-    m = mirrored(p)
-    body = union(shoulders(m), neck(m), 36)
+    body = bare_body(p)
     folds = 1.2 * noise(p, (40, 22, 30)) * np.clip((-150 - p[:, 1]) / 30, 0, 1)
     d = body - 4.5 - folds
     line = -141 - 0.32 * (p[:, 2] + 30)
     if kind == "v_neck":
         line = line - np.clip(34 - np.abs(p[:, 0]), 0, None) * (p[:, 2] > -20)
     if kind == "turtleneck":
-        line = np.interp(azimuth(p), [0, 90, 180], [-108, -96, -88])
-        d = union(body - 4.5 - folds, neck(m) - 6, 10)
-        rolled = intersection(neck(m) - 9, np.abs(p[:, 1] - line + 14) - 14, 6)
+        line = np.interp(azimuth(p), [0, 90, 180], [-106, -98, -90])
+        d = body - 5.5 - folds
+        rolled = intersection(body - 9, np.abs(p[:, 1] - line + 14) - 14, 6)
         return intersection(
-            union(intersection(d, p[:, 1] - line, 4), rolled, 4), BUST_CUT_MM - 2 - p[:, 1], 4
+            union(intersection(d, p[:, 1] - line, 4), rolled, 4), _LOWEST - p[:, 1], 4
         )
-    shirt = intersection(d, p[:, 1] - line, 5)
-    edge = intersection(body - 7.5, np.abs(p[:, 1] - line + 5) - 6, 6)
+    # cloth reaches up to its line around the neck, and lies on the shoulders beside it
+    from_neck = np.hypot(p[:, 0], p[:, 2] + 34)
+    above = union(p[:, 1] - line, np.maximum(_NECKLINE - from_neck, p[:, 1] + 100), 12)
+    shirt = intersection(d, above, 5)
+    edge = intersection(body - 7.0, np.abs(above + 5) - 5, 6)
     shirt = union(shirt, edge, 3)
     if kind == "collar":
         tall = np.interp(azimuth(p), [0, 60, 180], [-150, -118, -96])
-        stand = intersection(np.abs(neck(m) - 8) - 3.2, p[:, 1] - tall, 3)
-        stand = intersection(stand, -175 - p[:, 1], 3)
+        stand = intersection(np.abs(body - 8) - 3.2, p[:, 1] - tall, 3)
+        stand = intersection(stand, from_neck - _NECKLINE - 6, 3)
         open_ = 0.55 * (-118 - p[:, 1]) + 5 - np.abs(p[:, 0])
         stand = np.maximum(stand, np.where(p[:, 2] > -10, open_, -99))
         shirt = union(shirt, stand, 4)
-    return intersection(shirt, BUST_CUT_MM - 2 - p[:, 1], 4)
+    return intersection(shirt, _LOWEST - p[:, 1], 4)

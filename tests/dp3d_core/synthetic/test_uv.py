@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.heads.model import HeadMesh, HeadSpec, build_head
-from dp3d_core.heads.uv import head_uv
+from dp3d_core.heads.people import Person
+from dp3d_core.synthetic.head import HeadMesh, HeadSpec, build_head
+from dp3d_core.synthetic.uv import head_uv
 
 SIDE = 1024
 SPECS = (
@@ -29,7 +30,7 @@ def test_the_atlas_is_the_same_mesh(head: HeadMesh) -> None:
 
 def test_shape_does_not_change_it(head: HeadMesh) -> None:
     spec = HeadSpec(
-        {"jaw_width": 1.0, "mouth_open": 1.0},
+        Person(sex=1.0, age=0.9, expression={"jawOpen": 0.5}),
         head.spec.hair,
         head.spec.beard,
         head.spec.glasses,

@@ -1,0 +1,1 @@
+"""Synthetic subjects: people of the human head with hair, clothes, materials and light."""
