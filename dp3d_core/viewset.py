@@ -26,7 +26,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,9 @@ class ViewMeta:
     """How it was computed, as far as the views do not depend on it: device, memory."""
     warnings: list[str] = field(default_factory=list)
     """What a person should know about these views, a sentence each."""
+    choices: dict[str, Any] = field(default_factory=dict)
+    """What an engine took the photo to show, an object with ``choice``, ``confidence`` and
+    ``by_user`` each; empty for an engine that has no such choices."""
     approximate_poses: bool = False
     """Whether a network drew the frames, which aims at a camera only about."""
 
@@ -146,6 +149,8 @@ class ViewMeta:
         told = {"schema": META_SCHEMA, **self.__dict__, "background": list(self.background)}
         if not self.approximate_poses:  # view sets of other origin do not speak of it
             del told["approximate_poses"]
+        if not self.choices:
+            del told["choices"]
         return told
 
     @classmethod
@@ -155,7 +160,7 @@ class ViewMeta:
             if data["schema"] != META_SCHEMA:
                 raise ValueError(f"schema {data['schema']!r}")
             fields = {k: v for k, v in data.items() if k != "schema"}
-            for name in ("parameters", "versions", "run"):
+            for name in ("parameters", "versions", "run", "choices"):
                 if not isinstance(fields.get(name, {}), dict):
                     raise ValueError(f"{name} {fields[name]!r}")
             fields["background"] = tuple(int(c) for c in fields.get("background", (255, 255, 255)))
@@ -341,6 +346,7 @@ class ViewSetWriter:
         check_folder(root, (VIEWSET_MARKER,))
         if (root / VIEWSET_MARKER).exists():
             self._adopt(root)
+            meta = self.views.meta
         # meta first: a folder with cameras.json is then always complete in its head matter
         write_json(root / "meta.json", meta.to_dict())
         write_json(root / "cameras.json", cameras_to_dict(cameras))
@@ -366,6 +372,14 @@ class ViewSetWriter:
                 f"{root} holds views made from another photo, other cameras or other options.",
                 "Choose another folder, or delete this one first.",
             )
+        if choices := present.get("choices"):  # of a head that was fitted by the earlier run
+            self.amend(choices, present.get("warnings", []))
+
+    def amend(self, choices: dict[str, Any], warnings: Sequence[str]) -> None:
+        """Set what an engine took the photo to show, once it knows (see :class:`ViewMeta`)."""
+        meta = replace(self.views.meta, choices=choices, warnings=list(warnings))
+        self.views = replace(self.views, meta=meta)
+        write_json(self.root / VIEWSET_MARKER, meta.to_dict())
 
     @property
     def root(self) -> Path:
@@ -439,7 +453,9 @@ class ViewSetWriter:
 
 def _fingerprint(meta: dict[str, Any]) -> str:
     # These may differ between the two halves of a resumed job; everything else may not.
-    relevant = {k: v for k, v in meta.items() if k not in {"versions", "run", "warnings"}}
+    relevant = {
+        k: v for k, v in meta.items() if k not in {"versions", "run", "warnings", "choices"}
+    }
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

@@ -20,9 +20,13 @@ from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.beard import PaintedBeard
+from dp3d_core.preview.choices import ALL_AUTO, AUTO
 from dp3d_core.preview.clothes import Clothes
+from dp3d_core.preview.disagreement import covered, disagreement, without
 from dp3d_core.preview.light import sky_light, strength
 from dp3d_core.preview.panorama import Panorama, wrap
+from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
@@ -43,7 +47,7 @@ _NO_CLOTH = np.array([0.43, 0.44, 0.47], np.float32)
 _NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
 """sRGB where nothing is known of a photo."""
 _HUE_REACH = 20.0
-_REACH = {Part.SKIN: 45.0, Part.HAIR: 40.0, Part.BODY: 40.0}
+_REACH = {Part.SKIN: 45.0, Part.HAIR: 40.0, Part.BODY: 40.0, Part.HAT: 40.0}
 """Texels within which the colour beside a gap goes half over into the main colour."""
 _CLOTH_FROM_SKIN = (9.0, 18.0)
 """Distance from the tone of skin, Lab with little of the lightness, above which cloth is cloth."""
@@ -53,9 +57,14 @@ _SEAM = 5.0
 """Half the width of the seam between the halves, millimetres."""
 _DARKEST = 0.7
 """Light by which colours are evened out at most: in folds it is a guess, and the quotient glows."""
-_CALM = {Part.SKIN: np.float32(0.8), Part.HAIR: np.float32(0.6), Part.BODY: np.float32(0.7)}
+_CALM = {
+    Part.SKIN: np.float32(0.8),
+    Part.HAIR: np.float32(0.6),
+    Part.BODY: np.float32(0.7),
+    Part.HAT: np.float32(0.35),
+}
 """Contrast of texture laid by example, beside its example's: what is laid is less coherent."""
-_GRAIN = {Part.SKIN: 0.012, Part.HAIR: 0.05, Part.BODY: 0.02}
+_GRAIN = {Part.SKIN: 0.012, Part.HAIR: 0.05, Part.BODY: 0.02, Part.HAT: 0.02}
 
 APPEARANCE_STEPS = 3
 """Steps of :class:`Appearance`."""
@@ -77,8 +86,10 @@ class Appearance:
         self.mesh: Mesh = placed.mesh
         self.repeat_photo = repeat_photo
         on_step("Projecting the photo")
-        self.projection = Projection.of(portrait, caster, placed.parsing)
-        self.clothes = Clothes.of(placed.bare, portrait, placed.parsing)
+        self.clothes = Clothes.of(placed.bare, portrait, placed.parsing, placed.choices.clothes)
+        self.projection = Projection.of(
+            self._evidence(placed, portrait, caster), caster, placed.parsing
+        )
         yaw = portrait.report.yaw_deg
         self.far_side = 0.0 if abs(yaw) < _TURNED else -float(np.sign(yaw))
         on_step("Finding the light")
@@ -88,7 +99,9 @@ class Appearance:
             self.projection, tone=np.asarray(self.tone, np.float64)
         )
         on_step("Completing what the photo does not show")
+        self.hair_colour = _NO_HAIR
         self.panorama = self._complete(caster, np.random.default_rng(seed))
+        self.beard = self._painted_beard(placed, seed)
 
     def __call__(self, hits: Hits) -> Array:
         """(k, 3) colours of ray hits, 0 to 1."""
@@ -101,11 +114,34 @@ class Appearance:
             mirrored, help_ = self._mirrored(hits.points, hits.normals, parts, trust)
             filled += (mirrored - filled) * help_[:, None]
         shown = filled + (colours - filled) * trust[:, None]
-        if not self.repeat_photo:
-            return shown
-        near, colours, trust = self.projection.as_seen(hits.points, hits.directions)
-        shown[near] += (colours - shown[near]) * trust[:, None]
-        return shown
+        if self.repeat_photo:
+            near, colours, trust = self.projection.as_seen(hits.points, hits.directions)
+            shown[near] += (colours - shown[near]) * trust[:, None]
+        return shown if self.beard is None else self.beard.painted(shown, hits, light)
+
+    def _evidence(self, placed: PlacedHead, portrait: Portrait, caster: RayCaster) -> Portrait:
+        """The photo without the pixels that show something else than was chosen."""
+        parsing, choices = placed.parsing, placed.choices
+        if parsing is None or choices == ALL_AUTO:
+            return portrait
+        camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
+        rays = camera.directions(camera.pixel_centres()).reshape(-1, 3)
+        hits = caster.cast(camera.position, rays)
+        flat = np.full(len(rays), -1, np.int8)
+        flat[hits.ray] = self._parts(hits)
+        parts = flat.reshape(PARSING_SIDE, PARSING_SIDE)
+        ignored = disagreement(parsing, parts, choices)
+        if placed.ignored is not None:
+            ignored |= placed.ignored & ~covered(parts)
+        return without(portrait, ignored)
+
+    def _painted_beard(self, placed: PlacedHead, seed: int) -> PaintedBeard | None:
+        """The beard that is chosen and not seen."""
+        choice = placed.choices.beard
+        if choice in (AUTO, "none", placed.seen["beard"].choice):
+            return None
+        rng = np.random.default_rng(seed)
+        return PaintedBeard(choice, self.mesh, np.asarray(self.hair_colour, np.float64), rng)
 
     def _seen(self, points: Array, normals: Array, parts: NDArray[np.uint8]) -> tuple[Array, Array]:
         """Colours (n, 3) and trust (n,) of points in the photo, the far half left out."""
@@ -122,6 +158,8 @@ class Appearance:
         """
         flip = np.array([-1.0, 1, 1])
         colours, other = self.projection.sample(points * flip, normals * flip, parts)
+        # folds of headwear are not symmetric
+        other = other * (parts != Part.HAT)
         return colours, np.minimum(other, 1 - trust) * 0.999
 
     def _far(self, points: Array) -> Array:
@@ -163,7 +201,7 @@ class Appearance:
         """(k,) :class:`Part` of hits: below the chin the clothes say where skin ends."""
         corner = hits.weights.argmax(1)
         parts = self.mesh.parts[self.mesh.faces[hits.face, corner]]
-        lower = (parts != Part.HAIR) & self.clothes.below_chin(hits.points)
+        lower = (parts != Part.HAIR) & (parts != Part.HAT) & self.clothes.below_chin(hits.points)
         dressed = np.where(self.clothes.cover(hits.points) > 0.5, Part.BODY, Part.SKIN)
         return np.asarray(np.where(lower, dressed, parts), np.uint8)
 
@@ -212,12 +250,14 @@ class Appearance:
         if kind is Part.SKIN:
             far: Image = self.tone
         else:
-            usual = _NO_CLOTH if kind is Part.BODY else _NO_HAIR
+            usual = _NO_HAIR if kind is Part.HAIR else _NO_CLOTH
             if kind is Part.BODY:
                 weight = self._unlike_skin(image, weight)
-            else:
+            elif kind is Part.HAIR:
                 weight = self._unlike_skin_beside(image, weight)
             far = np.asarray(main_colour(image[weight > 0.6], usual), np.float32)
+            if kind is Part.HAIR:
+                self.hair_colour = far
         sure = weight > 0.7
         if weight.sum() < _STRIP:
             smooth = np.asarray(np.broadcast_to(far, image.shape), np.float32)

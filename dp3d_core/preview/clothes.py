@@ -14,6 +14,7 @@ from dp3d_core.heads.space import MM
 from dp3d_core.mesh import unit
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
+from dp3d_core.preview.choices import AUTO, Choice
 from dp3d_core.preview.panorama import Panorama, wrap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.raycast import Hits
@@ -32,8 +33,12 @@ _BARE = -400.0
 """Height of the collar of bare shoulders, millimetres."""
 _HIGHEST = -84.0
 """Highest collar that is not seen, millimetres."""
+COLLARS = {"none": _BARE, "low": -152.0, "crew": -120.0, "high": -92.0}
+"""Height in front, millimetres, of the collars that may be chosen."""
 _PULL = 0.03
 """Weight of the expected height of a column's collar, texels a millimetre."""
+_UNSEEN = 0.4
+"""Confidence below which no collar is seen at all."""
 _LIFT = 0.004
 """Head units above the surface where rays begin."""
 _HEIGHTS = np.arange(-76.0, -200.0, -4.0)
@@ -46,15 +51,27 @@ class Clothes:
     Attributes:
         chance: (rows, columns) float32 panorama, 1 where cloth lies.
         seen: whether the photo shows clothes.
+        shown: the collar that the photo shows, one of :data:`COLLARS`.
 
     """
 
     chance: NDArray[np.float32]
     seen: bool
+    shown: Choice
 
     @classmethod
-    def of(cls, bare: BareHead, portrait: Portrait, parsing: Parsing | None) -> Clothes:
-        """Clothes of a portrait: seen, else of the mirrored side, else up to an even collar."""
+    def of(
+        cls, bare: BareHead, portrait: Portrait, parsing: Parsing | None, choice: str = AUTO
+    ) -> Clothes:
+        """Clothes of a portrait: seen, else of the mirrored side, else up to an even collar.
+
+        Args:
+            bare: the head without hair.
+            portrait: with a pose.
+            parsing: of the portrait.
+            choice: one of :data:`COLLARS`, which is even, or ``auto``.
+
+        """
         shape = _GRID.rows, _GRID.columns
         hits = bare.caster.cast(*_GRID.inward())
         height = np.full(_GRID.rows * _GRID.columns, -300.0)
@@ -68,17 +85,21 @@ class Clothes:
         region[hits.ray] = bare.region_of(hits)
         trust *= (height < _CHIN) & np.isin(region, (Region.NECK, Region.TORSO))
         shown = trust > 0.5
-        collar, seen = _collar(
+        collar, seen, sure = _collar(
             height[shown] - rise[shown], chance[shown], region[shown] == Region.TORSO
         )
+        judged = _judged(collar, sure)
+        collar = COLLARS.get(choice, collar)
         usual = np.minimum(collar + rise, _HIGHEST).reshape(shape)
         levels = height.reshape(shape)
         direct, cloth = trust.reshape(shape), chance.reshape(shape)
         mirrored = np.minimum(direct[:, ::-1], 1 - direct)
+        if choice != AUTO:  # whatever the photo shows
+            direct, mirrored = np.zeros(shape), np.zeros(shape)
         line = _cuts(cloth * direct + cloth[:, ::-1] * mirrored, direct + mirrored, levels, usual)
         cover = ramp(line[None] - levels, -3, 3) * (levels < _CHIN)
         smooth = cv2.GaussianBlur(wrap(cover.astype(np.float32), 8), (0, 0), 0.8)[:, 8:-8]
-        return cls(np.asarray(smooth, np.float32), seen)
+        return cls(np.asarray(smooth, np.float32), seen, judged)
 
     def cover(self, points: Array) -> Array:
         """(n,) chance of cloth at points below the chin."""
@@ -129,8 +150,15 @@ def _cuts(cloth: Array, told: Array, levels: Array, usual: Array) -> Array:
     return np.asarray(gaussian_filter1d(line, 1.5, mode="wrap"))
 
 
-def _collar(height: Array, cloth: Array, torso: NDArray[np.bool_]) -> tuple[float, bool]:
-    """Height of an even collar that agrees best with what is seen, and whether one is seen.
+def _judged(collar: float, sure: float) -> Choice:
+    """The name of a collar at a height, millimetres, with its confidence."""
+    name = min(COLLARS, key=lambda known: abs(COLLARS[known] - collar))
+    reason = "The photo ends above the collar." if sure < _UNSEEN else ""
+    return Choice(name, sure, reason=reason)
+
+
+def _collar(height: Array, cloth: Array, torso: NDArray[np.bool_]) -> tuple[float, bool, float]:
+    """Height of an even collar that agrees best with what is seen, whether one is seen, how surely.
 
     Args:
         height: (n,) millimetres, of places that are seen.
@@ -139,8 +167,11 @@ def _collar(height: Array, cloth: Array, torso: NDArray[np.bool_]) -> tuple[floa
 
     """
     if len(height) < 60:
-        return _COLLAR, False
-    if torso.sum() > 200 and float((cloth[torso] > 0.6).mean()) < 0.12:
-        return _BARE, False
+        return _COLLAR, False, 0.5 * _UNSEEN
+    dressed = float((cloth[torso] > 0.6).mean()) if torso.sum() > 200 else 1.0
+    if dressed < 0.12:
+        return _BARE, False, 0.9 - 3 * dressed
     errors = [np.abs(cloth - (height < level)).mean() for level in _HEIGHTS]
-    return float(_HEIGHTS[int(np.argmin(errors))]), bool(cloth.sum() > 30)
+    seen = bool(cloth.sum() > 30)
+    sure = float(np.clip(0.95 - 2 * min(errors), _UNSEEN, 0.9)) if seen else 0.5 * _UNSEEN
+    return float(_HEIGHTS[int(np.argmin(errors))]), seen, sure

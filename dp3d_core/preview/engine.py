@@ -17,6 +17,18 @@ from dp3d_core.engines import EngineInfo, option, package_versions, parse_option
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.choices import (
+    ALL_AUTO,
+    AUTO,
+    BEARD,
+    CLOTHES,
+    HAIR,
+    HAT,
+    Choice,
+    HeadChoices,
+    choice_warnings,
+    choices_to_dict,
+)
 from dp3d_core.progress import (
     CancelCheck,
     ProgressCallback,
@@ -50,6 +62,35 @@ class PreviewOptions:
         "Within a few degrees of the photo's own camera show the photo as it is, rims included; "
         "without, a point of the head has exactly one colour in all views.",
     )
+
+    hair: str = option(
+        AUTO,
+        "Length of the hair, auto: that of the photo; bald, buzz (a few millimetres), short (ends "
+        "above ears and neck), or down to chin, shoulder or chest (long).",
+        choices=HAIR,
+    )
+    hat: str = option(
+        AUTO,
+        "What covers the skull: hair (auto and none), or headwear (worn), whose cloth is continued "
+        "evenly all round.",
+        choices=HAT,
+    )
+    clothes: str = option(
+        AUTO,
+        "Collar, auto: that of the photo; none (bare shoulders), low (wide neckline), crew (base "
+        "of the neck) or high.",
+        choices=CLOTHES,
+    )
+    beard: str = option(
+        AUTO,
+        "Beard, auto: that of the photo; none removes it, stubble, moustache and full paint one.",
+        choices=BEARD,
+    )
+
+    @property
+    def choices(self) -> HeadChoices:
+        """What is chosen for the head."""
+        return HeadChoices(self.hair, self.hat, self.clothes, self.beard)
 
     def background_rgb(self, portrait: Portrait) -> tuple[int, int, int]:
         """The background as 8 bit numbers."""
@@ -89,15 +130,19 @@ class PreviewHead:
         seed: int = 0,
         repeat_photo: bool = True,
         on_step: StepCallback = no_step,
+        choices: HeadChoices = ALL_AUTO,
     ) -> None:
         from dp3d_core.preview.appearance import Appearance
         from dp3d_core.preview.placement import place_head
         from dp3d_core.raycast import RayCaster
 
-        placed = place_head(portrait, on_step)
+        placed = place_head(portrait, on_step, choices)
         self.mesh = placed.mesh
         self.caster = RayCaster(self.mesh)
         self.appearance = Appearance(placed, portrait, self.caster, seed, repeat_photo, on_step)
+        seen = {**placed.seen, "clothes": self.appearance.clothes.shown}
+        self.chosen: dict[str, Choice] = choices.settled(seen)
+        """Hair, hat, clothes and beard of the head, with confidence."""
 
     @classmethod
     def fit(
@@ -105,6 +150,7 @@ class PreviewHead:
         portrait: Portrait,
         seed: int = 0,
         repeat_photo: bool = True,
+        choices: HeadChoices = ALL_AUTO,
         *,
         progress: ProgressCallback,
         cancel: CancelCheck,
@@ -115,7 +161,7 @@ class PreviewHead:
 
         steps = placement_steps(portrait) + APPEARANCE_STEPS
         stage = Stage("head", steps, progress, cancel, "Fitting the head to the photo")
-        head = cls(portrait, seed, repeat_photo, stage.begin)
+        head = cls(portrait, seed, repeat_photo, stage.begin, choices)
         stage.end("Head fitted")
         return head
 
@@ -178,8 +224,9 @@ class PreviewEngine:
         if not missing:
             return writer.finish()
         head = PreviewHead.fit(
-            portrait, seed, chosen.repeat_photo, progress=progress, cancel=cancel
+            portrait, seed, chosen.repeat_photo, chosen.choices, progress=progress, cancel=cancel
         )
+        writer.amend(choices_to_dict(head.chosen), choice_warnings(head.chosen))
         stage = Stage(
             "views",
             len(cameras),

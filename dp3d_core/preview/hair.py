@@ -8,7 +8,7 @@ show is taken from the mirrored side, then from a usual hairline and the length 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -23,6 +23,8 @@ from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portrait import Portrait
+from dp3d_core.preview.choices import Choice
+from dp3d_core.preview.hairstyle import HANGS, HairStyle, style_name, usual_mask
 from dp3d_core.preview.panorama import AXIS, Panorama, wrap
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
 from dp3d_core.raycast import RayCaster
@@ -43,8 +45,10 @@ _SINK = 5.0
 """Millimetres that the surface lies under the skin where there is no hair."""
 _USUAL = 8.0
 """Thickness of hair of which no outline is seen, millimetres."""
-_HANGS = -36.0
-"""Height, millimetres, down to which hair must reach to hang."""
+_EAR_TOP = 25.0
+"""Height, millimetres, below which a style that is chosen has its own outline."""
+_BELOW_ENDS = 10.0
+"""Millimetres below the ends of the hair from which on nothing is taken for hair."""
 _TURNED = 15.0
 """Degrees of yaw from which on the far side is taken from the near one."""
 _EDGE = (0.30, 0.62)
@@ -65,18 +69,25 @@ class Hair:
         mask: (GRID.rows, GRID.columns) 0 to 1.
         radius: (GRID.rows, GRID.columns) head units, of the outer surface.
         mesh: the shell; it runs below the skin where there is no hair.
+        usual: thickness, head units, that most of it has.
 
     """
 
     mask: Array
     radius: Array
     mesh: Mesh
+    usual: float
 
 
 def grow_hair(
-    portrait: Portrait, parsing: Parsing, bald: RayCaster, part: int, rounds: int = 3
+    portrait: Portrait,
+    parsing: Parsing,
+    bald: RayCaster,
+    part: int,
+    rounds: int = 3,
+    style: HairStyle | None = None,
 ) -> Hair:
-    """Hair as the photo shows it.
+    """Hair as the photo shows it, or of a style.
 
     Args:
         portrait: with pose and matte.
@@ -84,24 +95,89 @@ def grow_hair(
         bald: the head without hair.
         part: number of the shell's vertices in ``mesh.parts``.
         rounds: corrections of the outline.
+        style: overrules length and thickness; None: those of the photo.
 
     """
     skin = _skin_radius(bald, GRID)
     length = _length(parsing, portrait)
-    base = _envelope(skin, GRID, length < _HANGS * MM)
-    mask = usual_mask(GRID, length)
     outline = _outline(portrait, parsing)
+    if style is not None:
+        outline = _above_ears(portrait, outline)
+        length = np.full(GRID.columns, style.hangs_to * MM)
+    base = _envelope(skin, GRID, length < HANGS * MM)
+    mask = usual_mask(GRID, length)
     marks = _tangents(portrait, outline)
-    radius = base
+    radius, usual = base, _USUAL * MM
     for number in range(rounds):
         usual = _usual_thickness(marks, base)
         thickness = _solve(_with_hairline(marks, mask, base, length), base, mask, usual)
+        if style is not None:
+            thickness = np.minimum(thickness, style.most * MM)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
-        mask = _mask(portrait, parsing, radius, length, bald)
+        if style is None or not is_bald(parsing):  # a bald head shows nothing of its hairline
+            mask = _mask(portrait, parsing, radius, length, bald)
+        if style is not None:
+            mask = style.trimmed(mask, GRID)
         surface = _surface(radius, skin, mask)
         if number + 1 < rounds and len(outline):
             marks = _corrected(portrait, outline, _shell(surface, mask, part), surface)
-    return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part))
+    return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), usual)
+
+
+def seen_hair(portrait: Portrait, parsing: Parsing, hair: Hair | None) -> Choice:
+    """What a photo shows of the hair's length.
+
+    Args:
+        portrait: with a pose.
+        parsing: of the portrait.
+        hair: as :func:`grow_hair` grew it from the photo; None for a bald head.
+
+    """
+    covered = parsing.scalp_hair
+    if hair is None:
+        return Choice("bald", 0.5 + 0.4 * (_BALD - (covered or 0.0)) / _BALD)
+    lengths = _lengths(parsing, portrait)
+    lowest = min(lengths)
+    name = style_name(lowest / MM, hair.usual / MM)
+    if covered is None:
+        return Choice(name, 0.3, reason="The photo does not show the crown.")
+    if _cut_off(parsing, portrait, lengths):
+        return Choice(name, 0.45, reason="The photo ends before the hair does.")
+    sure = 0.5 + 0.4 * min((covered - _BALD) / _BALD, 1.0)
+    sides_differ = _side_name(lengths[0], hair) != _side_name(lengths[1], hair)
+    if sides_differ:
+        sure -= 0.15 if abs(portrait.report.yaw_deg) > _TURNED else 0.3
+    return Choice(name, sure, reason="The sides of the hair differ." if sides_differ else "")
+
+
+def _side_name(length: float, hair: Hair) -> str:
+    """Name of the style that hair down to ``length``, head units, has."""
+    return style_name(length / MM, hair.usual / MM)
+
+
+def without_low_hair(portrait: Portrait, parsing: Parsing) -> Parsing:
+    """A parsing without hair below the ends of what hangs together: dark collars look like it."""
+    lowest = min(_lengths(parsing, portrait)) - _BELOW_ENDS * MM
+    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    row = int(np.clip(camera.project([[0.0, lowest, 0.0]])[0][0][1], 0, PARSING_SIDE))
+    chances = parsing.chances.copy()
+    chances[row:, :, Kind.HAIR] *= 0.01
+    return replace(parsing, chances=chances / chances.sum(-1, keepdims=True))
+
+
+def _cut_off(parsing: Parsing, portrait: Portrait, lengths: tuple[float, float]) -> bool:
+    """Whether the photo ends where hair that hangs still goes on."""
+    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    for side, length in zip((-1.0, 1.0), lengths, strict=True):
+        if length > HANGS * MM:
+            continue
+        below = np.array([[side * x * MM, length - 14 * MM, -10 * MM] for x in range(40, 110, 4)])
+        uv = camera.project(below)[0].astype(int)
+        shown = ((uv >= 0) & (uv < PARSING_SIDE)).all(1)
+        u, v = uv[shown].T
+        if parsing.known[v, u].sum() < 5:
+            return True
+    return False
 
 
 def is_bald(parsing: Parsing) -> bool:
@@ -109,14 +185,15 @@ def is_bald(parsing: Parsing) -> bool:
     return parsing.scalp_hair is not None and parsing.scalp_hair < _BALD
 
 
-def plain_hair(bald: RayCaster, part: int) -> Mesh:
-    """The shell of short hair for a head of which no photo tells anything."""
+def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Mesh:
+    """The shell of hair, short unless a style says otherwise, of which no photo shows anything."""
     skin = _skin_radius(bald, GRID)
-    length = np.zeros(GRID.columns)
+    length = np.full(GRID.columns, 0.0 if style is None else style.hangs_to * MM)
     mask = usual_mask(GRID, length)
-    base = _envelope(skin, GRID, length < _HANGS * MM)
+    base = _envelope(skin, GRID, length < HANGS * MM)
     nothing = _Marks(*(np.zeros(0) for _ in range(3)))
-    radius = base + _solve(_with_hairline(nothing, mask, base, length), base, mask, _USUAL * MM)
+    usual = _USUAL * MM if style is None else min(_USUAL, style.most) * MM
+    radius = base + _solve(_with_hairline(nothing, mask, base, length), base, mask, usual)
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -232,6 +309,17 @@ def _tangents(portrait: Portrait, outline: _Outline) -> _Marks:
     return _Marks(column, row, GRID.radius(points))
 
 
+def _above_ears(portrait: Portrait, outline: _Outline) -> _Outline:
+    """The part of an outline that lies above the ears: below, a style has its own."""
+    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    if not len(outline):
+        return outline
+    rays = camera.directions(outline.uv)
+    height = (camera.position + rays * -(rays @ camera.position)[:, None])[:, 1]
+    upper = height > _EAR_TOP * MM
+    return _Outline(outline.uv[upper], outline.normal[upper])
+
+
 def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array) -> _Marks:
     """Marks with those of the hairline: hair lies flat where it begins.
 
@@ -240,7 +328,7 @@ def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array) -> _M
     grown = (mask > 0.5).astype(np.uint8)
     rim = (grown > 0) & (cv2.erode(grown, np.ones((5, 5), np.uint8)) == 0)
     angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
-    short = length >= _HANGS * MM
+    short = length >= HANGS * MM
     rim &= ((angle < _FRONT_DEG) | short)[None]
     rim[GRID.dome_rows + 8 :, ~short] = False
     rim[0] = False
@@ -313,32 +401,6 @@ def _bending(rows: int, columns: int, dome_rows: int) -> sparse.csr_matrix:
     w = np.concatenate([e[2] for e in entries])
     laplacian = sparse.csr_matrix((w, (i, j)), shape=(rows * columns,) * 2)
     return (laplacian.T @ laplacian).tocsr()
-
-
-def usual_mask(grid: Panorama, length: Array) -> Array:
-    """(rows, columns) where hair usually grows or hangs.
-
-    Args:
-        grid: of the mask.
-        length: (columns,) height, head units, down to which it reaches.
-
-    """
-    origin, outward = grid.rays()
-    column = np.arange(grid.rows * grid.columns) % grid.columns
-    angle = np.abs(np.degrees(np.arctan2(outward[:, 0], outward[:, 2])))
-    latitude = np.degrees(np.arcsin(outward[:, 1]))
-    height = np.where(latitude > 0, latitude, origin[:, 1] / MM - AXIS[1] / MM)
-    # degrees above the centre's level, millimetres below it
-    line = np.interp(
-        angle,
-        [0, 20, 35, 50, 62, 72, 84, 92, 104, 118, 135, 180],
-        [52, 50, 45, 36, 22, 8, -8, 2, 4, -22, -48, -56],
-    )
-    grown = ramp(height - line, -3, 3)
-    hangs = length[column] < _HANGS * MM
-    reach = ramp(origin[:, 1] - length[column], -6 * MM, 6 * MM)
-    curtain = ramp(angle, 58, 66) * reach * hangs
-    return np.maximum(grown, curtain).reshape(grid.rows, grid.columns)
 
 
 def _lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
@@ -414,7 +476,7 @@ def _mask(
     # beside the neck hair hangs from the temples: no curtain before the cheeks; and without
     # hair that hangs a beard is all that may look like hair there
     low = ramp(level, -5, -25) * ramp(level, -165, -145)
-    hangs = (length < _HANGS * MM)[None]
+    hangs = (length < HANGS * MM)[None]
     curtain = 1 - low * (1 - ramp(angle, 46, 60))
     sideburn = 1 - ramp(level, 14, 2) * (1 - ramp(angle, 70, 78))
     sideburn *= 1 - low * (1 - ramp(angle, 86, 94))

@@ -10,6 +10,8 @@ class Part(IntEnum):
 
     SKIN = 0
     HAIR = 1
-    """Hair, or what else covers the skull."""
+    """Hair, and headwear that nobody named."""
     BODY = 2
     """Clothes."""
+    HAT = 3
+    """Headwear."""

@@ -7,15 +7,32 @@ outline is brought onto the matte's (``outline``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dp3d_core.cameras import Camera
 from dp3d_core.head_fit import components_of, expression_of
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
-from dp3d_core.preview.hair import grow_hair, is_bald, plain_hair, under_hair
+from dp3d_core.preview.beard import BeardEvidence, lifted
+from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
+from dp3d_core.preview.disagreement import disagreement, parts_seen, without
+from dp3d_core.preview.face_colours import FaceColours, fringe
+from dp3d_core.preview.hair import (
+    Hair,
+    grow_hair,
+    is_bald,
+    plain_hair,
+    seen_hair,
+    under_hair,
+    without_low_hair,
+)
+from dp3d_core.preview.hairstyle import SHORN, STYLES, HairStyle
+from dp3d_core.preview.headwear import headwear_vertices, seen_headwear
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline
 from dp3d_core.preview.parsing import Parsing, parse_photo
 from dp3d_core.preview.parts import Part
@@ -26,6 +43,10 @@ _SNAP_REACH = 0.08
 """Reach of the outline's correction where hair already follows it, parts of the picture."""
 
 
+_DOUBT = 15
+"""Pixels around what is no evidence in which an outline is none either."""
+
+
 @dataclass(frozen=True, eq=False)
 class PlacedHead:
     """A head on its photo.
@@ -34,20 +55,29 @@ class PlacedHead:
         mesh: head space; ``parts`` are :class:`~dp3d_core.preview.parts.Part`.
         bare: the head without hair; its vertices are the first of ``mesh``.
         parsing: of the photo; None where the photo's outline is unknown.
+        choices: that were made for it.
+        seen: hair, hat and beard that the photo shows.
+        ignored: (PARSING_SIDE, PARSING_SIDE) bool, pixels of beard and fringe chosen away.
 
     """
 
     mesh: Mesh
     bare: BareHead
     parsing: Parsing | None
+    choices: HeadChoices
+    seen: Mapping[str, Choice]
+    ignored: NDArray[np.bool_] | None = None
 
 
-def place_head(portrait: Portrait, on_step: StepCallback = no_step) -> PlacedHead:
+def place_head(
+    portrait: Portrait, on_step: StepCallback = no_step, choices: HeadChoices = ALL_AUTO
+) -> PlacedHead:
     """The head in head space, its outline fitted to the portrait's matte.
 
     Args:
         portrait: with its alignment.
         on_step: called :func:`placement_steps` times.
+        choices: overrule what the photo shows.
 
     """
     on_step("Building face and skull")
@@ -58,23 +88,87 @@ def place_head(portrait: Portrait, on_step: StepCallback = no_step) -> PlacedHea
     bare = BareHead.of(components_of(shape), expression)
     if not _has_outline(portrait):
         on_step("Building the hair")
-        return PlacedHead(joined(bare.mesh, plain_hair(bare.caster, int(Part.HAIR))), bare, None)
+        return _unseen_head(bare, choices)
     on_step("Fitting neck and shoulders")
     bare = bare.moved(neck_and_shoulders(portrait, bare.mesh.vertices))
-    view = portrait.camera, portrait.matte, portrait.inside
     on_step("Telling skin, hair and clothes apart")
     parsing = parse_photo(portrait, bare.caster, bare.region_of)
     on_step("Building the hair")
-    if is_bald(parsing):
+    bald = is_bald(parsing) if choices.hair == AUTO else choices.hair == "bald"
+    if choices.hair != AUTO:
+        parsing = without_low_hair(portrait, parsing)
+    if bald and choices.hat != "worn":
+        view = _outline_view(portrait, parsing, bare.mesh, choices)
         mesh = fit_outline(bare.mesh, *view)
-        mesh = snap_outline(mesh, *view, on_step)
+        mesh, hair = snap_outline(mesh, *view, on_step), None
     else:
-        bare = bare.moved(fit_outline(bare.mesh, *view, most=1.0).vertices)
-        hair = grow_hair(portrait, parsing, bare.caster, int(Part.HAIR))
-        mesh = joined(under_hair(hair, bare.mesh), hair.mesh)
+        bare = bare.moved(
+            fit_outline(bare.mesh, portrait.camera, portrait.matte, portrait.inside, 1.0).vertices
+        )
+        hair = grow_hair(
+            portrait, parsing, bare.caster, int(Part.HAIR), style=_style(choices, bald)
+        )
+        mesh = joined(under_hair(hair, bare.mesh), _worn(portrait, parsing, hair, choices))
+        view = _outline_view(portrait, parsing, mesh, choices)
         mesh = snap_outline(mesh, *view, on_step, _SNAP_REACH)
+    face = FaceColours.of(portrait, bare, parsing.known)
+    beard = BeardEvidence.of(face)
+    seen = {
+        "hair": seen_hair(portrait, parsing, hair),
+        "hat": seen_headwear(portrait, parsing),
+        "beard": beard.choice(),
+    }
+    changed = choices.beard not in (AUTO, seen["beard"].choice)
+    if changed and choices.beard != "none":
+        mesh = lifted(mesh, choices.beard)
     own = mesh.vertices[: len(bare.mesh.vertices)]
-    return PlacedHead(mesh, bare.moved(own), parsing)
+    ignored = beard.dark & (changed and choices.beard != "full")
+    if choices.hair in SHORN:
+        ignored = ignored | fringe(face)
+    return PlacedHead(mesh, bare.moved(own), parsing, choices, seen, ignored)
+
+
+def _unseen_head(bare: BareHead, choices: HeadChoices) -> PlacedHead:
+    """The head where the photo's outline is unknown: what is not chosen is usual."""
+    unknown = "The head could not be separated from its background."
+    usual = {"hair": "short", "hat": "none", "beard": "none"}
+    seen = {name: Choice(choice, 0.2, reason=unknown) for name, choice in usual.items()}
+    worn = choices.hat == "worn"
+    mesh = bare.mesh
+    if choices.hair != "bald" or worn:
+        part = Part.HAT if worn else Part.HAIR
+        mesh = joined(mesh, plain_hair(bare.caster, int(part), _style(choices, bald=False)))
+    if choices.beard not in (AUTO, "none"):
+        mesh = lifted(mesh, choices.beard)
+    bare = bare.moved(mesh.vertices[: len(bare.mesh.vertices)])
+    return PlacedHead(mesh, bare, None, choices, seen)
+
+
+def _style(choices: HeadChoices, bald: bool) -> HairStyle | None:
+    """The style that is chosen, None where the photo decides; a hat covers a bald head closely."""
+    return STYLES["short"] if bald else STYLES.get(choices.hair)
+
+
+def _worn(portrait: Portrait, parsing: Parsing, hair: Hair, choices: HeadChoices) -> Mesh:
+    """The shell over the skull, its headwear marked as such."""
+    if choices.hat != "worn":
+        return hair.mesh
+    cloth = headwear_vertices(portrait, parsing, hair)
+    return replace(hair.mesh, parts=np.where(cloth, Part.HAT, Part.HAIR).astype(np.uint8))
+
+
+def _outline_view(
+    portrait: Portrait, parsing: Parsing, mesh: Mesh, choices: HeadChoices
+) -> tuple[Camera, NDArray[np.uint8], NDArray[np.bool_]]:
+    """Camera, matte, and where the matte's outline is that of a head (see ``outline``).
+
+    Where hair or clothes are chosen and the photo shows others, its outline is no evidence.
+    """
+    inside = portrait.inside
+    if choices.covering or choices.clothes == "none":
+        parts = parts_seen(mesh, portrait.camera)
+        inside = without(portrait, disagreement(parsing, parts, choices), _DOUBT).inside
+    return portrait.camera, portrait.matte, inside
 
 
 def joined(first: Mesh, second: Mesh) -> Mesh:

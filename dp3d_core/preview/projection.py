@@ -223,7 +223,7 @@ def _own_class(kinds: Array | None, parts: NDArray[np.uint8]) -> Array:
     """(n,) chance of the class of ``parts`` (n,) among chances (n, 4)."""
     if kinds is None:
         return np.ones(len(parts))
-    kind = np.array([Kind.SKIN, Kind.HAIR, Kind.CLOTH])[parts]
+    kind = np.array([Kind.SKIN, Kind.HAIR, Kind.CLOTH, Kind.HAIR])[parts]
     return np.asarray(kinds[np.arange(len(parts)), kind])
 
 
@@ -236,4 +236,4 @@ def _hairline(kinds: Array | None, points: Array, cosine: Array, parts: NDArray[
         return np.zeros(len(points))
     high = ramp(points[:, 1], *_HAIRLINE_ABOVE) * ramp(cosine, *_HAIRLINE_FACING)
     other = np.where(parts == Part.SKIN, kinds[:, Kind.HAIR], kinds[:, Kind.SKIN])
-    return np.asarray(other * high * (parts != Part.BODY))
+    return np.asarray(other * high * ((parts == Part.SKIN) | (parts == Part.HAIR)))

@@ -242,7 +242,10 @@ def test_engines_are_listed():
     assert engine_names()[0] == "preview"
     info = list_engines()[0]
     assert info.available
-    assert {o["name"] for o in info.options} == {"background", "guides", "repeat_photo"}
+    assert {o["name"] for o in info.options} == {
+        *("background", "guides", "repeat_photo"),
+        *("hair", "hat", "clothes", "beard"),
+    }
     with pytest.raises(Dp3dError) as error:
         get_engine("nonsense")
     assert error.value.code == "engine.unknown"

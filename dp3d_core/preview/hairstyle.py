@@ -1,0 +1,111 @@
+"""Styles of hair: a usual hairline, and lengths that a person may choose.
+
+A style overrules what a photo shows of length and thickness; where hair begins above the face,
+and its colour, stay those of the photo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.heads.anatomy import MM
+from dp3d_core.heads.fields import ramp
+from dp3d_core.preview.panorama import AXIS, Panorama
+
+Array = NDArray[np.float64]
+
+HANGS = -36.0
+"""Height, millimetres, down to which hair must reach to hang."""
+_SIDE = (50.0, 62.0)
+"""Longitude, degrees, from which on a style and not the photo says where hair ends."""
+
+
+@dataclass(frozen=True)
+class HairStyle:
+    """Length and thickness of hair.
+
+    Attributes:
+        hangs_to: height of its ends, millimetres of head space; 0: it does not hang.
+        most: greatest thickness, millimetres.
+
+    """
+
+    hangs_to: float
+    most: float
+
+    def trimmed(self, mask: Array, grid: Panorama) -> Array:
+        """(rows, columns) mask of hair, 0 to 1, cut or lengthened to the style.
+
+        Args:
+            mask: (rows, columns) where a photo shows hair.
+            grid: of the mask.
+
+        """
+        length = np.full(grid.columns, self.hangs_to * MM)
+        usual = usual_mask(grid, length)
+        origin, outward = grid.rays()
+        angle = np.abs(np.degrees(np.arctan2(outward[:, 0], outward[:, 2])))
+        side = ramp(angle, *_SIDE).reshape(mask.shape)
+        if self.hangs_to < HANGS:
+            reach = ramp(origin[:, 1] - self.hangs_to * MM, -6 * MM, 6 * MM).reshape(mask.shape)
+            return np.asarray(np.maximum(mask, usual * side) * reach)
+        if self.most < SHAVEN:  # cut as short above the forehead
+            return np.minimum(mask, usual)
+        return np.asarray(mask * (1 - side) + np.minimum(mask, usual) * side)
+
+
+SHAVEN = 5.0
+"""Thickness, millimetres, below which the skull shows through the hair's shape."""
+STYLES = {
+    "buzz": HairStyle(0.0, 2.5),
+    "short": HairStyle(0.0, 20.0),
+    "chin": HairStyle(-92.0, 60.0),
+    "shoulder": HairStyle(-140.0, 60.0),
+    "long": HairStyle(-192.0, 60.0),
+}
+"""What hair may be chosen as, besides none."""
+SHORN = ("bald", "buzz")
+"""Choices that leave the forehead bare."""
+
+
+def style_name(hangs_to: float, thickness: float) -> str:
+    """The name in :data:`STYLES` that is nearest to hair of a photo.
+
+    Args:
+        hangs_to: height of its ends, millimetres; 0: it does not hang.
+        thickness: millimetres.
+
+    """
+    if hangs_to >= HANGS:
+        return "buzz" if thickness < SHAVEN else "short"
+    hanging = [name for name, style in STYLES.items() if style.hangs_to < HANGS]
+    return min(hanging, key=lambda name: abs(STYLES[name].hangs_to - hangs_to))
+
+
+def usual_mask(grid: Panorama, length: Array) -> Array:
+    """(rows, columns) where hair usually grows or hangs.
+
+    Args:
+        grid: of the mask.
+        length: (columns,) height, head units, down to which it reaches.
+
+    """
+    origin, outward = grid.rays()
+    column = np.arange(grid.rows * grid.columns) % grid.columns
+    angle = np.abs(np.degrees(np.arctan2(outward[:, 0], outward[:, 2])))
+    latitude = np.degrees(np.arcsin(outward[:, 1]))
+    height = np.where(latitude > 0, latitude, origin[:, 1] / MM - AXIS[1] / MM)
+    # degrees above the centre's level, millimetres below it
+    line = np.interp(
+        angle,
+        [0, 20, 35, 50, 62, 72, 84, 92, 104, 118, 135, 180],
+        [52, 50, 45, 36, 22, 8, -8, 2, 4, -22, -48, -56],
+    )
+    grown = ramp(height - line, -3, 3)
+    hangs = length[column] < HANGS * MM
+    reach = ramp(origin[:, 1] - length[column], -6 * MM, 6 * MM)
+    curtain = ramp(angle, 58, 66) * reach * hangs
+    return np.maximum(grown, curtain).reshape(grid.rows, grid.columns)
