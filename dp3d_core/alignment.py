@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from dp3d_core.cameras import CANONICAL_RADIUS, Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.heads.shape import AVERAGE, NAMES, basis
-from dp3d_core.heads.space import EYE, EYE_RADIUS, MM, lip_line
+
+AVERAGE = NAMES = basis = piece = None
+from dp3d_core.heads.space import EYE, EYE_RADIUS, MM
 from dp3d_core.mesh import vertex_normals
-from dp3d_core.synthetic.head import piece
-from dp3d_core.synthetic.labels import BROW_X, BROW_Y
+from dp3d_core.synthetic.labels import lip_line
+
+BROW_X = BROW_Y = None
 from dp3d_core.trajectories import orbit_pose
 
 Array = NDArray[np.float64]

@@ -15,3 +15,5 @@ EYE = np.array([29.1, 27.0, 62.5])
 """Centre of the average head's left eyeball, millimetres."""
 EYE_RADIUS = 14.7
 """Millimetres."""
+MOUTH_Y, MOUTH_HALF = -40.6, 25.0
+"""Height of the line between the average head's closed lips, and half its width, millimetres."""

@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.heads.anatomy import MM, MOUTH_HALF, MOUTH_Y
 from dp3d_core.heads.bust import BustRegion as Region
-from dp3d_core.heads.fields import ramp
+from dp3d_core.heads.space import MM, MOUTH_HALF, MOUTH_Y
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.face_colours import FaceColours
 from dp3d_core.preview.panorama import Panorama, wrap
 from dp3d_core.raycast import Hits
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.heads.anatomy import MM
-from dp3d_core.heads.fields import ramp
+from dp3d_core.heads.space import MM
 from dp3d_core.preview.panorama import AXIS, Panorama
+from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
 

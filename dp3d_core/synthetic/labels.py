@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.heads.bust import BustPart, BustRegion, bust
-from dp3d_core.heads.space import EYE, MM
+from dp3d_core.heads.space import EYE, MM, MOUTH_HALF, MOUTH_Y
 from dp3d_core.mesh import Mesh
 from dp3d_core.raycast import Hits, RayCaster
 from dp3d_core.synthetic.head import HeadMesh, Surface
@@ -62,8 +62,6 @@ _OF_REGION = {
     BustRegion.TORSO: Label.SHOULDERS,
 }
 
-MOUTH_HALF = 25.0
-"""Half the width of the average mouth, millimetres."""
 _LIP_X = np.array([0, 3.5, 6.5, 11, 16, 21, 25.5])
 _LIP_TOP = np.array([-33.0, -32.0, -32.1, -34.0, -36.5, -39.0, -41.6])
 _LIP_BOTTOM = np.array([-52.4, -52.3, -51.9, -50.6, -48.2, -45.2, -42.4])
@@ -82,7 +80,7 @@ _LIFT = 0.002
 
 def lip_line(x: Array) -> Array:
     """Height of the line between the average head's closed lips at abs(x), millimetres."""
-    return np.asarray(-40.6 - 0.8 * np.cos(np.clip(x / MOUTH_HALF, 0, 1) * 2 * np.pi))
+    return np.asarray(MOUTH_Y - 0.8 * np.cos(np.clip(x / MOUTH_HALF, 0, 1) * 2 * np.pi))
 
 
 def lips(rest: Array) -> Array:
