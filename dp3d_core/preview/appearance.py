@@ -30,6 +30,7 @@ from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
+from dp3d_core.preview.strands import StrandStyle, with_strands
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
 from dp3d_core.preview.tones import lab, main_colour, skin_tone
 from dp3d_core.progress import StepCallback, no_step
@@ -46,6 +47,18 @@ _NO_CLOTH = np.array([0.43, 0.44, 0.47], np.float32)
 """sRGB of clothes of which nothing is seen."""
 _NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
 """sRGB where nothing is known of a photo."""
+_LEAST_HAIR = 0.15
+"""Part of the seen hair that is unlike skin, below which hair has the colour of skin."""
+_EAR_MARGIN = 15
+"""Texels of the panorama around an ear."""
+_BRIGHTEST_SKIN = 0.93
+"""Greatest channel of a tone of skin, sRGB."""
+_LEAST_SKIN = 120
+"""Vertices of seen skin of which fewer say nothing of its brightness."""
+_USUAL_NECK, _SHADE = 0.9, (0.7, 1.05)
+"""Brightness of a neck that is not seen, over that of the face, and limits of such factors."""
+_CHIN = (-40.0, -80.0)
+"""Heights, millimetres, between which the face goes over into the neck."""
 _HUE_REACH = 20.0
 _REACH = {Part.SKIN: 45.0, Part.HAIR: 40.0, Part.BODY: 40.0, Part.HAT: 40.0}
 """Texels within which the colour beside a gap goes half over into the main colour."""
@@ -84,6 +97,7 @@ class Appearance:
     ) -> None:
         """Prepare the colours; ``on_step`` is called :data:`APPEARANCE_STEPS` times."""
         self.mesh: Mesh = placed.mesh
+        self.region = placed.bare.region
         self.repeat_photo = repeat_photo
         on_step("Projecting the photo")
         self.clothes = Clothes.of(placed.bare, portrait, placed.parsing, placed.choices.clothes)
@@ -98,6 +112,7 @@ class Appearance:
         self.projection = dataclasses.replace(
             self.projection, tone=np.asarray(self.tone, np.float64)
         )
+        self.neck_tone = self._find_neck_tone(placed)
         on_step("Completing what the photo does not show")
         self.hair_colour = _NO_HAIR
         self.panorama = self._complete(caster, np.random.default_rng(seed))
@@ -107,7 +122,7 @@ class Appearance:
         """(k, 3) colours of ray hits, 0 to 1."""
         parts = self._parts(hits)
         colours, trust = self._seen(hits.points, hits.normals, parts)
-        light = self._light_at(hits)
+        light = self._light_at(hits, parts)
         filled = np.clip(PANORAMA.look_up(self.panorama, hits.points) * light, 0, 1)
         # of the far half of a turned face the mirrored photo is sharper than the panorama
         if self.far_side:
@@ -195,7 +210,35 @@ class Appearance:
             good = (trust > 0.8) & (self.projection.chance(mesh.vertices[at], parts) > 0.8)
             tones.append(skin_tone(colours[good] / self.light[at[good]]))
         seen = [tone for tone in tones if tone is not None]
-        return np.asarray(np.mean(seen, axis=0) if seen else _NO_SKIN, np.float32)
+        if not seen:
+            return np.asarray(_NO_SKIN, np.float32)
+        # of a face in strong light and shade, what nobody sees is as dark as the whole face is
+        colours, good = self._skin_at(face)
+        both = np.mean(seen, axis=0)
+        if good.sum() > _LEAST_SKIN:
+            both = (both + np.median(colours[good], axis=0)) / 2
+        both = both * min(1.0, _BRIGHTEST_SKIN / float(both.max()))
+        return np.asarray(both, np.float32)
+
+    def _find_neck_tone(self, placed: PlacedHead) -> Image:
+        """(3,) the colour of the skin below the chin under even light."""
+        region = placed.bare.region
+        low = np.flatnonzero(np.isin(region, (Region.NECK, Region.TORSO)))
+        colours, good = self._skin_at(low)
+        if good.sum() < _LEAST_SKIN:
+            return np.asarray(self.tone * _USUAL_NECK, np.float32)
+        own = (np.median(colours[good], axis=0) + self.tone) / 2
+        # in the chin's shadow a neck looks darker than it is
+        share = float(own.mean() / max(float(self.tone.mean()), 1e-3))
+        return np.asarray(own * np.clip(share, *_SHADE) / max(share, 1e-3), np.float32)
+
+    def _skin_at(self, index: NDArray[np.int64]) -> tuple[Array, NDArray[np.bool_]]:
+        """Colours (n, 3) under even light of vertices, and whether (n,) the photo shows skin."""
+        mesh = self.mesh
+        parts = np.full(len(index), Part.SKIN, np.uint8)
+        colours, trust = self.projection.sample(mesh.vertices[index], mesh.normals[index], parts)
+        good = (trust > 0.7) & (self.projection.chance(mesh.vertices[index], parts) > 0.8)
+        return colours / np.maximum(self.light[index], _DARKEST), good
 
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
         """(k,) :class:`Part` of hits: below the chin the clothes say where skin ends."""
@@ -205,10 +248,13 @@ class Appearance:
         dressed = np.where(self.clothes.cover(hits.points) > 0.5, Part.BODY, Part.SKIN)
         return np.asarray(np.where(lower, dressed, parts), np.uint8)
 
-    def _light_at(self, hits: Hits) -> Array:
-        """(k, 3) factors of the colours under even light."""
+    def _light_at(self, hits: Hits, parts: NDArray[np.uint8]) -> Array:
+        """(k, 3) factors of the colours under even light of hits with their parts (k,)."""
         corners = self.light[self.mesh.faces[hits.face]]
-        return np.asarray(np.einsum("kvc,kv->kc", corners, hits.weights))
+        light = np.einsum("kvc,kv->kc", corners, hits.weights)
+        # shade is redder on skin alone, where light goes through
+        even = light.mean(1, keepdims=True)
+        return np.asarray(np.where((parts == Part.SKIN)[:, None], light, even))
 
     def _complete(self, caster: RayCaster, rng: np.random.Generator) -> Image:
         shape = PANORAMA.rows, PANORAMA.columns
@@ -218,7 +264,7 @@ class Appearance:
         part = np.full(n, int(Part.BODY), np.uint8)
         part[hits.ray] = self._parts(hits)
         light = np.ones((n, 3))
-        light[hits.ray] = self._light_at(hits)
+        light[hits.ray] = self._light_at(hits, part[hits.ray])
         known, weight = np.zeros((n, 3)), np.zeros(n)
         own, trust = self._seen(hits.points, hits.normals, part[hits.ray])
         other, help_ = self._mirrored(hits.points, hits.normals, part[hits.ray], trust)
@@ -226,6 +272,7 @@ class Appearance:
         mixed = own * trust[:, None] + other * help_[:, None]
         known[hits.ray] = mixed / np.maximum(total, 1e-6)[:, None]
         weight[hits.ray] = total
+        weight *= self._beside_ears(hits, part).ravel()
 
         # from here on colours are as under even light
         even = known / np.maximum(light, _DARKEST)
@@ -243,12 +290,26 @@ class Appearance:
         filled += (soft - filled) * np.clip(seam * 2, 0, 1)
         return (filled + (image - filled) * weights[..., None]).astype(np.float32)
 
+    def _beside_ears(self, hits: Hits, part: NDArray[np.uint8]) -> Image:
+        """(r, c) 0 for hair beside an ear: what the photo shows there may be the ear itself."""
+        ear = np.zeros(part.size, np.float32)
+        corner = self.mesh.faces[hits.face, hits.weights.argmax(1)]
+        own = corner < len(self.region)
+        ear[hits.ray[own]] = self.region[corner[own]] == Region.EAR
+        near = cv2.dilate(
+            wrap(ear.reshape(PANORAMA.rows, PANORAMA.columns), 16),
+            cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_EAR_MARGIN, _EAR_MARGIN)),
+        )[:, 16:-16]
+        hair = part.reshape(near.shape) == Part.HAIR
+        return np.asarray(1 - near * hair, np.float32)
+
     def _continued(
         self, image: Image, weight: Image, kind: Part, rng: np.random.Generator
     ) -> Image:
         """(r, c, 3) one kind of surface all over the panorama, continued from where it is seen."""
         if kind is Part.SKIN:
-            far: Image = self.tone
+            lower = _below_chin()
+            far: Image = self.tone + (self.neck_tone - self.tone) * lower
         else:
             usual = _NO_HAIR if kind is Part.HAIR else _NO_CLOTH
             if kind is Part.BODY:
@@ -262,7 +323,7 @@ class Appearance:
         if weight.sum() < _STRIP:
             smooth = np.asarray(np.broadcast_to(far, image.shape), np.float32)
         else:
-            smooth = pull_push(image, weight, far)
+            smooth = pull_push(image, weight, far.reshape(-1, 3).mean(0))
             blurred = np.asarray(cv2.GaussianBlur(wrap(smooth, 24), (0, 0), 4), np.float32)
             smooth = _mix(blurred[:, 24:-24], smooth, weight)
             if kind is Part.SKIN:
@@ -274,6 +335,9 @@ class Appearance:
                 smooth = np.asarray(hue * np.clip(grey, 0.4, 1.6), np.float32)
             smooth = toward(smooth, sure, far, _REACH[kind])
         inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        if kind is Part.HAIR:
+            style = StrandStyle.of(image, sure)
+            return np.clip(with_strands(smooth, style, PANORAMA, rng), 0, 1.5)
         detail = self._detail(image, inner, kind, rng)
         brightness = smooth.mean(-1, keepdims=True)
         limit = np.clip(brightness, 0.04, 0.4)
@@ -294,7 +358,7 @@ class Appearance:
         to_hair = np.linalg.norm((places - lab(main[None])) * [0.3, 1, 1], axis=1)
         share = ramp(to_skin / np.maximum(to_skin + to_hair, 1e-6), 0.35, 0.5)
         hair = np.asarray(weight * share.reshape(weight.shape), np.float32)
-        return hair if hair.sum() > 0.4 * weight.sum() else weight
+        return hair if hair.sum() > _LEAST_HAIR * weight.sum() else weight
 
     @staticmethod
     def _detail(
@@ -312,6 +376,13 @@ class Appearance:
             size = 20
         laid = by_example(_CALM[kind] * detail, inner, rng, size)
         return _noise(image.shape, kind, rng) if laid is None else laid
+
+
+def _below_chin() -> Image:
+    """(r, 1, 1) 0 in the rows of the panorama that show the head, 1 below the chin."""
+    origin, _ = PANORAMA.rays()
+    level = origin[:: PANORAMA.columns, 1] / MM
+    return np.asarray(ramp(level, *_CHIN), np.float32)[:, None, None]
 
 
 def _mix(first: Image, second: Image, share: Image) -> Image:

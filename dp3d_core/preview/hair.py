@@ -24,6 +24,7 @@ from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.choices import Choice
+from dp3d_core.preview.ears import free_ears
 from dp3d_core.preview.hairstyle import HANGS, HairStyle, style_name, usual_mask
 from dp3d_core.preview.panorama import AXIS, Panorama, wrap
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
@@ -55,8 +56,11 @@ _EDGE = (0.30, 0.62)
 """Of the mask: below the first there is no hair, above the second it has its full thickness."""
 _FRONT_DEG, _FLAT = 80.0, 2.5
 """Longitude up to which hair ends above the face, and its thickness there, millimetres."""
-_PULL = 0.02
-"""Weight of the usual thickness beside that of a mark."""
+_BEHIND, _LOW, _NAPE = (95.0, 150.0), (0.45, 0.95), 0.6
+"""Longitude, and part of the dome's rows from the crown, over which hair becomes shorter towards
+the nape, and by how much, relative."""
+_PULL, _PULL_BEHIND = 0.02, 0.4
+"""Weight of the usual thickness beside that of a mark, in front and behind."""
 _LEAST, _MOST = 2.0, 110.0
 """Thickness, millimetres."""
 
@@ -106,11 +110,17 @@ def grow_hair(
         length = np.full(GRID.columns, style.hangs_to * MM)
     base = _envelope(skin, GRID, length < HANGS * MM)
     mask = usual_mask(GRID, length)
+    hangs = length[[GRID.columns // 4, 3 * GRID.columns // 4]] < HANGS * MM
+    ears = np.zeros(mask.shape)
+    if style is None or not hangs.any():
+        ears = free_ears(portrait, parsing, bald, hangs, base, GRID)
     marks = _tangents(portrait, outline)
     radius, usual = base, _USUAL * MM
     for number in range(rounds):
         usual = _usual_thickness(marks, base)
-        thickness = _solve(_with_hairline(marks, mask, base, length), base, mask, usual)
+        thickness = _solve(
+            _with_hairline(marks, mask, base, length), base, mask, usual, length < HANGS * MM
+        )
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
@@ -118,6 +128,7 @@ def grow_hair(
             mask = _mask(portrait, parsing, radius, length, bald)
         if style is not None:
             mask = style.trimmed(mask, GRID)
+        mask = mask * (1 - ears)
         surface = _surface(radius, skin, mask)
         if number + 1 < rounds and len(outline):
             marks = _corrected(portrait, outline, _shell(surface, mask, part), surface)
@@ -193,7 +204,9 @@ def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Me
     base = _envelope(skin, GRID, length < HANGS * MM)
     nothing = _Marks(*(np.zeros(0) for _ in range(3)))
     usual = _USUAL * MM if style is None else min(_USUAL, style.most) * MM
-    radius = base + _solve(_with_hairline(nothing, mask, base, length), base, mask, usual)
+    radius = base + _solve(
+        _with_hairline(nothing, mask, base, length), base, mask, usual, length < HANGS * MM
+    )
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -224,8 +237,9 @@ def _envelope(skin: Array, grid: Panorama, hangs: Mask) -> Array:
         mantle[row] = np.maximum(level[row], mantle[row - 1] - 0.22 * fall)
     lower = np.arange(grid.rows)[:, None] >= grid.dome_rows
     falls = gaussian_filter1d(hangs.astype(float), grid.columns / 60, mode="wrap")
-    mantle = skull + (np.maximum(skull, mantle) - skull) * falls
-    return np.where(lower, mantle, skull)
+    # it begins at the widest place without a step
+    begins = ramp(np.arange(grid.rows) - grid.dome_rows, 0, grid.rows / 12)[:, None]
+    return np.asarray(skull + (np.maximum(skull, mantle) - skull) * falls * lower * begins)
 
 
 @dataclass(frozen=True)
@@ -351,8 +365,12 @@ def _usual_thickness(marks: _Marks, base: Array) -> float:
     return float(np.clip(np.percentile(thickness, 60), 3 * MM, 60 * MM))
 
 
-def _solve(marks: _Marks, base: Array, mask: Array, usual: float) -> Array:
-    """(GRID) thickness, head units: the smoothest that meets the marks, else about ``usual``."""
+def _solve(marks: _Marks, base: Array, mask: Array, usual: float, hangs: Mask) -> Array:
+    """(GRID) thickness, head units: the smoothest that meets the marks, else about ``usual``.
+
+    ``hangs``, (GRID.columns,): where hair hangs.
+    """
+    falls = hangs[:: GRID.columns // _COARSE.columns]
     rows, columns = _COARSE.rows, _COARSE.columns
     factor = GRID.rows // rows
     row = np.clip(marks.row / factor, 0, rows - 1).astype(int)
@@ -364,20 +382,44 @@ def _solve(marks: _Marks, base: Array, mask: Array, usual: float) -> Array:
     weight = np.bincount(index, minlength=n).astype(float)
     value = np.bincount(index, thickness, minlength=n) / np.maximum(weight, 1)
     weight = np.minimum(weight, 3)
-    dome = np.arange(n) // columns < _COARSE.dome_rows
-    prior = np.where(dome, usual, 0.6 * usual)
+    prior = np.repeat(_by_row(weight, value, usual), columns)
+    # towards the nape hair that does not hang is cut shorter
+    angle = np.abs((np.arange(columns) + 0.5) / columns - 0.5) * 360
+    level = (np.arange(rows) + 0.5) / _COARSE.dome_rows
+    nape = ramp(angle, *_BEHIND) * ramp(level, *_LOW)[:, None] * ~falls
+    prior = prior * (1 - _NAPE * nape.ravel())
+    # behind, where nothing is seen, the plate would go on with the slopes of the sides
+    pull = _PULL + (_PULL_BEHIND - _PULL) * np.tile(ramp(angle, *_BEHIND), rows)
     # beside the hair there is nothing that would pull its edge up
     small = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA)
     grown = np.asarray(small, np.float64).ravel()
     prior = _FLAT * MM + (prior - _FLAT * MM) * ramp(grown, 0.4, 0.9)
     bend = _bending(rows, columns, _COARSE.dome_rows)
-    system = bend + sparse.diags(weight + _PULL)
-    solved = spsolve(system.tocsc(), weight * value + _PULL * prior).reshape(rows, columns)
+    system = bend + sparse.diags(weight + pull)
+    solved = spsolve(system.tocsc(), weight * value + pull * prior).reshape(rows, columns)
     wrapped = wrap(solved, 2).astype(np.float32)
     large = cv2.resize(
         wrapped, ((columns + 4) * factor, rows * factor), interpolation=cv2.INTER_CUBIC
     )
     return np.asarray(large[:, 2 * factor : -2 * factor], np.float64)
+
+
+def _by_row(weight: Array, value: Array, usual: float) -> Array:
+    """(_COARSE.rows,) thickness of the hair's outline at each height, else about ``usual``.
+
+    Args:
+        weight: (n,) of the marks in each texel.
+        value: (n,) their mean thickness, head units.
+        usual: thickness where the outline says nothing.
+
+    """
+    shape = _COARSE.rows, _COARSE.columns
+    marks = weight.reshape(shape)
+    below = np.arange(_COARSE.rows) >= _COARSE.dome_rows
+    expected = np.where(below, 0.6 * usual, usual)
+    total = (marks * np.clip(value.reshape(shape), 0, None)).sum(1) + 0.5 * expected
+    rows = total / (marks.sum(1) + 0.5)
+    return np.minimum(gaussian_filter1d(rows, 1.5, mode="nearest"), 1.5 * usual)
 
 
 @lru_cache(maxsize=1)
@@ -493,7 +535,7 @@ def _without_holes(mask: Array) -> Array:
     """A mask whose gaps all hang together with the face or with the neck below the hair."""
     columns = mask.shape[1]
     twice = np.concatenate([mask, mask], 1)
-    count, pieces = cv2.connectedComponents((twice <= 0.45).astype(np.uint8), connectivity=4)
+    count, pieces = cv2.connectedComponents((twice <= _EDGE[1]).astype(np.uint8), connectivity=4)
     front = pieces[:, [columns // 2, columns + columns // 2]]
     open_ = np.isin(np.arange(count), np.unique(np.concatenate([front.ravel(), pieces[-1]])))
     open_[0] = True

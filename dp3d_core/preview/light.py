@@ -19,7 +19,7 @@ _FLOOR = 0.35
 """Light from straight below; from straight above comes 1."""
 _LIFT = 0.004
 """Head units above the surface where rays begin."""
-_LEAST, _MOST = 0.45, 1.15
+_LEAST, _MOST = 0.45, 1.04
 """Of the light, against that of a face."""
 _STRENGTH, _USUAL_STRENGTH = (0.2, 0.8), 0.35
 """Power of the light in sRGB values, its limits and what it is without a face."""

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
 from dp3d_core.head_fit import components_of, expression_of
+from dp3d_core.heads.bust import bust
+from dp3d_core.heads.space import BUST_CUT_MM, MM
 from dp3d_core.mesh import Mesh
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
@@ -121,6 +123,7 @@ def place_head(
     changed = choices.beard not in (AUTO, seen["beard"].choice)
     if changed and choices.beard != "none":
         mesh = lifted(mesh, choices.beard)
+    mesh = _level(mesh)
     own = mesh.vertices[: len(bare.mesh.vertices)]
     ignored = beard.dark & (changed and choices.beard != "full")
     if choices.hair in SHORN:
@@ -140,8 +143,21 @@ def _unseen_head(bare: BareHead, choices: HeadChoices) -> PlacedHead:
         mesh = joined(mesh, plain_hair(bare.caster, int(part), _style(choices, bald=False)))
     if choices.beard not in (AUTO, "none"):
         mesh = lifted(mesh, choices.beard)
+    mesh = _level(mesh)
     bare = bare.moved(mesh.vertices[: len(bare.mesh.vertices)])
     return PlacedHead(mesh, bare, None, choices, seen)
+
+
+def _level(mesh: Mesh) -> Mesh:
+    """A head that ends in the plane of the bust's cut again, wherever its shoulders went."""
+    vertices = mesh.vertices.copy()
+    rim = bust().rim
+    vertices[: len(rim)][rim, 1] = BUST_CUT_MM * MM
+    vertices[:, 1] = np.maximum(vertices[:, 1], BUST_CUT_MM * MM)
+    # what was pressed flat is no surface
+    low = vertices[:, 1] <= BUST_CUT_MM * MM + 1e-9
+    faces = mesh.faces[~low[mesh.faces].all(1)]
+    return Mesh.of(vertices, faces, mesh.parts)
 
 
 def _style(choices: HeadChoices, bald: bool) -> HairStyle | None:

@@ -35,7 +35,9 @@ head units."""
 _CLASS = (0.35, 0.75)
 """Chance of a surface's own class below which a pixel is not used, and above which it is."""
 _HAIRLINE_ABOVE, _HAIRLINE_FACING = (0.06, 0.10), (0.15, 0.4)
-"""Height, head units, and cosine above which hair and skin may stand for each other."""
+_HAIRLINE_BEFORE = (0.0, 0.06)
+"""Height, head units, cosine and depth above which hair and skin may stand for each other: beside
+the ear its rim would become hair."""
 _OVAL_FACING = (0.5, 0.75)
 """Cosine above which what lies within the oval is the face's, whatever its colour."""
 _OVAL_EDGE = (2.0, 14.0)
@@ -45,6 +47,8 @@ _HUE, _STRANGE = np.array([0.15, 1.0, 1.0]), (13.0, 24.0)
 above the second it is not."""
 _RIM = (2.0, 6.0)
 """Pixels within the matte: nearer to its edge head and background mix."""
+_HAIR_RIM = (4.0, 12.0)
+"""The same for hair, through which the background shows."""
 _FAR = np.float32(1e3)
 """Head units, where there is no head."""
 _SAME_VIEW = (4.0, 14.0)
@@ -61,6 +65,8 @@ class Projection:
     """(h, w, 3), 0 to 1; pixels outside the matte repeat the nearest one inside."""
     trusted: NDArray[np.float32]
     """(h, w), 1 well inside the matte, 0 outside."""
+    within: NDArray[np.float32]
+    """(h, w) pixels from the matte's edge, inside."""
     solid: NDArray[np.float32]
     """(h, w), 1 inside the matte, 0 outside and where head and background mix."""
     depth: NDArray[np.float32]
@@ -103,6 +109,7 @@ class Projection:
             portrait.camera,
             colours,
             trusted.astype(np.float32),
+            np.asarray(distance, np.float32),
             core.astype(np.float32),
             np.minimum(caster.depth(portrait.camera), _FAR),
             _face_oval(portrait),
@@ -145,6 +152,8 @@ class Projection:
         x, y = _texels(uv)
         colours = remap(self.colours, x, y, cv2.INTER_CUBIC)
         trust = remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
+        rim = ramp(remap(self.within, x, y, cv2.INTER_LINEAR)[:, 0], *_HAIR_RIM)
+        trust = np.where(parts == Part.HAIR, np.minimum(trust, rim), trust)
         facing = ramp(cosine, *_GRAZING)
         # the folds of the face are small, and nothing is known better than the photo's pixel
         front = ramp(points[:, 2], *_FRONT) * (1 - ramp(np.abs(points[:, 0]), *_MIDDLE))
@@ -235,5 +244,6 @@ def _hairline(kinds: Array | None, points: Array, cosine: Array, parts: NDArray[
     if kinds is None:
         return np.zeros(len(points))
     high = ramp(points[:, 1], *_HAIRLINE_ABOVE) * ramp(cosine, *_HAIRLINE_FACING)
+    high *= ramp(points[:, 2], *_HAIRLINE_BEFORE)
     other = np.where(parts == Part.SKIN, kinds[:, Kind.HAIR], kinds[:, Kind.SKIN])
     return np.asarray(other * high * ((parts == Part.SKIN) | (parts == Part.HAIR)))

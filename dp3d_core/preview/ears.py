@@ -1,0 +1,91 @@
+"""Ears that no hair covers: hair of usual length grows around them, not over them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.heads.bust import BustRegion, bust
+from dp3d_core.heads.space import MM
+from dp3d_core.mesh import unit
+from dp3d_core.portrait import Portrait
+from dp3d_core.preview.panorama import Panorama, wrap
+from dp3d_core.preview.parsing import Kind, Parsing
+from dp3d_core.raycast import RayCaster
+
+Array = NDArray[np.float64]
+
+_FACING = 0.15
+"""Cosine above which a place of an ear is seen."""
+_LEAST = 12
+"""Vertices of an ear of which fewer say nothing."""
+_COVERED, _TUCKED = 0.5, 0.15
+"""Share of hair on a seen ear above which it is covered, and above which it is where hair hangs."""
+_STANDS = 3.0
+"""Millimetres by which an ear stands off the skull where hair leaves it free."""
+_LIFT = 0.004
+
+
+def free_ears(
+    portrait: Portrait,
+    parsing: Parsing,
+    bald: RayCaster,
+    hangs: NDArray[np.bool_],
+    skull: Array,
+    grid: Panorama,
+) -> Array:
+    """(rows, columns) 1 on ears that stand free, 0 elsewhere.
+
+    Args:
+        portrait: with a pose.
+        parsing: of the portrait.
+        bald: the head without hair, its vertices those of ``heads.bust``.
+        hangs: (2,) whether hair hangs beside the neck on -x and +x.
+        skull: (rows, columns) radius of the head without ears, head units.
+        grid: of the result.
+
+    """
+    covered = _hair_over_ears(portrait, parsing, bald)
+    # of an ear that is not seen the other one tells; of neither, the length of the hair
+    sides = [
+        next((c for c in (own, other) if c is not None), float(long))
+        for own, other, long in zip(covered, covered[::-1], hangs, strict=True)
+    ]
+    hits = bald.cast(*grid.inward())
+    corner = bald.mesh.faces[hits.face, hits.weights.argmax(1)]
+    stands = grid.radius(hits.points) > skull.ravel()[hits.ray] + _STANDS * MM
+    ear = hits.ray[(bust().region[corner] == BustRegion.EAR) & stands]
+    mask = np.zeros(grid.rows * grid.columns, np.float32)
+    mask[ear] = 1.0
+    mask = mask.reshape(grid.rows, grid.columns)
+    limits = np.where(hangs, _TUCKED, _COVERED)
+    mask[:, : grid.columns // 2] *= sides[0] < limits[0]
+    mask[:, grid.columns // 2 :] *= sides[1] < limits[1]
+    closed = cv2.morphologyEx(wrap(mask, 8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    soft = cv2.GaussianBlur(closed, (0, 0), 0.8)[:, 8:-8]
+    return np.clip(np.asarray(soft, np.float64) * 1.4, 0, 1)
+
+
+def _hair_over_ears(
+    portrait: Portrait, parsing: Parsing, bald: RayCaster
+) -> tuple[float | None, float | None]:
+    """Share of the seen ear on -x and +x that is hair; None where it is not seen."""
+    mesh, camera = bald.mesh, portrait.camera
+    own = np.flatnonzero(bust().region == BustRegion.EAR)
+    points, normals = mesh.vertices[own], mesh.normals[own]
+    towards = unit(camera.position - points)
+    seen = np.einsum("ni,ni->n", towards, normals) > _FACING
+    seen &= ~bald.blocked(points + _LIFT * normals, towards)
+    uv, _ = camera.project(points)
+    seen &= ((uv > 0) & (uv < camera.width)).all(1)
+    at = np.clip(uv.astype(int), 0, camera.width - 1)
+    seen &= portrait.inside[at[:, 1], at[:, 0]]
+    chances = parsing.at(uv, camera.width)
+    seen &= chances[:, Kind.BACKGROUND] < 0.5
+    hair = chances[:, Kind.HAIR] / np.maximum(1 - chances[:, Kind.BACKGROUND], 0.15)
+    shares = []
+    for side in (-1, 1):
+        mine = seen & (points[:, 0] * side > 0)
+        shares.append(float(np.median(hair[mine])) if mine.sum() >= _LEAST else None)
+    return shares[0], shares[1]
