@@ -71,8 +71,8 @@ class PreviewOptions:
     )
     hat: str = option(
         AUTO,
-        "What covers the skull: hair (auto and none), or headwear (worn), whose cloth is continued "
-        "evenly all round.",
+        "What covers the crown, auto: that of the photo, hair where it is doubtful; none: hair; "
+        "worn: headwear, whose cloth is continued evenly all round.",
         choices=HAT,
     )
     clothes: str = option(

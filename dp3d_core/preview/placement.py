@@ -25,7 +25,6 @@ from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
 from dp3d_core.preview.face_colours import FaceColours, fringe
 from dp3d_core.preview.hair import (
-    Hair,
     grow_hair,
     is_bald,
     plain_hair,
@@ -34,7 +33,7 @@ from dp3d_core.preview.hair import (
     without_low_hair,
 )
 from dp3d_core.preview.hairstyle import SHORN, STYLES, HairStyle
-from dp3d_core.preview.headwear import headwear_vertices, seen_headwear
+from dp3d_core.preview.headwear import Headwear, seen_headwear
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline
 from dp3d_core.preview.parsing import Parsing, parse_photo
 from dp3d_core.preview.parts import Part
@@ -102,7 +101,7 @@ def place_head(
     if bald and choices.hat != "worn":
         view = _outline_view(portrait, parsing, bare.mesh, choices)
         mesh = fit_outline(bare.mesh, *view)
-        mesh, hair = snap_outline(mesh, *view, on_step), None
+        mesh, hair, headwear = snap_outline(mesh, *view, on_step), None, None
     else:
         bare = bare.moved(
             fit_outline(bare.mesh, portrait.camera, portrait.matte, portrait.inside, 1.0).vertices
@@ -110,14 +109,16 @@ def place_head(
         hair = grow_hair(
             portrait, parsing, bare.caster, int(Part.HAIR), style=_style(choices, bald)
         )
-        mesh = joined(under_hair(hair, bare.mesh), _worn(portrait, parsing, hair, choices))
+        headwear = Headwear.of(portrait, parsing, hair)
+        worn = choices.hat == "worn" or (choices.hat == AUTO and headwear.likely)
+        mesh = joined(under_hair(hair, bare.mesh), _marked(hair.mesh, headwear, worn))
         view = _outline_view(portrait, parsing, mesh, choices)
         mesh = snap_outline(mesh, *view, on_step, _SNAP_REACH)
     face = FaceColours.of(portrait, bare, parsing.known)
     beard = BeardEvidence.of(face)
     seen = {
         "hair": seen_hair(portrait, parsing, hair),
-        "hat": seen_headwear(portrait, parsing),
+        "hat": seen_headwear(portrait, parsing, headwear),
         "beard": beard.choice(),
     }
     changed = choices.beard not in (AUTO, seen["beard"].choice)
@@ -165,12 +166,11 @@ def _style(choices: HeadChoices, bald: bool) -> HairStyle | None:
     return STYLES["short"] if bald else STYLES.get(choices.hair)
 
 
-def _worn(portrait: Portrait, parsing: Parsing, hair: Hair, choices: HeadChoices) -> Mesh:
-    """The shell over the skull, its headwear marked as such."""
-    if choices.hat != "worn":
-        return hair.mesh
-    cloth = headwear_vertices(portrait, parsing, hair)
-    return replace(hair.mesh, parts=np.where(cloth, Part.HAT, Part.HAIR).astype(np.uint8))
+def _marked(shell: Mesh, headwear: Headwear, worn: bool) -> Mesh:
+    """The shell over the skull, its headwear marked as such if there is any."""
+    if not worn:
+        return shell
+    return replace(shell, parts=np.where(headwear.cloth, Part.HAT, Part.HAIR).astype(np.uint8))
 
 
 def _outline_view(

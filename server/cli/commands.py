@@ -160,6 +160,7 @@ class Generate(Common):
         from dp3d_core.files import output_folder
         from dp3d_core.pictures import save_png, viewset_sheet
         from dp3d_core.portrait import report_picture
+        from dp3d_core.preview.choices import choices_line
         from dp3d_core.viewset import VIEWSET_MARKER
 
         check_seed(self.seed)
@@ -188,10 +189,12 @@ class Generate(Common):
                 "views": str(views.root),
                 "count": len(views),
                 "portrait_report": report,
+                "choices": plain(views.meta.choices),
                 "warnings": report["warnings"] + views.meta.warnings,
             },
             [
                 f"{count_of(len(views), 'view')} in {views.root}",
+                *([choices_line(views.meta.choices)] if views.meta.choices else []),
                 f"look at {views.root / 'contact_sheet.png'} and {views.root / 'portrait.png'}",
             ],
         )

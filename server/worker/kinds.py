@@ -74,6 +74,7 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         "views": context.artifacts.add_tree(views.root).sha256,
         "portrait_report": report,
         "portrait_picture": picture,
+        "choices": plain(views.meta.choices),
         "warnings": report.get("warnings", []) + views.meta.warnings,
     }
 

@@ -299,7 +299,9 @@ class TestViewsJob:
             with Image.open(views.rgba_path(i)) as picture:
                 assert picture.mode == "RGBA"
                 np.testing.assert_array_equal(np.asarray(picture), views.rgba(i))
-        assert result["warnings"] == result["portrait_report"]["warnings"]
+        assert result["warnings"] == [*result["portrait_report"]["warnings"], *views.meta.warnings]
+        assert result["choices"] == views.meta.choices
+        assert set(result["choices"]) == {"hair", "hat", "clothes", "beard"}
 
     @pytest.mark.parametrize("way", ["header", "query"])
     def test_a_client_that_reconnects_gets_exactly_what_it_missed(self, done, shared_server, way):

@@ -97,7 +97,10 @@ class TestGenerate:
         assert run.returncode == 0
         answer = result(run)
         assert answer["ok"] is True
-        assert set(answer["result"]) == {"views", "count", "portrait_report", "warnings"}
+        assert set(answer["result"]) == {
+            *("views", "count", "portrait_report", "choices", "warnings"),
+        }
+        assert answer["result"]["choices"]["hair"]["by_user"] is False
         events = [json.loads(line) for line in run.stderr.splitlines()]
         assert all(set(e) == {"stage", "step", "of", "message", "eta_s", "values"} for e in events)
         assert events[-1]["stage"] == "views"
