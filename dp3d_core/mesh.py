@@ -56,3 +56,11 @@ def unit(vectors: Array) -> Array:
     # einsum: several times faster than a norm over an axis of three
     length = np.sqrt(np.einsum("ni,ni->n", vectors, vectors))
     return np.asarray(vectors / np.maximum(length, 1e-12)[:, None])
+
+
+def neighbours(faces: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs (k,), (k,) of triangles with a common side."""
+    sides = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    order = np.lexsort(sides.T)
+    same = (sides[order][1:] == sides[order][:-1]).all(1)
+    return order[:-1][same] // 3, order[1:][same] // 3

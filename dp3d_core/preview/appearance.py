@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
-from dp3d_core.mesh import Mesh
+from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portrait import Portrait
 from dp3d_core.preview.beard import PaintedBeard
 from dp3d_core.preview.choices import ALL_AUTO, AUTO
@@ -49,6 +49,8 @@ _NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
 """sRGB where nothing is known of a photo."""
 _LEAST_HAIR = 0.15
 """Part of the seen hair that is unlike skin, below which hair has the colour of skin."""
+_EAR_ASIDE = (0.3, 0.5)
+"""Sine of the angle from the front between which the photo's camera begins to see an ear flat."""
 _EAR_MARGIN = 15
 """Texels of the panorama around an ear."""
 _BRIGHTEST_SKIN = 0.93
@@ -120,19 +122,34 @@ class Appearance:
 
     def __call__(self, hits: Hits) -> Array:
         """(k, 3) colours of ray hits, 0 to 1."""
-        parts = self._parts(hits)
-        colours, trust = self._seen(hits.points, hits.normals, parts)
-        light = self._light_at(hits, parts)
-        filled = np.clip(PANORAMA.look_up(self.panorama, hits.points) * light, 0, 1)
-        # of the far half of a turned face the mirrored photo is sharper than the panorama
-        if self.far_side:
-            mirrored, help_ = self._mirrored(hits.points, hits.normals, parts, trust)
-            filled += (mirrored - filled) * help_[:, None]
-        shown = filled + (colours - filled) * trust[:, None]
+        shown, light = self._of_points(hits)
         if self.repeat_photo:
             near, colours, trust = self.projection.as_seen(hits.points, hits.directions)
             shown[near] += (colours - shown[near]) * trust[:, None]
         return shown if self.beard is None else self.beard.painted(shown, hits, light)
+
+    def of_surface(self, face: NDArray[np.int64], weights: Array) -> Array:
+        """(k, 3) colours, 0 to 1, of places in triangles (k,) with barycentric weights (k, 3)."""
+        corners = self.mesh.faces[face]
+        points = np.einsum("kc,kcx->kx", weights, self.mesh.vertices[corners])
+        normals = unit(np.einsum("kc,kcx->kx", weights, self.mesh.normals[corners]))
+        hits = Hits(
+            np.arange(len(face)), points, normals, face, weights, np.zeros(len(face)), -normals
+        )
+        shown, light = self._of_points(hits)
+        return shown if self.beard is None else self.beard.painted(shown, hits, light)
+
+    def _of_points(self, hits: Hits) -> tuple[Array, Array]:
+        """Colours (k, 3) of hits from whatever side they are seen, and light (k, 3) there."""
+        parts = self._parts(hits)
+        colours, trust = self._seen(hits, parts)
+        light = self._light_at(hits, parts)
+        filled = np.clip(PANORAMA.look_up(self.panorama, hits.points) * light, 0, 1)
+        # of the far half of a turned face the mirrored photo is sharper than the panorama
+        if self.far_side:
+            mirrored, help_ = self._mirrored(hits, parts, trust)
+            filled += (mirrored - filled) * help_[:, None]
+        return filled + (colours - filled) * trust[:, None], light
 
     def _evidence(self, placed: PlacedHead, portrait: Portrait, caster: RayCaster) -> Portrait:
         """The photo without the pixels that show something else than was chosen."""
@@ -158,24 +175,35 @@ class Appearance:
         rng = np.random.default_rng(seed)
         return PaintedBeard(choice, self.mesh, np.asarray(self.hair_colour, np.float64), rng)
 
-    def _seen(self, points: Array, normals: Array, parts: NDArray[np.uint8]) -> tuple[Array, Array]:
-        """Colours (n, 3) and trust (n,) of points in the photo, the far half left out."""
-        colours, trust = self.projection.sample(points, normals, parts)
+    def _seen(self, hits: Hits, parts: NDArray[np.uint8]) -> tuple[Array, Array]:
+        """Colours (k, 3) and trust (k,) of hits in the photo, the far half left out."""
+        colours, trust = self.projection.sample(hits.points, hits.normals, parts)
         if self.far_side:
-            trust = trust * (1 - self._far(points) * (parts == Part.SKIN))
-        return colours, trust
+            trust = trust * (1 - self._far(hits.points) * (parts == Part.SKIN))
+        return colours, trust * self._ears_seen(hits, 1.0)
 
-    def _mirrored(
-        self, points: Array, normals: Array, parts: NDArray[np.uint8], trust: Array
-    ) -> tuple[Array, Array]:
-        """Colours (n, 3) of the other side's points, and their trust (n,) where the photo has
+    def _mirrored(self, hits: Hits, parts: NDArray[np.uint8], trust: Array) -> tuple[Array, Array]:
+        """Colours (k, 3) of the other side's points, and their trust (k,) where the photo has
         none.
         """
         flip = np.array([-1.0, 1, 1])
-        colours, other = self.projection.sample(points * flip, normals * flip, parts)
+        colours, other = self.projection.sample(hits.points * flip, hits.normals * flip, parts)
         # folds of headwear are not symmetric
-        other = other * (parts != Part.HAT)
+        other = other * (parts != Part.HAT) * self._ears_seen(hits, -1.0)
         return colours, np.minimum(other, 1 - trust) * 0.999
+
+    def _ears_seen(self, hits: Hits, flip: float) -> Array:
+        """(k,) 0 on ears that the photo sees edge on: their shape is the model's, so is their look.
+
+        ``flip`` is -1 for the ear of the other side.
+        """
+        corner = self.mesh.faces[hits.face, hits.weights.argmax(1)]
+        own = corner < len(self.region)
+        ear = np.zeros(len(corner))
+        ear[own] = self.region[corner[own]] == Region.EAR
+        eye = self.projection.camera.position
+        aside = flip * np.sign(hits.points[:, 0]) * eye[0] / np.linalg.norm(eye)
+        return np.asarray(1 - ear * (1 - ramp(aside, *_EAR_ASIDE)))
 
     def _far(self, points: Array) -> Array:
         """(n,) 1 on the half that a turned head shows least."""
@@ -266,8 +294,8 @@ class Appearance:
         light = np.ones((n, 3))
         light[hits.ray] = self._light_at(hits, part[hits.ray])
         known, weight = np.zeros((n, 3)), np.zeros(n)
-        own, trust = self._seen(hits.points, hits.normals, part[hits.ray])
-        other, help_ = self._mirrored(hits.points, hits.normals, part[hits.ray], trust)
+        own, trust = self._seen(hits, part[hits.ray])
+        other, help_ = self._mirrored(hits, part[hits.ray], trust)
         total = trust + help_
         mixed = own * trust[:, None] + other * help_[:, None]
         known[hits.ray] = mixed / np.maximum(total, 1e-6)[:, None]

@@ -10,7 +10,7 @@ from dp3d_core.heads.bust import BustRegion, bust
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import unit
 from dp3d_core.portrait import Portrait
-from dp3d_core.preview.panorama import Panorama, wrap
+from dp3d_core.preview.panorama import Panorama
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.raycast import RayCaster
 
@@ -60,11 +60,25 @@ def free_ears(
     mask[ear] = 1.0
     mask = mask.reshape(grid.rows, grid.columns)
     limits = np.where(hangs, _TUCKED, _COVERED)
-    mask[:, : grid.columns // 2] *= sides[0] < limits[0]
-    mask[:, grid.columns // 2 :] *= sides[1] < limits[1]
-    closed = cv2.morphologyEx(wrap(mask, 8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    soft = cv2.GaussianBlur(closed, (0, 0), 0.8)[:, 8:-8]
+    half = grid.columns // 2
+    free = np.zeros_like(mask)
+    for columns, share, limit in zip(
+        (slice(0, half), slice(half, None)), sides, limits, strict=True
+    ):
+        if share < limit:
+            free[:, columns] = _filled(mask[:, columns])
+    soft = cv2.GaussianBlur(free, (0, 0), 0.8)
     return np.clip(np.asarray(soft, np.float64) * 1.4, 0, 1)
+
+
+def _filled(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A mask (r, c) with its convex hull filled: the bowl of an ear belongs to it."""
+    rows, columns = np.nonzero(mask)
+    filled = np.zeros(mask.shape, np.uint8)
+    if len(rows) > 2:
+        hull = cv2.convexHull(np.stack([columns, rows], -1).astype(np.int32))
+        cv2.fillConvexPoly(filled, hull, 1)
+    return filled.astype(np.float32)
 
 
 def _hair_over_ears(

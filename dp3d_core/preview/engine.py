@@ -165,6 +165,16 @@ class PreviewHead:
         stage.end("Head fitted")
         return head
 
+    def surface_colours(self, face: Any, weights: Any) -> Any:
+        """(k, 3) colours, 0 to 1, of places on the surface, wherever they are looked at from.
+
+        Args:
+            face: (k,) triangles of :attr:`mesh`.
+            weights: (k, 3) barycentric.
+
+        """
+        return self.appearance.of_surface(face, weights)
+
     def render(self, camera: Camera) -> Any:
         """A :class:`~dp3d_core.raycast.Render` of the head."""
         from dp3d_core.raycast import render

@@ -2,7 +2,7 @@
 
 Surface nets (Gibson 1998) put one vertex into each cell that the surface crosses, so their
 triangles are even where those of marching cubes are slivers.  The field is evaluated only
-near the surface, and the grid may be finer where the detail is.
+near the surface.
 """
 
 from __future__ import annotations
@@ -17,26 +17,6 @@ Field = Callable[[Array], Array]
 
 _BLOCK = 4
 """Cells along a block of the sparse evaluation."""
-
-
-def graded_axis(
-    low: float, high: float, fine: list[tuple[float, float, float]], coarse: float
-) -> Array:
-    """Grid lines from ``low`` to at least ``high``.
-
-    Args:
-        low: first line.
-        high: end, at or before the last line.
-        fine: ranges (from, to, step); outside them the step grows with the distance.
-        coarse: largest step.
-
-    """
-    lines = [low]
-    while lines[-1] < high:
-        x = lines[-1]
-        steps = [step + 0.25 * max(a - x, x - b, 0.0) for a, b, step in fine]
-        lines.append(x + min([coarse, *steps]))
-    return np.array(lines)
 
 
 def surface_nets(
@@ -58,40 +38,6 @@ def surface_nets(
     for _ in range(steps):
         vertices = _project(field, _even_out(vertices, quads), finest)
     return vertices, _split(vertices, quads)
-
-
-def symmetric_surface_nets(
-    field: Field, axes: tuple[Array, Array, Array], steps: int = 2
-) -> tuple[Array, NDArray[np.int32], NDArray[np.int32]]:
-    """:func:`surface_nets` of a field of abs(x), at half the cost and exactly symmetric.
-
-    Args:
-        field: as there.
-        axes: as there, but x starts half a step below 0: the first cell lies across the middle.
-        steps: as there.
-
-    Returns:
-        Vertices, triangles and for each vertex (n,) the number of its mirror image.
-
-    """
-    vertices, quads = _nets(_sparse_values(field, axes), axes)
-    middle = vertices[:, 0] < axes[0][1] * 0.999
-    finest = min(float(np.diff(axis).min()) for axis in axes)
-    count = len(vertices)
-    twin = np.where(middle, np.arange(count), count + np.cumsum(~middle) - 1)
-    both = np.concatenate([quads, twin[quads][:, ::-1]])
-    flip = np.array([-1.0, 1, 1])
-    for _ in range(steps + 1):
-        vertices[middle, 0] = 0
-        if _ == steps:
-            break
-        whole = np.concatenate([vertices, vertices[~middle] * flip])
-        vertices = _project(field, _even_out(whole, both)[:count], finest)
-    whole = np.concatenate([vertices, vertices[~middle] * flip])
-    mirror = np.concatenate([twin, np.flatnonzero(~middle)]).astype(np.int32)
-    half = _split(vertices, quads)
-    faces = np.concatenate([half, twin[half][:, ::-1].astype(np.int32)])
-    return whole, np.ascontiguousarray(faces), mirror
 
 
 def _sparse_values(field: Field, axes: tuple[Array, Array, Array]) -> NDArray[np.float64]:
@@ -144,32 +90,6 @@ def _unambiguous(values: Array) -> Array:
         if not changed:
             break
     return values
-
-
-def largest_part(
-    vertices: Array, faces: NDArray[np.int32]
-) -> tuple[Array, NDArray[np.int32], NDArray[np.int64]]:
-    """The largest connected part of a mesh, and the numbers of its vertices before."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(vertices)
-    a, b = neighbours(faces)
-    graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(len(faces),) * 2)
-    _, part = connected_components(graph, directed=False)
-    chosen = faces[part == np.bincount(part).argmax()]
-    kept = np.unique(chosen)
-    number = np.full(n, -1)
-    number[kept] = np.arange(len(kept))
-    return vertices[kept], np.ascontiguousarray(number[chosen], np.int32), kept
-
-
-def neighbours(faces: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs (k,), (k,) of triangles with a common side."""
-    sides = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    order = np.lexsort(sides.T)
-    same = (sides[order][1:] == sides[order][:-1]).all(1)
-    return order[:-1][same] // 3, order[1:][same] // 3
 
 
 def _nets(values: Array, axes: tuple[Array, Array, Array]) -> tuple[Array, NDArray[np.int64]]:
