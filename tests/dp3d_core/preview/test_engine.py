@@ -231,11 +231,31 @@ def test_options(tmp_path, portrait):
         {"background": 3},
         {"background": "blue"},
         {"guides": "yes"},
+        {"hair": "mohawk"},
+        {"hat": True},
+        {"clothes": "coat"},
+        {"beard": ""},
     ):
         with pytest.raises(Dp3dError) as error:
             engine.generate(portrait, full_orbit(1, size=32), bad, out=tmp_path / "w")
         assert error.value.code == "engine.bad_option"
     assert not (tmp_path / "w").exists()
+
+
+def test_what_was_chosen_is_kept_with_the_views(tmp_path, portrait):
+    engine, cameras = PreviewEngine(), full_orbit(1, size=32)
+    options = {"hair": "bald"}
+    views = engine.generate(portrait, cameras, options, out=tmp_path / "v")
+    record = views.meta.choices
+    assert set(record) == {"hair", "hat", "clothes", "beard"}
+    assert record["hair"] == {"choice": "bald", "confidence": 1.0, "by_user": True}
+    assert not record["beard"]["by_user"]
+    assert len(views.meta.warnings) <= sum(c["confidence"] < 0.5 for c in record.values())
+    again = engine.generate(portrait, cameras, options, out=tmp_path / "v")
+    assert again.meta == views.meta  # nothing was fitted
+    with pytest.raises(Dp3dError) as error:
+        engine.generate(portrait, cameras, {"hair": "long"}, out=tmp_path / "v")
+    assert error.value.code == "viewset.mismatch"
 
 
 def test_engines_are_listed():
