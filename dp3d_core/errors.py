@@ -60,6 +60,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "portrait.bad_crop": ErrorKind("Manual crop is not usable", 422, _BAD),
     "heads.bad_shape": ErrorKind("Head cannot be shaped like that", 422, _BAD),
     "heads.bad_request": ErrorKind("Synthetic heads asked for wrongly", 422, _BAD),
+    "heads.unreadable": ErrorKind("Fitted head cannot be read", 422, _BAD),
     "portrait.bad_turn": ErrorKind("Manual turn of the head is not usable", 422, _BAD),
     "heads.data_missing": ErrorKind("Head data is not installed", 424, _MISSING),
     "portrait.model_missing": ErrorKind("Face model is not installed", 424, _MISSING),
@@ -101,6 +102,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "fit.not_found": ErrorKind("Fit not found", 404, _BAD),
     "fit.invalid": ErrorKind("Fit is damaged", 422, _BAD),
     "mesh.empty": ErrorKind("The field has no surface", 500, _FAILED),
+    "mesh.bad_format": ErrorKind("Mesh cannot be written like that", 422, _BAD),
     "mesh.unreadable": ErrorKind("Mesh cannot be read", 422, _BAD),
     # output
     "output.not_writable": ErrorKind("Output cannot be written", 500, _BAD),

@@ -118,7 +118,32 @@ class Appearance:
         on_step("Completing what the photo does not show")
         self.hair_colour = _NO_HAIR
         self.panorama = self._complete(caster, np.random.default_rng(seed))
-        self.beard = self._painted_beard(placed, seed)
+        self.seed = seed
+        self.beard_choice = self._chosen_beard(placed)
+        self.beard = self._painted_beard()
+
+    @classmethod
+    def of_parts(
+        cls,
+        mesh: Mesh,
+        region: NDArray[np.int8],
+        projection: Projection,
+        clothes: Clothes,
+        light: Array,
+        panorama: Image,
+        hair_colour: Array,
+        far_side: float,
+        beard_choice: str | None,
+        seed: int,
+    ) -> Appearance:
+        """Colours that were prepared before; arguments as the attributes of those names."""
+        look = cls.__new__(cls)
+        look.mesh, look.region, look.repeat_photo = mesh, region, True
+        look.projection, look.clothes, look.light = projection, clothes, light
+        look.panorama, look.hair_colour, look.far_side = panorama, hair_colour, far_side
+        look.beard_choice, look.seed = beard_choice, seed
+        look.beard = look._painted_beard()
+        return look
 
     def __call__(self, hits: Hits) -> Array:
         """(k, 3) colours of ray hits, 0 to 1."""
@@ -167,13 +192,18 @@ class Appearance:
             ignored |= placed.ignored & ~covered(parts)
         return without(portrait, ignored)
 
-    def _painted_beard(self, placed: PlacedHead, seed: int) -> PaintedBeard | None:
+    @staticmethod
+    def _chosen_beard(placed: PlacedHead) -> str | None:
         """The beard that is chosen and not seen."""
         choice = placed.choices.beard
-        if choice in (AUTO, "none", placed.seen["beard"].choice):
+        return None if choice in (AUTO, "none", placed.seen["beard"].choice) else choice
+
+    def _painted_beard(self) -> PaintedBeard | None:
+        if self.beard_choice is None:
             return None
-        rng = np.random.default_rng(seed)
-        return PaintedBeard(choice, self.mesh, np.asarray(self.hair_colour, np.float64), rng)
+        rng = np.random.default_rng(self.seed)
+        colour = np.asarray(self.hair_colour, np.float64)
+        return PaintedBeard(self.beard_choice, self.mesh, colour, rng)
 
     def _seen(self, hits: Hits, parts: NDArray[np.uint8]) -> tuple[Array, Array]:
         """Colours (k, 3) and trust (k,) of hits in the photo, the far half left out."""

@@ -28,8 +28,6 @@ from dp3d_core.raycast import RayCaster
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
-TEXTURE_SIDES = (512, 1024, 2048, 4096)
-"""Sides of the bust's texture that may be chosen, texels; hair has half of it."""
 FORMATS = (".glb", ".obj")
 _BAND = 1_000_000
 """Texels that are coloured at a time."""
@@ -162,6 +160,17 @@ def _grown(texture: Pixels, filled: NDArray[np.bool_]) -> Pixels:
     return np.asarray(texture.reshape(-1, 3)[nearest[labels]])
 
 
+def check_format(out: Path) -> None:
+    """Refuse a file name that says no format (``mesh.bad_format``)."""
+    ending = out.suffix.lower()
+    if ending not in FORMATS:
+        raise Dp3dError(
+            "mesh.bad_format",
+            f"A head cannot be written as {ending or 'a file without an ending'}.",
+            f"Give a name that ends in {' or '.join(FORMATS)}.",
+        )
+
+
 def write_asset(parts: list[TexturedPart], out: Path) -> list[Path]:
     """Write parts as GLB, or as OBJ with its material and textures beside it.
 
@@ -176,14 +185,8 @@ def write_asset(parts: list[TexturedPart], out: Path) -> list[Path]:
         Dp3dError: ``mesh.bad_format`` for another ending.
 
     """
-    ending = out.suffix.lower()
-    if ending not in FORMATS:
-        raise Dp3dError(
-            "mesh.bad_format",
-            f"A head cannot be written as {ending or 'a file without an ending'}.",
-            f"Give a name that ends in {' or '.join(FORMATS)}.",
-        )
-    files = _glb(parts, out.name) if ending == ".glb" else _obj(parts, out.stem)
+    check_format(out)
+    files = _glb(parts, out.name) if out.suffix.lower() == ".glb" else _obj(parts, out.stem)
     for name, data in files.items():
         write_atomic(out.with_name(name), data)
     return [out, *(out.with_name(name) for name in files if name != out.name)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import EngineInfo, option, package_versions, parse_options
@@ -40,6 +40,10 @@ from dp3d_core.progress import (
     no_step,
 )
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
+
+if TYPE_CHECKING:
+    from dp3d_core.mesh import Mesh
+    from dp3d_core.preview.appearance import Appearance
 
 CONDITION_FOLDER = "condition"
 
@@ -145,6 +149,16 @@ class PreviewHead:
         """Hair, hat, clothes and beard of the head, with confidence."""
 
     @classmethod
+    def of_parts(cls, mesh: Mesh, appearance: Appearance, chosen: dict[str, Choice]) -> PreviewHead:
+        """A head whose parts are known already (``kept_heads``)."""
+        from dp3d_core.raycast import RayCaster
+
+        head = cls.__new__(cls)
+        head.mesh, head.appearance, head.chosen = mesh, appearance, chosen
+        head.caster = RayCaster(mesh)
+        return head
+
+    @classmethod
     def fit(
         cls,
         portrait: Portrait,
@@ -155,13 +169,22 @@ class PreviewHead:
         progress: ProgressCallback,
         cancel: CancelCheck,
     ) -> PreviewHead:
-        """The head of a portrait, with progress (stage ``head``); cancel is polled at each step."""
+        """The head of a portrait, with progress (stage ``head``); cancel is polled at each step.
+
+        A head that was fitted before is read from disk (``kept_heads``).
+        """
         from dp3d_core.preview.appearance import APPEARANCE_STEPS
+        from dp3d_core.preview.kept_heads import find_kept, head_key, keep
         from dp3d_core.preview.placement import placement_steps
 
         steps = placement_steps(portrait) + APPEARANCE_STEPS
         stage = Stage("head", steps, progress, cancel, "Fitting the head to the photo")
-        head = cls(portrait, seed, repeat_photo, stage.begin, choices)
+        key = head_key(portrait, seed, choices)
+        head = find_kept(key)
+        if head is None:
+            head = cls(portrait, seed, repeat_photo, stage.begin, choices)
+            keep(key, head)
+        head.appearance.repeat_photo = repeat_photo
         stage.end("Head fitted")
         return head
 
@@ -212,6 +235,8 @@ class PreviewEngine:
         cancel: CancelCheck = never_cancel,
     ) -> ViewSet:
         """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`)."""
+        from dp3d_core.preview.kept_heads import HEAD_FILE, head_bytes
+
         chosen = parse_options(PreviewOptions, options)
         background = chosen.background_rgb(portrait)
         meta = ViewMeta(
@@ -236,6 +261,8 @@ class PreviewEngine:
         head = PreviewHead.fit(
             portrait, seed, chosen.repeat_photo, chosen.choices, progress=progress, cancel=cancel
         )
+        if not (out / HEAD_FILE).is_file():
+            write_atomic(out / HEAD_FILE, head_bytes(head))
         writer.amend(choices_to_dict(head.chosen), choice_warnings(head.chosen))
         stage = Stage(
             "views",

@@ -16,6 +16,7 @@ from server.cli.demo import Demo
 from server.cli.doctor import Doctor
 from server.cli.evaluate import Evaluate
 from server.cli.export import Export
+from server.cli.head import Head
 from server.cli.models import Models
 from server.cli.parity import VerifyParity
 from server.cli.session import Outcome, Session, unexpected
@@ -26,6 +27,7 @@ _COMMANDS: dict[str, Any] = {
     "generate": Generate,
     "fit": Fit,
     "mesh": Mesh,
+    "head": Head,
     "export": Export,
     "render": Render,
     "serve": Serve,

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-
-from dp3d_core import face_models
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.labels import Label
 from dp3d_core.heads.synth import SyntheticHead, random_subject
+
+from dp3d_core import face_models
 from dp3d_core.portrait import load_portrait
 from dp3d_core.preview.beard import beard_density
 from dp3d_core.preview.choices import (

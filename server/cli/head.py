@@ -1,0 +1,79 @@
+"""``dp3d head``: the fitted head of the preview engine as a textured mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from dp3d_core.errors import Dp3dError
+from server.cli.commands import HeadOptions, check_seed, parse_engine_options
+from server.cli.session import Common, Outcome, Session
+
+if TYPE_CHECKING:
+    from dp3d_core.preview.engine import PreviewHead
+
+
+@dataclass
+class Head(Common):
+    """The head that the preview engine fits to a photo, as a textured mesh."""
+
+    source: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
+    """A photo, or a folder of views that the preview engine made."""
+    out: Path = Path("out/head.glb")
+    """File to write, .glb or .obj; an OBJ has its material and textures beside it."""
+    texture_size: Literal[512, 1024, 2048, 4096] = 2048
+    """Side of the texture of the face, texels; hair has half of it."""
+    seed: int = 0
+    """Seed of everything random; of a photo only."""
+    head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
+    option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Option of the preview engine as name=value, such as hair=short; of a photo only."""
+
+    def run(self, session: Session) -> Outcome:
+        """Fit or read the head, and write it."""
+        from dp3d_core.preview.asset import check_format, textured_parts, write_asset
+        from dp3d_core.progress import Stage
+
+        check_seed(self.seed)
+        check_format(self.out)
+        head = self._of_views() if self.source.is_dir() else self._of_photo(session)
+        stage = Stage("mesh", 1, session.progress, session.cancel, "Painting the textures")
+        parts = textured_parts(head, self.texture_size)
+        files = write_asset(parts, self.out)
+        stage.advance("The head is written", file=self.out.name)
+        data = {
+            "out": str(self.out),
+            "files": [str(path) for path in files],
+            "parts": {
+                part.name: {"vertices": len(part.vertices), "triangles": len(part.faces)}
+                for part in parts
+            },
+        }
+        triangles = sum(len(part.faces) for part in parts)
+        return Outcome(data, [f"{self.out}: {triangles} triangles, a texture for each part"])
+
+    def _of_views(self) -> PreviewHead:
+        from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
+
+        path = self.source / HEAD_FILE
+        if not path.is_file():
+            raise Dp3dError(
+                "viewset.not_found",
+                f"{self.source} holds no fitted head.",
+                "Give views of the preview engine that this version made, or the photo itself.",
+            )
+        return read_head(path)
+
+    def _of_photo(self, session: Session) -> PreviewHead:
+        from dp3d_core.engines import parse_options
+        from dp3d_core.preview.engine import PreviewHead, PreviewOptions
+
+        options = parse_options(PreviewOptions, parse_engine_options(self.option))
+        portrait = self.head.load(session, self.source)
+        return PreviewHead.fit(
+            portrait, self.seed, choices=options.choices,
+            progress=session.progress, cancel=session.cancel,
+        )  # fmt: skip
