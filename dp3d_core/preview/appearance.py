@@ -30,7 +30,7 @@ from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
-from dp3d_core.preview.strands import StrandStyle, with_strands
+from dp3d_core.preview.strands import StrandStyle, cropped, with_strands
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
 from dp3d_core.preview.tones import lab, main_colour, skin_tone
 from dp3d_core.progress import StepCallback, no_step
@@ -100,6 +100,7 @@ class Appearance:
         """Prepare the colours; ``on_step`` is called :data:`APPEARANCE_STEPS` times."""
         self.mesh: Mesh = placed.mesh
         self.region = placed.bare.region
+        self.hair_mm = placed.hair_mm
         self.repeat_photo = repeat_photo
         on_step("Projecting the photo")
         self.clothes = Clothes.of(placed.bare, portrait, placed.parsing, placed.choices.clothes)
@@ -394,7 +395,7 @@ class Appearance:
             smooth = toward(smooth, sure, far, _REACH[kind])
         inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         if kind is Part.HAIR:
-            style = StrandStyle.of(image, sure)
+            style = cropped(StrandStyle.of(image, sure), self.hair_mm)
             return np.clip(with_strands(smooth, style, PANORAMA, rng), 0, 1.5)
         detail = self._detail(image, inner, kind, rng)
         brightness = smooth.mean(-1, keepdims=True)

@@ -44,7 +44,7 @@ _UNDER = 4.0
 """Millimetres by which the bare head stays below its hair."""
 _SINK = 5.0
 """Millimetres that the surface lies under the skin where there is no hair."""
-_USUAL = 8.0
+USUAL_HAIR_MM = 8.0
 """Thickness of hair of which no outline is seen, millimetres."""
 _EAR_TOP = 25.0
 """Height, millimetres, below which a style that is chosen has its own outline."""
@@ -115,7 +115,7 @@ def grow_hair(
     if style is None or not hangs.any():
         ears = free_ears(portrait, parsing, bald, hangs, base, GRID)
     marks = _tangents(portrait, outline)
-    radius, usual = base, _USUAL * MM
+    radius, usual = base, USUAL_HAIR_MM * MM
     for number in range(rounds):
         usual = _usual_thickness(marks, base)
         thickness = _solve(
@@ -203,7 +203,7 @@ def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Me
     mask = usual_mask(GRID, length)
     base = _envelope(skin, GRID, length < HANGS * MM)
     nothing = _Marks(*(np.zeros(0) for _ in range(3)))
-    usual = _USUAL * MM if style is None else min(_USUAL, style.most) * MM
+    usual = USUAL_HAIR_MM * MM if style is None else min(USUAL_HAIR_MM, style.most) * MM
     radius = base + _solve(
         _with_hairline(nothing, mask, base, length), base, mask, usual, length < HANGS * MM
     )
@@ -360,7 +360,7 @@ def _usual_thickness(marks: _Marks, base: Array) -> float:
     at = np.clip(marks.row, 0, GRID.rows - 1).astype(int), marks.column.astype(int) % GRID.columns
     dome = marks.row < 0.9 * GRID.dome_rows
     if dome.sum() <= 20:
-        return _USUAL * MM
+        return USUAL_HAIR_MM * MM
     thickness = (marks.radius - base[at])[dome]
     return float(np.clip(np.percentile(thickness, 60), 3 * MM, 60 * MM))
 

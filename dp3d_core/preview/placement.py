@@ -25,6 +25,7 @@ from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
 from dp3d_core.preview.face_colours import FaceColours, fringe
 from dp3d_core.preview.hair import (
+    USUAL_HAIR_MM,
     grow_hair,
     is_bald,
     plain_hair,
@@ -58,6 +59,7 @@ class PlacedHead:
         parsing: of the photo; None where the photo's outline is unknown.
         choices: that were made for it.
         seen: hair, hat and beard that the photo shows.
+        hair_mm: usual thickness of its hair, millimetres.
         ignored: (PARSING_SIDE, PARSING_SIDE) bool, pixels of beard and fringe chosen away.
 
     """
@@ -67,6 +69,7 @@ class PlacedHead:
     parsing: Parsing | None
     choices: HeadChoices
     seen: Mapping[str, Choice]
+    hair_mm: float
     ignored: NDArray[np.bool_] | None = None
 
 
@@ -129,7 +132,8 @@ def place_head(
     ignored = beard.dark & (changed and choices.beard != "full")
     if choices.hair in SHORN:
         ignored = ignored | fringe(face)
-    return PlacedHead(mesh, bare.moved(own), parsing, choices, seen, ignored)
+    thickness = 0.0 if hair is None else hair.usual / MM
+    return PlacedHead(mesh, bare.moved(own), parsing, choices, seen, thickness, ignored)
 
 
 def _unseen_head(bare: BareHead, choices: HeadChoices) -> PlacedHead:
@@ -146,7 +150,7 @@ def _unseen_head(bare: BareHead, choices: HeadChoices) -> PlacedHead:
         mesh = lifted(mesh, choices.beard)
     mesh = _level(mesh)
     bare = bare.moved(mesh.vertices[: len(bare.mesh.vertices)])
-    return PlacedHead(mesh, bare, None, choices, seen)
+    return PlacedHead(mesh, bare, None, choices, seen, USUAL_HAIR_MM)
 
 
 def _level(mesh: Mesh) -> Mesh:

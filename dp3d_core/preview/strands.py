@@ -27,6 +27,8 @@ _LIMITS = (0.06, 0.17)
 _SHEEN_AT, _SHEEN_WIDTH = 38.0, 16.0
 """Latitude, degrees, of the band of sheen and its width."""
 _MOST_SHEEN = 0.6
+_LONG_MM = 16.0
+"""Thickness, beyond 2 mm, from which on hair shows locks and sheen in full."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,22 @@ class StrandStyle:
             float(np.clip(10.0 * ratio, 5.0, 34.0)),
             min(sheen, _MOST_SHEEN) * dark,
         )
+
+
+def cropped(style: StrandStyle, thickness_mm: float) -> StrandStyle:
+    """The style of hair that stands off the head by so many millimetres: short hair has no locks.
+
+    Args:
+        style: measured where the hair is seen.
+        thickness_mm: of the hair.
+
+    """
+    share = float(np.clip((thickness_mm - 2.0) / _LONG_MM, 0, 1))
+    return StrandStyle(
+        style.contrast * (0.45 + 0.55 * share),
+        min(style.length, 3.0 + 1.4 * max(thickness_mm, 0.0)),
+        style.sheen * (0.2 + 0.8 * share),
+    )
 
 
 def with_strands(
