@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.heads.synth import SyntheticHead, random_subject
-from dp3d_core.photos import default_photo
+from dp3d_core.portraits.photo_file import default_photo
 from dp3d_core.trajectories import canonical_camera
 from dp3d_core.viewset import encode_png
 

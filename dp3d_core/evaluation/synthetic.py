@@ -22,7 +22,8 @@ from dp3d_core.evaluation.scores import Score, score
 from dp3d_core.heads.model import Surface
 from dp3d_core.heads.synth import SyntheticHead, random_subject
 from dp3d_core.mesh import Mesh
-from dp3d_core.portrait import Portrait, load_portrait
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.preview.projection import Projection
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage

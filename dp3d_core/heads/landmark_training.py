@@ -33,8 +33,8 @@ from dp3d_core.heads.people import (
     raw_vertices,
     to_head_space,
 )
-from dp3d_core.landmarks import FACE_OVAL, POINTS, find_landmarks
 from dp3d_core.mesh import Mesh
+from dp3d_core.portraits.landmarks import FACE_OVAL, POINTS, find_landmarks
 from dp3d_core.raycast import Hits, RayCaster, render
 from dp3d_core.trajectories import canonical_camera
 

@@ -20,7 +20,7 @@ from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.fields import ramp
 from dp3d_core.mesh import Mesh
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.light import sky_light, strength
 from dp3d_core.preview.panorama import Panorama, wrap

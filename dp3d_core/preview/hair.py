@@ -23,7 +23,7 @@ from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.fields import ramp
 from dp3d_core.mesh import Mesh, unit
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.panorama import AXIS, Panorama, wrap
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
 from dp3d_core.raycast import RayCaster

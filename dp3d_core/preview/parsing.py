@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.fields import ramp
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.panorama import remap
 from dp3d_core.raycast import Hits, RayCaster
 

@@ -1,6 +1,6 @@
 """Placement: the fitted head on the photo, its hair and its outline those of the photo.
 
-``dp3d_core.head_fit`` has found pose and shape from landmarks; here neck and shoulders take the
+``portraits.pose`` has found pose and shape from landmarks; here neck and shoulders take the
 matte's width, the photo is parsed (``parsing``), hair grows where it is seen (``hair``), and the
 outline is brought onto the matte's (``outline``).
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp3d_core.head_fit import components_of, expression_of
 from dp3d_core.mesh import Mesh
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.hair import grow_hair, is_bald, plain_hair, under_hair
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline

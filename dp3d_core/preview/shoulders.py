@@ -8,7 +8,7 @@ from scipy.optimize import least_squares
 
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.fields import ramp
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 
 Array = NDArray[np.float64]
 

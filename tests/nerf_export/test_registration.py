@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dp3d_core import face_models
 from dp3d_core.cameras import Camera
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.heads.synth import random_subject, write_subject
-from dp3d_core.landmarks import stable_points
+from dp3d_core.portraits import face_models
+from dp3d_core.portraits.landmarks import stable_points
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.trajectories import canonical_camera
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter

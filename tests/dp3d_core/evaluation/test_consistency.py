@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core import face_models
 from dp3d_core.evaluation.consistency import (
     block_edges,
     neighbour_differences,
@@ -14,6 +13,7 @@ from dp3d_core.evaluation.consistency import (
 )
 from dp3d_core.evaluation.poses import pose_error
 from dp3d_core.heads.synth import SyntheticHead, random_subject
+from dp3d_core.portraits import face_models
 from dp3d_core.raycast import RayCaster
 from dp3d_core.trajectories import canonical_camera, frontal_arc
 

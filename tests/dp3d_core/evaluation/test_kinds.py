@@ -6,7 +6,7 @@ import pytest
 
 from dp3d_core.evaluation.kinds import kinds
 from dp3d_core.evaluation.scores import score_front
-from dp3d_core.portrait import load_portrait
+from dp3d_core.portraits.load import load_portrait
 from dp3d_core.preview.engine import PreviewHead
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core import face_models
-from dp3d_core.head_fit import landmark_table
 from dp3d_core.heads import base_files
 from dp3d_core.heads.landmark_training import measure_table, render_person
 from dp3d_core.heads.people import prior
+from dp3d_core.portraits import face_models
+from dp3d_core.portraits.pose import landmark_table
 
 pytestmark = pytest.mark.skipif(
     not (face_models.installed() and base_files.installed()), reason="dp3d setup models"

@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dp3d_core import face_models
 from dp3d_core.heads.anatomy import MM
 from dp3d_core.heads.labels import Label
 from dp3d_core.heads.synth import SyntheticHead, random_subject
-from dp3d_core.portrait import load_portrait
+from dp3d_core.portraits import face_models
+from dp3d_core.portraits.load import load_portrait
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.hair import GRID, grow_hair, is_bald
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind

@@ -1,8 +1,11 @@
-"""Face landmarks, when the models for them are installed (``dp3d_core.face_models``)."""
+"""Faces and their landmarks: BlazeFace looks for faces, the face mesh places 468 points on each.
+
+The mesh knows faces up to about 70 degrees from the front.  A face that BlazeFace sees and the
+mesh does not confirm is most likely a profile: :func:`search_faces` hands its six key points on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.face_models import DETECTOR, MESH, installed, run
+from dp3d_core.portraits.face_models import DETECTOR, MESH, run
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -39,6 +42,13 @@ _ALWAYS = 1
 """Up to this pair several faces are looked for, then the search ends with the first."""
 _MOST = 6
 """Boxes of each pair that are looked at."""
+_SAME_FACE = 0.45
+"""Distance from a face's middle within which a detection is of that face, box sides."""
+_MESH_MARGIN = 1.5
+"""Side of the mesh's window, box sides."""
+_AGAIN_SIDE, _AGAIN_ASIDE, _AGAIN_LEAST = 3.2, (-0.15, 0.15), 0.4
+"""Side and horizontal offsets of the windows of the second look, box sides, and the least score
+that repeats a detection."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +67,35 @@ class Landmarks:
     presence: float
 
 
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A face that BlazeFace sees.
+
+    Attributes:
+        centre: (2,) pixels of the photo, middle of the box.
+        side: of the box, pixels: brow to chin.
+        points: (6, 2) key points, pixels: right eye, left eye, tip of the nose, mouth, right and
+            left tragus (before the ear); right and left of the person.
+        score: how sure the detector is, 0 to 1.
+
+    """
+
+    centre: Array
+    side: float
+    points: Array
+    score: float
+
+    @property
+    def roll(self) -> float:
+        """Of the line between the eyes in the picture, radians, clockwise."""
+        across = self.points[1] - self.points[0]
+        return float(np.arctan2(across[1], across[0]))
+
+    def is_near(self, point: Array, sides: float) -> bool:
+        """Whether a point lies within so many box sides of the centre, along each axis."""
+        return bool(np.abs(self.centre - point).max() < sides * self.side)
+
+
 def stable_points(rgb: Pixels) -> Array | None:
     """(n, 2) pixels of points of the surest face that stay where they are as the head turns.
 
@@ -71,37 +110,79 @@ def stable_points(rgb: Pixels) -> Array | None:
     return faces[0].points[list(_STABLE)] if faces else None
 
 
-def find_landmarks(
-    rgb: Pixels, boxes: Sequence[tuple[float, float, float]] = ()
-) -> list[Landmarks]:
-    """Faces with their landmarks, the surest first; none where the models are not installed.
+def find_landmarks(rgb: Pixels) -> list[Landmarks]:
+    """Faces with their landmarks, the surest first; see :func:`search_faces`."""
+    return search_faces(rgb)[0]
+
+
+def search_faces(rgb: Pixels) -> tuple[list[Landmarks], list[Detection]]:
+    """Faces of a photo.
 
     Args:
         rgb: (h, w, 3) uint8, upright.
-        boxes: x, y and side of faces that something else saw, tried as well.
+
+    Returns:
+        Faces that the mesh confirms, and detections that it does not; the surest first.  The
+        second list is empty where the first is not.
+
+    Raises:
+        Dp3dError: ``portrait.model_missing``.
 
     """
-    if not installed():
-        return []
-    found: list[Landmarks] = []
+    faces: list[Landmarks] = []
+    doubtful: list[Detection] = []
     for level, (parts, size) in enumerate(_WINDOWS):
-        if level > _ALWAYS and found:
+        if level > _ALWAYS and faces:
             break
-        seen = _detect(rgb, parts, size)
-        if level == 0:
-            seen += [(*box, 0.0) for box in boxes]
-        for x, y, side, roll in seen:
-            if any(np.abs(f.points.mean(0) - [x, y]).max() < 0.3 * side for f in found):
+        for detection in _detect(rgb, parts, size):
+            if any(detection.is_near(face.points.mean(0), _SAME_FACE) for face in faces):
                 continue
-            # the detector cannot tell a face that stands on its head from one that does not
-            looks = [_refine(rgb, np.array([x, y]), side, roll + turn) for turn in (0, np.pi)]
-            face = max(looks, key=lambda look: look.presence)
+            face = _landmarks_of(rgb, detection)
             if face.presence < _LEAST_PRESENCE:
+                doubtful.append(detection)
                 continue
             middle, width = face.points.mean(0), np.ptp(face.points[:, 0])
-            if all(np.abs(other.points.mean(0) - middle).max() > 0.5 * width for other in found):
-                found.append(face)
-    return sorted(found, key=lambda face: -face.presence * np.sqrt(np.ptp(face.points[:, 0])))
+            if all(np.abs(other.points.mean(0) - middle).max() > 0.5 * width for other in faces):
+                faces.append(face)
+    faces.sort(key=lambda face: -face.presence * np.sqrt(np.ptp(face.points[:, 0])))
+    return faces, [] if faces else _look_again(rgb, doubtful)
+
+
+def _landmarks_of(rgb: Pixels, detection: Detection) -> Landmarks:
+    """Landmarks of a detection, upright or upside down: the detector does not know which."""
+    side = _MESH_MARGIN * detection.side
+    looks = [_refine(rgb, detection.centre, side, detection.roll + turn) for turn in (0, np.pi)]
+    return max(looks, key=lambda look: look.presence)
+
+
+def _look_again(rgb: Pixels, detections: list[Detection]) -> list[Detection]:
+    """Detections that BlazeFace repeats in windows made for them, the surest first.
+
+    The windows hold the face at the size that BlazeFace was trained for; their mean places key
+    points better and drops chance hits of the first search.
+    """
+    repeated: list[Detection] = []
+    for first in sorted(detections, key=lambda detection: -detection.score * detection.side):
+        if any(other.is_near(first.centre, 1.0) for other in repeated):
+            continue
+        looks = []
+        for aside in _AGAIN_ASIDE:
+            left, top = first.centre + first.side * (np.array([aside, 0]) - _AGAIN_SIDE / 2)
+            side = _AGAIN_SIDE * first.side
+            seen = _detect_in(rgb, float(left), float(top), side, _AGAIN_LEAST)
+            looks += [d for d in seen if first.is_near(d.centre, 0.5)][:1]
+        if len(looks) == len(_AGAIN_ASIDE):
+            repeated.append(_mean_of(looks))
+    return sorted(repeated, key=lambda detection: -detection.score * np.sqrt(detection.side))
+
+
+def _mean_of(looks: list[Detection]) -> Detection:
+    return Detection(
+        np.mean([look.centre for look in looks], 0),
+        float(np.mean([look.side for look in looks])),
+        np.mean([look.points for look in looks], 0),
+        float(np.mean([look.score for look in looks])),
+    )
 
 
 def _refine(rgb: Pixels, centre: Array, side: float, roll: float) -> Landmarks:
@@ -141,8 +222,8 @@ def _mesh(rgb: Pixels, centre: Array, side: float, roll: float) -> tuple[float, 
     return _sigmoid(score), local[:, :2] @ turn.T + corner, local[:, 2] * step
 
 
-def _detect(rgb: Pixels, parts: int, size: float) -> list[tuple[float, float, float, float]]:
-    """Centre, side of the mesh's window and roll of faces in windows that cover a photo.
+def _detect(rgb: Pixels, parts: int, size: float) -> list[Detection]:
+    """Faces in windows that cover a photo, the surest first.
 
     Args:
         rgb: the photo.
@@ -153,17 +234,17 @@ def _detect(rgb: Pixels, parts: int, size: float) -> list[tuple[float, float, fl
     height, width = rgb.shape[:2]
     side = size * max(height, width)
     places = np.linspace(0, 1, parts) if parts > 1 else np.array([0.5])
-    found = []
+    detections = []
     for y in places * max(height - side, 0) + min(height - side, 0) / 2:
         for x in places * max(width - side, 0) + min(width - side, 0) / 2:
-            found += _detect_in(rgb, float(x), float(y), side)
-    return [box for _, box in sorted(found, key=lambda f: -f[0])[:_MOST]]
+            detections += _detect_in(rgb, float(x), float(y), side)
+    return sorted(detections, key=lambda detection: -detection.score)[:_MOST]
 
 
 def _detect_in(
-    rgb: Pixels, left: float, top: float, side: float
-) -> list[tuple[float, tuple[float, float, float, float]]]:
-    """Score and box of the faces in a square window, which may reach outside the photo."""
+    rgb: Pixels, left: float, top: float, side: float, least: float = _LEAST_DETECTION
+) -> list[Detection]:
+    """Faces in a square window, which may reach outside the photo, the surest first."""
     step = side / _DETECTOR_SIDE
     source = rgb if step < 1.5 else np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.5 * step), np.uint8)
     matrix = np.array([[step, 0, left + 0.5 * step - 0.5], [0, step, top + 0.5 * step - 0.5]])
@@ -177,29 +258,28 @@ def _detect_in(
     outputs = run(DETECTOR, np.asarray(window, np.uint8), -1.0)
     scores = next(out for out in outputs if out.shape[-1] == 1).ravel()
     boxes = next(out for out in outputs if out.shape[-1] == 16).reshape(-1, 8, 2) / _DETECTOR_SIDE
-    found: list[tuple[float, tuple[float, float, float, float]]] = []
+    detections: list[Detection] = []
     for i in np.argsort(-scores):
         score = _sigmoid(float(scores[i]))
-        if score < _LEAST_DETECTION:
+        if score < least:
             break
-        x, y = (boxes[i, 0] + _anchors()[i]) * side + [left, top]
-        size = float(boxes[i, 1].max()) * side
-        eyes = boxes[i, 3] - boxes[i, 2]
-        if all(max(abs(x - b[0]), abs(y - b[1])) > 0.3 * b[2] for _, b in found):
-            roll = float(np.arctan2(eyes[1], eyes[0]))
-            found.append((score, (float(x), float(y), 1.5 * size, roll)))
-    return found
+        # rows of a box: centre, size, six key points
+        centre, *points = (boxes[i, [0, 2, 3, 4, 5, 6, 7]] + _anchors()[i]) * side + [left, top]
+        if not any(other.is_near(centre, _SAME_FACE) for other in detections):
+            size = float(boxes[i, 1].max()) * side
+            detections.append(Detection(centre, size, np.array(points), score))
+    return detections
 
 
 @lru_cache(maxsize=1)
 def _anchors() -> Array:
     """(896, 2) centres that BlazeFace's boxes are offsets from, parts of its picture."""
-    found = []
+    anchors = []
     for cells, each in ((16, 2), (8, 6)):
         v, u = np.mgrid[:cells, :cells]
         centres = (np.stack([u, v], -1).reshape(-1, 1, 2) + 0.5) / cells
-        found.append(np.repeat(centres, each, 1).reshape(-1, 2))
-    return np.concatenate(found)
+        anchors.append(np.repeat(centres, each, 1).reshape(-1, 2))
+    return np.concatenate(anchors)
 
 
 def _sigmoid(value: float) -> float:
