@@ -48,6 +48,13 @@ def test_a_tilted_face_is_found(seen, turn_deg):
     assert np.abs(eyes_of(face) - moved).max() < 0.14 * apart
 
 
+def test_a_face_that_stands_on_its_head_is_found(seen):
+    rgb, eyes = seen
+    face = landmarks.find_landmarks(np.ascontiguousarray(rgb[::-1, ::-1]))[0]
+    apart = np.linalg.norm(eyes[1] - eyes[0])
+    assert np.abs(eyes_of(face) - (512 - eyes)).max() < 0.14 * apart
+
+
 def test_a_small_face_in_a_corner_is_found(seen):
     rgb, eyes = seen
     photo = np.full((1500, 2000, 3), (90, 110, 140), np.uint8)
