@@ -33,7 +33,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[core,nerf,server,dev]'
 	@touch $@
 
-env: $(VENV)/.installed ## Our environment with all tools, and the face landmark models
+env: $(VENV)/.installed ## Our environment with all tools, the face models and the human head
 	@$(BIN)/dp3d setup models
 
 $(VENV)/.diffusion: $(VENV)/.installed

@@ -23,7 +23,7 @@ from dp3d_core.trajectories import cameras_from_request
 
 if TYPE_CHECKING:
     from dp3d_core.cameras import Camera
-    from dp3d_core.portrait import Portrait
+    from dp3d_core.portraits.portrait import Portrait
     from dp3d_core.viewset import ViewSet
 
 

@@ -1,4 +1,4 @@
-"""Points of faces for the poses of fits, where this installation finds faces."""
+"""Points of faces for the poses of fits, where the face models are installed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
 
 def face_points() -> PointsOf | None:
-    """What finds the points; None without the packages of ``core``, which fits do not need."""
+    """What finds the points; None without face models and ``core``, which fits do not need."""
     try:
-        from dp3d_core.landmarks import stable_points
+        from dp3d_core.portraits.face_models import installed
+        from dp3d_core.portraits.landmarks import stable_points
     except ImportError:
         return None
-    return stable_points
+    return stable_points if installed() else None

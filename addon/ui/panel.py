@@ -22,6 +22,7 @@ _KINDS = {
     "save_fit": "Saving the fit",
 }
 _STAGES = {
+    "models": "fetching the models",
     "portrait": "reading the photo",
     "head": "fitting the head",
     "views": "view",

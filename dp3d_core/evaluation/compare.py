@@ -153,7 +153,7 @@ def evaluate(
                 raise _nothing_found(name)
             found.values[name] = value
         except Dp3dError as error:
-            if error.code != "metrics.missing":
+            if error.code not in {"metrics.missing", "portrait.model_missing"}:
                 raise
             found.missing[name] = error
         stage.advance(name)

@@ -128,10 +128,10 @@ def identity(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
 
 def _aligned_face(picture: Pixels) -> Pixels | None:
     """(112, 112, 3) a face with its eyes where the embedding expects them."""
-    from dp3d_core.faces import detect_faces
+    from dp3d_core.portraits.landmarks import find_landmarks
 
-    faces = [face for face in detect_faces(picture) if face.points is not None]
-    if not faces or faces[0].points is None:
+    faces = find_landmarks(picture)
+    if not faces:
         return None
     points = faces[0].points
     eyes = sorted((points[list(corners)].mean(0) for corners in _EYE_CORNERS), key=lambda e: e[0])

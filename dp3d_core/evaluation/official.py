@@ -12,8 +12,8 @@ from PIL import Image
 from dp3d_core.cameras import Camera, camera_from_eg3d
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation.scores import Score, score
-from dp3d_core.matting import find_matte
-from dp3d_core.portrait import load_portrait
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.matting import find_matte
 from dp3d_core.preview.engine import PreviewHead, background_colour
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.trajectories import diffportrait3d_ellipse

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import CANONICAL_FOCAL, Camera
-from dp3d_core.faces import detect_faces
 from dp3d_core.framing import network_camera, reframe
-from dp3d_core.landmark_fit import fit_landmarks
-from dp3d_core.portrait import CROP_SIZE
+from dp3d_core.portraits.crop import CROP_SIZE
+from dp3d_core.portraits.landmarks import find_landmarks
+from dp3d_core.portraits.pose import fit_head
 from dp3d_core.trajectories import WHOLE_HEAD_FOCAL
 
 Pixels = NDArray[np.uint8]
@@ -23,7 +23,7 @@ FURTHEST_DEG = 60.0
 
 @dataclass(frozen=True)
 class PoseError:
-    """Angles between the directions from which views were taken, found and given, degrees."""
+    """Angles between the directions that cameras and faces say a view was taken from, degrees."""
 
     median_deg: float
     worst_deg: float
@@ -43,6 +43,9 @@ def pose_error(frames: Sequence[Pixels], cameras: Sequence[Camera]) -> PoseError
         frames: (h, w, 3) uint8, each of its camera's size.
         cameras: of the frames, head space.
 
+    Raises:
+        Dp3dError: ``portrait.model_missing``.
+
     """
     errors, asked = [], 0
     for frame, camera in zip(frames, cameras, strict=True):
@@ -55,13 +58,13 @@ def pose_error(frames: Sequence[Pixels], cameras: Sequence[Camera]) -> PoseError
         matrix[[0, 1], [0, 1]] *= WHOLE_HEAD_FOCAL / CANONICAL_FOCAL
         seen = Camera(upright.c2w, matrix, CROP_SIZE, CROP_SIZE)
         picture = reframe(frame, camera, seen)
-        faces = [face for face in detect_faces(picture) if face.points is not None]
-        if not faces or faces[0].points is None:
+        faces = find_landmarks(picture)
+        if not faces:
             continue
         focal = matrix[0, 0] / CROP_SIZE
-        found = fit_landmarks(faces[0].points, CROP_SIZE, focal).camera.position
-        given = camera.position
-        cosine = found @ given / (np.linalg.norm(found) * np.linalg.norm(given))
+        fitted = fit_head(faces[0].points, faces[0].depth, CROP_SIZE, focal).camera.position
+        true = camera.position
+        cosine = fitted @ true / (np.linalg.norm(fitted) * np.linalg.norm(true))
         errors.append(float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
     if not errors:
         return PoseError(float("nan"), float("nan"), 0, asked)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.raycast import Render
 
 Pixels = NDArray[np.uint8]

@@ -20,7 +20,8 @@ from scipy.spatial import cKDTree
 from dp3d_core.cameras import Camera
 from dp3d_core.evaluation.scores import Score, score
 from dp3d_core.mesh import Mesh
-from dp3d_core.portrait import Portrait, load_portrait
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.preview.projection import Projection
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.landmarks import FACE_OVAL, LEFT_EYE, POINTS, RIGHT_EYE
+from dp3d_core.portraits.landmarks import FACE_OVAL, LEFT_EYE, POINTS, RIGHT_EYE
 
 Array = NDArray[np.float64]
 

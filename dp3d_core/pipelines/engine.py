@@ -26,7 +26,7 @@ from dp3d_core.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter
 if TYPE_CHECKING:
     from dp3d_core.checkpoints.store import Weights
     from dp3d_core.pipelines.generation import Job
-    from dp3d_core.portrait import Portrait
+    from dp3d_core.portraits.portrait import Portrait
 
 
 _RUN_OPTIONS = ("device", "max_vram_gb")

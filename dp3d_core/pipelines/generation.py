@@ -35,7 +35,7 @@ from dp3d_core.trajectories import canonical_camera, closed_rings, is_closed
 from dp3d_core.viewset import encode_png
 
 if TYPE_CHECKING:
-    from dp3d_core.portrait import Portrait
+    from dp3d_core.portraits.portrait import Portrait
     from dp3d_core.preview.engine import PreviewHead
 
 Pixels = NDArray[np.uint8]
@@ -194,10 +194,10 @@ class Generation:
 
     def _outline(self, picture: Pixels, camera: Camera) -> Pixels:
         """Alpha of a generated picture: the segmenter's, else that of the preview's head."""
-        from dp3d_core.matting import segmenter_matte
+        from dp3d_core.portraits.matting import LEAST_CONFIDENCE, find_matte
 
-        found = segmenter_matte(picture)
-        return self.head.render(camera).mask if found is None else found[0]
+        matte, confidence = find_matte(picture)
+        return matte if confidence > LEAST_CONFIDENCE else self.head.render(camera).mask
 
     def _reference(self) -> Pixels:
         seen_by = self.portrait.camera

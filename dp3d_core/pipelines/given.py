@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.photos import decode_photo, read_photo
+from dp3d_core.portraits.photo_file import decode_photo, read_photo
 
 Pixels = NDArray[np.uint8]
 

@@ -82,7 +82,7 @@ def _hair_part(head: PreviewHead, side: int) -> TexturedPart:
     own = np.flatnonzero(head.mesh.faces[:, 0] >= first)
     faces = head.mesh.faces[own] - first
     crown = GRID.rows * GRID.columns
-    row, column = np.divmod(faces, GRID.columns)
+    row, column = (v.astype(float) for v in np.divmod(faces, GRID.columns))
     tip = faces == crown
     # triangles over the seam at the back go on beyond the last column
     half = GRID.columns // 2
@@ -111,13 +111,13 @@ def _part(
 ) -> TexturedPart:
     """A part of a head whose triangles ``faces`` of the atlas are ``own`` of the head's mesh."""
     texture = _bake(head, faces, uv, own, side)
-    used, faces = np.unique(faces, return_inverse=True)
+    used, corners = np.unique(faces, return_inverse=True)
     source = source[used]
     return TexturedPart(
         name,
         head.mesh.vertices[source],
         head.mesh.normals[source],
-        faces.reshape(-1, 3).astype(np.int32),
+        corners.reshape(-1, 3).astype(np.int32),
         uv[used],
         texture,
     )

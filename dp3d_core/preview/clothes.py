@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import unit
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.choices import AUTO, Choice
 from dp3d_core.preview.panorama import Panorama, wrap

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dp3d_core.cameras import Camera
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.mesh import Mesh
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import AUTO, HeadChoices
 from dp3d_core.preview.hair import is_bald
 from dp3d_core.preview.hairstyle import SHORN

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dp3d_core.heads.bust import BustRegion, bust
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import unit
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.panorama import Panorama
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.raycast import RayCaster
@@ -56,9 +56,9 @@ def free_ears(
     corner = bald.mesh.faces[hits.face, hits.weights.argmax(1)]
     stands = grid.radius(hits.points) > skull.ravel()[hits.ray] + _STANDS * MM
     ear = hits.ray[(bust().region[corner] == BustRegion.EAR) & stands]
-    mask = np.zeros(grid.rows * grid.columns, np.float32)
-    mask[ear] = 1.0
-    mask = mask.reshape(grid.rows, grid.columns)
+    flat = np.zeros(grid.rows * grid.columns, np.float32)
+    flat[ear] = 1.0
+    mask = np.asarray(flat.reshape(grid.rows, grid.columns))
     limits = np.where(hangs, _TUCKED, _COVERED)
     half = grid.columns // 2
     free = np.zeros_like(mask)

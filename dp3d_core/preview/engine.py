@@ -16,7 +16,7 @@ from dp3d_core.cameras import Camera
 from dp3d_core.engines import EngineInfo, option, package_versions, parse_options
 from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import (
     ALL_AUTO,
     AUTO,

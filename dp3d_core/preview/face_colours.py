@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.tones import lab

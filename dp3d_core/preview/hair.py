@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.ears import free_ears
 from dp3d_core.preview.hairstyle import HANGS, HairStyle, style_name, usual_mask
@@ -238,7 +238,7 @@ def _envelope(skin: Array, grid: Panorama, hangs: Mask) -> Array:
     lower = np.arange(grid.rows)[:, None] >= grid.dome_rows
     falls = gaussian_filter1d(hangs.astype(float), grid.columns / 60, mode="wrap")
     # it begins at the widest place without a step
-    begins = ramp(np.arange(grid.rows) - grid.dome_rows, 0, grid.rows / 12)[:, None]
+    begins = ramp(np.arange(grid.rows, dtype=float) - grid.dome_rows, 0, grid.rows / 12)[:, None]
     return np.asarray(skull + (np.maximum(skull, mantle) - skull) * falls * lower * begins)
 
 
@@ -419,7 +419,8 @@ def _by_row(weight: Array, value: Array, usual: float) -> Array:
     expected = np.where(below, 0.6 * usual, usual)
     total = (marks * np.clip(value.reshape(shape), 0, None)).sum(1) + 0.5 * expected
     rows = total / (marks.sum(1) + 0.5)
-    return np.minimum(gaussian_filter1d(rows, 1.5, mode="nearest"), 1.5 * usual)
+    smooth = np.asarray(gaussian_filter1d(rows, 1.5, mode="nearest"))
+    return np.asarray(np.minimum(smooth, 1.5 * usual))
 
 
 @lru_cache(maxsize=1)

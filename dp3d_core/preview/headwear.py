@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import unit
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.hair import Hair
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing

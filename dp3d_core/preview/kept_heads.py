@@ -25,7 +25,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.files import write_atomic
 from dp3d_core.mesh import Mesh
 from dp3d_core.paths import dp3d_home
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.appearance import Appearance
 from dp3d_core.preview.choices import Choice, HeadChoices
 from dp3d_core.preview.clothes import Clothes
@@ -130,7 +130,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         arrays |= {"chances": parsing.chances, "regions": parsing.region, "known": parsing.known}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
@@ -169,7 +169,7 @@ def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
         )
     projection = Projection(
         camera,
-        arrays["colours"].astype(np.float32) / 255,
+        np.asarray(arrays["colours"], np.float32) / np.float32(255),
         arrays["trusted"],
         arrays["within"],
         arrays["solid"],

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.panorama import remap
 from dp3d_core.raycast import Hits, RayCaster
 from dp3d_core.smoothstep import ramp

@@ -1,6 +1,6 @@
 """Placement: the fitted head on the photo, its hair and its outline those of the photo.
 
-``dp3d_core.head_fit`` has found pose and shape from landmarks; here neck and shoulders take the
+``portraits.pose`` has found pose and shape from landmarks; here neck and shoulders take the
 matte's width, the photo is parsed (``parsing``), hair grows where it is seen (``hair``), and the
 outline is brought onto the matte's (``outline``).
 """
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
-from dp3d_core.head_fit import components_of, expression_of
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import BUST_CUT_MM, MM
 from dp3d_core.mesh import Mesh
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.beard import BeardEvidence, lifted
 from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
-from dp3d_core.landmarks import FACE_OVAL
 from dp3d_core.mesh import unit
-from dp3d_core.portrait import Portrait
+from dp3d_core.portraits.landmarks import FACE_OVAL
+from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.panorama import remap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.parts import Part

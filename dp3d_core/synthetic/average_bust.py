@@ -72,7 +72,7 @@ def _grid() -> NDArray[np.float32]:
     owner[tuple(cell[within].T)] = np.flatnonzero(within)
     nearest_cell = distance_transform_edt(owner < 0, return_distances=False, return_indices=True)
     nearest = owner[tuple(nearest_cell)].ravel()
-    grid = np.stack(np.indices(shape), -1).reshape(-1, 3) * _STEP + _LOW
+    grid = np.indices(shape).reshape(3, -1).T * _STEP + _LOW
     apart = grid - points[nearest]
     distance = np.sqrt(np.einsum("ni,ni->n", apart, apart))
     # the normals around a point say more surely than its own which side is outside
@@ -90,7 +90,7 @@ def _grid() -> NDArray[np.float32]:
     share = 1 / (distances + 0.5)
     plane = (planes * share).sum(1) / share.sum(1)
     values[close] = plane + (values[close] - plane) * ramp(distances[:, 0], *_PLANES)
-    return values.reshape(shape).astype(np.float32)
+    return np.asarray(values.reshape(shape), np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ from dp3d_core.heads.people import (
     to_head_space,
 )
 from dp3d_core.heads.space import MM
-from dp3d_core.landmarks import FACE_OVAL, POINTS, find_landmarks
+from dp3d_core.portraits.landmarks import FACE_OVAL, POINTS, find_landmarks
 from dp3d_core.synthetic.head import Surface
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import Subject, random_subject

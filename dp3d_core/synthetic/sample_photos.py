@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.photos import default_photo
+from dp3d_core.portraits.photo_file import default_photo
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera

@@ -22,7 +22,7 @@ from server.plain import plain
 
 if TYPE_CHECKING:
     from dp3d_core.cameras import Camera
-    from dp3d_core.portrait import Portrait
+    from dp3d_core.portraits.portrait import Portrait
 
 
 @dataclass
@@ -114,18 +114,22 @@ class HeadOptions:
     """How far the head leans in the picture, degrees counter-clockwise."""
 
     def load(self, session: Session, photo: Path) -> Portrait:
-        """Find the head in a photo, with progress, and tell the warnings."""
-        from dp3d_core.alignment import Turn
-        from dp3d_core.face_models import installed
-        from dp3d_core.portrait import load_portrait
+        """Find the head in a photo, with progress, and note the warnings.
+
+        The models that this requires are fetched first where they are missing.
+        """
+        from dp3d_core.portraits.load import load_portrait
+        from dp3d_core.portraits.photo_file import read_photo
+        from dp3d_core.portraits.pose import HeadAngles
+        from dp3d_core.required_models import fetch_missing
 
         check_cancel(session.cancel)
+        angles = HeadAngles(self.head_yaw_deg, self.head_pitch_deg, self.head_roll_deg)
+        data = read_photo(photo)  # a wrong path is reported before anything is fetched
+        fetch_missing(session.progress, session.cancel)
         session.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
-        turn = Turn(self.head_yaw_deg, self.head_pitch_deg, self.head_roll_deg)
-        portrait = load_portrait(photo, self.crop, turn)
+        portrait = load_portrait(data, self.crop, angles)
         session.progress(Progress("portrait", 1, 1, "The head is placed"))
-        if not installed():
-            session.note("note: the face models are not installed ('dp3d setup models')")
         for warning in portrait.report.warnings:
             session.note(f"note: {warning}")
         return portrait
@@ -159,7 +163,7 @@ class Generate(Common):
         from dp3d_core.engines import cameras_for, with_pictures
         from dp3d_core.files import output_folder
         from dp3d_core.pictures import save_png, viewset_sheet
-        from dp3d_core.portrait import report_picture
+        from dp3d_core.portraits.report_picture import report_picture
         from dp3d_core.preview.choices import choices_line
         from dp3d_core.viewset import VIEWSET_MARKER
 
@@ -410,9 +414,9 @@ class Setup(Common):
 
         note_program()
         if self.what == "models":
-            from dp3d_core import face_models
             from dp3d_core.heads import base_files
             from dp3d_core.heads.people import prior
+            from dp3d_core.portraits import face_models
 
             folder = face_models.install(self.source, self.force)
             data = base_files.install(self.head_source, self.force)

@@ -28,7 +28,7 @@ from server.plain import plain
 
 if TYPE_CHECKING:
     from dp3d_core.cameras import Camera
-    from dp3d_core.portrait import Portrait
+    from dp3d_core.portraits.portrait import Portrait
 
 _NOTES = ".stages.json"
 _FRAMES_OF_TURNTABLE = 36
@@ -127,7 +127,7 @@ class Demo(Common):
     def run(self, session: Session) -> Outcome:
         """Run the chain."""
         from dp3d_core.files import output_folder
-        from dp3d_core.photos import default_photo
+        from dp3d_core.portraits.photo_file import default_photo
         from dp3d_core.trajectories import cameras_from_request
         from nerf_export.environment import nerf_python
         from nerf_export.mesh import check_mesh_options
@@ -244,7 +244,7 @@ class Demo(Common):
 
 def _draw_portrait(portrait: Portrait, out: Path) -> dict[str, Any]:
     from dp3d_core.pictures import save_png
-    from dp3d_core.portrait import report_picture
+    from dp3d_core.portraits.report_picture import report_picture
 
     save_png(out / "portrait.png", report_picture(portrait))
     report: dict[str, Any] = portrait.report.to_dict()

@@ -85,7 +85,6 @@ class Doctor(Common):
         checks: list[Callable[[], Iterator[Finding]]] = [
             check_python,
             check_packages,
-            check_cascades,
             check_models,
             check_home,
             check_nerf,  # every mesh needs it: before what only some engines need
@@ -143,41 +142,22 @@ def check_packages() -> Iterator[Finding]:
             yield Finding(f"packages ({extra})", "ok", ", ".join(found))
 
 
-def check_cascades() -> Iterator[Finding]:
-    """OpenCV's face cascades, which OpenCV 5 no longer brings."""
-    import cv2
-
-    folder = Path(getattr(getattr(cv2, "data", None), "haarcascades", ""))
-    names = ("haarcascade_frontalface_default.xml", "haarcascade_profileface.xml")
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        yield Finding(
-            "face cascades",
-            "fail",
-            f"OpenCV {cv2.__version__} does not bring {', '.join(missing)}",
-            "Run: pip install 'opencv-python-headless>=4.10,<5'",
-            terminal=_line("-m", "pip", "install", "opencv-python-headless>=4.10,<5"),
-        )
-    else:
-        yield Finding("face cascades", "ok", f"with OpenCV {cv2.__version__}")
-
-
 def check_models() -> Iterator[Finding]:
-    """Whether the face models and the head's data are there."""
-    from dp3d_core import face_models
-    from dp3d_core.heads import base_files
+    """Whether the files that reading a portrait requires are installed."""
+    from dp3d_core.paths import models_folder
+    from dp3d_core.required_models import missing
 
-    faces, head = face_models.installed(), base_files.installed()
-    if faces and head:
-        yield Finding("models", "ok", f"face models and head in {face_models.folder()}")
+    files_missing = missing()
+    if not files_missing:
+        yield Finding("models", "ok", f"face models and head in {models_folder()}")
         return
-    lacking = [] if head else ["the human head that the preview engine fits"]
-    lacking += [] if faces else ["the face models that tell how a head is turned"]
+    titles = " and ".join(files.title for files in files_missing)
+    download_mb = sum(files.download_mb for files in files_missing)
     yield Finding(
         "models",
         "warn",
-        f"not installed: {' and '.join(lacking)}",
-        "Run 'dp3d setup models' (downloads 84 MB, keeps 7 MB).",
+        f"not installed: {titles}; the first portrait fetches {download_mb} MB",
+        "Run 'dp3d setup models' to fetch them now; it also takes files fetched by hand.",
         ("setup", "models"),
     )
 

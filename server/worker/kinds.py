@@ -34,22 +34,26 @@ class JobContext:
 def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Portrait and cameras to a view set.
 
+    Models that the first portrait requires are fetched here, in the worker's process.
     The photo with its crop is announced once the head is placed, every frame, alone and with
     alpha, as soon as it is there.
     """
-    from dp3d_core.alignment import Turn
     from dp3d_core.engines import cameras_for, get_engine
-    from dp3d_core.portrait import load_portrait, report_picture
+    from dp3d_core.portraits.load import load_portrait
+    from dp3d_core.portraits.pose import HeadAngles
+    from dp3d_core.portraits.report_picture import report_picture
+    from dp3d_core.required_models import fetch_missing
     from dp3d_core.viewset import encode_png
 
     engine = get_engine(params["engine"])
     engine.check(params["options"])  # before anything is computed
+    fetch_missing(context.progress, context.cancel)
     context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
     crop = params["crop"]
     portrait = load_portrait(
         context.artifacts.find(params["portrait"]),
         tuple(crop) if crop else None,
-        Turn(params["yaw_deg"], params["pitch_deg"], params["roll_deg"]),
+        HeadAngles(params["yaw_deg"], params["pitch_deg"], params["roll_deg"]),
     )
     picture = {
         "name": "portrait.png",

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dp3d_core.faces import Face
-from dp3d_core.portrait import Crop, PortraitReport, load_portrait
+from dp3d_core.portraits.crop import Crop
+from dp3d_core.portraits.detection import Face
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.portrait import PortraitReport
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 

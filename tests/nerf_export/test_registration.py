@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dp3d_core import face_models
 from dp3d_core.cameras import Camera
 from dp3d_core.errors import Cancelled, Dp3dError
-from dp3d_core.landmarks import stable_points
+from dp3d_core.portraits import face_models
+from dp3d_core.portraits.landmarks import stable_points
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.dataset import write_subject
 from dp3d_core.synthetic.subjects import random_subject

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dp3d_core.errors import Cancelled, Dp3dError
-from dp3d_core.photos import default_photo
+from dp3d_core.portraits.photo_file import default_photo
 from server.cli.demo import Stages
 from server.cli.main import run
 from server.cli.session import Session

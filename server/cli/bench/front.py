@@ -23,11 +23,13 @@ class Front:
         """Once per photo; the first also pays for what a process builds once."""
         from dp3d_core.evaluation.scores import score_front
         from dp3d_core.pictures import contact_sheet, save_png
-        from dp3d_core.portrait import load_portrait
+        from dp3d_core.portraits.load import load_portrait
         from dp3d_core.preview.engine import PreviewHead
+        from dp3d_core.required_models import fetch_missing
         from dp3d_core.synthetic.sample_photos import kinds
         from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, full_orbit
 
+        fetch_missing(session.progress, session.cancel)
         sources: dict[str, Path | bytes] = {
             photo.stem if photo.stem != "portrait" else photo.parent.name: photo
             for photo in self.photos

@@ -24,6 +24,7 @@ class Heads:
         """Measure head after head."""
         from dp3d_core.evaluation.synthetic import evaluate_heads, summary, summary_lines
         from dp3d_core.pictures import save_png
+        from dp3d_core.required_models import fetch_missing
 
         if not 1 <= self.count <= 10000 or self.seed < 0:
             raise Dp3dError(
@@ -31,6 +32,7 @@ class Heads:
                 f"{self.count} heads of seed {self.seed} cannot be measured.",
                 "Give a count from 1 to 10000 and a seed of at least 0.",
             )
+        fetch_missing(session.progress, session.cancel)
         cases = evaluate_heads(
             self.count, self.seed, progress=session.progress, cancel=session.cancel
         )

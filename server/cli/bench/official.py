@@ -35,8 +35,10 @@ class Official:
         from dp3d_core.evaluation.official import compare_with_official, official_samples
         from dp3d_core.evaluation.scores import table
         from dp3d_core.pictures import contact_sheet, save_png
+        from dp3d_core.required_models import fetch_missing
 
         samples = official_samples(self.data)
+        fetch_missing(session.progress, session.cancel)
         if self.fit is not None:
             return self._fits(samples, self.fit, session)
         scores, rows = {}, []

@@ -59,7 +59,7 @@ class Status:
         return Outcome(data, lines)
 
     def _measure(self, client: Client, session: Session) -> tuple[list[float], list[float]]:
-        from dp3d_core.photos import default_photo
+        from dp3d_core.portraits.photo_file import default_photo
 
         portrait = client.put_file(default_photo())
 

@@ -69,6 +69,13 @@ def test_what_lacks_its_weights_does_not_keep_the_others(truth, tmp_path, monkey
     assert learned.FACE_EMBEDDING in error.remedy + error.problem
 
 
+def test_the_pose_needs_the_face_models(truth, tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_MODELS", str(tmp_path))
+    found = run(truth, truth, metrics=("ssim", "pose"))
+    assert set(found.values) == {"ssim"}
+    assert found.missing["pose"].code == "portrait.model_missing"
+
+
 def test_views_that_cannot_be_compared(truth, tmp_path):
     few = write_subject(random_subject(5), frontal_arc(3, size=96), tmp_path / "few")
     small = write_subject(random_subject(5), frontal_arc(4, size=64), tmp_path / "small")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core import face_models
 from dp3d_core.evaluation.consistency import (
     block_edges,
     neighbour_differences,
@@ -13,6 +12,7 @@ from dp3d_core.evaluation.consistency import (
     seam_ratio,
 )
 from dp3d_core.evaluation.poses import pose_error
+from dp3d_core.portraits import face_models
 from dp3d_core.raycast import RayCaster
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dp3d_core.evaluation.scores import score_front
-from dp3d_core.portrait import load_portrait
+from dp3d_core.portraits.load import load_portrait
 from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.synthetic.sample_photos import kinds
 

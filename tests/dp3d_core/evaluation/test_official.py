@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation.official import compare_with_official, official_samples
 from dp3d_core.evaluation.scores import score
-from dp3d_core.portrait import load_portrait
+from dp3d_core.portraits.load import load_portrait
 from dp3d_core.preview.engine import background_colour
 from dp3d_core.progress import never_cancel, no_progress
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dp3d_core.alignment import Turn
 from dp3d_core.camera_files import cameras_to_dict
 from dp3d_core.cameras import Camera
 from dp3d_core.checkpoints.store import import_weights
@@ -22,7 +21,8 @@ from dp3d_core.models.config import Variant
 from dp3d_core.pipelines.given import read_given
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.windows import plan_windows
-from dp3d_core.portrait import load_portrait
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.pose import HeadAngles
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
 from dp3d_core.synthetic.subjects import random_subject
@@ -45,7 +45,7 @@ def portrait():
     view = SyntheticHead(random_subject(5)).render(canonical_camera(0, 0, 256))
     buffer = io.BytesIO()
     Image.fromarray(view.rgba).save(buffer, "PNG")
-    return load_portrait(buffer.getvalue(), turn=Turn(0.0))
+    return load_portrait(buffer.getvalue(), angles=HeadAngles(0.0))
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +359,7 @@ def test_the_background_is_told(tmp_path):
     blue = np.rint(view[..., :3] * part + np.array([20, 60, 180]) * (1 - part)).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(blue).save(buffer, "PNG")
-    photo = load_portrait(buffer.getvalue(), turn=Turn(0.0))
+    photo = load_portrait(buffer.getvalue(), angles=HeadAngles(0.0))
     wide = [canonical_camera(0, 0, 64, focal=2.0)]
     views = generate("diffportrait3d", photo, wide, tmp_path / "v")
     assert tuple(views.frame(0)[0, 0]) == views.meta.background

@@ -7,12 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from dp3d_core.heads.anatomy import MM
-from dp3d_core.heads.labels import Label
-from dp3d_core.heads.synth import SyntheticHead, random_subject
 
-from dp3d_core import face_models
-from dp3d_core.portrait import load_portrait
+from dp3d_core.heads.space import MM
+from dp3d_core.portraits import face_models
+from dp3d_core.portraits.load import load_portrait
 from dp3d_core.preview.beard import beard_density
 from dp3d_core.preview.choices import (
     BEARD,
@@ -31,6 +29,9 @@ from dp3d_core.preview.hairstyle import STYLES
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import place_head
 from dp3d_core.preview.tones import lab
+from dp3d_core.synthetic.labels import Label
+from dp3d_core.synthetic.rendering import SyntheticHead
+from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera
 from dp3d_core.viewset import encode_png
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.alignment import Turn
 from dp3d_core.cameras import Camera
 from dp3d_core.engines import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
-from dp3d_core.portrait import CROP_FOCAL, crop_camera, load_portrait
+from dp3d_core.portraits.crop import CROP_FOCAL
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.pose import HeadAngles, crop_camera
 from dp3d_core.preview.engine import PreviewEngine, PreviewHead, background_colour
 from dp3d_core.progress import never_cancel
 from dp3d_core.synthetic.labels import Label
@@ -42,7 +43,9 @@ def portrait(painted):
     rgba = np.dstack([view.composite((0, 0, 0)), view.mask])
     # the canonical camera saw the middle 1/1.25 of the crop
     side = 512 * 1.25
-    return load_portrait(as_png(rgba), crop=(256 - side / 2, 256 - side / 2, side), turn=Turn(0.0))
+    return load_portrait(
+        as_png(rgba), crop=(256 - side / 2, 256 - side / 2, side), angles=HeadAngles(0.0)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +55,7 @@ def head(portrait) -> PreviewHead:
 
 def test_front_view_is_the_photo(head, portrait, painted):
     """The camera that was found sees what the painted head's own camera sees."""
-    taken_by = crop_camera(Turn(0.0))
+    taken_by = crop_camera(HeadAngles(0.0))
     ours, truth = head.render(portrait.camera), painted.render(taken_by)
     known = portrait.inside
     inter = ((ours.alpha > 0.5) & (truth.alpha > 0.5) & known).sum()
@@ -123,7 +126,7 @@ def test_a_strip_of_cloth_below_the_collar_clothes_the_shoulders():
     clothes = view.labels == Label.SHOULDERS
     last = int(np.flatnonzero(clothes.sum(1) > 80)[0]) + 45
     rgba = view.rgba[:last]
-    found = PreviewHead(load_portrait(as_png(rgba), turn=Turn(0.0)))
+    found = PreviewHead(load_portrait(as_png(rgba), angles=HeadAngles(0.0)))
     back = canonical_camera(180, 0, 256)
     truth, ours = subject.render(back), found.render(back)
     dressed = (truth.labels == Label.SHOULDERS) & (ours.alpha > 0.99)

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dp3d_core import face_models
 from dp3d_core.heads.space import MM
-from dp3d_core.portrait import load_portrait
+from dp3d_core.portraits import face_models
+from dp3d_core.portraits.load import load_portrait
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.hair import GRID, grow_hair, is_bald
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind

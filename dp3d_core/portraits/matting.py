@@ -1,4 +1,7 @@
-"""Foreground matte of a head crop: GrabCut, led by a learned segmenter where it is installed."""
+"""Foreground matte of a head crop: a learned segmenter's, moved onto edges by GrabCut.
+
+GrabCut: Rother et al. 2004, in a band around the segmenter's outline only.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from dp3d_core.face_models import SEGMENTER, installed, run
+from dp3d_core.portraits.face_models import SEGMENTER, run
 
 Pixels = NDArray[np.uint8]
 
@@ -21,12 +24,15 @@ _BAND = 13
 """Working pixels across the segmenter's outline in which GrabCut looks for the true one."""
 _PHOTO_RIM = 10
 """Working pixels within a photo's border in which the segmenter is not believed."""
-_LEAST_FACE = 0.85
-"""Part of the face that a segmentation must hold to be believed."""
+_LARGEST_GAP = 0.02
+"""Enclosed clear part of a crop, such as between an arm and the head, up to which its alpha is
+that of a cut-out."""
+LEAST_CONFIDENCE = 0.85
+"""Confidence of :func:`find_matte` up to which its alpha is not to be used."""
 
 
 def head_prior(side: int, yaw_deg: float = 0.0) -> NDArray[np.float32]:
-    """Rough chance of foreground in a head crop (``portrait.crop_camera``), (side, side), 0 to 1.
+    """(side, side) rough chance of foreground in a head crop (``crop.Crop``), 0 to 1.
 
     1 in the face, 0 in the upper corners, in between where hair, hat and shoulders may be.
     """
@@ -41,35 +47,51 @@ def head_prior(side: int, yaw_deg: float = 0.0) -> NDArray[np.float32]:
     return np.asarray(np.clip(1.6 - nearest, 0, 1), np.float32)
 
 
-def find_matte(
-    rgb: Pixels, yaw_deg: float = 0.0, inside: NDArray[np.bool_] | None = None
-) -> tuple[Pixels, float, str]:
-    """Foreground alpha of a canonical head crop, the best way there is.
+def template_matte(side: int, yaw_deg: float = 0.0) -> Pixels:
+    """(side, side) uint8 soft outline of where a head crop is expected to show a head."""
+    soft = np.clip((head_prior(side, yaw_deg) - 0.5) * 12 + 0.5, 0, 1)
+    return np.asarray(np.rint(soft * 255), np.uint8)
+
+
+def is_cut_out(alpha: Pixels, inside: NDArray[np.bool_], yaw_deg: float) -> bool:
+    """Whether a crop's own alpha separates a head from its background.
+
+    Args:
+        alpha: (s, s) uint8.
+        inside: (s, s) where the crop lies inside the photo.
+        yaw_deg: of the head.
+
+    """
+    clear = (alpha < 128).astype(np.uint8)
+    _, numbers = cv2.connectedComponents(np.pad(clear, 1, constant_values=1))
+    holes = (numbers[1:-1, 1:-1] != numbers[0, 0]) & (clear > 0)
+    if holes.mean() > _LARGEST_GAP:
+        return False
+    prior = head_prior(alpha.shape[0], yaw_deg)
+    if (alpha[prior > 0.9] > 127).mean() < 0.5:
+        return False
+    around = (prior <= 0) & inside
+    return around.mean() < 0.02 or bool((alpha[around] < 128).mean() > 0.5)
+
+
+def find_matte(rgb: Pixels, inside: NDArray[np.bool_] | None = None) -> tuple[Pixels, float]:
+    """Foreground alpha of a canonical head crop: the segmenter's, moved onto the edges.
 
     Args:
         rgb: (s, s, 3) uint8, the head as in a canonical crop.
-        yaw_deg: how far the head is turned.
         inside: (s, s) where the crop shows the photo; elsewhere its border is repeated.
 
     Returns:
-        (s, s) uint8 alpha, a confidence, 0 to 1, and ``segmenter`` or ``grabcut``.
+        (s, s) uint8 alpha, and the part of the face's place that the segmenter takes for a
+        person, 0 to 1; up to :data:`LEAST_CONFIDENCE` the alpha is not to be used.
+
+    Raises:
+        Dp3dError: ``portrait.model_missing``.
 
     """
-    found = segmenter_matte(rgb, inside)
-    if found is not None:
-        return *found, "segmenter"
-    return *grabcut_matte(rgb, yaw_deg), "grabcut"
-
-
-def segmenter_matte(
-    rgb: Pixels, inside: NDArray[np.bool_] | None = None
-) -> tuple[Pixels, float] | None:
-    """Alpha and confidence as :func:`find_matte`, None without models or without a person."""
-    if not installed():
-        return None
     chance = segment(rgb)
-    held = float((chance > 0.5)[_core(_SEGMENTER_SIDE)].mean())
-    return (_outline(rgb, chance, inside), held) if held > _LEAST_FACE else None
+    confidence = float((chance > 0.5)[_core(_SEGMENTER_SIDE)].mean())
+    return _outline(rgb, chance, inside), confidence
 
 
 def segment(rgb: Pixels) -> NDArray[np.float32]:
@@ -104,7 +126,8 @@ def _outline(
     band |= border
     labels = np.where(inside > 0, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
     labels[band] = np.where(inside[band] > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
-    rounds = 3 if (labels == cv2.GC_BGD).sum() > 50 else 0
+    # GrabCut needs pixels of both kinds
+    rounds = 3 if inside.any() and (labels == cv2.GC_BGD).sum() > 50 else 0
     return _softened(_one_piece(_grabcut(rgb, labels, rounds)), side)
 
 
@@ -119,86 +142,31 @@ def _grabcut(rgb: Pixels, labels: Pixels, rounds: int) -> Pixels:
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 
 
-def grabcut_matte(rgb: Pixels, yaw_deg: float = 0.0) -> tuple[Pixels, float]:
-    """Foreground alpha of a canonical head crop.
-
-    Args:
-        rgb: (s, s, 3) uint8, the head as in a canonical crop.
-        yaw_deg: how far the head is turned (see :class:`dp3d_core.faces.Face`).
-
-    Returns:
-        (s, s) uint8 alpha and a confidence, 0 to 1: how well the outline found agrees with
-        where a head is expected.  Below 0.5 the template's outline is the better matte.
-
-    """
-    side = rgb.shape[0]
-    prior = head_prior(WORKING_SIDE, yaw_deg)
-    labels = np.full(prior.shape, cv2.GC_PR_BGD, np.uint8)
-    labels[prior > 0.45] = cv2.GC_PR_FGD
-    labels[prior <= 0.0] = cv2.GC_BGD
-    labels[_core(WORKING_SIDE)] = cv2.GC_FGD
-    background = labels == cv2.GC_BGD
-    if background.sum() < 50:
-        return np.asarray(
-            cv2.resize((prior > 0.5).astype(np.uint8) * 255, (side, side)), np.uint8
-        ), 0.0
-    found = _one_piece(_grabcut(rgb, labels, 6))
-    expected = prior > 0.55
-    union = (expected | (found > 0)).sum()
-    agreement = float((expected & (found > 0)).sum() / max(1, union))
-    confidence = float(np.clip((agreement - 0.35) / 0.4, 0, 1))
-    return _softened(found, side), confidence
-
-
 def _core(side: int) -> NDArray[np.bool_]:
     """(side, side) where the face of a canonical crop surely is."""
     v, u = np.mgrid[0:side, 0:side] / side
     return np.asarray(np.hypot((u - 0.5) / 0.17, (v - 0.485) / 0.215) < 1)
 
 
-def _one_piece(found: Pixels) -> Pixels:
+def _one_piece(mask: Pixels) -> Pixels:
     """A mask with the piece in the middle only, without holes and thin strings of clutter."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
-    found = np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, kernel), np.uint8)
-    _, pieces = cv2.connectedComponents(found)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel), np.uint8)
+    _, pieces = cv2.connectedComponents(mask)
     piece = pieces[int(0.5 * WORKING_SIDE), int(0.5 * WORKING_SIDE)]
-    found = ((pieces == piece) & (piece > 0)).astype(np.uint8)
-    found = np.asarray(cv2.morphologyEx(found, cv2.MORPH_CLOSE, kernel), np.uint8)
+    mask = ((pieces == piece) & (piece > 0)).astype(np.uint8)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel), np.uint8)
     # small holes are highlights or folds; a large one is background seen through a gap
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(1 - found)
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(1 - mask)
     for label in range(1, count):
         if stats[label, cv2.CC_STAT_AREA] < _LARGEST_HOLE * WORKING_SIDE**2:
-            found[pieces == label] = 1
-    return found
+            mask[pieces == label] = 1
+    return mask
 
 
-def _softened(found: Pixels, side: int) -> Pixels:
+def _softened(mask: Pixels, side: int) -> Pixels:
     """Alpha of a mask: an edge about two working pixels wide."""
-    soft = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 1.2)
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.2)
     large = cv2.resize(soft, (side, side), interpolation=cv2.INTER_CUBIC)
     alpha = np.clip((large - 0.5) * 1.8 + 0.5, 0, 1)
     return np.asarray(np.rint(alpha * 255), np.uint8)
-
-
-def keep_symmetric(matte: Pixels, middle: float, slack: float = 0.012) -> Pixels:
-    """Take away what a frontal head's matte has on one side only: background of similar colour.
-
-    Args:
-        matte: (s, s) uint8.
-        middle: column of the face's middle, pixels.
-        slack: how much wider one side may be, parts of the image side.
-
-    Returns:
-        (s, s) uint8, nowhere more than ``matte``; below the chin, where a collar or a shoulder
-        may well differ, nothing is taken.
-    """
-    side = matte.shape[0]
-    mirror = np.array([[-1.0, 0, 2 * middle - 1], [0, 1, 0]])
-    other = cv2.warpAffine(
-        matte, mirror, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    reach = 2 * round(slack * side) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    allowed = np.minimum(matte, cv2.dilate(other, kernel))
-    fade = np.clip((np.arange(side) / side - 0.70) / 0.06, 0, 1)[:, None]
-    return np.asarray(np.rint(allowed + (matte.astype(np.float64) - allowed) * fade), np.uint8)

@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 from dp3d_core.heads.shape import coefficients
 
-from dp3d_core import face_models, landmarks
 from dp3d_core.heads.space import MM
+from dp3d_core.portraits import landmarks
 from dp3d_core.synthetic.head import eye_centre
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera
-
-needs_models = pytest.mark.skipif(
-    not face_models.installed(), reason="the face models are absent: dp3d setup models"
-)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +30,6 @@ def eyes_of(face):
     return np.array([face.points[[33, 133]].mean(0), face.points[[263, 362]].mean(0)])
 
 
-@needs_models
 def test_the_eyes_of_a_subject_are_found(seen):
     rgb, eyes = seen
     (face,) = landmarks.find_landmarks(rgb)
@@ -43,7 +38,6 @@ def test_the_eyes_of_a_subject_are_found(seen):
     assert np.abs(eyes_of(face) - eyes).max() < 0.12 * apart
 
 
-@needs_models
 @pytest.mark.parametrize("turn_deg", [-35, 25])
 def test_a_tilted_face_is_found(seen, turn_deg):
     rgb, eyes = seen
@@ -55,7 +49,13 @@ def test_a_tilted_face_is_found(seen, turn_deg):
     assert np.abs(eyes_of(face) - moved).max() < 0.14 * apart
 
 
-@needs_models
+def test_a_face_that_stands_on_its_head_is_found(seen):
+    rgb, eyes = seen
+    face = landmarks.find_landmarks(np.ascontiguousarray(rgb[::-1, ::-1]))[0]
+    apart = np.linalg.norm(eyes[1] - eyes[0])
+    assert np.abs(eyes_of(face) - (512 - eyes)).max() < 0.14 * apart
+
+
 def test_a_small_face_in_a_corner_is_found(seen):
     rgb, eyes = seen
     photo = np.full((1500, 2000, 3), (90, 110, 140), np.uint8)
@@ -66,14 +66,7 @@ def test_a_small_face_in_a_corner_is_found(seen):
     assert np.abs(eyes_of(face) - expected).max() < 0.2 * apart
 
 
-@needs_models
 def test_nobody_is_seen_where_nobody_is():
     noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
     assert landmarks.find_landmarks(noise) == []
     assert landmarks.find_landmarks(np.full((64, 64, 3), 200, np.uint8)) == []
-
-
-def test_without_models_nothing_is_seen(monkeypatch, tmp_path):
-    monkeypatch.setenv("DP3D_MODELS", str(tmp_path))
-    assert not face_models.installed()
-    assert landmarks.find_landmarks(np.zeros((64, 64, 3), np.uint8)) == []

@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
-from dp3d_core import face_models
 from dp3d_core.errors import Dp3dError
+from dp3d_core.portraits import face_models
 
 
 @pytest.mark.parametrize("kind", ["no zip", "other package", "other models", "absent"])

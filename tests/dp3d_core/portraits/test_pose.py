@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core import face_models
-from dp3d_core.alignment import Known, Turn, rotations
-from dp3d_core.head_fit import components_of, fit_head
 from dp3d_core.heads.landmark_map import Frame, landmark_map, learn, pose_of, pose_outputs
-from dp3d_core.landmarks import find_landmarks
-from dp3d_core.portrait import CROP_FOCAL, CROP_SIZE
+from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE
+from dp3d_core.portraits.landmarks import find_landmarks
+from dp3d_core.portraits.pose import (
+    _KEY_POINTS,
+    HeadAngles,
+    components_of,
+    fit_head,
+    fit_key_points,
+    rotations,
+)
 from dp3d_core.trajectories import canonical_camera
 from tests.support.synthetic import PaintedHead
-
-needs_models = pytest.mark.skipif(
-    not face_models.installed(), reason="the face models are absent: dp3d setup models"
-)
 
 
 def test_pose_outputs_are_undone() -> None:
@@ -55,7 +56,6 @@ def test_a_linear_world_is_learned() -> None:
     assert learned.residual[5:].max() < 0.8
 
 
-@needs_models
 @pytest.mark.parametrize("yaw", [-30.0, 0.0, 20.0])
 def test_the_pose_of_a_head_it_has_not_seen(yaw: float) -> None:
     camera = canonical_camera(yaw, 5.0, CROP_SIZE, focal=CROP_FOCAL)
@@ -72,14 +72,25 @@ def test_the_pose_of_a_head_it_has_not_seen(yaw: float) -> None:
     assert np.abs(components).max() <= 2.5
 
 
-@needs_models
-def test_what_is_known_is_kept() -> None:
+def test_angles_by_hand_are_kept() -> None:
     camera = canonical_camera(10.0, 0.0, CROP_SIZE, focal=CROP_FOCAL)
     face = find_landmarks(PaintedHead().render(camera).composite((120, 130, 140)))[0]
-    known = Known(Turn(yaw_deg=25.0), place=True)
-    fitted = fit_head(face.points, face.depth, CROP_SIZE, CROP_FOCAL, known)
+    by_hand = HeadAngles(yaw_deg=25.0)
+    fitted = fit_head(face.points, face.depth, CROP_SIZE, CROP_FOCAL, by_hand)
     assert fitted.yaw_pitch_roll_deg[0] == pytest.approx(25.0, abs=1e-6)
-    np.testing.assert_allclose(fitted.camera.K[:2, 2], CROP_SIZE / 2)
+
+
+@pytest.mark.parametrize("yaw", [-85.0, 70.0])
+def test_key_points_of_a_profile_give_its_pose(yaw: float) -> None:
+    camera = canonical_camera(yaw, 3.0, CROP_SIZE, focal=1.1 * CROP_FOCAL)
+    points = camera.project(_KEY_POINTS)[0]
+    fitted = fit_key_points(points, CROP_SIZE, CROP_FOCAL)
+    assert fitted.yaw_pitch_roll_deg[0] == pytest.approx(yaw, abs=6)
+    assert fitted.camera.K[0, 0] == pytest.approx(camera.K[0, 0], rel=0.05)
+    np.testing.assert_allclose(fitted.camera.K[:2, 2], CROP_SIZE / 2, atol=8)
+    assert fitted.shape == {}
+    by_hand = fit_key_points(points, CROP_SIZE, CROP_FOCAL, HeadAngles(60.0, 0.0, 10.0))
+    assert by_hand.yaw_pitch_roll_deg == pytest.approx((60.0, 0.0, 10.0), abs=1e-6)
 
 
 def test_noise_is_no_face() -> None:
