@@ -61,7 +61,7 @@ def beard_density(choice: str = "full") -> Array:
     upper = np.interp(x, [0, 26, 44, 60, 75], [-30, -34, -33, -16, 8])
     jaw = ramp(upper - y, -4, 8) * (1 - ramp(azimuth, 76, 88)) * ramp(y, -104, -88)
     moustache = (
-        (1 - ramp(x, 25, 34)) * (1 - ramp(y, -28, -23)) * ramp(y, -58, -48) * ramp(z, 70, 80)
+        (1 - ramp(x, 25, 34)) * (1 - ramp(y, -28, -23)) * ramp(y, -48, -40) * ramp(z, 70, 80)
     )
     lips = ramp(np.hypot(x / (MOUTH_HALF + 3), (y - MOUTH_Y) / 10.5), 0.85, 1.15)
     # behind the lips is the cavity of the mouth

@@ -71,9 +71,14 @@ def test_results_survive_undo_and_are_named_apart(
 
     engines = answers["engines"]
     assert engines["undescribed"] == []
-    assert engines["values"] == {"repeat_photo": False, "background": "#00ff00"}
+    assert engines["values"] == {
+        "repeat_photo": False,
+        "background": "#00ff00",
+        "hair": "long",
+    }
     meta = ViewSet.open(Path(engines["folder"])).meta
     assert meta.parameters["repeat_photo"] is False
+    assert meta.choices["hair"] == {"choice": "long", "confidence": 1.0, "by_user": True}
     assert meta.background == (0, 255, 0)
     assert engines["refusal"] == "addon.engine_unavailable"
     assert engines["cleared"] == "", "choosing another engine takes the failure away"

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from dp3d_core.camera_files import cameras_to_dict
+from dp3d_core.preview.choices import choices_line
 from dp3d_core.trajectories import full_orbit
 from dp3d_core.viewset import ViewSet
 from tests.conftest import REPOSITORY
@@ -84,6 +85,7 @@ class TestGenerate:
             0,
             [
                 f"3 views in {views}",
+                choices_line(ViewSet.open(views).meta.choices),
                 f"look at {views / 'contact_sheet.png'} and {views / 'portrait.png'}",
             ],
         )

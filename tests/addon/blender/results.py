@@ -238,6 +238,7 @@ def engines(request):
                 undescribed.append([engine["name"], option["name"]])
     scene.dp3d.engine = "preview"
     scene.dp3d_options_preview.repeat_photo = False
+    scene.dp3d_options_preview.hair = "long"
     scene.dp3d_options_preview.background = "#00ff00"
     values = engine_options.values(scene)
     generate(request, scene)
