@@ -59,6 +59,10 @@ _FRONT_DEG, _FLAT = 80.0, 2.5
 _BEHIND, _LOW, _NAPE = (95.0, 150.0), (0.45, 0.95), 0.6
 """Longitude, and part of the dome's rows from the crown, over which hair becomes shorter towards
 the nape, and by how much, relative."""
+_THICK = (15 * MM, 30 * MM)
+"""Thickness between which hair is less and less cut towards the nape: an afro is round."""
+_SIDES_DEG = 62.0
+"""Longitude from which on the outline says how thick the hair is behind."""
 _PULL, _PULL_BEHIND = 0.02, 0.4
 """Weight of the usual thickness beside that of a mark, in front and behind."""
 _LEAST, _MOST = 2.0, 110.0
@@ -387,7 +391,8 @@ def _solve(marks: _Marks, base: Array, mask: Array, usual: float, hangs: Mask) -
     angle = np.abs((np.arange(columns) + 0.5) / columns - 0.5) * 360
     level = (np.arange(rows) + 0.5) / _COARSE.dome_rows
     nape = ramp(angle, *_BEHIND) * ramp(level, *_LOW)[:, None] * ~falls
-    prior = prior * (1 - _NAPE * nape.ravel())
+    cut = _NAPE * (1 - float(ramp(np.array(usual), *_THICK)))
+    prior = prior * (1 - cut * nape.ravel())
     # behind, where nothing is seen, the plate would go on with the slopes of the sides
     pull = _PULL + (_PULL_BEHIND - _PULL) * np.tile(ramp(angle, *_BEHIND), rows)
     # beside the hair there is nothing that would pull its edge up
@@ -414,7 +419,9 @@ def _by_row(weight: Array, value: Array, usual: float) -> Array:
 
     """
     shape = _COARSE.rows, _COARSE.columns
-    marks = weight.reshape(shape)
+    # the hairline above the face is flat and says nothing of the sides
+    angle = np.abs((np.arange(_COARSE.columns) + 0.5) / _COARSE.columns - 0.5) * 360
+    marks = weight.reshape(shape) * (angle > _SIDES_DEG)
     below = np.arange(_COARSE.rows) >= _COARSE.dome_rows
     expected = np.where(below, 0.6 * usual, usual)
     total = (marks * np.clip(value.reshape(shape), 0, None)).sum(1) + 0.5 * expected

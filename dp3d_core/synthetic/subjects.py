@@ -31,7 +31,7 @@ _GROWN, _GREY = 0.4, 0.75
 """Ages (``people.Person.age``) from which on there are beards, and often grey hair."""
 _RARE = ("tongueOut", "jawOpen", "jawForward", "mouthFunnel", "cheekPuff")
 """Expressions that hardly any portrait has; ``jawOpen`` is drawn by itself."""
-_SHUT, _OPEN = 0.6, 0.55
+_SHUT, _OPEN = 0.4, 0.55
 """Greatest weights of closed lids and of an open jaw."""
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from dp3d_core.heads.shape import coefficients
 
-from dp3d_core.heads.space import MM
+from dp3d_core.heads.people import (
+    adult_face_size,
+    expression_offsets,
+    raw_vertices,
+    to_head_space,
+)
+from dp3d_core.heads.space import EYE_RADIUS, MM
 from dp3d_core.portraits import landmarks
 from dp3d_core.synthetic.head import eye_centre
 from dp3d_core.synthetic.rendering import SyntheticHead
@@ -18,10 +23,13 @@ from dp3d_core.trajectories import canonical_camera
 @pytest.fixture(scope="module")
 def seen():
     """A subject 20 degrees from the side, and where its eyes are in the picture."""
-    head = SyntheticHead(random_subject(5))
+    head = SyntheticHead(random_subject(4))
     camera = canonical_camera(20, 5, 512, focal=3.0)
-    values = coefficients(head.subject.spec.shape)
-    eyes = np.array([eye_centre(values, side) for side in (-1, 1)]) * MM + [0, 0, 12 * MM]
+    person = head.subject.spec.person
+    controls = to_head_space(raw_vertices(person), adult_face_size())
+    controls += expression_offsets(person.expression)
+    forward = np.array([0, 0, EYE_RADIUS * MM])
+    eyes = np.array([eye_centre(controls, side) + forward for side in (-1, 1)])
     return head.render(camera).rgb, camera.project(eyes)[0]
 
 

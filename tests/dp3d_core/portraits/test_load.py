@@ -243,7 +243,7 @@ def test_a_head_from_the_side_lands_where_its_camera_was(subject, side):
     np.testing.assert_allclose(centre, 256, atol=16)
 
 
-@pytest.mark.parametrize(("seed", "yaw"), [(302, 85), (307, -90), (309, -85), (310, 90)])
+@pytest.mark.parametrize(("seed", "yaw"), [(301, 85), (308, -90), (312, -85), (313, 90)])
 def test_a_profile_is_placed_roughly_and_said(seed, yaw):
     """The mesh does not know faces from so far aside; the detector's key points give the pose."""
     camera = canonical_camera(yaw, 0, 512, focal=3.0)

@@ -16,7 +16,7 @@ from dp3d_core.trajectories import canonical_camera
 @pytest.fixture(scope="module")
 def crop():
     """A subject before a busy wall, and its true outline."""
-    view = SyntheticHead(random_subject(5)).render(
+    view = SyntheticHead(random_subject(15)).render(
         canonical_camera(10, 0, CROP_SIZE, focal=CROP_FOCAL)
     )
     rng = np.random.default_rng(0)

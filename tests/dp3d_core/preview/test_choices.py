@@ -167,7 +167,7 @@ class TestHeadwear:
         assert back.rgb[crown].std(axis=(0, 1)).max() < usual.rgb[crown].std(axis=(0, 1)).max()
 
     def test_it_is_assumed_above_hair_that_differs(self) -> None:
-        worn = head_with("long", "beanie")
+        worn = PreviewHead(photograph("long", "cap", 13)[0])
         assert worn.chosen["hat"].choice == "worn"
         assert (worn.mesh.parts == Part.HAIR).any()
         upper = worn.mesh.vertices[:, 1] > 100 * MM
