@@ -13,11 +13,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.spatial import cKDTree
 
+from dp3d_core.heads.mouth import mouth_film
 from dp3d_core.heads.people import head_data, prior
 from dp3d_core.heads.space import BUST_CUT_MM, MM
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 class BustPart(IntEnum):
@@ -44,6 +47,8 @@ class BustRegion(IntEnum):
 
 _SHOWN = (BustPart.SKIN, BustPart.EYE_LEFT, BustPart.EYE_RIGHT)
 """Parts of a head with its mouth closed."""
+_INWARDS, _DEEPEST_MM = 0.7, 8.0
+"""How far the film between the lips is drawn in, parts of the distance from them, and at most."""
 _EAR_MOVE = 0.03
 """Decimetres by which the targets of the ear's size move its vertices."""
 _NECK_WEIGHT = 0.45
@@ -64,6 +69,8 @@ class Bust:
         region: (n,) int8 :class:`BustRegion`.
         rest: (n, 3) millimetres, vertices of the average head.
         rim: (n,) bool, vertices that lie in the plane of the cut in every head.
+        lips: (l,) vertices around the film between the lips.
+        film: (k,) vertices of the film; none where the mouth has a cavity.
 
     """
 
@@ -73,12 +80,17 @@ class Bust:
     region: NDArray[np.int8]
     rest: Array
     rim: NDArray[np.bool_]
+    lips: NDArray[np.int64]
+    film: NDArray[np.int64]
 
     def vertices(self, controls: Array) -> Array:
         """(n, 3) vertices, head units, for control vertices (controls, 3)."""
         vertices = np.asarray(self.refine @ controls)
         vertices[:, 1] = np.maximum(vertices[:, 1], BUST_CUT_MM * MM)
         vertices[self.rim, 1] = BUST_CUT_MM * MM
+        if len(self.film):  # teeth stand behind the lips
+            behind, _ = cKDTree(vertices[self.lips]).query(vertices[self.film])
+            vertices[self.film, 2] -= np.minimum(_INWARDS * behind, _DEEPEST_MM * MM)
         return vertices
 
 
@@ -87,7 +99,8 @@ def bust(inner: bool = False) -> Bust:
     """The bust: skin down to the cut and eyeballs.
 
     Args:
-        inner: also teeth and tongue, for mouths that open.
+        inner: with the mouth's cavity, teeth and tongue; without, a film lies between the lips
+            (``heads.mouth``).
 
     """
     data = head_data()
@@ -98,16 +111,35 @@ def bust(inner: bool = False) -> Bust:
     quads, parts = data.quads[kept], data.quad_part[kept]
     refine, fine = catmull_clark(quads, len(mean))
     faces = np.concatenate([fine[:, [0, 1, 2]], fine[:, [0, 2, 3]]])
-    used, faces = np.unique(faces, return_inverse=True)
-    refine, faces = refine[used], faces.reshape(-1, 3).astype(np.int32)
-    part = np.zeros(len(used), np.uint8)
+    part = np.zeros(refine.shape[0], np.uint8)
     face_part = np.tile(parts, 8)
     for number in shown:
         part[np.unique(faces[face_part == number])] = number
+    lips = film = np.zeros(0, np.int64)
+    if not inner:
+        refine, faces, part, lips, film = _with_film(refine, faces, part, refine @ mean)
+    used, corners = np.unique(faces, return_inverse=True)
+    refine, faces, part = refine[used], corners.reshape(-1, 3).astype(np.int32), part[used]
+    lips, film = np.searchsorted(used, lips), np.searchsorted(used, film)
     rest = np.asarray(refine @ mean)
     rim = rest[:, 1] < BUST_CUT_MM
     rest[rim, 1] = BUST_CUT_MM
-    return Bust(refine, faces, part, _regions(refine, part, rest), rest, rim)
+    return Bust(refine, faces, part, _regions(refine, part, rest), rest, rim, lips, film)
+
+
+def _with_film(
+    refine: sparse.csr_matrix, faces: NDArray[np.int32], part: NDArray[np.uint8], rest: Array
+) -> tuple[sparse.csr_matrix, NDArray[np.int32], NDArray[np.uint8], Indices, Indices]:
+    """The bust's matrix, triangles and parts with a film in place of the mouth's cavity, and the
+    vertices of the lips around it and of the film.
+    """
+    count = len(rest)
+    film = mouth_film(rest, faces)
+    number = np.concatenate([film.rim, count + np.arange(len(film.weights))])
+    refine = sparse.vstack([refine, sparse.csr_matrix(film.weights) @ refine[film.rim]]).tocsr()
+    faces = np.concatenate([faces[film.kept], number[film.faces].astype(np.int32)])
+    part = np.concatenate([part, np.full(len(film.weights), int(BustPart.SKIN), np.uint8)])
+    return refine, faces, part, film.rim, number[len(film.rim) :]
 
 
 def _regions(refine: sparse.csr_matrix, part: NDArray[np.uint8], rest: Array) -> NDArray[np.int8]:

@@ -75,10 +75,12 @@ _DARKEST = 0.7
 _CALM = {
     Part.SKIN: np.float32(0.8),
     Part.HAIR: np.float32(0.6),
-    Part.BODY: np.float32(0.7),
+    Part.BODY: np.float32(0.6),
     Part.HAT: np.float32(0.35),
 }
 """Contrast of texture laid by example, beside its example's: what is laid is less coherent."""
+_EVEN = (Part.SKIN, Part.BODY)
+"""Surfaces of which only the even places are examples."""
 _GRAIN = {Part.SKIN: 0.012, Part.HAIR: 0.05, Part.BODY: 0.02, Part.HAT: 0.02}
 
 APPEARANCE_STEPS = 3
@@ -428,8 +430,8 @@ class Appearance:
             return _noise(image.shape, kind, rng)
         detail = detail_of(image, inner)
         size = 40
-        if kind is Part.SKIN:
-            # pores and freckles, not lids and lips: of the face only what is smooth
+        if kind in _EVEN:
+            # pores and weave, not lids and lips or folds and lapels: only what is smooth
             energy = cv2.GaussianBlur((detail**2).sum(-1), (0, 0), 6)
             inner = inner & (energy < np.quantile(energy[inner], 0.4))
             size = 20

@@ -86,10 +86,7 @@ def place_head(
     """
     on_step("Building face and skull")
     shape = portrait.report.shape
-    # what lies between open lips has an unknown depth: on a cavity it would be torn apart in the
-    # next view, so the jaw stays closed and the open mouth is painted on it
-    expression = {k: v for k, v in expression_of(shape).items() if k != "jawOpen"}
-    bare = BareHead.of(components_of(shape), expression)
+    bare = BareHead.of(components_of(shape), expression_of(shape))
     if not _has_outline(portrait):
         on_step("Building the hair")
         return _unseen_head(bare, choices)

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.heads.bust import BustPart, BustRegion, bust
-from dp3d_core.heads.space import EYE, MM, MOUTH_HALF, MOUTH_Y
-from dp3d_core.mesh import Mesh
-from dp3d_core.raycast import Hits, RayCaster
+from dp3d_core.heads.mouth import hidden_vertices
+from dp3d_core.heads.space import EYE, MOUTH_HALF, MOUTH_Y
+from dp3d_core.raycast import Hits
 from dp3d_core.synthetic.head import HeadMesh, Surface
-from dp3d_core.trajectories import orbit_pose
 
 Array = NDArray[np.float64]
 
@@ -75,7 +74,6 @@ _BROW_HALF = np.array([2.6, 3.4, 3.3, 2.8, 2.0, 0.6])
 _MOUTH_BOX = ((-30, -62, 20), (30, -18, 96))
 _SOCKET = 19.0
 """Distance from an eyeball's centre within which hidden skin lines the socket."""
-_LIFT = 0.002
 
 
 def lip_line(x: Array) -> Array:
@@ -107,7 +105,7 @@ def skin_labels() -> NDArray[np.uint8]:
     labels = np.full(len(shape.rest), int(Label.SKIN), np.uint8)
     for region, label in _OF_REGION.items():
         labels[shape.region == region] = label
-    hidden = _hidden(shape.rest, shape.faces)
+    hidden = hidden_vertices(shape.rest, shape.faces)
     low, high = _MOUTH_BOX
     mouth = ((shape.rest > low) & (shape.rest < high)).all(1)
     side = np.stack([np.abs(shape.rest[:, 0]), *shape.rest[:, 1:].T], -1)
@@ -117,22 +115,6 @@ def skin_labels() -> NDArray[np.uint8]:
     labels[np.isin(shape.part, (BustPart.EYE_LEFT, BustPart.EYE_RIGHT))] = Label.EYES
     labels[shape.part >= BustPart.UPPER_TEETH] = Label.MOUTH
     return labels
-
-
-def _hidden(rest: Array, faces: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """(n,) vertices of the average head that no eye around it sees."""
-    mesh = Mesh.of(rest * MM, faces, np.zeros(len(rest), np.uint8))
-    caster = RayCaster(mesh)
-    hidden = np.ones(len(rest), bool)
-    for pitch in (-30, 0, 30):
-        for yaw in range(0, 360, 20):
-            towards = orbit_pose(yaw, pitch)[:3, 3] - mesh.vertices
-            towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-            facing = hidden & (np.einsum("ni,ni->n", towards, mesh.normals) > 0.05)
-            index = np.flatnonzero(facing)
-            start = mesh.vertices[index] + _LIFT * mesh.normals[index]
-            hidden[index[~caster.blocked(start, towards[index])]] = False
-    return hidden
 
 
 def vertex_labels(head: HeadMesh) -> NDArray[np.uint8]:

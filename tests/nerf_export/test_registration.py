@@ -155,7 +155,7 @@ def test_few_faces_are_refused() -> None:
 def turned_head(tmp_path_factory: pytest.TempPathFactory) -> ViewSet:
     """A rendered head whose cameras are each some four degrees beside the truth."""
     rng, root = np.random.default_rng(7), tmp_path_factory.mktemp("turned")
-    subject = replace(random_subject(9001), backdrop=((1.0, 1.0, 1.0),))
+    subject = replace(random_subject(4), backdrop=((1.0, 1.0, 1.0),))
     calls = {"progress": no_progress, "cancel": never_cancel}
     true = write_subject(subject, CAMERAS[:-1], root / "true", **calls)
     given = [turned(camera, 4.0, tuple(rng.normal(size=3))) for camera in true.cameras]
