@@ -57,7 +57,7 @@ def mouth_film(rest: Array, faces: Faces) -> Film:
 
     """
     inner = _cavity(rest, faces)
-    lining = inner[faces].any(1)
+    lining = np.asarray(inner[faces].any(1))
     rim = _longest_loop(faces[lining])
     count = len(rim)
     ring = np.arange(count)
@@ -71,7 +71,7 @@ def mouth_film(rest: Array, faces: Faces) -> Film:
         else:
             film_faces += [np.stack([a, b, c], -1), np.stack([a, c, d], -1)]
     triangles = np.concatenate(film_faces).astype(np.int32)
-    return Film(~lining, rim, _harmonic(triangles, count, _RINGS * count + 1), triangles)
+    return Film(np.logical_not(lining), rim, _harmonic(triangles, count, _RINGS * count + 1), triangles)
 
 
 def _cavity(rest: Array, faces: Faces) -> Mask:
