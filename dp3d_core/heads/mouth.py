@@ -71,7 +71,9 @@ def mouth_film(rest: Array, faces: Faces) -> Film:
         else:
             film_faces += [np.stack([a, b, c], -1), np.stack([a, c, d], -1)]
     triangles = np.concatenate(film_faces).astype(np.int32)
-    return Film(np.logical_not(lining), rim, _harmonic(triangles, count, _RINGS * count + 1), triangles)
+    return Film(
+        np.logical_not(lining), rim, _harmonic(triangles, count, _RINGS * count + 1), triangles
+    )
 
 
 def _cavity(rest: Array, faces: Faces) -> Mask:

@@ -20,7 +20,7 @@ from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.preview.beard import PaintedBeard
+from dp3d_core.preview.beard import PaintedBeard, beard_density
 from dp3d_core.preview.choices import ALL_AUTO, AUTO
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.disagreement import covered, disagreement, without
@@ -49,6 +49,8 @@ _NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
 """sRGB where nothing is known of a photo."""
 _LEAST_HAIR = 0.15
 """Part of the seen hair that is unlike skin, below which hair has the colour of skin."""
+_ON_CHEEKS = ("stubble", "full")
+"""Beards that reach up to the ears."""
 _EAR_ASIDE = (0.3, 0.5)
 """Sine of the angle from the front between which the photo's camera begins to see an ear flat."""
 _EAR_MARGIN = 15
@@ -115,7 +117,9 @@ class Appearance:
         self.light = self._find_light(placed, caster)
         self.tone = self._find_tone(placed)
         self.projection = dataclasses.replace(
-            self.projection, tone=np.asarray(self.tone, np.float64)
+            self.projection,
+            tone=np.asarray(self.tone, np.float64),
+            bearded=placed.seen["beard"].choice in _ON_CHEEKS,
         )
         self.neck_tone = self._find_neck_tone(placed)
         on_step("Completing what the photo does not show")
@@ -334,6 +338,7 @@ class Appearance:
         known[hits.ray] = mixed / np.maximum(total, 1e-6)[:, None]
         weight[hits.ray] = total
         weight *= self._beside_ears(hits, part).ravel()
+        self.beard_field = self._field_of_beard(hits) if self.projection.bearded else None
 
         # from here on colours are as under even light
         even = known / np.maximum(light, _DARKEST)
@@ -350,6 +355,16 @@ class Appearance:
         seam = cv2.GaussianBlur((edge > 0).astype(np.float32), (0, 0), 1.5)[..., None]
         filled += (soft - filled) * np.clip(seam * 2, 0, 1)
         return (filled + (image - filled) * weights[..., None]).astype(np.float32)
+
+    def _field_of_beard(self, hits: Hits) -> Image:
+        """(r, c) how densely a beard grows where it is seen to grow, 0 to 1."""
+        density = np.zeros(len(self.mesh.vertices))
+        own = beard_density("full")
+        density[: len(own)] = own
+        field = np.zeros(PANORAMA.rows * PANORAMA.columns, np.float32)
+        corners = density[self.mesh.faces[hits.face]]
+        field[hits.ray] = np.einsum("kv,kv->k", corners, hits.weights)
+        return field.reshape(PANORAMA.rows, PANORAMA.columns)
 
     def _beside_ears(self, hits: Hits, part: NDArray[np.uint8]) -> Image:
         """(r, c) 0 for hair beside an ear: what the photo shows there may be the ear itself."""
@@ -369,8 +384,8 @@ class Appearance:
     ) -> Image:
         """(r, c, 3) one kind of surface all over the panorama, continued from where it is seen."""
         if kind is Part.SKIN:
-            lower = _below_chin()
-            far: Image = self.tone + (self.neck_tone - self.tone) * lower
+            far: Image = self.tone + (self.neck_tone - self.tone) * _below_chin()
+            far = self._with_beard(far, image, weight)
         else:
             usual = _NO_HAIR if kind is Part.HAIR else _NO_CLOTH
             if kind is Part.BODY:
@@ -403,6 +418,17 @@ class Appearance:
         brightness = smooth.mean(-1, keepdims=True)
         limit = np.clip(brightness, 0.04, 0.4)
         return np.asarray(np.clip(smooth + np.clip(detail, -limit, limit), 0, 1.5), np.float32)
+
+    def _with_beard(self, far: Image, image: Image, weight: Image) -> Image:
+        """(r, c or 1, 3) the skin's colour far from what is seen, with the beard that is seen."""
+        grown = self.beard_field
+        if grown is None:
+            return far
+        seen = (grown > 0.7) & (weight > 0.6)
+        if seen.sum() < _STRIP:
+            return far
+        colour = np.median(image[seen], axis=0)
+        return np.asarray(far + (colour - far) * grown[..., None], np.float32)
 
     def _unlike_skin(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of clothes without skin beside them, if a strip of them is seen."""

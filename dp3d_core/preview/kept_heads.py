@@ -102,6 +102,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         "size": [projection.camera.width, projection.camera.height],
         "beard": look.beard_choice,
         "seed": look.seed,
+        "bearded": projection.bearded,
     }
     arrays: _Arrays = {
         "vertices": head.mesh.vertices,
@@ -176,6 +177,7 @@ def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
         arrays["depth"],
         arrays.get("oval"),
         parsing,
+        about["bearded"],
         arrays.get("tone"),
     )
     mesh = Mesh.of(arrays["vertices"], arrays["faces"], arrays["parts"])

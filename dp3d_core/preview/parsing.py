@@ -34,6 +34,8 @@ _SHARPNESS = 0.6
 _BALD = (0.58, 0.84)
 """Likeness of the scalp to nose, cheeks and forehead from which on a head is bald: as such, and
 over that of the forehead, which counts the light."""
+_HAIRY = 0.45
+"""Likeness of all that is seen of the scalp and above it, below which a head is not bald."""
 _BALD_GREY = 0.75
 """The first of them in a photo without colours, where grey hair may look like skin."""
 _BARE = (0.28, 0.14)
@@ -130,6 +132,15 @@ def parse_photo(
     return Parsing(chances.astype(np.float32), region, known, _scalp_hair(chances, region, known))
 
 
+def _above_ears(region: NDArray[np.int8]) -> Mask:
+    """(h, w) the rows of a picture that show the scalp."""
+    rows = np.flatnonzero((region == Region.SCALP).any(1))
+    upper = np.zeros(region.shape, bool)
+    if rows.size:
+        upper[: int(rows.max()) + 1] = True
+    return upper
+
+
 def _scalp_hair(chances: Array, region: NDArray[np.int8], known: Mask) -> float | None:
     """Mean chance of hair over the scalp and around it, None where nothing of it is seen.
 
@@ -141,9 +152,7 @@ def _scalp_hair(chances: Array, region: NDArray[np.int8], known: Mask) -> float 
     scalp = (region == Region.SCALP) & shown
     if scalp.sum() <= 40:
         return None
-    rows = np.flatnonzero((region == Region.SCALP).any(1))
-    around = (region < 0) & shown & (hair > 0.5)
-    around[int(rows.max()) + 1 :] = False
+    around = (region < 0) & shown & (hair > 0.5) & _above_ears(region)
     return float((hair[scalp].sum() + hair[around].sum()) / (scalp.sum() + around.sum()))
 
 
@@ -371,8 +380,12 @@ def _bare_places(
     place = place.copy()
     flat = region.ravel()
     scalp, torso = likeness[Region.SCALP], likeness[Region.TORSO]
+    # hair over a high forehead is seen where it stands off the skull
+    upper = ((region == Region.SCALP) | (region < 0)) & _above_ears(region) & shown
+    stands_off = bool(upper.any()) and float(like[upper].mean()) < _HAIRY
     if (
-        scalp > (_BALD[0] if colourful else _BALD_GREY)
+        not stands_off
+        and scalp > (_BALD[0] if colourful else _BALD_GREY)
         and scalp > _BALD[1] * likeness[Region.FOREHEAD]
     ):
         place[flat == Region.SCALP, Kind.SKIN] *= 4.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -12,9 +13,10 @@ from dp3d_core.cameras import Camera
 from dp3d_core.mesh import unit
 from dp3d_core.portraits.landmarks import FACE_OVAL
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.preview.panorama import remap
+from dp3d_core.preview.panorama import Panorama, remap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.parts import Part
+from dp3d_core.preview.strands import strand_noise
 from dp3d_core.preview.tones import lab
 from dp3d_core.raycast import RayCaster
 from dp3d_core.smoothstep import ramp
@@ -24,7 +26,7 @@ Array = NDArray[np.float64]
 _GRAZING = (0.08, 0.28)
 """Cosine between the view ray and the normal: below the first the photo is not used, above
 the second it is used alone."""
-_GRAZING_SKIN = (0.20, 0.45)
+_GRAZING_SKIN = (0.12, 0.34)
 """The same on cheek, jaw and neck: their sides are smooth, and whatever the photo shows there
 (an ear, the hair behind it) belongs to another place wherever the template is not the person."""
 _GRAZING_FRONT = (0.02, 0.20)
@@ -38,17 +40,22 @@ _HAIRLINE_ABOVE, _HAIRLINE_FACING = (0.06, 0.10), (0.15, 0.4)
 _HAIRLINE_BEFORE = (0.0, 0.06)
 """Height, head units, cosine and depth above which hair and skin may stand for each other: beside
 the ear its rim would become hair."""
+_BEARD_BELOW = (0.035, -0.01)
+"""Heights, head units, between which hair on the face begins to be a beard."""
 _OVAL_FACING = (0.5, 0.75)
 """Cosine above which what lies within the oval is the face's, whatever its colour."""
 _OVAL_EDGE = (2.0, 14.0)
 """Pixels of the crop inside the oval of the face, where brows, beard and glasses belong to it."""
-_HUE, _STRANGE = np.array([0.15, 1.0, 1.0]), (13.0, 24.0)
+_HUE, _STRANGE = np.array([0.15, 1.0, 1.0]), (18.0, 32.0)
 """Weights of Lab in the distance to the tone of skin; below the first distance a hue is skin,
 above the second it is not."""
 _RIM = (2.0, 6.0)
 """Pixels within the matte: nearer to its edge head and background mix."""
 _HAIR_RIM = (4.0, 12.0)
 """The same for hair, through which the background shows."""
+_FRAYED, _FRAY = Panorama(192, 384), 0.2
+"""Strands by which the photo's hair goes over into the one that is continued: cosine by which they
+reach further or end before."""
 _FAR = np.float32(1e3)
 """Head units, where there is no head."""
 _SAME_VIEW = (4.0, 14.0)
@@ -75,6 +82,8 @@ class Projection:
     """(h, w), 1 inside the outline of the face's landmarks; None without."""
     parsing: Parsing | None
     """What is what; None where nothing is known of it."""
+    bearded: bool = False
+    """Whether hair on cheeks and jaw is the face's own."""
     tone: NDArray[np.float64] | None = None
     """(3,) sRGB of the person's skin, once it is known: other hues beside the face are no skin."""
 
@@ -154,7 +163,10 @@ class Projection:
         trust = remap(self.trusted, x, y, cv2.INTER_LINEAR)[:, 0]
         rim = ramp(remap(self.within, x, y, cv2.INTER_LINEAR)[:, 0], *_HAIR_RIM)
         trust = np.where(parts == Part.HAIR, np.minimum(trust, rim), trust)
-        facing = ramp(cosine, *_GRAZING)
+        hair = np.flatnonzero(parts == Part.HAIR)
+        slanted = cosine.copy()
+        slanted[hair] += _FRAY * _FRAYED.look_up(_fray(), points[hair])[:, 0]
+        facing = ramp(slanted, *_GRAZING)
         # the folds of the face are small, and nothing is known better than the photo's pixel
         front = ramp(points[:, 2], *_FRONT) * (1 - ramp(np.abs(points[:, 0]), *_MIDDLE))
         skin = parts == Part.SKIN
@@ -162,6 +174,8 @@ class Projection:
         facing = np.maximum(facing, front * ramp(cosine, *_GRAZING_FRONT))
         kinds = self._kinds(uv)
         own = _own_class(kinds, parts) + _hairline(kinds, points, cosine, parts)
+        if self.bearded and kinds is not None:
+            own += kinds[:, Kind.HAIR] * skin * ramp(points[:, 1], *_BEARD_BELOW)
         own = ramp(own, *_CLASS)
         if self.oval is not None:
             within = skin * remap(self.oval, x, y, cv2.INTER_LINEAR)[:, 0]
@@ -209,6 +223,15 @@ class Projection:
         """(n,) cosine between the normals and the rays back to the camera."""
         towards = self.camera.position - points
         return np.asarray(np.einsum("ni,ni->n", unit(towards), normals))
+
+
+@lru_cache(maxsize=1)
+def _fray() -> NDArray[np.float32]:
+    """(rows, columns) noise of unit variance, long along strands."""
+    rng = np.random.default_rng(9)
+    shape = _FRAYED.rows, _FRAYED.columns
+    fine, broad = (strand_noise(shape, sigma, rng) for sigma in ((0.8, 9.0), (3.0, 16.0)))
+    return np.asarray((fine + broad) / np.sqrt(2), np.float32)
 
 
 def _face_oval(portrait: Portrait) -> NDArray[np.float32] | None:

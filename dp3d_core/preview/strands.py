@@ -101,10 +101,12 @@ def with_strands(
     """
     shape = grid.rows, grid.columns
     # strands wander: the noise is looked up a little aside
-    bend = _noise(shape, (26.0, 40.0), rng) * 5.0 + _noise(shape, (9.0, 22.0), rng) * 1.6
-    fine = _noise(shape, (0.7, style.length), rng)
-    lock = _noise(shape, (3.0, 1.6 * style.length), rng)
-    broad = _noise(shape, (10.0, 2.4 * style.length), rng)
+    bend = (
+        strand_noise(shape, (26.0, 40.0), rng) * 5.0 + strand_noise(shape, (9.0, 22.0), rng) * 1.6
+    )
+    fine = strand_noise(shape, (0.7, style.length), rng)
+    lock = strand_noise(shape, (3.0, 1.6 * style.length), rng)
+    broad = strand_noise(shape, (10.0, 2.4 * style.length), rng)
     noise = 0.62 * fine + 0.6 * lock + 0.5 * broad
     rows, columns = np.indices(shape).astype(np.float32)
     pad = 16
@@ -124,7 +126,9 @@ def with_strands(
     return np.asarray(mixed * field, np.float32)
 
 
-def _noise(shape: tuple[int, int], sigma: tuple[float, float], rng: np.random.Generator) -> Image:
+def strand_noise(
+    shape: tuple[int, int], sigma: tuple[float, float], rng: np.random.Generator
+) -> Image:
     """(r, c) noise of unit variance that wraps around; ``sigma`` across and down, texels."""
     pad = min(int(3 * sigma[0]) + 2, shape[1])
     rough = wrap(rng.normal(size=shape).astype(np.float32), pad)
