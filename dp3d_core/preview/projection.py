@@ -110,7 +110,12 @@ class Projection:
         distance = cv2.distanceTransform(
             cv2.copyMakeBorder(core, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5
         )[1:-1, 1:-1]
-        outside = cv2.distanceTransform(portrait.inside.astype(np.uint8), cv2.DIST_L2, 5)
+        # beyond the crop nothing is known: its last row would run down a chest in stripes
+        framed = cv2.copyMakeBorder(
+            portrait.inside.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=[0]
+        )
+        outside = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] - 1
+        core[[0, -1]] = core[:, [0, -1]] = 0
         trusted = (
             np.minimum(ramp(distance.astype(np.float64), *_RIM), np.clip(outside / 12, 0, 1)) * core
         )
