@@ -51,6 +51,11 @@ _LEAST_HAIR = 0.15
 """Part of the seen hair that is unlike skin, below which hair has the colour of skin."""
 _ON_CHEEKS = ("stubble", "full")
 """Beards that reach up to the ears."""
+_SHADE_FREE, _NO_SKIN_FROM = np.array([0.35, 1.0, 1.0]), (16.0, 26.0)
+"""Weights of Lab, and distances from the tone of skin between which a colour is no more continued
+as skin."""
+_RELIGHT, _RELIGHT_SOFT = (-1.3, 1.3), 10.0
+"""Limits of the logarithm of the ratio of light on both sides, and texels over which it is even."""
 _EAR_ASIDE = (0.3, 0.5)
 """Sine of the angle from the front between which the photo's camera begins to see an ear flat."""
 _EAR_MARGIN = 15
@@ -138,6 +143,7 @@ class Appearance:
         clothes: Clothes,
         light: Array,
         panorama: Image,
+        relight: Image,
         hair_colour: Array,
         far_side: float,
         beard_choice: str | None,
@@ -148,6 +154,7 @@ class Appearance:
         look.mesh, look.region, look.repeat_photo = mesh, region, True
         look.projection, look.clothes, look.light = projection, clothes, light
         look.panorama, look.hair_colour, look.far_side = panorama, hair_colour, far_side
+        look.relight = relight
         look.beard_choice, look.seed = beard_choice, seed
         look.beard = look._painted_beard()
         return look
@@ -180,6 +187,7 @@ class Appearance:
         # of the far half of a turned face the mirrored photo is sharper than the panorama
         if self.far_side:
             mirrored, help_ = self._mirrored(hits, parts, trust)
+            mirrored = mirrored * np.exp(PANORAMA.look_up(self.relight, hits.points))
             filled += (mirrored - filled) * help_[:, None]
         return filled + (colours - filled) * trust[:, None], light
 
@@ -228,6 +236,28 @@ class Appearance:
         # folds of headwear are not symmetric
         other = other * (parts != Part.HAT) * self._ears_seen(hits, -1.0)
         return colours, np.minimum(other, 1 - trust) * 0.999
+
+    def _find_relight(
+        self, hits: Hits, parts: NDArray[np.uint8], own: Array, trust: Array
+    ) -> Image:
+        """(r, c, 3) logarithm of the light of a place over that of its mirror image.
+
+        Measured where the photo shows both, continued smoothly: one half of a face may lie in
+        the shade.
+        """
+        nothing = np.zeros(len(trust))
+        colours, both = self._mirrored(hits, parts, nothing)
+        both = np.minimum(both, trust) * (parts != Part.HAT)
+        ratio = np.log(np.maximum(own, 0.03) / np.maximum(colours, 0.03)).clip(*_RELIGHT)
+        n = PANORAMA.rows * PANORAMA.columns
+        values, weights = np.zeros((n, 3), np.float32), np.zeros(n, np.float32)
+        values[hits.ray], weights[hits.ray] = ratio, ramp(both, 0.3, 0.8)
+        shape = PANORAMA.rows, PANORAMA.columns
+        smooth = pull_push(
+            values.reshape(*shape, 3), weights.reshape(shape), np.zeros(3, np.float32)
+        )
+        soft = cv2.GaussianBlur(wrap(smooth, 48), (0, 0), _RELIGHT_SOFT)[:, 48:-48]
+        return np.asarray(soft, np.float32)
 
     def _ears_seen(self, hits: Hits, flip: float) -> Array:
         """(k,) 0 on ears that the photo sees edge on: their shape is the model's, so is their look.
@@ -333,6 +363,8 @@ class Appearance:
         known, weight = np.zeros((n, 3)), np.zeros(n)
         own, trust = self._seen(hits, part[hits.ray])
         other, help_ = self._mirrored(hits, part[hits.ray], trust)
+        self.relight = self._find_relight(hits, part[hits.ray], own, trust)
+        other = other * np.exp(self.relight.reshape(-1, 3)[hits.ray])
         total = trust + help_
         mixed = own * trust[:, None] + other * help_[:, None]
         known[hits.ray] = mixed / np.maximum(total, 1e-6)[:, None]
@@ -386,6 +418,7 @@ class Appearance:
         if kind is Part.SKIN:
             far: Image = self.tone + (self.neck_tone - self.tone) * _below_chin()
             far = self._with_beard(far, image, weight)
+            weight = self._sure_skin(image, weight)
         else:
             usual = _NO_HAIR if kind is Part.HAIR else _NO_CLOTH
             if kind is Part.BODY:
@@ -418,6 +451,13 @@ class Appearance:
         brightness = smooth.mean(-1, keepdims=True)
         limit = np.clip(brightness, 0.04, 0.4)
         return np.asarray(np.clip(smooth + np.clip(detail, -limit, limit), 0, 1.5), np.float32)
+
+    def _sure_skin(self, image: Image, weight: Image) -> Image:
+        """(r, c) weight of skin that is fit to be continued: no strands and rims beside it."""
+        apart = (lab(image.reshape(-1, 3)) - lab(self.tone[None])) * _SHADE_FREE
+        strange = ramp(np.linalg.norm(apart, axis=1), *_NO_SKIN_FROM).reshape(weight.shape)
+        sure = np.asarray(ramp(weight.astype(np.float64), 0.4, 0.9) * (1 - strange), np.float32)
+        return sure if sure.sum() > 0.3 * weight.sum() else weight
 
     def _with_beard(self, far: Image, image: Image, weight: Image) -> Image:
         """(r, c or 1, 3) the skin's colour far from what is seen, with the beard that is seen."""
