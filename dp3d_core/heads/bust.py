@@ -47,7 +47,7 @@ class BustRegion(IntEnum):
 
 _SHOWN = (BustPart.SKIN, BustPart.EYE_LEFT, BustPart.EYE_RIGHT)
 """Parts of a head with its mouth closed."""
-_INWARDS, _DEEPEST_MM = 0.7, 8.0
+_INWARDS, _DEEPEST_MM = 0.5, 5.0
 """How far the film between the lips is drawn in, parts of the distance from them, and at most."""
 _EAR_MOVE = 0.03
 """Decimetres by which the targets of the ear's size move its vertices."""

@@ -11,12 +11,15 @@ its grazing rims, too: they would smear in any other view.
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from dp3d_core.heads.bust import BustRegion as Region
+from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
@@ -58,6 +61,8 @@ _RELIGHT, _RELIGHT_SOFT = (-1.3, 1.3), 10.0
 """Limits of the logarithm of the ratio of light on both sides, and texels over which it is even."""
 _EAR_ASIDE = (0.3, 0.5)
 """Sine of the angle from the front between which the photo's camera begins to see an ear flat."""
+_EAR_REACH = 14.0
+"""Millimetres around an ear where a photo from the front may show the ear itself."""
 _EAR_MARGIN = 15
 """Texels of the panorama around an ear."""
 _BRIGHTEST_SKIN = 0.93
@@ -264,10 +269,10 @@ class Appearance:
 
         ``flip`` is -1 for the ear of the other side.
         """
-        corner = self.mesh.faces[hits.face, hits.weights.argmax(1)]
-        own = corner < len(self.region)
-        ear = np.zeros(len(corner))
-        ear[own] = self.region[corner[own]] == Region.EAR
+        near = np.zeros(len(self.mesh.vertices))
+        own = _ear_nearness()
+        near[: len(own)] = own
+        ear = np.einsum("kv,kv->k", near[self.mesh.faces[hits.face]], hits.weights)
         eye = self.projection.camera.position
         aside = flip * np.sign(hits.points[:, 0]) * eye[0] / np.linalg.norm(eye)
         return np.asarray(1 - ear * (1 - ramp(aside, *_EAR_ASIDE)))
@@ -503,6 +508,14 @@ class Appearance:
             size = 20
         laid = by_example(_CALM[kind] * detail, inner, rng, size)
         return _noise(image.shape, kind, rng) if laid is None else laid
+
+
+@lru_cache(maxsize=1)
+def _ear_nearness() -> Array:
+    """(n,) 1 at the bust's vertices of ears, 0 from :data:`_EAR_REACH` on."""
+    shape = bust()
+    distance, _ = cKDTree(shape.rest[shape.region == Region.EAR]).query(shape.rest)
+    return ramp(distance, _EAR_REACH, 2.0)
 
 
 def _below_chin() -> Image:

@@ -63,6 +63,9 @@ _THICK = (15 * MM, 30 * MM)
 """Thickness between which hair is less and less cut towards the nape: an afro is round."""
 _SIDES_DEG = 62.0
 """Longitude from which on the outline says how thick the hair is behind."""
+_FOREHEAD, _STANDS = (44.0, 26.0), 0.4
+"""Longitudes between which the forehead ends, and thickness of the hair's front above it, parts of
+the usual one."""
 _PULL, _PULL_BEHIND = 0.02, 0.4
 """Weight of the usual thickness beside that of a mark, in front and behind."""
 _LEAST, _MOST = 2.0, 110.0
@@ -122,9 +125,8 @@ def grow_hair(
     radius, usual = base, USUAL_HAIR_MM * MM
     for number in range(rounds):
         usual = _usual_thickness(marks, base)
-        thickness = _solve(
-            _with_hairline(marks, mask, base, length), base, mask, usual, length < HANGS * MM
-        )
+        flat = _with_hairline(marks, mask, base, length, usual)
+        thickness = _solve(flat, base, mask, usual, length < HANGS * MM)
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
@@ -208,9 +210,8 @@ def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Me
     base = _envelope(skin, GRID, length < HANGS * MM)
     nothing = _Marks(*(np.zeros(0) for _ in range(3)))
     usual = USUAL_HAIR_MM * MM if style is None else min(USUAL_HAIR_MM, style.most) * MM
-    radius = base + _solve(
-        _with_hairline(nothing, mask, base, length), base, mask, usual, length < HANGS * MM
-    )
+    flat = _with_hairline(nothing, mask, base, length, usual)
+    radius = base + _solve(flat, base, mask, usual, length < HANGS * MM)
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -338,8 +339,11 @@ def _above_ears(portrait: Portrait, outline: _Outline) -> _Outline:
     return _Outline(outline.uv[upper], outline.normal[upper])
 
 
-def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array) -> _Marks:
+def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array, usual: float) -> _Marks:
     """Marks with those of the hairline: hair lies flat where it begins.
+
+    Above the forehead thick hair (``usual``, head units) stands up at once; else it would rise in
+    a straight slope to the crown.
 
     And where it ends, unless it hangs (``length``, (columns,) as :func:`_length`).
     """
@@ -351,7 +355,8 @@ def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array) -> _M
     rim[GRID.dome_rows + 8 :, ~short] = False
     rim[0] = False
     row, column = np.nonzero(rim)
-    flat = base[row, column] + _FLAT * MM
+    front = ramp(angle, *_FOREHEAD)[column] * (row < GRID.dome_rows)
+    flat = base[row, column] + np.maximum(_FLAT * MM, _STANDS * usual * front)
     return _Marks(
         np.concatenate([marks.column, column.astype(float)]),
         np.concatenate([marks.row, row.astype(float)]),
