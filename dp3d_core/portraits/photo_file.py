@@ -127,18 +127,18 @@ def _to_eight_bit(image: Image.Image) -> Image.Image:
 
 
 def default_photo() -> Path:
-    """Rear Admiral Grace M. Hopper (US Navy, public domain), from matplotlib's sample data.
+    """Astronaut Eileen Collins (NASA, public domain), from scikit-image's sample data.
 
     Raises:
-        Dp3dError: ``portrait.not_found`` without matplotlib.
+        Dp3dError: ``portrait.not_found`` without scikit-image.
 
     """
     try:
-        import matplotlib
+        import skimage
     except ImportError as error:
         raise Dp3dError(
             "portrait.not_found",
-            "The default photo comes with matplotlib, which is not installed.",
+            "The default photo comes with scikit-image, which is not installed.",
             "Name a photo of your own, or install the extra: pip install 'dp3d[core]'.",
         ) from error
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    return Path(skimage.__file__).parent / "data" / "astronaut.png"

@@ -21,11 +21,10 @@ Pixels = NDArray[np.uint8]
 def kinds() -> dict[str, Callable[[], bytes]]:
     """Names and what makes the PNG of each; nothing is made before it is asked for.
 
-    The first three are photographs in the public domain that matplotlib and scikit-image carry.
+    The first two are photographs in the public domain that scikit-image carries.
     """
     return {
-        "default": lambda: default_photo().read_bytes(),
-        "astronaut": lambda: _sample("astronaut"),
+        "astronaut": lambda: default_photo().read_bytes(),
         "cat": lambda: _sample("cat"),
         "painting": _painting,
         "hat_and_glasses": _hat_and_glasses,

@@ -109,7 +109,7 @@ class Demo(Common):
     """The whole chain on one photo: views, radiance field, textured mesh, turntable, report."""
 
     photo: tyro.conf.Positional[Path | None] = field(default=None)
-    """The portrait; without one, a public-domain photo that comes with matplotlib."""
+    """The portrait; without one, a public-domain photo that comes with scikit-image."""
     out: Path = Path("out/demo")
     """Folder for everything; run again, the demo goes on where it stopped."""
     views: int = 32

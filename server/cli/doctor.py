@@ -26,7 +26,6 @@ _MARKS: dict[Status, str] = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 PACKAGES: dict[str, tuple[str, ...]] = {
     "core": (
         "embreex",
-        "matplotlib",
         "opencv-python-headless",
         "scikit-image",
         "scipy",

@@ -77,7 +77,7 @@ def test_damaged_notes_count_as_none(tmp_path, session):
 
 def test_the_default_photo_is_there():
     with Image.open(default_photo()) as image:
-        assert image.size == (512, 600)
+        assert image.size == (512, 512)
 
 
 def test_a_mesh_without_texture_is_refused(tmp_path):

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.portraits.photo_file import default_photo
 from tests.support.photos import encode
 
 
 @pytest.fixture(scope="session")
 def hopper() -> Path:
-    return default_photo()
+    """A real photograph that comes with matplotlib: a face below a cap."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
 @pytest.fixture(scope="session")
