@@ -13,7 +13,7 @@ from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.mesh import Mesh
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import AUTO, HeadChoices
-from dp3d_core.preview.hair import is_bald
+from dp3d_core.preview.hair_length import is_bald
 from dp3d_core.preview.hairstyle import SHORN
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
 from dp3d_core.preview.parts import Part

@@ -8,7 +8,7 @@ show is taken from the mirrored side, then from a usual hairline and the length 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -19,13 +19,12 @@ from scipy.ndimage import gaussian_filter1d, grey_opening, minimum_filter
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
-from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.ears import free_ears
-from dp3d_core.preview.hairstyle import HANGS, HairStyle, style_name, usual_mask
+from dp3d_core.preview.hair_length import TURNED_DEG, is_bald, length_by_column
+from dp3d_core.preview.hairstyle import HANGS, HairStyle, usual_mask
 from dp3d_core.preview.panorama import AXIS, Panorama, wrap
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
 from dp3d_core.raycast import RayCaster
@@ -38,8 +37,6 @@ GRID = Panorama(144, 288)
 """Of the hair's surface."""
 _COARSE = Panorama(48, 96)
 """Of the thickness."""
-_BALD = 0.33
-"""Chance of hair over the seen scalp below which a head is bald."""
 _UNDER = 4.0
 """Millimetres by which the bare head stays below its hair."""
 _SINK = 5.0
@@ -48,10 +45,6 @@ USUAL_HAIR_MM = 8.0
 """Thickness of hair of which no outline is seen, millimetres."""
 _EAR_TOP = 25.0
 """Height, millimetres, below which a style that is chosen has its own outline."""
-_BELOW_ENDS = 10.0
-"""Millimetres below the ends of the hair from which on nothing is taken for hair."""
-_TURNED = 15.0
-"""Degrees of yaw from which on the far side is taken from the near one."""
 _EDGE = (0.30, 0.62)
 """Of the mask: below the first there is no hair, above the second it has its full thickness."""
 _FRONT_DEG, _FLAT = 80.0, 2.5
@@ -110,7 +103,7 @@ def grow_hair(
 
     """
     skin = _skin_radius(bald, GRID)
-    length = _length(parsing, portrait)
+    length = length_by_column(parsing, portrait, GRID.columns)
     outline = _outline(portrait, parsing)
     if style is not None:
         outline = _above_ears(portrait, outline)
@@ -139,67 +132,6 @@ def grow_hair(
         if number + 1 < rounds and len(outline):
             marks = _corrected(portrait, outline, _shell(surface, mask, part), surface)
     return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), usual)
-
-
-def seen_hair(portrait: Portrait, parsing: Parsing, hair: Hair | None) -> Choice:
-    """What a photo shows of the hair's length.
-
-    Args:
-        portrait: with a pose.
-        parsing: of the portrait.
-        hair: as :func:`grow_hair` grew it from the photo; None for a bald head.
-
-    """
-    covered = parsing.scalp_hair
-    if hair is None:
-        return Choice("bald", 0.5 + 0.4 * (_BALD - (covered or 0.0)) / _BALD)
-    lengths = _lengths(parsing, portrait)
-    lowest = min(lengths)
-    name = style_name(lowest / MM, hair.usual / MM)
-    if covered is None:
-        return Choice(name, 0.3, reason="The photo does not show the crown.")
-    if _cut_off(parsing, portrait, lengths):
-        return Choice(name, 0.45, reason="The photo ends before the hair does.")
-    sure = 0.5 + 0.4 * min((covered - _BALD) / _BALD, 1.0)
-    sides_differ = _side_name(lengths[0], hair) != _side_name(lengths[1], hair)
-    if sides_differ:
-        sure -= 0.15 if abs(portrait.report.yaw_deg) > _TURNED else 0.3
-    return Choice(name, sure, reason="The sides of the hair differ." if sides_differ else "")
-
-
-def _side_name(length: float, hair: Hair) -> str:
-    """Name of the style that hair down to ``length``, head units, has."""
-    return style_name(length / MM, hair.usual / MM)
-
-
-def without_low_hair(portrait: Portrait, parsing: Parsing) -> Parsing:
-    """A parsing without hair below the ends of what hangs together: dark collars look like it."""
-    lowest = min(_lengths(parsing, portrait)) - _BELOW_ENDS * MM
-    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
-    row = int(np.clip(camera.project([[0.0, lowest, 0.0]])[0][0][1], 0, PARSING_SIDE))
-    chances = parsing.chances.copy()
-    chances[row:, :, Kind.HAIR] *= 0.01
-    return replace(parsing, chances=chances / chances.sum(-1, keepdims=True))
-
-
-def _cut_off(parsing: Parsing, portrait: Portrait, lengths: tuple[float, float]) -> bool:
-    """Whether the photo ends where hair that hangs still goes on."""
-    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
-    for side, length in zip((-1.0, 1.0), lengths, strict=True):
-        if length > HANGS * MM:
-            continue
-        below = np.array([[side * x * MM, length - 14 * MM, -10 * MM] for x in range(40, 110, 4)])
-        uv = camera.project(below)[0].astype(int)
-        shown = ((uv >= 0) & (uv < PARSING_SIDE)).all(1)
-        u, v = uv[shown].T
-        if parsing.known[v, u].sum() < 5:
-            return True
-    return False
-
-
-def is_bald(parsing: Parsing) -> bool:
-    """Whether the scalp that the photo shows is bare."""
-    return parsing.scalp_hair is not None and parsing.scalp_hair < _BALD
 
 
 def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Mesh:
@@ -345,7 +277,7 @@ def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array, usual
     Above the forehead thick hair (``usual``, head units) stands up at once; else it would rise in
     a straight slope to the crown.
 
-    And where it ends, unless it hangs (``length``, (columns,) as :func:`_length`).
+    And where it ends, unless it hangs (``length``, (columns,) as :func:`length_by_column`).
     """
     grown = (mask > 0.5).astype(np.uint8)
     rim = (grown > 0) & (cv2.erode(grown, np.ones((5, 5), np.uint8)) == 0)
@@ -458,46 +390,6 @@ def _bending(rows: int, columns: int, dome_rows: int) -> sparse.csr_matrix:
     return (laplacian.T @ laplacian).tocsr()
 
 
-def _lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
-    """Heights, head units, down to which hair hangs beside the neck on -x and +x; 0 where none
-    does.
-    """
-    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
-    levels = np.arange(6, -205, -6.0) * MM
-    hair = (parsing.chances[..., Kind.HAIR] > 0.5) & (parsing.region != Region.FACE)
-    found: list[float] = []
-    for side in (-1.0, 1.0):
-        lowest, gaps = 0.0, 0
-        for y in levels:
-            points = np.array([[side * x * MM, y, -10 * MM] for x in range(40, 150, 4)])
-            uv = camera.project(points)[0].astype(int)
-            good = ((uv >= 0) & (uv < PARSING_SIDE)).all(1)
-            u, v = uv[good].T
-            shown = parsing.known[v, u]
-            if shown.sum() < 5:
-                break
-            if (hair[v, u] & shown).sum() >= 3:
-                lowest, gaps = float(y), 0
-            else:
-                gaps += 1
-                if gaps > 2:
-                    break
-        found.append(lowest)
-    return found[0], found[1]
-
-
-def _length(parsing: Parsing, portrait: Portrait) -> Array:
-    """(GRID.columns,) height, head units, down to which hair hangs; 0 where it does not."""
-    left, right = _lengths(parsing, portrait)
-    behind = min(left, right)
-    across = (np.arange(GRID.columns) + 0.5) / GRID.columns  # 0 back, 0.25 -x, 0.5 front
-    return np.interp(
-        across,
-        [0, 0.12, 0.25, 0.5, 0.75, 0.88, 1],
-        [behind, behind, left, left, right, behind, behind],
-    )
-
-
 def _mask(
     portrait: Portrait, parsing: Parsing, radius: Array, length: Array, bald: RayCaster
 ) -> Array:
@@ -520,7 +412,7 @@ def _mask(
     trust *= 1 - ramp(chance[:, Kind.BACKGROUND], 0.5, 0.8)
     shape = GRID.rows, GRID.columns
     yaw = portrait.report.yaw_deg
-    if abs(yaw) > _TURNED:
+    if abs(yaw) > TURNED_DEG:
         # what stands before the far cheek in the photo hangs behind it
         trust *= ramp(points[:, 0] * np.sign(yaw), -8 * MM, 8 * MM)
     covered, trust = covered.reshape(shape), trust.reshape(shape)

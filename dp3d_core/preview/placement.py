@@ -24,15 +24,8 @@ from dp3d_core.preview.beard import BeardEvidence, lifted
 from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
 from dp3d_core.preview.face_colours import FaceColours, fringe
-from dp3d_core.preview.hair import (
-    USUAL_HAIR_MM,
-    grow_hair,
-    is_bald,
-    plain_hair,
-    seen_hair,
-    under_hair,
-    without_low_hair,
-)
+from dp3d_core.preview.hair import USUAL_HAIR_MM, grow_hair, plain_hair, under_hair
+from dp3d_core.preview.hair_length import is_bald, seen_hair, without_low_hair
 from dp3d_core.preview.hairstyle import SHORN, STYLES, HairStyle
 from dp3d_core.preview.headwear import Headwear, seen_headwear
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline
