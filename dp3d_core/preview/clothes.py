@@ -39,6 +39,9 @@ _PULL = 0.03
 """Weight of the expected height of a column's collar, texels a millimetre."""
 _UNSEEN = 0.4
 """Confidence below which no collar is seen at all."""
+_SOME_CLOTH = 0.38
+"""Part of the seen torso that looks like cloth, below which shoulders are bare: skin in another
+light looks like cloth, too."""
 _LIFT = 0.004
 """Head units above the surface where rays begin."""
 _HEIGHTS = np.arange(-76.0, -200.0, -4.0)
@@ -169,8 +172,8 @@ def _collar(height: Array, cloth: Array, torso: NDArray[np.bool_]) -> tuple[floa
     if len(height) < 60:
         return _COLLAR, False, 0.5 * _UNSEEN
     dressed = float((cloth[torso] > 0.6).mean()) if torso.sum() > 200 else 1.0
-    if dressed < 0.12:
-        return _BARE, False, 0.9 - 3 * dressed
+    if dressed < _SOME_CLOTH:
+        return _BARE, False, 0.9 - 1.4 * dressed
     errors = [np.abs(cloth - (height < level)).mean() for level in _HEIGHTS]
     seen = bool(cloth.sum() > 30)
     sure = float(np.clip(0.95 - 2 * min(errors), _UNSEEN, 0.9)) if seen else 0.5 * _UNSEEN

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.heads import anatomy
-from dp3d_core.synthetic.head import EYE, MM
+from dp3d_core.heads.space import EYE, MM
+from dp3d_core.synthetic.average_bust import bare_body
 
 pytestmark = pytest.mark.bpy
 
@@ -42,7 +42,7 @@ def test_anchor_and_ghost(blender) -> None:
     lines = [np.array(line) for line in result["lines"]]
     assert result["segments"] == 2 * sum(len(line) - 1 for line in lines)
     profile = lines[0]
-    distance = anatomy.skin(profile[(profile[:, 1] > -0.19)] / MM) * MM
+    distance = bare_body(profile[(profile[:, 1] > -0.19)] / MM) * MM
     assert np.abs(distance).max() < 0.02  # the skin of the model, about
     everything = np.concatenate(lines)
     mirrored = everything * (-1, 1, 1)
