@@ -83,11 +83,15 @@ class Bust:
     lips: NDArray[np.int64]
     film: NDArray[np.int64]
 
+    def level(self, vertices: Array) -> None:
+        """Bring vertices, head units, the bust's first, to an end in the plane of the cut."""
+        vertices[:, 1] = np.maximum(vertices[:, 1], BUST_CUT_MM * MM)
+        vertices[: len(self.rim)][self.rim, 1] = BUST_CUT_MM * MM
+
     def vertices(self, controls: Array) -> Array:
         """(n, 3) vertices, head units, for control vertices (controls, 3)."""
         vertices = np.asarray(self.refine @ controls)
-        vertices[:, 1] = np.maximum(vertices[:, 1], BUST_CUT_MM * MM)
-        vertices[self.rim, 1] = BUST_CUT_MM * MM
+        self.level(vertices)
         if len(self.film):  # teeth stand behind the lips
             behind, _ = cKDTree(vertices[self.lips]).query(vertices[self.film])
             vertices[self.film, 2] -= np.minimum(_INWARDS * behind, _DEEPEST_MM * MM)

@@ -33,7 +33,7 @@ from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
-from dp3d_core.preview.strands import StrandStyle, cropped, with_strands
+from dp3d_core.preview.strands import StrandStyle, cropped, strand_noise, with_strands
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
 from dp3d_core.preview.tones import lab, main_colour, skin_tone
 from dp3d_core.progress import StepCallback, no_step
@@ -86,14 +86,13 @@ _DARKEST = 0.7
 """Light by which colours are evened out at most: in folds it is a guess, and the quotient glows."""
 _CALM = {
     Part.SKIN: np.float32(0.8),
-    Part.HAIR: np.float32(0.6),
     Part.BODY: np.float32(0.6),
     Part.HAT: np.float32(0.35),
 }
 """Contrast of texture laid by example, beside its example's: what is laid is less coherent."""
 _EVEN = (Part.SKIN, Part.BODY)
 """Surfaces of which only the even places are examples."""
-_GRAIN = {Part.SKIN: 0.012, Part.HAIR: 0.05, Part.BODY: 0.02, Part.HAT: 0.02}
+_GRAIN = {Part.SKIN: 0.012, Part.BODY: 0.02, Part.HAT: 0.02}
 
 APPEARANCE_STEPS = 3
 """Steps of :class:`Appearance`."""
@@ -191,7 +190,8 @@ class Appearance:
         filled = np.clip(PANORAMA.look_up(self.panorama, hits.points) * light, 0, 1)
         # of the far half of a turned face the mirrored photo is sharper than the panorama
         if self.far_side:
-            mirrored, help_ = self._mirrored(hits, parts, trust)
+            mirrored, other = self._mirrored(hits, parts)
+            help_ = _where_unseen(other, trust)
             mirrored = mirrored * np.exp(PANORAMA.look_up(self.relight, hits.points))
             filled += (mirrored - filled) * help_[:, None]
         return filled + (colours - filled) * trust[:, None], light
@@ -232,50 +232,29 @@ class Appearance:
             trust = trust * (1 - self._far(hits.points) * (parts == Part.SKIN))
         return colours, trust * self._ears_seen(hits, 1.0)
 
-    def _mirrored(self, hits: Hits, parts: NDArray[np.uint8], trust: Array) -> tuple[Array, Array]:
-        """Colours (k, 3) of the other side's points, and their trust (k,) where the photo has
-        none.
-        """
+    def _mirrored(self, hits: Hits, parts: NDArray[np.uint8]) -> tuple[Array, Array]:
+        """Colours (k, 3) of the other side's points, and their trust (k,)."""
         flip = np.array([-1.0, 1, 1])
         colours, other = self.projection.sample(hits.points * flip, hits.normals * flip, parts)
         # folds of headwear are not symmetric
-        other = other * (parts != Part.HAT) * self._ears_seen(hits, -1.0)
-        return colours, np.minimum(other, 1 - trust) * 0.999
-
-    def _find_relight(
-        self, hits: Hits, parts: NDArray[np.uint8], own: Array, trust: Array
-    ) -> Image:
-        """(r, c, 3) logarithm of the light of a place over that of its mirror image.
-
-        Measured where the photo shows both, continued smoothly: one half of a face may lie in
-        the shade.
-        """
-        nothing = np.zeros(len(trust))
-        colours, both = self._mirrored(hits, parts, nothing)
-        both = np.minimum(both, trust) * (parts != Part.HAT)
-        ratio = np.log(np.maximum(own, 0.03) / np.maximum(colours, 0.03)).clip(*_RELIGHT)
-        n = PANORAMA.rows * PANORAMA.columns
-        values, weights = np.zeros((n, 3), np.float32), np.zeros(n, np.float32)
-        values[hits.ray], weights[hits.ray] = ratio, ramp(both, 0.3, 0.8)
-        shape = PANORAMA.rows, PANORAMA.columns
-        smooth = pull_push(
-            values.reshape(*shape, 3), weights.reshape(shape), np.zeros(3, np.float32)
-        )
-        soft = cv2.GaussianBlur(wrap(smooth, 48), (0, 0), _RELIGHT_SOFT)[:, 48:-48]
-        return np.asarray(soft, np.float32)
+        return colours, other * (parts != Part.HAT) * self._ears_seen(hits, -1.0)
 
     def _ears_seen(self, hits: Hits, flip: float) -> Array:
         """(k,) 0 on ears that the photo sees edge on: their shape is the model's, so is their look.
 
         ``flip`` is -1 for the ear of the other side.
         """
-        near = np.zeros(len(self.mesh.vertices))
-        own = _ear_nearness()
-        near[: len(own)] = own
-        ear = np.einsum("kv,kv->k", near[self.mesh.faces[hits.face]], hits.weights)
+        ear = self._on_bust(_ear_nearness(), hits)
         eye = self.projection.camera.position
         aside = flip * np.sign(hits.points[:, 0]) * eye[0] / np.linalg.norm(eye)
         return np.asarray(1 - ear * (1 - ramp(aside, *_EAR_ASIDE)))
+
+    def _on_bust(self, values: Array, hits: Hits) -> Array:
+        """(k,) values of the bust's vertices (n,) at hits; 0 on hair."""
+        corners = self.mesh.faces[hits.face]
+        inside = corners < len(values)
+        at_corners = np.where(inside, values[np.where(inside, corners, 0)], 0.0)
+        return np.asarray(np.einsum("kv,kv->k", at_corners, hits.weights))
 
     def _far(self, points: Array) -> Array:
         """(n,) 1 on the half that a turned head shows least."""
@@ -367,8 +346,10 @@ class Appearance:
         light[hits.ray] = self._light_at(hits, part[hits.ray])
         known, weight = np.zeros((n, 3)), np.zeros(n)
         own, trust = self._seen(hits, part[hits.ray])
-        other, help_ = self._mirrored(hits, part[hits.ray], trust)
-        self.relight = self._find_relight(hits, part[hits.ray], own, trust)
+        other, other_trust = self._mirrored(hits, part[hits.ray])
+        help_ = _where_unseen(other_trust, trust)
+        both = np.minimum(_where_unseen(other_trust, np.zeros(len(trust))), trust)
+        self.relight = _relight(hits, own, other, both)
         other = other * np.exp(self.relight.reshape(-1, 3)[hits.ray])
         total = trust + help_
         mixed = own * trust[:, None] + other * help_[:, None]
@@ -395,12 +376,8 @@ class Appearance:
 
     def _field_of_beard(self, hits: Hits) -> Image:
         """(r, c) how densely a beard grows where it is seen to grow, 0 to 1."""
-        density = np.zeros(len(self.mesh.vertices))
-        own = beard_density("full")
-        density[: len(own)] = own
         field = np.zeros(PANORAMA.rows * PANORAMA.columns, np.float32)
-        corners = density[self.mesh.faces[hits.face]]
-        field[hits.ray] = np.einsum("kv,kv->k", corners, hits.weights)
+        field[hits.ray] = self._on_bust(beard_density("full"), hits)
         return field.reshape(PANORAMA.rows, PANORAMA.columns)
 
     def _beside_ears(self, hits: Hits, part: NDArray[np.uint8]) -> Image:
@@ -448,10 +425,10 @@ class Appearance:
                 )
                 smooth = np.asarray(hue * np.clip(grey, 0.4, 1.6), np.float32)
             smooth = toward(smooth, sure, far, _REACH[kind])
-        inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         if kind is Part.HAIR:
             style = cropped(StrandStyle.of(image, sure), self.hair_mm)
             return np.clip(with_strands(smooth, style, PANORAMA, rng), 0, 1.5)
+        inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         detail = self._detail(image, inner, kind, rng)
         brightness = smooth.mean(-1, keepdims=True)
         limit = np.clip(brightness, 0.04, 0.4)
@@ -518,6 +495,35 @@ def _ear_nearness() -> Array:
     return ramp(distance, _EAR_REACH, 2.0)
 
 
+def _where_unseen(other: Array, trust: Array) -> Array:
+    """(k,) trust of the other side's colours where the photo's own trust (k,) leaves room."""
+    return np.minimum(other, 1 - trust) * 0.999
+
+
+def _relight(hits: Hits, own: Array, other: Array, both: Array) -> Image:
+    """(r, c, 3) logarithm of the light of a place over that of its mirror image.
+
+    Measured where the photo shows both, continued smoothly: one half of a face may lie in the
+    shade.
+
+    Args:
+        hits: k texels of the panorama.
+        own: (k, 3) colours there.
+        other: (k, 3) colours of the mirror images.
+        both: (k,) trust in both.
+
+    """
+    ratio = np.log(np.maximum(own, 0.03) / np.maximum(other, 0.03)).clip(*_RELIGHT)
+    n = PANORAMA.rows * PANORAMA.columns
+    values, weights = np.zeros((n, 3), np.float32), np.zeros(n, np.float32)
+    values[hits.ray], weights[hits.ray] = ratio, ramp(both, 0.3, 0.8)
+    shape = PANORAMA.rows, PANORAMA.columns
+    nothing = np.zeros(3, np.float32)
+    smooth = pull_push(values.reshape(*shape, 3), weights.reshape(shape), nothing)
+    soft = cv2.GaussianBlur(wrap(smooth, 48), (0, 0), _RELIGHT_SOFT)[:, 48:-48]
+    return np.asarray(soft, np.float32)
+
+
 def _below_chin() -> Image:
     """(r, 1, 1) 0 in the rows of the panorama that show the head, 1 below the chin."""
     origin, _ = PANORAMA.rays()
@@ -531,8 +537,7 @@ def _mix(first: Image, second: Image, share: Image) -> Image:
 
 
 def _noise(shape: tuple[int, ...], kind: Part, rng: np.random.Generator) -> Image:
-    """(r, c, 1) fine variation of a surface of which no texture is seen: strands for hair."""
-    noise = rng.normal(size=shape[:2]).astype(np.float32)
-    sigma = {Part.HAIR: (0.8, 7.0), Part.SKIN: (1.5, 1.5)}.get(kind, (1.0, 1.0))
-    soft = cv2.GaussianBlur(wrap(noise, 32), (0, 0), sigmaX=sigma[0], sigmaY=sigma[1])[:, 32:-32]
-    return np.asarray(soft / soft.std() * _GRAIN[kind] * 0.5, np.float32)[..., None]
+    """(r, c, 1) fine variation of a surface of which no texture is seen."""
+    width = 1.5 if kind is Part.SKIN else 1.0
+    noise = strand_noise((shape[0], shape[1]), (width, width), rng)
+    return np.asarray(noise * _GRAIN[kind] * 0.5, np.float32)[..., None]

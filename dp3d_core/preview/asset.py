@@ -71,9 +71,10 @@ def textured_parts(head: PreviewHead, side: int = 2048) -> list[TexturedPart]:
 def _bust_part(head: PreviewHead, side: int) -> TexturedPart:
     shape, atlas = bust(), bust_atlas()
     # the head left triangles out where the bust's cut pressed them flat
-    kept = np.flatnonzero(np.isin(_keys(shape.faces), _keys(head.mesh.faces)))
-    index = np.searchsorted(np.sort(_keys(head.mesh.faces)), _keys(shape.faces[kept]))
-    own = np.argsort(_keys(head.mesh.faces))[index]
+    wanted, present = _keys(shape.faces), _keys(head.mesh.faces)
+    kept = np.flatnonzero(np.isin(wanted, present))
+    order = np.argsort(present)
+    own = order[np.searchsorted(present, wanted[kept], sorter=order)]
     return _part(head, "head", atlas.source, atlas.faces[kept], atlas.uv, own, side)
 
 

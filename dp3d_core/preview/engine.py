@@ -235,7 +235,7 @@ class PreviewEngine:
         cancel: CancelCheck = never_cancel,
     ) -> ViewSet:
         """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`)."""
-        from dp3d_core.preview.kept_heads import HEAD_FILE, head_bytes
+        from dp3d_core.preview.kept_heads import HEAD_FILE, head_key, kept_bytes
 
         chosen = parse_options(PreviewOptions, options)
         background = chosen.background_rgb(portrait)
@@ -262,7 +262,8 @@ class PreviewEngine:
             portrait, seed, chosen.repeat_photo, chosen.choices, progress=progress, cancel=cancel
         )
         if not (out / HEAD_FILE).is_file():
-            write_atomic(out / HEAD_FILE, head_bytes(head))
+            key = head_key(portrait, seed, chosen.choices)
+            write_atomic(out / HEAD_FILE, kept_bytes(key, head))
         writer.amend(choices_to_dict(head.chosen), choice_warnings(head.chosen))
         stage = Stage(
             "views",

@@ -96,7 +96,7 @@ def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
     camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
     levels = np.arange(6, -205, -6.0) * MM
     hair = (parsing.chances[..., Kind.HAIR] > 0.5) & (parsing.region != Region.FACE)
-    found: list[float] = []
+    ends: list[float] = []
     for side in (-1.0, 1.0):
         lowest, gaps = 0.0, 0
         for y in levels:
@@ -113,8 +113,8 @@ def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
                 gaps += 1
                 if gaps > 2:
                     break
-        found.append(lowest)
-    return found[0], found[1]
+        ends.append(lowest)
+    return ends[0], ends[1]
 
 
 def length_by_column(parsing: Parsing, portrait: Portrait, columns: int) -> Array:

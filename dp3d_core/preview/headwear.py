@@ -98,7 +98,7 @@ class Headwear:
 
     @property
     def possible(self) -> bool:
-        """The same with less evidence."""
+        """Whether they may be headwear and hair: they differ, the rim is nearly straight."""
         return self.apart > _APART and self.agreement > _NEARLY
 
 

@@ -89,6 +89,14 @@ def keep(key: str, head: PreviewHead) -> None:
             old.unlink(missing_ok=True)
 
 
+def kept_bytes(key: str, head: PreviewHead) -> bytes:
+    """The file of a head, as it is kept, else made now."""
+    try:
+        return (kept_folder() / f"{key}.npz").read_bytes()
+    except OSError:
+        return head_bytes(head)
+
+
 def head_bytes(head: PreviewHead) -> bytes:
     """A head as the contents of a file."""
     look = head.appearance

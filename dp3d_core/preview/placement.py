@@ -146,9 +146,7 @@ def _unseen_head(bare: BareHead, choices: HeadChoices) -> PlacedHead:
 def _level(mesh: Mesh) -> Mesh:
     """A head that ends in the plane of the bust's cut again, wherever its shoulders went."""
     vertices = mesh.vertices.copy()
-    rim = bust().rim
-    vertices[: len(rim)][rim, 1] = BUST_CUT_MM * MM
-    vertices[:, 1] = np.maximum(vertices[:, 1], BUST_CUT_MM * MM)
+    bust().level(vertices)
     # what was pressed flat is no surface
     low = vertices[:, 1] <= BUST_CUT_MM * MM + 1e-9
     faces = mesh.faces[~low[mesh.faces].all(1)]

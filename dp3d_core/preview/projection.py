@@ -52,7 +52,8 @@ above the second it is not."""
 _RIM = (2.0, 6.0)
 """Pixels within the matte: nearer to its edge head and background mix."""
 _HAIR_RIM = (4.0, 12.0)
-"""The same for hair, through which the background shows."""
+"""Pixels within the matte between which hair begins to be believed: the background shows through
+its rim."""
 _FRAYED, _FRAY = Panorama(192, 384), 0.2
 """Strands by which the photo's hair goes over into the one that is continued: cosine by which they
 reach further or end before."""
