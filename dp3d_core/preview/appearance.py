@@ -23,6 +23,7 @@ from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.preview.blending import blending
 from dp3d_core.preview.beard import PaintedBeard, beard_density
 from dp3d_core.preview.choices import ALL_AUTO, AUTO
 from dp3d_core.preview.clothes import Clothes
@@ -33,6 +34,7 @@ from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
+from dp3d_core.preview.quilting import quilted
 from dp3d_core.preview.strands import StrandStyle, cropped, strand_noise, with_strands
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
 from dp3d_core.preview.tones import lab, main_colour, skin_tone
@@ -50,6 +52,8 @@ _NO_CLOTH = np.array([0.43, 0.44, 0.47], np.float32)
 """sRGB of clothes of which nothing is seen."""
 _NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
 """sRGB where nothing is known of a photo."""
+_ONE_STONE = 7.0
+"""Lab distance, with little of the lightness, below which hair and skin cannot be told apart."""
 _LEAST_HAIR = 0.15
 """Part of the seen hair that is unlike skin, below which hair has the colour of skin."""
 _ON_CHEEKS = ("stubble", "full")
@@ -92,6 +96,18 @@ _CALM = {
 """Contrast of texture laid by example, beside its example's: what is laid is less coherent."""
 _EVEN = (Part.SKIN, Part.BODY)
 """Surfaces of which only the even places are examples."""
+_MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
+"""Millimetres from the middle of the face between which its colours begin to give way to those of
+the sides, and depths behind which they all do."""
+_OTHER_LIGHT, _OTHER_HUE = (0.2, 0.5), (9.0, 17.0)
+"""Logarithm of the ratio of light, and Lab distance from the tone of skin, between which the other
+side's skin is no more taken."""
+_LEAST_STRANDS = 1500
+"""Texels of seen hair of which fewer are no example of hair."""
+_CONTRAST = 0.28
+"""Greatest relative standard deviation of the brightness of hair."""
+_DARKEST_STRAND, _LOCKS = 0.03, 18.0
+"""sRGB below which strands are not told apart; texels of what is a lock and not its colour."""
 _GRAIN = {Part.SKIN: 0.012, Part.BODY: 0.02, Part.HAT: 0.02}
 
 APPEARANCE_STEPS = 3
@@ -148,6 +164,7 @@ class Appearance:
         light: Array,
         panorama: Image,
         relight: Image,
+        blend: Image,
         hair_colour: Array,
         far_side: float,
         beard_choice: str | None,
@@ -158,7 +175,7 @@ class Appearance:
         look.mesh, look.region, look.repeat_photo = mesh, region, True
         look.projection, look.clothes, look.light = projection, clothes, light
         look.panorama, look.hair_colour, look.far_side = panorama, hair_colour, far_side
-        look.relight = relight
+        look.relight, look.blend = relight, blend
         look.beard_choice, look.seed = beard_choice, seed
         look.beard = look._painted_beard()
         return look
@@ -188,11 +205,13 @@ class Appearance:
         colours, trust = self._seen(hits, parts)
         light = self._light_at(hits, parts)
         filled = np.clip(PANORAMA.look_up(self.panorama, hits.points) * light, 0, 1)
+        blend = np.exp(PANORAMA.look_up(self.blend, hits.points))
+        colours = np.clip(colours * blend, 0, 1)
         # of the far half of a turned face the mirrored photo is sharper than the panorama
         if self.far_side:
             mirrored, other = self._mirrored(hits, parts)
             help_ = _where_unseen(other, trust)
-            mirrored = mirrored * np.exp(PANORAMA.look_up(self.relight, hits.points))
+            mirrored = mirrored * np.exp(PANORAMA.look_up(self.relight, hits.points)) * blend
             filled += (mirrored - filled) * help_[:, None]
         return filled + (colours - filled) * trust[:, None], light
 
@@ -347,10 +366,13 @@ class Appearance:
         known, weight = np.zeros((n, 3)), np.zeros(n)
         own, trust = self._seen(hits, part[hits.ray])
         other, other_trust = self._mirrored(hits, part[hits.ray])
-        help_ = _where_unseen(other_trust, trust)
         both = np.minimum(_where_unseen(other_trust, np.zeros(len(trust))), trust)
         self.relight = _relight(hits, own, other, both)
-        other = other * np.exp(self.relight.reshape(-1, 3)[hits.ray])
+        relight = self.relight.reshape(-1, 3)[hits.ray]
+        other = other * np.exp(relight)
+        skin = part[hits.ray] == Part.SKIN
+        help_ = _where_unseen(other_trust, trust)
+        help_ = help_ * (1 - skin * self._unlike_mirror(hits, other, relight))
         total = trust + help_
         mixed = own * trust[:, None] + other * help_[:, None]
         known[hits.ray] = mixed / np.maximum(total, 1e-6)[:, None]
@@ -367,12 +389,34 @@ class Appearance:
         for kind in Part:
             region = parts == kind
             if region.any():
-                filled[region] = self._continued(image, weights * region, kind, rng)[region]
+                filled[region] = self._continued(image, weights * region, region, kind, rng)[region]
         soft = cv2.GaussianBlur(wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
         edge = cv2.morphologyEx(parts, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
         seam = cv2.GaussianBlur((edge > 0).astype(np.float32), (0, 0), 1.5)[..., None]
         filled += (soft - filled) * np.clip(seam * 2, 0, 1)
+        self.blend = blending(image, filled, weights, parts, self._keeps_colour(hits))
+        image = image * np.exp(self.blend)
         return (filled + (image - filled) * weights[..., None]).astype(np.float32)
+
+    def _unlike_mirror(self, hits: Hits, other: Array, relight: Array) -> Array:
+        """(k,) how little the other side's skin says of this one, 0 to 1.
+
+        Where its light differs much, its noise and its hue come along; where its hue is not the
+        tone's, it shows hair or an ear.  Of a face that is turned nothing else is known.
+        """
+        lit = ramp(np.abs(relight).mean(1), *_OTHER_LIGHT)
+        apart = (lab(other) - lab(self.tone[None])) * _SHADE_FREE
+        unlike = np.maximum(lit, ramp(np.linalg.norm(apart, axis=1), *_OTHER_HUE))
+        if self.far_side:
+            unlike = unlike * (1 - self._keeps_colour(hits).ravel()[hits.ray])
+        return np.asarray(unlike)
+
+    def _keeps_colour(self, hits: Hits) -> Image:
+        """(r, c) 1 on the middle of the face, whose colours are the photo's in every view."""
+        kept = np.zeros(PANORAMA.rows * PANORAMA.columns, np.float32)
+        x, y, z = np.abs(hits.points / MM).T
+        kept[hits.ray] = (1 - ramp(x, *_MIDDLE)) * ramp(hits.points[:, 2] / MM, *_BEFORE)
+        return kept.reshape(PANORAMA.rows, PANORAMA.columns)
 
     def _field_of_beard(self, hits: Hits) -> Image:
         """(r, c) how densely a beard grows where it is seen to grow, 0 to 1."""
@@ -394,9 +438,14 @@ class Appearance:
         return np.asarray(1 - near * hair, np.float32)
 
     def _continued(
-        self, image: Image, weight: Image, kind: Part, rng: np.random.Generator
+        self,
+        image: Image,
+        weight: Image,
+        region: NDArray[np.bool_],
+        kind: Part,
+        rng: np.random.Generator,
     ) -> Image:
-        """(r, c, 3) one kind of surface all over the panorama, continued from where it is seen."""
+        """(r, c, 3) one kind of surface in its region, continued from where it is seen."""
         if kind is Part.SKIN:
             far: Image = self.tone + (self.neck_tone - self.tone) * _below_chin()
             far = self._with_beard(far, image, weight)
@@ -426,6 +475,9 @@ class Appearance:
                 smooth = np.asarray(hue * np.clip(grey, 0.4, 1.6), np.float32)
             smooth = toward(smooth, sure, far, _REACH[kind])
         if kind is Part.HAIR:
+            laid = _strands_by_example(image, sure, region, rng)
+            if laid is not None:
+                return np.clip(smooth * laid, 0, 1.5)
             style = cropped(StrandStyle.of(image, sure), self.hair_mm)
             return np.clip(with_strands(smooth, style, PANORAMA, rng), 0, 1.5)
         inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -462,6 +514,8 @@ class Appearance:
     def _unlike_skin_beside(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of hair without the skin that shows between strands and behind ears."""
         main = main_colour(image[weight > 0.6], _NO_HAIR)
+        if np.linalg.norm((lab(main[None]) - lab(self.tone[None])) * [0.3, 1, 1]) < _ONE_STONE:
+            return weight
         places = lab(image.reshape(-1, 3))
         to_skin = np.linalg.norm((places - lab(self.tone[None])) * [0.3, 1, 1], axis=1)
         to_hair = np.linalg.norm((places - lab(main[None])) * [0.3, 1, 1], axis=1)
@@ -485,6 +539,24 @@ class Appearance:
             size = 20
         laid = by_example(_CALM[kind] * detail, inner, rng, size)
         return _noise(image.shape, kind, rng) if laid is None else laid
+
+
+def _strands_by_example(
+    image: Image, sure: NDArray[np.bool_], region: NDArray[np.bool_], rng: np.random.Generator
+) -> Image | None:
+    """(r, c, 3) factors by which hair varies about its smooth colour; None if too little is seen."""
+    inner = cv2.erode(sure.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    if inner.sum() < _LEAST_STRANDS:
+        return None
+    shades = np.log(np.maximum(image, _DARKEST_STRAND)).astype(np.float32)
+    detail = detail_of(shades, inner, _LOCKS)
+    # a parting or the background between curls is no strand
+    contrast = float(detail[inner].mean(-1).std())
+    laid = quilted(detail, inner, region, PANORAMA, rng)
+    if laid is None:
+        return None
+    laid *= min(1.0, _CONTRAST / max(contrast, 1e-6))
+    return np.exp(np.clip(laid, -2.5 * _CONTRAST, 2.5 * _CONTRAST))
 
 
 @lru_cache(maxsize=1)

@@ -54,6 +54,9 @@ _BEHIND, _LOW, _NAPE = (95.0, 150.0), (0.45, 0.95), 0.6
 the nape, and by how much, relative."""
 _THICK = (15 * MM, 30 * MM)
 """Thickness between which hair is less and less cut towards the nape: an afro is round."""
+_RISES, _SLOPE, _TEXEL_MM = (80.0, 110.0), 0.6, 2.4
+"""Longitude from which on hair rises from its edge, by how much, millimetres a millimetre, and
+millimetres of a texel of GRID."""
 _SIDES_DEG = 62.0
 """Longitude from which on the outline says how thick the hair is behind."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
@@ -120,6 +123,7 @@ def grow_hair(
         usual = _usual_thickness(marks, base)
         flat = _with_hairline(marks, mask, base, length, usual)
         thickness = _solve(flat, base, mask, usual, length < HANGS * MM)
+        thickness = np.minimum(thickness, _rising(mask, length < HANGS * MM))
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
@@ -143,7 +147,8 @@ def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Me
     nothing = _Marks(*(np.zeros(0) for _ in range(3)))
     usual = USUAL_HAIR_MM * MM if style is None else min(USUAL_HAIR_MM, style.most) * MM
     flat = _with_hairline(nothing, mask, base, length, usual)
-    radius = base + _solve(flat, base, mask, usual, length < HANGS * MM)
+    hangs = length < HANGS * MM
+    radius = base + np.minimum(_solve(flat, base, mask, usual, hangs), _rising(mask, hangs))
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -344,6 +349,19 @@ def _solve(marks: _Marks, base: Array, mask: Array, usual: float, hangs: Mask) -
         wrapped, ((columns + 4) * factor, rows * factor), interpolation=cv2.INTER_CUBIC
     )
     return np.asarray(large[:, 2 * factor : -2 * factor], np.float64)
+
+
+def _rising(mask: Array, hangs: Mask) -> Array:
+    """(GRID) greatest thickness, head units: behind, hair that does not hang rises from its edge.
+
+    Else the volume of the sides would overhang the nape like a cap of a mushroom.
+    """
+    grown = wrap((mask > 0.5).astype(np.uint8), 32)
+    away = cv2.distanceTransform(grown, cv2.DIST_L2, 5)[:, 32:-32] * _TEXEL_MM
+    limit = np.asarray((_FLAT + _SLOPE * away) * MM, np.float64)
+    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
+    free = 1 - ramp(angle, *_RISES) * ~hangs
+    return np.asarray(limit + free[None] * _MOST * MM)
 
 
 def _by_row(weight: Array, value: Array, usual: float) -> Array:

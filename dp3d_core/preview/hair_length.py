@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.hairstyle import HANGS, style_name
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
+from dp3d_core.preview.tones import lab, main_colour
 
 if TYPE_CHECKING:
     from dp3d_core.preview.hair import Hair
@@ -24,6 +26,11 @@ TURNED_DEG = 15.0
 """Yaw from which on the far side is taken from the near one."""
 _BALD = 0.33
 """Chance of hair over the seen scalp below which a head is bald."""
+_DIFFER = 40.0
+"""Millimetres by which the sides differ."""
+_COLOUR, _OTHER, _LEAST = np.array([0.6, 1.0, 1.0]), 25.0, 60
+"""Weights of Lab, distance from the main colour above the ears from which on it is not that of the
+hair, and pixels of it of which fewer say nothing."""
 _BELOW_ENDS = 10.0
 """Millimetres below the ends of the hair from which on nothing is taken for hair."""
 
@@ -96,6 +103,7 @@ def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
     camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
     levels = np.arange(6, -205, -6.0) * MM
     hair = (parsing.chances[..., Kind.HAIR] > 0.5) & (parsing.region != Region.FACE)
+    hair &= _like_the_crown(parsing, portrait)
     ends: list[float] = []
     for side in (-1.0, 1.0):
         lowest, gaps = 0.0, 0
@@ -117,10 +125,27 @@ def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
+def _like_the_crown(parsing: Parsing, portrait: Portrait) -> NDArray[np.bool_]:
+    """(PARSING_SIDE, PARSING_SIDE) pixels whose colour the hair above the ears may have."""
+    size = (PARSING_SIDE, PARSING_SIDE)
+    small = cv2.resize(portrait.image, size, interpolation=cv2.INTER_AREA)
+    places = lab(small.reshape(-1, 3) / 255).reshape(*size, 3)
+    upper = (parsing.chances[..., Kind.HAIR] > 0.6) & parsing.known
+    rows = np.flatnonzero((parsing.region == Region.SCALP).any(1))
+    upper[int(rows.max()) if rows.size else 0 :] = False
+    if upper.sum() < _LEAST:
+        return np.ones(size, bool)
+    colours = small[upper] / 255
+    main = lab(main_colour(colours, colours.mean(0))[None])[0]
+    apart = np.linalg.norm((places - main) * _COLOUR, axis=-1)
+    return np.asarray(apart < max(_OTHER, float(np.quantile(apart[upper], 0.8))))
+
+
 def length_by_column(parsing: Parsing, portrait: Portrait, columns: int) -> Array:
     """(columns,) height, head units, down to which hair hangs; 0 where it does not."""
     left, right = hair_lengths(parsing, portrait)
-    behind = min(left, right)
+    # of sides that differ one may be a dark collar
+    behind = (left + right) / 2 if abs(left - right) > _DIFFER * MM else min(left, right)
     across = (np.arange(columns) + 0.5) / columns  # 0 back, 0.25 -x, 0.5 front
     return np.interp(
         across,

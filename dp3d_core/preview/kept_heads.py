@@ -35,7 +35,7 @@ from dp3d_core.preview.projection import Projection
 
 HEAD_FILE = "head.npz"
 """Name of a fitted head beside its views."""
-FORMAT = 1
+FORMAT = 2
 """Of the file."""
 _ROOMS = ("heads", "preview")
 """Rooms of dp3d_core whose code decides what a head looks like."""
@@ -120,6 +120,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         "light": look.light,
         "panorama": look.panorama,
         "relight": look.relight,
+        "blend": look.blend,
         "hair_colour": np.asarray(look.hair_colour),
         "cloth": look.clothes.chance,
         "c2w": projection.camera.c2w,
@@ -199,6 +200,7 @@ def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
         arrays["light"],
         arrays["panorama"],
         arrays["relight"],
+        arrays["blend"],
         arrays["hair_colour"],
         about["far_side"],
         about["beard"],

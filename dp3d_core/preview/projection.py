@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 _GRAZING = (0.08, 0.28)
 """Cosine between the view ray and the normal: below the first the photo is not used, above
 the second it is used alone."""
-_GRAZING_SKIN = (0.12, 0.34)
+_GRAZING_SKIN = (0.20, 0.48)
 """The same on cheek, jaw and neck: their sides are smooth, and whatever the photo shows there
 (an ear, the hair behind it) belongs to another place wherever the template is not the person."""
 _GRAZING_FRONT = (0.02, 0.20)

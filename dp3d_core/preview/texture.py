@@ -69,11 +69,13 @@ def toward(smooth: Image, known: NDArray[np.bool_], far: Image, reach: float) ->
     return np.asarray(far + (smooth - far) * share, np.float32)
 
 
-def detail_of(colours: Image, known: NDArray[np.bool_]) -> Image:
+def detail_of(
+    colours: Image, known: NDArray[np.bool_], sigma: float = _DETAIL_SIGMA
+) -> Image:
     """(r, c, 3) fine variation of known texels about their surroundings; 0 elsewhere."""
     weight = known.astype(np.float32)
     stacked = wrap(np.dstack([colours * weight[..., None], weight]), 32)
-    blurred = cv2.GaussianBlur(stacked, (0, 0), _DETAIL_SIGMA)[:, 32:-32]
+    blurred = cv2.GaussianBlur(stacked, (0, 0), sigma)[:, 32:-32]
     middle = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-6)
     return np.asarray((colours - middle) * weight[..., None], np.float32)
 
