@@ -47,6 +47,8 @@ class BustRegion(IntEnum):
 
 _SHOWN = (BustPart.SKIN, BustPart.EYE_LEFT, BustPart.EYE_RIGHT)
 """Parts of a head with its mouth closed."""
+_ARMS_END_MM = -150.0
+"""Height below which the skin's border belongs to the cut."""
 _INWARDS, _DEEPEST_MM = 0.5, 5.0
 """How far the film between the lips is drawn in, parts of the distance from them, and at most."""
 _EAR_MOVE = 0.03
@@ -127,8 +129,17 @@ def bust(inner: bool = False) -> Bust:
     lips, film = np.searchsorted(used, lips), np.searchsorted(used, film)
     rest = np.asarray(refine @ mean)
     rim = rest[:, 1] < BUST_CUT_MM
+    # the arms' ends lie a little higher: shoulders that are raised would leave a slit there
+    rim[_border(faces)] |= rest[_border(faces), 1] < _ARMS_END_MM
     rest[rim, 1] = BUST_CUT_MM
     return Bust(refine, faces, part, _regions(refine, part, rest), rest, rim, lips, film)
+
+
+def _border(faces: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Vertices of edges that belong to one triangle alone."""
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
+    edge, count = np.unique(edges, axis=0, return_counts=True)
+    return np.unique(edge[count == 1]).astype(np.int64)
 
 
 def _with_film(

@@ -54,9 +54,13 @@ _BEHIND, _LOW, _NAPE = (95.0, 150.0), (0.45, 0.95), 0.6
 the nape, and by how much, relative."""
 _THICK = (15 * MM, 30 * MM)
 """Thickness between which hair is less and less cut towards the nape: an afro is round."""
-_RISES, _SLOPE, _TEXEL_MM = (80.0, 110.0), 0.6, 2.4
-"""Longitude from which on hair rises from its edge, by how much, millimetres a millimetre, and
-millimetres of a texel of GRID."""
+_RISES, _SLOPE, _TEXEL_MM, _ROUND = (92.0, 135.0), 0.7, 2.4, 3.0
+"""Longitude from which on hair rises from its edge, by how much, millimetres a millimetre,
+millimetres of a texel of GRID, and those over which it goes over into its own thickness."""
+_CROWN, _CROWN_MARKS = 0.5, 6
+"""Part of the dome's rows that are the crown, and marks of which fewer say nothing."""
+_BACK, _BACK_MM = 1.1, 4.0
+"""Greatest usual thickness behind: parts of that over the crown, and millimetres more."""
 _SIDES_DEG = 62.0
 """Longitude from which on the outline says how thick the hair is behind."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
@@ -123,7 +127,7 @@ def grow_hair(
         usual = _usual_thickness(marks, base)
         flat = _with_hairline(marks, mask, base, length, usual)
         thickness = _solve(flat, base, mask, usual, length < HANGS * MM)
-        thickness = np.minimum(thickness, _rising(mask, length < HANGS * MM))
+        thickness = _at_most(thickness, _rising(mask, length < HANGS * MM))
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
@@ -148,7 +152,7 @@ def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Me
     usual = USUAL_HAIR_MM * MM if style is None else min(USUAL_HAIR_MM, style.most) * MM
     flat = _with_hairline(nothing, mask, base, length, usual)
     hangs = length < HANGS * MM
-    radius = base + np.minimum(_solve(flat, base, mask, usual, hangs), _rising(mask, hangs))
+    radius = base + _at_most(_solve(flat, base, mask, usual, hangs), _rising(mask, hangs))
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -328,7 +332,10 @@ def _solve(marks: _Marks, base: Array, mask: Array, usual: float, hangs: Mask) -
     weight = np.bincount(index, minlength=n).astype(float)
     value = np.bincount(index, thickness, minlength=n) / np.maximum(weight, 1)
     weight = np.minimum(weight, 3)
-    prior = np.repeat(_by_row(weight, value, usual), columns)
+    rows_of = _by_row(weight, value, usual)
+    # puffed sides are no puffed back: behind, hair that does not hang is about as thick as on top
+    crown = _BACK * _over_crown(weight, value, usual) + _BACK_MM * MM
+    prior = np.where(falls, rows_of[:, None], np.minimum(rows_of, crown)[:, None]).ravel()
     # towards the nape hair that does not hang is cut shorter
     angle = np.abs((np.arange(columns) + 0.5) / columns - 0.5) * 360
     level = (np.arange(rows) + 0.5) / _COARSE.dome_rows
@@ -356,12 +363,19 @@ def _rising(mask: Array, hangs: Mask) -> Array:
 
     Else the volume of the sides would overhang the nape like a cap of a mushroom.
     """
-    grown = wrap((mask > 0.5).astype(np.uint8), 32)
-    away = cv2.distanceTransform(grown, cv2.DIST_L2, 5)[:, 32:-32] * _TEXEL_MM
-    limit = np.asarray((_FLAT + _SLOPE * away) * MM, np.float64)
+    rows = np.arange(GRID.rows)[:, None]
+    ends = np.where(mask > 0.5, rows, 0).max(0)
+    ends = gaussian_filter1d(ends.astype(float), 3.0, mode="wrap")
+    limit = (_FLAT + _SLOPE * np.maximum(ends - rows, 0) * _TEXEL_MM) * MM
     angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
     free = 1 - ramp(angle, *_RISES) * ~hangs
-    return np.asarray(limit + free[None] * _MOST * MM)
+    return np.asarray(limit + free * _MOST * MM)
+
+
+def _at_most(thickness: Array, limit: Array) -> Array:
+    """The smaller of both, head units, without a crease."""
+    apart = (thickness - limit) / (_ROUND * MM)
+    return np.asarray(thickness - _ROUND * MM * np.logaddexp(0, apart))
 
 
 def _by_row(weight: Array, value: Array, usual: float) -> Array:
@@ -383,6 +397,16 @@ def _by_row(weight: Array, value: Array, usual: float) -> Array:
     rows = total / (marks.sum(1) + 0.5)
     smooth = np.asarray(gaussian_filter1d(rows, 1.5, mode="nearest"))
     return np.asarray(np.minimum(smooth, 1.5 * usual))
+
+
+def _over_crown(weight: Array, value: Array, usual: float) -> float:
+    """Thickness, head units, that the outline shows over the crown, else the usual one."""
+    shape = _COARSE.rows, _COARSE.columns
+    top = slice(0, round(_CROWN * _COARSE.dome_rows))
+    marks = weight.reshape(shape)[top]
+    if marks.sum() < _CROWN_MARKS:
+        return usual
+    return float((marks * np.clip(value.reshape(shape)[top], 0, None)).sum() / marks.sum())
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ _LEAST, _MOST = 0.45, 1.04
 _STRENGTH, _USUAL_STRENGTH = (0.2, 0.8), 0.35
 """Power of the light in sRGB values, its limits and what it is without a face."""
 _BINS = 8
+_SOFT_ROUNDS = 4
 
 
 def sky_light(caster: RayCaster) -> Array:
@@ -48,10 +49,23 @@ def sky_light(caster: RayCaster) -> Array:
         full[facing] += cosine[facing]
         free = ~caster.blocked(origins[facing], np.broadcast_to(direction, (len(facing), 3)).copy())
         light[facing] += cosine[facing] * sky * free
-    light /= np.maximum(full, 1e-6)
+    light = _soft(light / np.maximum(full, 1e-6), mesh.faces)
     face = (mesh.vertices[:, 2] > 0.12) & (mesh.normals[:, 2] > 0.7)
     usual = float(np.median(light[face])) if face.any() else float(np.median(light))
     return np.clip(light / max(usual, 1e-6), _LEAST, _MOST)
+
+
+def _soft(values: Array, faces: NDArray[np.int32]) -> Array:
+    """(n,) values at vertices without the steps that few rays leave."""
+    corners = faces[:, [0, 1, 2, 0]]
+    for _ in range(_SOFT_ROUNDS):
+        total, count = values.copy(), np.ones(len(values))
+        for a, b in zip(corners[:, :3].T, corners[:, 1:].T, strict=True):
+            for one, other in ((a, b), (b, a)):
+                total += np.bincount(one, values[other], len(values))
+                count += np.bincount(one, minlength=len(values))
+        values = total / count
+    return values
 
 
 def strength(light: Array, colours: Array) -> Array:

@@ -115,6 +115,7 @@ def snap_outline(
     inside: NDArray[np.bool_],
     on_step: StepCallback = no_step,
     reach: float = _SNAP_REACH,
+    held: Array | None = None,
 ) -> Mesh:
     """Bring what is left between the head's outline and the matte's together, from the nearest.
 
@@ -129,6 +130,7 @@ def snap_outline(
         inside: (h, w) bool, where the matte is known.
         on_step: called at most :data:`SNAP_STEPS` times.
         reach: of the first step; each further step has half of it.
+        held: (k,) 1 for vertices, the first of the mesh, that stay where a face stays.
 
     """
     side = _SNAP_SIDE
@@ -141,6 +143,8 @@ def snap_outline(
     if len(goal) < 20:
         return mesh
     face = _face(mesh, camera)
+    if held is not None:
+        face[: len(held)] = np.maximum(face[: len(held)], held * (1 - _aside(camera)))
     tree = cKDTree(np.column_stack([goal, goal_normals * _SNAP_TURN * side]))
     for step_number in range(1, SNAP_STEPS + 1):
         on_step(f"Fitting the outline of hair and shoulders, {step_number} of {SNAP_STEPS}")
@@ -184,8 +188,12 @@ def _face(mesh: Mesh, camera: Camera) -> Array:
     _, y, z = mesh.vertices.T
     front = ramp(z, *_FACE_DEPTH) * ramp(y, *_FACE_LOW)
     front *= 1 - ramp(y, *_FACE_HIGH)
-    aside = ramp(np.abs(camera.yaw_pitch_deg[:1]), *_FACE_YAW)
-    return np.asarray(front * (mesh.parts == Part.SKIN) * (1 - aside))
+    return np.asarray(front * (mesh.parts == Part.SKIN) * (1 - _aside(camera)))
+
+
+def _aside(camera: Camera) -> float:
+    """1 where a camera sees a face so far from aside that its edge is the outline."""
+    return float(ramp(np.abs(camera.yaw_pitch_deg[:1]), *_FACE_YAW)[0])
 
 
 def _edge(mask: NDArray[np.float32], known: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -33,11 +33,15 @@ from dp3d_core.preview.parsing import Parsing, parse_photo
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.shoulders import neck_and_shoulders
 from dp3d_core.progress import StepCallback, no_step
+from dp3d_core.smoothstep import ramp
 
 _SNAP_REACH = 0.08
 """Reach of the outline's correction where hair already follows it, parts of the picture."""
 
 
+_HELD = (-112.0, -72.0)
+"""Heights, millimetres, between which the skin of a neck goes over into that of a head, which keeps
+its shape under hair."""
 _DOUBT = 15
 """Pixels around what is no evidence in which an outline is none either."""
 
@@ -106,7 +110,9 @@ def place_head(
         worn = choices.hat == "worn" or (choices.hat == AUTO and headwear.likely)
         mesh = joined(under_hair(hair, bare.mesh), _marked(hair.mesh, headwear, worn))
         view = _outline_view(portrait, parsing, mesh, choices)
-        mesh = snap_outline(mesh, *view, on_step, _SNAP_REACH)
+        # what stands out beside a head with hair is hair, not its cheeks
+        held = ramp(bare.mesh.vertices[:, 1] / MM, *_HELD)
+        mesh = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
     face = FaceColours.of(portrait, bare, parsing.known)
     beard = BeardEvidence.of(face)
     seen = {

@@ -23,7 +23,7 @@ Image = NDArray[np.float32]
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_SIZES = (88, 64, 46, 32, 24)
+_SIZES = (88, 64, 46, 38)
 """Rows of a patch; the largest of which the photo shows enough is taken."""
 _OVERLAP = 0.34
 """Part of a patch that lies on its neighbours."""
