@@ -37,7 +37,7 @@ from dp3d_core.preview.projection import Projection
 from dp3d_core.preview.quilting import quilted
 from dp3d_core.preview.strands import StrandStyle, cropped, strand_noise, with_strands
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
-from dp3d_core.preview.tones import lab, main_colour, skin_tone
+from dp3d_core.preview.tones import lab, main_colour, skin_in_other_light, skin_tone
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
 from dp3d_core.smoothstep import ramp
@@ -48,7 +48,7 @@ Image = NDArray[np.float32]
 PANORAMA = Panorama(384, 768)
 _STRIP = 40.0
 """Texels of the panorama from which on a kind of surface has a colour of its own."""
-_NO_CLOTH = np.array([0.43, 0.44, 0.47], np.float32)
+_NO_CLOTH = np.array([0.19, 0.20, 0.23], np.float32)
 """sRGB of clothes of which nothing is seen."""
 _NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
 """sRGB where nothing is known of a photo."""
@@ -506,10 +506,11 @@ class Appearance:
 
     def _unlike_skin(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of clothes without skin beside them, if a strip of them is seen."""
-        apart = (lab(image.reshape(-1, 3)) - lab(self.tone[None])) * [0.4, 1, 1]
-        unlike = ramp(np.linalg.norm(apart, axis=1), *_CLOTH_FROM_SKIN).reshape(weight.shape)
-        cloth = np.asarray(weight * unlike, np.float32)
-        return cloth if cloth.sum() > _STRIP else weight
+        places, tone = lab(image.reshape(-1, 3)), lab(self.tone[None])[0]
+        apart = np.linalg.norm((places - tone) * [0.4, 1, 1], axis=1)
+        unlike = ramp(apart, *_CLOTH_FROM_SKIN) * (1 - skin_in_other_light(places, tone))
+        cloth = np.asarray(weight * unlike.reshape(weight.shape), np.float32)
+        return cloth if cloth.sum() > _STRIP or not self.clothes.seen else weight
 
     def _unlike_skin_beside(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of hair without the skin that shows between strands and behind ears."""

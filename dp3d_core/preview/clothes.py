@@ -15,8 +15,10 @@ from dp3d_core.mesh import unit
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.choices import AUTO, Choice
-from dp3d_core.preview.panorama import Panorama, wrap
+from dp3d_core.preview.face_colours import FaceColours
+from dp3d_core.preview.panorama import Panorama, remap, wrap
 from dp3d_core.preview.parsing import Kind, Parsing
+from dp3d_core.preview.tones import lab, skin_in_other_light
 from dp3d_core.raycast import Hits
 from dp3d_core.smoothstep import ramp
 
@@ -39,8 +41,10 @@ _PULL = 0.03
 """Weight of the expected height of a column's collar, texels a millimetre."""
 _UNSEEN = 0.4
 """Confidence below which no collar is seen at all."""
+_OUTER = 85.0
+"""Millimetres from the middle from which on shoulders are the outer ones."""
 _SOME_CLOTH = 0.38
-"""Part of the seen torso that looks like cloth, below which shoulders are bare: skin in another
+"""Part of the seen outer shoulders that looks like cloth, below which shoulders are bare: skin in another
 light looks like cloth, too."""
 _LIFT = 0.004
 """Head units above the surface where rays begin."""
@@ -79,7 +83,8 @@ class Clothes:
         hits = bare.caster.cast(*_GRID.inward())
         height = np.full(_GRID.rows * _GRID.columns, -300.0)
         height[hits.ray] = hits.points[:, 1] / MM
-        angle, chance, trust = (np.zeros(len(height)) for _ in range(3))
+        aside, angle, chance, trust = (np.zeros(len(height)) for _ in range(4))
+        aside[hits.ray] = hits.points[:, 0] / MM
         angle[hits.ray] = np.arctan2(hits.points[:, 0], hits.points[:, 2])
         rise = _NAPE * (1 - np.cos(angle)) / 2
         if parsing is not None:
@@ -89,7 +94,9 @@ class Clothes:
         trust *= (height < _CHIN) & np.isin(region, (Region.NECK, Region.TORSO))
         shown = trust > 0.5
         collar, seen, sure = _collar(
-            height[shown] - rise[shown], chance[shown], region[shown] == Region.TORSO
+            height[shown] - rise[shown],
+            chance[shown],
+            (region[shown] == Region.TORSO) & (np.abs(aside[shown]) > _OUTER),
         )
         judged = _judged(collar, sure)
         collar = COLLARS.get(choice, collar)
@@ -118,6 +125,7 @@ def _look(hits: Hits, bare: BareHead, portrait: Portrait, parsing: Parsing) -> t
     camera = portrait.camera
     towards = unit(camera.position - hits.points)
     facing = np.einsum("ni,ni->n", towards, hits.normals)
+    tone = FaceColours.of(portrait, bare, parsing.known).tone
     uv, _ = camera.project(hits.points)
     inside = ((uv > 2) & (uv < camera.width - 2)).all(1)
     at = np.clip(uv.astype(int), 0, camera.width - 1)
@@ -126,7 +134,12 @@ def _look(hits: Hits, bare: BareHead, portrait: Portrait, parsing: Parsing) -> t
     kinds = parsing.at(uv, camera.width)
     either = kinds[:, Kind.SKIN] + kinds[:, Kind.CLOTH]
     trust = ramp(facing, 0.1, 0.35) * inside * clear * ramp(either, 0.4, 0.8)
-    return kinds[:, Kind.CLOTH] / np.maximum(either, 1e-3), trust
+    cloth = kinds[:, Kind.CLOTH] / np.maximum(either, 1e-3)
+    if tone is not None:
+        x, y = uv.astype(np.float32).T - np.float32(0.5)
+        colours = remap(portrait.image.astype(np.float32) / 255, x, y, cv2.INTER_LINEAR)
+        cloth = cloth * (1 - skin_in_other_light(lab(colours), tone))
+    return cloth, trust
 
 
 def _cuts(cloth: Array, told: Array, levels: Array, usual: Array) -> Array:
@@ -160,21 +173,24 @@ def _judged(collar: float, sure: float) -> Choice:
     return Choice(name, sure, reason=reason)
 
 
-def _collar(height: Array, cloth: Array, torso: NDArray[np.bool_]) -> tuple[float, bool, float]:
+def _collar(height: Array, cloth: Array, shoulder: NDArray[np.bool_]) -> tuple[float, bool, float]:
     """Height of an even collar that agrees best with what is seen, whether one is seen, how surely.
 
     Args:
         height: (n,) millimetres, of places that are seen.
         cloth: (n,) chance of cloth there.
-        torso: (n,) whether they lie on the torso.
+        shoulder: (n,) whether they lie on the outer half of the shoulders.
 
     """
     if len(height) < 60:
         return _COLLAR, False, 0.5 * _UNSEEN
-    dressed = float((cloth[torso] > 0.6).mean()) if torso.sum() > 200 else 1.0
+    # a bare neck and a bare chest are no bare shoulders
+    dressed = float((cloth[shoulder] > 0.6).mean()) if shoulder.sum() > 80 else 1.0
     if dressed < _SOME_CLOTH:
         return _BARE, False, 0.9 - 1.4 * dressed
     errors = [np.abs(cloth - (height < level)).mean() for level in _HEIGHTS]
     seen = bool(cloth.sum() > 30)
+    if not seen:  # they begin where the photo ends
+        return min(COLLARS["low"], float(height.min())), False, 0.5 * _UNSEEN
     sure = float(np.clip(0.95 - 2 * min(errors), _UNSEEN, 0.9)) if seen else 0.5 * _UNSEEN
     return float(_HEIGHTS[int(np.argmin(errors))]), seen, sure

@@ -23,8 +23,10 @@ Image = NDArray[np.float32]
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_SIZES = (88, 64, 46, 38)
-"""Rows of a patch; the largest of which the photo shows enough is taken."""
+_SIZES = (88, 64, 46)
+_CURL = 32
+"""Rows of a patch; the largest of which the photo shows enough is taken, and the least of curls,
+whose patches need not be long."""
 _OVERLAP = 0.34
 """Part of a patch that lies on its neighbours."""
 _CANDIDATES = 48
@@ -41,8 +43,8 @@ _SEAM = 1.2
 """Texels over which patches go over into each other beside the cut."""
 _FLOW_SOFT, _FLOW_REACH = 9.0, 70.0
 """Texels over which a direction is measured, and within which it goes half over into down."""
-_CURLS = 0.12
-"""Coherence of directions below which hair has none."""
+_CURLS, _CURLED = 0.12, 0.5
+"""Coherence of directions below which a place has none, and below which hair is curly."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,11 @@ def quilted(
         None where too little is known.
 
     """
-    examples = _examples(known, grid)
+    flow = _flow(detail, known, grid)
+    sizes = _SIZES if flow.coherence > _CURLED else (*_SIZES, _CURL)
+    examples = _examples(known, grid, sizes)
     if examples is None:
         return None
-    own, field = _flow(detail, known, grid)
     laid = np.where(known[..., None], detail, 0).astype(np.float32)
     done = known.copy()
     spread = float(detail[known].var(0).sum())
@@ -94,7 +97,7 @@ def quilted(
         if not (wanted[down, index] & ~filled).any():
             continue
         middle = patch.top + patch.high // 2, int(index[patch.wide // 2])
-        goal = field[middle]
+        goal = flow.everywhere[middle]
         # the nearest in height are tried most
         away = np.abs(examples.row - middle[0]) / grid.dome_rows
         chance = np.exp(-_NEAR * away)
@@ -104,7 +107,7 @@ def quilted(
         best, least = there, np.inf
         for number in tried:
             at = int(examples.row[number]), int(examples.column[number])
-            source = _turned(detail, at, patch, own[at], goal, grid)
+            source = _turned(detail, at, patch, flow.own[at], goal, grid)
             cost = _HEIGHT_COST * away[number] * spread
             if filled.any():
                 cost += float(((source - there) ** 2).sum(-1)[filled].mean())
@@ -122,9 +125,9 @@ def _narrowing(row: float, grid: Panorama) -> float:
     return max(float(np.cos(latitude)), _NARROWEST)
 
 
-def _examples(known: Mask, grid: Panorama) -> _Examples | None:
+def _examples(known: Mask, grid: Panorama, sizes: tuple[int, ...]) -> _Examples | None:
     filled = known.astype(np.float32)
-    for size in _SIZES:
+    for size in sizes:
         high = round(size * _TURNING) | 1
         rows, columns = [], []
         for row in range(high // 2, grid.rows - high // 2, 2):
@@ -142,12 +145,24 @@ def _examples(known: Mask, grid: Panorama) -> _Examples | None:
     return None
 
 
-def _flow(detail: Image, known: Mask, grid: Panorama) -> tuple[Array, Array]:
-    """(rows, columns) angles, radians from down, of the strands that are seen and of all.
+@dataclass(frozen=True)
+class _Flow:
+    """Directions of strands, radians from down.
 
-    The structure tensor's (Bigun and Granlund 1987), in millimetres of the head; NaN where hair
-    has no direction.
+    Attributes:
+        own: (rows, columns) where they are seen; NaN where hair has no direction.
+        everywhere: (rows, columns) continued.
+        coherence: of those that are seen, 0 to 1: low for curls.
+
     """
+
+    own: Array
+    everywhere: Array
+    coherence: float
+
+
+def _flow(detail: Image, known: Mask, grid: Panorama) -> _Flow:
+    """The structure tensor's directions (Bigun and Granlund 1987), in millimetres of the head."""
     grey = detail.mean(-1)
     inner = cv2.erode(known.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
     soft = cv2.GaussianBlur(grey, (0, 0), 1.0)
@@ -167,7 +182,8 @@ def _flow(detail: Image, known: Mask, grid: Panorama) -> tuple[Array, Array]:
     down = np.array([1.0, 0.0, 0.0], np.float32)
     smooth = pull_push(direction.astype(np.float32), weight, down)
     smooth = toward(smooth, known, down * 0.5, _FLOW_REACH)
-    return own, np.arctan2(smooth[..., 1], smooth[..., 0]) / 2
+    everywhere = np.arctan2(smooth[..., 1], smooth[..., 0]) / 2
+    return _Flow(own, everywhere, float(coherence[known].mean()))
 
 
 def _turned(

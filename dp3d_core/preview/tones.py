@@ -6,12 +6,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.smoothstep import ramp
+
 Array = NDArray[np.float64]
 
 _LIKE = 14.0
 """Lab; colours of one skin are nearer to their median."""
 _GROUP = 12.0
 """Lab; groups of colours that are nearer count as one colour."""
+_COLOURED, _DIM = 12.0, 18.0
+"""Chroma of a tone of skin, Lab, above which its hue tells it from cloth, and lightness below which
+hue says nothing."""
+_OTHER_HUE, _DARKER = (0.14, 0.30), (0.52, 0.66)
+"""Difference of chroma over lightness up to which a colour is skin, and from which it is not; the
+same for its lightness, parts of the tone's."""
 _LEAST = 50
 """Colours of which fewer say nothing."""
 
@@ -54,3 +62,15 @@ def main_colour(colours: NDArray[np.floating], usual: NDArray[np.floating]) -> A
     near = np.linalg.norm(centres[:, None] - centres, axis=2) < _GROUP
     main = near[int((near @ mass).argmax())]
     return np.asarray(known[main[labels.ravel()]].mean(0))
+
+
+def skin_in_other_light(places: Array, tone: Array) -> Array:
+    """(n,) how surely Lab colours (n, 3) are skin of a tone (3,) in more or less light, 0 to 1.
+
+    Light changes lightness and chroma together, so that their quotient stays.
+    """
+    if np.hypot(*tone[1:]) < _COLOURED:
+        return np.zeros(len(places))
+    hue = places[:, 1:] / np.maximum(places[:, :1], _DIM)
+    apart = np.linalg.norm(hue - tone[1:] / max(float(tone[0]), _DIM), axis=1)
+    return np.asarray((1 - ramp(apart, *_OTHER_HUE)) * ramp(places[:, 0] / tone[0], *_DARKER))
