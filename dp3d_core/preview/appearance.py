@@ -106,8 +106,11 @@ _LEAST_STRANDS = 1500
 """Texels of seen hair of which fewer are no example of hair."""
 _CONTRAST = 0.28
 """Greatest relative standard deviation of the brightness of hair."""
-_DARKEST_STRAND, _LOCKS = 0.03, 18.0
-"""sRGB below which strands are not told apart; texels of what is a lock and not its colour."""
+_DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 18.0, 6.0
+"""sRGB below which strands are not told apart; texels of what is a lock and not its colour, and the
+same of short hair."""
+_CROPPED = 19.0
+"""Millimetres of thickness below which hair is too short for locks."""
 _GRAIN = {Part.SKIN: 0.012, Part.BODY: 0.02, Part.HAT: 0.02}
 
 APPEARANCE_STEPS = 3
@@ -475,7 +478,7 @@ class Appearance:
                 smooth = np.asarray(hue * np.clip(grey, 0.4, 1.6), np.float32)
             smooth = toward(smooth, sure, far, _REACH[kind])
         if kind is Part.HAIR:
-            laid = _strands_by_example(image, sure, region, rng)
+            laid = _strands_by_example(image, sure, region, self.hair_mm < _CROPPED, rng)
             if laid is not None:
                 return np.clip(smooth * laid, 0, 1.5)
             style = cropped(StrandStyle.of(image, sure), self.hair_mm)
@@ -543,17 +546,21 @@ class Appearance:
 
 
 def _strands_by_example(
-    image: Image, sure: NDArray[np.bool_], region: NDArray[np.bool_], rng: np.random.Generator
+    image: Image,
+    sure: NDArray[np.bool_],
+    region: NDArray[np.bool_],
+    cropped: bool,
+    rng: np.random.Generator,
 ) -> Image | None:
     """(r, c, 3) factors by which hair varies about its smooth colour; None if too little is seen."""
     inner = cv2.erode(sure.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     if inner.sum() < _LEAST_STRANDS:
         return None
     shades = np.log(np.maximum(image, _DARKEST_STRAND)).astype(np.float32)
-    detail = detail_of(shades, inner, _LOCKS)
+    detail = detail_of(shades, inner, _GRAINS if cropped else _LOCKS)
     # a parting or the background between curls is no strand
     contrast = float(detail[inner].mean(-1).std())
-    laid = quilted(detail, inner, region, PANORAMA, rng)
+    laid = quilted(detail, inner, region, PANORAMA, rng, cropped)
     if laid is None:
         return None
     laid *= min(1.0, _CONTRAST / max(contrast, 1e-6))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dp3d_core.cameras import Camera
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import BUST_CUT_MM, MM
-from dp3d_core.mesh import Mesh
+from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
@@ -42,6 +42,9 @@ _SNAP_REACH = 0.08
 _HELD = (-112.0, -72.0)
 """Heights, millimetres, between which the skin of a neck goes over into that of a head, which keeps
 its shape under hair."""
+_CHEST, _HIGHEST_CUT, _MARGIN, _FACING = 60.0, -160.0, 3.0, 0.2
+"""Half the width of the chest, the highest end of a bust, and what of the photo's end is left out,
+millimetres; cosine from which on a place faces the camera."""
 _DOUBT = 15
 """Pixels around what is no evidence in which an outline is none either."""
 
@@ -123,7 +126,7 @@ def place_head(
     changed = choices.beard not in (AUTO, seen["beard"].choice)
     if changed and choices.beard != "none":
         mesh = lifted(mesh, choices.beard)
-    mesh = _level(mesh)
+    mesh = _level(mesh, _photo_end(portrait, bare.mesh))
     own = mesh.vertices[: len(bare.mesh.vertices)]
     ignored = beard.dark & (changed and choices.beard != "full")
     if choices.hair in SHORN:
@@ -149,14 +152,57 @@ def _unseen_head(bare: BareHead, choices: HeadChoices) -> PlacedHead:
     return PlacedHead(mesh, bare, None, choices, seen, USUAL_HAIR_MM)
 
 
-def _level(mesh: Mesh) -> Mesh:
-    """A head that ends in the plane of the bust's cut again, wherever its shoulders went."""
+def _photo_end(portrait: Portrait, bare: Mesh) -> float:
+    """Height, millimetres, down to which the photo shows the chest of a bare head.
+
+    No lower than the bust's cut, and no higher than a bust's shoulders.
+    """
+    camera = portrait.camera
+    x, y, _ = (bare.vertices / MM).T
+    towards = unit(camera.position - bare.vertices)
+    chest = (np.abs(x) < _CHEST) & (y < _HIGHEST_CUT) & (y > BUST_CUT_MM)
+    chest &= np.einsum("ni,ni->n", towards, bare.normals) > _FACING
+    uv, _ = camera.project(bare.vertices[chest])
+    shown = ((uv > 0) & (uv < camera.width)).all(1)
+    at = np.clip(uv.astype(int), 0, camera.width - 1)
+    shown &= portrait.inside[at[:, 1], at[:, 0]]
+    if shown.all():
+        return BUST_CUT_MM
+    end = float(np.quantile(y[chest][~shown], 0.9)) + _MARGIN
+    return float(np.clip(end, BUST_CUT_MM, _HIGHEST_CUT))
+
+
+def _level(mesh: Mesh, end: float = BUST_CUT_MM) -> Mesh:
+    """A head that ends in a plane again, wherever its shoulders went.
+
+    Args:
+        mesh: the head.
+        end: height of the plane, millimetres; the bust's cut or above.
+
+    """
     vertices = mesh.vertices.copy()
     bust().level(vertices)
+    if end > BUST_CUT_MM:
+        _cut(vertices, mesh.faces, end * MM)
     # what was pressed flat is no surface
-    low = vertices[:, 1] <= BUST_CUT_MM * MM + 1e-9
+    low = vertices[:, 1] <= end * MM + 1e-9
     faces = mesh.faces[~low[mesh.faces].all(1)]
     return Mesh.of(vertices, faces, mesh.parts)
+
+
+def _cut(vertices: Array, faces: NDArray[np.int32], height: float) -> None:
+    """Draw vertices (n, 3) below a height up along their edges until they meet its plane."""
+    low = vertices[:, 1] < height
+    edges = np.concatenate([faces[:, [a, b]] for a in range(3) for b in range(3) if a != b])
+    below, above = edges[low[edges[:, 0]] & ~low[edges[:, 1]]].T
+    start, goal = vertices[below], vertices[above]
+    share = (height - start[:, 1]) / np.maximum(goal[:, 1] - start[:, 1], 1e-9)
+    met = start + (goal - start) * share[:, None]
+    count = np.bincount(below, minlength=len(vertices))
+    for axis in (0, 2):
+        total = np.bincount(below, met[:, axis], len(vertices))
+        vertices[count > 0, axis] = (total / np.maximum(count, 1))[count > 0]
+    vertices[low, 1] = height
 
 
 def _style(choices: HeadChoices, bald: bool) -> HairStyle | None:

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _SIZES = (88, 64, 46)
-_CURL = 32
+_SMALL = (32, 24)
 """Rows of a patch; the largest of which the photo shows enough is taken, and the least of curls,
 whose patches need not be long."""
 _OVERLAP = 0.34
@@ -67,7 +67,12 @@ class _Examples:
 
 
 def quilted(
-    detail: Image, known: Mask, wanted: Mask, grid: Panorama, rng: np.random.Generator
+    detail: Image,
+    known: Mask,
+    wanted: Mask,
+    grid: Panorama,
+    rng: np.random.Generator,
+    cropped: bool = False,
 ) -> Image | None:
     """(rows, columns, 3) detail of hair where it is known or wanted.
 
@@ -77,13 +82,15 @@ def quilted(
         wanted: (rows, columns) texels to be laid.
         grid: of the panorama.
         rng: chooses the patches.
+        cropped: hair too short to lie in a direction: small patches do, and none is turned.
 
     Returns:
         None where too little is known.
 
     """
     flow = _flow(detail, known, grid)
-    sizes = _SIZES if flow.coherence > _CURLED else (*_SIZES, _CURL)
+    long = flow.coherence > _CURLED and not cropped
+    sizes = _SIZES if long else (*_SIZES, *_SMALL)
     examples = _examples(known, grid, sizes)
     if examples is None:
         return None
@@ -107,7 +114,8 @@ def quilted(
         best, least = there, np.inf
         for number in tried:
             at = int(examples.row[number]), int(examples.column[number])
-            source = _turned(detail, at, patch, flow.own[at], goal, grid)
+            own = np.nan if cropped else float(flow.own[at])
+            source = _turned(detail, at, patch, own, goal, grid)
             cost = _HEIGHT_COST * away[number] * spread
             if filled.any():
                 cost += float(((source - there) ** 2).sum(-1)[filled].mean())
