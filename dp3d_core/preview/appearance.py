@@ -109,7 +109,9 @@ _CONTRAST = 0.28
 _DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 18.0, 6.0
 """sRGB below which strands are not told apart; texels of what is a lock and not its colour, and the
 same of short hair."""
-_CROPPED = 19.0
+_BRISTLES, _BRISTLE_CONTRAST = (0.7, 1.6), np.float32(0.10)
+"""Size of a beard's bristles, texels across and down, and relative contrast."""
+_CROPPED = 14.0
 """Millimetres of thickness below which hair is too short for locks."""
 _GRAIN = {Part.SKIN: 0.012, Part.BODY: 0.02, Part.HAT: 0.02}
 
@@ -485,6 +487,9 @@ class Appearance:
             return np.clip(with_strands(smooth, style, PANORAMA, rng), 0, 1.5)
         inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         detail = self._detail(image, inner, kind, rng)
+        if kind is Part.SKIN and self.beard_field is not None:
+            coarse = strand_noise(weight.shape, _BRISTLES, rng)[..., None]
+            detail = detail + self.beard_field[..., None] * coarse * _BRISTLE_CONTRAST * smooth
         brightness = smooth.mean(-1, keepdims=True)
         limit = np.clip(brightness, 0.04, 0.4)
         return np.asarray(np.clip(smooth + np.clip(detail, -limit, limit), 0, 1.5), np.float32)

@@ -61,7 +61,9 @@ def _distance(ended: NDArray[np.uint8]) -> NDArray[np.float64]:
     if not ended.any():
         return np.full(ended.shape, np.inf)
     n = ended.shape[1] // 2
-    return np.asarray(cv2.distanceTransform(wrap(1 - ended, n), cv2.DIST_L2, 5)[:, n:-n], np.float64)
+    return np.asarray(
+        cv2.distanceTransform(wrap(1 - ended, n), cv2.DIST_L2, 5)[:, n:-n], np.float64
+    )
 
 
 def _coarse(image: Image, weight: Image) -> Image:

@@ -27,6 +27,7 @@ from dp3d_core.preview.hair_length import TURNED_DEG, is_bald, length_by_column
 from dp3d_core.preview.hairstyle import HANGS, HairStyle, usual_mask
 from dp3d_core.preview.panorama import AXIS, Panorama, wrap
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
+from dp3d_core.preview.strands import strand_noise
 from dp3d_core.raycast import RayCaster
 from dp3d_core.smoothstep import ramp
 
@@ -61,6 +62,11 @@ _CROWN, _CROWN_MARKS = 0.5, 6
 """Part of the dome's rows that are the crown, and marks of which fewer say nothing."""
 _BACK, _BACK_MM = 1.1, 4.0
 """Greatest usual thickness behind: parts of that over the crown, and millimetres more."""
+_LOCK, _BUNCH = (1.6, 9.0), (4.0, 16.0)
+"""Size of locks and of bunches of them, texels of GRID across and down."""
+_RELIEF, _SHORT_MM, _DEEPEST, _TURNED_AWAY = 0.07, 6.0, 1.7, (0.0, 0.3)
+"""Relief of locks, parts of the thickness beyond so many millimetres, and at most; cosine away from
+the photo's camera between which it begins."""
 _SIDES_DEG = 62.0
 """Longitude from which on the outline says how thick the hair is behind."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
@@ -139,7 +145,23 @@ def grow_hair(
         surface = _surface(radius, skin, mask)
         if number + 1 < rounds and len(outline):
             marks = _corrected(portrait, outline, _shell(surface, mask, part), surface)
+    radius = radius + _locks(portrait, radius, usual)
     return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), usual)
+
+
+def _locks(portrait: Portrait, radius: Array, usual: float) -> Array:
+    """(GRID) relief of locks, head units, where the photo does not show the hair's own outline."""
+    rng = np.random.default_rng(7)
+    shape = radius.shape
+    relief = strand_noise(shape, _LOCK, rng) + strand_noise(shape, _BUNCH, rng)
+    _, outward = GRID.rays()
+    points = GRID.rays()[0] + outward * radius.reshape(-1, 1)
+    facing = np.einsum("ni,ni->n", unit(portrait.camera.position - points), outward)
+    unseen = ramp(-facing, *_TURNED_AWAY).reshape(shape)
+    # columns draw together at the crown
+    unseen *= ramp(np.arange(GRID.rows, dtype=float) / GRID.dome_rows, 0.1, 0.35)[:, None]
+    depth = min(_RELIEF * max(usual - _SHORT_MM * MM, 0.0), _DEEPEST * MM)
+    return np.asarray(relief * depth * unseen, np.float64)
 
 
 def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Mesh:

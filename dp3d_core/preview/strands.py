@@ -82,7 +82,7 @@ def cropped(style: StrandStyle, thickness_mm: float) -> StrandStyle:
     share = float(np.clip((thickness_mm - 2.0) / _LONG_MM, 0, 1))
     return StrandStyle(
         style.contrast * (0.45 + 0.55 * share),
-        min(style.length, 3.0 + 1.4 * max(thickness_mm, 0.0)),
+        min(style.length, 2.0 + max(thickness_mm, 0.0) * (0.5 + 0.9 * share)),
         style.sheen * (0.2 + 0.8 * share),
     )
 

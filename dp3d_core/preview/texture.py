@@ -69,9 +69,7 @@ def toward(smooth: Image, known: NDArray[np.bool_], far: Image, reach: float) ->
     return np.asarray(far + (smooth - far) * share, np.float32)
 
 
-def detail_of(
-    colours: Image, known: NDArray[np.bool_], sigma: float = _DETAIL_SIGMA
-) -> Image:
+def detail_of(colours: Image, known: NDArray[np.bool_], sigma: float = _DETAIL_SIGMA) -> Image:
     """(r, c, 3) fine variation of known texels about their surroundings; 0 elsewhere."""
     weight = known.astype(np.float32)
     stacked = wrap(np.dstack([colours * weight[..., None], weight]), 32)
