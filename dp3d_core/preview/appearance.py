@@ -23,21 +23,20 @@ from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.preview.blending import blending
 from dp3d_core.preview.beard import PaintedBeard, beard_density
+from dp3d_core.preview.blending import blending
 from dp3d_core.preview.choices import ALL_AUTO, AUTO
 from dp3d_core.preview.clothes import Clothes
+from dp3d_core.preview.completion import NO_HAIR, PANORAMA, Completion
 from dp3d_core.preview.disagreement import covered, disagreement, without
 from dp3d_core.preview.light import sky_light, strength
-from dp3d_core.preview.panorama import Panorama, wrap
+from dp3d_core.preview.panorama import wrap
 from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
-from dp3d_core.preview.quilting import quilted
-from dp3d_core.preview.strands import StrandStyle, cropped, strand_noise, with_strands
-from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
-from dp3d_core.preview.tones import lab, main_colour, skin_in_other_light, skin_tone
+from dp3d_core.preview.texture import pull_push
+from dp3d_core.preview.tones import lab, skin_tone
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
 from dp3d_core.smoothstep import ramp
@@ -45,22 +44,10 @@ from dp3d_core.smoothstep import ramp
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-PANORAMA = Panorama(384, 768)
-_STRIP = 40.0
-"""Texels of the panorama from which on a kind of surface has a colour of its own."""
-_NO_CLOTH = np.array([0.19, 0.20, 0.23], np.float32)
-"""sRGB of clothes of which nothing is seen."""
-_NO_SKIN, _NO_HAIR = np.array([0.72, 0.56, 0.47]), np.array([0.25, 0.2, 0.17])
-"""sRGB where nothing is known of a photo."""
-_ONE_STONE = 7.0
-"""Lab distance, with little of the lightness, below which hair and skin cannot be told apart."""
-_LEAST_HAIR = 0.15
-"""Part of the seen hair that is unlike skin, below which hair has the colour of skin."""
+_NO_SKIN = np.array([0.72, 0.56, 0.47])
+"""sRGB of skin where nothing is known of a photo."""
 _ON_CHEEKS = ("stubble", "full")
 """Beards that reach up to the ears."""
-_SHADE_FREE, _NO_SKIN_FROM = np.array([0.35, 1.0, 1.0]), (16.0, 26.0)
-"""Weights of Lab, and distances from the tone of skin between which a colour is no more continued
-as skin."""
 _RELIGHT, _RELIGHT_SOFT = (-1.3, 1.3), 10.0
 """Limits of the logarithm of the ratio of light on both sides, and texels over which it is even."""
 _EAR_ASIDE = (0.3, 0.5)
@@ -75,45 +62,20 @@ _LEAST_SKIN = 120
 """Vertices of seen skin of which fewer say nothing of its brightness."""
 _USUAL_NECK, _SHADE = 0.9, (0.7, 1.05)
 """Brightness of a neck that is not seen, over that of the face, and limits of such factors."""
-_CHIN = (-40.0, -80.0)
-"""Heights, millimetres, between which the face goes over into the neck."""
-_HUE_REACH = 20.0
-_REACH = {Part.SKIN: 45.0, Part.HAIR: 40.0, Part.BODY: 40.0, Part.HAT: 40.0}
-"""Texels within which the colour beside a gap goes half over into the main colour."""
-_CLOTH_FROM_SKIN = (9.0, 18.0)
-"""Distance from the tone of skin, Lab with little of the lightness, above which cloth is cloth."""
 _TURNED = 15.0
 """Degrees; of a head that is turned further, the far half mirrors the near one."""
 _SEAM = 5.0
 """Half the width of the seam between the halves, millimetres."""
 _DARKEST = 0.7
 """Light by which colours are evened out at most: in folds it is a guess, and the quotient glows."""
-_CALM = {
-    Part.SKIN: np.float32(0.8),
-    Part.BODY: np.float32(0.6),
-    Part.HAT: np.float32(0.35),
-}
-"""Contrast of texture laid by example, beside its example's: what is laid is less coherent."""
-_EVEN = (Part.SKIN, Part.BODY)
-"""Surfaces of which only the even places are examples."""
 _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
+_SHADE_FREE = np.array([0.35, 1.0, 1.0])
+"""Weights of Lab: shade is no other skin."""
 _OTHER_LIGHT, _OTHER_HUE = (0.2, 0.5), (9.0, 17.0)
 """Logarithm of the ratio of light, and Lab distance from the tone of skin, between which the other
 side's skin is no more taken."""
-_LEAST_STRANDS = 1500
-"""Texels of seen hair of which fewer are no example of hair."""
-_CONTRAST = 0.28
-"""Greatest relative standard deviation of the brightness of hair."""
-_DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 18.0, 6.0
-"""sRGB below which strands are not told apart; texels of what is a lock and not its colour, and the
-same of short hair."""
-_BRISTLES, _BRISTLE_CONTRAST = (0.7, 1.6), np.float32(0.10)
-"""Size of a beard's bristles, texels across and down, and relative contrast."""
-_CROPPED = 14.0
-"""Millimetres of thickness below which hair is too short for locks."""
-_GRAIN = {Part.SKIN: 0.012, Part.BODY: 0.02, Part.HAT: 0.02}
 
 APPEARANCE_STEPS = 3
 """Steps of :class:`Appearance`."""
@@ -153,7 +115,7 @@ class Appearance:
         )
         self.neck_tone = self._find_neck_tone(placed)
         on_step("Completing what the photo does not show")
-        self.hair_colour = _NO_HAIR
+        self.hair_colour = NO_HAIR
         self.panorama = self._complete(caster, np.random.default_rng(seed))
         self.seed = seed
         self.beard_choice = self._chosen_beard(placed)
@@ -373,7 +335,7 @@ class Appearance:
         other, other_trust = self._mirrored(hits, part[hits.ray])
         both = np.minimum(_where_unseen(other_trust, np.zeros(len(trust))), trust)
         self.relight = _relight(hits, own, other, both)
-        relight = self.relight.reshape(-1, 3)[hits.ray]
+        relight = np.asarray(self.relight.reshape(-1, 3)[hits.ray], np.float64)
         other = other * np.exp(relight)
         skin = part[hits.ray] == Part.SKIN
         help_ = _where_unseen(other_trust, trust)
@@ -383,25 +345,36 @@ class Appearance:
         known[hits.ray] = mixed / np.maximum(total, 1e-6)[:, None]
         weight[hits.ray] = total
         weight *= self._beside_ears(hits, part).ravel()
-        self.beard_field = self._field_of_beard(hits) if self.projection.bearded else None
 
         # from here on colours are as under even light
         even = known / np.maximum(light, _DARKEST)
         image = even.reshape(*shape, 3).astype(np.float32)
         weights = weight.reshape(shape).astype(np.float32)
         parts = part.reshape(shape)
+        person = Completion(
+            self.tone,
+            self.neck_tone,
+            self._field_of_beard(hits) if self.projection.bearded else None,
+            self.hair_mm,
+            self.clothes.seen,
+            PANORAMA.rays()[0][:: PANORAMA.columns, 1] / MM,
+        )
         filled = np.zeros_like(image)
         for kind in Part:
             region = parts == kind
             if region.any():
-                filled[region] = self._continued(image, weights * region, region, kind, rng)[region]
+                of_kind = person.continued(image, weights * region, region, kind, rng)
+                filled[region] = of_kind[region]
+        hair = parts == Part.HAIR
+        if hair.any():
+            self.hair_colour = np.asarray(person.hair_colour(image, weights * hair), np.float64)
         soft = cv2.GaussianBlur(wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
         edge = cv2.morphologyEx(parts, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
         seam = cv2.GaussianBlur((edge > 0).astype(np.float32), (0, 0), 1.5)[..., None]
         filled += (soft - filled) * np.clip(seam * 2, 0, 1)
         self.blend = blending(image, filled, weights, parts, self._keeps_colour(hits))
         image = image * np.exp(self.blend)
-        return (filled + (image - filled) * weights[..., None]).astype(np.float32)
+        return np.asarray(filled + (image - filled) * weights[..., None], np.float32)
 
     def _unlike_mirror(self, hits: Hits, other: Array, relight: Array) -> Array:
         """(k,) how little the other side's skin says of this one, 0 to 1.
@@ -419,8 +392,8 @@ class Appearance:
     def _keeps_colour(self, hits: Hits) -> Image:
         """(r, c) 1 on the middle of the face, whose colours are the photo's in every view."""
         kept = np.zeros(PANORAMA.rows * PANORAMA.columns, np.float32)
-        x, y, z = np.abs(hits.points / MM).T
-        kept[hits.ray] = (1 - ramp(x, *_MIDDLE)) * ramp(hits.points[:, 2] / MM, *_BEFORE)
+        x, _, z = (hits.points / MM).T
+        kept[hits.ray] = (1 - ramp(np.abs(x), *_MIDDLE)) * ramp(z, *_BEFORE)
         return kept.reshape(PANORAMA.rows, PANORAMA.columns)
 
     def _field_of_beard(self, hits: Hits) -> Image:
@@ -441,135 +414,6 @@ class Appearance:
         )[:, 16:-16]
         hair = part.reshape(near.shape) == Part.HAIR
         return np.asarray(1 - near * hair, np.float32)
-
-    def _continued(
-        self,
-        image: Image,
-        weight: Image,
-        region: NDArray[np.bool_],
-        kind: Part,
-        rng: np.random.Generator,
-    ) -> Image:
-        """(r, c, 3) one kind of surface in its region, continued from where it is seen."""
-        if kind is Part.SKIN:
-            far: Image = self.tone + (self.neck_tone - self.tone) * _below_chin()
-            far = self._with_beard(far, image, weight)
-            weight = self._sure_skin(image, weight)
-        else:
-            usual = _NO_HAIR if kind is Part.HAIR else _NO_CLOTH
-            if kind is Part.BODY:
-                weight = self._unlike_skin(image, weight)
-            elif kind is Part.HAIR:
-                weight = self._unlike_skin_beside(image, weight)
-            far = np.asarray(main_colour(image[weight > 0.6], usual), np.float32)
-            if kind is Part.HAIR:
-                self.hair_colour = far
-        sure = weight > 0.7
-        if weight.sum() < _STRIP:
-            smooth = np.asarray(np.broadcast_to(far, image.shape), np.float32)
-        else:
-            smooth = pull_push(image, weight, far.reshape(-1, 3).mean(0))
-            blurred = np.asarray(cv2.GaussianBlur(wrap(smooth, 24), (0, 0), 4), np.float32)
-            smooth = _mix(blurred[:, 24:-24], smooth, weight)
-            if kind is Part.SKIN:
-                # shade is continued farther than hue: a neck lies in the shadow of its chin
-                hue = toward(smooth, sure, far, _HUE_REACH)
-                grey = smooth.mean(-1, keepdims=True) / np.maximum(
-                    hue.mean(-1, keepdims=True), 0.02
-                )
-                smooth = np.asarray(hue * np.clip(grey, 0.4, 1.6), np.float32)
-            smooth = toward(smooth, sure, far, _REACH[kind])
-        if kind is Part.HAIR:
-            laid = _strands_by_example(image, sure, region, self.hair_mm < _CROPPED, rng)
-            if laid is not None:
-                return np.clip(smooth * laid, 0, 1.5)
-            style = cropped(StrandStyle.of(image, sure), self.hair_mm)
-            return np.clip(with_strands(smooth, style, PANORAMA, rng), 0, 1.5)
-        inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        detail = self._detail(image, inner, kind, rng)
-        if kind is Part.SKIN and self.beard_field is not None:
-            coarse = strand_noise(weight.shape, _BRISTLES, rng)[..., None]
-            detail = detail + self.beard_field[..., None] * coarse * _BRISTLE_CONTRAST * smooth
-        brightness = smooth.mean(-1, keepdims=True)
-        limit = np.clip(brightness, 0.04, 0.4)
-        return np.asarray(np.clip(smooth + np.clip(detail, -limit, limit), 0, 1.5), np.float32)
-
-    def _sure_skin(self, image: Image, weight: Image) -> Image:
-        """(r, c) weight of skin that is fit to be continued: no strands and rims beside it."""
-        apart = (lab(image.reshape(-1, 3)) - lab(self.tone[None])) * _SHADE_FREE
-        strange = ramp(np.linalg.norm(apart, axis=1), *_NO_SKIN_FROM).reshape(weight.shape)
-        sure = np.asarray(ramp(weight.astype(np.float64), 0.4, 0.9) * (1 - strange), np.float32)
-        return sure if sure.sum() > 0.3 * weight.sum() else weight
-
-    def _with_beard(self, far: Image, image: Image, weight: Image) -> Image:
-        """(r, c or 1, 3) the skin's colour far from what is seen, with the beard that is seen."""
-        grown = self.beard_field
-        if grown is None:
-            return far
-        seen = (grown > 0.7) & (weight > 0.6)
-        if seen.sum() < _STRIP:
-            return far
-        colour = np.median(image[seen], axis=0)
-        return np.asarray(far + (colour - far) * grown[..., None], np.float32)
-
-    def _unlike_skin(self, image: Image, weight: Image) -> Image:
-        """(r, c) weight of clothes without skin beside them, if a strip of them is seen."""
-        places, tone = lab(image.reshape(-1, 3)), lab(self.tone[None])[0]
-        apart = np.linalg.norm((places - tone) * [0.4, 1, 1], axis=1)
-        unlike = ramp(apart, *_CLOTH_FROM_SKIN) * (1 - skin_in_other_light(places, tone))
-        cloth = np.asarray(weight * unlike.reshape(weight.shape), np.float32)
-        return cloth if cloth.sum() > _STRIP or not self.clothes.seen else weight
-
-    def _unlike_skin_beside(self, image: Image, weight: Image) -> Image:
-        """(r, c) weight of hair without the skin that shows between strands and behind ears."""
-        main = main_colour(image[weight > 0.6], _NO_HAIR)
-        if np.linalg.norm((lab(main[None]) - lab(self.tone[None])) * [0.3, 1, 1]) < _ONE_STONE:
-            return weight
-        places = lab(image.reshape(-1, 3))
-        to_skin = np.linalg.norm((places - lab(self.tone[None])) * [0.3, 1, 1], axis=1)
-        to_hair = np.linalg.norm((places - lab(main[None])) * [0.3, 1, 1], axis=1)
-        share = ramp(to_skin / np.maximum(to_skin + to_hair, 1e-6), 0.35, 0.5)
-        hair = np.asarray(weight * share.reshape(weight.shape), np.float32)
-        return hair if hair.sum() > _LEAST_HAIR * weight.sum() else weight
-
-    @staticmethod
-    def _detail(
-        image: Image, inner: NDArray[np.bool_], kind: Part, rng: np.random.Generator
-    ) -> Image:
-        """(r, c, 3) or (r, c, 1) fine variation like that of the texels well within a kind."""
-        if inner.sum() < 400:
-            return _noise(image.shape, kind, rng)
-        detail = detail_of(image, inner)
-        size = 40
-        if kind in _EVEN:
-            # pores and weave, not lids and lips or folds and lapels: only what is smooth
-            energy = cv2.GaussianBlur((detail**2).sum(-1), (0, 0), 6)
-            inner = inner & (energy < np.quantile(energy[inner], 0.4))
-            size = 20
-        laid = by_example(_CALM[kind] * detail, inner, rng, size)
-        return _noise(image.shape, kind, rng) if laid is None else laid
-
-
-def _strands_by_example(
-    image: Image,
-    sure: NDArray[np.bool_],
-    region: NDArray[np.bool_],
-    cropped: bool,
-    rng: np.random.Generator,
-) -> Image | None:
-    """(r, c, 3) factors by which hair varies about its smooth colour; None if too little is seen."""
-    inner = cv2.erode(sure.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    if inner.sum() < _LEAST_STRANDS:
-        return None
-    shades = np.log(np.maximum(image, _DARKEST_STRAND)).astype(np.float32)
-    detail = detail_of(shades, inner, _GRAINS if cropped else _LOCKS)
-    # a parting or the background between curls is no strand
-    contrast = float(detail[inner].mean(-1).std())
-    laid = quilted(detail, inner, region, PANORAMA, rng, cropped)
-    if laid is None:
-        return None
-    laid *= min(1.0, _CONTRAST / max(contrast, 1e-6))
-    return np.exp(np.clip(laid, -2.5 * _CONTRAST, 2.5 * _CONTRAST))
 
 
 @lru_cache(maxsize=1)
@@ -607,22 +451,3 @@ def _relight(hits: Hits, own: Array, other: Array, both: Array) -> Image:
     smooth = pull_push(values.reshape(*shape, 3), weights.reshape(shape), nothing)
     soft = cv2.GaussianBlur(wrap(smooth, 48), (0, 0), _RELIGHT_SOFT)[:, 48:-48]
     return np.asarray(soft, np.float32)
-
-
-def _below_chin() -> Image:
-    """(r, 1, 1) 0 in the rows of the panorama that show the head, 1 below the chin."""
-    origin, _ = PANORAMA.rays()
-    level = origin[:: PANORAMA.columns, 1] / MM
-    return np.asarray(ramp(level, *_CHIN), np.float32)[:, None, None]
-
-
-def _mix(first: Image, second: Image, share: Image) -> Image:
-    """(r, c, 3) first where the share (r, c) is 0, second where it is 1."""
-    return np.asarray(first + (second - first) * share[..., None], np.float32)
-
-
-def _noise(shape: tuple[int, ...], kind: Part, rng: np.random.Generator) -> Image:
-    """(r, c, 1) fine variation of a surface of which no texture is seen."""
-    width = 1.5 if kind is Part.SKIN else 1.0
-    noise = strand_noise((shape[0], shape[1]), (width, width), rng)
-    return np.asarray(noise * _GRAIN[kind] * 0.5, np.float32)[..., None]

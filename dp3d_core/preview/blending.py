@@ -46,8 +46,9 @@ def blending(
         if shown.sum() < _BAND:
             continue
         ended = (region & (weight < _ENDED)).astype(np.uint8)
-        ended = cv2.morphologyEx(wrap(ended, _GAP), cv2.MORPH_OPEN, np.ones((_GAP, _GAP), np.uint8))
-        away = _distance(ended[:, _GAP:-_GAP])
+        wide = np.ones((_GAP, _GAP), np.uint8)
+        opened = cv2.morphologyEx(wrap(ended, _GAP), cv2.MORPH_OPEN, wide)[:, _GAP:-_GAP]
+        away = _distance(np.asarray(opened, np.uint8))
         share = (1 - ramp(away, 0, _BAND)) * (1 - kept)
         ratio = _coarse(filled, shown) / _coarse(photo, shown)
         change = np.clip(np.log(ratio), -_MOST, _MOST)

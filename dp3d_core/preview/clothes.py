@@ -44,8 +44,8 @@ _UNSEEN = 0.4
 _OUTER = 85.0
 """Millimetres from the middle from which on shoulders are the outer ones."""
 _SOME_CLOTH = 0.38
-"""Part of the seen outer shoulders that looks like cloth, below which shoulders are bare: skin in another
-light looks like cloth, too."""
+"""Part of the seen outer shoulders that looks like cloth, below which shoulders are bare: skin in
+another light looks like cloth, too."""
 _LIFT = 0.004
 """Head units above the surface where rays begin."""
 _HEIGHTS = np.arange(-76.0, -200.0, -4.0)
@@ -137,7 +137,8 @@ def _look(hits: Hits, bare: BareHead, portrait: Portrait, parsing: Parsing) -> t
     cloth = kinds[:, Kind.CLOTH] / np.maximum(either, 1e-3)
     if tone is not None:
         x, y = uv.astype(np.float32).T - np.float32(0.5)
-        colours = remap(portrait.image.astype(np.float32) / 255, x, y, cv2.INTER_LINEAR)
+        picture = np.asarray(portrait.image, np.float32) / np.float32(255)
+        colours = remap(picture, x, y, cv2.INTER_LINEAR)
         cloth = cloth * (1 - skin_in_other_light(lab(colours), tone))
     return cloth, trust
 

@@ -190,7 +190,7 @@ def _level(mesh: Mesh, end: float = BUST_CUT_MM) -> Mesh:
     return Mesh.of(vertices, faces, mesh.parts)
 
 
-def _cut(vertices: Array, faces: NDArray[np.int32], height: float) -> None:
+def _cut(vertices: NDArray[np.float64], faces: NDArray[np.int32], height: float) -> None:
     """Draw vertices (n, 3) below a height up along their edges until they meet its plane."""
     low = vertices[:, 1] < height
     edges = np.concatenate([faces[:, [a, b]] for a in range(3) for b in range(3) if a != b])

@@ -242,15 +242,17 @@ def _cut(patch: Image, there: Image, filled: Mask) -> Image:
     share = np.ones((high, wide), np.float32)
     across, down = round(wide * _OVERLAP), round(high * _OVERLAP)
     # from the left, from the right, from above
-    for turn in (
-        lambda picture: picture[:, :across],
-        lambda picture: picture[:, ::-1][:, :across],
-        lambda picture: picture.T[:, :down],
-    ):
-        band = turn(share)
-        if turn(filled).mean() < 0.6:
+    left = share[:, :across], filled[:, :across], differ[:, :across]
+    right = (
+        share[:, : -across - 1 : -1],
+        filled[:, : -across - 1 : -1],
+        differ[:, : -across - 1 : -1],
+    )
+    above = share.T[:, :down], filled.T[:, :down], differ.T[:, :down]
+    for band, laid, cost in (left, right, above):
+        if laid.mean() < 0.6:
             continue
-        seam = _cheapest(turn(differ))
+        seam = _cheapest(cost)
         beyond = np.arange(band.shape[1])[None] - seam[:, None]
         band[:] = np.minimum(band, np.clip(0.5 + beyond / (2 * _SEAM), 0, 1))
     return np.where(filled, share, 1).astype(np.float32)
