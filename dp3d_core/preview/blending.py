@@ -18,7 +18,7 @@ Image = NDArray[np.float32]
 
 _COARSE = 7.0
 """Texels; coarser variation is colour."""
-_BAND = 44.0
+_BAND = 52.0
 """Texels before the end of the photo from which on its coarse colours give way."""
 _ENDED, _GAP = 0.4, 9
 """Weight of the photo below which it has ended, and texels of a gap that is no end."""

@@ -29,7 +29,7 @@ _CHIN = -72.0
 """Height, millimetres, above which no clothes are looked for."""
 _COLLAR = -128.0
 """Height of a collar that nothing is known of, millimetres."""
-_NAPE = 18.0
+_NAPE = 55.0
 """How much higher a collar lies behind, millimetres."""
 _BARE = -400.0
 """Height of the collar of bare shoulders, millimetres."""

@@ -44,7 +44,7 @@ _CLOTH_FROM_SKIN = (9.0, 18.0)
 _CHIN = (-40.0, -80.0)
 """Heights, millimetres, between which the face goes over into the neck."""
 _HUE_REACH = 20.0
-_REACH = {Part.SKIN: 45.0, Part.HAIR: 40.0, Part.BODY: 40.0, Part.HAT: 40.0}
+_REACH = {Part.SKIN: 45.0, Part.HAIR: 70.0, Part.BODY: 40.0, Part.HAT: 40.0}
 """Texels within which the colour beside a gap goes half over into the main colour."""
 _CALM = {
     Part.SKIN: np.float32(0.8),
@@ -57,9 +57,9 @@ _EVEN = (Part.SKIN, Part.BODY)
 _GRAIN = {Part.SKIN: 0.012, Part.BODY: 0.02, Part.HAT: 0.02}
 _LEAST_STRANDS = 1500
 """Texels of seen hair of which fewer are no example of hair."""
-_CONTRAST = 0.28
+_CONTRAST = 0.24
 """Greatest relative standard deviation of the brightness of hair."""
-_DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 18.0, 6.0
+_DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 12.0, 6.0
 """sRGB below which strands are not told apart; texels of what is a lock and not its colour, and the
 same of short hair."""
 _CROPPED = 14.0

@@ -25,6 +25,8 @@ _LEAST = 100
 """Pixels of cheeks and forehead of which fewer say nothing."""
 _BROWS, _TEMPLE = 46.0, 58.0
 """Height above which, and distance from the middle beyond which a fringe may hang, millimetres."""
+_SCALP_LIGHT = np.array([0.5, 1.0, 1.0])
+"""Weights of Lab where a scalp is compared with a face: it lies in another light."""
 _DARK, _HUE = 0.82, 12.0
 """Lightness, parts of that of the cheeks, below which, and Lab distance of hue above which a
 forehead is covered."""
@@ -91,6 +93,15 @@ def fringe(face: FaceColours) -> Mask:
     other = np.linalg.norm((face.places - face.tone)[:, 1:], axis=1) > _HUE
     covered = face.picture(upper & (dark | other)).astype(np.uint8)
     return np.asarray(cv2.dilate(covered, np.ones((5, 5), np.uint8)) > 0)
+
+
+def bare_scalp(face: FaceColours) -> bool:
+    """Whether the scalp that is seen has the colour of cheeks and forehead."""
+    scalp = face.known & (face.bare.region_of(face.hits) == Region.SCALP)
+    if face.tone is None or scalp.sum() < _LEAST:
+        return False
+    apart = (face.places[scalp] - face.tone) * _SCALP_LIGHT
+    return bool(np.median(np.linalg.norm(apart, axis=1)) < _HUE)
 
 
 def _bare_skin(hits: Hits, bare: BareHead) -> Mask:

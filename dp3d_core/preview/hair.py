@@ -67,6 +67,9 @@ _LOCK, _BUNCH = (1.6, 9.0), (4.0, 16.0)
 _RELIEF, _SHORT_MM, _DEEPEST, _TURNED_AWAY = 0.07, 6.0, 1.7, (0.0, 0.3)
 """Relief of locks, parts of the thickness beyond so many millimetres, and at most; cosine away from
 the photo's camera between which it begins."""
+_MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
+"""Millimetres by which the last fit of the outline moves hair, and texels over which it does so
+evenly."""
 _SIDES_DEG = 62.0
 """Longitude from which on the outline says how thick the hair is behind."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
@@ -517,7 +520,7 @@ def _one_growth(mask: Array) -> Array:
     """A mask without what hangs together with nothing that grows on the upper skull."""
     columns = mask.shape[1]
     twice = np.concatenate([mask, mask], 1)
-    count, pieces = cv2.connectedComponents((twice > 0.4).astype(np.uint8), connectivity=4)
+    count, pieces = cv2.connectedComponents((twice > _EDGE[0]).astype(np.uint8), connectivity=4)
     top = np.unique(pieces[: GRID.dome_rows * 2 // 3])
     lost = ~np.isin(np.arange(count), top)
     lost[0] = False
@@ -564,6 +567,28 @@ def under_hair(hair: Hair, bare: Mesh) -> Mesh:
     scaled = away * share[:, None]
     scaled[low, 1] = away[low, 1]
     return bare.with_vertices(AXIS + scaled)
+
+
+def with_calm_hair(before: Mesh, after: Mesh) -> Mesh:
+    """A head whose hair, the last vertices, was moved a little and evenly.
+
+    Its outline is the photo's already: what would draw it far pulls spikes out of its ends.
+
+    Args:
+        before: the head with hair.
+        after: the head after its outline was brought onto the photo's.
+
+    """
+    n = GRID.rows * GRID.columns
+    first = len(before.vertices) - n - 1
+    moves = (after.vertices - before.vertices)[first:-1]
+    length = np.linalg.norm(moves, axis=1, keepdims=True)
+    moves *= np.minimum(1, _MOST_MOVE * MM / np.maximum(length, 1e-9))
+    field = wrap(moves.reshape(GRID.rows, GRID.columns, 3), 8)
+    even = np.asarray(cv2.GaussianBlur(field, (0, 0), _EVEN_MOVE), np.float64)[:, 8:-8]
+    vertices = after.vertices.copy()
+    vertices[first:-1] = before.vertices[first:-1] + even.reshape(-1, 3)
+    return after.with_vertices(vertices)
 
 
 def _corrected(portrait: Portrait, outline: _Outline, shell: Mesh, surface: Array) -> _Marks:

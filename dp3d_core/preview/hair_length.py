@@ -51,7 +51,7 @@ def seen_hair(portrait: Portrait, parsing: Parsing, hair: Hair | None) -> Choice
     """
     covered = parsing.scalp_hair
     if hair is None:
-        return Choice("bald", 0.5 + 0.4 * (_BALD - (covered or 0.0)) / _BALD)
+        return Choice("bald", max(0.4, 0.5 + 0.4 * (_BALD - (covered or 0.0)) / _BALD))
     lengths = hair_lengths(parsing, portrait)
     lowest = min(lengths)
     name = style_name(lowest / MM, hair.usual / MM)

@@ -67,6 +67,8 @@ STYLES = {
     "long": HairStyle(-192.0, 60.0),
 }
 """What hair may be chosen as, besides none."""
+HANGING = tuple(name for name, style in STYLES.items() if style.hangs_to < HANGS)
+"""Choices that hang beside the neck."""
 SHORN = ("bald", "buzz")
 """Choices that leave the forehead bare."""
 
@@ -81,8 +83,7 @@ def style_name(hangs_to: float, thickness: float) -> str:
     """
     if hangs_to >= HANGS:
         return "buzz" if thickness < SHAVEN else "short"
-    hanging = [name for name, style in STYLES.items() if style.hangs_to < HANGS]
-    return min(hanging, key=lambda name: abs(STYLES[name].hangs_to - hangs_to))
+    return min(HANGING, key=lambda name: abs(STYLES[name].hangs_to - hangs_to))
 
 
 def usual_mask(grid: Panorama, length: Array) -> Array:

@@ -23,10 +23,16 @@ from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.beard import BeardEvidence, lifted
 from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
-from dp3d_core.preview.face_colours import FaceColours, fringe
-from dp3d_core.preview.hair import USUAL_HAIR_MM, grow_hair, plain_hair, under_hair
+from dp3d_core.preview.face_colours import FaceColours, bare_scalp, fringe
+from dp3d_core.preview.hair import (
+    USUAL_HAIR_MM,
+    grow_hair,
+    plain_hair,
+    under_hair,
+    with_calm_hair,
+)
 from dp3d_core.preview.hair_length import is_bald, seen_hair, without_low_hair
-from dp3d_core.preview.hairstyle import SHORN, STYLES, HairStyle
+from dp3d_core.preview.hairstyle import HANGING, SHORN, STYLES, HairStyle
 from dp3d_core.preview.headwear import Headwear, seen_headwear
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline
 from dp3d_core.preview.parsing import Parsing, parse_photo
@@ -42,9 +48,11 @@ _SNAP_REACH = 0.08
 _HELD = (-112.0, -72.0)
 """Heights, millimetres, between which the skin of a neck goes over into that of a head, which keeps
 its shape under hair."""
-_CHEST, _HIGHEST_CUT, _MARGIN, _FACING = 60.0, -160.0, 3.0, 0.2
-"""Half the width of the chest, the highest end of a bust, and what of the photo's end is left out,
-millimetres; cosine from which on a place faces the camera."""
+_SHAVEN = 6.0
+"""Usual thickness of hair, millimetres, below which a scalp of the skin's colour is bare."""
+_CHEST, _NECK_END, _HIGHEST_CUT, _MARGIN, _FACING = 60.0, -130.0, -168.0, 3.0, 0.2
+"""Half the width of the chest, its upper end, the highest end of a bust, and what is left out above
+the photo's end, millimetres; cosine from which on a place faces the camera."""
 _DOUBT = 15
 """Pixels around what is no evidence in which an outline is none either."""
 
@@ -95,27 +103,34 @@ def place_head(
     on_step("Telling skin, hair and clothes apart")
     parsing = parse_photo(portrait, bare.caster, bare.region_of)
     on_step("Building the hair")
+    face = FaceColours.of(portrait, bare, parsing.known)
     bald = is_bald(parsing) if choices.hair == AUTO else choices.hair == "bald"
     if choices.hair != AUTO:
         parsing = without_low_hair(portrait, parsing)
-    if bald and choices.hat != "worn":
-        view = _outline_view(portrait, parsing, bare.mesh, choices)
-        mesh = fit_outline(bare.mesh, *view)
-        mesh, hair, headwear = snap_outline(mesh, *view, on_step), None, None
-    else:
-        bare = bare.moved(
+    hair = headwear = None
+    if not bald or choices.hat == "worn":
+        drawn = bare.moved(
             fit_outline(bare.mesh, portrait.camera, portrait.matte, portrait.inside, 1.0).vertices
         )
         hair = grow_hair(
-            portrait, parsing, bare.caster, int(Part.HAIR), style=_style(choices, bald)
+            portrait, parsing, drawn.caster, int(Part.HAIR), style=_style(choices, bald)
         )
+        if choices.hair == choices.hat == AUTO and hair.usual < _SHAVEN * MM and bare_scalp(face):
+            hair = None
+    if hair is None:
+        view = _outline_view(portrait, parsing, bare.mesh, choices)
+        mesh = fit_outline(bare.mesh, *view)
+        mesh = snap_outline(mesh, *view, on_step)
+    else:
+        bare = drawn
         headwear = Headwear.of(portrait, parsing, hair)
         worn = choices.hat == "worn" or (choices.hat == AUTO and headwear.likely)
         mesh = joined(under_hair(hair, bare.mesh), _marked(hair.mesh, headwear, worn))
         view = _outline_view(portrait, parsing, mesh, choices)
         # what stands out beside a head with hair is hair, not its cheeks
         held = ramp(bare.mesh.vertices[:, 1] / MM, *_HELD)
-        mesh = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
+        snapped = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
+        mesh = with_calm_hair(mesh, snapped)
     face = FaceColours.of(portrait, bare, parsing.known)
     beard = BeardEvidence.of(face)
     seen = {
@@ -126,7 +141,9 @@ def place_head(
     changed = choices.beard not in (AUTO, seen["beard"].choice)
     if changed and choices.beard != "none":
         mesh = lifted(mesh, choices.beard)
-    mesh = _level(mesh, _photo_end(portrait, bare.mesh))
+    # what is chosen below the chin is shown whole
+    chosen = choices.clothes != AUTO or choices.hair in HANGING
+    mesh = _level(mesh, BUST_CUT_MM if chosen else _photo_end(portrait, bare.mesh))
     own = mesh.vertices[: len(bare.mesh.vertices)]
     ignored = beard.dark & (changed and choices.beard != "full")
     if choices.hair in SHORN:
@@ -155,12 +172,12 @@ def _unseen_head(bare: BareHead, choices: HeadChoices) -> PlacedHead:
 def _photo_end(portrait: Portrait, bare: Mesh) -> float:
     """Height, millimetres, down to which the photo shows the chest of a bare head.
 
-    No lower than the bust's cut, and no higher than a bust's shoulders.
+    The bust's cut where the photo ends higher than a bust can.
     """
     camera = portrait.camera
     x, y, _ = (bare.vertices / MM).T
     towards = unit(camera.position - bare.vertices)
-    chest = (np.abs(x) < _CHEST) & (y < _HIGHEST_CUT) & (y > BUST_CUT_MM)
+    chest = (np.abs(x) < _CHEST) & (y < _NECK_END) & (y > BUST_CUT_MM)
     chest &= np.einsum("ni,ni->n", towards, bare.normals) > _FACING
     uv, _ = camera.project(bare.vertices[chest])
     shown = ((uv > 0) & (uv < camera.width)).all(1)
@@ -169,7 +186,8 @@ def _photo_end(portrait: Portrait, bare: Mesh) -> float:
     if shown.all():
         return BUST_CUT_MM
     end = float(np.quantile(y[chest][~shown], 0.9)) + _MARGIN
-    return float(np.clip(end, BUST_CUT_MM, _HIGHEST_CUT))
+    # of a chest that is hardly seen a strip would be left
+    return max(end, BUST_CUT_MM) if end < _HIGHEST_CUT else BUST_CUT_MM
 
 
 def _level(mesh: Mesh, end: float = BUST_CUT_MM) -> Mesh:

@@ -17,7 +17,7 @@ from dp3d_core.preview.panorama import Panorama, remap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.strands import strand_noise
-from dp3d_core.preview.tones import lab
+from dp3d_core.preview.tones import lab, main_colour
 from dp3d_core.raycast import RayCaster
 from dp3d_core.smoothstep import ramp
 
@@ -54,6 +54,10 @@ _RIM = (2.0, 6.0)
 _HAIR_RIM = (4.0, 12.0)
 """Pixels within the matte between which hair begins to be believed: the background shows through
 its rim."""
+_BESIDE, _NEAR_WALL, _WALL = 16.0, 0.02, (0.25, 0.42)
+"""Pixels within which a background is looked for, share of it from which on it is near, and the
+distance from its colour, parts of that from it and from hair, between which a pixel is hair again.
+"""
 _FRAYED, _FRAY = Panorama(192, 384), 0.2
 """Strands by which the photo's hair goes over into the one that is continued: cosine by which they
 reach further or end before."""
@@ -74,7 +78,7 @@ class Projection:
     trusted: NDArray[np.float32]
     """(h, w), 1 well inside the matte, 0 outside."""
     within: NDArray[np.float32]
-    """(h, w) pixels from the matte's edge, inside."""
+    """(h, w) pixels from the matte's edge, inside; 0 where hair lets the background through."""
     solid: NDArray[np.float32]
     """(h, w), 1 inside the matte, 0 outside and where head and background mix."""
     depth: NDArray[np.float32]
@@ -117,6 +121,7 @@ class Projection:
         )
         outside = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] - 1
         core[[0, -1]] = core[:, [0, -1]] = 0
+        hair_rim = distance if parsing is None else distance * _unveiled(portrait, parsing)
         trusted = (
             np.minimum(ramp(distance.astype(np.float64), *_RIM), np.clip(outside / 12, 0, 1)) * core
         )
@@ -124,7 +129,7 @@ class Projection:
             portrait.camera,
             colours,
             trusted.astype(np.float32),
-            np.asarray(distance, np.float32),
+            np.asarray(hair_rim, np.float32),
             core.astype(np.float32),
             np.minimum(caster.depth(portrait.camera), _FAR),
             _face_oval(portrait),
@@ -229,6 +234,29 @@ class Projection:
         """(n,) cosine between the normals and the rays back to the camera."""
         towards = self.camera.position - points
         return np.asarray(np.einsum("ni,ni->n", unit(towards), normals))
+
+
+def _unveiled(portrait: Portrait, parsing: Parsing) -> NDArray[np.float64]:
+    """(h, w) 0 where a pixel among hair is rather like the background beside it, else 1."""
+    size = portrait.matte.shape[::-1]
+    chances = cv2.resize(parsing.chances, size, interpolation=cv2.INTER_LINEAR)
+    outside = ((portrait.matte < 20) & portrait.inside).astype(np.float32)
+    colours = portrait.image.astype(np.float32) / np.float32(255)
+    hair = (chances[..., Kind.HAIR] > 0.8) & (portrait.matte > 200)
+    if hair.sum() < 200 or outside.sum() < 200:
+        return np.ones(portrait.matte.shape)
+    weighted = np.dstack([colours * outside[..., None], outside])
+    soft = cv2.GaussianBlur(weighted, (0, 0), _BESIDE)
+    behind = soft[..., :3] / np.maximum(soft[..., 3:], 1e-6)
+    main = main_colour(colours[hair], colours[hair].mean(0))
+    soft_colours = np.asarray(cv2.GaussianBlur(colours, (0, 0), 1.0), np.float32)
+    places = lab(soft_colours.reshape(-1, 3))
+    to_wall = np.linalg.norm(places - lab(behind.reshape(-1, 3)), axis=1)
+    to_hair = np.linalg.norm(places - lab(main[None]), axis=1)
+    veil = 1 - ramp(to_wall / np.maximum(to_wall + to_hair, 1e-6), *_WALL)
+    near = soft[..., 3] > _NEAR_WALL
+    veil = veil.reshape(near.shape) * near * (chances[..., Kind.HAIR] > 0.3)
+    return np.asarray(1 - cv2.GaussianBlur(veil, (0, 0), 1.5), np.float64)
 
 
 @lru_cache(maxsize=1)

@@ -37,6 +37,9 @@ _WHOLE, _TURNING = 0.92, 1.15
 _HEIGHT_COST, _NEAR = 0.25, 3.0
 """Cost of a patch from the other end of the dome, parts of the detail's variance, and by how much
 those of one height are tried more often."""
+_AGAIN, _REPEAT_COST = 0.3, 0.12
+"""Distance, in patches, below which a patch was taken from one place with another, and what each of
+those costs: the eye finds what repeats."""
 _NARROWEST = 0.22
 """Width of the columns near the crown, beside those at the dome's rim."""
 _SEAM = 1.2
@@ -96,6 +99,7 @@ def quilted(
         return None
     laid = np.where(known[..., None], detail, 0).astype(np.float32)
     done = known.copy()
+    laid_from = np.zeros((0, 2))
     spread = float(detail[known].var(0).sum())
     for patch in _places(wanted & ~known, examples.size, grid):
         index = (patch.left + np.arange(patch.wide)) % grid.columns
@@ -111,16 +115,18 @@ def quilted(
         tried = rng.choice(
             away.size, min(_CANDIDATES, away.size), replace=False, p=chance / chance.sum()
         )
-        best, least = there, np.inf
+        best, least, origin = there, np.inf, (0, 0)
         for number in tried:
             at = int(examples.row[number]), int(examples.column[number])
             own = np.nan if cropped else float(flow.own[at])
             source = _turned(detail, at, patch, own, goal, grid)
-            cost = _HEIGHT_COST * away[number] * spread
+            again = np.hypot(*(laid_from - at).T) < _AGAIN * examples.size if len(laid_from) else 0
+            cost = (_HEIGHT_COST * away[number] + _REPEAT_COST * np.sum(again)) * spread
             if filled.any():
                 cost += float(((source - there) ** 2).sum(-1)[filled].mean())
             if cost < least:
-                best, least = source, cost
+                best, least, origin = source, cost, at
+        laid_from = np.vstack([laid_from, origin])
         share = _cut(best, there, filled)[..., None]
         laid[down, index] = there + (best - there) * share
         done[down, index] = True

@@ -16,7 +16,7 @@ _STEP = 6
 """Pixels of the crop between rows that count."""
 _SHOULDERS = -140.0
 """Height, millimetres, from which on no hair is taken for the outline."""
-_LIMITS = np.array([0.22, 22.0, 0.30, 0.45])
+_LIMITS = np.array([0.15, 22.0, 0.30, 0.45])
 """How far each move may go: relative width of the neck, millimetres of its length, relative
 width of the shoulders, their slope."""
 

@@ -130,7 +130,8 @@ def test_a_strip_of_cloth_below_the_collar_clothes_the_shoulders():
     back = canonical_camera(180, 0, 256, focal=WHOLE_HEAD_FOCAL)
     truth, ours = subject.render(back), found.render(back)
     dressed = (truth.labels == Label.SHOULDERS) & (ours.alpha > 0.99)
-    dressed[:-4] = False  # how high the collar is behind, the photo does not show
+    # how high the collar is behind, the photo does not show
+    dressed[: int(np.flatnonzero(dressed.any(1))[-1]) - 4] = False
     wanted = np.median(view.rgba[clothes][:, :3], axis=0) / 255
     skin = np.median(view.rgba[view.labels == Label.SKIN][:, :3], axis=0) / 255
     shown = np.median(ours.rgb[dressed], axis=0)
