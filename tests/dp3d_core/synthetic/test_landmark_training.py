@@ -8,7 +8,7 @@ import pytest
 from dp3d_core.heads import base_files
 from dp3d_core.heads.people import prior
 from dp3d_core.portraits import face_models
-from dp3d_core.portraits.pose import landmark_table
+from dp3d_core.portraits.head_state import landmark_table
 from dp3d_core.synthetic.landmark_training import measure_table, sample_subject
 
 pytestmark = pytest.mark.skipif(
