@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.portraits.head_state import HeadState, landmark_state
 from dp3d_core.portraits.landmarks import CHIN, FOREHEAD, Detection, Landmarks, search_faces
+from dp3d_core.portraits.picture_map import picture_map
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -45,6 +47,8 @@ class Face:
     """(468, 2) landmarks, pixels; None for a face that only the detector sees."""
     depth: Array | None = field(default=None, compare=False, repr=False)
     """(468,) their depth, pixels."""
+    state: HeadState | None = field(default=None, compare=False, repr=False)
+    """The head as landmarks and the picture around them show it, pixels of the photo."""
     key_points: Array | None = field(default=None, compare=False, repr=False)
     """(6, 2) key points of the detector, pixels, where there are no landmarks."""
 
@@ -74,9 +78,14 @@ def detect_faces(rgb: Pixels) -> list[Face]:
 
     """
     landmarks, doubtful = search_faces(rgb)
-    faces = [_face_of_landmarks(face) for face in landmarks]
+    faces = [replace(_face_of_landmarks(face), state=_state(rgb, face)) for face in landmarks]
     faces += [_profile(detection) for detection in doubtful if _is_profile(detection)]
     return sorted(faces, key=lambda face: -face.confidence * math.sqrt(face.side))
+
+
+def _state(rgb: Pixels, landmarks: Landmarks) -> HeadState:
+    """The head as landmarks and the picture around them show it."""
+    return picture_map()(rgb, landmark_state(landmarks.points, landmarks.depth))
 
 
 def _face_of_landmarks(landmarks: Landmarks) -> Face:

@@ -38,6 +38,9 @@ _DETECTOR_SIDE, _MESH_SIDE = 128, 192
 _LEAST_DETECTION, _LEAST_PRESENCE, _LEAST_INVERTED = 0.5, 0.5, 0.95
 """Least score of the detector, least presence of the mesh, and of a face that stands on its head:
 photos of those reach 0.999, profiles that the mesh takes for them up to 0.9."""
+_INVERTED_ODDS = 50.0
+"""Odds of the inverted face over those of the upright one from which it is taken.  Photos on their
+head have 90 and more; a grinning beard below shut eyes has 36."""
 _WINDOWS = ((1, 1.0), (2, 0.6), (3, 0.4), (5, 0.25), (8, 0.15))
 """Windows along each side of a photo and their size: the finer ones for small faces."""
 _ALWAYS = 1
@@ -67,6 +70,11 @@ class Landmarks:
     points: Array
     depth: Array
     presence: float
+
+    @property
+    def odds(self) -> float:
+        """Of presence."""
+        return self.presence / max(1.0 - self.presence, 1e-12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +163,8 @@ def _landmarks_of(rgb: Pixels, detection: Detection) -> Landmarks:
     side = _MESH_MARGIN * detection.side
     upright = _refine(rgb, detection.centre, side, detection.roll)
     inverted = _refine(rgb, detection.centre, side, detection.roll + np.pi)
-    if inverted.presence < _LEAST_INVERTED:
-        return upright
-    return max(upright, inverted, key=lambda look: look.presence)
+    stands = inverted.presence < _LEAST_INVERTED or inverted.odds < _INVERTED_ODDS * upright.odds
+    return upright if stands else inverted
 
 
 def _look_again(rgb: Pixels, detections: list[Detection]) -> list[Detection]:

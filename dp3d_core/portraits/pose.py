@@ -3,17 +3,14 @@
 468 landmarks give both.  Their places on the head are a measured table
 (``heads/bust_landmarks.json``); the pose is the one that brings them onto the points that were
 seen.  The face mesh is drawn towards an average face, and a fit that believes it inherits that
-bias: shape starts from, and is held to, what a map learned on renders says
-(``heads.landmark_map``).  A profile has only the six key points of BlazeFace, which give a rough
+bias: pose, shape and expression start from, and are held to, what maps learned on renders say
+(``heads.landmark_map``, and ``picture_map`` where there is a picture).  A profile has only the six key points of BlazeFace, which give a rough
 pose (:func:`fit_key_points`).
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +18,19 @@ from scipy.optimize import least_squares
 
 from dp3d_core.cameras import CANONICAL_RADIUS, Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.heads.landmark_map import POSE, Frame, landmark_map, pose_of
-from dp3d_core.heads.people import expression_offsets, prior
+from dp3d_core.heads.landmark_map import POSE, Frame, landmark_map
 from dp3d_core.heads.space import MM
 from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE, Crop
 from dp3d_core.portraits.detection import PROFILE_YAW_DEG, Face
+from dp3d_core.portraits.head_state import (
+    COMPONENTS,
+    EXPRESSIONS,
+    MOST,
+    HeadState,
+    landmark_state,
+    landmark_table,
+    rotations,
+)
 from dp3d_core.trajectories import orbit_pose
 
 Array = NDArray[np.float64]
@@ -33,31 +38,29 @@ Array = NDArray[np.float64]
 MOST_ANGLES_DEG = (180, 80, 180)
 """Largest yaw, pitch and roll that :class:`HeadAngles` takes, degrees."""
 
-COMPONENTS = 40
-"""Shape components that are fitted."""
-EXPRESSIONS = (
-    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
-    "eyeBlinkLeft", "eyeBlinkRight", "eyeWideLeft", "eyeWideRight", "jawLeft", "jawOpen",
-    "jawRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft",
-    "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPucker", "mouthRight", "mouthSmileLeft",
-    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft",
-    "mouthUpperUpRight",
-)  # fmt: skip
-"""Expression targets that are fitted, each from 0 to 1."""
 _EXPRESSION_SPREAD = 0.45
 """Weight up to which an expression is nothing strange."""
 _HOLD = 0.55
 """Standard deviations that a component may reasonably differ from the learned one."""
-_MOST = 2.5
-"""Standard deviations to which a component is limited."""
-_POINT = 0.35
-"""Weight of a landmark at one millimetre of scatter."""
 _PITCH_PRIOR_DEG = 25.0
 _PITCH_TRUST = 0.72
 """Part of the pitch that is believed: hundreds of points share one bias, so that their fit is
 surer of it than it may be (6 degrees of error where photos have a spread of 10)."""
 _JAW_DOUBT = 0.6
 """Part of that belief that an open jaw takes away."""
+_SURE = np.concatenate(
+    [
+        np.radians([0.25, 0.25, 0.25]),
+        [0.003, 0.001, 0.001],
+        np.full(COMPONENTS, 0.05),
+        np.full(len(EXPRESSIONS), 0.05),
+    ]
+)
+"""Standard deviations of what the picture says: angles (radians), log of the scale, shift (parts
+of the picture), components and expression.  Hundreds of landmarks share one bias, so that these
+are narrower than the errors."""
+_STEP = 1e-6
+"""Of differences for derivatives."""
 _LEAST_EXPRESSION = 0.02
 _STRANGE = 0.05
 """Root mean square of normalised landmarks that the map's components do not explain, for one
@@ -149,18 +152,6 @@ class Alignment:
         return yaw, pitch, float(np.degrees(np.arctan2(inside[1, 0], inside[0, 0])))
 
 
-def rotations(angles: Array) -> Array:
-    """(n, 3, 3) world to camera (OpenCV axes) of (n, 3) yaw, pitch and roll, radians."""
-    yaw, pitch, roll = angles.T
-    cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
-    zero = np.zeros_like(yaw)
-    right = np.stack([cy, zero, -sy], -1)
-    forward = np.stack([-sy * cp, -sp, -cy * cp], -1)
-    down = np.cross(forward, right)
-    cr, sr = np.cos(roll)[:, None], np.sin(roll)[:, None]
-    return np.stack([cr * right + sr * down, -sr * right + cr * down, forward], 1)
-
-
 def posed_camera(theta: Array, side: int, focal: float) -> Camera:
     """The camera in head space that pose parameters stand for.
 
@@ -195,51 +186,21 @@ def fit_face(face: Face, window: Crop, angles: HeadAngles) -> Alignment:
     """Pose and shape of a face in a crop, from its landmarks or else its key points."""
     if face.points is not None and face.depth is not None:
         points = window.from_photo(face.points)
-        depth = face.depth * (CROP_SIZE / window.side)
-        return fit_head(points, depth, CROP_SIZE, CROP_FOCAL, angles)
+        scale = CROP_SIZE / window.side
+        state = None if face.state is None else face.state.placed(window.x, window.y, scale)
+        return fit_head(points, face.depth * scale, CROP_SIZE, CROP_FOCAL, angles, state)
     if face.key_points is not None:
         return fit_key_points(window.from_photo(face.key_points), CROP_SIZE, CROP_FOCAL, angles)
     return Alignment(crop_camera(angles), {}, 0.0)
 
 
-@dataclass(frozen=True, eq=False)
-class LandmarkTable:
-    """Where landmarks lie on the average head, and how shape components move them.
-
-    Attributes:
-        index: (n,) numbers of the landmarks.
-        points: (n, 3) millimetres.
-        moves: (COMPONENTS + EXPRESSIONS, n, 3) millimetres for one standard deviation of a
-            component, or all of an expression.
-        weight: (n,) how far they are believed.
-
-    """
-
-    index: NDArray[np.int64]
-    points: Array
-    moves: Array
-    weight: Array
-
-
-@lru_cache(maxsize=1)
-def landmark_table() -> LandmarkTable:
-    """The measured table."""
-    text = resources.files("dp3d_core.heads").joinpath("bust_landmarks.json").read_text("utf-8")
-    rows = np.array(json.loads(text)["points"], float)
-    corners, shares = rows[:, 1:4].astype(np.int64), rows[:, 4:7]
-    heads = prior()
-
-    def at(vertices: Array) -> Array:
-        return np.asarray(np.einsum("nc,ncx->nx", shares, vertices[corners])) / MM
-
-    moves = [at(b.astype(np.float64)) for b in heads.basis[:COMPONENTS]]
-    moves += [at(expression_offsets({name: 1.0})) for name in EXPRESSIONS]
-    weight = _POINT / (1.0 + rows[:, 7])
-    return LandmarkTable(rows[:, 0].astype(np.int64), at(heads.mean), np.array(moves), weight)
-
-
 def fit_head(
-    points: Array, depth: Array, side: int, focal: float, angles: HeadAngles | None = None
+    points: Array,
+    depth: Array,
+    side: int,
+    focal: float,
+    angles: HeadAngles | None = None,
+    state: HeadState | None = None,
 ) -> Alignment:
     """Pose and shape of the head whose landmarks were seen in a square picture.
 
@@ -249,6 +210,8 @@ def fit_head(
         side: of the picture, pixels.
         focal: of its lens, image widths.
         angles: by hand; kept.
+        state: what the picture says of the head (``picture_map``), in its pixels; None where
+            there are only landmarks.
 
     Returns:
         The alignment; ``shape`` holds components of ``heads.people.prior``, ``c00`` and so on,
@@ -257,20 +220,21 @@ def fit_head(
     """
     angles = angles or HeadAngles()
     table = landmark_table()
-    frame, outputs = landmark_map()(points, depth)
-    learned_angles, scale, origin = pose_of(frame, outputs)
-    learned = np.clip(outputs[POSE : POSE + COMPONENTS], -_MOST, _MOST)
+    sure = state is not None
+    learned = landmark_state(points, depth) if state is None else state
     shapes = POSE + COMPONENTS
-    theta = np.zeros(shapes + len(EXPRESSIONS))
-    theta[:3] = angles.onto(learned_angles)
+    start = np.zeros(shapes + len(EXPRESSIONS))
+    start[:3] = angles.onto(learned.angles)
+    start[3] = np.log(learned.scale * CANONICAL_RADIUS / (focal * side))
+    start[4:POSE] = learned.origin / side - 0.5
+    start[POSE:shapes] = np.clip(learned.components, -MOST, MOST)
+    start[shapes:] = np.clip(learned.expression, 0, 1)
+    theta = start.copy()
     free = np.ones(len(theta), bool)
     free[:3] = angles.unknown
-    theta[3] = np.log(scale * CANONICAL_RADIUS / (focal * side))
-    theta[4:POSE] = origin / side - 0.5
-    theta[POSE:shapes] = learned
     low = np.full(len(theta), -np.inf)
     high = np.full(len(theta), np.inf)
-    low[shapes:], high[shapes:] = -1e-6, 1.0
+    low[shapes:], high[shapes:] = -1e-6, 1.0 + 1e-6
     seen = points[table.index]
 
     def residuals(values: Array, moving: NDArray[np.bool_]) -> Array:
@@ -281,15 +245,43 @@ def fit_head(
         size = focal * side * float(np.exp(now[3]))
         uv = local[:, :2] / (local[:, 2:] + CANONICAL_RADIUS) * size + side * (0.5 + now[4:POSE])
         apart = (uv - seen) / (size / CANONICAL_RADIUS * MM) * table.weight[:, None]
-        held = (now[POSE:shapes] - learned) / _HOLD
+        if sure:
+            return np.concatenate([apart.ravel(), (now - start) / _SURE])
+        held = (now[POSE:shapes] - start[POSE:shapes]) / _HOLD
         calm = now[shapes:] / _EXPRESSION_SPREAD
         tilt = now[1:2] / np.radians(_PITCH_PRIOR_DEG)
         return np.concatenate([apart.ravel(), held, calm, tilt])
 
+    def slopes(values: Array, moving: NDArray[np.bool_]) -> Array:
+        """Derivatives of the residuals: of shapes exactly, of the pose by differences."""
+        now = theta.copy()
+        now[moving] = values
+        here = residuals(values, moving)
+        rows = np.zeros((len(here), len(theta)))
+        for i in np.flatnonzero(moving[:POSE]):
+            step = values.copy()
+            step[np.count_nonzero(moving[:i])] += _STEP
+            rows[:, i] = (residuals(step, moving) - here) / _STEP
+        rotation = rotations(now[None, :3])[0]
+        local = (table.points + np.tensordot(now[POSE:], table.moves, 1)) @ rotation.T * MM
+        depth = local[:, 2:] + CANONICAL_RADIUS
+        moves = table.moves @ rotation.T * MM
+        across = moves[..., :2] / depth - local[:, :2] * moves[..., 2:] / depth**2
+        across *= CANONICAL_RADIUS / MM * table.weight[:, None]
+        rows[: across[0].size, POSE:] = across.reshape(len(across), -1).T
+        shape, weights = np.arange(POSE, shapes), np.arange(shapes, len(theta))
+        if sure:
+            rows[across[0].size + shape, shape] = 1 / _SURE[shape]
+            rows[across[0].size + weights, weights] = 1 / _SURE[weights]
+        else:
+            rows[across[0].size + shape - POSE, shape] = 1 / _HOLD
+            rows[across[0].size + weights - POSE, weights] = 1 / _EXPRESSION_SPREAD
+        return rows[:, moving]
+
     pose = free & (np.arange(len(theta)) < POSE)
     held_pitch = free.copy()
     held_pitch[1] = False
-    for moving in (pose, free, held_pitch):
+    for moving in (free,) if sure else (pose, free, held_pitch):
         if moving is held_pitch and free[1]:
             # a jaw that opens lengthens the face as a raised head does
             jaw = float(theta[shapes + EXPRESSIONS.index("jawOpen")])
@@ -298,13 +290,14 @@ def fit_head(
             fitted = least_squares(
                 residuals,
                 theta[moving],
+                slopes,
                 bounds=(low[moving], high[moving]),
                 loss="huber",
                 max_nfev=25,
                 args=(moving,),
             )
             theta[moving] = fitted.x
-    components = np.clip(theta[POSE:shapes], -_MOST, _MOST)
+    components = np.clip(theta[POSE:shapes], -MOST, MOST)
     shape = {f"c{i:02d}": round(float(v), 4) for i, v in enumerate(components)}
     shape |= {
         name: round(float(v), 4)

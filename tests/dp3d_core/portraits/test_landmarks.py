@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dp3d_core.evaluation.synthetic import photograph
 from dp3d_core.heads.people import (
     adult_face_size,
     expression_offsets,
@@ -78,3 +79,10 @@ def test_nobody_is_seen_where_nobody_is():
     noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
     assert landmarks.find_landmarks(noise) == []
     assert landmarks.find_landmarks(np.full((64, 64, 3), 200, np.uint8)) == []
+
+
+def test_a_grin_below_shut_eyes_stands_upright():
+    """A mouth's corners and a beard are no brows of a face that stands on its head."""
+    head, camera, _ = photograph(8, 40, 18)
+    (face,) = landmarks.find_landmarks(head.render(camera).rgb)
+    assert face.points[landmarks.CHIN, 1] > face.points[landmarks.FOREHEAD, 1]

@@ -8,8 +8,13 @@ import pytest
 from dp3d_core.heads import base_files
 from dp3d_core.heads.people import prior
 from dp3d_core.portraits import face_models
-from dp3d_core.portraits.pose import landmark_table
-from dp3d_core.synthetic.landmark_training import measure_table, sample_subject
+from dp3d_core.portraits.head_state import landmark_table
+from dp3d_core.synthetic.landmark_training import (
+    learn_pictures,
+    measure_table,
+    picture_samples,
+    sample_subject,
+)
 
 pytestmark = pytest.mark.skipif(
     not (face_models.installed() and base_files.installed()), reason="dp3d setup models"
@@ -41,3 +46,18 @@ def test_the_table_lies_where_it_is_measured(samples) -> None:
             apart.append(np.linalg.norm(at - point))
     assert len(apart) > 150
     assert np.median(apart) < 4
+
+
+def test_a_picture_map_is_learned_and_kept(tmp_path) -> None:
+    """A few people are enough to explain themselves, and the file keeps the map."""
+    views = [view for seed in range(100_000, 100_003) for view in picture_samples(seed)]
+    learned = learn_pictures(views)
+    inputs = np.array([seen for seen, _ in views], np.float64)
+    truth = np.array([difference for _, difference in views])
+    scaled = np.nan_to_num(np.clip((inputs - learned.mean) / learned.spread, -4, 4))
+    left = truth - scaled @ learned.weights - learned.offset
+    assert (left**2).sum() < 0.5 * ((truth - truth.mean(0)) ** 2).sum()
+    learned.save(tmp_path / "map.npz")
+    with np.load(tmp_path / "map.npz") as archive:
+        kept = archive["weights"] * archive["level"]
+    assert np.abs(kept - learned.weights).max() <= np.abs(learned.weights).max() / 200
