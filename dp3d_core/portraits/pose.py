@@ -4,8 +4,8 @@
 (``heads/bust_landmarks.json``); the pose is the one that brings them onto the points that were
 seen.  The face mesh is drawn towards an average face, and a fit that believes it inherits that
 bias: pose, shape and expression start from, and are held to, what maps learned on renders say
-(``heads.landmark_map``, and ``picture_map`` where there is a picture).  A profile has only the six key points of BlazeFace, which give a rough
-pose (:func:`fit_key_points`).
+(``heads.landmark_map``, and ``picture_map`` where there is a picture).  A profile has only the six
+key points of BlazeFace, which give a rough pose (:func:`fit_key_points`).
 """
 
 from __future__ import annotations

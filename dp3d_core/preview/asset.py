@@ -22,7 +22,7 @@ from dp3d_core.heads.atlas import bust_atlas
 from dp3d_core.heads.bust import bust
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.engine import PreviewHead
-from dp3d_core.preview.hair import GRID
+from dp3d_core.preview.hair_marks import GRID
 from dp3d_core.raycast import RayCaster
 
 Array = NDArray[np.float64]

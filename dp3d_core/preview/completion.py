@@ -30,6 +30,8 @@ _NO_CLOTH = np.array([0.19, 0.20, 0.23], np.float32)
 """sRGB of clothes of which nothing is seen."""
 _STRIP = 40.0
 """Texels of the panorama from which on a kind of surface has a colour of its own."""
+_MUCH = 30.0
+"""Strips that are much of a surface."""
 _ONE_STONE = 7.0
 """Lab distance, with little of the lightness, below which hair and skin cannot be told apart."""
 _LEAST_HAIR = 0.15
@@ -168,7 +170,9 @@ class Completion:
         apart = np.linalg.norm((places - tone) * [0.4, 1, 1], axis=1)
         unlike = ramp(apart, *_CLOTH_FROM_SKIN) * (1 - skin_in_other_light(places, tone))
         cloth = np.asarray(weight * unlike.reshape(weight.shape), np.float32)
-        return cloth if cloth.sum() > _STRIP or not self.dressed else weight
+        # where much of the body is seen and all of it is like skin, cloth has the colour of skin
+        plain = self.dressed or weight.sum() > _MUCH * _STRIP
+        return weight if plain and cloth.sum() <= _STRIP else cloth
 
     def _unlike_skin_beside(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of hair without the skin that shows between strands and behind ears."""

@@ -9,24 +9,29 @@ show is taken from the mirrored side, then from a usual hairline and the length 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.ndimage import gaussian_filter1d, grey_opening, minimum_filter
-from scipy.sparse.linalg import spsolve
-from scipy.spatial import cKDTree
 
 from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.ears import free_ears
 from dp3d_core.preview.hair_length import TURNED_DEG, is_bald, length_by_column
+from dp3d_core.preview.hair_marks import GRID, Marks, above_ears, corrected, hair_outline, tangents
+from dp3d_core.preview.hair_thickness import (
+    FLAT_MM,
+    USUAL_HAIR_MM,
+    at_most,
+    rising,
+    smoothest,
+    usual_thickness,
+)
 from dp3d_core.preview.hairstyle import HANGS, HairStyle, usual_mask
 from dp3d_core.preview.panorama import AXIS, Panorama, wrap
-from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
+from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.strands import strand_noise
 from dp3d_core.raycast import RayCaster
 from dp3d_core.smoothstep import ramp
@@ -34,34 +39,14 @@ from dp3d_core.smoothstep import ramp
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-GRID = Panorama(144, 288)
-"""Of the hair's surface."""
-_COARSE = Panorama(48, 96)
-"""Of the thickness."""
 _UNDER = 4.0
 """Millimetres by which the bare head stays below its hair."""
 _SINK = 5.0
 """Millimetres that the surface lies under the skin where there is no hair."""
-USUAL_HAIR_MM = 8.0
-"""Thickness of hair of which no outline is seen, millimetres."""
-_EAR_TOP = 25.0
-"""Height, millimetres, below which a style that is chosen has its own outline."""
 _EDGE = (0.30, 0.62)
 """Of the mask: below the first there is no hair, above the second it has its full thickness."""
-_FRONT_DEG, _FLAT = 80.0, 2.5
-"""Longitude up to which hair ends above the face, and its thickness there, millimetres."""
-_BEHIND, _LOW, _NAPE = (95.0, 150.0), (0.45, 0.95), 0.6
-"""Longitude, and part of the dome's rows from the crown, over which hair becomes shorter towards
-the nape, and by how much, relative."""
-_THICK = (15 * MM, 30 * MM)
-"""Thickness between which hair is less and less cut towards the nape: an afro is round."""
-_RISES, _SLOPE, _TEXEL_MM, _ROUND = (92.0, 135.0), 0.7, 2.4, 3.0
-"""Longitude from which on hair rises from its edge, by how much, millimetres a millimetre,
-millimetres of a texel of GRID, and those over which it goes over into its own thickness."""
-_CROWN, _CROWN_MARKS = 0.5, 6
-"""Part of the dome's rows that are the crown, and marks of which fewer say nothing."""
-_BACK, _BACK_MM = 1.1, 4.0
-"""Greatest usual thickness behind: parts of that over the crown, and millimetres more."""
+_FRONT_DEG = 80.0
+"""Longitude up to which hair ends above the face."""
 _LOCK, _BUNCH = (1.6, 9.0), (4.0, 16.0)
 """Size of locks and of bunches of them, texels of GRID across and down."""
 _RELIEF, _SHORT_MM, _DEEPEST, _TURNED_AWAY = 0.07, 6.0, 1.7, (0.0, 0.3)
@@ -70,15 +55,11 @@ the photo's camera between which it begins."""
 _MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
 """Millimetres by which the last fit of the outline moves hair, and texels over which it does so
 evenly."""
-_SIDES_DEG = 62.0
-"""Longitude from which on the outline says how thick the hair is behind."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
 """Longitudes between which the forehead ends, and thickness of the hair's front above it, parts of
 the usual one."""
-_PULL, _PULL_BEHIND = 0.02, 0.4
-"""Weight of the usual thickness beside that of a mark, in front and behind."""
-_LEAST, _MOST = 2.0, 110.0
-"""Thickness, millimetres."""
+_LEAST = 2.0
+"""Least thickness, millimetres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +101,9 @@ def grow_hair(
     """
     skin = _skin_radius(bald, GRID)
     length = length_by_column(parsing, portrait, GRID.columns)
-    outline = _outline(portrait, parsing)
+    outline = hair_outline(portrait, parsing)
     if style is not None:
-        outline = _above_ears(portrait, outline)
+        outline = above_ears(portrait, outline)
         length = np.full(GRID.columns, style.hangs_to * MM)
     base = _envelope(skin, GRID, length < HANGS * MM)
     mask = usual_mask(GRID, length)
@@ -130,13 +111,13 @@ def grow_hair(
     ears = np.zeros(mask.shape)
     if style is None or not hangs.any():
         ears = free_ears(portrait, parsing, bald, hangs, base, GRID)
-    marks = _tangents(portrait, outline)
+    marks = tangents(portrait, outline)
     radius, usual = base, USUAL_HAIR_MM * MM
     for number in range(rounds):
-        usual = _usual_thickness(marks, base)
+        usual = usual_thickness(marks, base)
         flat = _with_hairline(marks, mask, base, length, usual)
-        thickness = _solve(flat, base, mask, usual, length < HANGS * MM)
-        thickness = _at_most(thickness, _rising(mask, length < HANGS * MM))
+        thickness = smoothest(flat, base, mask, usual, length < HANGS * MM)
+        thickness = at_most(thickness, rising(mask, length < HANGS * MM))
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
         radius = np.maximum(base + thickness, skin + _LEAST * MM)
@@ -147,7 +128,7 @@ def grow_hair(
         mask = mask * (1 - ears)
         surface = _surface(radius, skin, mask)
         if number + 1 < rounds and len(outline):
-            marks = _corrected(portrait, outline, _shell(surface, mask, part), surface)
+            marks = corrected(portrait, outline, _shell(surface, mask, part), surface)
     radius = radius + _locks(portrait, radius, usual)
     return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), usual)
 
@@ -173,11 +154,11 @@ def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Me
     length = np.full(GRID.columns, 0.0 if style is None else style.hangs_to * MM)
     mask = usual_mask(GRID, length)
     base = _envelope(skin, GRID, length < HANGS * MM)
-    nothing = _Marks(*(np.zeros(0) for _ in range(3)))
+    nothing = Marks(*(np.zeros(0) for _ in range(3)))
     usual = USUAL_HAIR_MM * MM if style is None else min(USUAL_HAIR_MM, style.most) * MM
     flat = _with_hairline(nothing, mask, base, length, usual)
     hangs = length < HANGS * MM
-    radius = base + _at_most(_solve(flat, base, mask, usual, hangs), _rising(mask, hangs))
+    radius = base + at_most(smoothest(flat, base, mask, usual, hangs), rising(mask, hangs))
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 
@@ -213,99 +194,7 @@ def _envelope(skin: Array, grid: Panorama, hangs: Mask) -> Array:
     return np.asarray(skull + (np.maximum(skull, mantle) - skull) * falls * lower * begins)
 
 
-@dataclass(frozen=True)
-class _Outline:
-    """Pixels where hair ends before background or cloth.
-
-    Attributes:
-        uv: (n, 2) pixels of the PARSING_SIDE picture.
-        normal: (n, 2) unit, outwards.
-
-    """
-
-    uv: Array
-    normal: Array
-
-    def __len__(self) -> int:
-        return len(self.uv)
-
-
-def _outline(portrait: Portrait, parsing: Parsing) -> _Outline:
-    kind = parsing.chances.argmax(-1)
-    covered = ((kind == Kind.HAIR) & parsing.known).astype(np.uint8)
-    covered = _largest(covered)
-    rim = covered - cv2.erode(covered, np.ones((3, 3), np.uint8))
-    open_ = ((kind == Kind.BACKGROUND) | (kind == Kind.CLOTH)) & parsing.known
-    free = cv2.dilate(open_.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    unknown = cv2.dilate((~parsing.known).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    unknown[[0, 1, -2, -1]] = True
-    unknown[:, [0, 1, -2, -1]] = True
-    skin = cv2.dilate((kind == Kind.SKIN).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    rows, columns = np.nonzero((rim > 0) & free & ~unknown & ~skin)
-    smooth = cv2.GaussianBlur(covered.astype(np.float64), (0, 0), 3)
-    dy, dx = np.gradient(smooth)
-    normal = -np.stack([dx[rows, columns], dy[rows, columns]], -1)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    # the matte's edge is softer than a pixel: where it crosses one half
-    uv = np.stack([columns, rows], -1) + 0.5 + 0.5 * normal
-    return _Outline(uv.astype(np.float64), normal)
-
-
-def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A mask without pieces of less than a tenth of the largest."""
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask)
-    if count < 3:
-        return mask
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    keep = 1 + np.flatnonzero(areas > 0.1 * areas.max())
-    return np.isin(pieces, keep).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class _Marks:
-    """Places of the panorama whose radius the photo shows.
-
-    Attributes:
-        column, row: (n,) texels of GRID.
-        radius: (n,) head units.
-
-    """
-
-    column: Array
-    row: Array
-    radius: Array
-
-
-def _tangents(portrait: Portrait, outline: _Outline) -> _Marks:
-    """Radii that the outline's rays have where they pass the axis: exact for a sphere."""
-    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
-    if not len(outline):
-        return _Marks(*(np.zeros(0) for _ in range(3)))
-    rays = camera.directions(outline.uv)
-    eye = camera.position - AXIS
-    reach = -(rays @ eye)
-    points = eye + rays * reach[:, None]
-    level = rays * [1, 0, 1]
-    low = points[:, 1] < 0
-    flat = -(level @ eye) / np.einsum("ni,ni->n", level, level)
-    points[low] = (eye + rays * flat[:, None])[low]
-    points = points + AXIS
-    column, row = GRID.place(points)
-    return _Marks(column, row, GRID.radius(points))
-
-
-def _above_ears(portrait: Portrait, outline: _Outline) -> _Outline:
-    """The part of an outline that lies above the ears: below, a style has its own."""
-    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
-    if not len(outline):
-        return outline
-    rays = camera.directions(outline.uv)
-    height = (camera.position + rays * -(rays @ camera.position)[:, None])[:, 1]
-    upper = height > _EAR_TOP * MM
-    return _Outline(outline.uv[upper], outline.normal[upper])
-
-
-def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array, usual: float) -> _Marks:
+def _with_hairline(marks: Marks, mask: Array, base: Array, length: Array, usual: float) -> Marks:
     """Marks with those of the hairline: hair lies flat where it begins.
 
     Above the forehead thick hair (``usual``, head units) stands up at once; else it would rise in
@@ -322,139 +211,12 @@ def _with_hairline(marks: _Marks, mask: Array, base: Array, length: Array, usual
     rim[0] = False
     row, column = np.nonzero(rim)
     front = ramp(angle, *_FOREHEAD)[column] * (row < GRID.dome_rows)
-    flat = base[row, column] + np.maximum(_FLAT * MM, _STANDS * usual * front)
-    return _Marks(
+    flat = base[row, column] + np.maximum(FLAT_MM * MM, _STANDS * usual * front)
+    return Marks(
         np.concatenate([marks.column, column.astype(float)]),
         np.concatenate([marks.row, row.astype(float)]),
         np.concatenate([marks.radius, flat]),
     )
-
-
-def _usual_thickness(marks: _Marks, base: Array) -> float:
-    """Thickness, head units, that the outline of the skull shows most of."""
-    at = np.clip(marks.row, 0, GRID.rows - 1).astype(int), marks.column.astype(int) % GRID.columns
-    dome = marks.row < 0.9 * GRID.dome_rows
-    if dome.sum() <= 20:
-        return USUAL_HAIR_MM * MM
-    thickness = (marks.radius - base[at])[dome]
-    return float(np.clip(np.percentile(thickness, 60), 3 * MM, 60 * MM))
-
-
-def _solve(marks: _Marks, base: Array, mask: Array, usual: float, hangs: Mask) -> Array:
-    """(GRID) thickness, head units: the smoothest that meets the marks, else about ``usual``.
-
-    ``hangs``, (GRID.columns,): where hair hangs.
-    """
-    falls = hangs[:: GRID.columns // _COARSE.columns]
-    rows, columns = _COARSE.rows, _COARSE.columns
-    factor = GRID.rows // rows
-    row = np.clip(marks.row / factor, 0, rows - 1).astype(int)
-    column = (marks.column / factor).astype(int) % columns
-    at = np.clip(marks.row, 0, GRID.rows - 1).astype(int), marks.column.astype(int) % GRID.columns
-    thickness = np.clip(marks.radius - base[at], -25 * MM, _MOST * MM)
-    index = row * columns + column
-    n = rows * columns
-    weight = np.bincount(index, minlength=n).astype(float)
-    value = np.bincount(index, thickness, minlength=n) / np.maximum(weight, 1)
-    weight = np.minimum(weight, 3)
-    rows_of = _by_row(weight, value, usual)
-    # puffed sides are no puffed back: behind, hair that does not hang is about as thick as on top
-    crown = _BACK * _over_crown(weight, value, usual) + _BACK_MM * MM
-    prior = np.where(falls, rows_of[:, None], np.minimum(rows_of, crown)[:, None]).ravel()
-    # towards the nape hair that does not hang is cut shorter
-    angle = np.abs((np.arange(columns) + 0.5) / columns - 0.5) * 360
-    level = (np.arange(rows) + 0.5) / _COARSE.dome_rows
-    nape = ramp(angle, *_BEHIND) * ramp(level, *_LOW)[:, None] * ~falls
-    cut = _NAPE * (1 - float(ramp(np.array(usual), *_THICK)))
-    prior = prior * (1 - cut * nape.ravel())
-    # behind, where nothing is seen, the plate would go on with the slopes of the sides
-    pull = _PULL + (_PULL_BEHIND - _PULL) * np.tile(ramp(angle, *_BEHIND), rows)
-    # beside the hair there is nothing that would pull its edge up
-    small = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA)
-    grown = np.asarray(small, np.float64).ravel()
-    prior = _FLAT * MM + (prior - _FLAT * MM) * ramp(grown, 0.4, 0.9)
-    bend = _bending(rows, columns, _COARSE.dome_rows)
-    system = bend + sparse.diags(weight + pull)
-    solved = spsolve(system.tocsc(), weight * value + pull * prior).reshape(rows, columns)
-    wrapped = wrap(solved, 2).astype(np.float32)
-    large = cv2.resize(
-        wrapped, ((columns + 4) * factor, rows * factor), interpolation=cv2.INTER_CUBIC
-    )
-    return np.asarray(large[:, 2 * factor : -2 * factor], np.float64)
-
-
-def _rising(mask: Array, hangs: Mask) -> Array:
-    """(GRID) greatest thickness, head units: behind, hair that does not hang rises from its edge.
-
-    Else the volume of the sides would overhang the nape like a cap of a mushroom.
-    """
-    rows = np.arange(GRID.rows)[:, None]
-    ends = np.where(mask > 0.5, rows, 0).max(0)
-    ends = gaussian_filter1d(ends.astype(float), 3.0, mode="wrap")
-    limit = (_FLAT + _SLOPE * np.maximum(ends - rows, 0) * _TEXEL_MM) * MM
-    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
-    free = 1 - ramp(angle, *_RISES) * ~hangs
-    return np.asarray(limit + free * _MOST * MM)
-
-
-def _at_most(thickness: Array, limit: Array) -> Array:
-    """The smaller of both, head units, without a crease."""
-    apart = (thickness - limit) / (_ROUND * MM)
-    return np.asarray(thickness - _ROUND * MM * np.logaddexp(0, apart))
-
-
-def _by_row(weight: Array, value: Array, usual: float) -> Array:
-    """(_COARSE.rows,) thickness of the hair's outline at each height, else about ``usual``.
-
-    Args:
-        weight: (n,) of the marks in each texel.
-        value: (n,) their mean thickness, head units.
-        usual: thickness where the outline says nothing.
-
-    """
-    shape = _COARSE.rows, _COARSE.columns
-    # the hairline above the face is flat and says nothing of the sides
-    angle = np.abs((np.arange(_COARSE.columns) + 0.5) / _COARSE.columns - 0.5) * 360
-    marks = weight.reshape(shape) * (angle > _SIDES_DEG)
-    below = np.arange(_COARSE.rows) >= _COARSE.dome_rows
-    expected = np.where(below, 0.6 * usual, usual)
-    total = (marks * np.clip(value.reshape(shape), 0, None)).sum(1) + 0.5 * expected
-    rows = total / (marks.sum(1) + 0.5)
-    smooth = np.asarray(gaussian_filter1d(rows, 1.5, mode="nearest"))
-    return np.asarray(np.minimum(smooth, 1.5 * usual))
-
-
-def _over_crown(weight: Array, value: Array, usual: float) -> float:
-    """Thickness, head units, that the outline shows over the crown, else the usual one."""
-    shape = _COARSE.rows, _COARSE.columns
-    top = slice(0, round(_CROWN * _COARSE.dome_rows))
-    marks = weight.reshape(shape)[top]
-    if marks.sum() < _CROWN_MARKS:
-        return usual
-    return float((marks * np.clip(value.reshape(shape)[top], 0, None)).sum() / marks.sum())
-
-
-@lru_cache(maxsize=1)
-def _bending(rows: int, columns: int, dome_rows: int) -> sparse.csr_matrix:
-    """Thin-plate energy on a panorama: L'L of its Laplacian, columns nearer near the crown."""
-    latitude = np.clip(1 - (np.arange(rows) + 0.5) / dome_rows, 0, None) * np.pi / 2
-    across = np.minimum(1 / np.maximum(np.cos(latitude), 0.12) ** 2, 40.0)
-    index = np.arange(rows * columns).reshape(rows, columns)
-    entries = []
-    for r in range(rows):
-        here = index[r]
-        left, right = np.roll(here, 1), np.roll(here, -1)
-        # over the crown lies the texel on the other side
-        up = index[r - 1] if r else np.roll(here, columns // 2)
-        down = index[r + 1] if r + 1 < rows else here
-        for other, w in ((left, across[r]), (right, across[r]), (up, 1.0), (down, 1.0)):
-            entries.append((here, other, np.full(columns, w)))
-            entries.append((here, here, np.full(columns, -w)))
-    i = np.concatenate([e[0] for e in entries])
-    j = np.concatenate([e[1] for e in entries])
-    w = np.concatenate([e[2] for e in entries])
-    laplacian = sparse.csr_matrix((w, (i, j)), shape=(rows * columns,) * 2)
-    return (laplacian.T @ laplacian).tocsr()
 
 
 def _mask(
@@ -589,34 +351,3 @@ def with_calm_hair(before: Mesh, after: Mesh) -> Mesh:
     vertices = after.vertices.copy()
     vertices[first:-1] = before.vertices[first:-1] + even.reshape(-1, 3)
     return after.with_vertices(vertices)
-
-
-def _corrected(portrait: Portrait, outline: _Outline, shell: Mesh, surface: Array) -> _Marks:
-    """Marks where the shell's own outline lies, moved so that it meets the photo's."""
-    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
-    uv, _ = camera.project(shell.vertices[:-1])
-    towards = unit(camera.position - shell.vertices[:-1])
-    cosine = np.einsum("ni,ni->n", towards, shell.normals[:-1])
-    rim = np.flatnonzero(np.abs(cosine) < 0.30)
-    _, outward = GRID.rays()
-    tip = camera.project(shell.vertices[:-1] + outward * MM)[0] - uv
-    pixels = np.linalg.norm(tip, axis=1)
-    tree = cKDTree(uv[rim])
-    # the rim vertex nearest to each pixel of the outline whose radius moves it along the normal
-    distances, nearest = tree.query(outline.uv, k=12, distance_upper_bound=60)
-    good = np.isfinite(distances)
-    candidate = rim[np.where(good, nearest, 0)]
-    along = np.einsum("nkd,nd->nk", tip[candidate], outline.normal)
-    away = outline.uv[:, None] - uv[candidate]
-    aside = np.abs(
-        away[..., 0] * -outline.normal[:, None, 1] + away[..., 1] * outline.normal[:, None, 0]
-    )
-    cost = np.where(good & (along > 0.3 * pixels[candidate]), aside, np.inf)
-    best = cost.argmin(1)
-    use = np.isfinite(cost.min(1))
-    chosen = candidate[np.arange(len(best)), best][use]
-    step = np.einsum("nd,nd->n", away[np.arange(len(best)), best][use], outline.normal[use])
-    step /= along[np.arange(len(best)), best][use]
-    row, column = np.divmod(chosen, GRID.columns)
-    radius = surface.ravel()[chosen] + np.clip(step, -60, 60) * MM
-    return _Marks(column.astype(float), row.astype(float), radius)

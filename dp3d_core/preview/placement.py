@@ -25,13 +25,13 @@ from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
 from dp3d_core.preview.face_colours import FaceColours, bare_scalp, fringe
 from dp3d_core.preview.hair import (
-    USUAL_HAIR_MM,
     grow_hair,
     plain_hair,
     under_hair,
     with_calm_hair,
 )
 from dp3d_core.preview.hair_length import is_bald, seen_hair, without_low_hair
+from dp3d_core.preview.hair_thickness import USUAL_HAIR_MM
 from dp3d_core.preview.hairstyle import HANGING, SHORN, STYLES, HairStyle
 from dp3d_core.preview.headwear import Headwear, seen_headwear
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline

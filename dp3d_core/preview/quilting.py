@@ -29,7 +29,7 @@ _SMALL = (32, 24)
 whose patches need not be long."""
 _OVERLAP = 0.34
 """Part of a patch that lies on its neighbours."""
-_CANDIDATES = 48
+_CANDIDATES = 28
 _VARIETY = 300
 """Places that the centre of a patch may have, of which fewer would repeat too often."""
 _WHOLE, _TURNING = 0.92, 1.15

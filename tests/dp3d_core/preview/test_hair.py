@@ -11,8 +11,9 @@ from dp3d_core.heads.space import MM
 from dp3d_core.portraits import face_models
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.preview.clothes import Clothes
-from dp3d_core.preview.hair import GRID, grow_hair
+from dp3d_core.preview.hair import grow_hair
 from dp3d_core.preview.hair_length import is_bald
+from dp3d_core.preview.hair_marks import GRID
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead, place_head
