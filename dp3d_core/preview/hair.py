@@ -55,6 +55,9 @@ the photo's camera between which it begins."""
 _MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
 """Millimetres by which the last fit of the outline moves hair, and texels over which it does so
 evenly."""
+_FRONTAL_DEG, _OTHER_SIDE, _OTHER_SIDE_MM = 25.0, 1.3, 8.0
+"""Yaw up to which both sides of the hair are seen, and how much thicker than the other a side may
+be, relative and millimetres."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
 """Longitudes between which the forehead ends, and thickness of the hair's front above it, parts of
 the usual one."""
@@ -117,6 +120,8 @@ def grow_hair(
         usual = usual_thickness(marks, base)
         flat = _with_hairline(marks, mask, base, length, usual)
         thickness = smoothest(flat, base, mask, usual, length < HANGS * MM)
+        if abs(portrait.report.yaw_deg) < _FRONTAL_DEG:
+            thickness = _even_sides(thickness)
         thickness = at_most(thickness, rising(mask, length < HANGS * MM))
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
@@ -131,6 +136,17 @@ def grow_hair(
             marks = corrected(portrait, outline, _shell(surface, mask, part), surface)
     radius = radius + _locks(portrait, radius, usual)
     return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), usual)
+
+
+def _even_sides(thickness: Array) -> Array:
+    """(GRID) thickness no side of which stands out far beyond the other.
+
+    What does is background that the matte took along, more often than a plait.
+    """
+    other = np.clip(thickness[:, ::-1], 0, None)
+    even = np.minimum(thickness, _OTHER_SIDE * other + _OTHER_SIDE_MM * MM)
+    soft = cv2.GaussianBlur(wrap(even, 8), (0, 0), 1.5)[:, 8:-8]
+    return np.where(even < thickness, soft, thickness)
 
 
 def _locks(portrait: Portrait, radius: Array, usual: float) -> Array:

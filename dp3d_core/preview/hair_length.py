@@ -144,8 +144,11 @@ def _like_the_crown(parsing: Parsing, portrait: Portrait) -> NDArray[np.bool_]:
 def length_by_column(parsing: Parsing, portrait: Portrait, columns: int) -> Array:
     """(columns,) height, head units, down to which hair hangs; 0 where it does not."""
     left, right = hair_lengths(parsing, portrait)
-    # of sides that differ one may be a dark collar
-    behind = (left + right) / 2 if abs(left - right) > _DIFFER * MM else min(left, right)
+    behind = min(left, right)
+    if abs(left - right) > _DIFFER * MM:  # one may be a dark collar, or lie behind the shoulder
+        behind = (left + right) / 2
+        if abs(portrait.report.yaw_deg) < TURNED_DEG:
+            left = right = behind
     across = (np.arange(columns) + 0.5) / columns  # 0 back, 0.25 -x, 0.5 front
     return np.interp(
         across,
