@@ -55,6 +55,8 @@ the photo's camera between which it begins."""
 _MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
 """Millimetres by which the last fit of the outline moves hair, and texels over which it does so
 evenly."""
+_NOTCH = 7
+"""Texels of GRID across a notch in the edge of hair that is none."""
 _FRONTAL_DEG, _OTHER_SIDE, _OTHER_SIDE_MM = 25.0, 1.3, 8.0
 """Yaw up to which both sides of the hair are seen, and how much thicker than the other a side may
 be, relative and millimetres."""
@@ -277,8 +279,12 @@ def _mask(
     rest = np.maximum(1 - trust - help_, 0.0)
     mixed = covered * trust + mirrored * help_ + usual * rest
     mixed *= front
-    soft = cv2.GaussianBlur(wrap(mixed, 9), (0, 0), 1.3)
-    return _without_holes(_one_growth(np.asarray(soft[:, 9:-9])))
+    # strands before the temple are no notches of the shell: their colours are the photo's anyway
+    round_ = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_NOTCH, _NOTCH))
+    calm = cv2.morphologyEx(wrap(mixed, 16), cv2.MORPH_CLOSE, round_)
+    calm = cv2.morphologyEx(calm, cv2.MORPH_OPEN, round_)
+    soft = cv2.GaussianBlur(calm, (0, 0), 1.6)
+    return _without_holes(_one_growth(np.asarray(soft[:, 16:-16], np.float64)))
 
 
 def _without_holes(mask: Array) -> Array:
