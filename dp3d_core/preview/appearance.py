@@ -52,7 +52,7 @@ _RELIGHT, _RELIGHT_SOFT = (-1.3, 1.3), 10.0
 """Limits of the logarithm of the ratio of light on both sides, and texels over which it is even."""
 _EAR_ASIDE = (0.3, 0.5)
 """Sine of the angle from the front between which the photo's camera begins to see an ear flat."""
-_EAR_REACH = 14.0
+_EAR_REACH = 24.0
 """Millimetres around an ear where a photo from the front may show the ear itself."""
 _EAR_MARGIN = 15
 """Texels of the panorama around an ear."""

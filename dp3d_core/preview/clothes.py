@@ -29,7 +29,9 @@ _CHIN = -72.0
 """Height, millimetres, above which no clothes are looked for."""
 _COLLAR = -128.0
 """Height of a collar that nothing is known of, millimetres."""
-_NAPE = 55.0
+_SIDEWAYS = (12.0, 95.0)
+"""Longitudes between which a collar rises: it lies on the shoulders."""
+_NAPE = 52.0
 """How much higher a collar lies behind, millimetres."""
 _BARE = -400.0
 """Height of the collar of bare shoulders, millimetres."""
@@ -86,7 +88,7 @@ class Clothes:
         aside, angle, chance, trust = (np.zeros(len(height)) for _ in range(4))
         aside[hits.ray] = hits.points[:, 0] / MM
         angle[hits.ray] = np.arctan2(hits.points[:, 0], hits.points[:, 2])
-        rise = _NAPE * (1 - np.cos(angle)) / 2
+        rise = _NAPE * ramp(np.abs(np.degrees(angle)), *_SIDEWAYS)
         if parsing is not None:
             chance[hits.ray], trust[hits.ray] = _look(hits, bare, portrait, parsing)
         region = np.full(len(height), -1)

@@ -25,6 +25,8 @@ _LEAST = 100
 """Pixels of cheeks and forehead of which fewer say nothing."""
 _BROWS, _TEMPLE = 46.0, 58.0
 """Height above which, and distance from the middle beyond which a fringe may hang, millimetres."""
+_MOST_OF_IT = 0.75
+"""Part of the seen scalp that must be like skin: its front may be a high forehead."""
 _SCALP_LIGHT = np.array([0.5, 1.0, 1.0])
 """Weights of Lab where a scalp is compared with a face: it lies in another light."""
 _DARK, _HUE = 0.82, 12.0
@@ -101,7 +103,7 @@ def bare_scalp(face: FaceColours) -> bool:
     if face.tone is None or scalp.sum() < _LEAST:
         return False
     apart = (face.places[scalp] - face.tone) * _SCALP_LIGHT
-    return bool(np.median(np.linalg.norm(apart, axis=1)) < _HUE)
+    return bool(np.quantile(np.linalg.norm(apart, axis=1), _MOST_OF_IT) < _HUE)
 
 
 def _bare_skin(hits: Hits, bare: BareHead) -> Mask:

@@ -39,6 +39,8 @@ _SIDES_DEG = 62.0
 """Longitude from which on the outline says how thick the hair is behind."""
 _PULL, _PULL_BEHIND = 0.02, 0.4
 """Weight of the usual thickness beside that of a mark, in front and behind."""
+_FEW_MARKS = 120
+"""Marks over the skull, of some 400 of a whole outline, of which fewer say nothing of the hair."""
 FLAT_MM = 2.5
 """Thickness of hair where it ends above the face, millimetres."""
 _MOST = 110.0
@@ -49,7 +51,7 @@ def usual_thickness(marks: Marks, base: Array) -> float:
     """Thickness, head units, that the outline of the skull shows most of."""
     at = np.clip(marks.row, 0, GRID.rows - 1).astype(int), marks.column.astype(int) % GRID.columns
     dome = marks.row < 0.9 * GRID.dome_rows
-    if dome.sum() <= 20:
+    if dome.sum() < _FEW_MARKS:
         return USUAL_HAIR_MM * MM
     thickness = (marks.radius - base[at])[dome]
     return float(np.clip(np.percentile(thickness, 60), 3 * MM, 60 * MM))
