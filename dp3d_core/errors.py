@@ -57,6 +57,9 @@ CATALOGUE: dict[str, ErrorKind] = {
     "portrait.unreadable": ErrorKind("Portrait cannot be read", 422, _BAD),
     "portrait.too_small": ErrorKind("Portrait is too small", 422, _BAD),
     "portrait.too_large": ErrorKind("Portrait is too large", 422, _BAD),
+    "portrait.package_missing": ErrorKind(
+        "Package for this kind of photo is missing", 424, _MISSING
+    ),
     "portrait.bad_crop": ErrorKind("Manual crop is not usable", 422, _BAD),
     "heads.bad_shape": ErrorKind("Head cannot be shaped like that", 422, _BAD),
     "heads.bad_request": ErrorKind("Synthetic heads asked for wrongly", 422, _BAD),

@@ -51,7 +51,8 @@ def load_portrait(
     """Prepare a photo.
 
     Args:
-        source: image file or its bytes; any format Pillow reads, any mode, any orientation.
+        source: image file or its bytes; any format Pillow reads, and HEIC with the extra of
+            that name; any mode, colour profile and orientation.
         crop: manual crop (x, y, side) in pixels of the upright photo as stored in the file.
         angles: yaw, pitch and roll by hand; those left out are estimated.
 
@@ -60,13 +61,14 @@ def load_portrait(
 
     Raises:
         Dp3dError: ``portrait.not_found``, ``portrait.unreadable``, ``portrait.too_small``,
-            ``portrait.too_large``, ``portrait.bad_crop``, ``portrait.model_missing``.
+            ``portrait.too_large``, ``portrait.package_missing``, ``portrait.bad_crop``,
+            ``portrait.model_missing``.
 
     """
     angles = angles or HeadAngles()
     # 1. The file
     data = read_photo(source)
-    rgb, alpha, scale = decode_photo(data)
+    rgb, alpha, scale, notes = decode_photo(data)
     if alpha is not None and int(alpha.max()) < 8:
         raise Dp3dError(
             "portrait.unreadable",
@@ -78,7 +80,7 @@ def load_portrait(
     by_hand = None if crop is None else manual_crop(crop, rgb, scale)
     framing = _frame(rgb, faces, by_hand, angles)
     window, face = framing.window, framing.face
-    warnings = photo_warnings(rgb, faces, face, framing.source)
+    warnings = notes + photo_warnings(rgb, faces, face, framing.source)
     # 3. The outline
     image, inside = cut(rgb, window)
     matte = _outline(image, inside, alpha, framing)
