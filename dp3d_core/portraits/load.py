@@ -35,6 +35,7 @@ from dp3d_core.portraits.portrait import Portrait, PortraitReport
 from dp3d_core.portraits.pose import Alignment, HeadAngles, crop_camera, fit_face
 from dp3d_core.portraits.report_warnings import (
     angle_warnings,
+    cut_face,
     hidden_parts,
     photo_warnings,
     roll_warnings,
@@ -88,7 +89,9 @@ def load_portrait(
     # 4. The pose
     aligned = framing.rough if face is None else fit_face(face, window, angles)
     warnings += angle_warnings(aligned, face, window, angles) + roll_warnings(aligned)
-    confidence = framing.confidence
+    cut_warnings, cut_doubt = cut_face(face, rgb)
+    warnings += cut_warnings
+    confidence = framing.confidence * (1 - cut_doubt)
     if framing.source != "centre":
         hidden, doubt = hidden_parts(aligned, inside)
         warnings += hidden
@@ -160,7 +163,7 @@ def _outline(
             "The photo's transparency does not outline the head, so it is not used; the head was "
             "looked for in the colours."
         )
-    template = template_matte(image.shape[0], yaw)
+    template = np.where(inside, template_matte(image.shape[0], yaw), 0).astype(np.uint8)
     if framing.source == "centre":
         # Nobody knows where the head is, and an outline that follows some shape in the middle
         # does more harm than a plain one.
