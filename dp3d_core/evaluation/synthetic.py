@@ -180,13 +180,19 @@ def evaluate_heads(
 
     """
     stage = Stage("heads", count, progress, cancel, "Synthetic heads")
-    cases = []
-    for index in range(count):
+    cases: list[Case] = []
+    for index in _spread(count):
         cases.append(_evaluate(*photograph(index, count, seed), beside))
         if on_case is not None:
             on_case(cases)
         stage.advance()
-    return cases
+    return sorted(cases, key=lambda case: case.seed)
+
+
+def _spread(count: int) -> list[int]:
+    """All numbers below ``count``, so that the first ones of any run cover all yaws evenly."""
+    golden = (5**0.5 - 1) / 2
+    return sorted(range(count), key=lambda index: index * golden % 1)
 
 
 def _evaluate(truth: SyntheticHead, camera: Camera, yaw: float, beside: Engine | None) -> Case:
