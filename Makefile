@@ -30,7 +30,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "dp3d needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.11"; exit 4; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[core,nerf,server,dev]'
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[core,heic,nerf,server,dev]'
 	@touch $@
 
 env: $(VENV)/.installed ## Our environment with all tools, the face models and the human head

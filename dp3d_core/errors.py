@@ -57,6 +57,9 @@ CATALOGUE: dict[str, ErrorKind] = {
     "portrait.unreadable": ErrorKind("Portrait cannot be read", 422, _BAD),
     "portrait.too_small": ErrorKind("Portrait is too small", 422, _BAD),
     "portrait.too_large": ErrorKind("Portrait is too large", 422, _BAD),
+    "portrait.package_missing": ErrorKind(
+        "Package for this kind of photo is missing", 424, _MISSING
+    ),
     "portrait.bad_crop": ErrorKind("Manual crop is not usable", 422, _BAD),
     "heads.bad_shape": ErrorKind("Head cannot be shaped like that", 422, _BAD),
     "heads.bad_request": ErrorKind("Synthetic heads asked for wrongly", 422, _BAD),
@@ -104,6 +107,9 @@ CATALOGUE: dict[str, ErrorKind] = {
     "mesh.empty": ErrorKind("The field has no surface", 500, _FAILED),
     "mesh.bad_format": ErrorKind("Mesh cannot be written like that", 422, _BAD),
     "mesh.unreadable": ErrorKind("Mesh cannot be read", 422, _BAD),
+    # measurements
+    "bench.no_commit": ErrorKind("Another commit cannot be measured", 422, _BAD),
+    "bench.engine_failed": ErrorKind("Engine of another commit failed", 500, _FAILED),
     # output
     "output.not_writable": ErrorKind("Output cannot be written", 500, _BAD),
     "output.occupied": ErrorKind("Output folder holds other files", 409, _BAD),

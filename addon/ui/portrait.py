@@ -27,7 +27,10 @@ from ..link.storage import RECIPE
 from ..scene import files, photo
 from . import pictures, sentences
 
-READ_BY_SERVER = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".jp2")
+READ_BY_SERVER = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".jp2"),
+    *(".avif", ".heic", ".heif"),
+)
 """Kinds of files that are sent as they are.  Others that Blender reads are sent as PNG."""
 SENT_AS_PNG = (".exr", ".hdr", ".dpx", ".cin", ".sgi", ".rgb", ".psd")
 THUMBNAIL_SIDE = 192

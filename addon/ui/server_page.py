@@ -56,7 +56,7 @@ _TITLES = {
 _PANEL_FINDINGS = ("models", "NeRF environment")
 """What the short page names even though the main job works without."""
 _INSTALL = (
-    'py -3.11 -m venv .venv; .venv\\Scripts\\python -m pip install -e ".[core,nerf,server]"'
+    'py -3.11 -m venv .venv; .venv\\Scripts\\python -m pip install -e ".[core,heic,nerf,server]"'
     if sys.platform == "win32"
     else "make env"
 )

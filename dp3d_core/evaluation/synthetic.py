@@ -2,16 +2,19 @@
 
 Each subject is photographed once, from 0 to 60 degrees off its front; the photo alone is given to
 the engine.  Beside it stand two heads that anybody could make of the same photo at the same
-camera: the cut-out on a plane, and the photo projected through an ellipsoid.
+camera: the cut-out on a plane, and the photo projected through an ellipsoid.  Another engine, such
+as that of an older version, may be given the same photos.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,6 +25,7 @@ from dp3d_core.evaluation.scores import Score, score
 from dp3d_core.mesh import Mesh
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.preview.projection import Projection
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
@@ -45,6 +49,56 @@ _ELLIPSOID = np.array([0.18, 0.27, 0.23])
 """Half axes of the ellipsoid, head units."""
 _CHIN = -0.2
 """Height above which meshes are compared, head units."""
+_FACE = ((-0.12, 0.12), (_CHIN, 0.12), (0.02, 1.0))
+"""Box of the face, head units."""
+_ALIGN_ROUNDS = 10
+_FRONTAL_DEG = 20.5
+"""Yaw up to which a photo counts as from the front."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine makes of a photo."""
+
+    c2w: Array
+    """(4, 4) pose of the photo's camera."""
+    vertices: Array
+    """(n, 3) of the head, head space."""
+    faces: NDArray[np.int32]
+    """(m, 3)."""
+    views: list[Pixels]
+    """(h, w, 3) at the cameras asked for, over :data:`GREY`."""
+    seconds: float
+    """From the photo's bytes to a head that can be rendered."""
+
+
+Engine = Callable[[bytes, list[Camera]], Answer]
+"""A PNG and the cameras of the views to an answer."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How near an engine comes to one subject."""
+
+    pose_deg: float
+    """Angle of the rotation between the found camera and the true one."""
+    mesh_percent: float
+    """Mean distance between the surfaces above the chin, percent of the head's height."""
+    face_percent: float
+    """Mean distance of the true face to the found surface after the best rigid placement."""
+    scores: dict[int, Score]
+    """By angle."""
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "pose_deg": round(self.pose_deg, 2),
+            "mesh_percent": round(self.mesh_percent, 2),
+            "face_percent": round(self.face_percent, 3),
+            "seconds": round(self.seconds, 2),
+            "scores": {str(angle): score.to_dict() for angle, score in self.scores.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -63,7 +117,14 @@ class Case:
     seconds: float
     """From the photo's bytes to a head that can be rendered."""
     sheet: Pixels
-    """The photo, then a row of views for truth and each method."""
+    """The photo, then a row of views for truth, each method and the engine beside it."""
+    face_percent: float
+    """Mean distance of the true face to the found surface after the best rigid placement, percent
+    of the head's height."""
+    mean_face_percent: float
+    """The same of the mean head."""
+    beside: Found | None = None
+    """The other engine, if there is one."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -72,7 +133,10 @@ class Case:
             "yaw_deg": round(self.yaw_deg, 2),
             "pose_deg": round(self.pose_deg, 2),
             "mesh_percent": round(self.mesh_percent, 2),
+            "face_percent": round(self.face_percent, 3),
+            "mean_face_percent": round(self.mean_face_percent, 3),
             "seconds": round(self.seconds, 2),
+            "beside": None if self.beside is None else self.beside.to_dict(),
             "scores": {
                 method: {str(angle): s.to_dict() for angle, s in found.items()}
                 for method, found in self.scores.items()
@@ -96,34 +160,44 @@ def photograph(index: int, count: int, seed: int) -> tuple[SyntheticHead, Camera
 
 
 def evaluate_heads(
-    count: int, seed: int, *, progress: ProgressCallback, cancel: CancelCheck
+    count: int,
+    seed: int,
+    beside: Engine | None = None,
+    on_case: Callable[[list[Case]], None] | None = None,
+    *,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
 ) -> list[Case]:
     """Score the engine on synthetic heads.
 
     Args:
         count: subjects.
         seed: of subjects and cameras.
+        beside: another engine that gets the same photos.
+        on_case: called with the cases so far after each.
         progress: stage ``heads``.
         cancel: polled between subjects.
 
     """
     stage = Stage("heads", count, progress, cancel, "Synthetic heads")
-    cases = []
-    for index in range(count):
-        cases.append(_evaluate(*photograph(index, count, seed)))
+    cases: list[Case] = []
+    for index in _spread(count):
+        cases.append(_evaluate(*photograph(index, count, seed), beside))
+        if on_case is not None:
+            on_case(cases)
         stage.advance()
-    return cases
+    return sorted(cases, key=lambda case: case.seed)
 
 
-def _evaluate(truth: SyntheticHead, camera: Camera, yaw: float) -> Case:
+def _spread(count: int) -> list[int]:
+    """All numbers below ``count``, so that the first ones of any run cover all yaws evenly."""
+    golden = (5**0.5 - 1) / 2
+    return sorted(range(count), key=lambda index: index * golden % 1)
+
+
+def _evaluate(truth: SyntheticHead, camera: Camera, yaw: float, beside: Engine | None) -> Case:
     photo = truth.render(camera).rgb
-    started = time.perf_counter()
-    portrait = load_portrait(encode_png(photo))
-    head = PreviewHead(portrait)
-    seconds = time.perf_counter() - started
-    turn = camera.c2w[:3, :3].T @ portrait.camera.c2w[:3, :3]
-    pose = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
-
+    png = encode_png(photo)
     side, pitch = 1.0 if yaw >= 0 else -1.0, camera.yaw_pitch_deg[1]
     cameras = [
         # away from the side that the photo shows least
@@ -131,24 +205,109 @@ def _evaluate(truth: SyntheticHead, camera: Camera, yaw: float) -> Case:
         for angle in ANGLES
     ]
     true_views = [over(truth.render(c).rgba, GREY) for c in cameras]
+    portrait, own = _own_answer(png, cameras)
     ways = {"plane": _plane(portrait), "ellipsoid": _ellipsoid(portrait)}
-    views = {
-        "preview": [head.render(c).composite(GREY) for c in cameras],
-        **{name: [way(c) for c in cameras] for name, way in ways.items()},
-    }
-    scores = {
-        name: {
-            angle: score([view], [true])
-            for angle, view, true in zip(ANGLES, views[name], true_views, strict=True)
-        }
-        for name in METHODS
-    }
+    views = {"preview": own.views} | {n: [way(c) for c in cameras] for n, way in ways.items()}
+    scores = {name: _scores(views[name], true_views) for name in METHODS}
+    other = None if beside is None else beside(png, cameras)
+    rows = [true_views, *(views[n] for n in METHODS), *([other.views] if other else [])]
     small = np.asarray(Image.fromarray(photo).resize((_VIEW_SIDE, _VIEW_SIDE)))
-    sheet = np.concatenate(
-        [np.concatenate([small, *row], 1) for row in (true_views, *(views[n] for n in METHODS))]
+    sheet = np.concatenate([np.concatenate([small, *row], 1) for row in rows])
+    found = _judged(own, truth, camera, scores["preview"])
+    mean_head = BareHead.of(np.zeros(0), {}).mesh
+    return Case(
+        truth.subject.seed,
+        yaw,
+        found.pose_deg,
+        found.mesh_percent,
+        scores,
+        found.seconds,
+        sheet,
+        found.face_percent,
+        face_error_percent(mean_head, truth),
+        _judged(other, truth, camera, _scores(other.views, true_views)) if other else None,
     )
-    error = mesh_error_percent(head.mesh, truth)
-    return Case(truth.subject.seed, yaw, pose, error, scores, seconds, sheet)
+
+
+def _own_answer(png: bytes, cameras: list[Camera]) -> tuple[Portrait, Answer]:
+    started = time.perf_counter()
+    portrait = load_portrait(png)
+    head = PreviewHead(portrait)
+    seconds = time.perf_counter() - started
+    views = [head.render(camera).composite(GREY) for camera in cameras]
+    mesh = head.mesh
+    return portrait, Answer(portrait.camera.c2w, mesh.vertices, mesh.faces, views, seconds)
+
+
+def _scores(views: list[Pixels], true_views: list[Pixels]) -> dict[int, Score]:
+    return {
+        angle: score([view], [true])
+        for angle, view, true in zip(ANGLES, views, true_views, strict=True)
+    }
+
+
+def _judged(
+    answer: Answer, truth: SyntheticHead, camera: Camera, scores: dict[int, Score]
+) -> Found:
+    turn = camera.c2w[:3, :3].T @ answer.c2w[:3, :3]
+    pose = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+    parts = np.zeros(len(answer.vertices), np.uint8)
+    mesh = Mesh.of(answer.vertices, answer.faces, parts)
+    near = mesh_error_percent(mesh, truth), face_error_percent(mesh, truth)
+    return Found(pose, *near, scores, answer.seconds)
+
+
+def face_error_percent(mesh: Mesh, truth: SyntheticHead) -> float:
+    """Mean distance of a true face to a head, percent of the true height.
+
+    The head is placed as well as a turn and a shift can (iterated closest points and planes,
+    Chen and Medioni 1992): only the form of the face counts.  The true face is skin, from the
+    chin to the brow.
+    """
+    true = truth.head.mesh
+    theirs, normals = _front(true, true.parts == Surface.SKIN)
+    face = np.ones(len(theirs), bool)
+    for axis, (low, high) in enumerate(_FACE):
+        face &= (theirs[:, axis] > low) & (theirs[:, axis] < high)
+    theirs, normals = theirs[face], normals[face]
+    ours, _ = _front(mesh, np.ones(len(mesh.vertices), bool))
+    placed, sample = theirs, np.s_[::4]
+    tree = cKDTree(ours)
+    for _ in range(_ALIGN_ROUNDS):
+        # the true face moves, which spares building the tree of ours again
+        goal = ours[tree.query(placed[sample])[1]]
+        middle = placed.mean(0)
+        arms = np.cross(placed[sample] - middle, normals[sample])
+        short = ((goal - placed[sample]) * normals[sample]).sum(1)
+        motion = np.linalg.lstsq(np.hstack([arms, normals[sample]]), short, rcond=None)[0]
+        turn, _ = cv2.Rodrigues(motion[:3])
+        placed, normals = (placed - middle) @ turn.T + middle + motion[3:], normals @ turn.T
+    # along the normals: to the surface, whose points lie some thousandths apart
+    apart = ((ours[tree.query(placed)[1]] - placed) * normals).sum(1)
+    return float(np.abs(apart).mean()) / _height(truth) * 100
+
+
+def _front(mesh: Mesh, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Points and normals of a head's surface seen from its front and half sides."""
+    caster, points, normals = RayCaster(mesh), [], []
+    for yaw in (-45.0, 0.0, 45.0):
+        camera = canonical_camera(yaw, 0, 256, focal=WHOLE_HEAD_FOCAL)
+        rays = camera.directions(camera.pixel_centres()).reshape(-1, 3)
+        hits = caster.cast(camera.position, rays)
+        good = keep[mesh.faces[hits.face, 0]] & (hits.points[:, 2] > 0)
+        points.append(hits.points[good])
+        normals.append(hits.normals[good])
+    return np.concatenate(points), np.concatenate(normals)
+
+
+def _worn(mesh: Mesh) -> NDArray[np.bool_]:
+    return np.isin(mesh.parts, (Surface.GLASSES, Surface.CLOTHES))
+
+
+def _height(truth: SyntheticHead) -> float:
+    """From the chin to the crown, hair included, head units."""
+    true = truth.head.mesh
+    return float(np.ptp(true.vertices[(true.vertices[:, 1] > _CHIN) & ~_worn(true), 1]))
 
 
 def mesh_error_percent(mesh: Mesh, truth: SyntheticHead) -> float:
@@ -157,12 +316,10 @@ def mesh_error_percent(mesh: Mesh, truth: SyntheticHead) -> float:
     Each in its own head space: a wrong scale or place counts.
     """
     true = truth.head.mesh
-    worn = np.isin(true.parts, (Surface.GLASSES, Surface.CLOTHES))
-    theirs = _dense(true, ~worn)
+    theirs = _dense(true, ~_worn(true))
     ours = _dense(mesh, np.ones(len(mesh.vertices), bool))
-    height = float(np.ptp(true.vertices[(true.vertices[:, 1] > _CHIN) & ~worn, 1]))
     there, back = cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
-    return float((there.mean() + back.mean()) / 2 / height * 100)
+    return float((there.mean() + back.mean()) / 2 / _height(truth) * 100)
 
 
 def _dense(mesh: Mesh, keep: NDArray[np.bool_]) -> Array:
@@ -230,12 +387,34 @@ def _projected(portrait: Portrait, mesh: Mesh, cut_out: bool) -> Any:
 
 
 def summary(cases: list[Case]) -> dict[str, Any]:
-    """Medians over the cases: pose, mesh, seconds, and means of the scores by method and angle."""
-    pose = np.array([case.pose_deg for case in cases])
+    """Medians over the cases: pose, mesh, face, seconds, and means of the scores.
+
+    ``beside`` holds the same of the other engine, None without one.
+    """
     yaw = np.abs([case.yaw_deg for case in cases])
+    mean_face = np.array([case.mean_face_percent for case in cases])
+    own = [
+        Found(c.pose_deg, c.mesh_percent, c.face_percent, c.scores["preview"], c.seconds)
+        for c in cases
+    ]
+    beside = [case.beside for case in cases if case.beside is not None]
+    found = _summary_of(own, yaw, mean_face)
+    found["scores"] = {
+        method: _mean_scores([case.scores[method] for case in cases]) for method in METHODS
+    }
+    found["beside"] = None
+    if beside:
+        found["beside"] = _summary_of(beside, yaw, mean_face)
+        found["beside"]["scores"] = _mean_scores([one.scores for one in beside])
+    return {"count": len(cases), **found}
+
+
+def _summary_of(found: list[Found], yaw: NDArray[np.floating], mean_face: Array) -> dict[str, Any]:
+    pose = np.array([one.pose_deg for one in found])
+    nearer = 100 * (1 - np.array([one.face_percent for one in found]) / mean_face)
+    frontal = yaw <= _FRONTAL_DEG
     bands = {"0-20": (0, 20.5), "20-40": (20.5, 40.5), "40-60": (40.5, 61)}
     return {
-        "count": len(cases),
         "pose_deg": {
             "median": round(float(np.median(pose)), 2),
             "p90": round(float(np.percentile(pose, 90)), 2),
@@ -246,31 +425,50 @@ def summary(cases: list[Case]) -> dict[str, Any]:
                 if ((yaw >= a) & (yaw < b)).any()
             },
         },
-        "mesh_percent": round(float(np.median([case.mesh_percent for case in cases])), 2),
-        "seconds": round(float(np.median([case.seconds for case in cases])), 2),
-        "scores": {
-            method: {
-                str(angle): {
-                    "ssim": round(float(np.mean([c.scores[method][angle].ssim for c in cases])), 3),
-                    "psnr": round(float(np.mean([c.scores[method][angle].psnr for c in cases])), 2),
-                }
-                for angle in ANGLES
-            }
-            for method in METHODS
+        "mesh_percent": round(float(np.median([one.mesh_percent for one in found])), 2),
+        "face_percent": round(float(np.median([one.face_percent for one in found])), 3),
+        "face_nearer_than_mean_percent": {
+            "within 20 degrees": round(float(np.median(nearer[frontal])), 1)
+            if frontal.any()
+            else None,
+            "all": round(float(np.median(nearer)), 1),
         },
+        "seconds": round(float(np.median([one.seconds for one in found])), 2),
+    }
+
+
+def _mean_scores(scores: list[dict[int, Score]]) -> dict[str, dict[str, float]]:
+    return {
+        str(angle): {
+            "ssim": round(float(np.mean([s[angle].ssim for s in scores])), 3),
+            "psnr": round(float(np.mean([s[angle].psnr for s in scores])), 2),
+        }
+        for angle in ANGLES
     }
 
 
 def summary_lines(found: dict[str, Any]) -> list[str]:
     """The summary for people."""
-    pose = ", ".join(f"{name} {value}" for name, value in found["pose_deg"].items())
-    lines = [
-        f"{found['count']} heads, {found['seconds']} s each (median)",
-        f"pose error, degrees: {pose}",
-        f"mesh error, median: {found['mesh_percent']} % of head height",
-        f"{'SSIM / PSNR at':16}" + "".join(f"{angle:>15}" for angle in ANGLES),
-    ]
-    for method, by_angle in found["scores"].items():
+    lines = [f"{found['count']} heads, {found['seconds']} s each (median)", *_error_lines(found)]
+    lines.append(f"{'SSIM / PSNR at':16}" + "".join(f"{angle:>15}" for angle in ANGLES))
+    rows = dict(found["scores"])
+    other = found["beside"]
+    if other is not None:
+        rows["beside"] = other["scores"]
+    for method, by_angle in rows.items():
         cells = [f"{by_angle[str(a)]['ssim']:.3f} / {by_angle[str(a)]['psnr']:.2f}" for a in ANGLES]
         lines.append(f"{method:16}" + "".join(f"{cell:>15}" for cell in cells))
+    if other is not None:
+        lines += [f"beside: {other['seconds']} s each (median)", *_error_lines(other)]
     return lines
+
+
+def _error_lines(found: dict[str, Any]) -> list[str]:
+    pose = ", ".join(f"{name} {value}" for name, value in found["pose_deg"].items())
+    nearer = found["face_nearer_than_mean_percent"]
+    return [
+        f"pose error, degrees: {pose}",
+        f"mesh error, median: {found['mesh_percent']} % of head height",
+        f"face surface nearer than the mean head's: {nearer['within 20 degrees']} % (photos within "
+        f"20 degrees), {nearer['all']} % (all), median",
+    ]

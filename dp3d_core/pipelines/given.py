@@ -90,7 +90,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _read(path: Path, what: str, size: int) -> Pixels:
     try:
-        pixels, _, _ = decode_photo(read_photo(path))
+        pixels = decode_photo(read_photo(path)).rgb
     except Dp3dError as error:
         raise _refuse(
             f"{path.name} of the {what} cannot be used. {error.problem}",

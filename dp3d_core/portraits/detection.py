@@ -80,7 +80,8 @@ def detect_faces(rgb: Pixels) -> list[Face]:
     landmarks, doubtful = search_faces(rgb)
     faces = [replace(_face_of_landmarks(face), state=_state(rgb, face)) for face in landmarks]
     faces += [_profile(detection) for detection in doubtful if _is_profile(detection)]
-    return sorted(faces, key=lambda face: -face.confidence * math.sqrt(face.side))
+    # cubed: a large something that is hardly a face stands behind a small sure face
+    return sorted(faces, key=lambda face: -(face.confidence**3) * math.sqrt(face.side))
 
 
 def _state(rgb: Pixels, landmarks: Landmarks) -> HeadState:

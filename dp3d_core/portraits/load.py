@@ -35,6 +35,7 @@ from dp3d_core.portraits.portrait import Portrait, PortraitReport
 from dp3d_core.portraits.pose import Alignment, HeadAngles, crop_camera, fit_face
 from dp3d_core.portraits.report_warnings import (
     angle_warnings,
+    cut_face,
     hidden_parts,
     photo_warnings,
     roll_warnings,
@@ -51,7 +52,8 @@ def load_portrait(
     """Prepare a photo.
 
     Args:
-        source: image file or its bytes; any format Pillow reads, any mode, any orientation.
+        source: image file or its bytes; any format Pillow reads, and HEIC with the extra of
+            that name; any mode, colour profile and orientation.
         crop: manual crop (x, y, side) in pixels of the upright photo as stored in the file.
         angles: yaw, pitch and roll by hand; those left out are estimated.
 
@@ -60,13 +62,14 @@ def load_portrait(
 
     Raises:
         Dp3dError: ``portrait.not_found``, ``portrait.unreadable``, ``portrait.too_small``,
-            ``portrait.too_large``, ``portrait.bad_crop``, ``portrait.model_missing``.
+            ``portrait.too_large``, ``portrait.package_missing``, ``portrait.bad_crop``,
+            ``portrait.model_missing``.
 
     """
     angles = angles or HeadAngles()
     # 1. The file
     data = read_photo(source)
-    rgb, alpha, scale = decode_photo(data)
+    rgb, alpha, scale, notes = decode_photo(data)
     if alpha is not None and int(alpha.max()) < 8:
         raise Dp3dError(
             "portrait.unreadable",
@@ -78,7 +81,7 @@ def load_portrait(
     by_hand = None if crop is None else manual_crop(crop, rgb, scale)
     framing = _frame(rgb, faces, by_hand, angles)
     window, face = framing.window, framing.face
-    warnings = photo_warnings(rgb, faces, face, framing.source)
+    warnings = notes + photo_warnings(rgb, faces, face, framing.source)
     # 3. The outline
     image, inside = cut(rgb, window)
     matte = _outline(image, inside, alpha, framing)
@@ -86,7 +89,9 @@ def load_portrait(
     # 4. The pose
     aligned = framing.rough if face is None else fit_face(face, window, angles)
     warnings += angle_warnings(aligned, face, window, angles) + roll_warnings(aligned)
-    confidence = framing.confidence
+    cut_warnings, cut_doubt = cut_face(face, rgb)
+    warnings += cut_warnings
+    confidence = framing.confidence * (1 - cut_doubt)
     if framing.source != "centre":
         hidden, doubt = hidden_parts(aligned, inside)
         warnings += hidden
@@ -158,7 +163,7 @@ def _outline(
             "The photo's transparency does not outline the head, so it is not used; the head was "
             "looked for in the colours."
         )
-    template = template_matte(image.shape[0], yaw)
+    template = np.where(inside, template_matte(image.shape[0], yaw), 0).astype(np.uint8)
     if framing.source == "centre":
         # Nobody knows where the head is, and an outline that follows some shape in the middle
         # does more harm than a plain one.

@@ -24,6 +24,8 @@ _BAND = 13
 """Working pixels across the segmenter's outline in which GrabCut looks for the true one."""
 _PHOTO_RIM = 10
 """Working pixels within a photo's border in which the segmenter is not believed."""
+_FADE = 0.04
+"""Distance beyond a photo's border in which it fades for the segmenter, crop sides."""
 _LARGEST_GAP = 0.02
 """Enclosed clear part of a crop, such as between an arm and the head, up to which its alpha is
 that of a cut-out."""
@@ -79,7 +81,8 @@ def find_matte(rgb: Pixels, inside: NDArray[np.bool_] | None = None) -> tuple[Pi
 
     Args:
         rgb: (s, s, 3) uint8, the head as in a canonical crop.
-        inside: (s, s) where the crop shows the photo; elsewhere its border is repeated.
+        inside: (s, s) where the crop shows the photo, a rectangle.  What lies beyond it says
+            nothing and gets alpha 0.
 
     Returns:
         (s, s) uint8 alpha, and the part of the face's place that the segmenter takes for a
@@ -89,9 +92,44 @@ def find_matte(rgb: Pixels, inside: NDArray[np.bool_] | None = None) -> tuple[Pi
         Dp3dError: ``portrait.model_missing``.
 
     """
-    chance = segment(rgb)
-    confidence = float((chance > 0.5)[_core(_SEGMENTER_SIDE)].mean())
-    return _outline(rgb, chance, inside), confidence
+    core = _core(_SEGMENTER_SIDE)
+    if inside is None or inside.all():
+        chance = segment(rgb)
+        return _outline(rgb, chance, None), float((chance > 0.5)[core].mean())
+    if not inside.any():
+        return np.zeros(inside.shape, np.uint8), 0.0
+    chance = _chance_within(rgb, inside)
+    side = (_SEGMENTER_SIDE, _SEGMENTER_SIDE)
+    shown = cv2.resize(inside.astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
+    core &= shown
+    confidence = float((chance > 0.5)[core].mean()) if core.any() else 0.0
+    return np.where(inside, _outline(rgb, chance, inside), 0).astype(np.uint8), confidence
+
+
+def _chance_within(rgb: Pixels, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(256, 256) chance of a person within a photo that fills a part of the crop only.
+
+    The segmenter follows whatever stands beyond the photo.  Three surroundings that have little
+    in common are tried and their answers averaged: grey, the photo's border fading to its mean
+    colour, and none at all.
+    """
+    grey, faded = rgb.copy(), rgb.copy()
+    grey[~inside] = 128
+    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)[~inside]
+    weight = np.exp(-away / (_FADE * rgb.shape[0]))[:, None]
+    faded[~inside] = np.rint(rgb[~inside] * weight + rgb[inside].mean(0) * (1 - weight))
+    rows, columns = _rectangle(inside)
+    alone = np.zeros(inside.shape, np.float32)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    alone[rows, columns] = cv2.resize(segment(np.ascontiguousarray(rgb[rows, columns])), size)
+    small = cv2.resize(alone, (_SEGMENTER_SIDE, _SEGMENTER_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray((segment(grey) + segment(faded) + small) / 3, np.float32)
+
+
+def _rectangle(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns that hold all of a mask."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def segment(rgb: Pixels) -> NDArray[np.float32]:
@@ -106,14 +144,15 @@ def _outline(
 ) -> Pixels:
     """The segmenter's outline, moved onto the picture's edges.
 
-    The segmenter takes a photo's border for the head's: there, and in the repeated border beyond
-    it, it is only asked what goes on further inside, and the colours decide.
+    The segmenter takes a photo's border for the head's: there it is only asked what goes on
+    further inside, and the colours of the photo alone decide.
     """
     side, size = rgb.shape[0], (WORKING_SIDE, WORKING_SIDE)
     chance = np.asarray(cv2.resize(chance, size, interpolation=cv2.INTER_LINEAR), np.float32)
-    border = np.zeros(size, bool)
-    if inside_photo is not None and not inside_photo.all():
+    border, within = np.zeros(size, bool), (slice(0, size[0]), slice(0, size[1]))
+    if inside_photo is not None:
         shown = cv2.resize(inside_photo.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        within = _rectangle(shown > 0)
         shown = cv2.copyMakeBorder(shown, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=[1])
         border = (cv2.distanceTransform(shown, cv2.DIST_L2, 5) <= _PHOTO_RIM)[1:-1, 1:-1]
         if not border.all():
@@ -126,20 +165,27 @@ def _outline(
     band |= border
     labels = np.where(inside > 0, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
     labels[band] = np.where(inside[band] > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    mask = _grabcut(small[within], labels[within])
+    # goes on beyond the photo, so that its border is no edge of the mask
+    rows, columns = within
+    margins = (rows.start, size[0] - rows.stop, columns.start, size[1] - columns.stop)
+    mask = np.asarray(cv2.copyMakeBorder(mask, *margins, cv2.BORDER_REPLICATE), np.uint8)
+    return _softened(_one_piece(mask), side)
+
+
+def _grabcut(rgb: Pixels, labels: Pixels) -> Pixels:
+    """(h, w) 1 where GrabCut finds foreground; ``labels`` (h, w) are its start."""
+    labels = labels.copy()
+    smooth = cv2.bilateralFilter(np.ascontiguousarray(rgb), 5, 30, 5)
+    foreground = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
     # GrabCut needs pixels of both kinds
-    rounds = 3 if inside.any() and (labels == cv2.GC_BGD).sum() > 50 else 0
-    return _softened(_one_piece(_grabcut(rgb, labels, rounds)), side)
-
-
-def _grabcut(rgb: Pixels, labels: Pixels, rounds: int) -> Pixels:
-    """(w, w) 1 where GrabCut finds foreground; ``labels`` (w, w) are its start."""
-    small = cv2.resize(rgb, labels.shape, interpolation=cv2.INTER_AREA)
-    smooth = cv2.bilateralFilter(small, 5, 30, 5)
-    if rounds:
+    if foreground.any() and (labels == cv2.GC_BGD).sum() > 50:
         cv2.setRNGSeed(0)
         models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(smooth, labels, None, *models, rounds, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
-    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+        cv2.grabCut(smooth, labels, None, *models, 3, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+        foreground = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    return np.asarray(foreground, np.uint8)
 
 
 def _core(side: int) -> NDArray[np.bool_]:

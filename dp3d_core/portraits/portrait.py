@@ -85,7 +85,7 @@ class Portrait:
 
     Attributes:
         image: (640, 640, 3) uint8 RGB head crop; what lies outside the photo is continued.
-        matte: (640, 640) uint8 foreground alpha of the crop.
+        matte: (640, 640) uint8 foreground alpha of the crop, 0 outside the photo.
         inside: (640, 640) bool, pixels that come from the photo itself.
         camera: the camera that sees the crop, in head space.
         report: faces, crop, pose and matte.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,10 +30,16 @@ _RIVAL_CONFIDENCE = 0.6
 _MARGINS = (
     ("the top of the head", (0.0, 0.285, -0.02)),
     ("the neck", (0.0, -0.27, 0.03)),
-    ("a side of the head", (0.19, 0.05, -0.05)),
-    ("a side of the head", (-0.19, 0.05, -0.05)),
 )
+_SIDES = ((0.19, 0.05, -0.05), (-0.19, 0.05, -0.05))
 """Places around an average head, head units, that a photo of all of it shows."""
+_HEAD_CENTRE, _HEAD_AXES = (0.0, 0.03, -0.02), (0.18, 0.26, 0.22)
+"""Ellipsoid of an average head with its hair, head units."""
+_MISSING = 0.1
+"""Part of a head beyond the photo that costs no confidence."""
+_EDGES = ("left", "right", "top", "bottom")
+_LEAST_CUT = 0.02
+"""Part of a face's landmarks beyond an edge of the photo from which it cuts the face."""
 
 
 def photo_warnings(rgb: Pixels, faces: list[Face], chosen: Face | None, source: str) -> list[str]:
@@ -130,11 +137,56 @@ def hidden_parts(aligned: Alignment, inside: NDArray[np.bool_]) -> tuple[list[st
             "guessed."
         )
     cut = [name for name, point in _MARGINS if not _shown(point, aligned.camera, inside)]
+    cut += _cut_sides(aligned.camera, inside)
+    missing = 1 - _head_shown(aligned.camera, inside)
+    # each further cut costs more than the one before: less is left to go by
+    doubt += 0.12 * len(cut) + 0.03 * len(cut) * (len(cut) - 1)
+    doubt += 0.8 * max(0.0, missing - _MISSING)
     if cut:
-        doubt += 0.12 * len(cut)
-        names = " and ".join(dict.fromkeys(cut))
+        names = " and ".join([", ".join(cut[:-1]), cut[-1]] if cut[1:] else cut)
         warnings.append(f"The photo does not show {names}: that is guessed.")
     return warnings, min(doubt, 0.9)
+
+
+def cut_face(face: Face | None, rgb: Pixels) -> tuple[list[str], float]:
+    """A warning of a face that the photo's edges cut, and the part of the confidence it costs."""
+    if face is None or face.points is None:
+        return [], 0.0
+    x, y = face.points.T
+    height, width = rgb.shape[:2]
+    beyond = [(x < 0).mean(), (x > width).mean(), (y < 0).mean(), (y > height).mean()]
+    edges = [edge for edge, part in zip(_EDGES, beyond, strict=True) if part > _LEAST_CUT]
+    if not edges:
+        return [], 0.0
+    names = f"edge{'s' if edges[1:] else ''} of the photo cut{'' if edges[1:] else 's'}"
+    return [
+        f"The {' and '.join(edges)} {names} the face: what is missing is guessed, and the pose is "
+        "less sure."
+    ], min(0.8, 2 * float(sum(beyond)))
+
+
+def _cut_sides(camera: Camera, inside: NDArray[np.bool_]) -> list[str]:
+    """The sides of a head that a photo does not show, by the photo's own left and right."""
+    order = np.argsort(camera.project(_SIDES)[0][:, 0])
+    return [
+        f"the side of the head on the photo's {name}"
+        for name, i in zip(("left", "right"), order, strict=True)
+        if not _shown(_SIDES[i], camera, inside)
+    ]
+
+
+def _head_shown(camera: Camera, inside: NDArray[np.bool_]) -> float:
+    """Part of an average head, as the camera sees it, that lies within the photo."""
+    polar, around = np.meshgrid(np.linspace(0, np.pi, 24), np.linspace(0, 2 * np.pi, 48))
+    sphere = np.stack(
+        [np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1
+    )
+    points = sphere.reshape(-1, 3) * _HEAD_AXES + _HEAD_CENTRE
+    hull = cv2.convexHull(camera.project(points)[0].astype(np.float32)).astype(np.int32)
+    head = np.zeros((3 * CROP_SIZE, 3 * CROP_SIZE), np.uint8)  # it may reach beyond the crop
+    cv2.fillConvexPoly(head, hull + CROP_SIZE, 1)
+    middle = head[CROP_SIZE:-CROP_SIZE, CROP_SIZE:-CROP_SIZE] > 0
+    return float((middle & inside).sum() / max(1, head.sum()))
 
 
 def _shown(point: tuple[float, float, float], camera: Camera, inside: NDArray[np.bool_]) -> bool:

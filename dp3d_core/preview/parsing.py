@@ -120,6 +120,7 @@ def parse_photo(
     matte = cv2.resize(portrait.matte, (side, side), interpolation=cv2.INTER_AREA) / 255
     known = cv2.resize(portrait.inside.astype(np.uint8), (side, side)) > 0
     known = np.asarray(cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    matte = np.where(known, matte, 0.5)
 
     facing = np.zeros(side * side)
     facing[hits.ray] = -np.einsum("ni,ni->n", hits.normals, hits.directions)
@@ -320,6 +321,7 @@ def _mixtures(
         chances[:, Kind.SKIN] *= 0.05 + like
         # a neck lies in the shadow of the chin: clothes are learned from lower down
         chances[region.ravel() == Region.NECK, Kind.CLOTH] *= 0.3
+        chances[~usable] = place[~usable]
         chances /= chances.sum(1, keepdims=True)
         colourful = float(np.linalg.norm(skin.weights @ skin.means[:, 1:3])) > _GREY
         shown = known & (matte > 0.5)
@@ -337,6 +339,7 @@ def _mixtures(
             model = _Mixture.of(flat[sample], weight[sample], count)
             if model is not None:
                 likelihood[:, kind] += model.likelihood(flat)
+        likelihood[~usable] = 1.0  # beyond the photo the place alone counts
         chances = place * likelihood**_SHARPNESS
         chances /= chances.sum(1, keepdims=True)
     return np.asarray(chances.reshape(*shape, 4))

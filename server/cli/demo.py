@@ -1,8 +1,8 @@
 """``dp3d demo``: the whole chain on one photo, stage by stage, resumable.
 
-portrait -> views -> fit -> mesh -> turntable -> report.  Each stage leaves a note of what it was
-made from; run again, a stage whose inputs are the same is kept, an interrupted one goes on,
-and one whose inputs changed is made anew.
+portrait -> views -> fitted head -> fit -> mesh -> both meshes -> turntable -> report.  Each stage
+leaves a note of what it was made from; run again, a stage whose inputs are the same is kept, an
+interrupted one goes on, and one whose inputs changed is made anew.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 _NOTES = ".stages.json"
 _FRAMES_OF_TURNTABLE = 36
+_FITTED = "head_fitted.glb"
+_FITTED_TEXTURE = 2048
+"""Side of the fitted head's texture, texels."""
+_MESH_YAWS, _MESH_TILE = (0, 45, 90, 180), 256
+"""Directions, degrees, from which both meshes are shown, and size of each picture, pixels."""
 
 
 class Stages:
@@ -168,6 +173,12 @@ class Demo(Common):
             ["views", "contact_sheet.png"],
             lambda: _make_views(portrait, cameras, out, session),
         )
+        about["fitted head"] = stages.run(
+            "fitted head",
+            [stages.key("views"), _FITTED_TEXTURE],
+            [_FITTED],
+            lambda: _write_fitted(out, session),
+        )
         about["fit"] = stages.run(
             "fit",
             [stages.key("views"), self.fit_preset],
@@ -179,6 +190,12 @@ class Demo(Common):
             [stages.key("fit"), self.faces, self.texture_size],
             ["head.glb"],
             lambda: self._mesh(out, session),
+        )
+        about["both meshes"] = stages.run(
+            "both meshes",
+            [stages.key("fitted head"), stages.key("mesh"), _MESH_YAWS, _MESH_TILE],
+            ["meshes.png"],
+            lambda: _show_meshes(out, session),
         )
         about["turntable"] = stages.run(
             "turntable",
@@ -192,6 +209,7 @@ class Demo(Common):
             ["fit/report/report.html"],
             lambda: _show_fit(out, about["mesh"], session),
         )
+        fitted, mesh = about["fitted head"], about["mesh"]
         report = {
             "schema": "dp3d.demo-report/1",
             "dp3d": __version__,
@@ -209,8 +227,11 @@ class Demo(Common):
             [
                 f"Done in {report['seconds_this_run']:.0f} s: {out}",
                 "  contact_sheet.png  the views side by side",
-                "  turntable.gif      the mesh all around, textured and plain",
-                "  head.glb           the textured mesh (glTF, Y up, face towards +Z)",
+                f"  head_fitted.glb    the fitted head itself, {fitted['faces']} triangles",
+                f"  head.glb           the mesh of the radiance field, {mesh['faces']} triangles",
+                "                     (both glTF, Y up, face towards +Z)",
+                "  meshes.png         both side by side, textured and plain",
+                "  turntable.gif      head.glb all around, textured and plain",
                 "  report.md          what was measured",
                 "  fit/report/        the field beside views it has not seen (report.html)",
             ],
@@ -267,6 +288,46 @@ def _make_views(
     )
     save_png(out / "contact_sheet.png", viewset_sheet(views))
     return {"engine": views.meta.engine, "count": len(views)}
+
+
+def _write_fitted(out: Path, session: Session) -> dict[str, Any]:
+    """The mesh that ``dp3d head`` writes of the views."""
+    from dp3d_core.preview.asset import textured_parts, write_asset
+    from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
+    from dp3d_core.progress import Stage
+
+    stage = Stage("fitted head", 1, session.progress, session.cancel, "Painting the textures")
+    parts = textured_parts(read_head(out / "views" / HEAD_FILE), _FITTED_TEXTURE)
+    write_asset(parts, out / _FITTED)
+    stage.advance("The fitted head is written", file=_FITTED)
+    return {
+        "faces": sum(len(part.faces) for part in parts),
+        "vertices": sum(len(part.vertices) for part in parts),
+        "texture_size": _FITTED_TEXTURE,
+        "bytes": (out / _FITTED).stat().st_size,
+    }
+
+
+def _show_meshes(out: Path, session: Session) -> dict[str, Any]:
+    """The fitted head in the left half, the mesh of the field in the right one."""
+    from dp3d_core.evaluation.textured import TexturedMesh
+    from dp3d_core.pictures import contact_sheet, save_png
+    from dp3d_core.progress import Stage
+    from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
+
+    stage = Stage("both meshes", 2, session.progress, session.cancel, "Drawing both meshes")
+    cameras = [canonical_camera(yaw, 0, _MESH_TILE, focal=WHOLE_HEAD_FOCAL) for yaw in _MESH_YAWS]
+    rows: list[list[Any]] = [[], []]
+    labels: list[list[str]] = [[], []]
+    for name, file in (("fitted head", _FITTED), ("radiance field", "head.glb")):
+        mesh = TexturedMesh.open(out / file)
+        for row, way in enumerate((mesh.render, mesh.clay)):
+            rows[row] += [way(camera).composite((255, 255, 255)) for camera in cameras]
+            labels[row] += [f"{name}, {yaw} degrees" for yaw in _MESH_YAWS]
+        stage.advance()
+    sheet = contact_sheet(rows[0] + rows[1], 2 * len(cameras), labels[0] + labels[1], _MESH_TILE)
+    save_png(out / "meshes.png", sheet)
+    return {"directions_deg": list(_MESH_YAWS)}
 
 
 def _show_fit(out: Path, mesh_stats: dict[str, Any], session: Session) -> dict[str, Any]:

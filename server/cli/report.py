@@ -10,7 +10,9 @@ _FILES = {
     "cameras.json": "the camera path",
     "contact_sheet.png": "all views side by side",
     "fit/": "the radiance field and the dataset it was fitted to; report/report.html shows it",
-    "head.glb": "the textured mesh: glTF, Y up, face towards +Z, one head unit is one metre",
+    "head_fitted.glb": "the fitted head itself as a textured mesh, in the same frame as head.glb",
+    "head.glb": "the mesh of the radiance field: glTF, Y up, face to +Z, a head unit is a metre",
+    "meshes.png": "both meshes, the fitted head on the left, textured and as plain clay",
     "turntable.gif": "the mesh all around, textured and as plain clay",
 }
 
@@ -18,7 +20,7 @@ _FILES = {
 def report_lines(report: dict[str, Any]) -> list[str]:
     """Lines of ``report.md`` for a ``report.json``."""
     stages = report["stages"]
-    portrait, mesh = stages["portrait"], stages["mesh"]
+    portrait, mesh, fitted = stages["portrait"], stages["mesh"], stages["fitted head"]
     cameras = report["cameras"]
     return [
         "# dp3d demo",
@@ -43,7 +45,13 @@ def report_lines(report: dict[str, Any]) -> list[str]:
         f"- preset `{stages['fit']['preset']}`",
         *(f"- {name}: {_number(value)}" for name, value in stages["fit"]["scores"].items()),
         "",
-        "## Mesh",
+        "## Fitted head",
+        "",
+        f"- {fitted['faces']} triangles, {fitted['vertices']} vertices",
+        f"- texture {fitted['texture_size']} x {fitted['texture_size']} pixels, hair half of it",
+        f"- {fitted['bytes'] / 2**20:.1f} MiB",
+        "",
+        "## Mesh of the radiance field",
         "",
         f"- {mesh['faces']} triangles, {mesh['vertices']} vertices, "
         f"{'closed' if mesh['watertight'] else 'not closed'}",

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.photo_file import default_photo
+from dp3d_core.trajectories import canonical_camera
+from server.cli import demo
 from server.cli.demo import Stages
 from server.cli.main import run
 from server.cli.session import Session
@@ -143,6 +146,25 @@ def test_the_turntable_follows_a_head_that_lies_elsewhere(tmp_path):
         assert not red[:, [0, -1]].any()
 
 
+def test_the_fitted_head_is_written_and_shown_beside_another_mesh(tmp_path, session):
+    portrait = load_portrait(default_photo())
+    demo._make_views(portrait, [canonical_camera(0, 0, 64)], tmp_path, session)
+    about = demo._write_fitted(tmp_path, session)
+    assert about["faces"] > 10_000
+    assert about["bytes"] == (tmp_path / "head_fitted.glb").stat().st_size
+    (tmp_path / "head.glb").write_bytes((tmp_path / "head_fitted.glb").read_bytes())
+    demo._show_meshes(tmp_path, session)
+    with Image.open(tmp_path / "meshes.png") as image:
+        sheet = np.asarray(image)
+    assert sheet.shape == (2 * (256 + 16), 8 * 256, 3)
+    left, right = sheet[:256, :1024], sheet[:256, 1024:]
+    np.testing.assert_array_equal(left, right)
+    front, clay = left[60:200, 80:176].astype(int), sheet[272 + 60 : 272 + 200, 80:176].astype(int)
+    assert (front[..., 0] - front[..., 2]).mean() > 20  # skin and hair in colour
+    assert (front != 255).any(-1).mean() > 0.9
+    assert np.ptp(clay, -1).mean() < 40
+
+
 @pytest.mark.nerf
 @pytest.mark.slow
 def test_the_whole_chain_small(tmp_path, capsys):
@@ -161,6 +183,7 @@ def test_the_whole_chain_small(tmp_path, capsys):
     wanted = [
         *("portrait.png", "views", "cameras.json", "contact_sheet.png", "fit", "head.glb"),
         *("turntable.gif", "report.md", "report.json", "fit/report/report.html"),
+        *("head_fitted.glb", "meshes.png"),
     ]
     assert all((out / name).exists() for name in wanted)
     report = json.loads((out / "report.json").read_text())

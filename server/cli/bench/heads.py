@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dp3d_core.errors import Dp3dError
 from server.cli.session import Outcome, Session
+from server.plain import plain
+
+if TYPE_CHECKING:
+    from dp3d_core.evaluation.synthetic import Case
+    from server.cli.bench.beside import OtherCommit
+
+_FIGURES = "heads.json"
 
 
 @dataclass
@@ -17,14 +26,18 @@ class Heads:
     """How many."""
     seed: int = 1
     """Of subjects and cameras."""
+    beside: str | None = None
+    """A commit of this clone whose engine gets the same photos, for example ce0c737."""
     out: Path | None = None
-    """Folder for contact sheets."""
+    """Folder for heads.json, all figures, and a contact sheet of each head."""
 
     def run(self, session: Session) -> Outcome:
         """Measure head after head."""
-        from dp3d_core.evaluation.synthetic import evaluate_heads, summary, summary_lines
-        from dp3d_core.pictures import save_png
+        from contextlib import nullcontext
+
+        from dp3d_core.evaluation.synthetic import evaluate_heads, summary_lines
         from dp3d_core.required_models import fetch_missing
+        from server.cli.bench.beside import OtherCommit
 
         if not 1 <= self.count <= 10000 or self.seed < 0:
             raise Dp3dError(
@@ -32,13 +45,40 @@ class Heads:
                 f"{self.count} heads of seed {self.seed} cannot be measured.",
                 "Give a count from 1 to 10000 and a seed of at least 0.",
             )
+        other = None if self.beside is None else OtherCommit(self.beside)
         fetch_missing(session.progress, session.cancel)
-        cases = evaluate_heads(
-            self.count, self.seed, progress=session.progress, cancel=session.cancel
-        )
+        with other or nullcontext():
+            cases = evaluate_heads(
+                self.count,
+                self.seed,
+                other,
+                lambda cases: self._keep(cases, other),
+                progress=session.progress,
+                cancel=session.cancel,
+            )
+        data = _figures(cases, other)
+        lines = summary_lines(data["summary"])
+        if other is not None:
+            lines.append(f"beside is commit {other.commit[:10]}: {other.subject}")
         if self.out is not None:
-            for case in cases:
-                save_png(self.out / f"{case.seed:06d}.png", case.sheet)
-        found = summary(cases)
-        data = {"summary": found, "cases": [case.to_dict() for case in cases]}
-        return Outcome(data, summary_lines(found))
+            lines.append(f"all figures: {self.out / _FIGURES}")
+        return Outcome(data, lines)
+
+    def _keep(self, cases: list[Case], other: OtherCommit | None) -> None:
+        """Write what is known so far: an interrupted run leaves it."""
+        from dp3d_core.files import write_atomic
+        from dp3d_core.pictures import save_png
+
+        if self.out is not None:
+            save_png(self.out / f"{cases[-1].seed:06d}.png", cases[-1].sheet)
+            content = json.dumps(plain(_figures(cases, other)), indent=1)
+            write_atomic(self.out / _FIGURES, content.encode())
+
+
+def _figures(cases: list[Case], other: OtherCommit | None) -> dict[str, Any]:
+    from dp3d_core.evaluation.synthetic import summary
+
+    figures = summary(cases)
+    if other is not None:
+        figures["beside"] |= {"commit": other.commit, "subject": other.subject}
+    return {"summary": figures, "cases": [case.to_dict() for case in cases]}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dp3d_core.evaluation import synthetic
 from dp3d_core.evaluation.synthetic import (
     ANGLES,
     METHODS,
     evaluate_heads,
+    face_error_percent,
     mesh_error_percent,
     photograph,
     summary,
@@ -34,6 +36,18 @@ def test_a_head_is_its_own_best_likeness(neutral):
     assert 1.0 < moved < 8.0
 
 
+def test_the_form_of_a_face_counts_and_its_place_does_not(neutral):
+    mesh = neutral.head.mesh
+    own = face_error_percent(mesh, neutral)
+    moved = face_error_percent(
+        mesh.with_vertices(mesh.vertices + np.array([0.03, 0, 0.01])), neutral
+    )
+    flat = face_error_percent(mesh.with_vertices(mesh.vertices * [1, 1, 0.85]), neutral)
+    assert own < 0.01
+    assert moved < 0.05
+    assert flat > 0.25
+
+
 def test_photographs_cover_the_yaws_and_come_again():
     cameras = [photograph(i, 5, 3)[1:] for i in (0, 3, 4)]
     assert [round(abs(yaw)) for _, yaw in cameras] == [0, 45, 60]
@@ -45,8 +59,16 @@ def test_photographs_cover_the_yaws_and_come_again():
 
 
 def test_a_case_is_scored_beside_plane_and_ellipsoid():
-    cases = evaluate_heads(1, 2, progress=no_progress, cancel=never_cancel)
+    def itself(png, cameras):
+        return synthetic._own_answer(png, cameras)[1]
+
+    cases = evaluate_heads(1, 2, itself, progress=no_progress, cancel=never_cancel)
     (case,) = cases
+    assert case.beside is not None
+    assert case.beside.pose_deg == case.pose_deg
+    assert case.beside.mesh_percent == case.mesh_percent
+    assert case.beside.scores == case.scores["preview"]
+    assert case.sheet.shape == (5 * 256, 7 * 256, 3)
     assert set(case.scores) == set(METHODS)
     assert set(case.scores["preview"]) == set(ANGLES)
     # all three repeat the photo (the ellipsoid has no shoulders), from the side a plane is a line,
@@ -56,10 +78,12 @@ def test_a_case_is_scored_beside_plane_and_ellipsoid():
     assert case.scores["preview"][90].psnr > case.scores["plane"][90].psnr + 1
     assert case.pose_deg < 25
     assert 0.2 < case.mesh_percent < 10
-    assert case.sheet.shape == (4 * 256, 7 * 256, 3)
     found = summary(cases)
     assert found["count"] == 1
     assert found["scores"]["plane"]["90"]["psnr"] == pytest.approx(
         case.scores["plane"][90].psnr, abs=0.01
     )
-    assert len(summary_lines(found)) == 4 + len(METHODS)
+    assert found["beside"]["pose_deg"] == found["pose_deg"]
+    assert found["beside"]["face_percent"] == found["face_percent"]
+    lines = summary_lines(found)
+    assert len(lines) == 5 + len(METHODS) + 1 + 4

@@ -274,3 +274,46 @@ def test_without_models_no_portrait_is_read(hopper: Path, plain: bytes, no_model
             load_portrait(photo)
         assert error.value.code == "portrait.model_missing"
         assert "dp3d setup models" in error.value.remedy
+
+
+TIGHT = {
+    # left, top, right, bottom in sides of the face box from its centre
+    "all": ((0.5, 0.5, 0.5, 0.5), ("top of the head", "neck", "photo's right"), 0.5),
+    "tighter": ((0.38, 0.4, 0.38, 0.45), ("top of the head", "photo's left", "photo's right"), 0.3),
+    "top": ((9, 0.3, 9, 9), ("The top edge of the photo cuts the face", "top of the head"), 0.7),
+    "left": ((0.3, 9, 9, 9), ("The left edge of the photo cuts", "photo's left"), 0.8),
+    "right": ((9, 9, 0.3, 9), ("The right edge of the photo cuts", "photo's right"), 0.8),
+    "bottom": ((9, 9, 9, 0.42), ("The bottom edge of the photo cuts", "neck"), 0.85),
+}
+
+
+@pytest.mark.parametrize("how", TIGHT)
+def test_a_photo_that_cuts_the_head_says_where(hopper, hopper_rgb, how):
+    (left, top, right, bottom), words, most = TIGHT[how]
+    height, width = hopper_rgb.shape[:2]
+    x, y, side = 265, 223, 211
+    rows = slice(max(0, int(y - top * side)), min(height, int(y + bottom * side)))
+    columns = slice(max(0, int(x - left * side)), min(width, int(x + right * side)))
+    portrait = load_portrait(encode(hopper_rgb[rows, columns]))
+    text = " ".join(portrait.report.warnings)
+    for word in words:
+        assert word in text
+    assert 0.05 < portrait.report.confidence < most
+    assert portrait.report.matte_source == "segmenter"
+    assert not portrait.matte[~portrait.inside].any()
+
+
+def test_a_whole_head_is_not_cut(hopper):
+    portrait = load_portrait(hopper)
+    assert portrait.report.confidence > 0.95
+    assert portrait.report.warnings == []
+
+
+def test_the_tight_photos_of_the_field_reports():
+    folder = Path(__file__).parents[4] / "shared/data/field_reports/p12_tight"
+    if not folder.is_dir():
+        pytest.skip("the field reports are not beside this checkout")
+    for name, most in (("f12_tight.jpg", 0.45), ("f16_snug.jpg", 0.75)):
+        report = load_portrait(folder / name).report
+        assert report.confidence < most
+        assert any("top of the head" in warning for warning in report.warnings)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
+import sys
 import zlib
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.portraits.photo_file import decode_photo
@@ -24,8 +30,171 @@ def test_exif_orientation(hopper, hopper_rgb, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = encode(np.ascontiguousarray(inverse(hopper_rgb)), "PNG", exif=exif)
-    upright, _, _ = decode_photo(stored)
+    upright = decode_photo(stored).rgb
     np.testing.assert_array_equal(upright, hopper_rgb)
+
+
+def directory(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """A TIFF directory of (tag, type, count, value), as EXIF data are kept."""
+    body = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4)
+
+
+TURN_RIGHT = (0x0112, 3, 1, b"\6\0\0\0")
+FAR = struct.pack("<I", 88888)
+BROKEN_EXIF = {
+    "text": b"Exif\\x00\\x00II",
+    "noise": np.random.default_rng(1).bytes(200),
+    "only the marker": b"Exif\0\0",
+    "cut after the header": b"Exif\0\0" + directory(TURN_RIGHT)[:8],
+    "cut within an entry": b"Exif\0\0" + directory(TURN_RIGHT)[:15],
+    "directory far away": b"Exif\0\0II*\0" + FAR,
+    "orientation 0": b"Exif\0\0" + directory((0x0112, 3, 1, bytes(4))),
+    "orientation 9": b"Exif\0\0" + directory((0x0112, 3, 1, b"\t\0\0\0")),
+    "orientation in letters": b"Exif\0\0" + directory((0x0112, 2, 2, b"6\0\0\0")),
+    "orientation far away": b"Exif\0\0" + directory((0x0112, 5, 1, FAR)),
+}
+ODD_EXIF = {
+    "no marker": directory(TURN_RIGHT),
+    "long orientation": b"Exif\0\0" + directory((0x0112, 4, 1, b"\6\0\0\0")),
+    "other directories far away": b"Exif\0\0"
+    + directory(TURN_RIGHT, *((tag, 4, 1, FAR) for tag in (0x8769, 0x8825, 0xA005))),
+    "directory that holds itself": b"Exif\0\0"
+    + directory(TURN_RIGHT, (0x8769, 4, 1, struct.pack("<I", 8))),
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("how", BROKEN_EXIF)
+@pytest.mark.filterwarnings("error")
+def test_broken_exif_means_not_turned(hopper_rgb, how, kind):
+    photo = decode_photo(encode(hopper_rgb, kind, exif=BROKEN_EXIF[how]))
+    assert photo.rgb.shape == hopper_rgb.shape
+    assert np.abs(photo.rgb.astype(int) - hopper_rgb).mean() < 6
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("how", ODD_EXIF)
+def test_odd_exif_still_turns(hopper_rgb, how, kind):
+    photo = decode_photo(encode(hopper_rgb, kind, exif=ODD_EXIF[how]))
+    assert photo.rgb.shape[:2] == hopper_rgb.shape[1::-1]
+
+
+def test_exif_that_is_broken_within_an_avif(hopper_rgb):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    stored = encode(hopper_rgb, "AVIF", exif=exif)
+    broken = re.sub(rb"II\*\0\x08\0\0\0|MM\0\*\0\0\0\x08", b"no order", stored)
+    assert broken != stored
+    photo = decode_photo(broken)
+    assert photo.rgb.shape == hopper_rgb.shape
+
+
+def test_exif_kept_as_text_within_a_png(hopper_rgb):
+    """ImageMagick keeps it so."""
+    for text, turned in (("zz not hexadecimal", False), (directory(TURN_RIGHT).hex(), True)):
+        info = PngInfo()
+        info.add_text("Raw profile type exif", f"\nexif\n{len(text):8}\n{text}\n", zip=True)
+        shape = decode_photo(encode(hopper_rgb, pnginfo=info)).rgb.shape[:2]
+        assert shape == (hopper_rgb.shape[1::-1] if turned else hopper_rgb.shape[:2])
+
+
+def field_report(folder: str) -> list[Path]:
+    reports = Path(__file__).parents[4] / "shared/data/field_reports"
+    if not reports.is_dir():
+        pytest.skip("the field reports are not beside this checkout")
+    return sorted((reports / folder).iterdir())
+
+
+def test_the_broken_exif_of_the_field_reports():
+    for path in field_report("p01_broken_exif"):
+        photo = decode_photo(path.read_bytes())
+        assert photo.rgb.shape[0] > photo.rgb.shape[1]
+        assert photo.notes == []
+
+
+def test_a_heic_named_jpg_is_read():
+    pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    (path,) = field_report("p06_heic_named_jpg")
+    photo = decode_photo(path.read_bytes())
+    assert photo.rgb.shape == (600, 512, 3)
+    assert photo.rgb[300, 300] == pytest.approx([235, 150, 103], abs=3)
+
+
+@pytest.mark.parametrize("how", [*BROKEN_EXIF, *ODD_EXIF])
+def test_exif_within_a_heic(hopper_rgb, how):
+    heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    exif = {**BROKEN_EXIF, **ODD_EXIF}[how]
+    buffer = io.BytesIO()
+    heif.from_pillow(Image.fromarray(hopper_rgb)).save(buffer, exif=exif)
+    shape = decode_photo(buffer.getvalue()).rgb.shape[:2]
+    assert shape == (hopper_rgb.shape[1::-1] if how in ODD_EXIF else hopper_rgb.shape[:2])
+
+
+def test_the_primary_picture_of_a_heic_is_read(hopper_rgb):
+    heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    file = heif.from_pillow(Image.fromarray(255 - hopper_rgb))
+    file.add_from_pillow(Image.fromarray(hopper_rgb))
+    buffer = io.BytesIO()
+    file.save(buffer, primary_index=1)
+    photo = decode_photo(buffer.getvalue())
+    assert np.abs(photo.rgb.astype(int) - hopper_rgb).mean() < 8
+    assert photo.notes == []
+
+
+def test_a_heic_without_its_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(Dp3dError) as error:
+        decode_photo(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(300))
+    assert error.value.code == "portrait.package_missing"
+    assert "HEIC" in error.value.problem
+    assert "dp3d[heic]" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "Git LFS"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"\xef\xbb\xbf<svg xmlns=''/>", "an SVG drawing"),
+        (b"\n<!DOCTYPE html><title>404</title>", "a web page"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(50), "a video"),
+        (b"\1\2\3\4" * 20, "not an image"),
+    ],
+)
+def test_files_that_are_no_photos_are_named(data, words):
+    with pytest.raises(Dp3dError) as error:
+        decode_photo(data)
+    assert error.value.code == "portrait.unreadable"
+    assert words in error.value.problem
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+def test_the_first_of_several_pictures_is_used(hopper_rgb, kind):
+    frames = [Image.fromarray(hopper_rgb), Image.fromarray(255 - hopper_rgb)]
+    stored = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    photo = decode_photo(stored)
+    assert np.abs(photo.rgb.astype(int) - hopper_rgb).mean() < 12
+    assert photo.notes == ["The file holds 2 pictures; the first is used."]
+
+
+def test_a_palette_with_a_clear_colour_is_a_cut_out(hopper_rgb):
+    image = Image.fromarray(hopper_rgb).quantize(16)
+    clear = int(np.bincount(np.asarray(image).ravel()).argmax())
+    for kind in ("PNG", "GIF"):
+        photo = decode_photo(encode(image, kind, transparency=clear))
+        assert photo.alpha is not None
+        np.testing.assert_array_equal(photo.alpha < 128, np.asarray(image) == clear)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_a_channel(hopper_rgb, kind):
+    """Pillow writes no such colours: the file is built by OpenCV."""
+    deep = hopper_rgb[..., ::-1].astype(np.uint16) * 257
+    done, data = cv2.imencode("." + kind.lower(), deep)
+    assert done
+    np.testing.assert_allclose(decode_photo(data.tobytes()).rgb, hopper_rgb, atol=1)
 
 
 def in_mode(rgb: np.ndarray, mode: str) -> bytes:
@@ -45,7 +214,7 @@ def in_mode(rgb: np.ndarray, mode: str) -> bytes:
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "F", "LA", "RGBA", "P", "CMYK", "1"])
 def test_every_mode_decodes_to_the_same_picture(hopper_rgb, mode):
-    rgb, alpha, scale = decode_photo(in_mode(hopper_rgb, mode))
+    rgb, alpha, scale, _ = decode_photo(in_mode(hopper_rgb, mode))
     assert rgb.dtype == np.uint8
     assert rgb.shape == hopper_rgb.shape
     assert alpha is None  # opaque alpha is none

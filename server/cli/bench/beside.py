@@ -1,0 +1,194 @@
+"""The preview engine of another commit of the project, in a process of its own.
+
+The commit is checked out beside ours (``git worktree``) into a temporary folder, and a small
+program (``beside_child.py``) runs there, with our packages and our face models.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from dp3d_core.cameras import Camera
+from dp3d_core.errors import Dp3dError
+from dp3d_core.evaluation.synthetic import GREY, Answer
+from dp3d_core.paths import dp3d_home, models_folder
+
+_CHILD = Path(__file__).with_name("beside_child.py")
+_LAST_LINES = 20
+
+
+class OtherCommit:
+    """The engine of a commit; a context manager, callable as ``evaluation.synthetic.Engine``.
+
+    Attributes:
+        commit: its full hash.
+        subject: first line of its message.
+
+    """
+
+    def __init__(self, commit: str, clone: Path | None = None) -> None:
+        """Look the commit up.
+
+        Args:
+            commit: any name that git knows.
+            clone: folder of the project's clone, None for the one this file lies in.
+
+        Raises:
+            Dp3dError: ``bench.no_commit``.
+
+        """
+        self._clone = clone or Path(__file__).parents[3]
+        if not (self._clone / ".git").exists():
+            raise Dp3dError(
+                "bench.no_commit",
+                "This installation is no clone of the project, so it has no other commits.",
+                "Clone the project with git, and run the measurement from there.",
+            )
+        if commit.startswith("-"):
+            raise _unknown(commit)
+        try:
+            self.commit = self._git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
+            self.subject = self._git("log", "-1", "--format=%s", self.commit)
+        except subprocess.CalledProcessError as error:
+            raise _unknown(commit, str(error.stderr)) from error
+        except FileNotFoundError as error:
+            raise Dp3dError(
+                "bench.no_commit",
+                "git is not installed, so no other commit can be checked out.",
+                "Install git, and run the measurement again.",
+            ) from error
+        self._child: subprocess.Popen[str] | None = None
+        self._errors: deque[str] = deque(maxlen=_LAST_LINES)
+
+    def _git(self, *arguments: str) -> str:
+        run = subprocess.run(
+            ["git", "-C", str(self._clone), *arguments], capture_output=True, text=True, check=True
+        )
+        return run.stdout.strip()
+
+    def __enter__(self) -> OtherCommit:
+        self._temporary = tempfile.TemporaryDirectory(prefix="dp3d-beside-")
+        self._tree = Path(self._temporary.name) / "tree"
+        try:
+            self._git("worktree", "add", "--detach", str(self._tree), self.commit)
+            self._start()
+        except subprocess.CalledProcessError as error:
+            self._clean()
+            raise Dp3dError(
+                "bench.no_commit",
+                f"Commit {self.commit[:10]} cannot be checked out.",
+                "Look at the detail; a full clone without local locks is needed.",
+                str(error.stderr),
+            ) from error
+        except BaseException:
+            self._clean()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._clean()
+
+    def _clean(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        subprocess.run(
+            ["git", "-C", str(self._clone), "worktree", "remove", "--force", str(self._tree)],
+            capture_output=True,
+            check=False,
+        )
+        self._temporary.cleanup()
+
+    def _start(self) -> None:
+        home = Path(self._temporary.name) / "home"
+        home.mkdir()
+        # older versions look for the face models in the home alone
+        if models_folder() != dp3d_home() / "models" and models_folder().is_dir():
+            (home / "models").symlink_to(models_folder(), target_is_directory=True)
+        else:
+            home = dp3d_home()
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self._tree,
+            env=os.environ | {"PYTHONPATH": str(self._tree), "DP3D_HOME": str(home)},
+        )
+        Thread(target=self._listen, args=(self._child,), daemon=True).start()
+        where = Path(self._reply()["package"]).resolve()
+        if self._tree.resolve() not in where.parents:
+            raise self._failed(f"the engine was imported from {where}")
+
+    def _listen(self, child: subprocess.Popen[str]) -> None:
+        if child.stderr is not None:
+            self._errors.extend(child.stderr)
+
+    def _reply(self) -> dict[str, Any]:
+        if self._child is None or self._child.stdout is None:
+            raise self._failed("it is not running")
+        line = self._child.stdout.readline()
+        if not line:
+            self._child.wait()
+            raise self._failed("the process ended")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise self._failed(reply["error"])
+        return reply
+
+    def _failed(self, detail: str) -> Dp3dError:
+        return Dp3dError(
+            "bench.engine_failed",
+            f"The engine of commit {self.commit[:10]} failed.",
+            "Name another commit; ce0c737 and later ones are known to run.",
+            "\n".join([detail, *self._errors]),
+        )
+
+    def __call__(self, png: bytes, cameras: list[Camera]) -> Answer:
+        """The head of a photo; raises ``bench.engine_failed``."""
+        if self._child is None or self._child.stdin is None:
+            raise self._failed("it is not running")
+        out = Path(self._temporary.name) / "answer.npz"
+        request = {
+            "photo": base64.b64encode(png).decode(),
+            "cameras": [[c.c2w.tolist(), c.K.tolist(), c.width, c.height] for c in cameras],
+            "background": GREY,
+            "out": str(out),
+        }
+        try:
+            self._child.stdin.write(json.dumps(request) + "\n")
+            self._child.stdin.flush()
+        except OSError as error:
+            raise self._failed(str(error)) from error
+        seconds = float(self._reply()["seconds"])
+        with np.load(out, allow_pickle=False) as answer:
+            return Answer(
+                answer["c2w"], answer["vertices"], answer["faces"], list(answer["views"]), seconds
+            )
+
+
+def _unknown(commit: str, detail: str = "") -> Dp3dError:
+    return Dp3dError(
+        "bench.no_commit",
+        f"git knows no commit {commit!r} here.",
+        "Name a commit, tag or branch of this clone; git log lists them.",
+        detail,
+    )

@@ -1,0 +1,77 @@
+"""Runs the preview engine of the tree that ``PYTHONPATH`` names: a photo a line, JSON.
+
+Imports nothing of ours but what every version has, under either of its names.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    # what the engine prints is not for our reader
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def reply(**content: Any) -> None:
+        replies.write(json.dumps(content) + "\n")
+        replies.flush()
+
+    try:
+        import dp3d_core
+
+        load_portrait = loader()
+        reply(package=str(Path(dp3d_core.__path__[0]).resolve()))
+        for line in sys.stdin:
+            reply(seconds=answer(json.loads(line), load_portrait))
+    except Exception as error:
+        traceback.print_exc()
+        reply(error=f"{type(error).__name__}: {error}")
+
+
+def loader() -> Any:
+    """What prepares a photo."""
+    try:
+        from dp3d_core.portraits.load import load_portrait
+    except ImportError:
+        from dp3d_core.portrait import load_portrait  # type: ignore[import-not-found,no-redef]
+    return load_portrait
+
+
+def answer(request: dict[str, Any], load_portrait: Any) -> float:
+    """Write head and views of a photo; seconds from the photo's bytes to the head."""
+    import numpy as np
+
+    from dp3d_core.cameras import Camera
+    from dp3d_core.preview.engine import PreviewHead
+
+    photo = base64.b64decode(request["photo"])
+    started = time.perf_counter()
+    portrait = load_portrait(photo)
+    head = PreviewHead(portrait)
+    seconds = time.perf_counter() - started
+    background = tuple(request["background"])
+    cameras = [
+        Camera(np.array(c2w), np.array(K), width, height)
+        for c2w, K, width, height in request["cameras"]
+    ]
+    np.savez(
+        request["out"],
+        c2w=portrait.camera.c2w,
+        vertices=head.mesh.vertices,
+        faces=head.mesh.faces,
+        views=np.stack([head.render(camera).composite(background) for camera in cameras]),
+    )
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
