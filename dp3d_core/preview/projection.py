@@ -54,9 +54,9 @@ _RIM = (2.0, 6.0)
 _HAIR_RIM = (4.0, 12.0)
 """Pixels within the matte between which hair begins to be believed: the background shows through
 its rim."""
-_BESIDE, _NEAR_WALL, _WALL = 16.0, 0.02, (0.25, 0.42)
-"""Pixels within which a background is looked for, share of it from which on it is near, and the
-distance from its colour, parts of that from it and from hair, between which a pixel is hair again.
+_BESIDE, _NEAR_WALL, _WALL, _APART = 16.0, 0.02, (0.35, 0.6), 18.0
+"""Pixels within which a background is looked for, share of it from which on it is near, its share
+in a colour between which hair is no more believed, and Lab distance from hair that it must have.
 """
 _FRAYED, _FRAY = Panorama(192, 384), 0.2
 """Strands by which the photo's hair goes over into the one that is continued: cosine by which they
@@ -251,9 +251,12 @@ def _unveiled(portrait: Portrait, parsing: Parsing) -> NDArray[np.float64]:
     main = main_colour(colours[hair], colours[hair].mean(0))
     soft_colours = np.asarray(cv2.GaussianBlur(colours, (0, 0), 1.0), np.float32)
     places = lab(soft_colours.reshape(-1, 3))
-    to_wall = np.linalg.norm(places - lab(behind.reshape(-1, 3)), axis=1)
-    to_hair = np.linalg.norm(places - lab(main[None]), axis=1)
-    veil = 1 - ramp(to_wall / np.maximum(to_wall + to_hair, 1e-6), *_WALL)
+    # the share of the background in a mix of both
+    hair_place = lab(main[None])
+    across = lab(behind.reshape(-1, 3)) - hair_place
+    length = (across**2).sum(1)
+    mixed = ((places - hair_place) * across).sum(1) / np.maximum(length, 1e-6)
+    veil = ramp(mixed, *_WALL) * (length > _APART**2)
     near = soft[..., 3] > _NEAR_WALL
     veil = veil.reshape(near.shape) * near * (chances[..., Kind.HAIR] > 0.3)
     return np.asarray(1 - cv2.GaussianBlur(veil, (0, 0), 1.5), np.float64)
