@@ -29,8 +29,10 @@ _CHIN = -72.0
 """Height, millimetres, above which no clothes are looked for."""
 _COLLAR = -128.0
 """Height of a collar that nothing is known of, millimetres."""
+_SLOPE = 18.0
+"""Millimetres by which a collar that is seen rises towards the back."""
 _SIDEWAYS = (12.0, 95.0)
-"""Longitudes between which a collar rises: it lies on the shoulders."""
+"""Longitudes between which one that is not seen rises: it lies on the shoulders."""
 _NAPE = 52.0
 """How much higher a collar lies behind, millimetres."""
 _BARE = -400.0
@@ -39,6 +41,9 @@ _HIGHEST = -84.0
 """Highest collar that is not seen, millimetres."""
 COLLARS = {"none": _BARE, "low": -152.0, "crew": -120.0, "high": -92.0}
 """Height in front, millimetres, of the collars that may be chosen."""
+_HEM, _LEAST_HEM, _NO_HEM = 20.0, 200, 0.22
+"""Millimetres of a bust above its end, texels there of which fewer say nothing, and their chance of
+cloth below which a bust ends above its clothes."""
 _PULL = 0.03
 """Weight of the expected height of a column's collar, texels a millimetre."""
 _UNSEEN = 0.4
@@ -88,6 +93,7 @@ class Clothes:
         aside, angle, chance, trust = (np.zeros(len(height)) for _ in range(4))
         aside[hits.ray] = hits.points[:, 0] / MM
         angle[hits.ray] = np.arctan2(hits.points[:, 0], hits.points[:, 2])
+        slope = _SLOPE * (1 - np.cos(angle)) / 2
         rise = _NAPE * ramp(np.abs(np.degrees(angle)), *_SIDEWAYS)
         if parsing is not None:
             chance[hits.ray], trust[hits.ray] = _look(hits, bare, portrait, parsing)
@@ -96,12 +102,16 @@ class Clothes:
         trust *= (height < _CHIN) & np.isin(region, (Region.NECK, Region.TORSO))
         shown = trust > 0.5
         collar, seen, sure = _collar(
-            height[shown] - rise[shown],
+            height[shown] - slope[shown],
             chance[shown],
             (region[shown] == Region.TORSO) & (np.abs(aside[shown]) > _OUTER),
         )
         judged = _judged(collar, sure)
         collar = COLLARS.get(choice, collar)
+        end = float(bare.mesh.vertices[:, 1].min()) / MM
+        hem = shown & (height < end + _HEM)
+        if choice == AUTO and hem.sum() > _LEAST_HEM and chance[hem].mean() < _NO_HEM:
+            collar = _BARE  # of a bust that ends above its clothes a strip would be left behind
         usual = np.minimum(collar + rise, _HIGHEST).reshape(shape)
         levels = height.reshape(shape)
         direct, cloth = trust.reshape(shape), chance.reshape(shape)

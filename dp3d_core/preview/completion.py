@@ -172,7 +172,7 @@ class Completion:
         cloth = np.asarray(weight * unlike.reshape(weight.shape), np.float32)
         # where much of the body is seen and all of it is like skin, cloth has the colour of skin
         plain = self.dressed or weight.sum() > _MUCH * _STRIP
-        return weight if plain and cloth.sum() <= _STRIP else cloth
+        return weight if plain and (cloth > 0.6).sum() <= _STRIP else cloth
 
     def _unlike_skin_beside(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of hair without the skin that shows between strands and behind ears."""
