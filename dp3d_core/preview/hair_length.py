@@ -104,6 +104,7 @@ def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
     levels = np.arange(6, -205, -6.0) * MM
     hair = (parsing.chances[..., Kind.HAIR] > 0.5) & (parsing.region != Region.FACE)
     hair &= _like_the_crown(parsing, portrait)
+    hair = _from_the_scalp(hair, parsing)
     ends: list[float] = []
     for side in (-1.0, 1.0):
         lowest, gaps = 0.0, 0
@@ -123,6 +124,15 @@ def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
                     break
         ends.append(lowest)
     return ends[0], ends[1]
+
+
+def _from_the_scalp(hair: NDArray[np.bool_], parsing: Parsing) -> NDArray[np.bool_]:
+    """Hair without what hangs together with none on the scalp: another person's head, say."""
+    thick = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
+    _, pieces = cv2.connectedComponents(thick, connectivity=4)
+    scalp = (parsing.region == Region.SCALP) & (thick > 0)
+    own = np.unique(pieces[scalp])
+    return np.isin(pieces, own) & (thick > 0) if scalp.sum() > _LEAST else hair
 
 
 def _like_the_crown(parsing: Parsing, portrait: Portrait) -> NDArray[np.bool_]:
