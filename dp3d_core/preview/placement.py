@@ -50,9 +50,9 @@ _HELD = (-112.0, -72.0)
 its shape under hair."""
 _SHAVEN = 6.0
 """Usual thickness of hair, millimetres, below which a scalp of the skin's colour is bare."""
-_CHEST, _NECK_END, _HIGHEST_CUT, _MARGIN, _FACING = 60.0, -130.0, -168.0, 3.0, 0.2
-"""Half the width of the chest, its upper end, the highest end of a bust, and what is left out above
-the photo's end, millimetres; cosine from which on a place faces the camera."""
+_CHEST, _NECK_END, _HIGHEST_CUT, _LOWEST_SHOWN, _FACING = 60.0, -130.0, -168.0, 0.03, 0.2
+"""Half the width of the chest, its upper end, the highest end of a bust, millimetres; part of what
+is shown of the body below which it ends; cosine from which on a place faces the camera."""
 _DOUBT = 15
 """Pixels around what is no evidence in which an outline is none either."""
 
@@ -130,7 +130,8 @@ def place_head(
         # what stands out beside a head with hair is hair, not its cheeks
         held = ramp(bare.mesh.vertices[:, 1] / MM, *_HELD)
         snapped = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
-        mesh = with_calm_hair(mesh, snapped)
+        # a brim is no spike
+        mesh = snapped if worn else with_calm_hair(mesh, snapped)
     face = FaceColours.of(portrait, bare, parsing.known)
     beard = BeardEvidence.of(face)
     seen = {
@@ -177,17 +178,19 @@ def _photo_end(portrait: Portrait, bare: Mesh) -> float:
     camera = portrait.camera
     x, y, _ = (bare.vertices / MM).T
     towards = unit(camera.position - bare.vertices)
-    chest = (np.abs(x) < _CHEST) & (y < _NECK_END) & (y > BUST_CUT_MM)
-    chest &= np.einsum("ni,ni->n", towards, bare.normals) > _FACING
-    uv, _ = camera.project(bare.vertices[chest])
+    body = (y < _NECK_END) & (y > BUST_CUT_MM)
+    body &= np.einsum("ni,ni->n", towards, bare.normals) > _FACING
+    uv, _ = camera.project(bare.vertices[body])
     shown = ((uv > 0) & (uv < camera.width)).all(1)
     at = np.clip(uv.astype(int), 0, camera.width - 1)
     shown &= portrait.inside[at[:, 1], at[:, 0]]
-    if shown.all():
+    chest = np.abs(x[body]) < _CHEST
+    if not shown.any() or shown[chest].all():
         return BUST_CUT_MM
-    end = float(np.quantile(y[chest][~shown], 0.9)) + _MARGIN
+    # shoulders lie behind the chest, so that the photo shows them farther down
+    end = float(np.quantile(y[body][shown], _LOWEST_SHOWN))
     # of a chest that is hardly seen a strip would be left
-    return max(end, BUST_CUT_MM) if end < _HIGHEST_CUT else BUST_CUT_MM
+    return end if end < _HIGHEST_CUT else BUST_CUT_MM
 
 
 def _level(mesh: Mesh, end: float = BUST_CUT_MM) -> Mesh:
