@@ -127,8 +127,8 @@ def quilted(
             if cost < least:
                 best, least, origin = source, cost, at
         laid_from = np.vstack([laid_from, origin])
-        share = _cut(best, there, filled)[..., None]
-        laid[down, index] = there + (best - there) * share
+        share = _cut(best, there, filled) * ~known[down, index]
+        laid[down, index] = there + (best - there) * share[..., None]
         done[down, index] = True
     return laid
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.bare_head import BareHead
-from dp3d_core.preview.hair import plain_hair
+from dp3d_core.preview.hair import plain_hair, with_calm_hair
 from dp3d_core.preview.outline import fit_outline, snap_outline
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import joined
@@ -69,3 +69,14 @@ def test_ears_that_stand_off_do_not_widen_the_face() -> None:
     worn = np.zeros(len(far), bool)
     worn[mesh.faces[mesh.parts[mesh.faces[:, 0]] == Part.HAIR].ravel()] = True
     assert np.median(far[worn]) > 0.008
+
+
+def test_the_last_fit_of_the_outline_pulls_no_spikes_out_of_hair() -> None:
+    mesh = average_head()
+    pulled = mesh.vertices.copy()
+    spike = len(pulled) - 2000
+    pulled[spike] += [0.2, 0.0, 0.0]
+    pulled[0] += [0.01, 0.0, 0.0]
+    calm = with_calm_hair(mesh, mesh.with_vertices(pulled))
+    assert np.abs(calm.vertices[spike] - mesh.vertices[spike]).max() < 0.01
+    np.testing.assert_array_equal(calm.vertices[0], pulled[0])
