@@ -15,7 +15,7 @@ from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.hairstyle import HANGS, style_name
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
-from dp3d_core.preview.tones import lab, main_colour
+from dp3d_core.preview.tones import lab
 
 if TYPE_CHECKING:
     from dp3d_core.preview.hair import Hair
@@ -31,6 +31,9 @@ _DIFFER = 40.0
 _COLOUR, _OTHER, _LEAST = np.array([0.6, 1.0, 1.0]), 25.0, 60
 """Weights of Lab, distance from the main colour above the ears from which on it is not that of the
 hair, and pixels of it of which fewer say nothing."""
+_SECOND, _OTHER_COLOUR = 0.1, 30.0
+"""Part of the covering above the ears that a second colour must have to be the hair's, and by how
+much it must differ from the first."""
 _BELOW_ENDS = 10.0
 """Millimetres below the ends of the hair from which on nothing is taken for hair."""
 
@@ -128,7 +131,7 @@ def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
 
 def _from_the_scalp(hair: NDArray[np.bool_], parsing: Parsing) -> NDArray[np.bool_]:
     """Hair without what hangs together with none on the scalp: another person's head, say."""
-    thick = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
+    thick = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     _, pieces = cv2.connectedComponents(thick, connectivity=4)
     scalp = (parsing.region == Region.SCALP) & (thick > 0)
     own = np.unique(pieces[scalp])
@@ -145,9 +148,15 @@ def _like_the_crown(parsing: Parsing, portrait: Portrait) -> NDArray[np.bool_]:
     upper[int(rows.max()) if rows.size else 0 :] = False
     if upper.sum() < _LEAST:
         return np.ones(size, bool)
-    colours = small[upper] / 255
-    main = lab(main_colour(colours, colours.mean(0))[None])[0]
-    apart = np.linalg.norm((places - main) * _COLOUR, axis=-1)
+    # two colours: below a hat hair has its own
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+    known = (places[upper] * _COLOUR).astype(np.float32)
+    _, labels, centres = cv2.kmeans(known, 2, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    share = np.bincount(labels.ravel(), minlength=2) / len(known)
+    kept = share > (_SECOND if np.linalg.norm(centres[0] - centres[1]) > _OTHER_COLOUR else 0.5)
+    away = np.linalg.norm(places[..., None, :] * _COLOUR - centres[kept], axis=-1)
+    apart = away.min(-1)
     return np.asarray(apart < max(_OTHER, float(np.quantile(apart[upper], 0.8))))
 
 
