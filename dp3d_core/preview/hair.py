@@ -57,9 +57,8 @@ _MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
 evenly."""
 _NOTCH = 7
 """Texels of GRID across a notch in the edge of hair that is none."""
-_FRONTAL_DEG, _OTHER_SIDE, _OTHER_SIDE_MM = 25.0, 1.3, 8.0
-"""Yaw up to which both sides of the hair are seen, and how much thicker than the other a side may
-be, relative and millimetres."""
+_OTHER_SIDE, _OTHER_SIDE_MM = 1.3, 8.0
+"""How much thicker than the other a side of the hair may be, relative and millimetres."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
 """Longitudes between which the forehead ends, and thickness of the hair's front above it, parts of
 the usual one."""
@@ -122,7 +121,7 @@ def grow_hair(
         usual = usual_thickness(marks, base)
         flat = _with_hairline(marks, mask, base, length, usual)
         thickness = smoothest(flat, base, mask, usual, length < HANGS * MM)
-        if abs(portrait.report.yaw_deg) < _FRONTAL_DEG:
+        if abs(portrait.report.yaw_deg) < TURNED_DEG:
             thickness = _even_sides(thickness)
         thickness = at_most(thickness, rising(mask, length < HANGS * MM))
         if style is not None:

@@ -131,11 +131,10 @@ def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
 
 def _from_the_scalp(hair: NDArray[np.bool_], parsing: Parsing) -> NDArray[np.bool_]:
     """Hair without what hangs together with none on the scalp: another person's head, say."""
-    thick = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, pieces = cv2.connectedComponents(thick, connectivity=4)
-    scalp = (parsing.region == Region.SCALP) & (thick > 0)
+    _, pieces = cv2.connectedComponents(hair.astype(np.uint8), connectivity=4)
+    scalp = (parsing.region == Region.SCALP) & hair
     own = np.unique(pieces[scalp])
-    return np.isin(pieces, own) & (thick > 0) if scalp.sum() > _LEAST else hair
+    return np.isin(pieces, own) & hair if scalp.sum() > _LEAST else hair
 
 
 def _like_the_crown(parsing: Parsing, portrait: Portrait) -> NDArray[np.bool_]:

@@ -131,7 +131,7 @@ def place_head(
         held = ramp(bare.mesh.vertices[:, 1] / MM, *_HELD)
         snapped = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
         # a brim is no spike
-        mesh = snapped if worn else with_calm_hair(mesh, snapped)
+        mesh = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped)
     face = FaceColours.of(portrait, bare, parsing.known)
     beard = BeardEvidence.of(face)
     seen = {
