@@ -122,7 +122,7 @@ class Case:
     """Mean distance of the true face to the found surface after the best rigid placement, percent
     of the head's height."""
     mean_face_percent: float
-    """The same of the mean head."""
+    """Mean distance of the true face to the mean head's surface, placed and counted alike."""
     beside: Found | None = None
     """The other engine, if there is one."""
 

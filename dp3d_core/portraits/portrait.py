@@ -101,3 +101,16 @@ class Portrait:
     report: PortraitReport
     sha256: str
     photo: Pixels
+
+    def shows(self, uv: NDArray[np.floating], margin: float = 0.0) -> NDArray[np.bool_]:
+        """(n,) whether the photo itself lies at places (n, 2), pixels of the crop.
+
+        Args:
+            uv: the places.
+            margin: pixels of the crop's edges that do not count.
+
+        """
+        side = self.camera.width
+        at = np.clip(uv.astype(int), 0, side - 1)
+        within = ((uv > margin) & (uv < side - margin)).all(1)
+        return np.asarray(within & self.inside[at[:, 1], at[:, 0]])

@@ -27,7 +27,7 @@ from dp3d_core.preview.beard import PaintedBeard, beard_density
 from dp3d_core.preview.blending import blending
 from dp3d_core.preview.choices import ALL_AUTO, AUTO
 from dp3d_core.preview.clothes import Clothes
-from dp3d_core.preview.completion import NO_HAIR, PANORAMA, Completion
+from dp3d_core.preview.completion import NO_HAIR, PANORAMA, SHADE_FREE, Completion
 from dp3d_core.preview.disagreement import covered, disagreement, without
 from dp3d_core.preview.light import sky_light, strength
 from dp3d_core.preview.panorama import wrap
@@ -36,7 +36,7 @@ from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
 from dp3d_core.preview.texture import pull_push
-from dp3d_core.preview.tones import lab, skin_tone
+from dp3d_core.preview.tones import apart, skin_tone
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
 from dp3d_core.smoothstep import ramp
@@ -71,8 +71,6 @@ _DARKEST = 0.7
 _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
-_SHADE_FREE = np.array([0.35, 1.0, 1.0])
-"""Weights of Lab: shade is no other skin."""
 _OTHER_LIGHT, _OTHER_HUE = (0.2, 0.5), (9.0, 17.0)
 """Logarithm of the ratio of light, and Lab distance from the tone of skin, between which the other
 side's skin is no more taken."""
@@ -339,7 +337,8 @@ class Appearance:
         other = other * np.exp(relight)
         skin = part[hits.ray] == Part.SKIN
         help_ = _where_unseen(other_trust, trust)
-        help_ = help_ * (1 - skin * self._unlike_mirror(hits, other, relight))
+        kept = self._keeps_colour(hits)
+        help_ = help_ * (1 - skin * self._unlike_mirror(kept.ravel()[hits.ray], other, relight))
         total = trust + help_
         mixed = own * trust[:, None] + other * help_[:, None]
         known[hits.ray] = mixed / np.maximum(total, 1e-6)[:, None]
@@ -363,30 +362,28 @@ class Appearance:
         for kind in Part:
             region = parts == kind
             if region.any():
-                of_kind = person.continued(image, weights * region, region, kind, rng)
+                of_kind, main = person.continued(image, weights * region, region, kind, rng)
                 filled[region] = of_kind[region]
-        hair = parts == Part.HAIR
-        if hair.any():
-            self.hair_colour = np.asarray(person.hair_colour(image, weights * hair), np.float64)
+                if kind is Part.HAIR:
+                    self.hair_colour = np.asarray(main, np.float64)
         soft = cv2.GaussianBlur(wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
         edge = cv2.morphologyEx(parts, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
         seam = cv2.GaussianBlur((edge > 0).astype(np.float32), (0, 0), 1.5)[..., None]
         filled += (soft - filled) * np.clip(seam * 2, 0, 1)
-        self.blend = blending(image, filled, weights, parts, self._keeps_colour(hits))
+        self.blend = blending(image, filled, weights, parts, kept)
         image = image * np.exp(self.blend)
         return np.asarray(filled + (image - filled) * weights[..., None], np.float32)
 
-    def _unlike_mirror(self, hits: Hits, other: Array, relight: Array) -> Array:
+    def _unlike_mirror(self, kept: Image, other: Array, relight: Array) -> Array:
         """(k,) how little the other side's skin says of this one, 0 to 1.
 
         Where its light differs much, its noise and its hue come along; where its hue is not the
         tone's, it shows hair or an ear.  Of a face that is turned nothing else is known.
         """
         lit = ramp(np.abs(relight).mean(1), *_OTHER_LIGHT)
-        apart = (lab(other) - lab(self.tone[None])) * _SHADE_FREE
-        unlike = np.maximum(lit, ramp(np.linalg.norm(apart, axis=1), *_OTHER_HUE))
+        unlike = np.maximum(lit, ramp(apart(other, self.tone, SHADE_FREE), *_OTHER_HUE))
         if self.far_side:
-            unlike = unlike * (1 - self._keeps_colour(hits).ravel()[hits.ray])
+            unlike = unlike * (1 - kept)
         return np.asarray(unlike)
 
     def _keeps_colour(self, hits: Hits) -> Image:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.preview.panorama import wrap
+from dp3d_core.preview.texture import texels_from
 from dp3d_core.smoothstep import ramp
 
 Image = NDArray[np.float32]
@@ -47,24 +48,16 @@ def blending(
             continue
         ended = (region & (weight < _ENDED)).astype(np.uint8)
         wide = np.ones((_GAP, _GAP), np.uint8)
-        opened = cv2.morphologyEx(wrap(ended, _GAP), cv2.MORPH_OPEN, wide)[:, _GAP:-_GAP]
-        away = _distance(np.asarray(opened, np.uint8))
-        share = (1 - ramp(away, 0, _BAND)) * (1 - kept)
+        opened = cv2.morphologyEx(wrap(ended, _GAP), cv2.MORPH_OPEN, wide)[:, _GAP:-_GAP] > 0
+        if not opened.any():
+            continue
+        distance = texels_from(opened).astype(np.float64)
+        share = (1 - ramp(distance, 0, _BAND)) * (1 - kept)
         ratio = _coarse(filled, shown) / _coarse(photo, shown)
         change = np.clip(np.log(ratio), -_MOST, _MOST)
         factors += np.where(region[..., None], change * share[..., None], 0)
     soft = cv2.GaussianBlur(wrap(factors, 8), (0, 0), 1.5)[:, 8:-8]
     return np.asarray(soft, np.float32)
-
-
-def _distance(ended: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(r, c) texels from the nearest place where the photo has ended."""
-    if not ended.any():
-        return np.full(ended.shape, np.inf)
-    n = ended.shape[1] // 2
-    return np.asarray(
-        cv2.distanceTransform(wrap(1 - ended, n), cv2.DIST_L2, 5)[:, n:-n], np.float64
-    )
 
 
 def _coarse(image: Image, weight: Image) -> Image:

@@ -139,9 +139,7 @@ def _look(hits: Hits, bare: BareHead, portrait: Portrait, parsing: Parsing) -> t
     facing = np.einsum("ni,ni->n", towards, hits.normals)
     tone = FaceColours.of(portrait, bare, parsing.known).tone
     uv, _ = camera.project(hits.points)
-    inside = ((uv > 2) & (uv < camera.width - 2)).all(1)
-    at = np.clip(uv.astype(int), 0, camera.width - 1)
-    inside &= portrait.inside[at[:, 1], at[:, 0]]
+    inside = portrait.shows(uv, 2)
     clear = ~bare.caster.blocked(hits.points + _LIFT * hits.normals, towards)
     kinds = parsing.at(uv, camera.width)
     either = kinds[:, Kind.SKIN] + kinds[:, Kind.CLOTH]

@@ -18,7 +18,7 @@ from dp3d_core.preview.parts import Part
 from dp3d_core.preview.quilting import quilted
 from dp3d_core.preview.strands import StrandStyle, cropped, strand_noise, with_strands
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
-from dp3d_core.preview.tones import lab, main_colour, skin_in_other_light
+from dp3d_core.preview.tones import apart, lab, main_colour, skin_in_other_light
 from dp3d_core.smoothstep import ramp
 
 Image = NDArray[np.float32]
@@ -36,11 +36,11 @@ _ONE_STONE = 7.0
 """Lab distance, with little of the lightness, below which hair and skin cannot be told apart."""
 _LEAST_HAIR = 0.15
 """Part of the seen hair that is unlike skin, below which hair has the colour of skin."""
-_LITTLE_LIGHT = np.array([0.3, 1.0, 1.0])
-"""Weights of Lab where hair is told from skin."""
-_SHADE_FREE, _NO_SKIN_FROM = np.array([0.35, 1.0, 1.0]), (16.0, 26.0)
-"""Weights of Lab, and distances from the tone of skin between which a colour is no more continued
-as skin."""
+_LITTLE_LIGHT = 0.3
+"""Weight of lightness where hair is told from skin."""
+SHADE_FREE, _NO_SKIN_FROM = 0.35, (16.0, 26.0)
+"""Weight of lightness where shade is no other skin, and distances from its tone between which a
+colour is no more continued as skin."""
 _CLOTH_FROM_SKIN = (9.0, 18.0)
 """Distance from the tone of skin, Lab with little of the lightness, above which cloth is cloth."""
 _CHIN = (-40.0, -80.0)
@@ -93,8 +93,8 @@ class Completion:
 
     def continued(
         self, image: Image, weight: Image, region: Mask, kind: Part, rng: np.random.Generator
-    ) -> Image:
-        """(r, c, 3) one kind of surface everywhere, continued from where it is seen.
+    ) -> tuple[Image, Image]:
+        """One kind of surface continued from where it is seen.
 
         Args:
             image: (r, c, 3) colours where they are known.
@@ -102,6 +102,9 @@ class Completion:
             region: (r, c) where surfaces are of this kind.
             kind: of surface.
             rng: source of chance.
+
+        Returns:
+            (r, c, 3) its colours everywhere, and those far from what is seen as :meth:`_far`.
 
         """
         weight = self._sure(image, weight, kind)
@@ -111,21 +114,18 @@ class Completion:
         if kind is Part.HAIR:
             laid = _strands_by_example(image, sure, region, self.hair_mm < _CROPPED, rng)
             if laid is not None:
-                return np.asarray(np.clip(smooth * laid, 0, 1.5), np.float32)
+                return np.asarray(np.clip(smooth * laid, 0, 1.5), np.float32), far
             style = cropped(StrandStyle.of(image, sure), self.hair_mm)
             strands = with_strands(smooth, style, PANORAMA, rng)
-            return np.asarray(np.clip(strands, 0, 1.5), np.float32)
+            return np.asarray(np.clip(strands, 0, 1.5), np.float32), far
         inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         detail = _detail(image, inner, kind, rng)
         if kind is Part.SKIN and self.beard is not None:
             bristles = strand_noise(weight.shape, _BRISTLES, rng)[..., None]
             detail = detail + self.beard[..., None] * bristles * _BRISTLE_CONTRAST * smooth
         limit = np.clip(smooth.mean(-1, keepdims=True), 0.04, 0.4)
-        return np.asarray(np.clip(smooth + np.clip(detail, -limit, limit), 0, 1.5), np.float32)
-
-    def hair_colour(self, image: Image, weight: Image) -> Image:
-        """(3,) sRGB the main colour of hair where it is seen."""
-        return self._far(image, self._sure(image, weight, Part.HAIR), Part.HAIR)
+        varied = np.clip(smooth + np.clip(detail, -limit, limit), 0, 1.5)
+        return np.asarray(varied, np.float32), far
 
     def _sure(self, image: Image, weight: Image, kind: Part) -> Image:
         """(r, c) weight of what surely is of a kind."""
@@ -149,8 +149,8 @@ class Completion:
 
     def _sure_skin(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of skin that is fit to be continued: no strands and rims beside it."""
-        apart = (lab(image.reshape(-1, 3)) - lab(self.tone[None])) * _SHADE_FREE
-        strange = ramp(np.linalg.norm(apart, axis=1), *_NO_SKIN_FROM).reshape(weight.shape)
+        unlike = apart(image.reshape(-1, 3), self.tone, SHADE_FREE)
+        strange = ramp(unlike, *_NO_SKIN_FROM).reshape(weight.shape)
         sure = np.asarray(ramp(weight.astype(np.float64), 0.4, 0.9) * (1 - strange), np.float32)
         return sure if sure.sum() > 0.3 * weight.sum() else weight
 
@@ -167,8 +167,8 @@ class Completion:
     def _unlike_skin(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of clothes without skin beside them, if a strip of them is seen."""
         places, tone = lab(image.reshape(-1, 3)), lab(self.tone[None])[0]
-        apart = np.linalg.norm((places - tone) * [0.4, 1, 1], axis=1)
-        unlike = ramp(apart, *_CLOTH_FROM_SKIN) * (1 - skin_in_other_light(places, tone))
+        distance = np.linalg.norm((places - tone) * [0.4, 1, 1], axis=1)
+        unlike = ramp(distance, *_CLOTH_FROM_SKIN) * (1 - skin_in_other_light(places, tone))
         cloth = np.asarray(weight * unlike.reshape(weight.shape), np.float32)
         # where much of the body is seen and all of it is like skin, cloth has the colour of skin
         plain = self.dressed or weight.sum() > _MUCH * _STRIP
@@ -176,12 +176,12 @@ class Completion:
 
     def _unlike_skin_beside(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of hair without the skin that shows between strands and behind ears."""
-        main, tone = lab(main_colour(image[weight > 0.6], NO_HAIR)[None]), lab(self.tone[None])
-        if np.linalg.norm((main - tone) * _LITTLE_LIGHT) < _ONE_STONE:
+        main = main_colour(image[weight > 0.6], NO_HAIR)
+        if apart(main[None], self.tone, _LITTLE_LIGHT)[0] < _ONE_STONE:
             return weight
-        places = lab(image.reshape(-1, 3))
-        to_skin = np.linalg.norm((places - tone) * _LITTLE_LIGHT, axis=1)
-        to_hair = np.linalg.norm((places - main) * _LITTLE_LIGHT, axis=1)
+        colours = image.reshape(-1, 3)
+        to_skin = apart(colours, self.tone, _LITTLE_LIGHT)
+        to_hair = apart(colours, main, _LITTLE_LIGHT)
         share = ramp(to_skin / np.maximum(to_skin + to_hair, 1e-6), 0.35, 0.5)
         hair = np.asarray(weight * share.reshape(weight.shape), np.float32)
         return hair if hair.sum() > _LEAST_HAIR * weight.sum() else weight

@@ -92,9 +92,7 @@ def _hair_over_ears(
     seen = np.einsum("ni,ni->n", towards, normals) > _FACING
     seen &= ~bald.blocked(points + _LIFT * normals, towards)
     uv, _ = camera.project(points)
-    seen &= ((uv > 0) & (uv < camera.width)).all(1)
-    at = np.clip(uv.astype(int), 0, camera.width - 1)
-    seen &= portrait.inside[at[:, 1], at[:, 0]]
+    seen &= portrait.shows(uv)
     chances = parsing.at(uv, camera.width)
     seen &= chances[:, Kind.BACKGROUND] < 0.5
     hair = chances[:, Kind.HAIR] / np.maximum(1 - chances[:, Kind.BACKGROUND], 0.15)

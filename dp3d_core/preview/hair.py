@@ -247,9 +247,7 @@ def _mask(
     facing = np.einsum("ni,ni->n", towards, outward)
     uv, _ = camera.project(points)
     chance = parsing.at(uv, camera.width)
-    inside = ((uv > 0) & (uv < camera.width)).all(1)
-    at = np.clip(uv.astype(int), 0, camera.width - 1)
-    inside &= portrait.inside[at[:, 1], at[:, 0]]
+    inside = portrait.shows(uv)
     blocked = bald.blocked(points + 0.004 * outward, towards)
     covered = chance[:, Kind.HAIR] / np.maximum(1 - chance[:, Kind.BACKGROUND], 0.15)
     covered = np.clip(covered, 0, 1)

@@ -15,7 +15,7 @@ from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.hairstyle import HANGS, style_name
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, Parsing
-from dp3d_core.preview.tones import lab
+from dp3d_core.preview.tones import clusters, lab
 
 if TYPE_CHECKING:
     from dp3d_core.preview.hair import Hair
@@ -148,14 +148,11 @@ def _like_the_crown(parsing: Parsing, portrait: Portrait) -> NDArray[np.bool_]:
     if upper.sum() < _LEAST:
         return np.ones(size, bool)
     # two colours: below a hat hair has its own
-    cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-    known = (places[upper] * _COLOUR).astype(np.float32)
-    _, labels, centres = cv2.kmeans(known, 2, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
-    share = np.bincount(labels.ravel(), minlength=2) / len(known)
+    labels, centres = clusters(places[upper] * _COLOUR, 2)
+    share = np.bincount(labels, minlength=2) / len(labels)
     kept = share > (_SECOND if np.linalg.norm(centres[0] - centres[1]) > _OTHER_COLOUR else 0.5)
-    away = np.linalg.norm(places[..., None, :] * _COLOUR - centres[kept], axis=-1)
-    apart = away.min(-1)
+    distances = np.linalg.norm(places[..., None, :] * _COLOUR - centres[kept], axis=-1)
+    apart = distances.min(-1)
     return np.asarray(apart < max(_OTHER, float(np.quantile(apart[upper], 0.8))))
 
 

@@ -58,12 +58,16 @@ def sky_light(caster: RayCaster) -> Array:
 def _soft(values: Array, faces: NDArray[np.int32]) -> Array:
     """(n,) values at vertices without the steps that few rays leave."""
     corners = faces[:, [0, 1, 2, 0]]
+    edges = [
+        edge
+        for a, b in zip(corners[:, :3].T, corners[:, 1:].T, strict=True)
+        for edge in ((a, b), (b, a))
+    ]
+    count = 1 + sum(np.bincount(one, minlength=len(values)) for one, _ in edges)
     for _ in range(_SOFT_ROUNDS):
-        total, count = values.copy(), np.ones(len(values))
-        for a, b in zip(corners[:, :3].T, corners[:, 1:].T, strict=True):
-            for one, other in ((a, b), (b, a)):
-                total += np.bincount(one, values[other], len(values))
-                count += np.bincount(one, minlength=len(values))
+        total = values.copy()
+        for one, other in edges:
+            total += np.bincount(one, values[other], len(values))
         values = total / count
     return values
 

@@ -24,12 +24,7 @@ from dp3d_core.preview.beard import BeardEvidence, lifted
 from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
 from dp3d_core.preview.face_colours import FaceColours, bare_scalp, fringe
-from dp3d_core.preview.hair import (
-    grow_hair,
-    plain_hair,
-    under_hair,
-    with_calm_hair,
-)
+from dp3d_core.preview.hair import grow_hair, plain_hair, under_hair, with_calm_hair
 from dp3d_core.preview.hair_length import is_bald, seen_hair, without_low_hair
 from dp3d_core.preview.hair_thickness import USUAL_HAIR_MM
 from dp3d_core.preview.hairstyle import HANGING, SHORN, STYLES, HairStyle
@@ -103,7 +98,6 @@ def place_head(
     on_step("Telling skin, hair and clothes apart")
     parsing = parse_photo(portrait, bare.caster, bare.region_of)
     on_step("Building the hair")
-    face = FaceColours.of(portrait, bare, parsing.known)
     bald = is_bald(parsing) if choices.hair == AUTO else choices.hair == "bald"
     if choices.hair != AUTO:
         parsing = without_low_hair(portrait, parsing)
@@ -115,7 +109,8 @@ def place_head(
         hair = grow_hair(
             portrait, parsing, drawn.caster, int(Part.HAIR), style=_style(choices, bald)
         )
-        if choices.hair == choices.hat == AUTO and hair.usual < _SHAVEN * MM and bare_scalp(face):
+        thin = choices.hair == choices.hat == AUTO and hair.usual < _SHAVEN * MM
+        if thin and bare_scalp(FaceColours.of(portrait, bare, parsing.known)):
             hair = None
     if hair is None:
         view = _outline_view(portrait, parsing, bare.mesh, choices)
@@ -181,9 +176,7 @@ def _photo_end(portrait: Portrait, bare: Mesh) -> float:
     body = (y < _NECK_END) & (y > BUST_CUT_MM)
     body &= np.einsum("ni,ni->n", towards, bare.normals) > _FACING
     uv, _ = camera.project(bare.vertices[body])
-    shown = ((uv > 0) & (uv < camera.width)).all(1)
-    at = np.clip(uv.astype(int), 0, camera.width - 1)
-    shown &= portrait.inside[at[:, 1], at[:, 0]]
+    shown = portrait.shows(uv)
     chest = np.abs(x[body]) < _CHEST
     if not shown.any() or shown[chest].all():
         return BUST_CUT_MM

@@ -17,7 +17,7 @@ from dp3d_core.preview.panorama import Panorama, remap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.strands import strand_noise
-from dp3d_core.preview.tones import lab, main_colour
+from dp3d_core.preview.tones import apart, lab, main_colour
 from dp3d_core.raycast import RayCaster
 from dp3d_core.smoothstep import ramp
 
@@ -46,8 +46,8 @@ _OVAL_FACING = (0.5, 0.75)
 """Cosine above which what lies within the oval is the face's, whatever its colour."""
 _OVAL_EDGE = (2.0, 14.0)
 """Pixels of the crop inside the oval of the face, where brows, beard and glasses belong to it."""
-_HUE, _STRANGE = np.array([0.15, 1.0, 1.0]), (18.0, 32.0)
-"""Weights of Lab in the distance to the tone of skin; below the first distance a hue is skin,
+_LIGHT, _STRANGE = 0.15, (18.0, 32.0)
+"""Weight of lightness in the distance to the tone of skin; below the first distance a hue is skin,
 above the second it is not."""
 _RIM = (2.0, 6.0)
 """Pixels within the matte: nearer to its edge head and background mix."""
@@ -195,8 +195,7 @@ class Projection:
         else:
             within = np.zeros(len(points))
         if self.tone is not None:
-            apart = (lab(colours) - lab(self.tone[None])) * _HUE
-            strange = ramp(np.linalg.norm(apart, axis=1), *_STRANGE)
+            strange = ramp(apart(colours, self.tone, _LIGHT), *_STRANGE)
             own = own * (1 - strange * skin * (1 - within))
         return np.clip(colours, 0, 1), trust * facing * own * self._unhidden(x, y, depth)
 

@@ -63,10 +63,15 @@ def toward(smooth: Image, known: NDArray[np.bool_], far: Image, reach: float) ->
     """
     if not known.any():
         return np.asarray(np.broadcast_to(far, smooth.shape), np.float32)
-    n = known.shape[1] // 2
-    near = cv2.distanceTransform(wrap((~known).astype(np.uint8), n), cv2.DIST_L2, 5)[:, n:-n]
-    share = np.exp2(-near / reach)[..., None]
+    share = np.exp2(-texels_from(known) / reach)[..., None]
     return np.asarray(far + (smooth - far) * share, np.float32)
+
+
+def texels_from(mask: NDArray[np.bool_]) -> Image:
+    """(r, c) texels from the nearest of a mask (r, c) that is not empty; columns wrap around."""
+    n = mask.shape[1] // 2
+    outside = wrap((~mask).astype(np.uint8), n)
+    return np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, 5)[:, n:-n], np.float32)
 
 
 def detail_of(colours: Image, known: NDArray[np.bool_], sigma: float = _DETAIL_SIGMA) -> Image:

@@ -32,6 +32,22 @@ def lab(colours: NDArray[np.floating]) -> Array:
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[:, 0], np.float64)
 
 
+def apart(colours: NDArray[np.floating], tone: NDArray[np.floating], light: float) -> Array:
+    """(n,) Lab distance of sRGB colours (n, 3) from a tone (3,), lightness counted by ``light``."""
+    return np.asarray(np.linalg.norm((lab(colours) - lab(tone[None])) * [light, 1, 1], axis=1))
+
+
+def clusters(
+    places: NDArray[np.floating], count: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Number (n,) of the group of each of n places (n, 3), and the groups' centres (count, 3)."""
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+    given = places.astype(np.float32)
+    _, labels, centres = cv2.kmeans(given, count, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    return labels.ravel(), centres
+
+
 def skin_tone(colours: Array) -> Array | None:
     """(3,) sRGB tone of a face from colours (n, 3) of nose, cheeks and forehead.
 
@@ -53,15 +69,12 @@ def main_colour(colours: NDArray[np.floating], usual: NDArray[np.floating]) -> A
     known = np.asarray(colours, np.float64)
     if len(known) < _LEAST:
         return np.asarray(known.mean(0) if len(known) > 8 else usual, np.float64)
-    cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-    places = lab(known).astype(np.float32)
-    _, labels, centres = cv2.kmeans(places, 6, None, stop, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
-    mass = np.bincount(labels.ravel(), minlength=6)
+    labels, centres = clusters(lab(known), 6)
+    mass = np.bincount(labels, minlength=6)
     # groups of nearly one colour count together
     near = np.linalg.norm(centres[:, None] - centres, axis=2) < _GROUP
     main = near[int((near @ mass).argmax())]
-    return np.asarray(known[main[labels.ravel()]].mean(0))
+    return np.asarray(known[main[labels]].mean(0))
 
 
 def skin_in_other_light(places: Array, tone: Array) -> Array:
