@@ -16,7 +16,7 @@ from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.choices import AUTO, Choice
 from dp3d_core.preview.face_colours import FaceColours
-from dp3d_core.preview.panorama import Panorama, remap, wrap
+from dp3d_core.preview.panorama import AXIS, Panorama, remap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.tones import lab, skin_in_other_light
 from dp3d_core.raycast import Hits
@@ -46,6 +46,9 @@ _HEM, _LEAST_HEM, _NO_HEM = 20.0, 200, 0.22
 cloth below which a bust ends above its clothes."""
 _PULL = 0.03
 """Weight of the expected height of a column's collar, texels a millimetre."""
+_EVEN, _BEND = 0.35, 0.25
+"""Share of the other side in what a column decides, and texels that a step of the line costs, each
+millimetre."""
 _UNSEEN = 0.4
 """Confidence below which no collar is seen at all."""
 _OUTER = 85.0
@@ -53,6 +56,10 @@ _OUTER = 85.0
 _SOME_CLOTH = 0.38
 """Part of the seen outer shoulders that looks like cloth, below which shoulders are bare: skin in
 another light looks like cloth, too."""
+_NECK, _SPREAD = 58.0, 0.5
+"""Radius of a neck, and millimetres that a place beside it counts lower, each millimetre."""
+_SOFT = 3.0
+"""Half the width of the seam between skin and cloth, millimetres."""
 _LIFT = 0.004
 """Head units above the surface where rays begin."""
 _HEIGHTS = np.arange(-76.0, -200.0, -4.0)
@@ -63,13 +70,14 @@ class Clothes:
     """Cover of neck and bust.
 
     Attributes:
-        chance: (rows, columns) float32 panorama, 1 where cloth lies.
+        line: (columns,) float32, how low clothes begin at each longitude, from the back over -x,
+            the face and +x: the drop (:func:`_drop`), millimetres.
         seen: whether the photo shows clothes.
         shown: the collar that the photo shows, one of :data:`COLLARS`.
 
     """
 
-    chance: NDArray[np.float32]
+    line: NDArray[np.float32]
     seen: bool
     shown: Choice
 
@@ -90,6 +98,8 @@ class Clothes:
         hits = bare.caster.cast(*_GRID.inward())
         height = np.full(_GRID.rows * _GRID.columns, -300.0)
         height[hits.ray] = hits.points[:, 1] / MM
+        drop = np.full(len(height), -300.0)
+        drop[hits.ray] = _drop(hits.points)
         aside, angle, chance, trust = (np.zeros(len(height)) for _ in range(4))
         aside[hits.ray] = hits.points[:, 0] / MM
         angle[hits.ray] = np.arctan2(hits.points[:, 0], hits.points[:, 2])
@@ -102,7 +112,7 @@ class Clothes:
         trust *= (height < _CHIN) & np.isin(region, (Region.NECK, Region.TORSO))
         shown = trust > 0.5
         collar, seen, sure = _collar(
-            height[shown] - slope[shown],
+            drop[shown] - slope[shown],
             chance[shown],
             (region[shown] == Region.TORSO) & (np.abs(aside[shown]) > _OUTER),
         )
@@ -113,23 +123,33 @@ class Clothes:
         if choice == AUTO and hem.sum() > _LEAST_HEM and chance[hem].mean() < _NO_HEM:
             collar = _BARE  # of a bust that ends above its clothes a strip would be left behind
         usual = np.minimum(collar + rise, _HIGHEST).reshape(shape)
-        levels = height.reshape(shape)
+        levels = drop.reshape(shape)
         direct, cloth = trust.reshape(shape), chance.reshape(shape)
         mirrored = np.minimum(direct[:, ::-1], 1 - direct)
         if choice != AUTO:  # whatever the photo shows
             direct, mirrored = np.zeros(shape), np.zeros(shape)
         line = _cuts(cloth * direct + cloth[:, ::-1] * mirrored, direct + mirrored, levels, usual)
-        cover = ramp(line[None] - levels, -3, 3) * (levels < _CHIN)
-        smooth = cv2.GaussianBlur(wrap(cover.astype(np.float32), 8), (0, 0), 0.8)[:, 8:-8]
-        return cls(np.asarray(smooth, np.float32), seen, judged)
+        return cls(np.asarray(line, np.float32), seen, judged)
 
     def cover(self, points: Array) -> Array:
         """(n,) chance of cloth at points below the chin."""
-        return _GRID.look_up(self.chance, points)[:, 0]
+        column, _ = _GRID.place(points)
+        around = np.concatenate([self.line[-1:], self.line, self.line[:1]]).astype(np.float64)
+        line = np.interp(column + 1, np.arange(len(around)), around)
+        return np.asarray(ramp(line - _drop(points), -_SOFT, _SOFT) * self.below_chin(points))
 
     def below_chin(self, points: Array) -> NDArray[np.bool_]:
         """(n,) whether clothes may lie at points."""
         return np.asarray(points[:, 1] < _CHIN * MM)
+
+
+def _drop(points: Array) -> Array:
+    """(n,) how low points lie on the body, millimetres: their height, less beside the neck.
+
+    The top of a shoulder is nearly level, a collar crosses it from the neck to the arm.
+    """
+    beside = np.hypot(points[:, 0], points[:, 2] - AXIS[2]) / MM - _NECK
+    return np.asarray(points[:, 1] / MM - _SPREAD * np.maximum(beside, 0))
 
 
 def _look(hits: Hits, bare: BareHead, portrait: Portrait, parsing: Parsing) -> tuple[Array, Array]:
@@ -154,27 +174,51 @@ def _look(hits: Hits, bare: BareHead, portrait: Portrait, parsing: Parsing) -> t
 
 
 def _cuts(cloth: Array, told: Array, levels: Array, usual: Array) -> Array:
-    """(columns,) height where clothes begin: below it all is cloth, above it nothing.
+    """(columns,) drop where clothes begin: below it all is cloth, above it nothing.
 
     Args:
         cloth: (r, c) weight of what is seen as cloth.
         told: (r, c) weight of what is seen at all.
-        levels: (r, c) heights, millimetres.
-        usual: (r, c) height of the collar that is expected.
+        levels: (r, c) their drop, millimetres.
+        usual: (r, c) drop of the collar that is expected.
 
     """
-    heights = np.arange(-64.0, -204.0, -3.0)
+    heights = np.arange(-64.0, -250.0, -3.0)
     costs = np.empty((len(heights), cloth.shape[1]))
     middle = usual.mean(0)
     for i, height in enumerate(heights):
         below = levels < height
         costs[i] = np.where(below, told - cloth, cloth).sum(0)
         costs[i] += _PULL * np.minimum(np.abs(height - middle), 60)
-    # neighbouring columns decide together
+    # neighbouring columns decide together, and most clothes are even
     costs = gaussian_filter1d(costs, 2.0, axis=1, mode="wrap")
-    line = heights[costs.argmin(0)]
+    costs = (1 - _EVEN) * costs + _EVEN * costs[:, ::-1]
+    line = heights[_smoothest(costs, _BEND * np.abs(heights[:, None] - heights))]
     line = np.where(middle < heights[-1], middle, line)
     return np.asarray(gaussian_filter1d(line, 1.5, mode="wrap"))
+
+
+def _smoothest(costs: Array, bend: Array) -> NDArray[np.int64]:
+    """(columns,) row of the path around that costs least (dynamic programming).
+
+    Args:
+        costs: (rows, columns) of the places.
+        bend: (rows, rows) cost of a step from one row to another.
+
+    """
+    pad = costs.shape[1] // 4
+    around = np.concatenate([costs[:, -pad:], costs, costs[:, :pad]], axis=1)
+    total = around[:, 0]
+    came = np.zeros(around.shape, np.int64)
+    for column in range(1, around.shape[1]):
+        ways = total + bend
+        came[:, column] = ways.argmin(1)
+        total = ways.min(1) + around[:, column]
+    path = np.empty(around.shape[1], np.int64)
+    path[-1] = int(total.argmin())
+    for column in range(around.shape[1] - 1, 0, -1):
+        path[column - 1] = came[path[column], column]
+    return path[pad:-pad]
 
 
 def _judged(collar: float, sure: float) -> Choice:
@@ -188,7 +232,7 @@ def _collar(height: Array, cloth: Array, shoulder: NDArray[np.bool_]) -> tuple[f
     """Height of an even collar that agrees best with what is seen, whether one is seen, how surely.
 
     Args:
-        height: (n,) millimetres, of places that are seen.
+        height: (n,) drop, millimetres, of places that are seen.
         cloth: (n,) chance of cloth there.
         shoulder: (n,) whether they lie on the outer half of the shoulders.
 

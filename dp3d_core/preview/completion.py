@@ -59,9 +59,14 @@ _EVEN = (Part.SKIN, Part.BODY)
 _GRAIN = {Part.SKIN: 0.012, Part.BODY: 0.02, Part.HAT: 0.02}
 _LEAST_STRANDS = 1500
 """Texels of seen hair of which fewer are no example of hair."""
+_COMBED, _COMBED_SHARE = (9.0, 22.0), 0.6
+"""Length of strands, texels, between which hair is combed, and share of the strands of our own that
+run through what is laid: patches alone are shorter than hair."""
+_HUE_OF_STRANDS, _MOST_STRAND = 0.35, 1.6
+"""Share of the variation of hue that is continued, and greatest variation, in standard deviations."""
 _CONTRAST = 0.24
 """Greatest relative standard deviation of the brightness of hair."""
-_DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 12.0, 6.0
+_DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 10.0, 5.0
 """sRGB below which strands are not told apart; texels of what is a lock and not its colour, and the
 same of short hair."""
 _CROPPED = 14.0
@@ -112,11 +117,14 @@ class Completion:
         sure = weight > 0.7
         smooth = _smooth(image, weight, sure, far, kind)
         if kind is Part.HAIR:
-            laid = _strands_by_example(image, sure, region, self.hair_mm < _CROPPED, rng)
-            if laid is not None:
-                return np.asarray(np.clip(smooth * laid, 0, 1.5), np.float32), far
             style = cropped(StrandStyle.of(image, sure), self.hair_mm)
-            strands = with_strands(smooth, style, PANORAMA, rng)
+            laid = _strands_by_example(image, sure, region, self.hair_mm < _CROPPED, rng)
+            if laid is None:
+                strands = with_strands(smooth, style, PANORAMA, rng)
+            else:
+                long = float(ramp(style.length, *_COMBED)) * _COMBED_SHARE
+                combed = StrandStyle(style.contrast * long, style.length, style.sheen * long)
+                strands = with_strands(smooth, combed, PANORAMA, rng) * laid
             return np.asarray(np.clip(strands, 0, 1.5), np.float32), far
         inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         detail = _detail(image, inner, kind, rng)
@@ -220,13 +228,18 @@ def _strands_by_example(
         return None
     shades = np.log(np.maximum(image, _DARKEST_STRAND)).astype(np.float32)
     detail = detail_of(shades, inner, _GRAINS if short else _LOCKS)
+    # strands differ in light, hardly in hue
+    grey = detail.mean(-1, keepdims=True)
+    detail = np.asarray(grey + (detail - grey) * _HUE_OF_STRANDS, np.float32)
     laid = quilted(detail, inner, region, PANORAMA, rng, short)
     if laid is None:
         return None
-    # a parting or the background between curls is no strand
-    contrast = float(detail[inner].mean(-1).std())
-    laid *= min(1.0, _CONTRAST / max(contrast, 1e-6))
-    return np.asarray(np.exp(np.clip(laid, -2.5 * _CONTRAST, 2.5 * _CONTRAST)), np.float32)
+    # a parting, a gap or the background between curls is no strand
+    contrast = max(float(detail[inner].mean(-1).std()), 1e-6)
+    limit = _MOST_STRAND * min(contrast, _CONTRAST)
+    return np.asarray(
+        np.exp(limit * np.tanh(laid * min(1.0, _CONTRAST / contrast) / limit)), np.float32
+    )
 
 
 def _detail(image: Image, inner: Mask, kind: Part, rng: np.random.Generator) -> Image:

@@ -35,7 +35,7 @@ from dp3d_core.preview.projection import Projection
 
 HEAD_FILE = "head.npz"
 """Name of a fitted head beside its views."""
-FORMAT = 2
+FORMAT = 3
 """Of the file."""
 _ROOMS = ("heads", "preview")
 """Rooms of dp3d_core whose code decides what a head looks like."""
@@ -122,7 +122,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         "relight": look.relight,
         "blend": look.blend,
         "hair_colour": np.asarray(look.hair_colour),
-        "cloth": look.clothes.chance,
+        "cloth": look.clothes.line,
         "c2w": projection.camera.c2w,
         "K": projection.camera.K,
         "colours": np.rint(projection.colours * 255).astype(np.uint8),
