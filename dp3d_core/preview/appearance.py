@@ -35,6 +35,7 @@ from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
+from dp3d_core.preview.strands import down_at_edge
 from dp3d_core.preview.texture import pull_push
 from dp3d_core.preview.tones import apart, skin_tone
 from dp3d_core.progress import StepCallback, no_step
@@ -359,6 +360,7 @@ class Appearance:
             PANORAMA.rays()[0][:: PANORAMA.columns, 1] / MM,
         )
         filled = np.zeros_like(image)
+        hair: Image | None = None
         for kind in Part:
             region = parts == kind
             if region.any():
@@ -366,10 +368,15 @@ class Appearance:
                 filled[region] = of_kind[region]
                 if kind is Part.HAIR:
                     self.hair_colour = np.asarray(main, np.float64)
+                    hair = of_kind
         soft = cv2.GaussianBlur(wrap(filled, 16), (0, 0), 1.5)[:, 16:-16]
         edge = cv2.morphologyEx(parts, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
         seam = cv2.GaussianBlur((edge > 0).astype(np.float32), (0, 0), 1.5)[..., None]
         filled += (soft - filled) * np.clip(seam * 2, 0, 1)
+        if hair is not None:
+            radius = np.zeros(n)
+            radius[hits.ray] = PANORAMA.radius(hits.points) / MM
+            filled += (hair - filled) * down_at_edge(parts, radius.reshape(shape), rng)[..., None]
         self.blend = blending(image, filled, weights, parts, kept)
         image = image * np.exp(self.blend)
         return np.asarray(filled + (image - filled) * weights[..., None], np.float32)

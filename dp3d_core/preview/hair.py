@@ -55,6 +55,9 @@ the photo's camera between which it begins."""
 _MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
 """Millimetres by which the last fit of the outline moves hair, and texels over which it does so
 evenly."""
+_GRAZING, _ASIDE = 0.35, (4.0, 14.0)
+"""Cosine by which the far half must face a camera more than the near one to be believed, and yaws
+between which it must, degrees."""
 _NOTCH = 7
 """Texels of GRID across a notch in the edge of hair that is none."""
 _OTHER_SIDE, _OTHER_SIDE_MM = 1.3, 8.0
@@ -252,13 +255,14 @@ def _mask(
     covered = chance[:, Kind.HAIR] / np.maximum(1 - chance[:, Kind.BACKGROUND], 0.15)
     covered = np.clip(covered, 0, 1)
     # background seen where the surface is says that it is too large there, not that it is bald
-    trust = ramp(facing, 0.10, 0.35) * inside * ~blocked
+    yaw = portrait.report.yaw_deg
+    # what stands before the far cheek in the photo hangs behind it
+    far = ramp(points[:, 0] * -np.sign(yaw), -8 * MM, 8 * MM)
+    trust = ramp(facing - _GRAZING * far * ramp(abs(yaw), *_ASIDE), 0.10, 0.35) * inside * ~blocked
     trust *= 1 - ramp(chance[:, Kind.BACKGROUND], 0.5, 0.8)
     shape = GRID.rows, GRID.columns
-    yaw = portrait.report.yaw_deg
     if abs(yaw) > TURNED_DEG:
-        # what stands before the far cheek in the photo hangs behind it
-        trust *= ramp(points[:, 0] * np.sign(yaw), -8 * MM, 8 * MM)
+        trust *= 1 - far
     covered, trust = covered.reshape(shape), trust.reshape(shape)
     usual = usual_mask(GRID, length)
     mirrored, mirrored_trust = covered[:, ::-1], trust[:, ::-1]

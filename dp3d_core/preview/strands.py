@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.preview.panorama import Panorama, wrap
+from dp3d_core.preview.parts import Part
+from dp3d_core.smoothstep import ramp
 
 Image = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -27,6 +29,11 @@ _LIMITS = (0.06, 0.17)
 _SHEEN_AT, _SHEEN_WIDTH = 38.0, 16.0
 """Latitude, degrees, of the band of sheen and its width."""
 _MOST_SHEEN = 0.6
+_DOWN, _DENSE, _DOWN_SIZE = 9.0, 0.8, (0.8, 4.0)
+"""Texels within which hair thins out on skin, its density beside the thick hair, and size of single
+hairs, texels across and down."""
+_STANDS_OFF = (9.0, 18.0)
+"""Millimetres of a step from hair to skin between which hair no more grows there but hangs."""
 _LONG_MM = 16.0
 """Thickness, beyond 2 mm, from which on hair shows locks and sheen in full."""
 
@@ -124,6 +131,31 @@ def with_strands(
     white = np.clip(field - 1, 0, 1) * 0.5
     mixed = colours + (grey - colours) * white
     return np.asarray(mixed * field, np.float32)
+
+
+def down_at_edge(parts: NDArray[np.uint8], radius: Array, rng: np.random.Generator) -> Image:
+    """(rows, columns) share of hair on skin beside hair: single hairs grow beyond where it is thick.
+
+    Args:
+        parts: (rows, columns) kinds of surface of a panorama.
+        radius: (rows, columns) of the surface, millimetres.
+        rng: source of chance.
+
+    """
+    pad = 24
+    hair = wrap(parts == Part.HAIR, pad)
+    distance, nearest = cv2.distanceTransformWithLabels(
+        (~hair).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    around = wrap(radius, pad)
+    of_label = np.zeros(int(nearest.max()) + 1)
+    of_label[nearest[hair]] = around[hair]
+    step = of_label[nearest] - around
+    close = 1 - ramp(step, *_STANDS_OFF)
+    noise = wrap(strand_noise(parts.shape, _DOWN_SIZE, rng), pad)
+    share = np.clip(_DENSE - distance / _DOWN + 0.3 * noise, 0, 1) * close
+    share *= wrap(parts == Part.SKIN, pad)
+    return np.asarray(cv2.GaussianBlur(share.astype(np.float32), (0, 0), 0.6)[:, pad:-pad])
 
 
 def strand_noise(
