@@ -25,14 +25,14 @@ from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
 from dp3d_core.preview.face_colours import FaceColours, bare_scalp, fringe
 from dp3d_core.preview.hair import grow_hair, plain_hair, under_hair, with_calm_hair
-from dp3d_core.preview.hair_length import is_bald, seen_hair, without_low_hair
+from dp3d_core.preview.hair_length import TURNED_DEG, is_bald, seen_hair, without_low_hair
 from dp3d_core.preview.hair_thickness import USUAL_HAIR_MM
 from dp3d_core.preview.hairstyle import HANGING, SHORN, STYLES, HairStyle
 from dp3d_core.preview.headwear import Headwear, seen_headwear
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline
 from dp3d_core.preview.parsing import Parsing, parse_photo
 from dp3d_core.preview.parts import Part
-from dp3d_core.preview.shoulders import neck_and_shoulders
+from dp3d_core.preview.shoulders import even_bust, neck_and_shoulders
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.smoothstep import ramp
 
@@ -126,7 +126,13 @@ def place_head(
         held = ramp(bare.mesh.vertices[:, 1] / MM, *_HELD)
         snapped = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
         # a brim is no spike
-        mesh = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped)
+        calm = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped)
+        if abs(portrait.report.yaw_deg) < TURNED_DEG:
+            count = len(bare.mesh.vertices)
+            vertices = calm.vertices.copy()
+            vertices[:count] = even_bust(mesh.vertices[:count], vertices[:count])
+            calm = calm.with_vertices(vertices)
+        mesh = calm
     face = FaceColours.of(portrait, bare, parsing.known)
     beard = BeardEvidence.of(face)
     seen = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
+from scipy.spatial import cKDTree
 
 from dp3d_core.heads.space import MM
 from dp3d_core.portraits.portrait import Portrait
@@ -19,6 +20,12 @@ _SHOULDERS = -140.0
 _LIMITS = np.array([0.15, 22.0, 0.30, 0.45])
 """How far each move may go: relative width of the neck, millimetres of its length, relative
 width of the shoulders, their slope."""
+
+_EVEN_FROM = (-96.0, -80.0)
+"""Heights, millimetres, between which a neck begins to be even."""
+_ALONE_MM, _SHRUG, _BESIDE = 5.0, 0.25, 55.0
+"""Millimetres by which the moves of both sides of a neck may differ from their mean, how much more
+each millimetre beside it, and where that begins: shoulders are shrugged and turned."""
 
 
 def neck_and_shoulders(portrait: Portrait, vertices: Array) -> Array:
@@ -93,3 +100,28 @@ def _moves(points: Array) -> Array:
             np.stack([zero, -np.clip(np.abs(x) - 55, 0, None) * ramp(-y, 92, 115), zero], -1),
         ]
     )
+
+
+def even_bust(before: Array, after: Array) -> Array:
+    """(n, 3) vertices of a bare head after its outline was met, its bust the same on both sides.
+
+    Seen from the front a shoulder that stands out alone is an arm, hair or background.
+
+    Args:
+        before: (n, 3) head units, before.
+        after: (n, 3) head units, after.
+
+    """
+    low = np.flatnonzero(before[:, 1] < _EVEN_FROM[1] * MM)
+    rest = before[low]
+    flip = np.array([-1.0, 1, 1])
+    other = cKDTree(rest).query(rest * flip)[1]
+    moves = after[low] - rest
+    odd = (moves - moves[other] * flip) / 2
+    length = np.linalg.norm(odd, axis=1, keepdims=True)
+    beside = np.clip(np.abs(rest[:, :1]) / MM - _BESIDE, 0, None)
+    most = (_ALONE_MM + _SHRUG * beside) * MM
+    excess = odd * np.clip(1 - most / np.maximum(length, 1e-9), 0, None)
+    even = after.copy()
+    even[low] -= excess * ramp(-rest[:, 1] / MM, -_EVEN_FROM[1], -_EVEN_FROM[0])[:, None]
+    return even

@@ -15,8 +15,11 @@ _LIKE = 14.0
 _GROUP = 12.0
 """Lab; groups of colours that are nearer count as one colour."""
 _COLOURED, _DIM = 12.0, 18.0
-"""Chroma of a tone of skin, Lab, above which its hue tells it from cloth, and lightness below which
-hue says nothing."""
+"""Chroma of a tone of skin, Lab, above which its hue alone tells it from cloth, and lightness below
+which hue says nothing."""
+_GREY, _PALER = 6.0, (0.8, 1.1)
+"""Chroma of a tone below which it has no hue, and chroma over lightness, beside a pale tone's, between
+which a colour is skin like it."""
 _OTHER_HUE, _DARKER = (0.14, 0.30), (0.52, 0.66)
 """Difference of chroma over lightness up to which a colour is skin, and from which it is not; the
 same for its lightness, parts of the tone's."""
@@ -82,8 +85,12 @@ def skin_in_other_light(places: Array, tone: Array) -> Array:
 
     Light changes lightness and chroma together, so that their quotient stays.
     """
-    if np.hypot(*tone[1:]) < _COLOURED:
+    chroma = float(np.hypot(*tone[1:]))
+    if chroma < _GREY:
         return np.zeros(len(places))
     hue = places[:, 1:] / np.maximum(places[:, :1], _DIM)
-    apart = np.linalg.norm(hue - tone[1:] / max(float(tone[0]), _DIM), axis=1)
-    return np.asarray((1 - ramp(apart, *_OTHER_HUE)) * ramp(places[:, 0] / tone[0], *_DARKER))
+    own = tone[1:] / max(float(tone[0]), _DIM)
+    alike = 1 - ramp(np.linalg.norm(hue - own, axis=1), *_OTHER_HUE)
+    if chroma < _COLOURED:  # white cloth is near to it, too, and has less colour
+        alike = alike * ramp(np.linalg.norm(hue, axis=1) / np.linalg.norm(own), *_PALER)
+    return np.asarray(alike * ramp(places[:, 0] / tone[0], *_DARKER))
