@@ -24,6 +24,8 @@ _COVERED, _TUCKED = 0.5, 0.15
 """Share of hair on a seen ear above which it is covered, and above which it is where hair hangs."""
 _STANDS = 3.0
 """Millimetres by which an ear stands off the skull where hair leaves it free."""
+_TIP, _NO_EDGE = 0.12, np.inf
+"""Part of an ear's places at its tip that may be hair beside it, and height where none ends."""
 _LIFT = 0.004
 
 
@@ -49,11 +51,14 @@ def free_ears(
     covered = _hair_over_ears(portrait, parsing, bald)
     # of an ear that is not seen the other one tells; of neither, the length of the hair
     sides = [
-        next((c for c in (own, other) if c is not None), float(long))
+        next((c for c in (own, other) if c is not None), (float(long), _NO_EDGE))
         for own, other, long in zip(covered, covered[::-1], hangs, strict=True)
     ]
     hits = bald.cast(*grid.inward())
     corner = bald.mesh.faces[hits.face, hits.weights.argmax(1)]
+    height = np.full(grid.rows * grid.columns, -np.inf)
+    height[hits.ray] = hits.points[:, 1]
+    height = height.reshape(grid.rows, grid.columns)
     stands = grid.radius(hits.points) > skull.ravel()[hits.ray] + _STANDS * MM
     ear = hits.ray[(bust().region[corner] == BustRegion.EAR) & stands]
     flat = np.zeros(grid.rows * grid.columns, np.float32)
@@ -62,11 +67,11 @@ def free_ears(
     limits = np.where(hangs, _TUCKED, _COVERED)
     half = grid.columns // 2
     free = np.zeros_like(mask)
-    for columns, share, limit in zip(
+    for columns, (share, edge), limit in zip(
         (slice(0, half), slice(half, None)), sides, limits, strict=True
     ):
         if share < limit:
-            free[:, columns] = _filled(mask[:, columns])
+            free[:, columns] = _filled(mask[:, columns]) * (height[:, columns] < edge)
     soft = cv2.GaussianBlur(free, (0, 0), 0.8)
     return np.clip(np.asarray(soft, np.float64) * 1.4, 0, 1)
 
@@ -83,8 +88,10 @@ def _filled(mask: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _hair_over_ears(
     portrait: Portrait, parsing: Parsing, bald: RayCaster
-) -> tuple[float | None, float | None]:
-    """Share of the seen ear on -x and +x that is hair; None where it is not seen."""
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Of the ears on -x and +x the share that is hair, and the height where hair ends; None where
+    an ear is not seen.
+    """
     mesh, camera = bald.mesh, portrait.camera
     own = np.flatnonzero(bust().region == BustRegion.EAR)
     points, normals = mesh.vertices[own], mesh.normals[own]
@@ -99,5 +106,19 @@ def _hair_over_ears(
     shares = []
     for side in (-1, 1):
         mine = seen & (points[:, 0] * side > 0)
-        shares.append(float(np.median(hair[mine])) if mine.sum() >= _LEAST else None)
+        told = None
+        if mine.sum() >= _LEAST:
+            told = float(np.median(hair[mine])), _end_of_hair(points[mine, 1], hair[mine])
+        shares.append(told)
     return shares[0], shares[1]
+
+
+def _end_of_hair(height: Array, hair: Array) -> float:
+    """Height above which an ear is hair: hair often covers its upper half."""
+    order = np.argsort(height)
+    high, covered = height[order], hair[order]
+    # hair below an edge and skin above it are both wrong
+    below = np.concatenate([[0.0], np.cumsum(covered)])
+    above = np.concatenate([np.cumsum((1 - covered)[::-1])[::-1], [0.0]])
+    edge = int(np.argmin(below + above))
+    return _NO_EDGE if edge >= len(high) * (1 - _TIP) else float(high[edge])

@@ -161,9 +161,13 @@ def length_by_column(parsing: Parsing, portrait: Portrait, columns: int) -> Arra
     left, right = hair_lengths(parsing, portrait)
     behind = min(left, right)
     if abs(left - right) > _DIFFER * MM:  # one may be a dark collar, or lie behind the shoulder
+        yaw = portrait.report.yaw_deg
+        near, far = (right, left) if yaw > 0 else (left, right)
         behind = (left + right) / 2
-        if abs(portrait.report.yaw_deg) < TURNED_DEG:
+        if abs(yaw) < TURNED_DEG:
             left = right = behind
+        elif far > near:  # a face hides what hangs behind it
+            left = right = behind = near
     across = (np.arange(columns) + 0.5) / columns  # 0 back, 0.25 -x, 0.5 front
     return np.interp(
         across,
