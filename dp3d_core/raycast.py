@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,11 @@ from dp3d_core.mesh import Mesh, unit
 
 Array = NDArray[np.float64]
 
-EDGE_SAMPLES = 3
-"""Edge pixels are sampled on a grid of this many by this many rays."""
+EDGE_SAMPLES, FOLD_SAMPLES = 3, 2
+"""Pixels of the outline, and of folds within it, are sampled by so many by so many rays."""
+
+_FAR_ASIDE = 1 << 14
+"""Pixels from a picture beyond which no hull is drawn: OpenCV draws in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,30 @@ class RayCaster:
         origins32 = np.ascontiguousarray(np.broadcast_to(origins, directions.shape), np.float32)
         return np.asarray(self._scene.run(origins32, directions32, query="OCCLUDED") == 0)
 
+    def seen(self, camera: Camera) -> Hits:
+        """First hits of the rays through all pixel centres; ``ray`` is the pixel's number."""
+        pixels = self._hull(camera)
+        centres = camera.pixel_centres().reshape(-1, 2)[pixels]
+        hits = self.cast(camera.position, camera.directions(centres))
+        return replace(hits, ray=pixels[hits.ray])
+
+    def _hull(self, camera: Camera) -> NDArray[np.int64]:
+        """Numbers of the pixels within the convex hull of the mesh; all if a part lies behind or far away."""
+        import cv2
+
+        size = np.array([camera.width, camera.height])
+        uv, _ = camera.project(self.mesh.vertices)
+        if not len(uv) or not (np.abs(uv) < _FAR_ASIDE).all():
+            return np.arange(size.prod())
+        hull = cv2.convexHull(np.rint(uv).astype(np.int32))
+        mask = np.zeros(size[::-1], np.uint8)
+        cv2.fillConvexPoly(mask, hull, 1)
+        cv2.polylines(mask, [hull], True, 1, 3)  # the hull of rounded corners is a pixel too small
+        return np.flatnonzero(mask)
+
     def depth(self, camera: Camera) -> NDArray[np.float32]:
         """(h, w) depth along the optical axis, head units; inf where nothing is hit."""
-        directions = camera.directions(camera.pixel_centres()).reshape(-1, 3)
-        hits = self.cast(camera.position, directions)
+        hits = self.seen(camera)
         depth = np.full(camera.height * camera.width, np.inf, np.float32)
         depth[hits.ray] = (hits.points - camera.position) @ camera.c2w[:3, 2]
         return depth.reshape(camera.height, camera.width)
@@ -129,7 +152,7 @@ def render(caster: RayCaster, camera: Camera, shader: Shader) -> Render:
     """Render a view: one ray a pixel, more where an outline or a fold crosses the pixel."""
     height, width = camera.height, camera.width
     centres = camera.pixel_centres().reshape(-1, 2)
-    hits = caster.cast(camera.position, camera.directions(centres))
+    hits = caster.seen(camera)
     rgb = np.zeros((height * width, 3))
     alpha = np.zeros(height * width)
     depth = np.full(height * width, np.inf, np.float32)
@@ -137,20 +160,11 @@ def render(caster: RayCaster, camera: Camera, shader: Shader) -> Render:
     alpha[hits.ray] = 1
     depth[hits.ray] = (hits.points - camera.position) @ camera.c2w[:3, 2]
 
-    edges = np.flatnonzero(_edges(depth.reshape(height, width)))
-    if edges.size:
-        n = EDGE_SAMPLES
-        offsets = (np.stack(np.meshgrid(np.arange(n), np.arange(n)), -1).reshape(-1, 2) + 0.5) / n
-        samples = (centres[edges][:, None] - 0.5 + offsets).reshape(-1, 2)
-        fine = caster.cast(camera.position, camera.directions(samples))
-        pixel = fine.ray // (n * n)
-        count = np.bincount(pixel, minlength=edges.size)
-        colours = shader(fine)
-        sums = np.stack(
-            [np.bincount(pixel, colours[:, c], minlength=edges.size) for c in range(3)], -1
-        )
-        rgb[edges] = sums / np.maximum(count, 1)[:, None]
-        alpha[edges] = count / (n * n)
+    outline, folds = _edges(depth.reshape(height, width))
+    for mask, samples in ((outline, EDGE_SAMPLES), (folds, FOLD_SAMPLES)):
+        edges = np.flatnonzero(mask)
+        if edges.size:
+            rgb[edges], alpha[edges] = _averaged(caster, camera, shader, centres[edges], samples)
     return Render(
         rgb.reshape(height, width, 3),
         alpha.reshape(height, width),
@@ -159,10 +173,29 @@ def render(caster: RayCaster, camera: Camera, shader: Shader) -> Render:
     )
 
 
-def _edges(depth: NDArray[np.float32], fold: float = 0.02) -> NDArray[np.bool_]:
-    """Pixels whose neighbourhood holds both hit and miss, or a step in depth (head units)."""
+def _averaged(
+    caster: RayCaster, camera: Camera, shader: Shader, centres: Array, n: int
+) -> tuple[Array, Array]:
+    """Colours (k, 3) and alpha (k,) of pixels with these centres (k, 2), from n by n rays each."""
+    steps = np.stack(np.meshgrid(np.arange(n), np.arange(n)), -1).reshape(-1, 2)
+    samples = (centres[:, None] - 0.5 + (steps + 0.5) / n).reshape(-1, 2)
+    fine = caster.cast(camera.position, camera.directions(samples))
+    pixel = fine.ray // (n * n)
+    count = np.bincount(pixel, minlength=len(centres))
+    colours = shader(fine)
+    sums = np.stack([np.bincount(pixel, colours[:, c], minlength=len(centres)) for c in range(3)])
+    return (sums / np.maximum(count, 1)).T, count / (n * n)
+
+
+def _edges(
+    depth: NDArray[np.float32], fold: float = 0.02
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Pixels beside which are both hit and miss; others with a step in depth (head units)."""
     import cv2
 
-    near = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
+    far = 1e3
+    near = np.where(np.isfinite(depth), depth, far).astype(np.float32)
     kernel = np.ones((3, 3), np.uint8)
-    return np.asarray(cv2.dilate(near, kernel) - cv2.erode(near, kernel) > fold)
+    step = np.asarray(cv2.dilate(near, kernel) - cv2.erode(near, kernel))
+    outline = step > far / 2
+    return outline, (step > fold) & ~outline

@@ -170,14 +170,16 @@ class Appearance:
         parts = self._parts(hits)
         colours, trust = self._seen(hits, parts)
         light = self._light_at(hits, parts)
-        filled = np.clip(PANORAMA.look_up(self.panorama, hits.points) * light, 0, 1)
-        blend = np.exp(PANORAMA.look_up(self.blend, hits.points))
+        layers = (self.panorama, self.blend, self.relight)[: 3 if self.far_side else 2]
+        even, *factors = PANORAMA.look_up_all(layers, hits.points)
+        filled = np.clip(even * light, 0, 1)
+        blend = np.exp(factors[0])
         colours = np.clip(colours * blend, 0, 1)
         # of the far half of a turned face the mirrored photo is sharper than the panorama
         if self.far_side:
             mirrored, other = self._mirrored(hits, parts)
             help_ = _where_unseen(other, trust)
-            mirrored = mirrored * np.exp(PANORAMA.look_up(self.relight, hits.points)) * blend
+            mirrored = mirrored * np.exp(factors[1]) * blend
             filled += (mirrored - filled) * help_[:, None]
         return filled + (colours - filled) * trust[:, None], light
 
@@ -309,8 +311,10 @@ class Appearance:
         corner = hits.weights.argmax(1)
         parts = self.mesh.parts[self.mesh.faces[hits.face, corner]]
         lower = (parts != Part.HAIR) & (parts != Part.HAT) & self.clothes.below_chin(hits.points)
-        dressed = np.where(self.clothes.cover(hits.points) > 0.5, Part.BODY, Part.SKIN)
-        return np.asarray(np.where(lower, dressed, parts), np.uint8)
+        parts = np.array(parts, np.uint8)
+        cover = self.clothes.cover(hits.points[lower])
+        parts[lower] = np.where(cover > 0.5, Part.BODY, Part.SKIN)
+        return parts
 
     def _light_at(self, hits: Hits, parts: NDArray[np.uint8]) -> Array:
         """(k, 3) factors of the colours under even light of hits with their parts (k,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,16 @@ class BareHead:
     Attributes:
         mesh: head space; ``parts`` are :class:`~dp3d_core.preview.parts.Part`.
         region: (n,) :class:`~dp3d_core.heads.bust.BustRegion` of each vertex.
-        caster: of the mesh.
 
     """
 
     mesh: Mesh
     region: NDArray[np.int8]
-    caster: RayCaster
+
+    @cached_property
+    def caster(self) -> RayCaster:
+        """Of the mesh, built when rays are first cast."""
+        return RayCaster(self.mesh)
 
     @classmethod
     def of(cls, components: Array, expression: Mapping[str, float]) -> BareHead:
@@ -40,12 +44,11 @@ class BareHead:
         vertices = shape.vertices(controls)
         parts = np.full(len(vertices), int(Part.SKIN), np.uint8)
         mesh = Mesh.of(vertices, shape.faces, parts)
-        return cls(mesh, shape.region, RayCaster(mesh))
+        return cls(mesh, shape.region)
 
     def moved(self, vertices: Array) -> BareHead:
         """The head with its vertices at other places."""
-        mesh = self.mesh.with_vertices(vertices)
-        return BareHead(mesh, self.region, RayCaster(mesh))
+        return BareHead(self.mesh.with_vertices(vertices), self.region)
 
     def region_of(self, hits: Hits) -> NDArray[np.int8]:
         """(k,) :class:`~dp3d_core.heads.bust.BustRegion` of ray hits."""

@@ -63,7 +63,7 @@ _COMBED, _COMBED_SHARE = (9.0, 22.0), 0.6
 """Length of strands, texels, between which hair is combed, and share of the strands of our own that
 run through what is laid: patches alone are shorter than hair."""
 _HUE_OF_STRANDS, _MOST_STRAND = 0.35, 1.6
-"""Share of the variation of hue that is continued, and greatest variation, in standard deviations."""
+"""Share of the variation of hue that is continued, and greatest variation, standard deviations."""
 _CONTRAST = 0.24
 """Greatest relative standard deviation of the brightness of hair."""
 _DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 10.0, 5.0

@@ -39,6 +39,7 @@ from dp3d_core.progress import (
     no_progress,
     no_step,
 )
+from dp3d_core.threads import in_threads
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
 
 if TYPE_CHECKING:
@@ -273,9 +274,12 @@ class PreviewEngine:
             "Rendering views",
             start=len(cameras) - len(missing),
         )
-        for index in missing:
+
+        def write(index: int) -> Path:
             view = head.render(cameras[index])
-            path = writer.write(index, view.composite(background), view.mask)
+            return writer.write(index, view.composite(background), view.mask)
+
+        for index, path in zip(missing, in_threads(write, missing), strict=True):
             stage.advance(
                 f"View {index + 1} of {len(cameras)}", file=f"frames/{path.name}", index=index
             )

@@ -141,7 +141,11 @@ def head_bytes(head: PreviewHead) -> bytes:
         arrays |= {"chances": parsing.chances, "regions": parsing.region, "known": parsing.known}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    # as numpy.savez_compressed does, with the fast level: the usual one takes most of a second
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 

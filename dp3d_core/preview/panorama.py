@@ -6,6 +6,7 @@ would see the shoulders before the neck.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -80,9 +81,13 @@ class Panorama:
 
     def look_up(self, image: NDArray[np.float32], points: Array) -> Array:
         """(n, c) values of a panorama's picture (rows, columns[, c]) at points."""
+        return self.look_up_all((image,), points)[0]
+
+    def look_up_all(self, images: Sequence[NDArray[np.float32]], points: Array) -> list[Array]:
+        """As :meth:`look_up` for several pictures: places are costly."""
         column, row = self.place(points)
         # one column is repeated on each side, so that interpolation crosses the back
-        return remap(wrap(image, 1), column + 1, row, cv2.INTER_LINEAR)
+        return [remap(wrap(image, 1), column + 1, row, cv2.INTER_LINEAR) for image in images]
 
 
 def wrap(image: NDArray[_Number], n: int) -> NDArray[_Number]:

@@ -266,11 +266,12 @@ def _cut(patch: Image, there: Image, filled: Mask) -> Image:
 
 def _cheapest(cost: Image) -> NDArray[np.int64]:
     """(r,) column of the path from the first row to the last that costs least."""
-    total = cost.astype(np.float64)
+    framed = np.full((len(cost), cost.shape[1] + 2), np.inf)
+    framed[:, 1:-1] = cost
+    total = framed[:, 1:-1]
     for row in range(1, len(total)):
-        above = total[row - 1]
-        padded = np.pad(above, 1, constant_values=np.inf)
-        total[row] += np.minimum(np.minimum(padded[:-2], above), padded[2:])
+        left, above, right = framed[row - 1, :-2], framed[row - 1, 1:-1], framed[row - 1, 2:]
+        total[row] += np.minimum(np.minimum(left, above), right)
     path = np.empty(len(total), np.int64)
     path[-1] = int(total[-1].argmin())
     for row in range(len(total) - 2, -1, -1):

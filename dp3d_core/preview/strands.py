@@ -134,7 +134,7 @@ def with_strands(
 
 
 def down_at_edge(parts: NDArray[np.uint8], radius: Array, rng: np.random.Generator) -> Image:
-    """(rows, columns) share of hair on skin beside hair: single hairs grow beyond where it is thick.
+    """(rows, columns) share of hair on skin beside hair: single hairs grow beyond its thick edge.
 
     Args:
         parts: (rows, columns) kinds of surface of a panorama.
