@@ -93,7 +93,7 @@ class RayCaster:
         return replace(hits, ray=pixels[hits.ray])
 
     def _hull(self, camera: Camera) -> NDArray[np.int64]:
-        """Numbers of the pixels within the convex hull of the mesh; all if a part lies behind or far away."""
+        """Numbers of the pixels within the mesh's convex hull; all if a part of it lies behind."""
         import cv2
 
         size = np.array([camera.width, camera.height])

@@ -122,7 +122,7 @@ class Completion:
             if laid is None:
                 strands = with_strands(smooth, style, PANORAMA, rng)
             else:
-                long = float(ramp(style.length, *_COMBED)) * _COMBED_SHARE
+                long = float(ramp(np.array(style.length), *_COMBED)) * _COMBED_SHARE
                 combed = StrandStyle(style.contrast * long, style.length, style.sheen * long)
                 strands = with_strands(smooth, combed, PANORAMA, rng) * laid
             return np.asarray(np.clip(strands, 0, 1.5), np.float32), far

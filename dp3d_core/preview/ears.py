@@ -56,9 +56,9 @@ def free_ears(
     ]
     hits = bald.cast(*grid.inward())
     corner = bald.mesh.faces[hits.face, hits.weights.argmax(1)]
-    height = np.full(grid.rows * grid.columns, -np.inf)
-    height[hits.ray] = hits.points[:, 1]
-    height = height.reshape(grid.rows, grid.columns)
+    levels = np.full(grid.rows * grid.columns, -np.inf)
+    levels[hits.ray] = hits.points[:, 1]
+    height = levels.reshape(grid.rows, grid.columns)
     stands = grid.radius(hits.points) > skull.ravel()[hits.ray] + _STANDS * MM
     ear = hits.ray[(bust().region[corner] == BustRegion.EAR) & stands]
     flat = np.zeros(grid.rows * grid.columns, np.float32)

@@ -254,11 +254,12 @@ def _mask(
     blocked = bald.blocked(points + 0.004 * outward, towards)
     covered = chance[:, Kind.HAIR] / np.maximum(1 - chance[:, Kind.BACKGROUND], 0.15)
     covered = np.clip(covered, 0, 1)
-    # background seen where the surface is says that it is too large there, not that it is bald
-    yaw = portrait.report.yaw_deg
     # what stands before the far cheek in the photo hangs behind it
+    yaw = portrait.report.yaw_deg
     far = ramp(points[:, 0] * -np.sign(yaw), -8 * MM, 8 * MM)
-    trust = ramp(facing - _GRAZING * far * ramp(abs(yaw), *_ASIDE), 0.10, 0.35) * inside * ~blocked
+    strict = _GRAZING * ramp(np.array(abs(yaw)), *_ASIDE)
+    trust = ramp(facing - strict * far, 0.10, 0.35) * inside * ~blocked
+    # background seen where the surface is says that it is too large there, not that it is bald
     trust *= 1 - ramp(chance[:, Kind.BACKGROUND], 0.5, 0.8)
     shape = GRID.rows, GRID.columns
     if abs(yaw) > TURNED_DEG:

@@ -18,7 +18,7 @@ _COLOURED, _DIM = 12.0, 18.0
 """Chroma of a tone of skin, Lab, above which its hue alone tells it from cloth, and lightness below
 which hue says nothing."""
 _GREY, _PALER = 6.0, (0.8, 1.1)
-"""Chroma of a tone below which it has no hue, and chroma over lightness, beside that of a pale tone,
+"""Chroma of a tone below which it has no hue, and chroma over lightness, parts of a pale tone's,
 between which a colour is skin like it."""
 _OTHER_HUE, _DARKER = (0.14, 0.30), (0.52, 0.66)
 """Difference of chroma over lightness up to which a colour is skin, and from which it is not; the

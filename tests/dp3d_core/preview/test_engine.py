@@ -193,7 +193,8 @@ def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
             portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=stop_after_two
         )
     written = sorted((out / "frames").iterdir())
-    assert len(written) == 2
+    # those that were begun in other threads are finished
+    assert 2 <= len(written) < len(cameras)
     before = [p.stat().st_mtime_ns for p in written]
     views = engine.generate(
         portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=lambda: False
