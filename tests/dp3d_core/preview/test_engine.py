@@ -181,7 +181,7 @@ def test_depth_is_where_the_mesh_is(head):
 
 def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
     engine = get_engine("preview")
-    cameras = full_orbit(6, size=64)
+    cameras = full_orbit(10, size=64)
     events = []
 
     def stop_after_two() -> bool:
@@ -199,15 +199,15 @@ def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
     views = engine.generate(
         portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=lambda: False
     )
-    assert len(views) == 6
+    assert len(views) == 10
     assert [p.stat().st_mtime_ns for p in written] == before
-    assert events[-1].step == events[-1].of == 6
-    assert events[-1].values["file"] == "frames/0005.png"
+    assert events[-1].step == events[-1].of == 10
+    assert events[-1].values["file"] == "frames/0009.png"
 
     fresh = engine.generate(
         portrait, cameras, {}, out=tmp_path / "b", seed=1, progress=print, cancel=lambda: False
     )
-    for i in range(6):
+    for i in range(10):
         np.testing.assert_array_equal(views.frame(i), fresh.frame(i))
 
 
