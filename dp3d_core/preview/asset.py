@@ -21,6 +21,7 @@ from dp3d_core.files import write_atomic
 from dp3d_core.heads.atlas import bust_atlas
 from dp3d_core.heads.bust import bust
 from dp3d_core.mesh import Mesh
+from dp3d_core.preview.brims import AROUND, RINGS
 from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.preview.hair_marks import GRID
 from dp3d_core.raycast import RayCaster
@@ -29,6 +30,8 @@ Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 FORMATS = (".glb", ".obj")
+_SHELL = GRID.rows * GRID.columns + 1
+"""Vertices of the hair's shell."""
 _BAND = 1_000_000
 """Texels that are coloured at a time."""
 
@@ -38,7 +41,7 @@ class TexturedPart:
     """A part of a head.
 
     Attributes:
-        name: ``head`` or ``hair``.
+        name: ``head``, ``hair`` or ``brim``.
         vertices, normals: (n, 3) head space.
         faces: (m, 3).
         uv: (n, 2) 0 to 1, v up.
@@ -55,7 +58,7 @@ class TexturedPart:
 
 
 def textured_parts(head: PreviewHead, side: int = 2048) -> list[TexturedPart]:
-    """The bust and, unless it is bald, the hair of a fitted head.
+    """The bust of a fitted head and, where it has them, its hair and the brim of its hat.
 
     Args:
         head: made with ``repeat_photo`` or without; textures never repeat the photo.
@@ -65,6 +68,8 @@ def textured_parts(head: PreviewHead, side: int = 2048) -> list[TexturedPart]:
     parts = [_bust_part(head, side)]
     if len(head.mesh.vertices) > len(bust().rest):
         parts.append(_hair_part(head, side // 2))
+    if len(head.mesh.vertices) > len(bust().rest) + _SHELL:
+        parts.append(_brim_part(head, side // 4))
     return parts
 
 
@@ -80,7 +85,8 @@ def _bust_part(head: PreviewHead, side: int) -> TexturedPart:
 
 def _hair_part(head: PreviewHead, side: int) -> TexturedPart:
     first = len(bust().rest)
-    own = np.flatnonzero(head.mesh.faces[:, 0] >= first)
+    corner = head.mesh.faces[:, 0]
+    own = np.flatnonzero((corner >= first) & (corner < first + _SHELL))
     faces = head.mesh.faces[own] - first
     crown = GRID.rows * GRID.columns
     row, column = (v.astype(float) for v in np.divmod(faces, GRID.columns))
@@ -99,6 +105,20 @@ def _hair_part(head: PreviewHead, side: int) -> TexturedPart:
     source = first + unique[:, 0].astype(np.int64)
     uv = unique[:, 1:] / 1e6
     return _part(head, "hair", source, inverse.reshape(-1, 3).astype(np.int32), uv, own, side)
+
+
+def _brim_part(head: PreviewHead, side: int) -> TexturedPart:
+    first = len(bust().rest) + _SHELL
+    own = np.flatnonzero(head.mesh.faces[:, 0] >= first)
+    ring, step = np.divmod(head.mesh.faces[own] - first, AROUND)
+    # triangles over the seam in front go on beyond the last vertex of their rings
+    wide = np.ptp(step, axis=1) > AROUND // 2
+    step = np.where((step < AROUND // 2) & wide[:, None], step + AROUND, step)
+    faces = (ring * (AROUND + 1) + step).astype(np.int32)
+    rings, steps = np.divmod(np.arange(RINGS * (AROUND + 1)), AROUND + 1)
+    source = first + rings * AROUND + steps % AROUND
+    uv = np.stack([steps / AROUND, rings / (RINGS - 1)], -1)
+    return _part(head, "brim", source.astype(np.int64), faces, uv, own, side)
 
 
 def _part(

@@ -20,7 +20,15 @@ from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.ears import free_ears
 from dp3d_core.preview.hair_length import TURNED_DEG, is_bald, length_by_column
-from dp3d_core.preview.hair_marks import GRID, Marks, above_ears, corrected, hair_outline, tangents
+from dp3d_core.preview.hair_marks import (
+    GRID,
+    Marks,
+    Outline,
+    above_ears,
+    corrected,
+    hair_outline,
+    tangents,
+)
 from dp3d_core.preview.hair_thickness import (
     FLAT_MM,
     USUAL_HAIR_MM,
@@ -94,6 +102,7 @@ def grow_hair(
     part: int,
     rounds: int = 3,
     style: HairStyle | None = None,
+    outline: Outline | None = None,
 ) -> Hair:
     """Hair as the photo shows it, or of a style.
 
@@ -104,11 +113,12 @@ def grow_hair(
         part: number of the shell's vertices in ``mesh.parts``.
         rounds: corrections of the outline.
         style: overrules length and thickness; None: those of the photo.
+        outline: of the hair in the photo; None: all that ends before background or cloth.
 
     """
     skin = _skin_radius(bald, GRID)
     length = length_by_column(parsing, portrait, GRID.columns)
-    outline = hair_outline(portrait, parsing)
+    outline = hair_outline(portrait, parsing) if outline is None else outline
     if style is not None:
         outline = above_ears(portrait, outline)
         length = np.full(GRID.columns, style.hangs_to * MM)

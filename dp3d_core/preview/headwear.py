@@ -7,7 +7,7 @@ has, or a rim that is less straight, only lowers the confidence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
-from dp3d_core.mesh import unit
+from dp3d_core.mesh import Mesh, unit
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.hair import Hair
@@ -49,6 +49,8 @@ class Headwear:
     Attributes:
         cloth: (n,) bool, vertices of the shell that are headwear, the rest hair below it.
         apart: Lab distance between the crown and the hair below it; 0 where none is seen.
+        rim, tilt: height, millimetres, of the plane between both at the head's axis, and its slope
+            towards the face.
         agreement: part of what is seen that is divided by one plane as its colours are, the mean
             of both sides, 0 to 1.
 
@@ -57,6 +59,8 @@ class Headwear:
     cloth: Mask
     apart: float = 0.0
     agreement: float = 0.0
+    rim: float = 0.0
+    tilt: float = 0.0
 
     @classmethod
     def of(cls, portrait: Portrait, parsing: Parsing, hair: Hair) -> Headwear:
@@ -89,7 +93,14 @@ class Headwear:
         edge, tilt = _rim(y[shown], z[shown], nearer)
         above = y > edge + tilt * z
         agreement = _agreement(above[shown], nearer)
-        return cls(np.asarray(above) if agreement > _NEARLY else everything, apart, agreement)
+        cloth_of = np.asarray(above) if agreement > _NEARLY else everything
+        return cls(cloth_of, apart, agreement, edge, tilt)
+
+    def of_shell(self, shell: Mesh) -> Headwear:
+        """The headwear on another shell around the head."""
+        _, y, z = (shell.vertices / MM).T
+        cloth = y > self.rim + self.tilt * z if self.agreement > _NEARLY else np.ones(len(y), bool)
+        return replace(self, cloth=cloth)
 
     @property
     def likely(self) -> bool:

@@ -21,11 +21,13 @@ from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.beard import BeardEvidence, lifted
+from dp3d_core.preview.brims import Brim
 from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
 from dp3d_core.preview.face_colours import FaceColours, bare_scalp, fringe
 from dp3d_core.preview.hair import grow_hair, plain_hair, under_hair, with_calm_hair
 from dp3d_core.preview.hair_length import TURNED_DEG, is_bald, seen_hair, without_low_hair
+from dp3d_core.preview.hair_marks import Outline, hair_outline
 from dp3d_core.preview.hair_thickness import USUAL_HAIR_MM
 from dp3d_core.preview.hairstyle import HANGING, SHORN, STYLES, HairStyle
 from dp3d_core.preview.headwear import Headwear, seen_headwear
@@ -120,7 +122,23 @@ def place_head(
         bare = drawn
         headwear = Headwear.of(portrait, parsing, hair)
         worn = choices.hat == "worn" or (choices.hat == AUTO and headwear.likely)
+        brim = None
+        if worn:
+            outline = hair_outline(portrait, parsing)
+            brim = Brim.of(portrait, outline, hair, headwear)
+        if brim is not None:
+            hair = grow_hair(
+                portrait,
+                parsing,
+                drawn.caster,
+                int(Part.HAIR),
+                style=_style(choices, bald),
+                outline=Outline(outline.uv[~brim.edge], outline.normal[~brim.edge]),
+            )
+            headwear = headwear.of_shell(hair.mesh)
         mesh = joined(under_hair(hair, bare.mesh), _marked(hair.mesh, headwear, worn))
+        if brim is not None:
+            mesh = joined(mesh, brim.mesh(hair, headwear))
         view = _outline_view(portrait, parsing, mesh, choices)
         # what stands out beside a head with hair is hair, not its cheeks
         held = ramp(bare.mesh.vertices[:, 1] / MM, *_HELD)
