@@ -29,6 +29,7 @@ from dp3d_core.preview.choices import ALL_AUTO, AUTO
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.completion import NO_HAIR, PANORAMA, SHADE_FREE, Completion
 from dp3d_core.preview.disagreement import covered, disagreement, without
+from dp3d_core.preview.hair_marks import SHELL
 from dp3d_core.preview.light import sky_light, strength
 from dp3d_core.preview.panorama import wrap
 from dp3d_core.preview.parsing import PARSING_SIDE
@@ -78,6 +79,8 @@ side's skin is no more taken."""
 
 APPEARANCE_STEPS = 3
 """Steps of :class:`Appearance`."""
+_ABOVE_BRIM = 55.0
+"""Millimetres above a brim where the panorama shows the crown of its hat."""
 
 
 class Appearance:
@@ -170,8 +173,11 @@ class Appearance:
         parts = self._parts(hits)
         colours, trust = self._seen(hits, parts)
         light = self._light_at(hits, parts)
+        # around a brim the panorama shows what is below it, too
+        brim = self.mesh.faces[hits.face, 0] >= len(self.region) + SHELL
+        places = hits.points + np.where(brim, _ABOVE_BRIM * MM, 0.0)[:, None] * [0, 1, 0]
         layers = (self.panorama, self.blend, self.relight)[: 3 if self.far_side else 2]
-        even, *factors = PANORAMA.look_up_all(layers, hits.points)
+        even, *factors = PANORAMA.look_up_all(layers, places)
         filled = np.clip(even * light, 0, 1)
         blend = np.exp(factors[0])
         colours = np.clip(colours * blend, 0, 1)

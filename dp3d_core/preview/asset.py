@@ -23,15 +23,13 @@ from dp3d_core.heads.bust import bust
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.brims import AROUND, RINGS
 from dp3d_core.preview.engine import PreviewHead
-from dp3d_core.preview.hair_marks import GRID
+from dp3d_core.preview.hair_marks import GRID, SHELL
 from dp3d_core.raycast import RayCaster
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 FORMATS = (".glb", ".obj")
-_SHELL = GRID.rows * GRID.columns + 1
-"""Vertices of the hair's shell."""
 _BAND = 1_000_000
 """Texels that are coloured at a time."""
 
@@ -68,7 +66,7 @@ def textured_parts(head: PreviewHead, side: int = 2048) -> list[TexturedPart]:
     parts = [_bust_part(head, side)]
     if len(head.mesh.vertices) > len(bust().rest):
         parts.append(_hair_part(head, side // 2))
-    if len(head.mesh.vertices) > len(bust().rest) + _SHELL:
+    if len(head.mesh.vertices) > len(bust().rest) + SHELL:
         parts.append(_brim_part(head, side // 4))
     return parts
 
@@ -86,7 +84,7 @@ def _bust_part(head: PreviewHead, side: int) -> TexturedPart:
 def _hair_part(head: PreviewHead, side: int) -> TexturedPart:
     first = len(bust().rest)
     corner = head.mesh.faces[:, 0]
-    own = np.flatnonzero((corner >= first) & (corner < first + _SHELL))
+    own = np.flatnonzero((corner >= first) & (corner < first + SHELL))
     faces = head.mesh.faces[own] - first
     crown = GRID.rows * GRID.columns
     row, column = (v.astype(float) for v in np.divmod(faces, GRID.columns))
@@ -108,7 +106,7 @@ def _hair_part(head: PreviewHead, side: int) -> TexturedPart:
 
 
 def _brim_part(head: PreviewHead, side: int) -> TexturedPart:
-    first = len(bust().rest) + _SHELL
+    first = len(bust().rest) + SHELL
     own = np.flatnonzero(head.mesh.faces[:, 0] >= first)
     ring, step = np.divmod(head.mesh.faces[own] - first, AROUND)
     # triangles over the seam in front go on beyond the last vertex of their rings

@@ -6,7 +6,7 @@ wedge; so what stands out at the sides along the rim is left out of it and built
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from dp3d_core.preview.hair import Hair
 from dp3d_core.preview.hair_marks import GRID, Outline
 from dp3d_core.preview.headwear import Headwear
 from dp3d_core.preview.panorama import AXIS
-from dp3d_core.preview.parsing import PARSING_SIDE
+from dp3d_core.preview.parsing import PARSING_SIDE, Parsing
 from dp3d_core.preview.parts import Part
 from dp3d_core.smoothstep import ramp
 
@@ -33,9 +33,12 @@ _STANDS_OUT, _WIDEST = 16.0, 160.0
 """Millimetres by which a brim stands out beside the crown of its hat, at least and at most."""
 _NEAR_RIM = (45.0, 60.0)
 """Millimetres below and above the rim where the edge of a brim may be seen."""
-_ABOVE, _FREE_OF_BRIM = 10.0, 32.0
+_ABOVE, _FREE = 10.0, 32.0
 """Millimetres above the rim where the crown of a hat is measured, and where it is while the shell
 still has the brim."""
+_WIDE, _THIN = 34.0, 34.0
+"""Millimetres that what stands out on both sides must be wide at least, and its outer half thick at
+most, to be a brim where nothing else says that headwear is worn."""
 _LEAST = 5
 """Pixels of the outline of which fewer are no brim."""
 _TIP = 12.0
@@ -72,7 +75,7 @@ class Brim:
             headwear: where the rim lies.
 
         """
-        if not len(outline) or not headwear.likely:
+        if not len(outline):
             return None
         camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
         rays = camera.directions(outline.uv)
@@ -81,24 +84,24 @@ class Brim:
         level = rays * [1, 0, 1]
         along = -(level @ eye) / np.einsum("ni,ni->n", level, level)
         x, y, z = ((camera.position + rays * along[:, None]) / MM).T
-        rim = headwear.rim + headwear.tilt * z
-        near = (y > rim - _NEAR_RIM[0]) & (y < rim + _NEAR_RIM[1])
-        right = float(np.dot(camera.c2w[:3, 0], [1, 0, 0]))
-        side = np.sign(x if abs(right) > 0.5 else z)
-        reach = np.hypot(x, z - AXIS[2] / MM)
-        crown = _crown(hair, headwear, _FREE_OF_BRIM)
-        beyond = reach - np.interp(
-            np.arctan2(x, z) % (2 * np.pi), *_periodic(np.linspace(0, 2 * np.pi, AROUND + 1), crown)
-        )
+        z = z - AXIS[2] / MM
+        above = y - (headwear.rim + headwear.tilt * z)
+        near = (above > -_NEAR_RIM[0]) & (above < _NEAR_RIM[1])
+        aside = x * camera.c2w[0, 0] + z * camera.c2w[2, 0]
+        crown = _periodic(np.linspace(0, 2 * np.pi, AROUND + 1), _crown(hair, headwear, _FREE))
+        beyond = np.hypot(x, z) - np.interp(np.arctan2(x, z) % (2 * np.pi), *crown)
         widths, heights, edge = [], [], np.zeros(len(outline), bool)
         for one in (-1, 1):
-            own = near & (side == one) & (beyond > _STANDS_OUT)
+            own = near & (aside * one > 0) & (beyond > _STANDS_OUT)
             if own.sum() < _LEAST:
                 return None
             width = float(np.quantile(beyond[own], 0.98))
             tip = own & (beyond > width - _TIP)
             widths.append(width)
-            heights.append(float((y - rim)[tip].mean()))
+            heights.append(float(above[tip].mean()))
+            half = own & (beyond > width / 2)
+            if not headwear.likely and (width < _WIDE or np.ptp(above[half]) > _THIN):
+                return None  # volume of hair
             edge |= own
         width = min(float(np.mean(widths)), _WIDEST)
         return cls(width, float(np.mean(heights)), edge)
@@ -128,6 +131,28 @@ class Brim:
         vertices = np.stack([x, y, z], -1).reshape(-1, 3) * MM
         parts = np.full(len(vertices), int(Part.HAT), np.uint8)
         return Mesh.of(vertices, faces.astype(np.int32), parts)
+
+
+def brimmed(
+    portrait: Portrait, parsing: Parsing, outline: Outline, hair: Hair, headwear: Headwear
+) -> tuple[Headwear, Brim | None]:
+    """Headwear and its brim; a thin one on both sides says that headwear is worn.
+
+    Args:
+        portrait: with a pose.
+        parsing: of the portrait.
+        outline: of hair and headwear.
+        hair: the shell of both.
+        headwear: what of it would be headwear.
+
+    """
+    if headwear.likely:
+        return headwear, Brim.of(portrait, outline, hair, headwear)
+    other = headwear.over_forehead(portrait, parsing)
+    brim = None if other is None else Brim.of(portrait, outline, hair, other)
+    if other is None or brim is None:
+        return headwear, None
+    return replace(other, brimmed=True), brim
 
 
 def _crown(hair: Hair, headwear: Headwear, above_rim: float) -> Array:

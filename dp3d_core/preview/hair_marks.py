@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 
 GRID = Panorama(144, 288)
 """Of the hair's surface."""
+SHELL = GRID.rows * GRID.columns + 1
+"""Vertices of that surface."""
 _EAR_TOP = 25.0
 """Height, millimetres, below which a style that is chosen has its own outline."""
 

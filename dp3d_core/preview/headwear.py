@@ -39,6 +39,8 @@ _LIKELY = (20.0, 105.0)
 """Hue, degrees of Lab, of hair that has a hue."""
 _GREYISH, _VIVID = 15.0, 52.0
 """Chroma below which a hue says nothing, and above which no hair lies."""
+_FOREHEAD, _BROW_DEPTH = (112.0, 24.0, -2.0), 82.0
+"""Heights, millimetres, between which the rim of a hat lies over the forehead, and its depth."""
 _NO_COLOUR = np.zeros(3)
 
 
@@ -51,6 +53,7 @@ class Headwear:
         apart: Lab distance between the crown and the hair below it; 0 where none is seen.
         rim, tilt: height, millimetres, of the plane between both at the head's axis, and its slope
             towards the face.
+        brimmed: whether a brim says that it is worn.
         agreement: part of what is seen that is divided by one plane as its colours are, the mean
             of both sides, 0 to 1.
 
@@ -61,6 +64,7 @@ class Headwear:
     agreement: float = 0.0
     rim: float = 0.0
     tilt: float = 0.0
+    brimmed: bool = False
 
     @classmethod
     def of(cls, portrait: Portrait, parsing: Parsing, hair: Hair) -> Headwear:
@@ -99,13 +103,24 @@ class Headwear:
     def of_shell(self, shell: Mesh) -> Headwear:
         """The headwear on another shell around the head."""
         _, y, z = (shell.vertices / MM).T
-        cloth = y > self.rim + self.tilt * z if self.agreement > _NEARLY else np.ones(len(y), bool)
+        divided = self.brimmed or self.agreement > _NEARLY
+        cloth = y > self.rim + self.tilt * z if divided else np.ones(len(y), bool)
         return replace(self, cloth=cloth)
+
+    def over_forehead(self, portrait: Portrait, parsing: Parsing) -> Headwear | None:
+        """The headwear that a brim would belong to: all that lies above the forehead's rim."""
+        levels = np.arange(*_FOREHEAD)
+        places = np.array([[0.0, y, _BROW_DEPTH] for y in levels]) * MM
+        uv, _ = portrait.camera.project(places)
+        hair = parsing.at(uv, portrait.camera.width)[:, Kind.HAIR] > 0.5
+        if not hair[0] or hair.all():
+            return None
+        return replace(self, rim=float(levels[int(np.argmin(hair))]), tilt=0.0, brimmed=False)
 
     @property
     def likely(self) -> bool:
         """Whether crown and hair below it differ, and meet along a straight rim."""
-        return self.apart > _SURE_APART and self.agreement > _STRAIGHT
+        return self.brimmed or (self.apart > _SURE_APART and self.agreement > _STRAIGHT)
 
     @property
     def possible(self) -> bool:
@@ -160,7 +175,7 @@ def seen_headwear(portrait: Portrait, parsing: Parsing, headwear: Headwear | Non
 
     """
     if headwear is not None and headwear.likely:
-        sure = 0.6 + 3 * (headwear.agreement - _STRAIGHT)
+        sure = 0.7 if headwear.brimmed else 0.6 + 3 * (headwear.agreement - _STRAIGHT)
         return Choice("worn", float(np.clip(sure, 0, 0.8)))
     if headwear is not None and headwear.possible:
         return Choice("none", 0.45, reason="The crown differs from the hair below it.")

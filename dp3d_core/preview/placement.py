@@ -21,7 +21,7 @@ from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.beard import BeardEvidence, lifted
-from dp3d_core.preview.brims import Brim
+from dp3d_core.preview.brims import brimmed
 from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
 from dp3d_core.preview.face_colours import FaceColours, bare_scalp, fringe
@@ -121,11 +121,11 @@ def place_head(
     else:
         bare = drawn
         headwear = Headwear.of(portrait, parsing, hair)
-        worn = choices.hat == "worn" or (choices.hat == AUTO and headwear.likely)
+        outline = hair_outline(portrait, parsing)
         brim = None
-        if worn:
-            outline = hair_outline(portrait, parsing)
-            brim = Brim.of(portrait, outline, hair, headwear)
+        if choices.hat != "none":
+            headwear, brim = brimmed(portrait, parsing, outline, hair, headwear)
+        worn = choices.hat == "worn" or (choices.hat == AUTO and headwear.likely)
         if brim is not None:
             hair = grow_hair(
                 portrait,
