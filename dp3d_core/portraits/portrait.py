@@ -114,3 +114,9 @@ class Portrait:
         at = np.clip(uv.astype(int), 0, side - 1)
         within = ((uv > margin) & (uv < side - margin)).all(1)
         return np.asarray(within & self.inside[at[:, 1], at[:, 0]])
+
+    def reaches(self, uv: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """(n,) whether the photo goes on at places (n, 2), pixels of the crop, within it or beside."""
+        report = self.report
+        at = report.crop.to_photo(uv, self.camera.width)
+        return np.asarray(((at > 0) & (at < [report.width, report.height])).all(-1))

@@ -17,10 +17,12 @@ _STEP = 6
 """Pixels of the crop between rows that count."""
 _SHOULDERS = -140.0
 """Height, millimetres, from which on no hair is taken for the outline."""
-_LIMITS = np.array([0.15, 22.0, 0.30, 0.45])
+_LIMITS = np.array([0.15, 22.0, 0.30, 0.45, 30.0])
 """How far each move may go: relative width of the neck, millimetres of its length, relative
-width of the shoulders, their slope."""
+width of the shoulders, their slope, millimetres that they stand aside of the head."""
 
+_LEANS = (70.0, 160.0)
+"""Depths below the eyes' line, millimetres, over which a neck leans aside."""
 _EVEN_FROM = (-96.0, -80.0)
 """Heights, millimetres, between which a neck begins to be even."""
 _ALONE_MM, _SHRUG, _BESIDE = 5.0, 0.25, 55.0
@@ -86,7 +88,9 @@ def neck_and_shoulders(portrait: Portrait, vertices: Array) -> Array:
 
 
 def _moves(points: Array) -> Array:
-    """(4, n, 3) millimetres for one of each: neck's width and length, shoulders' width, slope."""
+    """(5, n, 3) millimetres for one of each: neck's width and length, shoulders' width, slope and
+    place aside.
+    """
     x, y, z = points.T
     zero = np.zeros(len(points))
     neck = ramp(-y, 62, 88) * ramp(y, -150, -122) * ramp(-z, -75, -45)
@@ -98,6 +102,7 @@ def _moves(points: Array) -> Array:
             np.stack([zero, -low, zero], -1),
             np.stack([x * bust, zero, zero], -1),
             np.stack([zero, -np.clip(np.abs(x) - 55, 0, None) * ramp(-y, 92, 115), zero], -1),
+            np.stack([ramp(-y, *_LEANS), zero, zero], -1),
         ]
     )
 
