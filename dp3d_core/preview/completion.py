@@ -18,7 +18,7 @@ from dp3d_core.preview.parts import Part
 from dp3d_core.preview.quilting import quilted
 from dp3d_core.preview.strands import StrandStyle, cropped, strand_noise, with_strands
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
-from dp3d_core.preview.tones import apart, lab, main_colour, skin_in_other_light
+from dp3d_core.preview.tones import apart, lab, main_colour, mean_colour, skin_in_other_light
 from dp3d_core.smoothstep import ramp
 
 Image = NDArray[np.float32]
@@ -152,8 +152,10 @@ class Completion:
                 image,
                 weight,
             )
-        usual = NO_HAIR if kind is Part.HAIR else _NO_CLOTH
-        return np.asarray(main_colour(image[weight > 0.6], usual), np.float32)
+        seen = image[weight > 0.6]
+        if kind is Part.HAIR:
+            return np.asarray(mean_colour(seen, NO_HAIR), np.float32)
+        return np.asarray(main_colour(seen, _NO_CLOTH), np.float32)
 
     def _sure_skin(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of skin that is fit to be continued: no strands and rims beside it."""

@@ -23,6 +23,8 @@ between which a colour is skin like it."""
 _OTHER_HUE, _DARKER = (0.14, 0.30), (0.52, 0.66)
 """Difference of chroma over lightness up to which a colour is skin, and from which it is not; the
 same for its lightness, parts of the tone's."""
+_MIDDLE = (0.15, 0.85)
+"""Quantiles of lightness between which hair shows its colour, beyond are gaps and highlights."""
 _LEAST = 50
 """Colours of which fewer say nothing."""
 
@@ -78,6 +80,16 @@ def main_colour(colours: NDArray[np.floating], usual: NDArray[np.floating]) -> A
     near = np.linalg.norm(centres[:, None] - centres, axis=2) < _GROUP
     main = near[int((near @ mass).argmax())]
     return np.asarray(known[main[labels]].mean(0))
+
+
+def mean_colour(colours: NDArray[np.floating], usual: NDArray[np.floating]) -> Array:
+    """(3,) the mean of (n, 3) without their darkest and brightest: hair is no one colour."""
+    if len(colours) < _LEAST:
+        return main_colour(colours, usual)
+    known = np.asarray(colours, np.float64)
+    light = known.mean(1)
+    low, high = np.quantile(light, _MIDDLE)
+    return np.asarray(known[(light >= low) & (light <= high)].mean(0))
 
 
 def skin_in_other_light(places: Array, tone: Array) -> Array:
