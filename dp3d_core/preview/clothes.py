@@ -46,9 +46,11 @@ _HEM, _LEAST_HEM, _NO_HEM = 20.0, 200, 0.22
 cloth below which a bust ends above its clothes."""
 _PULL = 0.03
 """Weight of the expected height of a column's collar, texels a millimetre."""
-_EVEN, _BEND = 0.35, 0.25
+_EVEN, _BEND = 0.35, 0.6
 """Share of the other side in what a column decides, and texels that a step of the line costs, each
 millimetre."""
+_ROUNDED = 4.0
+"""Columns over which the line is rounded."""
 _UNSEEN = 0.4
 """Confidence below which no collar is seen at all."""
 _OUTER = 85.0
@@ -195,7 +197,7 @@ def _cuts(cloth: Array, told: Array, levels: Array, usual: Array) -> Array:
     costs = (1 - _EVEN) * costs + _EVEN * costs[:, ::-1]
     line = heights[_smoothest(costs, _BEND * np.abs(heights[:, None] - heights))]
     line = np.where(middle < heights[-1], middle, line)
-    return np.asarray(gaussian_filter1d(line, 1.5, mode="wrap"))
+    return np.asarray(gaussian_filter1d(line, _ROUNDED, mode="wrap"))
 
 
 def _smoothest(costs: Array, bend: Array) -> NDArray[np.int64]:
