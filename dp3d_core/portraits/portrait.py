@@ -118,5 +118,5 @@ class Portrait:
     def reaches(self, uv: NDArray[np.floating]) -> NDArray[np.bool_]:
         """(n,) whether the photo goes on at places (n, 2), pixels of the crop, within it or beside."""
         report = self.report
-        at = report.crop.to_photo(uv, self.camera.width)
+        at = report.crop.to_photo(np.asarray(uv, np.float64), self.camera.width)
         return np.asarray(((at > 0) & (at < [report.width, report.height])).all(-1))

@@ -155,6 +155,10 @@ class Completion:
         seen = image[weight > 0.6]
         if kind is Part.HAIR:
             return np.asarray(mean_colour(seen, NO_HAIR), np.float32)
+        if kind is Part.BODY and len(seen):
+            # shoulders in strong light look like cloth, what lies lower is
+            row = np.nonzero(weight > 0.6)[0]
+            seen = seen[row >= np.median(row)]
         return np.asarray(main_colour(seen, _NO_CLOTH), np.float32)
 
     def _sure_skin(self, image: Image, weight: Image) -> Image:

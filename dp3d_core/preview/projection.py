@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
 from dp3d_core.mesh import unit
+from dp3d_core.portraits.crop import CROP_SIZE, Crop, cut
 from dp3d_core.portraits.landmarks import FACE_OVAL
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.panorama import Panorama, remap
@@ -63,6 +64,9 @@ _FRAYED, _FRAY = Panorama(192, 384), 0.2
 reach further or end before."""
 _FAR = np.float32(1e3)
 """Head units, where there is no head."""
+_CHEST_ROWS, _LAST_ROWS = 160, 6
+"""Rows of the photo below the crop that a bust may show, and rows of the crop above them that say
+where the person is."""
 _SAME_VIEW = (4.0, 14.0)
 """Degrees between a ray and that of the photo: up to the first the photo is shown wherever it
 sees the head, beyond the second only where it sees it well."""
@@ -97,6 +101,9 @@ class Projection:
         cls, portrait: Portrait, caster: RayCaster, parsing: Parsing | None = None
     ) -> Projection:
         """Prepare a portrait whose head is in ``caster``."""
+        hair_clear = None if parsing is None else _unveiled(portrait, parsing)
+        oval = _face_oval(portrait)
+        portrait, below = _with_chest(portrait)
         solid = ((portrait.matte > 200) & portrait.inside).astype(np.uint8)
         if solid.sum() < 100:
             solid[:] = 1
@@ -121,7 +128,9 @@ class Projection:
         )
         outside = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] - 1
         core[[0, -1]] = core[:, [0, -1]] = 0
-        hair_rim = distance if parsing is None else distance * _unveiled(portrait, parsing)
+        hair_rim = distance
+        if hair_clear is not None:
+            hair_rim = distance * np.pad(hair_clear, ((0, below), (0, 0)), constant_values=1)
         trusted = (
             np.minimum(ramp(distance.astype(np.float64), *_RIM), np.clip(outside / 12, 0, 1)) * core
         )
@@ -132,7 +141,7 @@ class Projection:
             np.asarray(hair_rim, np.float32),
             core.astype(np.float32),
             np.minimum(caster.depth(portrait.camera), _FAR),
-            _face_oval(portrait),
+            None if oval is None else np.pad(oval, ((0, below), (0, 0))),
             parsing,
         )
 
@@ -233,6 +242,28 @@ class Projection:
         """(n,) cosine between the normals and the rays back to the camera."""
         towards = self.camera.position - points
         return np.asarray(np.einsum("ni,ni->n", unit(towards), normals))
+
+
+def _with_chest(portrait: Portrait) -> tuple[Portrait, int]:
+    """A portrait with the rows of the photo below its crop, and how many they are.
+
+    A bust reaches a little farther down than a crop: whoever stands in its last row goes on below.
+    """
+    crop, side = portrait.report.crop, portrait.camera.width
+    image, inside = cut(portrait.photo, Crop(crop.x, crop.y + crop.side, crop.side))
+    rows = min(_CHEST_ROWS, int(inside.any(1).sum()))
+    if not rows or side != CROP_SIZE:
+        return portrait, 0
+    own = portrait.matte[-_LAST_ROWS:].min(0)
+    camera = Camera(portrait.camera.c2w, portrait.camera.K, side, side + rows)
+    taller = replace(
+        portrait,
+        image=np.concatenate([portrait.image, image[:rows]]),
+        matte=np.concatenate([portrait.matte, np.repeat(own[None], rows, 0)]),
+        inside=np.concatenate([portrait.inside, inside[:rows] & portrait.inside[-1]]),
+        camera=camera,
+    )
+    return taller, rows
 
 
 def _unveiled(portrait: Portrait, parsing: Parsing) -> NDArray[np.float64]:
