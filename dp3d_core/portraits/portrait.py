@@ -116,7 +116,7 @@ class Portrait:
         return np.asarray(within & self.inside[at[:, 1], at[:, 0]])
 
     def reaches(self, uv: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """(n,) whether the photo goes on at places (n, 2), pixels of the crop, within it or beside."""
+        """(n,) whether the photo goes on at places (n, 2), pixels of the crop or beside it."""
         report = self.report
         at = report.crop.to_photo(np.asarray(uv, np.float64), self.camera.width)
         return np.asarray(((at > 0) & (at < [report.width, report.height])).all(-1))

@@ -28,6 +28,8 @@ PANORAMA = Panorama(384, 768)
 NO_HAIR = np.array([0.25, 0.2, 0.17])
 _NO_CLOTH = np.array([0.19, 0.20, 0.23], np.float32)
 """sRGB of clothes of which nothing is seen."""
+_NO_HUE = 0.04
+"""Range of the channels of a tone of skin below which a photo has no colours."""
 _STRIP = 40.0
 """Texels of the panorama from which on a kind of surface has a colour of its own."""
 _MUCH = 30.0
@@ -36,6 +38,8 @@ _ONE_STONE = 7.0
 """Lab distance, with little of the lightness, below which hair and skin cannot be told apart."""
 _LEAST_HAIR = 0.15
 """Part of the seen hair that is unlike skin, below which hair has the colour of skin."""
+_LEAST_CLOTH = 0.1
+"""Part of the seen body that is unlike skin, below which clothes have the colour of skin."""
 _LITTLE_LIGHT = 0.3
 """Weight of lightness where hair is told from skin."""
 SHADE_FREE, _NO_SKIN_FROM = 0.35, (16.0, 26.0)
@@ -159,7 +163,9 @@ class Completion:
             # shoulders in strong light look like cloth, what lies lower is
             row = np.nonzero(weight > 0.6)[0]
             seen = seen[row >= np.median(row)]
-        return np.asarray(main_colour(seen, _NO_CLOTH), np.float32)
+        grey = np.ptp(self.tone) < _NO_HUE
+        usual = np.full(3, _NO_CLOTH.mean()) if grey else _NO_CLOTH
+        return np.asarray(main_colour(seen, usual), np.float32)
 
     def _sure_skin(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of skin that is fit to be continued: no strands and rims beside it."""
@@ -186,7 +192,8 @@ class Completion:
         cloth = np.asarray(weight * unlike.reshape(weight.shape), np.float32)
         # where much of the body is seen and all of it is like skin, cloth has the colour of skin
         plain = self.dressed or weight.sum() > _MUCH * _STRIP
-        return weight if plain and (cloth > 0.6).sum() <= _STRIP else cloth
+        few = max(_STRIP, _LEAST_CLOTH * float((weight > 0.6).sum()))
+        return weight if plain and (cloth > 0.6).sum() <= few else cloth
 
     def _unlike_skin_beside(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of hair without the skin that shows between strands and behind ears."""
