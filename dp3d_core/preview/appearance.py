@@ -64,7 +64,7 @@ _LEAST_SKIN = 120
 """Vertices of seen skin of which fewer say nothing of its brightness."""
 _USUAL_NECK, _SHADE = 0.9, (0.7, 1.05)
 """Brightness of a neck that is not seen, over that of the face, and limits of such factors."""
-_TURNED = 15.0
+_TURNED = 22.0
 """Degrees; of a head that is turned further, the far half mirrors the near one."""
 _SEAM = 5.0
 """Half the width of the seam between the halves, millimetres."""

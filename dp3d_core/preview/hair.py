@@ -38,7 +38,7 @@ from dp3d_core.preview.hair_thickness import (
     usual_thickness,
 )
 from dp3d_core.preview.hairstyle import HANGS, HairStyle, usual_mask
-from dp3d_core.preview.panorama import AXIS, Panorama, wrap
+from dp3d_core.preview.panorama import AXIS, CYLINDER_HEIGHT, Panorama, wrap
 from dp3d_core.preview.parsing import Kind, Parsing
 from dp3d_core.preview.strands import strand_noise
 from dp3d_core.raycast import RayCaster
@@ -73,6 +73,8 @@ _OTHER_SIDE, _OTHER_SIDE_MM = 1.3, 8.0
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
 """Longitudes between which the forehead ends, and thickness of the hair's front above it, parts of
 the usual one."""
+_FLARE = 0.4
+"""Greatest slope outwards of hair that hangs."""
 _LEAST = 2.0
 """Least thickness, millimetres."""
 
@@ -139,7 +141,7 @@ def grow_hair(
         thickness = at_most(thickness, rising(mask, length < HANGS * MM))
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
-        radius = np.maximum(base + thickness, skin + _LEAST * MM)
+        radius = _without_wings(np.maximum(base + thickness, skin + _LEAST * MM))
         if style is None or not is_bald(parsing):  # a bald head shows nothing of its hairline
             mask = _mask(portrait, parsing, radius, length, bald)
         if style is not None:
@@ -161,6 +163,18 @@ def _even_sides(thickness: Array) -> Array:
     even = np.minimum(thickness, _OTHER_SIDE * other + _OTHER_SIDE_MM * MM)
     soft = cv2.GaussianBlur(wrap(even, 8), (0, 0), 1.5)[:, 8:-8]
     return np.where(even < thickness, soft, thickness)
+
+
+def _without_wings(radius: Array) -> Array:
+    """(GRID) radius of hair that flares no more than hair does where it hangs.
+
+    What stands out farther beside the shoulders is a dress or a shadow.
+    """
+    step = CYLINDER_HEIGHT / (GRID.rows - GRID.dome_rows)
+    calm = radius.copy()
+    for row in range(GRID.dome_rows + 1, GRID.rows):
+        calm[row] = np.minimum(calm[row], calm[row - 1] + _FLARE * step)
+    return calm
 
 
 def _locks(portrait: Portrait, radius: Array, usual: float) -> Array:
