@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.preview.tones import lab, skin_in_other_light
+from dp3d_core.preview.tones import lab, mean_colour, skin_in_other_light
 
 TONE = np.array([0.78, 0.58, 0.47])
 
@@ -30,3 +30,26 @@ def test_light_changes_skin_and_not_its_hue(colour: np.ndarray, skin: bool) -> N
 def test_without_colours_hue_says_nothing() -> None:
     grey = np.array([[0.6, 0.6, 0.6], [0.5, 0.5, 0.5]])
     assert skin_in_other_light(lab(grey), lab(grey)[0]).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("colour", "skin"),
+    [
+        (np.array([0.80, 0.74, 0.63]), True),  # its own shoulders, yellower
+        (np.array([0.90, 0.89, 0.88]), False),  # a white shirt
+        (np.array([0.60, 0.62, 0.66]), False),
+    ],
+)
+def test_pale_skin_has_more_colour_than_white_cloth(colour: np.ndarray, skin: bool) -> None:
+    pale = lab(np.array([[0.89, 0.83, 0.78]]))[0]
+    chance = skin_in_other_light(lab(colour[None]), pale)
+    assert (chance[0] > 0.7) if skin else (chance[0] < 0.3)
+
+
+def test_the_colour_of_hair_is_neither_its_gaps_nor_its_highlights() -> None:
+    rng = np.random.default_rng(0)
+    brown = np.array([0.4, 0.28, 0.2]) * rng.uniform(0.9, 1.1, (700, 1))
+    dark = np.full((150, 3), 0.05) + rng.uniform(0, 0.01, (150, 3))
+    light = np.full((150, 3), 0.95)
+    found = mean_colour(np.concatenate([brown, dark, light]), np.zeros(3))
+    np.testing.assert_allclose(found, [0.4, 0.28, 0.2], atol=0.03)

@@ -1,0 +1,68 @@
+"""Brims of hats: thin, all around, and only where a hat has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp3d_core.evaluation.scores import score_front
+from dp3d_core.heads.bust import bust
+from dp3d_core.heads.space import MM
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.preview.asset import textured_parts
+from dp3d_core.preview.choices import HeadChoices
+from dp3d_core.preview.engine import PreviewHead
+from dp3d_core.preview.hair_marks import SHELL
+from dp3d_core.preview.parts import Part
+from dp3d_core.synthetic.sample_photos import kinds
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Portrait:
+    return load_portrait(kinds()["hat_and_glasses"]())
+
+
+@pytest.fixture(scope="module")
+def head(portrait: Portrait) -> PreviewHead:
+    return PreviewHead(portrait)
+
+
+def brim_of(head: PreviewHead) -> np.ndarray:
+    """(n, 3) vertices of a brim, millimetres; none without one."""
+    return head.mesh.vertices[len(bust().rest) + SHELL :] / MM
+
+
+def test_a_brim_is_wide_and_thin_and_all_around(head: PreviewHead) -> None:
+    brim = brim_of(head)
+    assert head.chosen["hat"].choice == "worn"
+    x, y, z = brim.T
+    outer = np.hypot(x, z) > 130
+    angles = np.degrees(np.arctan2(x, z))[outer]
+    assert np.histogram(angles, 8, (-180, 180))[0].min() > 0
+    assert (head.mesh.parts[-len(brim) :] == Part.HAT).all()
+    # from above and from below it is met within a few millimetres
+    for at in ((150.0, 0.0), (0.0, 150.0), (0.0, -150.0)):
+        places = np.array([[at[0], 300.0, at[1]], [at[0], -300.0, at[1]]]) * MM
+        hits = head.caster.cast(places, np.array([[0, -1.0, 0], [0, 1.0, 0]]))
+        if len(hits.ray) == 2 and hits.points[1, 1] > 0:
+            assert np.ptp(hits.points[:, 1]) < 12 * MM
+
+
+def test_its_outline_is_the_photos(portrait: Portrait, head: PreviewHead) -> None:
+    front = score_front(portrait, head.render(portrait.camera))
+    assert front.head_iou > 0.96
+
+
+def test_its_colour_is_that_of_the_hat(portrait: Portrait, head: PreviewHead) -> None:
+    brim = next(part for part in textured_parts(head, 512) if part.name == "brim")
+    hat = portrait.image[60:120, 300:360].reshape(-1, 3).mean(0)
+    apart = np.abs(brim.texture.reshape(-1, 3).astype(float) - hat).max(1)
+    assert np.median(apart) < 45
+    assert brim.uv.min() >= 0
+    assert brim.uv.max() <= 1
+
+
+def test_without_a_hat_there_is_no_brim(portrait: Portrait) -> None:
+    assert not len(brim_of(PreviewHead(portrait, choices=HeadChoices(hat="none"))))
+    assert not len(brim_of(PreviewHead(load_portrait(kinds()["astronaut"]()))))
