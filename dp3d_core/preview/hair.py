@@ -73,6 +73,9 @@ _OTHER_SIDE, _OTHER_SIDE_MM = 1.3, 8.0
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
 """Longitudes between which the forehead ends, and thickness of the hair's front above it, parts of
 the usual one."""
+_BESIDE_FACE, _TAB, _TAB_ROWS = 64.0, 9.0, 3.0
+"""Longitude from which on hair is beside the face, columns over which its lower edge is even, and
+rows by which it may go below that."""
 _FLARE = 0.4
 """Greatest slope outwards of hair that hangs."""
 _LEAST = 2.0
@@ -310,7 +313,26 @@ def _mask(
     calm = cv2.morphologyEx(wrap(mixed, 16), cv2.MORPH_CLOSE, round_)
     calm = cv2.morphologyEx(calm, cv2.MORPH_OPEN, round_)
     soft = cv2.GaussianBlur(calm, (0, 0), 1.6)
-    return _without_holes(_one_growth(np.asarray(soft[:, 16:-16], np.float64)))
+    return _without_holes(_one_growth(_without_tabs(np.asarray(soft[:, 16:-16], np.float64))))
+
+
+def _without_tabs(mask: Array) -> Array:
+    """A mask whose lower edge beside and behind the face has no narrow tabs.
+
+    A dark collar or the shade of the jaw beside hair looks like hair.
+    """
+    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
+    beside = np.flatnonzero(angle > _BESIDE_FACE)
+    rows = np.arange(GRID.rows)[:, None]
+    grown = (mask > _EDGE[0]) | (rows < GRID.dome_rows // 2)
+    # what lies below a gap is no hair
+    ends = np.logical_and.accumulate(grown, axis=0).sum(0).astype(float)
+    # from one temple over the back to the other
+    order = beside[np.argsort((beside + GRID.columns // 2) % GRID.columns)]
+    most = gaussian_filter1d(ends[order], _TAB, mode="nearest") + _TAB_ROWS
+    trimmed = mask.copy()
+    trimmed[:, order] *= 1 - ramp(rows - most, 0.0, 3.0)
+    return trimmed
 
 
 def _without_holes(mask: Array) -> Array:
