@@ -36,7 +36,7 @@ def brim_of(head: PreviewHead) -> np.ndarray:
 def test_a_brim_is_wide_and_thin_and_all_around(head: PreviewHead) -> None:
     brim = brim_of(head)
     assert head.chosen["hat"].choice == "worn"
-    x, y, z = brim.T
+    x, _, z = brim.T
     outer = np.hypot(x, z) > 130
     angles = np.degrees(np.arctan2(x, z))[outer]
     assert np.histogram(angles, 8, (-180, 180))[0].min() > 0
