@@ -24,8 +24,9 @@ _COVERED, _TUCKED = 0.5, 0.15
 """Share of hair on a seen ear above which it is covered, and above which it is where hair hangs."""
 _STANDS = 3.0
 """Millimetres by which an ear stands off the skull where hair leaves it free."""
-_TIP, _NO_EDGE = 0.12, np.inf
-"""Part of an ear's places at its tip that may be hair beside it, and height where none ends."""
+_TIP, _HAIR_ABOVE, _NO_EDGE = 0.3, 0.8, np.inf
+"""Part of an ear's places at its tip that may be hair beside it, mean chance of hair above an edge
+and of skin below it for there to be one, and height where none is."""
 _LIFT = 0.004
 
 
@@ -121,4 +122,7 @@ def _end_of_hair(height: Array, hair: Array) -> float:
     below = np.concatenate([[0.0], np.cumsum(covered)])
     above = np.concatenate([np.cumsum((1 - covered)[::-1])[::-1], [0.0]])
     edge = int(np.argmin(below + above))
-    return _NO_EDGE if edge >= len(high) * (1 - _TIP) else float(high[edge])
+    if not _TIP * len(high) < len(high) - edge < len(high):
+        return _NO_EDGE
+    clear = covered[edge:].mean() > _HAIR_ABOVE and covered[:edge].mean() < 1 - _HAIR_ABOVE
+    return float(high[edge]) if clear else _NO_EDGE

@@ -29,7 +29,7 @@ _LIMITS = (0.06, 0.17)
 _SHEEN_AT, _SHEEN_WIDTH = 38.0, 16.0
 """Latitude, degrees, of the band of sheen and its width."""
 _MOST_SHEEN = 0.6
-_DOWN, _DENSE, _DOWN_SIZE = 9.0, 0.8, (0.8, 4.0)
+_DOWN, _DENSE, _DOWN_SIZE = 8.0, 0.55, (0.55, 2.2)
 """Texels within which hair thins out on skin, its density beside the thick hair, and size of single
 hairs, texels across and down."""
 _STANDS_OFF = (9.0, 18.0)
@@ -153,7 +153,7 @@ def down_at_edge(parts: NDArray[np.uint8], radius: Array, rng: np.random.Generat
     step = of_label[nearest] - around
     close = 1 - ramp(step, *_STANDS_OFF)
     noise = wrap(strand_noise(parts.shape, _DOWN_SIZE, rng), pad)
-    share = np.clip(_DENSE - distance / _DOWN + 0.3 * noise, 0, 1) * close
+    share = np.clip(_DENSE - distance / _DOWN + 0.16 * noise, 0, 1) * close
     share *= wrap(parts == Part.SKIN, pad)
     return np.asarray(cv2.GaussianBlur(share.astype(np.float32), (0, 0), 0.6)[:, pad:-pad])
 

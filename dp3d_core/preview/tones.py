@@ -88,8 +88,11 @@ def mean_colour(colours: NDArray[np.floating], usual: NDArray[np.floating]) -> A
         return main_colour(colours, usual)
     known = np.asarray(colours, np.float64)
     light = known.mean(1)
-    low, high = np.quantile(light, _MIDDLE)
-    return np.asarray(known[(light >= low) & (light <= high)].mean(0))
+    low, middle, high = np.quantile(light, [_MIDDLE[0], 0.5, _MIDDLE[1]])
+    hue = known[(light >= middle) & (light <= high)].mean(0)
+    # in the shade hair has the hue of the shade
+    mean = light[(light >= low) & (light <= high)].mean()
+    return np.asarray(hue * (mean / max(float(hue.mean()), 1e-3)))
 
 
 def skin_in_other_light(places: Array, tone: Array) -> Array:
