@@ -40,10 +40,12 @@ from dp3d_core.portraits.report_warnings import (
     photo_warnings,
     roll_warnings,
 )
+from dp3d_core.threads import one_blas_thread
 
 Pixels = NDArray[np.uint8]
 
 
+@one_blas_thread
 def load_portrait(
     source: Path | bytes,
     crop: tuple[float, float, float] | None = None,

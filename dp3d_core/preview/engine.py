@@ -39,7 +39,7 @@ from dp3d_core.progress import (
     no_progress,
     no_step,
 )
-from dp3d_core.threads import in_threads
+from dp3d_core.threads import in_threads, one_blas_thread
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
 
 if TYPE_CHECKING:
@@ -126,6 +126,10 @@ def background_colour(portrait: Portrait) -> tuple[int, int, int]:
     return r, g, b
 
 
+_THE_HEAD = -1
+"""In place of a view's number: the fitted head, kept beside the views."""
+
+
 class PreviewHead:
     """One portrait turned into a head that any camera can look at."""
 
@@ -160,6 +164,7 @@ class PreviewHead:
         return head
 
     @classmethod
+    @one_blas_thread
     def fit(
         cls,
         portrait: Portrait,
@@ -169,10 +174,12 @@ class PreviewHead:
         *,
         progress: ProgressCallback,
         cancel: CancelCheck,
+        stores: bool = True,
     ) -> PreviewHead:
         """The head of a portrait, with progress (stage ``head``); cancel is polled at each step.
 
-        A head that was fitted before is read from disk (``kept_heads``).
+        A head that was fitted before is read from disk (``kept_heads``), a new one is kept there
+        unless the caller does so (``stores``).
         """
         from dp3d_core.preview.appearance import APPEARANCE_STEPS
         from dp3d_core.preview.kept_heads import find_kept, head_key, keep
@@ -184,7 +191,8 @@ class PreviewHead:
         head = find_kept(key)
         if head is None:
             head = cls(portrait, seed, repeat_photo, stage.begin, choices)
-            keep(key, head)
+            if stores:
+                keep(key, head)
         head.appearance.repeat_photo = repeat_photo
         stage.end("Head fitted")
         return head
@@ -224,6 +232,7 @@ class PreviewEngine:
         """Refuse options that cannot be (see :meth:`dp3d_core.engines.HeadViewEngine.check`)."""
         parse_options(PreviewOptions, options)
 
+    @one_blas_thread
     def generate(
         self,
         portrait: Portrait,
@@ -236,7 +245,7 @@ class PreviewEngine:
         cancel: CancelCheck = never_cancel,
     ) -> ViewSet:
         """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`)."""
-        from dp3d_core.preview.kept_heads import HEAD_FILE, head_key, kept_bytes
+        from dp3d_core.preview.kept_heads import HEAD_FILE, head_key, stored_bytes
 
         chosen = parse_options(PreviewOptions, options)
         background = chosen.background_rgb(portrait)
@@ -260,11 +269,14 @@ class PreviewEngine:
         if not missing:
             return writer.finish()
         head = PreviewHead.fit(
-            portrait, seed, chosen.repeat_photo, chosen.choices, progress=progress, cancel=cancel
+            portrait,
+            seed,
+            chosen.repeat_photo,
+            chosen.choices,
+            progress=progress,
+            cancel=cancel,
+            stores=False,
         )
-        if not (out / HEAD_FILE).is_file():
-            key = head_key(portrait, seed, chosen.choices)
-            write_atomic(out / HEAD_FILE, kept_bytes(key, head))
         writer.amend(choices_to_dict(head.chosen), choice_warnings(head.chosen))
         stage = Stage(
             "views",
@@ -276,10 +288,19 @@ class PreviewEngine:
         )
 
         def write(index: int) -> Path:
+            if index == _THE_HEAD:
+                stored = stored_bytes(head_key(portrait, seed, chosen.choices), head)
+                write_atomic(out / HEAD_FILE, stored)
+                return out / HEAD_FILE
             view = head.render(cameras[index])
             return writer.write(index, view.composite(background), view.mask)
 
-        for index, path in zip(missing, in_threads(write, missing), strict=True):
+        # compressing the head takes as long as two views
+        first = () if (out / HEAD_FILE).is_file() else (_THE_HEAD,)
+        results = in_threads(write, (*first, *missing))
+        for _ in first:
+            next(results)
+        for index, path in zip(missing, results, strict=True):
             stage.advance(
                 f"View {index + 1} of {len(cameras)}", file=f"frames/{path.name}", index=index
             )

@@ -80,21 +80,28 @@ def find_kept(key: str) -> PreviewHead | None:
     return head
 
 
-def keep(key: str, head: PreviewHead) -> None:
-    """Keep a head for the next time; a folder that cannot be written is no failure."""
+def keep(key: str, head: PreviewHead) -> bytes:
+    """Keep a head for the next time; a folder that cannot be written is no failure.
+
+    Returns:
+        The contents of its file.
+
+    """
+    data = head_bytes(head)
     with suppress(OSError, Dp3dError):
-        write_atomic(kept_folder() / f"{key}.npz", head_bytes(head))
+        write_atomic(kept_folder() / f"{key}.npz", data)
         files = sorted(kept_folder().glob("*.npz"), key=lambda p: p.stat().st_mtime)
         for old in files[:-_MOST]:
             old.unlink(missing_ok=True)
+    return data
 
 
-def kept_bytes(key: str, head: PreviewHead) -> bytes:
-    """The file of a head, as it is kept, else made now."""
+def stored_bytes(key: str, head: PreviewHead) -> bytes:
+    """The file of a head, as it is kept, else kept now."""
     try:
         return (kept_folder() / f"{key}.npz").read_bytes()
     except OSError:
-        return head_bytes(head)
+        return keep(key, head)
 
 
 def head_bytes(head: PreviewHead) -> bytes:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dp3d_core.threads import in_threads
+from dp3d_core.threads import in_threads, one_blas_thread
 
 
 def test_results_come_in_order_whoever_is_first() -> None:
@@ -36,3 +36,17 @@ def test_a_failure_reaches_the_caller() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(in_threads(work, [1, 0, 1], workers=2))
+
+
+def test_linear_algebra_has_one_thread_meanwhile() -> None:
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    def threads() -> list[int]:
+        np.dot(np.ones((2, 2)), np.ones((2, 2)))
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    assert before
+    assert set(one_blas_thread(threads)()) == {1}
+    assert threads() == before
