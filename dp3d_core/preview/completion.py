@@ -50,7 +50,7 @@ _CLOTH_FROM_SKIN = (9.0, 18.0)
 _CHIN = (-40.0, -80.0)
 """Heights, millimetres, between which the face goes over into the neck."""
 _HUE_REACH = 60.0
-_REACH = {Part.SKIN: 90.0, Part.HAIR: 70.0, Part.BODY: 40.0, Part.HAT: 40.0}
+_REACH = {Part.SKIN: 90.0, Part.HAIR: 150.0, Part.BODY: 40.0, Part.HAT: 40.0}
 """Texels within which the colour beside a gap goes half over into the main colour."""
 _CALM = {
     Part.SKIN: np.float32(0.8),
