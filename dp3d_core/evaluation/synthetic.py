@@ -22,6 +22,7 @@ from scipy.spatial import cKDTree
 
 from dp3d_core.cameras import Camera
 from dp3d_core.evaluation.scores import Score, score
+from dp3d_core.heads.space import MM
 from dp3d_core.mesh import Mesh
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Portrait
@@ -51,6 +52,8 @@ _CHIN = -0.2
 """Height above which meshes are compared, head units."""
 _FACE = ((-0.12, 0.12), (_CHIN, 0.12), (0.02, 1.0))
 """Box of the face, head units."""
+_PROFILE = (-72.0, 60.0, 4.0)
+"""Heights, millimetres, at which profiles are compared."""
 _ALIGN_ROUNDS = 10
 _FRONTAL_DEG = 20.5
 """Yaw up to which a photo counts as from the front."""
@@ -89,6 +92,8 @@ class Found:
     scores: dict[int, Score]
     """By angle."""
     seconds: float
+    profile: Array
+    """(k,) as :func:`profile_of`."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -123,6 +128,9 @@ class Case:
     of the head's height."""
     mean_face_percent: float
     """Mean distance of the true face to the mean head's surface, placed and counted alike."""
+    profile: Array
+    true_profile: Array
+    """(k,) as :func:`profile_of`, found and true."""
     beside: Found | None = None
     """The other engine, if there is one."""
 
@@ -225,6 +233,8 @@ def _evaluate(truth: SyntheticHead, camera: Camera, yaw: float, beside: Engine |
         sheet,
         found.face_percent,
         face_error_percent(mean_head, truth),
+        found.profile,
+        profile_of(truth.head.mesh, truth.head.mesh.parts == Surface.SKIN),
         _judged(other, truth, camera, _scores(other.views, true_views)) if other else None,
     )
 
@@ -254,7 +264,27 @@ def _judged(
     parts = np.zeros(len(answer.vertices), np.uint8)
     mesh = Mesh.of(answer.vertices, answer.faces, parts)
     near = mesh_error_percent(mesh, truth), face_error_percent(mesh, truth)
-    return Found(pose, *near, scores, answer.seconds)
+    profile = profile_of(mesh, np.ones(len(mesh.vertices), bool))
+    return Found(pose, *near, scores, answer.seconds, profile)
+
+
+def profile_of(mesh: Mesh, keep: NDArray[np.bool_]) -> Array:
+    """(k,) depth of the face's middle at heights from the chin to the forehead, millimetres.
+
+    About their mean; NaN where something else than the surface to be kept is met first.
+
+    Args:
+        mesh: head space.
+        keep: (n,) vertices of the surface that counts.
+
+    """
+    heights = np.arange(*_PROFILE) * MM
+    origins = np.stack([0 * heights, heights, np.full(len(heights), 2.0)], -1)
+    hits = RayCaster(mesh).cast(origins, np.broadcast_to([0.0, 0.0, -1.0], origins.shape).copy())
+    depth = np.full(len(heights), np.nan)
+    good = keep[mesh.faces[hits.face, 0]]
+    depth[hits.ray[good]] = hits.points[good, 2] / MM
+    return depth - np.nanmean(depth) if good.any() else depth
 
 
 def face_error_percent(mesh: Mesh, truth: SyntheticHead) -> float:
@@ -394,22 +424,25 @@ def summary(cases: list[Case]) -> dict[str, Any]:
     yaw = np.abs([case.yaw_deg for case in cases])
     mean_face = np.array([case.mean_face_percent for case in cases])
     own = [
-        Found(c.pose_deg, c.mesh_percent, c.face_percent, c.scores["preview"], c.seconds)
+        Found(c.pose_deg, c.mesh_percent, c.face_percent, c.scores["preview"], c.seconds, c.profile)
         for c in cases
     ]
     beside = [case.beside for case in cases if case.beside is not None]
-    found = _summary_of(own, yaw, mean_face)
+    profiles = np.array([case.true_profile for case in cases])
+    found = _summary_of(own, yaw, mean_face, profiles)
     found["scores"] = {
         method: _mean_scores([case.scores[method] for case in cases]) for method in METHODS
     }
     found["beside"] = None
     if beside:
-        found["beside"] = _summary_of(beside, yaw, mean_face)
+        found["beside"] = _summary_of(beside, yaw, mean_face, profiles)
         found["beside"]["scores"] = _mean_scores([one.scores for one in beside])
     return {"count": len(cases), **found}
 
 
-def _summary_of(found: list[Found], yaw: NDArray[np.floating], mean_face: Array) -> dict[str, Any]:
+def _summary_of(
+    found: list[Found], yaw: NDArray[np.floating], mean_face: Array, profiles: Array
+) -> dict[str, Any]:
     pose = np.array([one.pose_deg for one in found])
     nearer = 100 * (1 - np.array([one.face_percent for one in found]) / mean_face)
     frontal = yaw <= _FRONTAL_DEG
@@ -433,7 +466,24 @@ def _summary_of(found: list[Found], yaw: NDArray[np.floating], mean_face: Array)
             else None,
             "all": round(float(np.median(nearer)), 1),
         },
+        "profiles": _agreement(np.array([one.profile for one in found]), profiles),
         "seconds": round(float(np.median([one.seconds for one in found])), 2),
+    }
+
+
+def _agreement(found: Array, true: Array) -> dict[str, float | None]:
+    """How much profiles (n, k) of n people differ beside true ones, and how alike the differences
+    are: ratio of the standard deviations and correlation; None for fewer than three people.
+    """
+    if len(found) < 3:
+        return {"spread": None, "correlation": None}
+    good = np.isfinite(found) & np.isfinite(true)
+    pairs = [np.where(good, values, np.nan) for values in (found, true)]
+    ours, theirs = (values - np.nanmean(values, axis=0) for values in pairs)
+    a, b = ours[good], theirs[good]
+    return {
+        "spread": round(float(a.std() / b.std()), 2),
+        "correlation": round(float(np.corrcoef(a, b)[0, 1]), 2),
     }
 
 
@@ -465,10 +515,16 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
 
 def _error_lines(found: dict[str, Any]) -> list[str]:
     pose = ", ".join(f"{name} {value}" for name, value in found["pose_deg"].items())
-    nearer = found["face_nearer_than_mean_percent"]
-    return [
+    nearer, profiles = found["face_nearer_than_mean_percent"], found["profiles"]
+    lines = [
         f"pose error, degrees: {pose}",
         f"mesh error, median: {found['mesh_percent']} % of head height",
         f"face surface nearer than the mean head's: {nearer['within 20 degrees']} % (photos within "
         f"20 degrees), {nearer['all']} % (all), median",
     ]
+    if profiles["spread"] is not None:
+        lines.append(
+            f"profiles: differ {profiles['spread']} times as much as the true ones, "
+            f"correlation {profiles['correlation']}"
+        )
+    return lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -17,8 +19,9 @@ from dp3d_core.evaluation.synthetic import (
     summary_lines,
 )
 from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.synthetic.head import Surface
 from dp3d_core.synthetic.rendering import SyntheticHead
-from dp3d_core.synthetic.subjects import neutral_subject
+from dp3d_core.synthetic.subjects import neutral_subject, random_subject
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,30 @@ def test_a_case_is_scored_beside_plane_and_ellipsoid():
     assert found["beside"]["face_percent"] == found["face_percent"]
     lines = summary_lines(found)
     assert len(lines) == 5 + len(METHODS) + 1 + 4
+
+
+def test_profiles_differ_as_people_do() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(8, 30))
+    assert synthetic._agreement(true * 0.5, true) == {"spread": 0.5, "correlation": 1.0}
+    unlike = synthetic._agreement(rng.normal(size=(8, 30)), true)
+    assert abs(unlike["correlation"] or 0) < 0.3
+    true[0, :5] = np.nan
+    assert synthetic._agreement(true, true) == {"spread": 1.0, "correlation": 1.0}
+
+
+def test_a_profile_has_a_nose_and_no_glasses() -> None:
+    subject = random_subject(3)
+    plain = dataclasses.replace(subject.spec, glasses=None, hat=None)
+    worn = dataclasses.replace(plain, glasses="round")
+    profiles = [
+        synthetic.profile_of(mesh, mesh.parts == Surface.SKIN)
+        for mesh in (
+            SyntheticHead(dataclasses.replace(subject, spec=spec)).head.mesh
+            for spec in (plain, worn)
+        )
+    ]
+    heights = np.arange(*synthetic._PROFILE)
+    assert -20 < heights[np.nanargmax(profiles[0])] < 20  # the tip of the nose
+    both = np.isfinite(profiles[0]) & np.isfinite(profiles[1])
+    assert both.sum() > 20
