@@ -21,6 +21,8 @@ _LIMITS = np.array([0.15, 22.0, 0.30, 0.45, 30.0])
 """How far each move may go: relative width of the neck, millimetres of its length, relative
 width of the shoulders, their slope, millimetres that they stand aside of the head."""
 
+_PRIOR = 0.8
+"""What a move as far as it may go costs beside a row that is off by 12 mm."""
 _LEANS = (70.0, 160.0)
 """Depths below the eyes' line, millimetres, over which a neck leans aside."""
 _EVEN_FROM = (-96.0, -80.0)
@@ -70,7 +72,7 @@ def neck_and_shoulders(portrait: Portrait, vertices: Array) -> Array:
         apart = np.where(np.isfinite(apart), apart / pixel / 12, 0)
         # beside the neck there may be hair: too narrow is hardly wrong there
         apart *= np.where((apart * [[1], [-1]] > 0) & (rows < shoulders), 0.12, 1.0)
-        return np.concatenate([apart.ravel(), 0.7 * theta])
+        return np.concatenate([apart.ravel(), _PRIOR * theta])
 
     def jacobian(theta: Array) -> Array:
         step = 0.08  # small ones are lost between vertices
