@@ -21,7 +21,7 @@ _LIMITS = np.array([0.15, 22.0, 0.30, 0.45, 30.0])
 """How far each move may go: relative width of the neck, millimetres of its length, relative
 width of the shoulders, their slope, millimetres that they stand aside of the head."""
 
-_PRIOR = 0.8
+_PRIOR = 0.7
 """What a move as far as it may go costs beside a row that is off by 12 mm."""
 _LEANS = (70.0, 160.0)
 """Depths below the eyes' line, millimetres, over which a neck leans aside."""
