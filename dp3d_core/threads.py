@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -17,12 +18,43 @@ _MOST_WORKERS = 4
 """Ray casting holds the interpreter's lock for a third of a view: more threads wait for it."""
 
 
+class _OneBlasThread:
+    """A limit of the process for all who need it: the first sets it, the last takes it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if not self._users:
+                self._limit = threadpool_limits(1, user_api="blas")
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limit.restore_original_limits()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
+
+
+def cores() -> int:
+    """Cores that this process may use, at most as many as are of use here."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return min(len(usable(0)) if usable else os.cpu_count() or 1, _MOST_WORKERS)
+
+
 def in_threads(
     work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None = None
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """Results of ``work`` for each item, in order; at most one more than ``workers`` are begun.
 
-    What is not begun when the caller stops is never begun; what is, is waited for.
+    When the generator is closed, what is not begun is never begun; what is, is waited for.
 
     Args:
         work: called in threads.
@@ -30,7 +62,7 @@ def in_threads(
         workers: threads; None: one for each core, but not more than a few.
 
     """
-    count = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+    count = workers or cores()
     begun: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(count) as pool:
         try:
@@ -53,9 +85,7 @@ def one_blas_thread(work: Callable[_Given, _Result]) -> Callable[_Given, _Result
 
     @wraps(work)
     def limited(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1, user_api="blas"):
+        with _ONE_BLAS_THREAD:
             return work(*args, **kwargs)
 
     return limited

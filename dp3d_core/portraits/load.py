@@ -119,7 +119,8 @@ def load_portrait(
         warnings=warnings,
     )
     sha256 = hashlib.sha256(data).hexdigest()
-    return Portrait(image, matte.alpha, inside, aligned.camera, report, sha256, rgb)
+    whole = alpha is None or int(alpha.min()) == 255
+    return Portrait(image, matte.alpha, inside, aligned.camera, report, sha256, rgb, whole)
 
 
 class _Framing(NamedTuple):

@@ -91,6 +91,7 @@ class Portrait:
         report: faces, crop, pose and matte.
         sha256: of the file.
         photo: (h, w, 3) uint8 upright photo.
+        opaque: whether no part of the photo is transparent.
 
     """
 
@@ -101,6 +102,7 @@ class Portrait:
     report: PortraitReport
     sha256: str
     photo: Pixels
+    opaque: bool = True
 
     def shows(self, uv: NDArray[np.floating], margin: float = 0.0) -> NDArray[np.bool_]:
         """(n,) whether the photo itself lies at places (n, 2), pixels of the crop.
@@ -116,7 +118,12 @@ class Portrait:
         return np.asarray(within & self.inside[at[:, 1], at[:, 0]])
 
     def reaches(self, uv: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """(n,) whether the photo goes on at places (n, 2), pixels of the crop or beside it."""
+        """(n,) whether the photo goes on at places (n, 2), pixels of the crop or beside it.
+
+        Of a cut-out nothing is known beside its crop.
+        """
         report = self.report
+        if not self.opaque:
+            return self.shows(uv)
         at = report.crop.to_photo(np.asarray(uv, np.float64), self.camera.width)
         return np.asarray(((at > 0) & (at < [report.width, report.height])).all(-1))

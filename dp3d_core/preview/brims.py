@@ -39,6 +39,8 @@ still has the brim."""
 _WIDE, _THIN = 34.0, 34.0
 """Millimetres that what stands out on both sides must be wide at least, and its outer half thick at
 most, to be a brim where nothing else says that headwear is worn."""
+_TURNED_DOWN = -20.0
+"""Millimetres by which an edge may lie below the rim of what nothing else says to be a hat."""
 _LEAST = 5
 """Pixels of the outline of which fewer are no brim."""
 _TIP = 12.0
@@ -107,7 +109,7 @@ class Brim:
         return cls(width, float(np.mean(heights)), edge)
 
     def mesh(self, hair: Hair, headwear: Headwear) -> Mesh:
-        """The brim as a closed ring of :data:`RINGS` by :data:`AROUND` vertices."""
+        """The brim, :data:`RINGS` by :data:`AROUND` vertices, open within the crown."""
         angle = np.linspace(0, 2 * np.pi, AROUND, endpoint=False)
         crown = _crown(hair, headwear, _ABOVE)[:-1]
         share = np.concatenate([np.linspace(0, 1, ACROSS + 1), np.linspace(1, 0, ACROSS + 1)[1:]])[
@@ -148,9 +150,11 @@ def brimmed(
     """
     if headwear.likely:
         return headwear, Brim.of(portrait, outline, hair, headwear)
+    if portrait.report.chosen is None:  # shoulders may lie where a brim would
+        return headwear, None
     other = headwear.over_forehead(portrait, parsing)
     brim = None if other is None else Brim.of(portrait, outline, hair, other)
-    if other is None or brim is None:
+    if other is None or brim is None or brim.turned_up < _TURNED_DOWN:
         return headwear, None
     return replace(other, brimmed=True), brim
 

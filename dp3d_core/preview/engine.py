@@ -8,6 +8,7 @@ portrait -> ``placement`` (parametric head on the photo, ``parsing``, ``hair``, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ from dp3d_core.progress import (
     no_progress,
     no_step,
 )
-from dp3d_core.threads import in_threads, one_blas_thread
+from dp3d_core.threads import cores, in_threads, one_blas_thread
 from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def background_colour(portrait: Portrait) -> tuple[int, int, int]:
     return r, g, b
 
 
-_THE_HEAD = -1
-"""In place of a view's number: the fitted head, kept beside the views."""
+_PIXELS_AT_ONCE = 4 * 512 * 512
+"""Pixels of all views that are rendered at a time: each takes some 200 bytes."""
 
 
 class PreviewHead:
@@ -174,12 +175,10 @@ class PreviewHead:
         *,
         progress: ProgressCallback,
         cancel: CancelCheck,
-        stores: bool = True,
     ) -> PreviewHead:
         """The head of a portrait, with progress (stage ``head``); cancel is polled at each step.
 
-        A head that was fitted before is read from disk (``kept_heads``), a new one is kept there
-        unless the caller does so (``stores``).
+        A head that was fitted before is read from disk (``kept_heads``), a new one is kept there.
         """
         from dp3d_core.preview.appearance import APPEARANCE_STEPS
         from dp3d_core.preview.kept_heads import find_kept, head_key, keep
@@ -191,8 +190,7 @@ class PreviewHead:
         head = find_kept(key)
         if head is None:
             head = cls(portrait, seed, repeat_photo, stage.begin, choices)
-            if stores:
-                keep(key, head)
+            keep(key, head)
         head.appearance.repeat_photo = repeat_photo
         stage.end("Head fitted")
         return head
@@ -245,7 +243,7 @@ class PreviewEngine:
         cancel: CancelCheck = never_cancel,
     ) -> ViewSet:
         """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`)."""
-        from dp3d_core.preview.kept_heads import HEAD_FILE, head_key, stored_bytes
+        from dp3d_core.preview.kept_heads import HEAD_FILE, head_key, kept_bytes
 
         chosen = parse_options(PreviewOptions, options)
         background = chosen.background_rgb(portrait)
@@ -269,14 +267,12 @@ class PreviewEngine:
         if not missing:
             return writer.finish()
         head = PreviewHead.fit(
-            portrait,
-            seed,
-            chosen.repeat_photo,
-            chosen.choices,
-            progress=progress,
-            cancel=cancel,
-            stores=False,
+            portrait, seed, chosen.repeat_photo, chosen.choices, progress=progress, cancel=cancel
         )
+        # in a folder without frames it may be another person's
+        if len(missing) == len(cameras) or not (out / HEAD_FILE).is_file():
+            key = head_key(portrait, seed, chosen.choices)
+            write_atomic(out / HEAD_FILE, kept_bytes(key, head))
         writer.amend(choices_to_dict(head.chosen), choice_warnings(head.chosen))
         stage = Stage(
             "views",
@@ -288,22 +284,17 @@ class PreviewEngine:
         )
 
         def write(index: int) -> Path:
-            if index == _THE_HEAD:
-                stored = stored_bytes(head_key(portrait, seed, chosen.choices), head)
-                write_atomic(out / HEAD_FILE, stored)
-                return out / HEAD_FILE
             view = head.render(cameras[index])
             return writer.write(index, view.composite(background), view.mask)
 
-        # compressing the head takes as long as two views
-        first = () if (out / HEAD_FILE).is_file() else (_THE_HEAD,)
-        results = in_threads(write, (*first, *missing))
-        for _ in first:
-            next(results)
-        for index, path in zip(missing, results, strict=True):
-            stage.advance(
-                f"View {index + 1} of {len(cameras)}", file=f"frames/{path.name}", index=index
-            )
+        pixels = max(camera.width * camera.height for camera in cameras)
+        workers = max(1, min(cores(), _PIXELS_AT_ONCE // pixels))
+        # closed before anybody sees an error: no thread writes while the folder is removed
+        with closing(in_threads(write, missing, workers)) as paths:
+            for index, path in zip(missing, paths, strict=True):
+                stage.advance(
+                    f"View {index + 1} of {len(cameras)}", file=f"frames/{path.name}", index=index
+                )
         return writer.finish()
 
 

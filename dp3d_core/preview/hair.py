@@ -144,7 +144,7 @@ def grow_hair(
         thickness = at_most(thickness, rising(mask, length < HANGS * MM))
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
-        radius = _without_wings(np.maximum(base + thickness, skin + _LEAST * MM))
+        radius = np.maximum(_without_wings(base + thickness), skin + _LEAST * MM)
         if style is None or not is_bald(parsing):  # a bald head shows nothing of its hairline
             mask = _mask(portrait, parsing, radius, length, bald)
         if style is not None:

@@ -1,8 +1,8 @@
 """Headwear: which part of what covers the skull is cloth, and whether the photo says so.
 
-Colour alone does not tell a black cap from black hair.  Headwear is assumed only where hair hangs
-below it, differs from it, and both meet along a plane around the head; a colour that hair hardly
-has, or a rim that is less straight, only lowers the confidence.
+Colour alone does not tell a black cap from black hair.  Headwear is assumed where it has a brim
+(``brims``), or where hair hangs below it, differs from it, and both meet along a plane around the
+head; a colour that hair hardly has, or a rim that is less straight, only lowers the confidence.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Headwear:
 
     @property
     def likely(self) -> bool:
-        """Whether crown and hair below it differ, and meet along a straight rim."""
+        """Whether it has a brim, or differs from the hair below it along a straight rim."""
         return self.brimmed or (self.apart > _SURE_APART and self.agreement > _STRAIGHT)
 
     @property

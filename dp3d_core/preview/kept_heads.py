@@ -37,10 +37,10 @@ HEAD_FILE = "head.npz"
 """Name of a fitted head beside its views."""
 FORMAT = 3
 """Of the file."""
-_ROOMS = ("heads", "preview")
-"""Rooms of dp3d_core whose code decides what a head looks like."""
+_ROOMS = ("heads", "portraits", "preview", ".")
+"""Rooms of dp3d_core whose code decides what a head looks like, and what lies beside them."""
 _MOST = 24
-"""Heads that are kept for photos that come again, about 6 MB each."""
+"""Heads that are kept for photos that come again, about 12 MB each."""
 
 _Arrays = dict[str, NDArray[Any]]
 
@@ -56,7 +56,7 @@ def _code_digest() -> str:
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
     for room in _ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
+        for path in sorted((root / room).glob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -80,28 +80,21 @@ def find_kept(key: str) -> PreviewHead | None:
     return head
 
 
-def keep(key: str, head: PreviewHead) -> bytes:
-    """Keep a head for the next time; a folder that cannot be written is no failure.
-
-    Returns:
-        The contents of its file.
-
-    """
-    data = head_bytes(head)
+def keep(key: str, head: PreviewHead) -> None:
+    """Keep a head for the next time; a folder that cannot be written is no failure."""
     with suppress(OSError, Dp3dError):
-        write_atomic(kept_folder() / f"{key}.npz", data)
+        write_atomic(kept_folder() / f"{key}.npz", head_bytes(head))
         files = sorted(kept_folder().glob("*.npz"), key=lambda p: p.stat().st_mtime)
         for old in files[:-_MOST]:
             old.unlink(missing_ok=True)
-    return data
 
 
-def stored_bytes(key: str, head: PreviewHead) -> bytes:
-    """The file of a head, as it is kept, else kept now."""
+def kept_bytes(key: str, head: PreviewHead) -> bytes:
+    """The file of a head, as it is kept, else made now."""
     try:
         return (kept_folder() / f"{key}.npz").read_bytes()
     except OSError:
-        return keep(key, head)
+        return head_bytes(head)
 
 
 def head_bytes(head: PreviewHead) -> bytes:

@@ -201,7 +201,7 @@ def _photo_end(portrait: Portrait, bare: Mesh) -> float:
     body &= np.einsum("ni,ni->n", towards, bare.normals) > _FACING
     uv, _ = camera.project(bare.vertices[body])
     # what lies below the crop the photo may show all the same
-    shown = portrait.shows(uv) | portrait.reaches(uv)
+    shown = portrait.reaches(uv)
     chest = np.abs(x[body]) < _CHEST
     if not shown.any() or shown[chest].all():
         return BUST_CUT_MM

@@ -252,7 +252,7 @@ def _with_chest(portrait: Portrait) -> tuple[Portrait, int]:
     crop, side = portrait.report.crop, portrait.camera.width
     image, inside = cut(portrait.photo, Crop(crop.x, crop.y + crop.side, crop.side))
     rows = min(_CHEST_ROWS, int(inside.any(1).sum()))
-    if not rows or side != CROP_SIZE:
+    if not rows or side != CROP_SIZE or not portrait.opaque:
         return portrait, 0
     own = portrait.matte[-_LAST_ROWS:].min(0)
     camera = Camera(portrait.camera.c2w, portrait.camera.K, side, side + rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_whoever_stops_leaves_the_rest_alone() -> None:
     begun: list[int] = []
     results = in_threads(begun.append, range(100), workers=2)
     next(iter(results))
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(begun) <= 4
 
 
@@ -50,3 +51,33 @@ def test_linear_algebra_has_one_thread_meanwhile() -> None:
     assert before
     assert set(one_blas_thread(threads)()) == {1}
     assert threads() == before
+
+
+def test_the_last_of_two_gives_the_threads_back() -> None:
+    from threadpoolctl import threadpool_info
+
+    def blas() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = blas()
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    @one_blas_thread
+    def first() -> None:
+        first_in.set()
+        assert second_in.wait(10)
+
+    @one_blas_thread
+    def second() -> list[int]:
+        second_in.set()
+        assert first_out.wait(10)
+        return blas()
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(first)
+        assert first_in.wait(10)
+        two = pool.submit(second)
+        one.result(10)
+        first_out.set()
+        assert set(two.result(10)) == {1}
+    assert blas() == before

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from dp3d_core.engines import get_engine
 from dp3d_core.errors import Dp3dError
 from dp3d_core.portraits import face_models
 from dp3d_core.portraits.load import load_portrait
@@ -19,7 +20,7 @@ from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import canonical_camera
+from dp3d_core.trajectories import canonical_camera, full_orbit
 from dp3d_core.viewset import encode_png
 
 pytestmark = pytest.mark.skipif(not face_models.installed(), reason="dp3d setup models")
@@ -80,6 +81,23 @@ def test_a_photo_that_comes_again_is_not_fitted_anew(portrait, tmp_path, monkeyp
     assert kept.stem in keys
     kept.write_bytes(b"damaged")
     assert kept_heads.find_kept(kept.stem) is None
+
+
+def test_a_damaged_kept_head_is_made_anew(portrait, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    engine, cameras = get_engine("preview"), full_orbit(2, size=48)
+    engine.generate(portrait, cameras, {}, out=tmp_path / "a")
+    (kept,) = kept_heads.kept_folder().iterdir()
+    kept.write_bytes(kept.read_bytes()[:5000])
+    engine.generate(portrait, cameras, {}, out=tmp_path / "b")
+    for path in (kept, tmp_path / "b" / kept_heads.HEAD_FILE):
+        kept_heads.read_head(path)
+    # what another run left in a folder without frames
+    for frame in (tmp_path / "b" / "frames").iterdir():
+        frame.unlink()
+    (tmp_path / "b" / kept_heads.HEAD_FILE).write_bytes(b"another")
+    engine.generate(portrait, cameras, {}, out=tmp_path / "b")
+    kept_heads.read_head(tmp_path / "b" / kept_heads.HEAD_FILE)
 
 
 @pytest.fixture(scope="module")

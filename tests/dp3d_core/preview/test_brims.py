@@ -14,8 +14,10 @@ from dp3d_core.preview.asset import textured_parts
 from dp3d_core.preview.choices import HeadChoices
 from dp3d_core.preview.engine import PreviewHead
 from dp3d_core.preview.hair_marks import SHELL
+from dp3d_core.preview.kept_heads import head_bytes, read_head
 from dp3d_core.preview.parts import Part
 from dp3d_core.synthetic.sample_photos import kinds
+from dp3d_core.trajectories import canonical_camera
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +43,14 @@ def test_a_brim_is_wide_and_thin_and_all_around(head: PreviewHead) -> None:
     angles = np.degrees(np.arctan2(x, z))[outer]
     assert np.histogram(angles, 8, (-180, 180))[0].min() > 0
     assert (head.mesh.parts[-len(brim) :] == Part.HAT).all()
-    # from above and from below it is met within a few millimetres
-    for at in ((150.0, 0.0), (0.0, 150.0), (0.0, -150.0)):
-        places = np.array([[at[0], 300.0, at[1]], [at[0], -300.0, at[1]]]) * MM
+    # from above and from just below it is met within a few millimetres
+    for at in ((115.0, 0.0), (-115.0, 0.0), (0.0, 140.0), (0.0, -140.0)):
+        near = np.hypot(x - at[0], z - at[1]) < 15
+        low = brim[near, 1].min() - 15
+        places = np.array([[at[0], 300.0, at[1]], [at[0], low, at[1]]]) * MM
         hits = head.caster.cast(places, np.array([[0, -1.0, 0], [0, 1.0, 0]]))
-        if len(hits.ray) == 2 and hits.points[1, 1] > 0:
-            assert np.ptp(hits.points[:, 1]) < 12 * MM
+        assert len(hits.ray) == 2
+        assert np.ptp(hits.points[:, 1]) < 12 * MM
 
 
 def test_its_outline_is_the_photos(portrait: Portrait, head: PreviewHead) -> None:
@@ -56,11 +60,27 @@ def test_its_outline_is_the_photos(portrait: Portrait, head: PreviewHead) -> Non
 
 def test_its_colour_is_that_of_the_hat(portrait: Portrait, head: PreviewHead) -> None:
     brim = next(part for part in textured_parts(head, 512) if part.name == "brim")
-    hat = portrait.image[60:120, 300:360].reshape(-1, 3).mean(0)
-    apart = np.abs(brim.texture.reshape(-1, 3).astype(float) - hat).max(1)
-    assert np.median(apart) < 45
+    hat, hair = portrait.image[60:120, 300:360], portrait.image[330:420, 165:185]
+    hat, hair = (np.median(patch.reshape(-1, 3), axis=0) for patch in (hat, hair))
+    texels = brim.texture.reshape(-1, 3).astype(float)
+    nearer = np.linalg.norm(texels - hat, axis=1) < np.linalg.norm(texels - hair, axis=1)
+    assert nearer.mean() > 0.95
     assert brim.uv.min() >= 0
     assert brim.uv.max() <= 1
+
+
+def test_a_head_with_a_brim_is_kept(head: PreviewHead, tmp_path) -> None:
+    (tmp_path / "head.npz").write_bytes(head_bytes(head))
+    again = read_head(tmp_path / "head.npz")
+    camera = canonical_camera(40.0, 15.0, 96)
+    np.testing.assert_array_equal(again.render(camera).rgb, head.render(camera).rgb)
+
+
+def test_shoulders_in_a_crop_without_a_face_are_no_brim() -> None:
+    photo = kinds()["astronaut"]()
+    portrait = load_portrait(photo, crop=(150.0, 180.0, 200.0))
+    assert portrait.report.chosen is None
+    assert PreviewHead(portrait).chosen["hat"].choice == "none"
 
 
 def test_without_a_hat_there_is_no_brim(portrait: Portrait) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import cv2
 import numpy as np
@@ -188,13 +189,16 @@ def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
         return sum(e.stage == "views" and e.step > 0 for e in events) >= 2
 
     out = tmp_path / "views"
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled) as caught:
         engine.generate(
             portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=stop_after_two
         )
     written = sorted((out / "frames").iterdir())
-    # those that were begun in other threads are finished
+    # those that were begun in other threads are finished, and nobody writes any more
     assert 2 <= len(written) < len(cameras)
+    time.sleep(0.5)
+    assert sorted((out / "frames").iterdir()) == written
+    assert caught.value.code == "job.cancelled"
     before = [p.stat().st_mtime_ns for p in written]
     views = engine.generate(
         portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=lambda: False

@@ -10,11 +10,14 @@ import pytest
 from dp3d_core.heads.space import MM
 from dp3d_core.portraits import face_models
 from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.pose import components_of, expression_of
+from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.hair import grow_hair
 from dp3d_core.preview.hair_length import is_bald
 from dp3d_core.preview.hair_marks import GRID
-from dp3d_core.preview.parsing import PARSING_SIDE, Kind
+from dp3d_core.preview.hairstyle import STYLES
+from dp3d_core.preview.parsing import PARSING_SIDE, Kind, parse_photo
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead, place_head
 from dp3d_core.raycast import RayCaster
@@ -78,6 +81,19 @@ def test_hair_that_hangs_is_told_from_hair_that_does_not() -> None:
     heights = {name: lowest_hair(place_head(photograph(name)[0])) for name in ("long", "crop")}
     assert heights["long"] < -85, heights
     assert heights["crop"] > -75, heights
+
+
+@pytest.mark.parametrize("name", ["long", "shoulder"])
+def test_hair_that_is_chosen_lies_on_the_shoulders(name: str) -> None:
+    portrait, _ = photograph("crop")
+    bare = BareHead.of(components_of(portrait.report.shape), expression_of(portrait.report.shape))
+    parsing = parse_photo(portrait, bare.caster, bare.region_of)
+    hair = grow_hair(portrait, parsing, bare.caster, int(Part.HAIR), style=STYLES[name])
+    hits = bare.caster.cast(*GRID.inward())
+    skin = np.zeros(GRID.rows * GRID.columns)
+    skin[hits.ray] = GRID.radius(hits.points)
+    depth = (skin.reshape(hair.radius.shape) - hair.radius) / MM
+    assert depth[hair.mask > 0.62].max() < 2
 
 
 def test_hair_that_stands_off_stands_off_behind_too() -> None:
