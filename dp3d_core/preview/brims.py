@@ -34,8 +34,7 @@ _STANDS_OUT, _WIDEST = 16.0, 160.0
 _NEAR_RIM = (45.0, 60.0)
 """Millimetres below and above the rim where the edge of a brim may be seen."""
 _ABOVE, _FREE = 10.0, 32.0
-"""Millimetres above the rim where the crown of a hat is measured, and where it is while the shell
-still has the brim."""
+"""Millimetres above the rim where the crown of a hat is measured, without its brim and with it."""
 _WIDE, _THIN = 34.0, 34.0
 """Millimetres that what stands out on both sides must be wide at least, and its outer half thick at
 most, to be a brim where nothing else says that headwear is worn."""

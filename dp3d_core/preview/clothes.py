@@ -28,7 +28,7 @@ _GRID = Panorama(192, 384)
 _CHIN = -72.0
 """Height, millimetres, above which no clothes are looked for."""
 _COLLAR = -128.0
-"""Height of a collar that nothing is known of, millimetres."""
+"""Drop of a collar that nothing is known of, millimetres."""
 _SLOPE = 18.0
 """Millimetres by which a collar that is seen rises towards the back."""
 _SIDEWAYS = (12.0, 95.0)
@@ -36,16 +36,16 @@ _SIDEWAYS = (12.0, 95.0)
 _NAPE = 52.0
 """How much higher a collar lies behind, millimetres."""
 _BARE = -400.0
-"""Height of the collar of bare shoulders, millimetres."""
+"""Drop of the collar of bare shoulders, millimetres."""
 _HIGHEST = -84.0
 """Highest collar that is not seen, millimetres."""
 COLLARS = {"none": _BARE, "low": -152.0, "crew": -120.0, "high": -92.0}
-"""Height in front, millimetres, of the collars that may be chosen."""
+"""Drop in front, which is the height there, millimetres, of the collars that may be chosen."""
 _HEM, _LEAST_HEM, _NO_HEM = 20.0, 200, 0.22
 """Millimetres of a bust above its end, texels there of which fewer say nothing, and their chance of
 cloth below which a bust ends above its clothes."""
 _PULL = 0.03
-"""Weight of the expected height of a column's collar, texels a millimetre."""
+"""Weight of the expected drop of a column's collar, texels a millimetre."""
 _EVEN, _BEND = 0.35, 0.6
 """Share of the other side in what a column decides, and texels that a step of the line costs, each
 millimetre."""
@@ -64,7 +64,7 @@ _SOFT = 3.0
 """Half the width of the seam between skin and cloth, millimetres."""
 _LIFT = 0.004
 """Head units above the surface where rays begin."""
-_HEIGHTS = np.arange(-76.0, -200.0, -4.0)
+_LEVELS = np.arange(-76.0, -200.0, -4.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,18 +185,18 @@ def _cuts(cloth: Array, told: Array, levels: Array, usual: Array) -> Array:
         usual: (r, c) drop of the collar that is expected.
 
     """
-    heights = np.arange(-64.0, -250.0, -3.0)
-    costs = np.empty((len(heights), cloth.shape[1]))
+    drops = np.arange(-64.0, -250.0, -3.0)
+    costs = np.empty((len(drops), cloth.shape[1]))
     middle = usual.mean(0)
-    for i, height in enumerate(heights):
-        below = levels < height
+    for i, drop in enumerate(drops):
+        below = levels < drop
         costs[i] = np.where(below, told - cloth, cloth).sum(0)
-        costs[i] += _PULL * np.minimum(np.abs(height - middle), 60)
+        costs[i] += _PULL * np.minimum(np.abs(drop - middle), 60)
     # neighbouring columns decide together, and most clothes are even
     costs = gaussian_filter1d(costs, 2.0, axis=1, mode="wrap")
     costs = (1 - _EVEN) * costs + _EVEN * costs[:, ::-1]
-    line = heights[_smoothest(costs, _BEND * np.abs(heights[:, None] - heights))]
-    line = np.where(middle < heights[-1], middle, line)
+    line = drops[_smoothest(costs, _BEND * np.abs(drops[:, None] - drops))]
+    line = np.where(middle < drops[-1], middle, line)
     return np.asarray(gaussian_filter1d(line, _ROUNDED, mode="wrap"))
 
 
@@ -213,9 +213,9 @@ def _smoothest(costs: Array, bend: Array) -> NDArray[np.int64]:
     total = around[:, 0]
     came = np.zeros(around.shape, np.int64)
     for column in range(1, around.shape[1]):
-        ways = total + bend
-        came[:, column] = ways.argmin(1)
-        total = ways.min(1) + around[:, column]
+        reached = total + bend
+        came[:, column] = reached.argmin(1)
+        total = reached.min(1) + around[:, column]
     path = np.empty(around.shape[1], np.int64)
     path[-1] = int(total.argmin())
     for column in range(around.shape[1] - 1, 0, -1):
@@ -224,30 +224,30 @@ def _smoothest(costs: Array, bend: Array) -> NDArray[np.int64]:
 
 
 def _judged(collar: float, sure: float) -> Choice:
-    """The name of a collar at a height, millimetres, with its confidence."""
+    """The name of a collar with a drop, millimetres, with its confidence."""
     name = min(COLLARS, key=lambda known: abs(COLLARS[known] - collar))
     reason = "The photo ends above the collar." if sure < _UNSEEN else ""
     return Choice(name, sure, reason=reason)
 
 
-def _collar(height: Array, cloth: Array, shoulder: NDArray[np.bool_]) -> tuple[float, bool, float]:
-    """Height of an even collar that agrees best with what is seen, whether one is seen, how surely.
+def _collar(drop: Array, cloth: Array, shoulder: NDArray[np.bool_]) -> tuple[float, bool, float]:
+    """Drop of an even collar that agrees best with what is seen, whether one is seen, how surely.
 
     Args:
-        height: (n,) drop, millimetres, of places that are seen.
+        drop: (n,) of :func:`_drop`, millimetres, of places that are seen.
         cloth: (n,) chance of cloth there.
         shoulder: (n,) whether they lie on the outer half of the shoulders.
 
     """
-    if len(height) < 60:
+    if len(drop) < 60:
         return _COLLAR, False, 0.5 * _UNSEEN
     # a bare neck and a bare chest are no bare shoulders
     dressed = float((cloth[shoulder] > 0.6).mean()) if shoulder.sum() > 80 else 1.0
     if dressed < _SOME_CLOTH:
         return _BARE, False, 0.9 - 1.4 * dressed
-    errors = [np.abs(cloth - (height < level)).mean() for level in _HEIGHTS]
+    errors = [np.abs(cloth - (drop < level)).mean() for level in _LEVELS]
     seen = bool(cloth.sum() > 30)
     if not seen:  # they begin where the photo ends
-        return min(COLLARS["low"], float(height.min())), False, 0.5 * _UNSEEN
+        return min(COLLARS["low"], float(drop.min())), False, 0.5 * _UNSEEN
     sure = float(np.clip(0.95 - 2 * min(errors), _UNSEEN, 0.9)) if seen else 0.5 * _UNSEEN
-    return float(_HEIGHTS[int(np.argmin(errors))]), seen, sure
+    return float(_LEVELS[int(np.argmin(errors))]), seen, sure

@@ -25,8 +25,8 @@ _COVERED, _TUCKED = 0.5, 0.15
 _STANDS = 3.0
 """Millimetres by which an ear stands off the skull where hair leaves it free."""
 _TIP, _HAIR_ABOVE, _NO_EDGE = 0.3, 0.8, np.inf
-"""Part of an ear's places at its tip that may be hair beside it, mean chance of hair above an edge
-and of skin below it for there to be one, and height where none is."""
+"""Least part of an ear, from its tip, that hair covers where it covers any, chance of hair on it
+and of skin below it from which on it does, and height of its edge where it does not."""
 _LIFT = 0.004
 
 
@@ -107,10 +107,10 @@ def _hair_over_ears(
     shares = []
     for side in (-1, 1):
         mine = seen & (points[:, 0] * side > 0)
-        told = None
+        answer = None
         if mine.sum() >= _LEAST:
-            told = float(np.median(hair[mine])), _end_of_hair(points[mine, 1], hair[mine])
-        shares.append(told)
+            answer = float(np.median(hair[mine])), _end_of_hair(points[mine, 1], hair[mine])
+        shares.append(answer)
     return shares[0], shares[1]
 
 

@@ -64,8 +64,8 @@ _MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
 """Millimetres by which the last fit of the outline moves hair, and texels over which it does so
 evenly."""
 _GRAZING, _ASIDE = 0.35, (4.0, 14.0)
-"""Cosine by which the far half must face a camera more than the near one to be believed, and yaws
-between which it must, degrees."""
+"""Cosine by which the far half must face a camera more than the near one to be believed, in full
+from the second of two yaws on, degrees."""
 _NOTCH = 7
 """Texels of GRID across a notch in the edge of hair that is none."""
 _OTHER_SIDE, _OTHER_SIDE_MM = 1.3, 8.0

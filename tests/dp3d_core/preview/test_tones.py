@@ -51,5 +51,5 @@ def test_the_colour_of_hair_is_neither_its_gaps_nor_its_highlights() -> None:
     brown = np.array([0.4, 0.28, 0.2]) * rng.uniform(0.9, 1.1, (700, 1))
     dark = np.full((150, 3), 0.05) + rng.uniform(0, 0.01, (150, 3))
     light = np.full((150, 3), 0.95)
-    found = mean_colour(np.concatenate([brown, dark, light]), np.zeros(3))
-    np.testing.assert_allclose(found, [0.4, 0.28, 0.2], atol=0.03)
+    colour = mean_colour(np.concatenate([brown, dark, light]), np.zeros(3))
+    np.testing.assert_allclose(colour, [0.4, 0.28, 0.2], atol=0.03)
