@@ -76,6 +76,8 @@ the usual one."""
 _BESIDE_FACE, _TAB, _TAB_ROWS = 64.0, 9.0, 3.0
 """Longitude from which on hair is beside the face, columns over which its lower edge is even, and
 rows by which it may go below that."""
+_WITHIN, _SHOULDER_FRONT, _SHOULDER_BACK = (12.0, 24.0), (46.0, 60.0), (140.0, 122.0)
+"""Millimetres within a shoulder between which hair ends, and longitudes of the shoulders."""
 _FLARE = 0.4
 """Greatest slope outwards of hair that hangs."""
 _LEAST = 2.0
@@ -144,11 +146,12 @@ def grow_hair(
         thickness = at_most(thickness, rising(mask, length < HANGS * MM))
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
-        radius = np.maximum(_without_wings(base + thickness), skin + _LEAST * MM)
+        free = _without_wings(base + thickness)
+        radius = np.maximum(free, skin + _LEAST * MM)
         if style is None or not is_bald(parsing):  # a bald head shows nothing of its hairline
             mask = _mask(portrait, parsing, radius, length, bald)
         if style is not None:
-            mask = style.trimmed(mask, GRID)
+            mask = style.trimmed(mask, GRID) * (1 - _on_shoulders(free, skin))
         mask = mask * (1 - ears)
         surface = _surface(radius, skin, mask)
         if number + 1 < rounds and len(outline):
@@ -166,6 +169,19 @@ def _even_sides(thickness: Array) -> Array:
     even = np.minimum(thickness, _OTHER_SIDE * other + _OTHER_SIDE_MM * MM)
     soft = cv2.GaussianBlur(wrap(even, 8), (0, 0), 1.5)[:, 8:-8]
     return np.where(even < thickness, soft, thickness)
+
+
+def _on_shoulders(free: Array, skin: Array) -> Array:
+    """(GRID) 1 where hair that hangs freely would lie within a shoulder: it ends on top of it.
+
+    Args:
+        free: (GRID) radius of the hair, head units.
+        skin: (GRID) radius of the bare head.
+
+    """
+    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
+    beside = ramp(angle, *_SHOULDER_FRONT) * ramp(angle, *_SHOULDER_BACK)
+    return np.asarray(ramp((skin - free) / MM, *_WITHIN) * beside)
 
 
 def _without_wings(radius: Array) -> Array:
