@@ -35,6 +35,8 @@ _SIDEWAYS = (12.0, 95.0)
 """Longitudes between which one that is not seen rises: it lies on the shoulders."""
 _NAPE = 52.0
 """How much higher a collar lies behind, millimetres."""
+_ROUND = 0.5
+"""Part of that for a collar of which nothing is seen: a neckline without a notch."""
 _BARE = -400.0
 """Drop of the collar of bare shoulders, millimetres."""
 _HIGHEST = -84.0
@@ -124,6 +126,8 @@ class Clothes:
         hem = shown & (height < end + _HEM)
         if choice == AUTO and hem.sum() > _LEAST_HEM and chance[hem].mean() < _NO_HEM:
             collar = _BARE  # of a bust that ends above its clothes a strip would be left behind
+        if not seen:
+            rise = rise * _ROUND
         usual = np.minimum(collar + rise, _HIGHEST).reshape(shape)
         levels = drop.reshape(shape)
         direct, cloth = trust.reshape(shape), chance.reshape(shape)
@@ -248,6 +252,6 @@ def _collar(drop: Array, cloth: Array, shoulder: NDArray[np.bool_]) -> tuple[flo
     errors = [np.abs(cloth - (drop < level)).mean() for level in _LEVELS]
     seen = bool(cloth.sum() > 30)
     if not seen:  # they begin where the photo ends
-        return min(COLLARS["low"], float(drop.min())), False, 0.5 * _UNSEEN
+        return min(COLLARS["crew"], float(drop.min())), False, 0.5 * _UNSEEN
     sure = float(np.clip(0.95 - 2 * min(errors), _UNSEEN, 0.9)) if seen else 0.5 * _UNSEEN
     return float(_LEVELS[int(np.argmin(errors))]), seen, sure
