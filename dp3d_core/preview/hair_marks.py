@@ -50,7 +50,7 @@ def hair_outline(portrait: Portrait, parsing: Parsing) -> Outline:
     rim = covered - cv2.erode(covered, np.ones((3, 3), np.uint8))
     open_ = ((kind == Kind.BACKGROUND) | (kind == Kind.CLOTH)) & parsing.known
     free = cv2.dilate(open_.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    unknown = cv2.dilate((~parsing.known).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    unknown = cv2.dilate((~parsing.known).astype(np.uint8), np.ones((17, 17), np.uint8)) > 0
     unknown[[0, 1, -2, -1]] = True
     unknown[:, [0, 1, -2, -1]] = True
     skin = cv2.dilate((kind == Kind.SKIN).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0

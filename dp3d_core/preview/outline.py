@@ -26,6 +26,8 @@ _SNAP_REACH, _SNAP_SPREAD = 0.10, 0.018
 """Farthest partner and reach of a move, parts of the picture."""
 SNAP_STEPS = 3
 """Steps of :func:`snap_outline`."""
+_NEAR_BORDER = np.ones((17, 17), np.uint8)
+"""What lies so near to the photo's border is no outline: mattes fade there."""
 _SNAP_TURN = 0.04
 """What opposite directions of two outlines count like, parts of the picture."""
 _FACE_DEPTH, _FACE_LOW, _FACE_HIGH = (0.03, 0.09), (-0.21, -0.17), (0.15, 0.21)
@@ -138,7 +140,7 @@ def snap_outline(
     size = (side, side)
     shrunk = cv2.resize(matte, size, interpolation=cv2.INTER_AREA)
     theirs = np.asarray(shrunk, np.float32) / np.float32(255)
-    known = cv2.erode(cv2.resize(inside.astype(np.uint8), size), np.ones((5, 5), np.uint8)) > 0
+    known = cv2.erode(cv2.resize(inside.astype(np.uint8), size), _NEAR_BORDER) > 0
     goal, goal_normals = _edge(theirs, known)
     if len(goal) < 20:
         return mesh
