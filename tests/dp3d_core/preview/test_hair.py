@@ -13,7 +13,7 @@ from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.clothes import Clothes
-from dp3d_core.preview.hair import grow_hair
+from dp3d_core.preview.hair import _without_tabs, grow_hair
 from dp3d_core.preview.hair_length import is_bald
 from dp3d_core.preview.hair_marks import GRID
 from dp3d_core.preview.hairstyle import STYLES
@@ -138,3 +138,18 @@ def test_clothes_begin_where_the_photo_shows_them(case) -> None:
     bust = np.array([[0.0, -175 * MM, 0.12], [0.1, -175 * MM, 0.05]])
     assert (clothes.cover(bust) > 0.9).all(), hair
     assert not clothes.below_chin(np.array([[0.0, 0.0, 0.2]])).any()
+
+
+def test_the_lower_edge_of_hair_has_no_tabs() -> None:
+    rows = np.arange(GRID.rows)[:, None]
+    end = np.full(GRID.columns, 70)
+    middle = 3 * GRID.columns // 4  # beside the face
+    end[middle - 3 : middle + 3] = 100
+    mask = (rows < end).astype(float)
+    calm = _without_tabs(mask)
+    ends = (calm > 0.5).sum(0)
+    assert ends[middle] < 88
+    assert (ends[: GRID.columns // 8] >= 69).all()
+    # nor does it go on below a gap
+    below = (rows < 70) | ((rows > 85) & (rows < 100)) & (mask[:1] >= 0)
+    assert not _without_tabs(below.astype(float))[90, : GRID.columns // 8].any()
