@@ -29,6 +29,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "opencv-python-headless",
         "scikit-image",
         "scipy",
+        "threadpoolctl",
         "trimesh",
         "xatlas",
     ),
