@@ -179,7 +179,7 @@ def _on_shoulders(free: Array, skin: Array) -> Array:
         skin: (GRID) radius of the bare head.
 
     """
-    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
+    angle = GRID.aside_deg()
     beside = ramp(angle, *_SHOULDER_FRONT) * ramp(angle, *_SHOULDER_BACK)
     return np.asarray(ramp((skin - free) / MM, *_WITHIN) * beside)
 
@@ -267,7 +267,7 @@ def _with_hairline(marks: Marks, mask: Array, base: Array, length: Array, usual:
     """
     grown = (mask > 0.5).astype(np.uint8)
     rim = (grown > 0) & (cv2.erode(grown, np.ones((5, 5), np.uint8)) == 0)
-    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
+    angle = GRID.aside_deg()
     short = length >= HANGS * MM
     rim &= ((angle < _FRONT_DEG) | short)[None]
     rim[GRID.dome_rows + 8 :, ~short] = False
@@ -337,7 +337,7 @@ def _without_tabs(mask: Array) -> Array:
 
     A dark collar or the shade of the jaw beside hair looks like hair.
     """
-    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
+    angle = GRID.aside_deg()
     beside = np.flatnonzero(angle > _BESIDE_FACE)
     rows = np.arange(GRID.rows)[:, None]
     grown = (mask > _EDGE[0]) | (rows < GRID.dome_rows // 2)

@@ -79,7 +79,7 @@ def smoothest(marks: Marks, base: Array, mask: Array, usual: float, hangs: Mask)
     crown = _BACK * _over_crown(weight, value, usual) + _BACK_MM * MM
     prior = np.where(falls, rows_of[:, None], np.minimum(rows_of, crown)[:, None]).ravel()
     # towards the nape hair that does not hang is cut shorter
-    angle = np.abs((np.arange(columns) + 0.5) / columns - 0.5) * 360
+    angle = _COARSE.aside_deg()
     level = (np.arange(rows) + 0.5) / _COARSE.dome_rows
     nape = ramp(angle, *_BEHIND) * ramp(level, *_LOW)[:, None] * ~falls
     cut = _NAPE * (1 - float(ramp(np.array(usual), *_THICK)))
@@ -109,7 +109,7 @@ def rising(mask: Array, hangs: Mask) -> Array:
     ends = np.where(mask > 0.5, rows, 0).max(0)
     ends = gaussian_filter1d(ends.astype(float), 3.0, mode="wrap")
     limit = (FLAT_MM + _SLOPE * np.maximum(ends - rows, 0) * _TEXEL_MM) * MM
-    angle = np.abs((np.arange(GRID.columns) + 0.5) / GRID.columns - 0.5) * 360
+    angle = GRID.aside_deg()
     free = 1 - ramp(angle, *_RISES) * ~hangs
     return np.asarray(limit + free * _MOST * MM)
 
@@ -131,7 +131,7 @@ def _by_row(weight: Array, value: Array, usual: float) -> Array:
     """
     shape = _COARSE.rows, _COARSE.columns
     # the hairline above the face is flat and says nothing of the sides
-    angle = np.abs((np.arange(_COARSE.columns) + 0.5) / _COARSE.columns - 0.5) * 360
+    angle = _COARSE.aside_deg()
     marks = weight.reshape(shape) * (angle > _SIDES_DEG)
     below = np.arange(_COARSE.rows) >= _COARSE.dome_rows
     expected = np.where(below, 0.6 * usual, usual)

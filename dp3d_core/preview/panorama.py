@@ -44,6 +44,10 @@ class Panorama:
         """Rows of the dome."""
         return round(self.rows * DOME_SHARE)
 
+    def aside_deg(self) -> Array:
+        """(columns,) angle of the columns from the front, 0 to 180 degrees."""
+        return np.abs((np.arange(self.columns) + 0.5) / self.columns - 0.5) * 360
+
     def rays(self) -> tuple[Array, Array]:
         """(rows * columns, 3) points on the axis, and unit directions outwards."""
         row = np.arange(self.rows) + 0.5

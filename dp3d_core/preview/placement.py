@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,9 +109,16 @@ def place_head(
         drawn = bare.moved(
             fit_outline(bare.mesh, portrait.camera, portrait.matte, portrait.inside, 1.0).vertices
         )
-        hair = grow_hair(
-            portrait, parsing, drawn.caster, int(Part.HAIR), style=_style(choices, bald)
+        outline = hair_outline(portrait, parsing)
+        grow = partial(
+            grow_hair,
+            portrait,
+            parsing,
+            drawn.caster,
+            int(Part.HAIR),
+            style=_style(choices, bald),
         )
+        hair = grow(outline=outline)
         thin = choices.hair == choices.hat == AUTO and hair.usual < _SHAVEN * MM
         if thin and bare_scalp(FaceColours.of(portrait, bare, parsing.known)):
             hair = None
@@ -121,20 +129,13 @@ def place_head(
     else:
         bare = drawn
         headwear = Headwear.of(portrait, parsing, hair)
-        outline = hair_outline(portrait, parsing)
         brim = None
         if choices.hat != "none":
             headwear, brim = brimmed(portrait, parsing, outline, hair, headwear)
         worn = choices.hat == "worn" or (choices.hat == AUTO and headwear.likely)
         if brim is not None:
-            hair = grow_hair(
-                portrait,
-                parsing,
-                drawn.caster,
-                int(Part.HAIR),
-                style=_style(choices, bald),
-                outline=Outline(outline.uv[~brim.edge], outline.normal[~brim.edge]),
-            )
+            beside = ~brim.edge
+            hair = grow(outline=Outline(outline.uv[beside], outline.normal[beside]))
             headwear = headwear.of_shell(hair.mesh)
         mesh = joined(under_hair(hair, bare.mesh), _marked(hair.mesh, headwear, worn))
         if brim is not None:

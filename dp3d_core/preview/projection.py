@@ -250,9 +250,11 @@ def _with_chest(portrait: Portrait) -> tuple[Portrait, int]:
     A bust reaches a little farther down than a crop: whoever stands in its last row goes on below.
     """
     crop, side = portrait.report.crop, portrait.camera.width
+    if side != CROP_SIZE or not portrait.opaque or crop.y + crop.side >= portrait.report.height:
+        return portrait, 0
     image, inside = cut(portrait.photo, Crop(crop.x, crop.y + crop.side, crop.side))
     rows = min(_CHEST_ROWS, int(inside.any(1).sum()))
-    if not rows or side != CROP_SIZE or not portrait.opaque:
+    if not rows:
         return portrait, 0
     own = portrait.matte[-_LAST_ROWS:].min(0)
     camera = Camera(portrait.camera.c2w, portrait.camera.K, side, side + rows)

@@ -110,7 +110,7 @@ def _moves(points: Array) -> Array:
 
 
 def even_bust(before: Array, after: Array) -> Array:
-    """(n, 3) vertices of a bare head after its outline was met, its bust the same on both sides.
+    """(n, 3) vertices of a bare head after its outline was met, its bust alike on both sides.
 
     Seen from the front a shoulder that stands out alone is an arm, hair or background.
 

@@ -35,7 +35,8 @@ class Heads:
         """Measure head after head."""
         from contextlib import nullcontext
 
-        from dp3d_core.evaluation.synthetic import evaluate_heads, summary_lines
+        from dp3d_core.evaluation.head_summary import summary_lines
+        from dp3d_core.evaluation.synthetic import evaluate_heads
         from dp3d_core.required_models import fetch_missing
         from server.cli.bench.beside import OtherCommit
 
@@ -76,7 +77,7 @@ class Heads:
 
 
 def _figures(cases: list[Case], other: OtherCommit | None) -> dict[str, Any]:
-    from dp3d_core.evaluation.synthetic import summary
+    from dp3d_core.evaluation.head_summary import summary
 
     figures = summary(cases)
     if other is not None:

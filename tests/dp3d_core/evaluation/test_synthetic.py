@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dp3d_core.evaluation import synthetic
+from dp3d_core.evaluation.head_summary import profile_agreement, summary, summary_lines
 from dp3d_core.evaluation.synthetic import (
     ANGLES,
     METHODS,
@@ -15,8 +16,6 @@ from dp3d_core.evaluation.synthetic import (
     face_error_percent,
     mesh_error_percent,
     photograph,
-    summary,
-    summary_lines,
 )
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.head import Surface
@@ -95,11 +94,11 @@ def test_a_case_is_scored_beside_plane_and_ellipsoid():
 def test_profiles_differ_as_people_do() -> None:
     rng = np.random.default_rng(0)
     true = rng.normal(size=(8, 30))
-    assert synthetic._agreement(true * 0.5, true) == {"spread": 0.5, "correlation": 1.0}
-    unlike = synthetic._agreement(rng.normal(size=(8, 30)), true)
+    assert profile_agreement(true * 0.5, true) == {"spread": 0.5, "correlation": 1.0}
+    unlike = profile_agreement(rng.normal(size=(8, 30)), true)
     assert abs(unlike["correlation"] or 0) < 0.3
     true[0, :5] = np.nan
-    assert synthetic._agreement(true, true) == {"spread": 1.0, "correlation": 1.0}
+    assert profile_agreement(true, true) == {"spread": 1.0, "correlation": 1.0}
 
 
 def test_a_profile_has_a_nose_and_no_glasses() -> None:
