@@ -30,7 +30,7 @@ from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.completion import NO_HAIR, PANORAMA, SHADE_FREE, Completion
 from dp3d_core.preview.disagreement import covered, disagreement, without
 from dp3d_core.preview.hair_marks import SHELL
-from dp3d_core.preview.light import sky_light, strength
+from dp3d_core.preview.light import Light, sky_light
 from dp3d_core.preview.panorama import wrap
 from dp3d_core.preview.parsing import PARSING_SIDE
 from dp3d_core.preview.parts import Part
@@ -108,7 +108,7 @@ class Appearance:
         yaw = portrait.report.yaw_deg
         self.far_side = 0.0 if abs(yaw) < _TURNED else -float(np.sign(yaw))
         on_step("Finding the light")
-        self.light = self._find_light(placed, caster)
+        self._find_light(placed, caster)
         self.tone = self._find_tone(placed)
         self.projection = dataclasses.replace(
             self.projection,
@@ -172,7 +172,7 @@ class Appearance:
         """Colours (k, 3) of hits from whatever side they are seen, and light (k, 3) there."""
         parts = self._parts(hits)
         colours, trust = self._seen(hits, parts)
-        light = self._light_at(hits, parts)
+        light = self._light_at(self.light, hits, parts)
         # around a brim the panorama shows what is below it, too
         brim = self.mesh.faces[hits.face, 0] >= len(self.region) + SHELL
         places = hits.points + np.where(brim, _ABOVE_BRIM * MM, 0.0)[:, None] * [0, 1, 0]
@@ -253,9 +253,11 @@ class Appearance:
         """(n,) 1 on the half that a turned head shows least."""
         return ramp(points[:, 0] * self.far_side, -_SEAM * MM, _SEAM * MM)
 
-    def _find_light(self, placed: PlacedHead, caster: RayCaster) -> Array:
-        """(n, 3) light at the vertices, as strong as it shows on the face in the photo."""
-        mesh, light = self.mesh, sky_light(caster)
+    def _find_light(self, placed: PlacedHead, caster: RayCaster) -> None:
+        """Light (n, 3) at the vertices, as it shows on the face in the photo, and the part of it
+        that colours are evened out by.
+        """
+        mesh, sky = self.mesh, sky_light(caster)
         count = len(placed.bare.region)
         region = placed.bare.region
         skin = np.flatnonzero(np.isin(region, (Region.FACE, Region.FOREHEAD, Region.NECK)))
@@ -263,7 +265,11 @@ class Appearance:
         parts = np.full(len(skin), Part.SKIN, np.uint8)
         colours, trust = self.projection.sample(mesh.vertices[skin], mesh.normals[skin], parts)
         good = (trust > 0.9) & (self.projection.chance(mesh.vertices[skin], parts) > 0.85)
-        return light[:, None] ** strength(light[skin[good]], colours[good])
+        bare = skin[good]
+        light = Light.of(sky[bare], mesh.normals[bare], colours[good])
+        aimed = light.aimed(mesh.normals)
+        self.light = light.under_sky(sky) * aimed
+        self.evening = np.maximum(light.under_sky(sky), _DARKEST) * aimed
 
     def _find_tone(self, placed: PlacedHead) -> Image:
         """(3,) the colour of the skin on nose, cheeks and forehead under even light."""
@@ -310,7 +316,7 @@ class Appearance:
         parts = np.full(len(index), Part.SKIN, np.uint8)
         colours, trust = self.projection.sample(mesh.vertices[index], mesh.normals[index], parts)
         good = (trust > 0.7) & (self.projection.chance(mesh.vertices[index], parts) > 0.8)
-        return colours / np.maximum(self.light[index], _DARKEST), good
+        return colours / self.evening[index], good
 
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
         """(k,) :class:`Part` of hits: below the chin the clothes say where skin ends."""
@@ -322,9 +328,9 @@ class Appearance:
         parts[lower] = np.where(cover > 0.5, Part.BODY, Part.SKIN)
         return parts
 
-    def _light_at(self, hits: Hits, parts: NDArray[np.uint8]) -> Array:
-        """(k, 3) factors of the colours under even light of hits with their parts (k,)."""
-        corners = self.light[self.mesh.faces[hits.face]]
+    def _light_at(self, light: Array, hits: Hits, parts: NDArray[np.uint8]) -> Array:
+        """(k, 3) light (n, 3) of the vertices at hits with their parts (k,)."""
+        corners = light[self.mesh.faces[hits.face]]
         light = np.einsum("kvc,kv->kc", corners, hits.weights)
         # shade is redder on skin alone, where light goes through
         even = light.mean(1, keepdims=True)
@@ -337,8 +343,8 @@ class Appearance:
         hits = caster.cast(*PANORAMA.inward())
         part = np.full(n, int(Part.BODY), np.uint8)
         part[hits.ray] = self._parts(hits)
-        light = np.ones((n, 3))
-        light[hits.ray] = self._light_at(hits, part[hits.ray])
+        evening = np.ones((n, 3))
+        evening[hits.ray] = self._light_at(self.evening, hits, part[hits.ray])
         known, weight = np.zeros((n, 3)), np.zeros(n)
         own, trust = self._seen(hits, part[hits.ray])
         other, other_trust = self._mirrored(hits, part[hits.ray])
@@ -357,7 +363,7 @@ class Appearance:
         weight *= self._beside_ears(hits, part).ravel()
 
         # from here on colours are as under even light
-        even = known / np.maximum(light, _DARKEST)
+        even = known / evening
         image = even.reshape(*shape, 3).astype(np.float32)
         weights = weight.reshape(shape).astype(np.float32)
         parts = part.reshape(shape)
