@@ -367,12 +367,15 @@ class Appearance:
         image = even.reshape(*shape, 3).astype(np.float32)
         weights = weight.reshape(shape).astype(np.float32)
         parts = part.reshape(shape)
+        depth = np.full(n, np.nan)
+        depth[hits.ray] = self.clothes.depth(hits.points)
         person = Completion(
             self.tone,
             self.neck_tone,
             self._field_of_beard(hits) if self.projection.bearded else None,
             self.hair_mm,
             self.clothes.seen,
+            depth.reshape(shape),
             PANORAMA.rays()[0][:: PANORAMA.columns, 1] / MM,
         )
         filled = np.zeros_like(image)

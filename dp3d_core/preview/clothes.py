@@ -139,10 +139,13 @@ class Clothes:
 
     def cover(self, points: Array) -> Array:
         """(n,) chance of cloth at points below the chin."""
+        return np.asarray(ramp(self.depth(points), -_SOFT, _SOFT) * self.below_chin(points))
+
+    def depth(self, points: Array) -> Array:
+        """(n,) millimetres by which points lie lower than the line where clothes begin."""
         column, _ = _GRID.place(points)
         around = np.concatenate([self.line[-1:], self.line, self.line[:1]]).astype(np.float64)
-        line = np.interp(column + 1, np.arange(len(around)), around)
-        return np.asarray(ramp(line - _drop(points), -_SOFT, _SOFT) * self.below_chin(points))
+        return np.asarray(np.interp(column + 1, np.arange(len(around)), around) - _drop(points))
 
     def below_chin(self, points: Array) -> NDArray[np.bool_]:
         """(n,) whether clothes may lie at points."""

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.preview.cloth_bands import cloth_bands
 from dp3d_core.preview.panorama import Panorama, wrap
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.quilting import quilted
@@ -89,6 +90,7 @@ class Completion:
         beard: (r, c) how densely a beard grows where it is seen to grow, 0 to 1; None without.
         hair_mm: usual thickness of the hair, millimetres.
         dressed: whether clothes are seen.
+        depth: (r, c) distance below the line where clothes begin, millimetres; NaN beside the body.
         height: (r,) of the panorama's rows, millimetres.
 
     """
@@ -98,6 +100,7 @@ class Completion:
     beard: Image | None
     hair_mm: float
     dressed: bool
+    depth: NDArray[np.float64]
     height: NDArray[np.float64]
 
     def continued(
@@ -165,7 +168,10 @@ class Completion:
             seen = seen[row >= np.median(row)]
         grey = np.ptp(self.tone) < _NO_HUE
         usual = np.full(3, _NO_CLOTH.mean()) if grey else _NO_CLOTH
-        return np.asarray(main_colour(seen, usual), np.float32)
+        main = main_colour(seen, usual)
+        if kind is Part.BODY:
+            return cloth_bands(image, weight, self.depth, PANORAMA, main)
+        return np.asarray(main, np.float32)
 
     def _sure_skin(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of skin that is fit to be continued: no strands and rims beside it."""
