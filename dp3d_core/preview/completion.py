@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dp3d_core.preview.cloth_bands import cloth_bands
 from dp3d_core.preview.panorama import Panorama, wrap
 from dp3d_core.preview.parts import Part
-from dp3d_core.preview.quilting import quilted
-from dp3d_core.preview.strands import StrandStyle, cropped, strand_noise, with_strands
+from dp3d_core.preview.quilting import coherence, quilted
+from dp3d_core.preview.strands import StrandStyle, cropped, gloss, strand_noise, with_strands
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
 from dp3d_core.preview.tones import apart, lab, main_colour, mean_colour, skin_in_other_light
 from dp3d_core.smoothstep import ramp
@@ -71,11 +71,14 @@ _HUE_OF_STRANDS, _MOST_STRAND = 0.35, 1.6
 """Share of the variation of hue that is continued, and greatest variation, standard deviations."""
 _CONTRAST = 0.24
 """Greatest relative standard deviation of the brightness of hair."""
-_DARKEST_STRAND, _LOCKS, _GRAINS = 0.03, 10.0, 5.0
-"""sRGB below which strands are not told apart; texels of what is a lock and not its colour, and the
-same of short hair."""
-_CROPPED = 14.0
-"""Millimetres of thickness below which hair is too short for locks."""
+_DARKEST_STRAND = 0.03
+"""sRGB below which strands are not told apart."""
+_CURLS, _STRANDS, _GRAINS = 10.0, 6.0, 5.0
+"""Texels of what is a lock and not the colour of hair: curly, straight and short."""
+_BLACK, _STRAIGHT = 0.13, 0.5
+"""Brightness of hair below which no direction is told, and coherence from which on it has one."""
+_CROPPED, _BUZZ = 14.0, 4.0
+"""Millimetres of thickness below which hair is too short for locks, and for gloss."""
 _BRISTLES, _BRISTLE_CONTRAST = (0.7, 1.6), np.float32(0.10)
 """Size of a beard's bristles, texels across and down, and relative contrast."""
 
@@ -125,13 +128,17 @@ class Completion:
         smooth = _smooth(image, weight, sure, far, kind)
         if kind is Part.HAIR:
             style = cropped(StrandStyle.of(image, sure), self.hair_mm)
-            laid = _strands_by_example(image, sure, region, self.hair_mm < _CROPPED, rng)
+            short, straight = self.hair_mm < _CROPPED, _is_straight(image, sure)
+            lock = _GRAINS if short else _STRANDS if straight else _CURLS
+            laid = _strands_by_example(image, sure, region, lock, short, rng)
             if laid is None:
                 strands = with_strands(smooth, style, PANORAMA, rng)
             else:
                 long = float(ramp(np.array(style.length), *_COMBED)) * _COMBED_SHARE
                 combed = StrandStyle(style.contrast * long, style.length, style.sheen * long)
                 strands = with_strands(smooth, combed, PANORAMA, rng) * laid
+            if straight and self.hair_mm > _BUZZ:
+                strands = strands + gloss(smooth, PANORAMA, rng)
             return np.asarray(np.clip(strands, 0, 1.5), np.float32), far
         inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         detail = _detail(image, inner, kind, rng)
@@ -230,7 +237,7 @@ def _smooth(image: Image, weight: Image, sure: Mask, far: Image, kind: Part) -> 
 
 
 def _strands_by_example(
-    image: Image, sure: Mask, region: Mask, short: bool, rng: np.random.Generator
+    image: Image, sure: Mask, region: Mask, lock: float, short: bool, rng: np.random.Generator
 ) -> Image | None:
     """(r, c, 3) factors by which hair varies about its smooth colour; None if too little is seen.
 
@@ -238,6 +245,7 @@ def _strands_by_example(
         image: (r, c, 3) colours where they are known.
         sure: (r, c) where hair is seen.
         region: (r, c) where hair is.
+        lock: texels of what is a lock and not the colour of hair.
         short: hair without locks.
         rng: source of chance.
 
@@ -246,7 +254,7 @@ def _strands_by_example(
     if inner.sum() < _LEAST_STRANDS:
         return None
     shades = np.log(np.maximum(image, _DARKEST_STRAND)).astype(np.float32)
-    detail = detail_of(shades, inner, _GRAINS if short else _LOCKS)
+    detail = detail_of(shades, inner, lock)
     # strands differ in light, hardly in hue
     grey = detail.mean(-1, keepdims=True)
     detail = np.asarray(grey + (detail - grey) * _HUE_OF_STRANDS, np.float32)
@@ -259,6 +267,16 @@ def _strands_by_example(
     return np.asarray(
         np.exp(limit * np.tanh(laid * min(1.0, _CONTRAST / contrast) / limit)), np.float32
     )
+
+
+def _is_straight(image: Image, sure: Mask) -> bool:
+    """Whether hair that is seen lies in one direction; black hair shows none and shines."""
+    if sure.sum() < _LEAST_STRANDS:
+        return True
+    if float(image[sure].mean()) < _BLACK:
+        return True
+    shades = np.log(np.maximum(image, _DARKEST_STRAND)).astype(np.float32)
+    return coherence(detail_of(shades, sure, _CURLS), sure, PANORAMA) > _STRAIGHT
 
 
 def _detail(image: Image, inner: Mask, kind: Part, rng: np.random.Generator) -> Image:

@@ -23,12 +23,12 @@ _COARSE = Panorama(48, 96)
 """Of the thickness."""
 USUAL_HAIR_MM = 8.0
 """Thickness of hair of which no outline is seen, millimetres."""
-_BEHIND, _LOW, _NAPE = (95.0, 150.0), (0.45, 0.95), 0.6
+_BEHIND, _LOW, _NAPE = (95.0, 150.0), (0.7, 1.15), 0.6
 """Longitude, and part of the dome's rows from the crown, over which hair becomes shorter towards
 the nape, and by how much, relative."""
-_THICK = (15 * MM, 30 * MM)
+_THICK = (11 * MM, 24 * MM)
 """Thickness between which hair is less and less cut towards the nape: an afro is round."""
-_RISES, _SLOPE, _TEXEL_MM, _ROUND = (92.0, 135.0), 0.7, 2.4, 3.0
+_RISES, _SLOPE, _TEXEL_MM, _ROUND = (92.0, 135.0), 1.2, 2.4, 3.0
 """Longitude from which on hair rises from its edge, by how much, millimetres a millimetre,
 millimetres of a texel of GRID, and those over which it goes over into its own thickness."""
 _CROWN, _CROWN_MARKS = 0.5, 6

@@ -175,29 +175,43 @@ class _Flow:
     coherence: float
 
 
-def _flow(detail: Image, known: Mask, grid: Panorama) -> _Flow:
-    """The structure tensor's directions (Bigun and Granlund 1987), in millimetres of the head."""
-    grey = detail.mean(-1)
+def coherence(detail: Image, known: Mask, grid: Panorama) -> float:
+    """How much strands run in one direction with those beside them, 0 to 1: low for curls."""
+    return float(_directions(detail, known, grid)[1][known].mean())
+
+
+def _directions(detail: Image, known: Mask, grid: Panorama) -> tuple[Image, Image, Image]:
+    """The structure tensor (Bigun and Granlund 1987), in millimetres of the head.
+
+    Returns:
+        (r, c, 3) cosine and sine of twice the gradient's angle, and 0; (r, c) their coherence, 0
+        to 1; (r, c) 1 well within what is known.
+
+    """
     inner = cv2.erode(known.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
-    soft = cv2.GaussianBlur(grey, (0, 0), 1.0)
+    soft = cv2.GaussianBlur(detail.mean(-1), (0, 0), 1.0)
     narrow = np.array([_narrowing(row, grid) for row in range(grid.rows)], np.float32)[:, None]
     across = cv2.Sobel(soft, cv2.CV_32F, 1, 0) / narrow * inner
     along = cv2.Sobel(soft, cv2.CV_32F, 0, 1) * inner
-    # twice the angle of the gradient; strands lie across it
     products = np.dstack([across**2 - along**2, 2 * across * along, across**2 + along**2, inner])
     pad = 32
     mean = cv2.GaussianBlur(wrap(products, pad), (0, 0), _FLOW_SOFT)[:, pad:-pad]
     energy = np.maximum(mean[..., 2], 1e-9)
-    coherence = np.hypot(mean[..., 0], mean[..., 1]) / energy
     direction = np.dstack([mean[..., 0] / energy, mean[..., 1] / energy, 0 * energy])
+    return direction, np.hypot(direction[..., 0], direction[..., 1]), inner
+
+
+def _flow(detail: Image, known: Mask, grid: Panorama) -> _Flow:
+    """Directions of strands, which lie across the gradients, continued all over the head."""
+    direction, coherent, inner = _directions(detail, known, grid)
     own = np.arctan2(direction[..., 1], direction[..., 0]) / 2
-    own = np.where(coherence > _CURLS, own, np.nan)
-    weight = np.asarray(inner * np.clip(coherence, 0, 1), np.float32)
+    own = np.where(coherent > _CURLS, own, np.nan)
+    weight = np.asarray(inner * np.clip(coherent, 0, 1), np.float32)
     down = np.array([1.0, 0.0, 0.0], np.float32)
     smooth = pull_push(direction.astype(np.float32), weight, down)
     smooth = toward(smooth, known, down * 0.5, _FLOW_REACH)
     everywhere = np.arctan2(smooth[..., 1], smooth[..., 0]) / 2
-    return _Flow(own, everywhere, float(coherence[known].mean()))
+    return _Flow(own, everywhere, float(coherent[known].mean()))
 
 
 def _turned(

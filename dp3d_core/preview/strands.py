@@ -29,6 +29,9 @@ _LIMITS = (0.06, 0.17)
 _SHEEN_AT, _SHEEN_WIDTH = 38.0, 16.0
 """Latitude, degrees, of the band of sheen and its width."""
 _MOST_SHEEN = 0.6
+_GLOSS, _GLOSS_OF, _GLOSS_WIDTHS, _RAGGED = 0.085, (0.12, 0.4), (12.0, 20.0), 4.0
+"""Light reflected in the middle of its band, sRGB, brightness of hair between which it fades, widths
+of the band towards the crown and down, and how ragged it is, degrees."""
 _DOWN, _DENSE, _DOWN_SIZE = 8.0, 0.55, (0.55, 2.2)
 """Texels within which hair thins out on skin, its density beside the thick hair, and size of single
 hairs, texels across and down."""
@@ -131,6 +134,32 @@ def with_strands(
     white = np.clip(field - 1, 0, 1) * 0.5
     mixed = colours + (grey - colours) * white
     return np.asarray(mixed * field, np.float32)
+
+
+def gloss(colours: Image, grid: Panorama, rng: np.random.Generator) -> Image:
+    """(rows, columns, 1) light that combed hair reflects beside its own colour, sRGB.
+
+    Black hair has no strands but these: what shines is the cuticle, whatever lies below (the
+    first lobe of Marschner et al. 2003).
+
+    Args:
+        colours: (rows, columns, 3) of the hair, sRGB.
+        grid: of the panorama; strands run along its rows.
+        rng: source of chance.
+
+    """
+    shape = grid.rows, grid.columns
+    # the band is ragged, each lock has its own
+    latitude = (1 - (np.arange(grid.rows) + 0.5) / grid.dome_rows) * 90.0
+    ragged = strand_noise((1, grid.columns), (2.5, 0.1), rng) * _RAGGED
+    away = latitude[:, None] - _SHEEN_AT - ragged
+    upper, lower = (np.exp(-0.5 * (away / w) ** 2) for w in _GLOSS_WIDTHS)
+    band = np.where(away > 0, upper, lower)
+    strands = strand_noise(shape, (0.7, 24.0), rng) * 0.5 + strand_noise(shape, (3.5, 40.0), rng)
+    dark = 1 - ramp(colours.mean(-1), *_GLOSS_OF)
+    return np.asarray(_GLOSS * band * np.clip(0.5 + 0.5 * strands, 0, 2) * dark, np.float32)[
+        ..., None
+    ]
 
 
 def down_at_edge(parts: NDArray[np.uint8], radius: Array, rng: np.random.Generator) -> Image:
