@@ -35,7 +35,7 @@ _DARKEST = 0.02
 _DOUBT_OF_SKY, _DOUBT_OF_AIM, _DOUBT_OF_TINT = 0.02, 0.02, 4.0
 """Weights of the usual sky and of light without direction beside one cell, and of channels that are
 alike beside those."""
-_MOST_AIM, _AIMED, _BEHIND = 0.7, (0.45, 1.25), 0.25
+_MOST_AIM, _AIMED, _BEHIND = 0.7, (0.6, 1.2), 0.25
 """Greatest difference of the logarithm by direction, limits of the factor, and cosine over which
 the light of the side goes on behind."""
 _SOFT_ROUNDS = 4

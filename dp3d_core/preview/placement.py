@@ -33,7 +33,7 @@ from dp3d_core.preview.hair_thickness import USUAL_HAIR_MM
 from dp3d_core.preview.hairstyle import HANGING, SHORN, STYLES, HairStyle
 from dp3d_core.preview.headwear import Headwear, seen_headwear
 from dp3d_core.preview.outline import SNAP_STEPS, fit_outline, snap_outline
-from dp3d_core.preview.parsing import Parsing, parse_photo
+from dp3d_core.preview.parsing import Kind, Parsing, parse_photo
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.shoulders import even_bust, neck_and_shoulders
 from dp3d_core.progress import StepCallback, no_step
@@ -43,9 +43,9 @@ _SNAP_REACH = 0.08
 """Reach of the outline's correction where hair already follows it, parts of the picture."""
 
 
-_HELD = (-112.0, -72.0)
+_HELD, _BARE_HELD = (-112.0, -72.0), (-126.0, -84.0)
 """Heights, millimetres, between which the skin of a neck goes over into that of a head, which keeps
-its shape under hair."""
+its shape under hair; of a neck that is seen bare, which has no ledges as a collar has."""
 _SHAVEN = 6.0
 """Usual thickness of hair, millimetres, below which a scalp of the skin's colour is bare."""
 _CHEST, _NECK_END, _HIGHEST_CUT, _LOWEST_SHOWN, _FACING = 60.0, -130.0, -168.0, 0.03, 0.2
@@ -142,7 +142,10 @@ def place_head(
             mesh = joined(mesh, brim.mesh(hair, headwear))
         view = _outline_view(portrait, parsing, mesh, choices)
         # what stands out beside a head with hair is hair, not its cheeks
-        held = ramp(bare.mesh.vertices[:, 1] / MM, *_HELD)
+        height = bare.mesh.vertices[:, 1] / MM
+        uv, _ = portrait.camera.project(bare.mesh.vertices)
+        skin = parsing.at(uv, portrait.camera.width)[:, Kind.SKIN]
+        held = np.maximum(ramp(height, *_HELD), skin * ramp(height, *_BARE_HELD))
         snapped = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
         # a brim is no spike
         calm = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped)

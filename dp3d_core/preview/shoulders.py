@@ -96,7 +96,7 @@ def _moves(points: Array) -> Array:
     x, y, z = points.T
     zero = np.zeros(len(points))
     neck = ramp(-y, 62, 88) * ramp(y, -150, -122) * ramp(-z, -75, -45)
-    low = ramp(-y, 84, 118)
+    low = ramp(-y, 70, 126)
     bust = ramp(-y, 112, 140)
     return np.stack(
         [
