@@ -78,6 +78,8 @@ _BESIDE_FACE, _TAB, _TAB_ROWS = 64.0, 9.0, 3.0
 rows by which it may go below that."""
 _WITHIN, _SHOULDER_FRONT, _SHOULDER_BACK = (12.0, 24.0), (46.0, 60.0), (140.0, 122.0)
 """Millimetres within a shoulder between which hair ends, and longitudes of the shoulders."""
+_RAGGED_MM = 4.5
+"""Millimetres by which locks of hair that hangs differ in length."""
 _FLARE = 0.4
 """Greatest slope outwards of hair that hangs."""
 _LEAST = 2.0
@@ -129,6 +131,7 @@ def grow_hair(
     if style is not None:
         outline = above_ears(portrait, outline)
         length = np.full(GRID.columns, style.hangs_to * MM)
+    length = _with_ragged_ends(length)
     base = _envelope(skin, GRID, length < HANGS * MM)
     mask = usual_mask(GRID, length)
     hangs = length[[GRID.columns // 4, 3 * GRID.columns // 4]] < HANGS * MM
@@ -158,6 +161,15 @@ def grow_hair(
             marks = corrected(portrait, outline, _shell(surface, mask, part), surface)
     radius = radius + _locks(portrait, radius, usual)
     return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), usual)
+
+
+def _with_ragged_ends(length: Array) -> Array:
+    """(GRID.columns,) height, head units, of the ends of hair that hangs: no two locks are equal."""
+    rng = np.random.default_rng(11)
+    shape = 1, GRID.columns
+    locks = strand_noise(shape, (1.2, 0.1), rng) + strand_noise(shape, (4.0, 0.1), rng)
+    shorter = np.maximum(_RAGGED_MM * locks[0], -_RAGGED_MM) * MM
+    return np.where(length < HANGS * MM, np.minimum(length + shorter, HANGS * MM - 1e-6), length)
 
 
 def _even_sides(thickness: Array) -> Array:
