@@ -68,8 +68,11 @@ _TURNED = 22.0
 """Degrees; of a head that is turned further, the far half mirrors the near one."""
 _SEAM = 5.0
 """Half the width of the seam between the halves, millimetres."""
-_DARKEST = 0.7
-"""Light by which colours are evened out at most: in folds it is a guess, and the quotient glows."""
+_FACE_FRONT, _LEAST_ON_FACE = (0.0, 30.0), 0.9
+"""Depths, millimetres, between which a face begins to lie in front, and the least light there."""
+_DARKEST, _DARKEST_UNLIT = 0.7, 0.9
+"""Shade by which colours are evened out at most, to be continued and to be shown: in folds and below
+hair it is a guess, and the quotient glows."""
 _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
@@ -99,7 +102,7 @@ class Appearance:
         self.mesh: Mesh = placed.mesh
         self.region = placed.bare.region
         self.hair_mm = placed.hair_mm
-        self.repeat_photo = repeat_photo
+        self.repeat_photo, self.lit = repeat_photo, True
         on_step("Projecting the photo")
         self.clothes = Clothes.of(placed.bare, portrait, placed.parsing, placed.choices.clothes)
         self.projection = Projection.of(
@@ -131,6 +134,7 @@ class Appearance:
         projection: Projection,
         clothes: Clothes,
         light: Array,
+        aimed: Array,
         panorama: Image,
         relight: Image,
         blend: Image,
@@ -141,8 +145,9 @@ class Appearance:
     ) -> Appearance:
         """Colours that were prepared before; arguments as the attributes of those names."""
         look = cls.__new__(cls)
-        look.mesh, look.region, look.repeat_photo = mesh, region, True
-        look.projection, look.clothes, look.light = projection, clothes, light
+        look.mesh, look.region, look.repeat_photo, look.lit = mesh, region, True, True
+        look.projection, look.clothes = projection, clothes
+        look.light, look.aimed = light, aimed
         look.panorama, look.hair_colour, look.far_side = panorama, hair_colour, far_side
         look.relight, look.blend = relight, blend
         look.beard_choice, look.seed = beard_choice, seed
@@ -152,7 +157,7 @@ class Appearance:
     def __call__(self, hits: Hits) -> Array:
         """(k, 3) colours of ray hits, 0 to 1."""
         shown, light = self._of_points(hits)
-        if self.repeat_photo:
+        if self.repeat_photo and self.lit:
             near, colours, trust = self.projection.as_seen(hits.points, hits.directions)
             shown[near] += (colours - shown[near]) * trust[:, None]
         return shown if self.beard is None else self.beard.painted(shown, hits, light)
@@ -187,7 +192,11 @@ class Appearance:
             help_ = _where_unseen(other, trust)
             mirrored = mirrored * np.exp(factors[1]) * blend
             filled += (mirrored - filled) * help_[:, None]
-        return filled + (colours - filled) * trust[:, None], light
+        shown = filled + (colours - filled) * trust[:, None]
+        if self.lit:
+            return shown, light
+        own = self._light_at(self._shade_to(_DARKEST_UNLIT), hits, parts)
+        return np.clip(shown / own, 0, 1), np.ones_like(light)
 
     def _evidence(self, placed: PlacedHead, portrait: Portrait, caster: RayCaster) -> Portrait:
         """The photo without the pixels that show something else than was chosen."""
@@ -255,11 +264,17 @@ class Appearance:
 
     def _find_light(self, placed: PlacedHead, caster: RayCaster) -> None:
         """Light (n, 3) at the vertices, as it shows on the face in the photo, and the part of it
-        that colours are evened out by.
+        that has a direction.
         """
         mesh, sky = self.mesh, sky_light(caster)
         count = len(placed.bare.region)
         region = placed.bare.region
+        # a fringe hides the sky from a forehead and dips below it, but a photo's face is lit
+        face = np.ones(len(sky), bool)
+        face[:count] = np.isin(region, (Region.FACE, Region.FOREHEAD))
+        face[count:] = mesh.vertices[count:, 1] > 0
+        front = ramp(mesh.vertices[:, 2] / MM, *_FACE_FRONT) * (mesh.normals[:, 1] > -0.3)
+        sky = np.maximum(sky, _LEAST_ON_FACE * front * face)
         skin = np.flatnonzero(np.isin(region, (Region.FACE, Region.FOREHEAD, Region.NECK)))
         skin = skin[mesh.parts[:count][skin] == Part.SKIN]
         parts = np.full(len(skin), Part.SKIN, np.uint8)
@@ -267,9 +282,12 @@ class Appearance:
         good = (trust > 0.9) & (self.projection.chance(mesh.vertices[skin], parts) > 0.85)
         bare = skin[good]
         light = Light.of(sky[bare], mesh.normals[bare], colours[good])
-        aimed = light.aimed(mesh.normals)
-        self.light = light.under_sky(sky) * aimed
-        self.evening = np.maximum(light.under_sky(sky), _DARKEST) * aimed
+        self.aimed = light.aimed(mesh.normals)
+        self.light = light.under_sky(sky) * self.aimed
+
+    def _shade_to(self, least: float) -> Array:
+        """(n, 3) light at the vertices whose shade under the sky has a lower limit."""
+        return np.asarray(np.maximum(self.light, least * self.aimed))
 
     def _find_tone(self, placed: PlacedHead) -> Image:
         """(3,) the colour of the skin on nose, cheeks and forehead under even light."""
@@ -316,7 +334,7 @@ class Appearance:
         parts = np.full(len(index), Part.SKIN, np.uint8)
         colours, trust = self.projection.sample(mesh.vertices[index], mesh.normals[index], parts)
         good = (trust > 0.7) & (self.projection.chance(mesh.vertices[index], parts) > 0.8)
-        return colours / self.evening[index], good
+        return colours / self._shade_to(_DARKEST)[index], good
 
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
         """(k,) :class:`Part` of hits: below the chin the clothes say where skin ends."""
@@ -344,7 +362,7 @@ class Appearance:
         part = np.full(n, int(Part.BODY), np.uint8)
         part[hits.ray] = self._parts(hits)
         evening = np.ones((n, 3))
-        evening[hits.ray] = self._light_at(self.evening, hits, part[hits.ray])
+        evening[hits.ray] = self._light_at(self._shade_to(_DARKEST), hits, part[hits.ray])
         known, weight = np.zeros((n, 3)), np.zeros(n)
         own, trust = self._seen(hits, part[hits.ray])
         other, other_trust = self._mirrored(hits, part[hits.ray])

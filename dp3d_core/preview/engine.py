@@ -68,7 +68,11 @@ class PreviewOptions:
         "Within a few degrees of the photo's own camera show the photo as it is, rims included; "
         "without, a point of the head has exactly one colour in all views.",
     )
-
+    lit: bool = option(
+        True,
+        "Show the head in the photo's light; without, its colours under even light, for a scene "
+        "that has lights of its own.",
+    )
     hair: str = option(
         AUTO,
         "Length of the hair, auto: that of the photo; bald, buzz (a few millimetres), short (ends "
@@ -269,6 +273,7 @@ class PreviewEngine:
         head = PreviewHead.fit(
             portrait, seed, chosen.repeat_photo, chosen.choices, progress=progress, cancel=cancel
         )
+        head.appearance.lit = chosen.lit
         # in a folder without frames it may be another person's
         if len(missing) == len(cameras) or not (out / HEAD_FILE).is_file():
             key = head_key(portrait, seed, chosen.choices)

@@ -35,7 +35,7 @@ from dp3d_core.preview.projection import Projection
 
 HEAD_FILE = "head.npz"
 """Name of a fitted head beside its views."""
-FORMAT = 3
+FORMAT = 4
 """Of the file."""
 _ROOMS = ("heads", "portraits", "preview", ".")
 """Rooms of dp3d_core whose code decides what a head looks like, and what lies beside them."""
@@ -118,6 +118,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         "parts": head.mesh.parts,
         "region": look.region,
         "light": look.light,
+        "aimed": look.aimed,
         "panorama": look.panorama,
         "relight": look.relight,
         "blend": look.blend,
@@ -202,6 +203,7 @@ def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
         projection,
         Clothes(arrays["cloth"], clothes["seen"], Choice(**clothes["shown"])),
         arrays["light"],
+        arrays["aimed"],
         arrays["panorama"],
         arrays["relight"],
         arrays["blend"],

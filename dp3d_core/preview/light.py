@@ -32,7 +32,7 @@ _LEAST_SKIN, _CELLS, _LEAST_OF_CELL, _LEAST_CELLS = 400, 10, 12, 8
 of one of which fewer say nothing, and cells without which no direction is told."""
 _DARKEST = 0.02
 """sRGB, and light, below which nothing is told apart."""
-_DOUBT_OF_SKY, _DOUBT_OF_AIM, _DOUBT_OF_TINT = 0.02, 0.02, 4.0
+_DOUBT_OF_SKY, _DOUBT_OF_AIM, _DOUBT_OF_TINT = 0.12, 0.02, 4.0
 """Weights of the usual sky and of light without direction beside one cell, and of channels that are
 alike beside those."""
 _MOST_AIM, _AIMED, _BEHIND = 0.7, (0.6, 1.2), 0.25

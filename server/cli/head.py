@@ -26,6 +26,9 @@ class Head(Common):
     """File to write, .glb or .obj; an OBJ has its material and textures beside it."""
     texture_size: Literal[512, 1024, 2048, 4096] = 2048
     """Side of the texture of the face, texels; hair has half of it."""
+    unlit: bool = False
+    """Colours under even light, for a scene that has lights of its own: without the photo's light
+    and shade, as far as they are known."""
     seed: int = 0
     """Seed of everything random; of a photo only."""
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
@@ -40,6 +43,7 @@ class Head(Common):
         check_seed(self.seed)
         check_format(self.out)
         head = self._of_views() if self.source.is_dir() else self._of_photo(session)
+        head.appearance.lit = not self.unlit
         stage = Stage("mesh", 1, session.progress, session.cancel, "Painting the textures")
         parts = textured_parts(head, self.texture_size)
         files = write_asset(parts, self.out)
