@@ -29,6 +29,7 @@ from dp3d_core.preview.choices import ALL_AUTO, AUTO
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.completion import NO_HAIR, PANORAMA, SHADE_FREE, Completion
 from dp3d_core.preview.disagreement import covered, disagreement, without
+from dp3d_core.preview.foreign import foreign_on_skin
 from dp3d_core.preview.hair_marks import SHELL
 from dp3d_core.preview.light import Light, sky_light
 from dp3d_core.preview.panorama import wrap
@@ -76,6 +77,9 @@ hair it is a guess, and the quotient glows."""
 _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
+_BELOW_BROWS, _ABOVE_CHIN, _TEMPLE = (34.0, 22.0), (-112.0, -96.0), (50.0, 60.0)
+"""Heights, millimetres, between which cheeks begin and end, for above them hair falls on a forehead;
+and millimetres from the middle from which on there are no brows."""
 _OTHER_LIGHT, _OTHER_HUE = (0.2, 0.5), (9.0, 17.0)
 """Logarithm of the ratio of light, and Lab distance from the tone of skin, between which the other
 side's skin is no more taken."""
@@ -118,6 +122,7 @@ class Appearance:
             tone=np.asarray(self.tone, np.float64),
             bearded=placed.seen["beard"].choice in _ON_CHEEKS,
         )
+        self.projection = dataclasses.replace(self.projection, foreign=self._foreign(caster))
         self.neck_tone = self._find_neck_tone(placed)
         on_step("Completing what the photo does not show")
         self.hair_colour = NO_HAIR
@@ -316,6 +321,29 @@ class Appearance:
         both = both * min(1.0, _BRIGHTEST_SKIN / float(both.max()))
         return np.asarray(both, np.float32)
 
+    def _foreign(self, caster: RayCaster) -> Image:
+        """(h, w) of the photo, 1 where its cheeks show something else than skin."""
+        full = self.projection.camera
+        camera = full.resized(full.width // 2, full.height // 2)
+        hits = caster.seen(camera)
+        parts = self._parts(hits)
+        shape = camera.height, camera.width
+        even = np.zeros((*shape, 3), np.float32)
+        skin = np.zeros(shape, bool)
+        doubted, glaring = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        colours = cv2.resize(self.projection.colours, shape[::-1], interpolation=cv2.INTER_AREA)
+        light = self._light_at(self._shade_to(_DARKEST), hits, parts)
+        even.reshape(-1, 3)[hits.ray] = colours.reshape(-1, 3)[hits.ray] / light
+        skin.ravel()[hits.ray] = parts == Part.SKIN
+        x, y, _ = (hits.points / MM).T
+        doubt = (1 - self._middle(hits.points)) * ramp(y, *_BELOW_BROWS) * ramp(y, *_ABOVE_CHIN)
+        glaring.ravel()[hits.ray] = ramp(np.abs(x), *_TEMPLE) * ramp(y, *_ABOVE_CHIN)
+        if self.projection.bearded:
+            doubt *= 1 - self._on_bust(beard_density("full"), hits)
+        doubted.ravel()[hits.ray] = doubt
+        foreign = foreign_on_skin(even, skin, doubted, glaring, self.tone)
+        return np.asarray(cv2.resize(foreign, (full.width, full.height)), np.float32)
+
     def _find_neck_tone(self, placed: PlacedHead) -> Image:
         """(3,) the colour of the skin below the chin under even light."""
         region = placed.bare.region
@@ -433,9 +461,14 @@ class Appearance:
     def _keeps_colour(self, hits: Hits) -> Image:
         """(r, c) 1 on the middle of the face, whose colours are the photo's in every view."""
         kept = np.zeros(PANORAMA.rows * PANORAMA.columns, np.float32)
-        x, _, z = (hits.points / MM).T
-        kept[hits.ray] = (1 - ramp(np.abs(x), *_MIDDLE)) * ramp(z, *_BEFORE)
+        kept[hits.ray] = self._middle(hits.points)
         return kept.reshape(PANORAMA.rows, PANORAMA.columns)
+
+    @staticmethod
+    def _middle(points: Array) -> Array:
+        """(k,) 1 at points of the middle of the face."""
+        x, _, z = (points / MM).T
+        return np.asarray((1 - ramp(np.abs(x), *_MIDDLE)) * ramp(z, *_BEFORE))
 
     def _field_of_beard(self, hits: Hits) -> Image:
         """(r, c) how densely a beard grows where it is seen to grow, 0 to 1."""

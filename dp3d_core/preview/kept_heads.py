@@ -132,7 +132,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         "solid": projection.solid,
         "depth": projection.depth,
     }
-    for name in ("oval", "tone"):
+    for name in ("oval", "tone", "foreign"):
         value = getattr(projection, name)
         if value is not None:
             arrays[name] = value
@@ -194,6 +194,7 @@ def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
         parsing,
         about["bearded"],
         arrays.get("tone"),
+        arrays.get("foreign"),
     )
     mesh = Mesh.of(arrays["vertices"], arrays["faces"], arrays["parts"])
     clothes = about["clothes"]

@@ -1,0 +1,64 @@
+"""What a photo shows on the sides of a face that is none of its skin.
+
+Wherever the fitted head is wider than the person, its cheeks see an earring, a strand of hair, the
+rim of light around the outline or the wall.  The middle of a face has features that differ from
+its skin; cheeks before the ears have none, so that whatever differs there is something else.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.preview.tones import lab
+from dp3d_core.smoothstep import ramp
+
+Image = NDArray[np.float32]
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_ROUNDS, _AROUND = 3, 0.04
+"""Rounds in which skin is told from what lies on it, and the reach of its local colour, parts of the
+picture."""
+_SPREAD = np.array([9.0, 6.0, 6.0])
+"""Lab; standard deviations of skin about its local colour."""
+_OWN = 0.2
+"""Share of skin nearby below which the tone of the face is the local colour."""
+_OUTLIER = (1.6, 3.0)
+"""Standard deviations between which a colour ceases to be skin."""
+_GROWN, _SOFT = 0.012, 0.006
+"""Parts of the picture by which what is no skin is grown, for its rim is mixed, and softened."""
+
+
+def foreign_on_skin(
+    image: Image, skin: Mask, doubted: Image, glaring: Image, tone: Array
+) -> Image:
+    """(h, w) 1 where a photo of a face shows something else than skin, 0 where skin or no doubt is.
+
+    Args:
+        image: (h, w, 3) the photo under even light, 0 to 1.
+        skin: (h, w) where the head has skin.
+        doubted: (h, w) 1 where all skin must look like skin, 0 on features.
+        glaring: (h, w) 1 where hair may fall on it, so that only what is brighter is no skin.
+        tone: (3,) sRGB of the face's skin.
+
+    """
+    height, width = skin.shape
+    places = lab(image.reshape(-1, 3)).reshape(height, width, 3)
+    usual = lab(np.asarray(tone)[None])[0]
+    apart = (places - usual) / _SPREAD
+    for _ in range(_ROUNDS):
+        weight = (skin * np.exp(-0.5 * (apart**2).sum(-1))).astype(np.float32)
+        weighted = np.dstack([places * weight[..., None], weight]).astype(np.float32)
+        soft = cv2.GaussianBlur(weighted, (0, 0), _AROUND * width)
+        local = soft[..., :3] / np.maximum(soft[..., 3:], 1e-6)
+        expected = usual + (local - usual) * np.minimum(soft[..., 3:] / _OWN, 1)
+        apart = (places - expected) / _SPREAD
+    strange = ramp(np.sqrt((apart**2).sum(-1)), *_OUTLIER)
+    strange *= np.where(apart[..., 0] > 0, np.maximum(doubted, glaring), doubted)
+    foreign = (strange * skin).astype(np.float32)
+    size = 2 * round(_GROWN * width / 2) + 1
+    grown = cv2.dilate(foreign, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    soft = cv2.GaussianBlur(grown, (0, 0), _SOFT * width)
+    return np.asarray(soft * np.maximum(doubted, glaring), np.float32)
