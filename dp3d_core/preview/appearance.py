@@ -77,7 +77,7 @@ hair it is a guess, and the quotient glows."""
 _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
-_BELOW_BROWS, _ABOVE_CHIN, _TEMPLE = (34.0, 22.0), (-112.0, -96.0), (50.0, 60.0)
+_BELOW_BROWS, _ABOVE_CHIN, _TEMPLE = (34.0, 22.0), (-112.0, -96.0), (44.0, 53.0)
 """Heights, millimetres, between which cheeks begin and end, for above them hair falls on a forehead;
 and millimetres from the middle from which on there are no brows."""
 _OTHER_LIGHT, _OTHER_HUE = (0.2, 0.5), (9.0, 17.0)

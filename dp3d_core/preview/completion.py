@@ -77,8 +77,9 @@ _CURLS, _STRANDS, _GRAINS = 10.0, 6.0, 5.0
 """Texels of what is a lock and not the colour of hair: curly, straight and short."""
 _BLACK, _STRAIGHT = 0.13, 0.5
 """Brightness of hair below which no direction is told, and coherence from which on it has one."""
-_CROPPED, _BUZZ = 14.0, 4.0
-"""Millimetres of thickness below which hair is too short for locks, and for gloss."""
+_CROPPED, _CROPPED_CURLS, _BUZZ = 14.0, 20.0, 4.0
+"""Millimetres of thickness below which straight hair and curls are too short for locks, and any hair
+for gloss."""
 _BRISTLES, _BRISTLE_CONTRAST = (0.7, 1.6), np.float32(0.10)
 """Size of a beard's bristles, texels across and down, and relative contrast."""
 
@@ -128,7 +129,8 @@ class Completion:
         smooth = _smooth(image, weight, sure, far, kind)
         if kind is Part.HAIR:
             style = cropped(StrandStyle.of(image, sure), self.hair_mm)
-            short, straight = self.hair_mm < _CROPPED, _is_straight(image, sure)
+            straight = _is_straight(image, sure)
+            short = self.hair_mm < (_CROPPED if straight else _CROPPED_CURLS)
             lock = _GRAINS if short else _STRANDS if straight else _CURLS
             laid = _strands_by_example(image, sure, region, lock, short, rng)
             if laid is None:

@@ -102,8 +102,8 @@ def usual_mask(grid: Panorama, length: Array) -> Array:
     # degrees above the centre's level, millimetres below it
     line = np.interp(
         angle,
-        [0, 20, 35, 50, 62, 72, 84, 92, 104, 118, 135, 180],
-        [52, 50, 45, 36, 22, 8, -8, 2, 4, -22, -48, -56],
+        [0, 20, 35, 50, 62, 72, 84, 92, 102, 110, 120, 135, 180],
+        [52, 50, 45, 36, 22, 8, -8, 2, 0, -24, -42, -52, -57],
     )
     grown = ramp(height - line, -3, 3)
     hangs = length[column] < HANGS * MM
