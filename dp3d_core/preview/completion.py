@@ -80,6 +80,8 @@ _BLACK, _STRAIGHT = 0.13, 0.5
 _CROPPED, _CROPPED_CURLS, _BUZZ = 14.0, 20.0, 4.0
 """Millimetres of thickness below which straight hair and curls are too short for locks, and any hair
 for gloss."""
+_STUBBLE = StrandStyle(0.13, 2.0, 0.1)
+"""Of cropped hair of which too little is seen to be continued."""
 _BRISTLES, _BRISTLE_CONTRAST = (0.7, 1.6), np.float32(0.10)
 """Size of a beard's bristles, texels across and down, and relative contrast."""
 
@@ -134,6 +136,7 @@ class Completion:
             lock = _GRAINS if short else _STRANDS if straight else _CURLS
             laid = _strands_by_example(image, sure, region, lock, short, rng)
             if laid is None:
+                style = _STUBBLE if short and not straight else style
                 strands = with_strands(smooth, style, PANORAMA, rng)
             else:
                 long = float(ramp(np.array(style.length), *_COMBED)) * _COMBED_SHARE

@@ -20,8 +20,9 @@ _FACING = 0.15
 """Cosine above which a place of an ear is seen."""
 _LEAST = 12
 """Vertices of an ear of which fewer say nothing."""
-_COVERED, _TUCKED = 0.5, 0.15
-"""Share of hair on a seen ear above which it is covered, and above which it is where hair hangs."""
+_COVERED, _TUCKED, _PLAIN = 0.55, 0.15, 0.3
+"""Share of hair on a seen ear above which it is covered, above which it is where hair hangs, and
+below which it surely is free."""
 _STANDS = 3.0
 """Millimetres by which an ear stands off the skull where hair leaves it free."""
 _TIP, _HAIR_ABOVE, _NO_EDGE = 0.3, 0.8, np.inf
@@ -66,6 +67,8 @@ def free_ears(
     flat[ear] = 1.0
     mask = np.asarray(flat.reshape(grid.rows, grid.columns))
     limits = np.where(hangs, _TUCKED, _COVERED)
+    if not hangs.any() and min(share for share, _ in sides) < _PLAIN:
+        limits = np.ones(2)  # short hair that leaves one ear free leaves the other free
     half = grid.columns // 2
     free = np.zeros_like(mask)
     for columns, (share, edge), limit in zip(

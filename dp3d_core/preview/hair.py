@@ -28,6 +28,7 @@ from dp3d_core.preview.hair_marks import (
     corrected,
     hair_outline,
     tangents,
+    without_ears,
 )
 from dp3d_core.preview.hair_thickness import (
     FLAT_MM,
@@ -63,6 +64,8 @@ the photo's camera between which it begins."""
 _MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
 """Millimetres by which the last fit of the outline moves hair, and texels over which it does so
 evenly."""
+_BESIDE_EARS = 11
+"""Texels around free ears, twice as many to the sides, in which it moves no hair."""
 _GRAZING, _ASIDE = 0.35, (4.0, 14.0)
 """Cosine by which the far half must face a camera more than the near one to be believed, in full
 from the second of two yaws on, degrees."""
@@ -95,6 +98,7 @@ class Hair:
         radius: (GRID.rows, GRID.columns) head units, of the outer surface.
         mesh: the shell; it runs below the skin where there is no hair.
         usual: thickness, head units, that most of it has.
+        ears: (GRID.rows, GRID.columns) 1 on ears that it leaves free.
 
     """
 
@@ -102,6 +106,7 @@ class Hair:
     radius: Array
     mesh: Mesh
     usual: float
+    ears: Array
 
 
 def grow_hair(
@@ -138,6 +143,8 @@ def grow_hair(
     ears = np.zeros(mask.shape)
     if style is None or not hangs.any():
         ears = free_ears(portrait, parsing, bald, hangs, base, GRID)
+        if not hangs.any():
+            outline = without_ears(portrait, outline, skin)
     marks = tangents(portrait, outline)
     radius, usual = base, USUAL_HAIR_MM * MM
     for number in range(rounds):
@@ -160,7 +167,7 @@ def grow_hair(
         if number + 1 < rounds and len(outline):
             marks = corrected(portrait, outline, _shell(surface, mask, part), surface)
     radius = radius + _locks(portrait, radius, usual)
-    return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), usual)
+    return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), usual, ears)
 
 
 def _with_ragged_ends(length: Array) -> Array:
@@ -429,7 +436,7 @@ def under_hair(hair: Hair, bare: Mesh) -> Mesh:
     return bare.with_vertices(AXIS + scaled)
 
 
-def with_calm_hair(before: Mesh, after: Mesh) -> Mesh:
+def with_calm_hair(before: Mesh, after: Mesh, ears: Array) -> Mesh:
     """A head whose hair, the last vertices, was moved a little and evenly.
 
     Its outline is the photo's already: what would draw it far pulls spikes out of its ends.
@@ -437,6 +444,7 @@ def with_calm_hair(before: Mesh, after: Mesh) -> Mesh:
     Args:
         before: the head with hair.
         after: the head after its outline was brought onto the photo's.
+        ears: (GRID) 1 on ears that are free: what stands out there is no hair.
 
     """
     n = GRID.rows * GRID.columns
@@ -444,7 +452,9 @@ def with_calm_hair(before: Mesh, after: Mesh) -> Mesh:
     moves = (after.vertices - before.vertices)[first:-1]
     length = np.linalg.norm(moves, axis=1, keepdims=True)
     moves *= np.minimum(1, _MOST_MOVE * MM / np.maximum(length, 1e-9))
-    field = wrap(moves.reshape(GRID.rows, GRID.columns, 3), 8)
+    beside = cv2.dilate(wrap(ears, 32), np.ones((_BESIDE_EARS, 2 * _BESIDE_EARS), np.uint8))
+    free = 1 - cv2.GaussianBlur(beside, (0, 0), 3.0)[:, 32:-32]
+    field = wrap(moves.reshape(GRID.rows, GRID.columns, 3) * free[..., None], 8)
     even = np.asarray(cv2.GaussianBlur(field, (0, 0), _EVEN_MOVE), np.float64)[:, 8:-8]
     vertices = after.vertices.copy()
     vertices[first:-1] = before.vertices[first:-1] + even.reshape(-1, 3)

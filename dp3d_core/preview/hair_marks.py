@@ -24,6 +24,10 @@ SHELL = GRID.rows * GRID.columns + 1
 _EAR_TOP = 25.0
 """Height, millimetres, below which a style that is chosen has its own outline."""
 
+_EAR_ROWS, _EAR_DEG, _EAR_REACH = (-48.0, 20.0), (95.0, 22.0), 6.0
+"""Heights of ears, millimetres, their longitude and half the span of it, and millimetres beyond an
+ear within which an outline is its own."""
+
 
 @dataclass(frozen=True)
 class Outline:
@@ -116,6 +120,27 @@ def above_ears(portrait: Portrait, outline: Outline) -> Outline:
     height = (camera.position + rays * -(rays @ camera.position)[:, None])[:, 1]
     upper = height > _EAR_TOP * MM
     return Outline(outline.uv[upper], outline.normal[upper])
+
+
+def without_ears(portrait: Portrait, outline: Outline, skin: Array) -> Outline:
+    """An outline without the places where ears are what stands out.
+
+    Args:
+        portrait: with a pose.
+        outline: of the hair.
+        skin: (GRID) radius of the bare head with ears, head units.
+
+    """
+    marks = tangents(portrait, outline)
+    if not len(outline):
+        return outline
+    side = np.abs(GRID.aside_deg() - _EAR_DEG[0]) < _EAR_DEG[1]
+    row = np.clip(marks.row, 0, GRID.rows - 1).astype(int)
+    ear = skin[:, side].max(1)[row]
+    height = GRID.rays()[0][:: GRID.columns, 1][row] / MM
+    beside = (height > _EAR_ROWS[0]) & (height < _EAR_ROWS[1])
+    own = beside & (marks.radius < ear + _EAR_REACH * MM)
+    return Outline(outline.uv[~own], outline.normal[~own])
 
 
 def corrected(portrait: Portrait, outline: Outline, shell: Mesh, surface: Array) -> Marks:

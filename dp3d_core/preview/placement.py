@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core.cameras import Camera
+from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import BUST_CUT_MM, MM
 from dp3d_core.mesh import Mesh, unit
@@ -146,9 +147,10 @@ def place_head(
         uv, _ = portrait.camera.project(bare.mesh.vertices)
         skin = parsing.at(uv, portrait.camera.width)[:, Kind.SKIN]
         held = np.maximum(ramp(height, *_HELD), skin * ramp(height, *_BARE_HELD))
+        held *= bare.region != Region.EAR
         snapped = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
         # a brim is no spike
-        calm = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped)
+        calm = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped, hair.ears)
         if abs(portrait.report.yaw_deg) < TURNED_DEG:
             count = len(bare.mesh.vertices)
             vertices = calm.vertices.copy()

@@ -24,9 +24,9 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _SIZES = (88, 64, 46)
-_SMALL = (32, 24)
-"""Rows of a patch; the largest of which the photo shows enough is taken, and the least of curls,
-whose patches need not be long."""
+_SMALL, _TINY = (32, 24), (16, 12)
+"""Rows of a patch; the largest of which the photo shows enough is taken, smaller ones of curls,
+whose patches need not be long, and the least of cropped hair."""
 _OVERLAP = 0.34
 """Part of a patch that lies on its neighbours."""
 _CANDIDATES = 28
@@ -92,8 +92,9 @@ def quilted(
 
     """
     flow = _flow(detail, known, grid)
-    long = flow.coherence > _CURLED and not cropped
-    sizes = _SIZES if long else (*_SIZES, *_SMALL)
+    curly = flow.coherence <= _CURLED
+    long = not curly and not cropped
+    sizes = _SIZES if long else (*_SIZES, *_SMALL, *(_TINY if cropped and curly else ()))
     examples = _examples(known, grid, sizes)
     if examples is None:
         return None
