@@ -72,14 +72,14 @@ _SEAM = 5.0
 _FACE_FRONT, _LEAST_ON_FACE = (0.0, 30.0), 0.9
 """Depths, millimetres, between which a face begins to lie in front, and the least light there."""
 _DARKEST, _DARKEST_UNLIT = 0.7, 0.9
-"""Shade by which colours are evened out at most, to be continued and to be shown: in folds and below
-hair it is a guess, and the quotient glows."""
+"""Shade by which colours are evened out at most, to be continued and to be shown: in folds and
+below hair it is a guess, and the quotient glows."""
 _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
 _BELOW_BROWS, _ABOVE_CHIN, _TEMPLE = (34.0, 22.0), (-112.0, -96.0), (44.0, 53.0)
-"""Heights, millimetres, between which cheeks begin and end, for above them hair falls on a forehead;
-and millimetres from the middle from which on there are no brows."""
+"""Heights, millimetres, between which cheeks begin and end, for above them hair falls on a
+forehead; and millimetres from the middle from which on there are no brows."""
 _OTHER_LIGHT, _OTHER_HUE = (0.2, 0.5), (9.0, 17.0)
 """Logarithm of the ratio of light, and Lab distance from the tone of skin, between which the other
 side's skin is no more taken."""
@@ -341,7 +341,7 @@ class Appearance:
         if self.projection.bearded:
             doubt *= 1 - self._on_bust(beard_density("full"), hits)
         doubted.ravel()[hits.ray] = doubt
-        foreign = foreign_on_skin(even, skin, doubted, glaring, self.tone)
+        foreign = foreign_on_skin(even, skin, doubted, glaring, np.asarray(self.tone, np.float64))
         return np.asarray(cv2.resize(foreign, (full.width, full.height)), np.float32)
 
     def _find_neck_tone(self, placed: PlacedHead) -> Image:

@@ -23,8 +23,8 @@ _EVEN = 1.0
 """Bands over which colours are rounded."""
 _SIDES, _SHOULDERS = (28.0, 55.0), (150.0, 115.0)
 """Longitudes between which places begin to say, and cease to say, what the back looks like."""
-_LEAST, _LITTLE = 40.0, 8.0
-"""Texels of a band's colour from which on it is its own, and below which it is unknown."""
+_LITTLE = 16.0
+"""Texels of a band's colour below which it is unknown."""
 _FEW, _COLOURS, _ALIKE = 60, 6, 12.0
 """Texels of cloth of which fewer say nothing, colours that are told apart, and Lab distance below
 which two are one."""
@@ -67,9 +67,8 @@ def cloth_bands(image: Image, weight: Image, depth: Array, grid: Panorama, main:
     if not sure.any():
         return np.asarray(np.broadcast_to(main, image.shape), np.float32)
     own = near @ means / np.maximum(total, 1e-6)[:, None]
-    mixed = main + (own - main) * ramp(total, _LITTLE, _LEAST)[:, None]
     places = np.arange(count)
     # below what the photo shows goes on what it shows last
-    lines = [np.interp(places, places[sure], mixed[sure, c]) for c in range(3)]
+    lines = [np.interp(places, places[sure], own[sure, c]) for c in range(3)]
     at = [np.interp(band, places, line) for line in lines]
     return np.asarray(np.stack(at, -1), np.float32)

@@ -48,10 +48,10 @@ _HEM, _LEAST_HEM, _NO_HEM = 20.0, 200, 0.22
 cloth below which a bust ends above its clothes."""
 _PULL = 0.03
 """Weight of the expected drop of a column's collar, texels a millimetre."""
-_EVEN, _BEND = 0.35, 0.6
+_EVEN, _BEND = 0.35, 1.6
 """Share of the other side in what a column decides, and texels that a step of the line costs, each
 millimetre."""
-_ROUNDED = 4.0
+_ROUNDED = 7.0
 """Columns over which the line is rounded."""
 _UNSEEN = 0.4
 """Confidence below which no collar is seen at all."""

@@ -78,8 +78,8 @@ _CURLS, _STRANDS, _GRAINS = 10.0, 6.0, 5.0
 _BLACK, _STRAIGHT = 0.13, 0.5
 """Brightness of hair below which no direction is told, and coherence from which on it has one."""
 _CROPPED, _CROPPED_CURLS, _BUZZ = 14.0, 20.0, 4.0
-"""Millimetres of thickness below which straight hair and curls are too short for locks, and any hair
-for gloss."""
+"""Millimetres of thickness below which straight hair and curls are too short for locks, and any
+hair for gloss."""
 _STUBBLE = StrandStyle(0.13, 2.0, 0.1)
 """Of cropped hair of which too little is seen to be continued."""
 _BRISTLES, _BRISTLE_CONTRAST = (0.7, 1.6), np.float32(0.10)

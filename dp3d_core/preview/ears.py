@@ -29,6 +29,9 @@ _TIP, _HAIR_ABOVE, _NO_EDGE = 0.3, 0.8, np.inf
 """Least part of an ear, from its tip, that hair covers where it covers any, chance of hair on it
 and of skin below it from which on it does, and height of its edge where it does not."""
 _LIFT = 0.004
+_OUTER, _MOST_MM = 0.6, 9.0
+"""Part of an ear's way out from which on it belongs to its rim, and the farthest that it is moved,
+millimetres."""
 
 
 def free_ears(
@@ -78,6 +81,31 @@ def free_ears(
             free[:, columns] = _filled(mask[:, columns]) * (height[:, columns] < edge)
     soft = cv2.GaussianBlur(free, (0, 0), 0.8)
     return np.clip(np.asarray(soft, np.float64) * 1.4, 0, 1)
+
+
+def even_ears(before: Array, after: Array) -> Array:
+    """(n, 3) vertices of a bare head whose ears were moved as wholes, from their roots.
+
+    An outline moves the rims of ears, each vertex by itself: it would pull tips out of them.
+
+    Args:
+        before: (n, 3) head units, before the outline was met.
+        after: (n, 3) head units, after.
+
+    """
+    even = after.copy()
+    ear = bust().region == BustRegion.EAR
+    for side in (-1, 1):
+        own = np.flatnonzero(ear & (before[:, 0] * side > 0))
+        aside = before[own, 0] * side
+        root, tip = np.quantile(aside, [0.1, 0.95])
+        share = np.clip((aside - root) / max(tip - root, 1e-6), 0, 1.2)
+        # what stands out moves as the outline asks, the rest along with it
+        outer = share > _OUTER
+        move = np.median((after - before)[own][outer], axis=0)
+        move *= min(1.0, _MOST_MM * MM / max(float(np.linalg.norm(move)), 1e-9))
+        even[own] = before[own] + move * share[:, None]
+    return even
 
 
 def _filled(mask: NDArray[np.float32]) -> NDArray[np.float32]:

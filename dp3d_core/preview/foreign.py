@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _ROUNDS, _AROUND = 3, 0.04
-"""Rounds in which skin is told from what lies on it, and the reach of its local colour, parts of the
-picture."""
+"""Rounds in which skin is told from what lies on it, and the reach of its local colour, parts of
+the picture."""
 _SPREAD = np.array([9.0, 6.0, 6.0])
 """Lab; standard deviations of skin about its local colour."""
 _OWN = 0.2
@@ -31,9 +31,7 @@ _GROWN, _SOFT = 0.012, 0.006
 """Parts of the picture by which what is no skin is grown, for its rim is mixed, and softened."""
 
 
-def foreign_on_skin(
-    image: Image, skin: Mask, doubted: Image, glaring: Image, tone: Array
-) -> Image:
+def foreign_on_skin(image: Image, skin: Mask, doubted: Image, glaring: Image, tone: Array) -> Image:
     """(h, w) 1 where a photo of a face shows something else than skin, 0 where skin or no doubt is.
 
     Args:

@@ -64,7 +64,7 @@ the photo's camera between which it begins."""
 _MOST_MOVE, _EVEN_MOVE = 9.0, 1.5
 """Millimetres by which the last fit of the outline moves hair, and texels over which it does so
 evenly."""
-_BESIDE_EARS = 11
+_BESIDE_EARS = 9
 """Texels around free ears, twice as many to the sides, in which it moves no hair."""
 _GRAZING, _ASIDE = 0.35, (4.0, 14.0)
 """Cosine by which the far half must face a camera more than the near one to be believed, in full
@@ -107,6 +107,12 @@ class Hair:
     mesh: Mesh
     usual: float
     ears: Array
+
+    def leaves_free(self, points: Array) -> Mask:
+        """(n,) whether points lie on the side of an ear that is free."""
+        half = GRID.columns // 2
+        left, right = self.ears[:, :half].max() > 0.5, self.ears[:, half:].max() > 0.5
+        return np.asarray(np.where(points[:, 0] < 0, left, right))
 
 
 def grow_hair(
@@ -171,7 +177,7 @@ def grow_hair(
 
 
 def _with_ragged_ends(length: Array) -> Array:
-    """(GRID.columns,) height, head units, of the ends of hair that hangs: no two locks are equal."""
+    """(GRID.columns,) height, head units, of the ends of hair that hangs: locks differ."""
     rng = np.random.default_rng(11)
     shape = 1, GRID.columns
     locks = strand_noise(shape, (1.2, 0.1), rng) + strand_noise(shape, (4.0, 0.1), rng)

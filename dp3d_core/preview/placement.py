@@ -26,6 +26,7 @@ from dp3d_core.preview.beard import BeardEvidence, lifted
 from dp3d_core.preview.brims import brimmed
 from dp3d_core.preview.choices import ALL_AUTO, AUTO, Choice, HeadChoices
 from dp3d_core.preview.disagreement import disagreement, parts_seen, without
+from dp3d_core.preview.ears import even_ears
 from dp3d_core.preview.face_colours import FaceColours, bare_scalp, fringe
 from dp3d_core.preview.hair import grow_hair, plain_hair, under_hair, with_calm_hair
 from dp3d_core.preview.hair_length import TURNED_DEG, is_bald, seen_hair, without_low_hair
@@ -147,16 +148,17 @@ def place_head(
         uv, _ = portrait.camera.project(bare.mesh.vertices)
         skin = parsing.at(uv, portrait.camera.width)[:, Kind.SKIN]
         held = np.maximum(ramp(height, *_HELD), skin * ramp(height, *_BARE_HELD))
-        held *= bare.region != Region.EAR
+        held *= ~((bare.region == Region.EAR) & hair.leaves_free(bare.mesh.vertices))
         snapped = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
         # a brim is no spike
         calm = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped, hair.ears)
+        count = len(bare.mesh.vertices)
+        vertices = calm.vertices.copy()
+        own = even_ears(mesh.vertices[:count], vertices[:count])
         if abs(portrait.report.yaw_deg) < TURNED_DEG:
-            count = len(bare.mesh.vertices)
-            vertices = calm.vertices.copy()
-            vertices[:count] = even_bust(mesh.vertices[:count], vertices[:count])
-            calm = calm.with_vertices(vertices)
-        mesh = calm
+            own = even_bust(mesh.vertices[:count], own)
+        vertices[:count] = own
+        mesh = calm.with_vertices(vertices)
     face = FaceColours.of(portrait, bare, parsing.known)
     beard = BeardEvidence.of(face)
     seen = {

@@ -30,8 +30,8 @@ _SHEEN_AT, _SHEEN_WIDTH = 38.0, 16.0
 """Latitude, degrees, of the band of sheen and its width."""
 _MOST_SHEEN = 0.6
 _GLOSS, _GLOSS_OF, _GLOSS_WIDTHS, _RAGGED = 0.085, (0.12, 0.4), (12.0, 20.0), 4.0
-"""Light reflected in the middle of its band, sRGB, brightness of hair between which it fades, widths
-of the band towards the crown and down, and how ragged it is, degrees."""
+"""Light reflected in the middle of its band, sRGB, brightness of hair between which it fades,
+widths of the band towards the crown and down, and how ragged it is, degrees."""
 _DOWN, _DENSE, _DOWN_SIZE = 8.0, 0.55, (0.55, 2.2)
 """Texels within which hair thins out on skin, its density beside the thick hair, and size of single
 hairs, texels across and down."""

@@ -272,7 +272,7 @@ def test_engines_are_listed():
     info = list_engines()[0]
     assert info.available
     assert {o["name"] for o in info.options} == {
-        *("background", "guides", "repeat_photo"),
+        *("background", "guides", "repeat_photo", "lit"),
         *("hair", "hat", "clothes", "beard"),
     }
     with pytest.raises(Dp3dError) as error:

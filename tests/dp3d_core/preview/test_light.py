@@ -1,13 +1,16 @@
-"""Light from above, and how strongly a photo shows it."""
+"""Light of a photo: shade under the sky, and the side from which it comes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from dp3d_core.mesh import unit
 from dp3d_core.preview.bare_head import BareHead
-from dp3d_core.preview.light import sky_light, strength
+from dp3d_core.preview.light import Light, sky_light
 from dp3d_core.raycast import RayCaster
+
+SKIN = np.array([0.8, 0.6, 0.5])
 
 
 def test_the_throat_lies_in_shade_and_the_forehead_in_light():
@@ -21,13 +24,48 @@ def test_the_throat_lies_in_shade_and_the_forehead_in_light():
     assert 0.9 < np.median(light[forehead]) <= 1.15
 
 
-def test_the_strength_of_a_known_light_is_found():
+def face(aim: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sky, normals and colours of noisy skin seen from the front, a tenth of it features."""
     rng = np.random.default_rng(0)
-    light = rng.uniform(0.5, 1.15, 4000)
-    truth = np.array([0.3, 0.5, 0.7])
-    colours = np.array([0.8, 0.6, 0.5]) * light[:, None] ** truth
+    normals = rng.normal(size=(9000, 3))
+    normals[:, 2] = np.abs(normals[:, 2])
+    normals = unit(normals)
+    sky = rng.uniform(0.5, 1.0, len(normals))
+    colours = SKIN * sky[:, None] ** strength * np.exp(normals @ aim.T)
     colours *= np.exp(rng.normal(0, 0.1, colours.shape))
-    assert strength(light, colours) == pytest.approx(truth, abs=0.05)
-    flat = np.full((4000, 3), 0.6)
-    assert (strength(light, flat) == strength(light, flat * 0.5)).all()
-    assert (strength(light[:10], colours[:10]) < 0.5).all()  # nothing to go by: a usual one
+    colours[rng.random(len(colours)) < 0.1] *= 0.4
+    return sky, normals, colours / colours.max()
+
+
+def test_a_known_light_is_measured():
+    aim = np.array([[0.3, 0.1, 0.2], [0.4, 0.1, 0.25], [0.5, 0.1, 0.3]])
+    light = Light.of(*face(aim, 0.5))
+    assert light.aim == pytest.approx(aim, abs=0.1)
+    assert light.strength == pytest.approx(np.full(3, 0.45), abs=0.1)
+    # brightness of the skin is no light
+    sky, normals, colours = face(aim, 0.5)
+    darker = Light.of(sky, normals, colours / 2)
+    assert darker.aim == pytest.approx(light.aim, abs=1e-6)
+
+
+def test_even_light_has_no_direction():
+    light = Light.of(*face(np.zeros((3, 3)), 0.35))
+    assert np.abs(light.aim).max() < 0.04
+    sky, normals, colours = face(np.eye(3), 0.8)
+    unknown = Light.of(sky[:100], normals[:100], colours[:100])
+    assert (unknown.aim == 0).all()
+    assert (unknown.aimed(normals) == 1).all()
+
+
+def test_the_dark_side_is_dark_and_the_back_no_darker_than_the_sides():
+    light = Light(np.full(3, 0.35), np.tile([0.4, 0.0, 0.3], (3, 1)))
+    front, lit, dark, back = light.aimed(np.array([[0, 0, 1], [1, 0, 0], [-1, 0, 0], [0, 0, -1.0]]))
+    assert front == pytest.approx(np.ones(3), abs=0.02)
+    assert (dark < lit).all()
+    assert ((dark < back) & (back < lit)).all()
+
+
+def test_cheeks_that_outshine_a_nose_say_nothing_of_the_back():
+    light = Light.of(*face(np.tile([0.0, 0.0, -0.4], (3, 1)), 0.35))
+    assert (light.aim[:, 2] == 0).all()
+    assert (light.aimed(np.array([[0, 0, -1.0]])) < 1.05).all()

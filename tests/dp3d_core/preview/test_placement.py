@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.hair import plain_hair, with_calm_hair
+from dp3d_core.preview.hair_marks import GRID, SHELL
 from dp3d_core.preview.outline import fit_outline, snap_outline
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import joined
@@ -77,6 +79,21 @@ def test_the_last_fit_of_the_outline_pulls_no_spikes_out_of_hair() -> None:
     spike = len(pulled) - 2000
     pulled[spike] += [0.2, 0.0, 0.0]
     pulled[0] += [0.01, 0.0, 0.0]
-    calm = with_calm_hair(mesh, mesh.with_vertices(pulled))
+    ears = np.zeros((GRID.rows, GRID.columns))
+    calm = with_calm_hair(mesh, mesh.with_vertices(pulled), ears)
     assert np.abs(calm.vertices[spike] - mesh.vertices[spike]).max() < 0.01
     np.testing.assert_array_equal(calm.vertices[0], pulled[0])
+
+
+def test_beside_free_ears_the_outline_moves_no_hair() -> None:
+    mesh = average_head()
+    first = len(mesh.vertices) - SHELL
+    pulled = mesh.vertices.copy()
+    pulled[first:, 0] *= 1.03
+    ears = np.zeros((GRID.rows, GRID.columns))
+    ears[60:70, 70:76] = 1
+    calm = with_calm_hair(mesh, mesh.with_vertices(pulled), ears)
+    moved = np.linalg.norm(calm.vertices - mesh.vertices, axis=1)[first:-1]
+    moved = moved.reshape(GRID.rows, GRID.columns)
+    assert moved[65, 73] < 0.1 * moved[65, -73]
+    assert moved[30, 73] == pytest.approx(moved[30, -74], rel=0.1)

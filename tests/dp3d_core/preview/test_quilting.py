@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dp3d_core.preview.panorama import Panorama
-from dp3d_core.preview.quilting import quilted
+from dp3d_core.preview.quilting import coherence, quilted
 from dp3d_core.preview.strands import strand_noise
 
 GRID = Panorama(192, 384)
@@ -86,3 +86,21 @@ def test_strands_that_run_aside_are_turned_down_behind(strands: np.ndarray) -> N
 def test_too_little_hair_is_no_example(strands: np.ndarray) -> None:
     known = seen(slice(180, 200), slice(60, 80))
     assert quilted(strands, known, everywhere(), GRID, np.random.default_rng(0)) is None
+
+
+def test_strands_are_coherent_and_curls_are_not(strands: np.ndarray) -> None:
+    noise = strand_noise((GRID.rows, GRID.columns), (1.6, 1.6), np.random.default_rng(4))
+    curls = np.repeat(0.2 * noise[..., None], 3, axis=-1).astype(np.float32)
+    known = seen(slice(150, 240), slice(60, 140))
+    assert coherence(strands, known, GRID) > 0.7
+    assert coherence(curls, known, GRID) < 0.4
+
+
+def test_a_narrow_band_of_cropped_curls_is_continued() -> None:
+    noise = strand_noise((GRID.rows, GRID.columns), (1.2, 1.2), np.random.default_rng(4))
+    curls = np.repeat(0.2 * noise[..., None], 3, axis=-1).astype(np.float32)
+    band = seen(FRONT, slice(60, 84))
+    rng = np.random.default_rng(0)
+    result = quilted(curls, band, everywhere(), GRID, rng, cropped=True)
+    assert result is not None
+    assert 0.6 < result[90:180, :60].std() / curls[band].std() < 1.4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dp3d_core.preview.panorama import Panorama
-from dp3d_core.preview.strands import StrandStyle, cropped, strand_noise, with_strands
+from dp3d_core.preview.strands import StrandStyle, cropped, gloss, strand_noise, with_strands
 
 GRID = Panorama(96, 192)
 BROWN = np.array([0.30, 0.20, 0.12], np.float32)
@@ -54,3 +54,16 @@ def test_short_hair_has_short_strands(thickness: float) -> None:
     short = cropped(style, thickness)
     assert short.length <= style.length
     assert (short == style) == (thickness > 30)
+
+
+def test_black_hair_shines_below_its_crown_and_fair_hair_does_not() -> None:
+    black = np.full((GRID.rows, GRID.columns, 3), 0.04, np.float32)
+    shine = gloss(black, GRID, np.random.default_rng(0))[..., 0]
+    rows = shine.mean(1)
+    assert 0.15 * GRID.dome_rows < rows.argmax() < 0.85 * GRID.dome_rows
+    assert rows.max() > 0.02
+    assert rows[GRID.dome_rows + 10 :].max() < 0.005
+    # in strands that run down
+    down, across = np.gradient(shine[10:40])
+    assert (across**2).mean() > 3 * (down**2).mean()
+    assert gloss(black + 0.5, GRID, np.random.default_rng(0)).max() == 0
