@@ -71,6 +71,8 @@ _SEAM = 5.0
 """Half the width of the seam between the halves, millimetres."""
 _FACE_FRONT, _LEAST_ON_FACE = (0.0, 30.0), 0.9
 """Depths, millimetres, between which a face begins to lie in front, and the least light there."""
+_AIMED_ON_SKIN, _AIMED_ELSEWHERE = 0.5, 0.2
+"""Powers with which the direction of the light shows on skin, and on hair and cloth."""
 _DARKEST, _DARKEST_UNLIT = 0.7, 0.9
 """Shade by which colours are evened out at most, to be continued and to be shown: in folds and
 below hair it is a guess, and the quotient glows."""
@@ -200,7 +202,8 @@ class Appearance:
         shown = filled + (colours - filled) * trust[:, None]
         if self.lit:
             return shown, light
-        own = self._light_at(self._shade_to(_DARKEST_UNLIT), hits, parts)
+        whole = self._shade_to(_DARKEST_UNLIT) * self.aimed / self._continued()
+        own = self._light_at(whole, hits, parts)
         return np.clip(shown / own, 0, 1), np.ones_like(light)
 
     def _evidence(self, placed: PlacedHead, portrait: Portrait, caster: RayCaster) -> Portrait:
@@ -288,11 +291,20 @@ class Appearance:
         bare = skin[good]
         light = Light.of(sky[bare], mesh.normals[bare], colours[good])
         self.aimed = light.aimed(mesh.normals)
-        self.light = light.under_sky(sky) * self.aimed
+        self.light = light.under_sky(sky) * self._continued()
+
+    def _continued(self) -> Array:
+        """(n, 3) the part of the aimed light in which what is continued is shown.
+
+        A photo shows how light falls on one half of a face; how it falls on what is not seen, and
+        on hair and cloth, is a guess that is better too weak than too strong.
+        """
+        share = np.where(self.mesh.parts == Part.SKIN, _AIMED_ON_SKIN, _AIMED_ELSEWHERE)
+        return np.asarray(self.aimed ** share[:, None])
 
     def _shade_to(self, least: float) -> Array:
         """(n, 3) light at the vertices whose shade under the sky has a lower limit."""
-        return np.asarray(np.maximum(self.light, least * self.aimed))
+        return np.asarray(np.maximum(self.light, least * self._continued()))
 
     def _find_tone(self, placed: PlacedHead) -> Image:
         """(3,) the colour of the skin on nose, cheeks and forehead under even light."""

@@ -81,7 +81,7 @@ _BESIDE_FACE, _TAB, _TAB_ROWS = 64.0, 9.0, 3.0
 rows by which it may go below that."""
 _WITHIN, _SHOULDER_FRONT, _SHOULDER_BACK = (12.0, 24.0), (46.0, 60.0), (140.0, 122.0)
 """Millimetres within a shoulder between which hair ends, and longitudes of the shoulders."""
-_RAGGED_MM = 4.5
+_RAGGED_MM = 3.0
 """Millimetres by which locks of hair that hangs differ in length."""
 _FLARE = 0.4
 """Greatest slope outwards of hair that hangs."""
