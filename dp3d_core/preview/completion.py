@@ -62,6 +62,8 @@ _CALM = {
 _EVEN = (Part.SKIN, Part.BODY)
 """Surfaces of which only the even places are examples."""
 _GRAIN = {Part.SKIN: 0.012, Part.BODY: 0.02, Part.HAT: 0.02}
+_LEAST_COLOUR = 900
+"""Texels of seen hair of which fewer do not tell its colour."""
 _LEAST_STRANDS = 1500
 """Texels of seen hair of which fewer are no example of hair."""
 _COMBED, _COMBED_SHARE = (9.0, 22.0), 0.6
@@ -173,7 +175,8 @@ class Completion:
             )
         seen = image[weight > 0.6]
         if kind is Part.HAIR:
-            return np.asarray(mean_colour(seen, NO_HAIR), np.float32)
+            few = len(seen) < _LEAST_COLOUR  # a wall beside a head whose crown the photo cuts off
+            return np.asarray(NO_HAIR if few else mean_colour(seen, NO_HAIR), np.float32)
         if kind is Part.BODY and len(seen):
             # shoulders in strong light look like cloth, what lies lower is
             row = np.nonzero(weight > 0.6)[0]

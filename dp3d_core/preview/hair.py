@@ -48,8 +48,8 @@ from dp3d_core.smoothstep import ramp
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_UNDER = 4.0
-"""Millimetres by which the bare head stays below its hair."""
+_UNDER, _UNDER_HAIR = 4.0, (0.6, 0.9)
+"""Millimetres by which the bare head stays below its hair, and mask between which it does."""
 _SINK = 5.0
 """Millimetres that the surface lies under the skin where there is no hair."""
 _EDGE = (0.30, 0.62)
@@ -107,6 +107,10 @@ class Hair:
     mesh: Mesh
     usual: float
     ears: Array
+
+    def over(self, points: Array) -> Array:
+        """(n,) how surely points lie under hair, 0 to 1."""
+        return ramp(GRID.look_up(self.mask.astype(np.float32), points)[:, 0], *_EDGE)
 
     def leaves_free(self, points: Array) -> Mask:
         """(n,) whether points lie on the side of an ear that is free."""
@@ -429,12 +433,12 @@ def _shell(surface: Array, mask: Array, part: int) -> Mesh:
 
 def under_hair(hair: Hair, bare: Mesh) -> Mesh:
     """The bare head, drawn in a little where hair covers it, so that it never shows through."""
-    cover = GRID.look_up(hair.mask.astype(np.float32), bare.vertices)[:, 0]
+    cover = ramp(GRID.look_up(hair.mask.astype(np.float32), bare.vertices)[:, 0], *_UNDER_HAIR)
     radius = GRID.look_up(hair.radius.astype(np.float32), bare.vertices)[:, 0]
     own = GRID.radius(bare.vertices)
-    depth = _UNDER * MM * ramp(cover, 0.6, 0.9)
+    depth = _UNDER * MM * cover
     goal = np.where(own > radius - depth, radius - depth, own)
-    share = 1 + (goal / np.maximum(own, 1e-6) - 1) * ramp(cover, 0.6, 0.9)
+    share = 1 + (goal / np.maximum(own, 1e-6) - 1) * cover
     away = bare.vertices - AXIS
     low = away[:, 1] < 0
     scaled = away * share[:, None]
@@ -442,7 +446,7 @@ def under_hair(hair: Hair, bare: Mesh) -> Mesh:
     return bare.with_vertices(AXIS + scaled)
 
 
-def with_calm_hair(before: Mesh, after: Mesh, ears: Array) -> Mesh:
+def with_calm_hair(before: Mesh, after: Mesh, hair: Hair) -> Mesh:
     """A head whose hair, the last vertices, was moved a little and evenly.
 
     Its outline is the photo's already: what would draw it far pulls spikes out of its ends.
@@ -450,7 +454,8 @@ def with_calm_hair(before: Mesh, after: Mesh, ears: Array) -> Mesh:
     Args:
         before: the head with hair.
         after: the head after its outline was brought onto the photo's.
-        ears: (GRID) 1 on ears that are free: what stands out there is no hair.
+        hair: what stands out at ears that it leaves free is no hair, and the scalp below it goes
+            along with it.
 
     """
     n = GRID.rows * GRID.columns
@@ -458,10 +463,12 @@ def with_calm_hair(before: Mesh, after: Mesh, ears: Array) -> Mesh:
     moves = (after.vertices - before.vertices)[first:-1]
     length = np.linalg.norm(moves, axis=1, keepdims=True)
     moves *= np.minimum(1, _MOST_MOVE * MM / np.maximum(length, 1e-9))
-    beside = cv2.dilate(wrap(ears, 32), np.ones((_BESIDE_EARS, 2 * _BESIDE_EARS), np.uint8))
+    beside = cv2.dilate(wrap(hair.ears, 32), np.ones((_BESIDE_EARS, 2 * _BESIDE_EARS), np.uint8))
     free = 1 - cv2.GaussianBlur(beside, (0, 0), 3.0)[:, 32:-32]
     field = wrap(moves.reshape(GRID.rows, GRID.columns, 3) * free[..., None], 8)
     even = np.asarray(cv2.GaussianBlur(field, (0, 0), _EVEN_MOVE), np.float64)[:, 8:-8]
     vertices = after.vertices.copy()
     vertices[first:-1] = before.vertices[first:-1] + even.reshape(-1, 3)
+    scalp = before.vertices[:first]
+    vertices[:first] += GRID.look_up(even.astype(np.float32), scalp) * hair.over(scalp)[:, None]
     return after.with_vertices(vertices)

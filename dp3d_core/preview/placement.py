@@ -148,10 +148,12 @@ def place_head(
         uv, _ = portrait.camera.project(bare.mesh.vertices)
         skin = parsing.at(uv, portrait.camera.width)[:, Kind.SKIN]
         held = np.maximum(ramp(height, *_HELD), skin * ramp(height, *_BARE_HELD))
+        # hair that is moved little would let a scalp through that is moved far
+        held = np.maximum(held, hair.over(bare.mesh.vertices))
         held *= ~((bare.region == Region.EAR) & hair.leaves_free(bare.mesh.vertices))
         snapped = snap_outline(mesh, *view, on_step, _SNAP_REACH, held)
         # a brim is no spike
-        calm = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped, hair.ears)
+        calm = snapped if worn or headwear.possible else with_calm_hair(mesh, snapped, hair)
         count = len(bare.mesh.vertices)
         vertices = calm.vertices.copy()
         own = even_ears(mesh.vertices[:count], vertices[:count])

@@ -8,7 +8,7 @@ import pytest
 
 from dp3d_core.mesh import Mesh
 from dp3d_core.preview.bare_head import BareHead
-from dp3d_core.preview.hair import plain_hair, with_calm_hair
+from dp3d_core.preview.hair import Hair, plain_hair, with_calm_hair
 from dp3d_core.preview.hair_marks import GRID, SHELL
 from dp3d_core.preview.outline import fit_outline, snap_outline
 from dp3d_core.preview.parts import Part
@@ -73,14 +73,21 @@ def test_ears_that_stand_off_do_not_widen_the_face() -> None:
     assert np.median(far[worn]) > 0.008
 
 
+def hair_with_ears(free: float) -> Hair:
+    """Hair over the upper head; ``free`` of the ear on -x."""
+    ears, mask = (np.zeros((GRID.rows, GRID.columns)) for _ in range(2))
+    ears[60:70, 70:76] = free
+    mask[:50] = 1
+    return Hair(mask, mask, average_head(), 0.0, ears)
+
+
 def test_the_last_fit_of_the_outline_pulls_no_spikes_out_of_hair() -> None:
     mesh = average_head()
     pulled = mesh.vertices.copy()
     spike = len(pulled) - 2000
     pulled[spike] += [0.2, 0.0, 0.0]
     pulled[0] += [0.01, 0.0, 0.0]
-    ears = np.zeros((GRID.rows, GRID.columns))
-    calm = with_calm_hair(mesh, mesh.with_vertices(pulled), ears)
+    calm = with_calm_hair(mesh, mesh.with_vertices(pulled), hair_with_ears(0.0))
     assert np.abs(calm.vertices[spike] - mesh.vertices[spike]).max() < 0.01
     np.testing.assert_array_equal(calm.vertices[0], pulled[0])
 
@@ -90,10 +97,22 @@ def test_beside_free_ears_the_outline_moves_no_hair() -> None:
     first = len(mesh.vertices) - SHELL
     pulled = mesh.vertices.copy()
     pulled[first:, 0] *= 1.03
-    ears = np.zeros((GRID.rows, GRID.columns))
-    ears[60:70, 70:76] = 1
-    calm = with_calm_hair(mesh, mesh.with_vertices(pulled), ears)
+    calm = with_calm_hair(mesh, mesh.with_vertices(pulled), hair_with_ears(1.0))
     moved = np.linalg.norm(calm.vertices - mesh.vertices, axis=1)[first:-1]
     moved = moved.reshape(GRID.rows, GRID.columns)
     assert moved[65, 73] < 0.1 * moved[65, -73]
     assert moved[30, 73] == pytest.approx(moved[30, -74], rel=0.1)
+
+
+def test_a_scalp_goes_along_with_its_hair() -> None:
+    mesh = average_head()
+    first = len(mesh.vertices) - SHELL
+    pressed = mesh.vertices.copy()
+    pressed[first:, 1] -= 0.015
+    calm = with_calm_hair(mesh, mesh.with_vertices(pressed), hair_with_ears(0.0))
+    crown = mesh.vertices[:first, 1] > 0.2
+    assert crown.sum() > 50
+    moved = (calm.vertices - mesh.vertices)[:first][crown]
+    np.testing.assert_allclose(moved[:, 1], -0.015, atol=0.002)
+    chin = mesh.vertices[:first, 1] < -0.1
+    np.testing.assert_array_equal(calm.vertices[:first][chin], mesh.vertices[:first][chin])
