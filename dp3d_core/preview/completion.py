@@ -17,7 +17,14 @@ from dp3d_core.preview.cloth_bands import cloth_bands
 from dp3d_core.preview.panorama import Panorama, wrap
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.quilting import coherence, quilted
-from dp3d_core.preview.strands import StrandStyle, cropped, gloss, strand_noise, with_strands
+from dp3d_core.preview.strands import (
+    StrandStyle,
+    cropped,
+    gloss,
+    strand_noise,
+    stubble,
+    with_strands,
+)
 from dp3d_core.preview.texture import by_example, detail_of, pull_push, toward
 from dp3d_core.preview.tones import apart, lab, main_colour, mean_colour, skin_in_other_light
 from dp3d_core.smoothstep import ramp
@@ -71,19 +78,17 @@ _COMBED, _COMBED_SHARE = (9.0, 22.0), 0.6
 run through what is laid: patches alone are shorter than hair."""
 _HUE_OF_STRANDS, _MOST_STRAND = 0.35, 1.6
 """Share of the variation of hue that is continued, and greatest variation, standard deviations."""
-_CONTRAST = 0.24
+_CONTRAST = 0.19
 """Greatest relative standard deviation of the brightness of hair."""
 _DARKEST_STRAND = 0.03
 """sRGB below which strands are not told apart."""
-_CURLS, _STRANDS, _GRAINS = 10.0, 6.0, 5.0
+_CURLS, _STRANDS, _GRAINS = 8.0, 6.0, 5.0
 """Texels of what is a lock and not the colour of hair: curly, straight and short."""
-_BLACK, _STRAIGHT = 0.13, 0.58
+_BLACK, _STRAIGHT = 0.13, 0.56
 """Brightness of hair below which no direction is told, and coherence from which on it has one."""
 _CROPPED, _CROPPED_CURLS, _BUZZ = 14.0, 20.0, 4.0
 """Millimetres of thickness below which straight hair and curls are too short for locks, and any
 hair for gloss."""
-_STUBBLE = StrandStyle(0.13, 2.0, 0.1)
-"""Of cropped hair of which too little is seen to be continued."""
 _BRISTLES, _BRISTLE_CONTRAST = (0.7, 1.6), np.float32(0.10)
 """Size of a beard's bristles, texels across and down, and relative contrast."""
 
@@ -138,7 +143,7 @@ class Completion:
             lock = _GRAINS if short else _STRANDS if straight else _CURLS
             laid = _strands_by_example(image, sure, region, lock, short, rng)
             if laid is None:
-                style = _STUBBLE if short and not straight else style
+                style = stubble(smooth[region]) if short and not straight else style
                 strands = with_strands(smooth, style, PANORAMA, rng)
             else:
                 long = float(ramp(np.array(style.length), *_COMBED)) * _COMBED_SHARE

@@ -71,6 +71,9 @@ _GRAZING, _ASIDE = 0.35, (4.0, 14.0)
 from the second of two yaws on, degrees."""
 _NOTCH = 7
 """Texels of GRID across a notch in the edge of hair that is none."""
+_SPIRE, _SPIRE_MM = (22, 44), 12.0
+"""Texels of GRID down and across within which what stands out is no volume of hair, and millimetres
+that it may."""
 _OTHER_SIDE, _OTHER_SIDE_MM = 1.3, 8.0
 """How much thicker than the other a side of the hair may be, relative and millimetres."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
@@ -163,6 +166,7 @@ def grow_hair(
         thickness = smoothest(flat, base, mask, usual, length < HANGS * MM)
         if abs(portrait.report.yaw_deg) < TURNED_DEG:
             thickness = _even_sides(thickness)
+        thickness = _without_spires(thickness)
         thickness = at_most(thickness, rising(mask, length < HANGS * MM))
         if style is not None:
             thickness = np.minimum(thickness, style.most * MM)
@@ -196,6 +200,19 @@ def _even_sides(thickness: Array) -> Array:
     """
     other = np.clip(thickness[:, ::-1], 0, None)
     even = np.minimum(thickness, _OTHER_SIDE * other + _OTHER_SIDE_MM * MM)
+    soft = cv2.GaussianBlur(wrap(even, 8), (0, 0), 1.5)[:, 8:-8]
+    return np.where(even < thickness, soft, thickness)
+
+
+def _without_spires(thickness: Array) -> Array:
+    """(GRID) thickness that rises little where it stands out over few texels alone.
+
+    A horn is a feather, a neighbour or the wall that the matte took along; volume is broad.
+    """
+    high, wide = _SPIRE
+    pad = 2 * wide
+    broad = grey_opening(wrap(thickness, pad), size=(high, wide))[:, pad:-pad]
+    even = np.minimum(thickness, broad + _SPIRE_MM * MM)
     soft = cv2.GaussianBlur(wrap(even, 8), (0, 0), 1.5)[:, 8:-8]
     return np.where(even < thickness, soft, thickness)
 

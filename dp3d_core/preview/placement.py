@@ -48,8 +48,9 @@ _SNAP_REACH = 0.08
 _HELD, _BARE_HELD = (-112.0, -72.0), (-126.0, -84.0)
 """Heights, millimetres, between which the skin of a neck goes over into that of a head, which keeps
 its shape under hair; of a neck that is seen bare, which has no ledges as a collar has."""
-_SHAVEN = 6.0
-"""Usual thickness of hair, millimetres, below which a scalp of the skin's colour is bare."""
+_SHAVEN = USUAL_HAIR_MM
+"""Usual thickness of hair, millimetres, up to which a scalp of the skin's colour is bare; where its
+outline is not seen it counts as so thick."""
 _CHEST, _NECK_END, _HIGHEST_CUT, _LOWEST_SHOWN, _FACING = 60.0, -130.0, -168.0, 0.03, 0.2
 """Half the width of the chest, its upper end, the highest end of a bust, millimetres; part of what
 is shown of the body below which it ends; cosine from which on a place faces the camera."""
@@ -121,8 +122,8 @@ def place_head(
             style=_style(choices, bald),
         )
         hair = grow(outline=outline)
-        thin = choices.hair == choices.hat == AUTO and hair.usual < _SHAVEN * MM
-        if thin and bare_scalp(FaceColours.of(portrait, bare, parsing.known)):
+        thin = choices.hair == choices.hat == AUTO and hair.usual <= _SHAVEN * MM
+        if thin and bare_scalp(FaceColours.of(portrait, drawn, parsing.known)):
             hair = None
     if hair is None:
         view = _outline_view(portrait, parsing, bare.mesh, choices)

@@ -25,7 +25,7 @@ _LEAST = 400
 """Texels of seen hair of which fewer say nothing about its variation."""
 _USUAL = 0.12
 """Relative variation of hair of which nothing is seen."""
-_LIMITS = (0.06, 0.17)
+_LIMITS, _STUBBLE = (0.06, 0.17), 0.13
 _SHEEN_AT, _SHEEN_WIDTH = 38.0, 16.0
 """Latitude, degrees, of the band of sheen and its width."""
 _MOST_SHEEN = 0.6
@@ -71,8 +71,7 @@ class StrandStyle:
         down, across = np.gradient(cv2.GaussianBlur(fine.astype(np.float32), (0, 0), 0.8))
         ratio = float((across[inner] ** 2).mean() / max((down[inner] ** 2).mean(), 1e-9))
         levels = np.quantile(image.mean(-1)[seen], [0.5, 0.95])
-        # bright hair has hardly room for highlights, and little contrast
-        dark = float(np.clip(1.3 - 1.5 * levels[0], 0.25, 1.0))
+        dark = _room(float(levels[0]))
         sheen = float(np.clip(levels[1] / max(levels[0], 0.03) - 1, 0, 2)) * 0.35
         return cls(
             float(np.clip(fine[inner].std(), *_LIMITS)) * dark,
@@ -95,6 +94,21 @@ def cropped(style: StrandStyle, thickness_mm: float) -> StrandStyle:
         min(style.length, 2.0 + max(thickness_mm, 0.0) * (0.5 + 0.9 * share)),
         style.sheen * (0.2 + 0.8 * share),
     )
+
+
+def stubble(colours: Image) -> StrandStyle:
+    """The style of cropped hair of which too little is seen to be continued.
+
+    Args:
+        colours: (n, 3) sRGB of the hair.
+
+    """
+    return StrandStyle(_STUBBLE * _room(float(np.median(colours.mean(-1)))), 2.0, 0.0)
+
+
+def _room(brightness: float) -> float:
+    """Part of the usual contrast that hair has: bright hair hardly has room for highlights."""
+    return float(np.clip(1.3 - 1.5 * brightness, 0.25, 1.0))
 
 
 def with_strands(

@@ -25,6 +25,8 @@ _OTHER_HUE, _DARKER = (0.14, 0.30), (0.52, 0.66)
 same for its lightness, parts of the tone's."""
 _MIDDLE = (0.15, 0.85)
 """Quantiles of lightness between which hair shows its colour, beyond are gaps and highlights."""
+_PALE = 8.0
+"""Chroma, Lab, beside which that of lit hair counts: highlights have that of the sky."""
 _LEAST = 50
 """Colours of which fewer say nothing."""
 
@@ -89,8 +91,10 @@ def mean_colour(colours: NDArray[np.floating], usual: NDArray[np.floating]) -> A
     known = np.asarray(colours, np.float64)
     light = known.mean(1)
     low, middle, high = np.quantile(light, [_MIDDLE[0], 0.5, _MIDDLE[1]])
-    hue = known[(light >= middle) & (light <= high)].mean(0)
     # in the shade hair has the hue of the shade
+    lit = known[(light >= middle) & (light <= high)]
+    chroma = np.hypot(*lab(lit)[:, 1:].T)
+    hue = np.average(lit, axis=0, weights=chroma + _PALE)
     mean = light[(light >= low) & (light <= high)].mean()
     return np.asarray(hue * (mean / max(float(hue.mean()), 1e-3)))
 
