@@ -87,7 +87,8 @@ class Headwear:
         lower = shown & (y < _LOWER) & (_distance(colours, _face(portrait, parsing)) > _APART)
         upper = shown & (y > _CROWN)
         everything = np.ones(len(points), bool)
-        if min(upper.sum(), lower.sum()) < _LEAST:
+        # where no face is found, what looks like a crown may be a shoulder
+        if portrait.report.chosen is None or min(upper.sum(), lower.sum()) < _LEAST:
             return cls(everything)
         cloth, strands = (main_colour(colours[part], _NO_COLOUR) for part in (upper, lower))
         apart = float(_distance(cloth[None], strands)[0])
