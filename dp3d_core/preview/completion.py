@@ -84,7 +84,7 @@ _DARKEST_STRAND = 0.03
 """sRGB below which strands are not told apart."""
 _CURLS, _STRANDS, _GRAINS = 8.0, 6.0, 5.0
 """Texels of what is a lock and not the colour of hair: curly, straight and short."""
-_BLACK, _STRAIGHT = 0.13, 0.56
+_BLACK, _STRAIGHT = 0.13, 0.5
 """Brightness of hair below which no direction is told, and coherence from which on it has one."""
 _CROPPED, _CROPPED_CURLS, _BUZZ = 14.0, 20.0, 4.0
 """Millimetres of thickness below which straight hair and curls are too short for locks, and any

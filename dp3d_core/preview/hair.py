@@ -71,9 +71,9 @@ _GRAZING, _ASIDE = 0.35, (4.0, 14.0)
 from the second of two yaws on, degrees."""
 _NOTCH = 7
 """Texels of GRID across a notch in the edge of hair that is none."""
-_SPIRE, _SPIRE_MM = (22, 44), 12.0
-"""Texels of GRID down and across within which what stands out is no volume of hair, and millimetres
-that it may."""
+_SPIRE, _SPIRE_MM, _UPPER = (22, 44), 12.0, (0.5, 0.8)
+"""Texels of GRID down and across within which what stands out is no volume of hair, millimetres
+that it may, and part of the dome's rows from the crown above which that is so."""
 _OTHER_SIDE, _OTHER_SIDE_MM = 1.3, 8.0
 """How much thicker than the other a side of the hair may be, relative and millimetres."""
 _FOREHEAD, _STANDS = (44.0, 26.0), 0.4
@@ -212,9 +212,11 @@ def _without_spires(thickness: Array) -> Array:
     high, wide = _SPIRE
     pad = 2 * wide
     broad = grey_opening(wrap(thickness, pad), size=(high, wide))[:, pad:-pad]
-    even = np.minimum(thickness, broad + _SPIRE_MM * MM)
-    soft = cv2.GaussianBlur(wrap(even, 8), (0, 0), 1.5)[:, 8:-8]
-    return np.where(even < thickness, soft, thickness)
+    # beside the face locks do stand out
+    upper = 1 - ramp(np.arange(GRID.rows) / GRID.dome_rows, *_UPPER)[:, None]
+    excess = np.maximum(thickness - broad - _SPIRE_MM * MM, 0) * upper
+    soft = cv2.GaussianBlur(wrap(thickness - excess, 8), (0, 0), 1.5)[:, 8:-8]
+    return np.where(excess > 0, soft, thickness)
 
 
 def _on_shoulders(free: Array, skin: Array) -> Array:

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 _GRAZING = (0.08, 0.28)
 """Cosine between the view ray and the normal: below the first the photo is not used, above
 the second it is used alone."""
+_GRAZING_HAIR = (0.08, 0.38)
+"""The same of hair, whose strands go over into those that continue them."""
 _GRAZING_SKIN = (0.20, 0.48)
 """The same on cheek, jaw and neck: their sides are smooth, and whatever the photo shows there
 (an ear, the hair behind it) belongs to another place wherever the template is not the person."""
@@ -59,7 +61,7 @@ _BESIDE, _NEAR_WALL, _WALL, _APART = 16.0, 0.02, (0.35, 0.6), 18.0
 """Pixels within which a background is looked for, share of it from which on it is near, its share
 in a colour between which hair is no more believed, and Lab distance from hair that it must have.
 """
-_FRAYED, _FRAY = Panorama(192, 384), 0.2
+_FRAYED, _FRAY = Panorama(192, 384), 0.3
 """Strands by which the photo's hair goes over into the one that is continued: cosine by which they
 reach further or end before."""
 _FAR = np.float32(1e3)
@@ -189,6 +191,7 @@ class Projection:
         slanted = cosine.copy()
         slanted[hair] += _FRAY * _FRAYED.look_up(_fray(), points[hair])[:, 0]
         facing = ramp(slanted, *_GRAZING)
+        facing[hair] = ramp(slanted[hair], *_GRAZING_HAIR)
         # the folds of the face are small, and nothing is known better than the photo's pixel
         front = ramp(points[:, 2], *_FRONT) * (1 - ramp(np.abs(points[:, 0]), *_MIDDLE))
         skin = parts == Part.SKIN
