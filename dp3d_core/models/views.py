@@ -7,8 +7,13 @@ the published models were trained with one normalisation per view.
 
 from __future__ import annotations
 
+import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
+
+_PLACES_AT_ONCE = 32768
+"""Sequences that attention is given at a time: CUDA's kernels launch at most 65,535 of them, and 8
+windows of 768 pixels have more (pytorch issue 142228)."""
 
 
 class ViewAttention(nn.Module):
@@ -48,7 +53,7 @@ class ViewAttention(nn.Module):
         tokens = self.norm(features).flatten(2).transpose(1, 2)  # [b, hw, c]
         tokens = self.proj_in(tokens)
         tokens = tokens.unflatten(0, (-1, views)).transpose(1, 2).flatten(0, 1)  # [w * hw, v, c]
-        tokens = self.block(tokens)
+        tokens = torch.cat([self.block(part) for part in tokens.split(_PLACES_AT_ONCE)])
         tokens = tokens.unflatten(0, (batch // views, -1)).transpose(1, 2).flatten(0, 1)
         tokens = self.proj_out(tokens).transpose(1, 2)
         mixed: Tensor = features + tokens.reshape(batch, channels, height, width)

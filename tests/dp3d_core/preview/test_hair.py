@@ -13,10 +13,10 @@ from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.clothes import Clothes
-from dp3d_core.preview.hair import _without_tabs, grow_hair
+from dp3d_core.preview.hair import _with_ragged_ends, _without_spires, _without_tabs, grow_hair
 from dp3d_core.preview.hair_length import is_bald
 from dp3d_core.preview.hair_marks import GRID
-from dp3d_core.preview.hairstyle import STYLES
+from dp3d_core.preview.hairstyle import HANGS, STYLES
 from dp3d_core.preview.parsing import PARSING_SIDE, Kind, parse_photo
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead, place_head
@@ -153,3 +153,27 @@ def test_the_lower_edge_of_hair_has_no_tabs() -> None:
     # nor does it go on below a gap
     below = (rows < 70) | ((rows > 85) & (rows < 100)) & (mask[:1] >= 0)
     assert not _without_tabs(below.astype(float))[90, : GRID.columns // 8].any()
+
+
+def test_a_horn_is_cut_and_volume_stays() -> None:
+    thickness = np.full((GRID.rows, GRID.columns), 20 * MM)
+    thickness[5:50, 40:110] = 50 * MM
+    volume = _without_spires(thickness)
+    np.testing.assert_allclose(volume[20:30, 60:90], 50 * MM, rtol=0.02)
+    thickness[15:30, 200:215] = 90 * MM
+    assert _without_spires(thickness)[22, 207] < 40 * MM
+    # beside the face locks stand out
+    lock = np.full_like(thickness, 20 * MM)
+    lock[80:110, 200:215] = 60 * MM
+    np.testing.assert_array_equal(_without_spires(lock), lock)
+
+
+def test_hair_that_hangs_ends_unevenly_and_never_hangs_less_than_hanging() -> None:
+    length = np.full(GRID.columns, -120 * MM)
+    ends = _with_ragged_ends(length) / MM
+    assert 1.5 < ends.std() < 6
+    assert ends.min() > -135
+    short = np.zeros(GRID.columns)
+    np.testing.assert_array_equal(_with_ragged_ends(short), short)
+    barely = _with_ragged_ends(np.full(GRID.columns, HANGS * MM - 1e-4))
+    assert (barely < HANGS * MM).all()

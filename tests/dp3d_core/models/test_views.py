@@ -1,0 +1,21 @@
+"""Attention between views."""
+
+from __future__ import annotations
+
+import torch
+
+from dp3d_core.models import views
+from dp3d_core.models.views import ViewAttention
+
+
+def test_many_places_are_attended_to_in_parts(monkeypatch) -> None:
+    torch.manual_seed(0)
+    module = ViewAttention(32, 2, 4).eval()
+    torch.nn.init.normal_(module.proj_out.weight)
+    features = torch.randn(8, 32, 5, 3)
+    with torch.no_grad():
+        whole = module(features, 4)
+        monkeypatch.setattr(views, "_PLACES_AT_ONCE", 7)
+        parts = module(features, 4)
+    assert not torch.equal(whole, features)
+    torch.testing.assert_close(parts, whole)
