@@ -13,7 +13,7 @@ from dp3d_core.heads.space import MM
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.parsing import PARSING_SIDE
-from dp3d_core.preview.tones import lab
+from dp3d_core.preview.tones import lab, skin_in_other_light
 from dp3d_core.raycast import Hits
 
 Array = NDArray[np.float64]
@@ -29,6 +29,9 @@ _MOST_OF_IT = 0.75
 """Part of the seen scalp that must be like skin: its front may be a high forehead."""
 _SCALP_LIGHT = np.array([0.5, 1.0, 1.0])
 """Weights of Lab where a scalp is compared with a face: it lies in another light."""
+_TOP, _LEAST_TOP, _TOP_HUE, _TOP_SKIN = 95.0, 200, 18.0, 0.6
+"""Height of the top of a scalp, millimetres, pixels of it of which fewer say nothing, distance
+within which most of it must lie, and part of it that must be skin in some light."""
 _DARK, _HUE = 0.82, 12.0
 """Lightness, parts of that of the cheeks, below which, and Lab distance of hue above which a
 forehead is covered."""
@@ -98,12 +101,19 @@ def fringe(face: FaceColours) -> Mask:
 
 
 def bare_scalp(face: FaceColours) -> bool:
-    """Whether the scalp that is seen has the colour of cheeks and forehead."""
+    """Whether the scalp that is seen has the colour of cheeks and forehead, or its top has the hue:
+    around it hair may be left.
+    """
     scalp = face.known & (face.bare.region_of(face.hits) == Region.SCALP)
     if face.tone is None or scalp.sum() < _LEAST:
         return False
-    apart = (face.places[scalp] - face.tone) * _SCALP_LIGHT
-    return bool(np.quantile(np.linalg.norm(apart, axis=1), _MOST_OF_IT) < _HUE)
+    apart = np.linalg.norm((face.places - face.tone) * _SCALP_LIGHT, axis=1)
+    if np.quantile(apart[scalp], _MOST_OF_IT) < _HUE:
+        return True
+    top = scalp & (face.hits.points[:, 1] > _TOP * MM)
+    if top.sum() < _LEAST_TOP or np.quantile(apart[top], _MOST_OF_IT) > _TOP_HUE:
+        return False
+    return bool((skin_in_other_light(face.places[top], face.tone) > 0.5).mean() > _TOP_SKIN)
 
 
 def _bare_skin(hits: Hits, bare: BareHead) -> Mask:
