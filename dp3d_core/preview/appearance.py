@@ -80,9 +80,10 @@ _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
 _BELOW_BROWS, _BELOW_HAIR, _CHIN_LOW = (34.0, 22.0), (52.0, 40.0), (-70.0, -78.0)
-_ABOVE_COLLAR, _TEMPLE = (-112.0, -96.0), (44.0, 53.0)
+_ABOVE_COLLAR, _ABOVE_LOBES, _TEMPLE = (-98.0, -86.0), (-40.0, -28.0), (44.0, 53.0)
 """Heights, millimetres, below which cheeks, temples and the underside of a chin have no features,
-and above which a neck has none; millimetres from the middle from which on there are no brows."""
+and above which a neck has none and ears lie; millimetres from the middle from which on there are no
+brows."""
 _OTHER_LIGHT, _OTHER_HUE = (0.2, 0.5), (9.0, 17.0)
 """Logarithm of the ratio of light, and Lab distance from the tone of skin, between which the other
 side's skin is no more taken."""
@@ -352,8 +353,10 @@ class Appearance:
         temple = ramp(np.abs(x), *_TEMPLE)
         cheek = (1 - self._middle(hits.points)) * ramp(y, *_BELOW_BROWS)
         doubt = np.maximum(np.maximum(cheek, temple * ramp(y, *_BELOW_HAIR)), ramp(y, *_CHIN_LOW))
-        doubt *= ramp(y, *_ABOVE_COLLAR)
-        glaring.ravel()[hits.ray] = temple * ramp(y, *_ABOVE_COLLAR)
+        # ears have folds, and sideburns grow before them; below them hang rings
+        ear = self._on_bust(_ear_nearness(), hits) * ramp(y, *_ABOVE_LOBES)
+        doubt *= ramp(y, *_ABOVE_COLLAR) * (1 - ear)
+        glaring.ravel()[hits.ray] = temple * ramp(y, *_ABOVE_COLLAR) * (1 - ramp(ear, 0.7, 1.0))
         if self.projection.bearded:
             doubt *= 1 - self._on_bust(beard_density("full"), hits)
         doubted.ravel()[hits.ray] = doubt

@@ -78,8 +78,9 @@ _COMBED, _COMBED_SHARE = (9.0, 22.0), 0.6
 run through what is laid: patches alone are shorter than hair."""
 _HUE_OF_STRANDS, _MOST_STRAND = 0.35, 1.6
 """Share of the variation of hue that is continued, and greatest variation, standard deviations."""
-_CONTRAST = 0.19
-"""Greatest relative standard deviation of the brightness of hair."""
+_CONTRAST, _CONTRAST_OF_BRIGHT = 0.17, 0.1
+"""Greatest relative standard deviation of the brightness of hair that is black, and how much more
+it may be for each part of white: carved curls have deep shade."""
 _DARKEST_STRAND = 0.03
 """sRGB below which strands are not told apart."""
 _CURLS, _STRANDS, _GRAINS = 8.0, 6.0, 5.0
@@ -276,10 +277,9 @@ def _strands_by_example(
         return None
     # a parting, a gap or the background between curls is no strand
     contrast = max(float(detail[inner].mean(-1).std()), 1e-6)
-    limit = _MOST_STRAND * min(contrast, _CONTRAST)
-    return np.asarray(
-        np.exp(limit * np.tanh(laid * min(1.0, _CONTRAST / contrast) / limit)), np.float32
-    )
+    most = _CONTRAST + _CONTRAST_OF_BRIGHT * float(image[inner].mean())
+    limit = _MOST_STRAND * min(contrast, most)
+    return np.asarray(np.exp(limit * np.tanh(laid * min(1.0, most / contrast) / limit)), np.float32)
 
 
 def _is_straight(image: Image, sure: Mask) -> bool:

@@ -18,9 +18,9 @@ Image = NDArray[np.float32]
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_ROUNDS, _AROUND = 3, 0.04
-"""Rounds in which skin is told from what lies on it, and the reach of its local colour, parts of
-the picture."""
+_ROUNDS, _AROUND, _SHADE = 3, 0.04, 0.05
+"""Rounds in which skin is told from what lies on it, and the reach of its local colour and of
+shade, parts of the picture."""
 _SPREAD = np.array([9.0, 6.0, 6.0])
 """Lab; standard deviations of skin about its local colour."""
 _OWN = 0.2
@@ -45,14 +45,12 @@ def foreign_on_skin(image: Image, skin: Mask, doubted: Image, glaring: Image, to
     height, width = skin.shape
     places = lab(image.reshape(-1, 3)).reshape(height, width, 3)
     usual = lab(np.asarray(tone)[None])[0]
-    apart = (places - usual) / _SPREAD
+    # shade on much of a cheek is its own, half of the way
+    shade = _local(places, skin.astype(np.float32), usual, _SHADE * width)
+    apart = (places - (usual + shade) / 2) / _SPREAD
     for _ in range(_ROUNDS):
         weight = (skin * np.exp(-0.5 * (apart**2).sum(-1))).astype(np.float32)
-        weighted = np.dstack([places * weight[..., None], weight]).astype(np.float32)
-        soft = cv2.GaussianBlur(weighted, (0, 0), _AROUND * width)
-        local = soft[..., :3] / np.maximum(soft[..., 3:], 1e-6)
-        expected = usual + (local - usual) * np.minimum(soft[..., 3:] / _OWN, 1)
-        apart = (places - expected) / _SPREAD
+        apart = (places - _local(places, weight, usual, _AROUND * width)) / _SPREAD
     strange = ramp(np.sqrt((apart**2).sum(-1)), *_OUTLIER)
     strange *= np.where(apart[..., 0] > 0, np.maximum(doubted, glaring), doubted)
     foreign = (strange * skin).astype(np.float32)
@@ -60,3 +58,11 @@ def foreign_on_skin(image: Image, skin: Mask, doubted: Image, glaring: Image, to
     grown = cv2.dilate(foreign, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     soft = cv2.GaussianBlur(grown, (0, 0), _SOFT * width)
     return np.asarray(soft * np.maximum(doubted, glaring), np.float32)
+
+
+def _local(places: Array, weight: Image, usual: Array, sigma: float) -> Array:
+    """(h, w, 3) mean Lab around each pixel, the usual one (3,) where little has a weight (h, w)."""
+    weighted = np.dstack([places * weight[..., None], weight]).astype(np.float32)
+    soft = cv2.GaussianBlur(weighted, (0, 0), sigma)
+    local = soft[..., :3] / np.maximum(soft[..., 3:], 1e-6)
+    return np.asarray(usual + (local - usual) * np.minimum(soft[..., 3:] / _OWN, 1))
