@@ -55,12 +55,21 @@ def cloth_bands(image: Image, weight: Image, depth: Array, grid: Panorama, main:
     count = int(_DEEPEST / _BAND) + 1
     band = np.clip(np.nan_to_num(depth) / _BAND, 0, count - 1)
     number = band[known].astype(int)
-    mass = np.stack(
-        [np.bincount(number, share[known] * (labels == one), count) for one in range(_COLOURS)], -1
-    )
-    # of each band the commonest colour, so that edges stay edges; near ones count together
+    left = np.broadcast_to(np.arange(grid.columns) < grid.columns // 2, share.shape)[known]
+    sides = [
+        np.stack(
+            [np.bincount(number, side * (labels == one), count) for one in range(_COLOURS)], -1
+        )
+        for side in (share[known] * left, share[known] * ~left)
+    ]
+    # near colours count together
     alike = np.linalg.norm(centres[:, None] - centres, axis=2) < _ALIKE
-    mass = gaussian_filter1d(mass, _EVEN, axis=0, mode="nearest")
+    one, other = (gaussian_filter1d(side, _EVEN, axis=0, mode="nearest") for side in sides)
+    both = np.minimum(one.sum(1), other.sum(1))[:, None] > _LITTLE
+    # where both sides are seen, a strap over one shoulder does not go around
+    shared = 2 * np.minimum(one @ alike, other @ alike) / np.maximum((one + other) @ alike, 1e-6)
+    mass = (one + other) * np.where(both, shared, 1)
+    # of each band the commonest colour, so that edges stay edges
     near = alike[(mass @ alike).argmax(1)] * mass
     total = near.sum(1)
     sure = total > _LITTLE

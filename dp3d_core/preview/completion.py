@@ -7,7 +7,7 @@ into their main colour with their own texture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -73,10 +73,10 @@ _LEAST_COLOUR = 900
 """Texels of seen hair of which fewer do not tell its colour."""
 _LEAST_STRANDS = 1500
 """Texels of seen hair of which fewer are no example of hair."""
-_COMBED, _COMBED_SHARE = (9.0, 22.0), 0.6
+_COMBED, _COMBED_SHARE, _LEAST_COMBED = (9.0, 22.0), 0.6, 0.5
 """Length of strands, texels, between which hair is combed, and share of the strands of our own that
 run through what is laid: patches alone are shorter than hair."""
-_HUE_OF_STRANDS, _MOST_STRAND = 0.35, 1.6
+_HUE_OF_STRANDS, _MOST_STRAND = 0.35, 1.2
 """Share of the variation of hue that is continued, and greatest variation, standard deviations."""
 _CONTRAST, _CONTRAST_OF_BRIGHT = 0.17, 0.1
 """Greatest relative standard deviation of the brightness of hair that is black, and how much more
@@ -148,6 +148,9 @@ class Completion:
                 strands = with_strands(smooth, style, PANORAMA, rng)
             else:
                 long = float(ramp(np.array(style.length), *_COMBED)) * _COMBED_SHARE
+                if straight and not short:
+                    long = max(long, _LEAST_COMBED)
+                    style = replace(style, length=max(style.length, _COMBED[1]))
                 combed = StrandStyle(style.contrast * long, style.length, style.sheen * long)
                 strands = with_strands(smooth, combed, PANORAMA, rng) * laid
             if straight and self.hair_mm > _BUZZ:

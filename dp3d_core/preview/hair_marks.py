@@ -122,13 +122,14 @@ def above_ears(portrait: Portrait, outline: Outline) -> Outline:
     return Outline(outline.uv[upper], outline.normal[upper])
 
 
-def without_ears(portrait: Portrait, outline: Outline, skin: Array) -> Outline:
-    """An outline without the places where ears are what stands out.
+def without_ears(portrait: Portrait, outline: Outline, skin: Array, free: Array) -> Outline:
+    """An outline without the places where free ears are what stands out.
 
     Args:
         portrait: with a pose.
         outline: of the hair.
         skin: (GRID) radius of the bare head with ears, head units.
+        free: (GRID) 1 on ears that no hair covers.
 
     """
     marks = tangents(portrait, outline)
@@ -139,6 +140,9 @@ def without_ears(portrait: Portrait, outline: Outline, skin: Array) -> Outline:
     ear = skin[:, side].max(1)[row]
     height = GRID.rays()[0][:: GRID.columns, 1][row] / MM
     beside = (height > _EAR_ROWS[0]) & (height < _EAR_ROWS[1])
+    half = GRID.columns // 2
+    sides = np.array([free[:, :half].max() > 0.5, free[:, half:].max() > 0.5])
+    beside &= sides[(marks.column.astype(int) % GRID.columns) // half]
     own = beside & (marks.radius < ear + _EAR_REACH * MM)
     return Outline(outline.uv[~own], outline.normal[~own])
 

@@ -29,7 +29,7 @@ _LIMITS, _STUBBLE = (0.06, 0.17), 0.13
 _SHEEN_AT, _SHEEN_WIDTH = 38.0, 16.0
 """Latitude, degrees, of the band of sheen and its width."""
 _MOST_SHEEN = 0.6
-_GLOSS, _GLOSS_OF, _GLOSS_WIDTHS, _RAGGED = 0.085, (0.12, 0.4), (12.0, 20.0), 4.0
+_GLOSS, _GLOSS_OF, _GLOSS_WIDTHS, _RAGGED = 0.06, (0.12, 0.4), (12.0, 20.0), 4.0
 """Light reflected in the middle of its band, sRGB, brightness of hair between which it fades,
 widths of the band towards the crown and down, and how ragged it is, degrees."""
 _DOWN, _DENSE, _DOWN_SIZE = 8.0, 0.55, (0.55, 2.2)
@@ -151,10 +151,10 @@ def with_strands(
 
 
 def gloss(colours: Image, grid: Panorama, rng: np.random.Generator) -> Image:
-    """(rows, columns, 1) light that combed hair reflects beside its own colour, sRGB.
+    """(rows, columns, 3) light that combed hair reflects beside its own colour, sRGB.
 
-    Black hair has no strands but these: what shines is the cuticle, whatever lies below (the
-    first lobe of Marschner et al. 2003).
+    Black hair has no strands but these: what shines is the cuticle, half in the light's colour
+    and half in the hair's (the first and the third lobe of Marschner et al. 2003).
 
     Args:
         colours: (rows, columns, 3) of the hair, sRGB.
@@ -169,11 +169,11 @@ def gloss(colours: Image, grid: Panorama, rng: np.random.Generator) -> Image:
     away = latitude[:, None] - _SHEEN_AT - ragged
     upper, lower = (np.exp(-0.5 * (away / w) ** 2) for w in _GLOSS_WIDTHS)
     band = np.where(away > 0, upper, lower)
-    strands = strand_noise(shape, (0.7, 24.0), rng) * 0.5 + strand_noise(shape, (3.5, 40.0), rng)
-    dark = 1 - ramp(colours.mean(-1), *_GLOSS_OF)
-    return np.asarray(_GLOSS * band * np.clip(0.5 + 0.5 * strands, 0, 2) * dark, np.float32)[
-        ..., None
-    ]
+    strands = strand_noise(shape, (0.7, 24.0), rng) + strand_noise(shape, (3.5, 40.0), rng) * 0.8
+    grey = colours.mean(-1)
+    light = _GLOSS * band * np.clip(0.6 + 0.35 * strands, 0, 2) * (1 - ramp(grey, *_GLOSS_OF))
+    hue = colours / np.maximum(grey, 0.02)[..., None]
+    return np.asarray(light[..., None] * (0.5 + 0.5 * np.clip(hue, 0, 2)), np.float32)
 
 
 def down_at_edge(parts: NDArray[np.uint8], radius: Array, rng: np.random.Generator) -> Image:

@@ -51,3 +51,14 @@ def test_of_clothes_that_are_not_seen_the_main_colour_is_known():
     image, weight, depth = dressed()
     plain = cloth_bands(image, weight * 0, depth, GRID, MAIN)
     assert plain == pytest.approx(np.broadcast_to(MAIN, plain.shape))
+
+
+def test_a_strap_over_one_shoulder_does_not_go_around():
+    image, weight, depth = dressed()
+    image[130:140, : GRID.columns // 2] = [0.9, 0.1, 0.1]
+    back = cloth_bands(image, weight, depth, GRID, MAIN)[:, 0]
+    assert back[135] == pytest.approx(COAT, abs=0.06)
+    # of one side alone, nothing else is known
+    weight[:, GRID.columns // 2 :] = 0
+    back = cloth_bands(image, weight, depth, GRID, MAIN)[:, 0]
+    assert back[135] == pytest.approx([0.9, 0.1, 0.1], abs=0.06)
