@@ -54,7 +54,8 @@ class ViewAttention(nn.Module):
         tokens = self.proj_in(tokens)
         tokens = tokens.unflatten(0, (-1, views)).transpose(1, 2).flatten(0, 1)  # [w * hw, v, c]
         tokens = torch.cat([self.block(part) for part in tokens.split(_PLACES_AT_ONCE)])
-        tokens = tokens.unflatten(0, (batch // views, -1)).transpose(1, 2).flatten(0, 1)
+        tokens = tokens.reshape(batch // views, height * width, views, channels)
+        tokens = tokens.transpose(1, 2).flatten(0, 1)
         tokens = self.proj_out(tokens).transpose(1, 2)
         mixed: Tensor = features + tokens.reshape(batch, channels, height, width)
         return mixed
