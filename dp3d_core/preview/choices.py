@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 AUTO = "auto"
-HAIR = (AUTO, "bald", "buzz", "short", "chin", "shoulder", "long")
+HAIR = (AUTO, "bald", "buzz", "short", "bun", "chin", "shoulder", "long")
 HAT = (AUTO, "none", "worn")
 CLOTHES = (AUTO, "none", "low", "crew", "high")
 BEARD = (AUTO, "none", "stubble", "moustache", "full")
@@ -25,6 +25,7 @@ _WORDS = {
         "bald": "no hair",
         "buzz": "hair cut very short",
         "short": "short hair",
+        "bun": "hair in a bun",
         "chin": "hair to the chin",
         "shoulder": "hair to the shoulders",
         "long": "hair to the chest",

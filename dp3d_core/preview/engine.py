@@ -76,7 +76,7 @@ class PreviewOptions:
     hair: str = option(
         AUTO,
         "Length of the hair, auto: that of the photo; bald, buzz (a few millimetres), short (ends "
-        "above ears and neck), or down to chin, shoulder or chest (long).",
+        "above ears and neck), put up in a bun behind, or down to chin, shoulder or chest (long).",
         choices=HAIR,
     )
     hat: str = option(

@@ -169,7 +169,7 @@ def grow_hair(
         thickness = _without_spires(thickness)
         thickness = at_most(thickness, rising(mask, length < HANGS * MM))
         if style is not None:
-            thickness = np.minimum(thickness, style.most * MM)
+            thickness = style.with_bun(np.minimum(thickness, style.most * MM), GRID)
         free = _without_wings(base + thickness)
         radius = np.maximum(free, skin + _LEAST * MM)
         if style is None or not is_bald(parsing):  # a bald head shows nothing of its hairline
@@ -269,7 +269,8 @@ def plain_hair(bald: RayCaster, part: int, style: HairStyle | None = None) -> Me
     usual = USUAL_HAIR_MM * MM if style is None else min(USUAL_HAIR_MM, style.most) * MM
     flat = _with_hairline(nothing, mask, base, length, usual)
     hangs = length < HANGS * MM
-    radius = base + at_most(smoothest(flat, base, mask, usual, hangs), rising(mask, hangs))
+    thickness = at_most(smoothest(flat, base, mask, usual, hangs), rising(mask, hangs))
+    radius = base + (thickness if style is None else style.with_bun(thickness, GRID))
     return _shell(_surface(np.maximum(radius, skin + _LEAST * MM), skin, mask), mask, part)
 
 

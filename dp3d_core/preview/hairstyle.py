@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.panorama import AXIS, Panorama
@@ -29,12 +30,36 @@ class HairStyle:
 
     Attributes:
         hangs_to: height of its ends, millimetres of head space; 0: it does not hang.
-        most: greatest thickness, millimetres.
+        most: greatest thickness, millimetres, of all but a bun.
+        bun: radius of a bun behind, millimetres; 0: none.
 
     """
 
     hangs_to: float
     most: float
+    bun: float = 0.0
+
+    def with_bun(self, thickness: Array, grid: Panorama) -> Array:
+        """(rows, columns) thickness, head units, of hair that is put up behind.
+
+        Args:
+            thickness: (rows, columns) without the bun.
+            grid: of the thickness.
+
+        """
+        if not self.bun:
+            return thickness
+        _, outward = grid.rays()
+        latitude = np.radians(_BUN_LATITUDE)
+        towards = np.array([0.0, np.sin(latitude), -np.cos(latitude)])
+        away = np.arccos(np.clip(outward @ towards, -1, 1)).reshape(thickness.shape) * _SKULL
+        knot = _BUN_HEIGHT * np.sqrt(np.maximum(self.bun**2 - away**2, 0))
+        # below the dome directions are level: the knot has an end there
+        knot *= (np.arange(grid.rows) < grid.dome_rows)[:, None]
+        high = np.maximum(thickness, knot * MM)
+        pad = grid.columns // 8
+        around = np.concatenate([high[:, -pad:], high, high[:, :pad]], 1)
+        return np.asarray(gaussian_filter(around, 1.2)[:, pad:-pad])
 
     def trimmed(self, mask: Array, grid: Panorama) -> Array:
         """(rows, columns) mask of hair, 0 to 1, cut or lengthened to the style.
@@ -57,11 +82,15 @@ class HairStyle:
         return np.asarray(mask * (1 - side) + np.minimum(mask, usual) * side)
 
 
+_BUN_LATITUDE, _BUN_HEIGHT, _SKULL = 24.0, 1.5, 95.0
+"""Latitude of a bun behind, degrees, its height in parts of a half sphere's, and radius of a skull,
+millimetres."""
 SHAVEN = 5.0
 """Thickness, millimetres, below which the skull shows through the hair's shape."""
 STYLES = {
     "buzz": HairStyle(0.0, 2.5),
     "short": HairStyle(0.0, 20.0),
+    "bun": HairStyle(0.0, 20.0, 33.0),
     "chin": HairStyle(-92.0, 60.0),
     "shoulder": HairStyle(-140.0, 60.0),
     "long": HairStyle(-192.0, 60.0),

@@ -177,3 +177,19 @@ def test_hair_that_hangs_ends_unevenly_and_never_hangs_less_than_hanging() -> No
     np.testing.assert_array_equal(_with_ragged_ends(short), short)
     barely = _with_ragged_ends(np.full(GRID.columns, HANGS * MM - 1e-4))
     assert (barely < HANGS * MM).all()
+
+
+def test_a_bun_stands_out_behind_alone() -> None:
+    portrait, _ = photograph("crop")
+    bare = BareHead.of(components_of(portrait.report.shape), expression_of(portrait.report.shape))
+    parsing = parse_photo(portrait, bare.caster, bare.region_of)
+    short, bun = (
+        grow_hair(portrait, parsing, bare.caster, int(Part.HAIR), style=STYLES[name])
+        for name in ("short", "bun")
+    )
+    stands = (bun.radius - short.radius) / MM
+    angle = GRID.aside_deg()
+    assert stands[:, angle > 175].max() > 25
+    assert np.abs(stands[:, angle < 120]).max() < 1
+    assert np.abs(stands[GRID.dome_rows + 6 :]).max() < 4
+    assert ((bun.mask > 0.5) == (short.mask > 0.5)).mean() > 0.98
