@@ -11,7 +11,7 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
-_PLACES_AT_ONCE = 32768
+_SEQUENCES_AT_ONCE = 32768
 """Sequences that attention is given at a time: CUDA's kernels launch at most 65,535 of them, and 8
 windows of 768 pixels have more (pytorch issue 142228)."""
 
@@ -53,7 +53,7 @@ class ViewAttention(nn.Module):
         tokens = self.norm(features).flatten(2).transpose(1, 2)  # [b, hw, c]
         tokens = self.proj_in(tokens)
         tokens = tokens.unflatten(0, (-1, views)).transpose(1, 2).flatten(0, 1)  # [w * hw, v, c]
-        tokens = torch.cat([self.block(part) for part in tokens.split(_PLACES_AT_ONCE)])
+        tokens = torch.cat([self.block(part) for part in tokens.split(_SEQUENCES_AT_ONCE)])
         tokens = tokens.reshape(batch // views, height * width, views, channels)
         tokens = tokens.transpose(1, 2).flatten(0, 1)
         tokens = self.proj_out(tokens).transpose(1, 2)

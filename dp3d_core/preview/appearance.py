@@ -69,8 +69,9 @@ _TURNED = 22.0
 """Degrees; of a head that is turned further, the far half mirrors the near one."""
 _SEAM = 5.0
 """Half the width of the seam between the halves, millimetres."""
-_FACE_FRONT, _LEAST_ON_FACE = (0.0, 30.0), 0.9
-"""Depths, millimetres, between which a face begins to lie in front, and the least light there."""
+_FACE_FRONT, _FACING_UP, _LEAST_ON_FACE = (0.0, 30.0), (-0.5, -0.1), 0.9
+"""Depths, millimetres, and heights of normals between which a face begins to see the sky, and the
+least light there."""
 _AIMED_ON_SKIN, _AIMED_ELSEWHERE = 0.5, 0.2
 """Powers with which the direction of the light shows on skin, and on hair and cloth."""
 _DARKEST, _DARKEST_UNLIT = 0.7, 0.9
@@ -79,7 +80,8 @@ below hair it is a guess, and the quotient glows."""
 _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
-_BELOW_BROWS, _BELOW_HAIR, _CHIN_LOW = (34.0, 22.0), (52.0, 40.0), (-70.0, -78.0)
+_BELOW_BROWS, _BELOW_EYES = (34.0, 22.0), (-2.0, -12.0)
+_BELOW_HAIR, _CHIN_LOW = (52.0, 40.0), (-70.0, -78.0)
 _ABOVE_COLLAR, _ABOVE_LOBES, _TEMPLE = (-98.0, -86.0), (-40.0, -28.0), (44.0, 53.0)
 """Heights, millimetres, below which cheeks, temples and the underside of a chin have no features,
 and above which a neck has none and ears lie; millimetres from the middle from which on there are no
@@ -110,6 +112,7 @@ class Appearance:
         self.mesh: Mesh = placed.mesh
         self.region = placed.bare.region
         self.hair_mm = placed.hair_mm
+        self.hair_doubted = placed.choices.hair == AUTO
         self.repeat_photo, self.lit = repeat_photo, True
         on_step("Projecting the photo")
         self.clothes = Clothes.of(placed.bare, portrait, placed.parsing, placed.choices.clothes)
@@ -201,12 +204,23 @@ class Appearance:
             help_ = _where_unseen(other, trust)
             mirrored = mirrored * np.exp(factors[1]) * blend
             filled += (mirrored - filled) * help_[:, None]
-        shown = filled + (colours - filled) * trust[:, None]
-        if self.lit:
-            return shown, light
-        whole = self._shade_to(_DARKEST_UNLIT) * self.aimed / self._continued()
-        own = self._light_at(whole, hits, parts)
-        return np.clip(shown / own, 0, 1), np.ones_like(light)
+        if not self.lit:
+            filled, colours = self._unlit(filled, colours, hits, parts)
+            light = np.ones_like(light)
+        return filled + (colours - filled) * trust[:, None], light
+
+    def _unlit(
+        self, filled: Array, colours: Array, hits: Hits, parts: NDArray[np.uint8]
+    ) -> tuple[Array, Array]:
+        """Colours (k, 3) that continue the photo, and the photo's own, under even light.
+
+        Each is divided by what it is lit with, the photo's skin by the whole direction of light.
+        """
+        continued = self._shade_to(_DARKEST_UNLIT)
+        by = self._light_at(continued, hits, parts)
+        whole = self._light_at(continued * self.aimed / self._continued(), hits, parts)
+        seen = np.where((parts == Part.SKIN)[:, None], whole, by)
+        return np.clip(filled / by, 0, 1), np.clip(colours / seen, 0, 1)
 
     def _evidence(self, placed: PlacedHead, portrait: Portrait, caster: RayCaster) -> Portrait:
         """The photo without the pixels that show something else than was chosen."""
@@ -283,7 +297,7 @@ class Appearance:
         face = np.ones(len(sky), bool)
         face[:count] = np.isin(region, (Region.FACE, Region.FOREHEAD))
         face[count:] = mesh.vertices[count:, 1] > 0
-        front = ramp(mesh.vertices[:, 2] / MM, *_FACE_FRONT) * (mesh.normals[:, 1] > -0.3)
+        front = ramp(mesh.vertices[:, 2] / MM, *_FACE_FRONT) * ramp(mesh.normals[:, 1], *_FACING_UP)
         sky = np.maximum(sky, _LEAST_ON_FACE * front * face)
         skin = np.flatnonzero(np.isin(region, (Region.FACE, Region.FOREHEAD, Region.NECK)))
         skin = skin[mesh.parts[:count][skin] == Part.SKIN]
@@ -332,7 +346,7 @@ class Appearance:
         both = np.mean(seen, axis=0)
         if good.sum() > _LEAST_SKIN:
             both = (both + np.median(colours[good], axis=0)) / 2
-        both = both * min(1.0, _BRIGHTEST_SKIN / float(both.max()))
+        both = both * min(1.0, _BRIGHTEST_SKIN / max(float(both.max()), 1e-3))
         return np.asarray(both, np.float32)
 
     def _foreign(self, caster: RayCaster) -> Image:
@@ -351,7 +365,9 @@ class Appearance:
         skin.ravel()[hits.ray] = parts == Part.SKIN
         x, y, _ = (hits.points / MM).T
         temple = ramp(np.abs(x), *_TEMPLE)
-        cheek = (1 - self._middle(hits.points)) * ramp(y, *_BELOW_BROWS)
+        # before the temple are the corners of the eyes
+        high, low = (ramp(y, *level) for level in (_BELOW_BROWS, _BELOW_EYES))
+        cheek = (1 - self._middle(hits.points)) * (low + (high - low) * temple)
         doubt = np.maximum(np.maximum(cheek, temple * ramp(y, *_BELOW_HAIR)), ramp(y, *_CHIN_LOW))
         # ears have folds, and sideburns grow before them; below them hang rings
         ear = self._on_bust(_ear_nearness(), hits) * ramp(y, *_ABOVE_LOBES)
@@ -394,12 +410,12 @@ class Appearance:
         return parts
 
     def _light_at(self, light: Array, hits: Hits, parts: NDArray[np.uint8]) -> Array:
-        """(k, 3) light (n, 3) of the vertices at hits with their parts (k,)."""
+        """Light (k, 3) at hits with parts (k,), interpolated from that of the vertices (n, 3)."""
         corners = light[self.mesh.faces[hits.face]]
-        light = np.einsum("kvc,kv->kc", corners, hits.weights)
+        own = np.einsum("kvc,kv->kc", corners, hits.weights)
         # shade is redder on skin alone, where light goes through
-        even = light.mean(1, keepdims=True)
-        return np.asarray(np.where((parts == Part.SKIN)[:, None], light, even))
+        even = own.mean(1, keepdims=True)
+        return np.asarray(np.where((parts == Part.SKIN)[:, None], own, even))
 
     def _complete(self, caster: RayCaster, rng: np.random.Generator) -> Image:
         shape = PANORAMA.rows, PANORAMA.columns
@@ -439,6 +455,7 @@ class Appearance:
             self.neck_tone,
             self._field_of_beard(hits) if self.projection.bearded else None,
             self.hair_mm,
+            self.hair_doubted,
             self.clothes.seen,
             depth.reshape(shape),
             PANORAMA.rays()[0][:: PANORAMA.columns, 1] / MM,

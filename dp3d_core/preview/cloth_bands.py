@@ -36,7 +36,7 @@ def cloth_bands(image: Image, weight: Image, depth: Array, grid: Panorama, main:
     Args:
         image: (r, c, 3) colours where they are known.
         weight: (r, c) of what surely is cloth, 0 to 1.
-        depth: (r, c) distance below the neckline, millimetres; NaN where there is no body.
+        depth: (r, c) distance below the neckline, millimetres; NaN where no ray meets the head.
         grid: of the panorama.
         main: (3,) colour of clothes of which nothing is known.
 

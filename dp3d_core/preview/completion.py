@@ -103,8 +103,9 @@ class Completion:
         neck_tone: (3,) sRGB of the skin below the chin.
         beard: (r, c) how densely a beard grows where it is seen to grow, 0 to 1; None without.
         hair_mm: usual thickness of the hair, millimetres.
+        hair_doubted: whether hair of which little is seen may be something else.
         dressed: whether clothes are seen.
-        depth: (r, c) distance below the line where clothes begin, millimetres; NaN beside the body.
+        depth: (r, c) distance below the line where clothes begin, millimetres; NaN beside the head.
         height: (r,) of the panorama's rows, millimetres.
 
     """
@@ -113,6 +114,7 @@ class Completion:
     neck_tone: Image
     beard: Image | None
     hair_mm: float
+    hair_doubted: bool
     dressed: bool
     depth: NDArray[np.float64]
     height: NDArray[np.float64]
@@ -184,8 +186,11 @@ class Completion:
             )
         seen = image[weight > 0.6]
         if kind is Part.HAIR:
-            few = len(seen) < _LEAST_COLOUR  # a wall beside a head whose crown the photo cuts off
-            return np.asarray(NO_HAIR if few else mean_colour(seen, NO_HAIR), np.float32)
+            grey = np.ptp(self.tone) < _NO_HUE
+            usual = np.full(3, NO_HAIR.mean()) if grey else NO_HAIR
+            # a few texels may be a wall beside a head whose crown the photo cuts off
+            few = self.hair_doubted and len(seen) < _LEAST_COLOUR
+            return np.asarray(usual if few else mean_colour(seen, usual), np.float32)
         if kind is Part.BODY and len(seen):
             # shoulders in strong light look like cloth, what lies lower is
             row = np.nonzero(weight > 0.6)[0]
@@ -287,7 +292,7 @@ def _strands_by_example(
 
 def _is_straight(image: Image, sure: Mask) -> bool:
     """Whether hair that is seen lies in one direction; black hair shows none and shines."""
-    if sure.sum() < _LEAST_STRANDS:
+    if sure.sum() < _LEAST_STRANDS // 3:
         return True
     if float(image[sure].mean()) < _BLACK:
         return True

@@ -2,7 +2,8 @@
 
 Wherever the fitted head is wider than the person, its cheeks see an earring, a strand of hair, the
 rim of light around the outline or the wall.  The middle of a face has features that differ from
-its skin; cheeks before the ears have none, so that whatever differs there is something else.
+its skin; cheeks have none, so that whatever differs there is something else, but for the arms of
+glasses.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _OWN = 0.2
 """Share of skin nearby below which the tone of the face is the local colour."""
 _OUTLIER = (1.6, 3.0)
 """Standard deviations between which a colour ceases to be skin."""
+_ARM, _ARM_THICK = 0.04, 0.03
+"""Length across from which on, and height below which, what is dark is an arm of glasses, parts of
+the picture."""
 _GROWN, _SOFT = 0.012, 0.006
 """Parts of the picture by which what is no skin is grown, for its rim is mixed, and softened."""
 
@@ -52,7 +56,9 @@ def foreign_on_skin(image: Image, skin: Mask, doubted: Image, glaring: Image, to
         weight = (skin * np.exp(-0.5 * (apart**2).sum(-1))).astype(np.float32)
         apart = (places - _local(places, weight, usual, _AROUND * width)) / _SPREAD
     strange = ramp(np.sqrt((apart**2).sum(-1)), *_OUTLIER)
-    strange *= np.where(apart[..., 0] > 0, np.maximum(doubted, glaring), doubted)
+    bright = apart[..., 0] > 0
+    strange *= np.where(bright, np.maximum(doubted, glaring), doubted)
+    strange *= 1 - _arms_of_glasses(skin & ~bright & (strange > 0.5), width)
     foreign = (strange * skin).astype(np.float32)
     size = 2 * round(_GROWN * width / 2) + 1
     grown = cv2.dilate(foreign, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
@@ -66,3 +72,12 @@ def _local(places: Array, weight: Image, usual: Array, sigma: float) -> Array:
     soft = cv2.GaussianBlur(weighted, (0, 0), sigma)
     local = soft[..., :3] / np.maximum(soft[..., 3:], 1e-6)
     return np.asarray(usual + (local - usual) * np.minimum(soft[..., 3:] / _OWN, 1))
+
+
+def _arms_of_glasses(dark: Mask, width: int) -> Mask:
+    """(h, w) of what is dark on skin the parts that are long across and thin: arms of glasses."""
+    long, thick = round(_ARM * width), round(_ARM_THICK * width)
+    picture = dark.astype(np.uint8)
+    across = cv2.morphologyEx(picture, cv2.MORPH_OPEN, np.ones((1, long), np.uint8))
+    high = cv2.morphologyEx(picture, cv2.MORPH_OPEN, np.ones((thick, 1), np.uint8))
+    return np.asarray((across > 0) & (high == 0))

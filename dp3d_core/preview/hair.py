@@ -489,6 +489,6 @@ def with_calm_hair(before: Mesh, after: Mesh, hair: Hair) -> Mesh:
     even = np.asarray(cv2.GaussianBlur(field, (0, 0), _EVEN_MOVE), np.float64)[:, 8:-8]
     vertices = after.vertices.copy()
     vertices[first:-1] = before.vertices[first:-1] + even.reshape(-1, 3)
-    scalp = before.vertices[:first]
-    vertices[:first] += GRID.look_up(even.astype(np.float32), scalp) * hair.over(scalp)[:, None]
+    bare = before.vertices[:first]
+    vertices[:first] += GRID.look_up(even.astype(np.float32), bare) * hair.over(bare)[:, None]
     return after.with_vertices(vertices)

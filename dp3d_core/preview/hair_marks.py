@@ -132,9 +132,9 @@ def without_ears(portrait: Portrait, outline: Outline, skin: Array, free: Array)
         free: (GRID) 1 on ears that no hair covers.
 
     """
-    marks = tangents(portrait, outline)
     if not len(outline):
         return outline
+    marks = tangents(portrait, outline)
     side = np.abs(GRID.aside_deg() - _EAR_DEG[0]) < _EAR_DEG[1]
     row = np.clip(marks.row, 0, GRID.rows - 1).astype(int)
     ear = skin[:, side].max(1)[row]

@@ -40,7 +40,7 @@ FORMAT = 4
 _ROOMS = ("heads", "portraits", "preview", ".")
 """Rooms of dp3d_core whose code decides what a head looks like, and what lies beside them."""
 _MOST = 24
-"""Heads that are kept for photos that come again, about 12 MB each."""
+"""Heads that are kept for photos that come again, up to 15 MB each."""
 
 _Arrays = dict[str, NDArray[Any]]
 

@@ -48,7 +48,7 @@ _SNAP_REACH = 0.08
 _HELD, _BARE_HELD = (-112.0, -72.0), (-126.0, -84.0)
 """Heights, millimetres, between which the skin of a neck goes over into that of a head, which keeps
 its shape under hair; of a neck that is seen bare, which has no ledges as a collar has."""
-_SHAVEN = USUAL_HAIR_MM
+_CLOSE_CROP = USUAL_HAIR_MM
 """Usual thickness of hair, millimetres, up to which a scalp of the skin's colour is bare; where its
 outline is not seen it counts as so thick."""
 _CHEST, _NECK_END, _HIGHEST_CUT, _LOWEST_SHOWN, _FACING = 60.0, -130.0, -168.0, 0.03, 0.2
@@ -122,7 +122,7 @@ def place_head(
             style=_style(choices, bald),
         )
         hair = grow(outline=outline)
-        thin = choices.hair == choices.hat == AUTO and hair.usual <= _SHAVEN * MM
+        thin = choices.hair == choices.hat == AUTO and hair.usual <= _CLOSE_CROP * MM
         if thin and bare_scalp(FaceColours.of(portrait, drawn, parsing.known)):
             hair = None
     if hair is None:

@@ -27,8 +27,8 @@ class Head(Common):
     texture_size: Literal[512, 1024, 2048, 4096] = 2048
     """Side of the texture of the face, texels; hair has half of it."""
     unlit: bool = False
-    """Colours under even light, for a scene that has lights of its own: without the photo's light
-    and shade, as far as they are known."""
+    """Colours under even light, for a scene that has lights of its own; views that were made with
+    lit=false have them anyway."""
     seed: int = 0
     """Seed of everything random; of a photo only."""
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
@@ -43,7 +43,8 @@ class Head(Common):
         check_seed(self.seed)
         check_format(self.out)
         head = self._of_views() if self.source.is_dir() else self._of_photo(session)
-        head.appearance.lit = not self.unlit
+        if self.unlit:
+            head.appearance.lit = False
         stage = Stage("mesh", 1, session.progress, session.cancel, "Painting the textures")
         parts = textured_parts(head, self.texture_size)
         files = write_asset(parts, self.out)
@@ -61,6 +62,7 @@ class Head(Common):
 
     def _of_views(self) -> PreviewHead:
         from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
+        from dp3d_core.viewset import ViewSet
 
         path = self.source / HEAD_FILE
         if not path.is_file():
@@ -69,7 +71,9 @@ class Head(Common):
                 f"{self.source} holds no fitted head.",
                 "Give views of the preview engine that this version made, or the photo itself.",
             )
-        return read_head(path)
+        head = read_head(path)
+        head.appearance.lit = bool(ViewSet.open(self.source).meta.parameters.get("lit", True))
+        return head
 
     def _of_photo(self, session: Session) -> PreviewHead:
         from dp3d_core.engines import parse_options
@@ -77,7 +81,9 @@ class Head(Common):
 
         options = parse_options(PreviewOptions, parse_engine_options(self.option))
         portrait = self.head.load(session, self.source)
-        return PreviewHead.fit(
+        head = PreviewHead.fit(
             portrait, self.seed, choices=options.choices,
             progress=session.progress, cancel=session.cancel,
         )  # fmt: skip
+        head.appearance.lit = options.lit
+        return head

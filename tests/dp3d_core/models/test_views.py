@@ -13,9 +13,12 @@ def test_many_places_are_attended_to_in_parts(monkeypatch) -> None:
     module = ViewAttention(32, 2, 4).eval()
     torch.nn.init.normal_(module.proj_out.weight)
     features = torch.randn(8, 32, 5, 3)
+    sizes: list[int] = []
+    module.block.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     with torch.no_grad():
         whole = module(features, 4)
-        monkeypatch.setattr(views, "_PLACES_AT_ONCE", 7)
+        monkeypatch.setattr(views, "_SEQUENCES_AT_ONCE", 7)
         parts = module(features, 4)
+    assert sizes == [30, 7, 7, 7, 7, 2]
     assert not torch.equal(whole, features)
     torch.testing.assert_close(parts, whole)

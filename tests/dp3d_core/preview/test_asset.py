@@ -53,6 +53,42 @@ def test_a_head_comes_back_bit_by_bit(head, tmp_path) -> None:
     assert again.chosen == head.chosen
 
 
+def test_a_kept_head_is_unlit_as_the_fresh_one(head, tmp_path) -> None:
+    path = tmp_path / "head.npz"
+    path.write_bytes(kept_heads.head_bytes(head))
+    again = kept_heads.read_head(path)
+    lit = again.render(CAMERA).composite((9, 9, 9))
+    pictures = []
+    for one in (head, again):
+        one.appearance.lit = False
+        pictures.append(one.render(CAMERA).composite((9, 9, 9)))
+        one.appearance.lit = True
+    np.testing.assert_array_equal(*pictures)
+    assert np.abs(pictures[0].astype(int) - lit).max() > 10
+
+
+def test_light_from_one_side_is_taken_out_of_what_continues_the_photo(portrait) -> None:
+    x = np.linspace(1.0, 0.55, portrait.image.shape[1])[None, :, None]
+    shaded = dataclasses.replace(portrait, image=(portrait.image * x).astype(np.uint8))
+    head = PreviewHead(shaded, repeat_photo=False)
+    back = canonical_camera(180.0, 0.0, 192)
+    ratio = {}
+    for lit in (True, False):
+        head.appearance.lit = lit
+        view = head.render(back)
+        grey, half = view.rgb.mean(-1), view.alpha.shape[1] // 2
+        solid = view.alpha == 1
+        solid[140:] = False
+        # the camera behind has the lit side on the right
+        left, right = (
+            np.median(grey[:, :half][solid[:, :half]]),
+            np.median(grey[:, half:][solid[:, half:]]),
+        )
+        ratio[lit] = right / left
+    assert ratio[True] > 1.03
+    assert abs(ratio[False] - 1) < 0.6 * abs(ratio[True] - 1)
+
+
 def test_a_damaged_head_is_refused(head, tmp_path) -> None:
     path = tmp_path / "head.npz"
     for data in (b"", b"PK\3\4 no archive", kept_heads.head_bytes(head)[:-2000]):

@@ -62,3 +62,21 @@ def test_a_strap_over_one_shoulder_does_not_go_around():
     weight[:, GRID.columns // 2 :] = 0
     back = cloth_bands(image, weight, depth, GRID, MAIN)[:, 0]
     assert back[135] == pytest.approx([0.9, 0.1, 0.1], abs=0.06)
+
+
+def test_a_few_texels_of_another_colour_are_no_band():
+    image, weight, depth = dressed()
+    image[150, 80:84] = image[150, 300:304] = [0.9, 0.1, 0.1]
+    weight[148:153] = 0
+    weight[150, 80:84] = weight[150, 300:304] = 1
+    back = cloth_bands(image, weight, depth, GRID, MAIN)[:, 0]
+    assert back[150] == pytest.approx(COAT, abs=0.06)
+
+
+def test_behind_nothing_is_evidence():
+    image, weight, depth = dressed()
+    behind = GRID.aside_deg() > 155
+    weight[:, behind] = np.isfinite(depth)[:, behind]
+    image[:, behind] = [0.9, 0.1, 0.1]
+    plain = cloth_bands(image, weight * behind, depth, GRID, MAIN)
+    assert plain == pytest.approx(np.broadcast_to(MAIN, plain.shape))

@@ -53,3 +53,19 @@ def test_features_are_left_alone_and_hair_on_a_forehead_too():
 def test_a_picture_without_skin_is_no_failure():
     image, skin = portrait()
     assert foreign(image, np.zeros_like(skin)).max() == 0
+
+
+def test_shade_on_half_a_face_is_skin():
+    """Far from the tone of the face, it is told by the skin around it."""
+    image, skin = portrait()
+    image[:, 130:] *= 0.6
+    image[100:106, 180:186] = [0.9, 0.9, 0.95]
+    doubt = foreign(image, skin)
+    assert doubt[60:90, 170:200].mean() < 0.15
+    assert doubt[102:104, 182:184].min() > 0.8
+
+
+def test_arms_of_glasses_are_left():
+    image, skin = portrait()
+    image[120:123, 150:205] = [0.1, 0.08, 0.08]
+    assert foreign(image, skin)[121, 160:195].max() < 0.2
