@@ -71,7 +71,7 @@ _GRAZING, _ASIDE = 0.35, (4.0, 14.0)
 from the second of two yaws on, degrees."""
 _NOTCH = 7
 """Texels of GRID across a notch in the edge of hair that is none."""
-_SPIRE, _SPIRE_MM, _UPPER = (22, 44), 12.0, (0.75, 0.98)
+_SPIRE, _SPIRE_MM, _UPPER = (22, 44), 12.0, (0.5, 0.8)
 """Texels of GRID down and across within which what stands out is no volume of hair, millimetres
 that it may, and part of the dome's rows from the crown above which that is so."""
 _OTHER_SIDE, _OTHER_SIDE_MM = 1.3, 8.0

@@ -29,7 +29,7 @@ _LIMITS, _STUBBLE = (0.06, 0.17), 0.13
 _SHEEN_AT, _SHEEN_WIDTH = 38.0, 16.0
 """Latitude, degrees, of the band of sheen and its width."""
 _MOST_SHEEN = 0.6
-_GLOSS, _GLOSS_OF, _GLOSS_WIDTHS, _RAGGED = 0.06, (0.12, 0.4), (12.0, 20.0), 4.0
+_GLOSS, _GLOSS_OF, _GLOSS_WIDTHS, _RAGGED = 0.055, (0.12, 0.4), (12.0, 20.0), 4.0
 """Light reflected in the middle of its band, sRGB, brightness of hair between which it fades,
 widths of the band towards the crown and down, and how ragged it is, degrees."""
 _DOWN, _DENSE, _DOWN_SIZE = 8.0, 0.55, (0.55, 2.2)
@@ -169,7 +169,7 @@ def gloss(colours: Image, grid: Panorama, rng: np.random.Generator) -> Image:
     away = latitude[:, None] - _SHEEN_AT - ragged
     upper, lower = (np.exp(-0.5 * (away / w) ** 2) for w in _GLOSS_WIDTHS)
     band = np.where(away > 0, upper, lower)
-    strands = strand_noise(shape, (0.7, 24.0), rng) + strand_noise(shape, (3.5, 40.0), rng) * 0.8
+    strands = strand_noise(shape, (0.7, 24.0), rng) + strand_noise(shape, (2.2, 34.0), rng) * 0.5
     grey = colours.mean(-1)
     light = _GLOSS * band * np.clip(0.6 + 0.35 * strands, 0, 2) * (1 - ramp(grey, *_GLOSS_OF))
     hue = colours / np.maximum(grey, 0.02)[..., None]
