@@ -39,7 +39,7 @@ from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
 from dp3d_core.preview.strands import down_at_edge
 from dp3d_core.preview.texture import pull_push
-from dp3d_core.preview.tones import apart, skin_tone
+from dp3d_core.preview.tones import apart, nearer, skin_tone
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
 from dp3d_core.smoothstep import ramp
@@ -350,7 +350,7 @@ class Appearance:
         return np.asarray(both, np.float32)
 
     def _foreign(self, caster: RayCaster) -> Image:
-        """(h, w) of the photo, 1 where its cheeks show something else than skin."""
+        """(h, w) of the photo, 1 where cheeks show no skin, and a hat shows hair."""
         full = self.projection.camera
         camera = full.resized(full.width // 2, full.height // 2)
         hits = caster.seen(camera)
@@ -377,6 +377,9 @@ class Appearance:
             doubt *= 1 - self._on_bust(beard_density("full"), hits)
         doubted.ravel()[hits.ray] = doubt
         foreign = foreign_on_skin(even, skin, doubted, glaring, np.asarray(self.tone, np.float64))
+        worn, hair = parts == Part.HAT, parts == Part.HAIR
+        shown = even.reshape(-1, 3)[hits.ray]
+        foreign.ravel()[hits.ray[worn]] = nearer(shown[worn], shown[worn], shown[hair])
         return np.asarray(cv2.resize(foreign, (full.width, full.height)), np.float32)
 
     def _find_neck_tone(self, placed: PlacedHead) -> Image:

@@ -98,7 +98,7 @@ class Projection:
     tone: NDArray[np.float64] | None = None
     """(3,) sRGB of the person's skin, once it is known: other hues beside the face are no skin."""
     foreign: NDArray[np.float32] | None = None
-    """(h, w), 1 where something else lies on the skin (``foreign``), once it is known."""
+    """(h, w), 1 where something else lies on skin or headwear (``foreign``), once it is known."""
 
     @classmethod
     def of(
@@ -212,7 +212,8 @@ class Projection:
             strange = ramp(apart(colours, self.tone, _LIGHT), *_STRANGE)
             own = own * (1 - strange * skin * (1 - within))
         if self.foreign is not None:
-            own = own * (1 - skin * remap(self.foreign, x, y, cv2.INTER_LINEAR)[:, 0])
+            told = skin | (parts == Part.HAT)
+            own = own * (1 - told * remap(self.foreign, x, y, cv2.INTER_LINEAR)[:, 0])
         return np.clip(colours, 0, 1), trust * facing * own * self._unhidden(x, y, depth)
 
     def as_seen(self, points: Array, directions: Array) -> tuple[NDArray[np.int64], Array, Array]:

@@ -25,6 +25,9 @@ _OTHER_HUE, _DARKER = (0.14, 0.30), (0.52, 0.66)
 same for its lightness, parts of the tone's."""
 _MIDDLE = (0.15, 0.85)
 """Quantiles of lightness between which hair shows its colour, beyond are gaps and highlights."""
+_SHADED, _NEARER = 0.4, (0.5, 0.62)
+"""Weight of lightness, and share of the distance to one's own colour from which on a colour is that
+of another surface."""
 _PALE = 8.0
 """Chroma, Lab, beside which that of lit hair counts: highlights have that of the sky."""
 _LEAST = 50
@@ -113,3 +116,23 @@ def skin_in_other_light(places: Array, tone: Array) -> Array:
     if chroma < _COLOURED:  # white cloth is near to it, too, and has less colour
         alike = alike * ramp(np.linalg.norm(hue, axis=1) / np.linalg.norm(own), *_PALER)
     return np.asarray(alike * ramp(places[:, 0] / tone[0], *_DARKER))
+
+
+def nearer(
+    colours: NDArray[np.floating], own: NDArray[np.floating], other: NDArray[np.floating]
+) -> Array:
+    """(n,) 1 where colours (n, 3) are those of another surface rather than of their own.
+
+    Args:
+        colours: sRGB.
+        own: (k, 3) colours of their own surface, most of them rightly so.
+        other: (m, 3) colours of the other one.
+
+    """
+    if min(len(own), len(other)) < _LEAST:
+        return np.zeros(len(colours))
+    mains = [main_colour(known, known.mean(0)) for known in (own, other)]
+    if apart(mains[0][None], mains[1], _SHADED)[0] < _GROUP:
+        return np.zeros(len(colours))
+    to_own, to_other = (apart(colours, main, _SHADED) for main in mains)
+    return ramp(to_own / np.maximum(to_own + to_other, 1e-6), *_NEARER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.preview.tones import lab, mean_colour, skin_in_other_light
+from dp3d_core.preview.tones import lab, mean_colour, nearer, skin_in_other_light
 
 TONE = np.array([0.78, 0.58, 0.47])
 
@@ -53,3 +53,16 @@ def test_the_colour_of_hair_is_neither_its_gaps_nor_its_highlights() -> None:
     light = np.full((150, 3), 0.95)
     colour = mean_colour(np.concatenate([brown, dark, light]), np.zeros(3))
     np.testing.assert_allclose(colour, [0.4, 0.28, 0.2], atol=0.03)
+
+
+def test_hair_on_a_hat_is_nearer_to_the_hair() -> None:
+    rng = np.random.default_rng(0)
+    felt = np.array([0.5, 0.4, 0.5]) * rng.uniform(0.6, 1.0, (400, 1))
+    hair = np.array([0.5, 0.2, 0.1]) * rng.uniform(0.6, 1.0, (400, 1))
+    worn = np.concatenate([felt, hair[:60]])
+    strange = nearer(worn, worn, hair)
+    assert strange[:400].max() < 0.1
+    assert strange[400:].min() > 0.9
+    # where they cannot be told apart, or nothing is seen of one, all is its own
+    assert nearer(worn, felt, felt).max() == 0
+    assert nearer(worn, worn, hair[:10]).max() == 0
