@@ -29,8 +29,9 @@ from dp3d_core.preview.choices import ALL_AUTO, AUTO
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.completion import NO_HAIR, PANORAMA, SHADE_FREE, Completion
 from dp3d_core.preview.disagreement import covered, disagreement, without
-from dp3d_core.preview.foreign import foreign_on_skin
+from dp3d_core.preview.foreign import doubted_skin, foreign_on_skin
 from dp3d_core.preview.hair_marks import SHELL
+from dp3d_core.preview.head_light import HeadLight, light_over_mirror
 from dp3d_core.preview.light import Light, sky_light
 from dp3d_core.preview.panorama import wrap
 from dp3d_core.preview.parsing import PARSING_SIDE
@@ -38,7 +39,6 @@ from dp3d_core.preview.parts import Part
 from dp3d_core.preview.placement import PlacedHead
 from dp3d_core.preview.projection import Projection
 from dp3d_core.preview.strands import down_at_edge
-from dp3d_core.preview.texture import pull_push
 from dp3d_core.preview.tones import apart, nearer, skin_tone
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.raycast import Hits, RayCaster
@@ -51,8 +51,6 @@ _NO_SKIN = np.array([0.72, 0.56, 0.47])
 """sRGB of skin where nothing is known of a photo."""
 _ON_CHEEKS = ("stubble", "full")
 """Beards that reach up to the ears."""
-_RELIGHT, _RELIGHT_SOFT = (-1.3, 1.3), 10.0
-"""Limits of the logarithm of the ratio of light on both sides, and texels over which it is even."""
 _EAR_ASIDE = (0.3, 0.5)
 """Sine of the angle from the front between which the photo's camera begins to see an ear flat."""
 _EAR_REACH = 24.0
@@ -72,20 +70,9 @@ _SEAM = 5.0
 _FACE_FRONT, _FACING_UP, _LEAST_ON_FACE = (0.0, 30.0), (-0.5, -0.1), 0.9
 """Depths, millimetres, and heights of normals between which a face begins to see the sky, and the
 least light there."""
-_AIMED_ON_SKIN, _AIMED_ELSEWHERE = 0.5, 0.2
-"""Powers with which the direction of the light shows on skin, and on hair and cloth."""
-_DARKEST, _DARKEST_UNLIT = 0.7, 0.9
-"""Shade by which colours are evened out at most, to be continued and to be shown: in folds and
-below hair it is a guess, and the quotient glows."""
 _MIDDLE, _BEFORE = (20.0, 46.0), (30.0, 60.0)
 """Millimetres from the middle of the face between which its colours begin to give way to those of
 the sides, and depths behind which they all do."""
-_BELOW_BROWS, _BELOW_EYES = (34.0, 22.0), (-2.0, -12.0)
-_BELOW_HAIR, _CHIN_LOW = (52.0, 40.0), (-70.0, -78.0)
-_ABOVE_COLLAR, _ABOVE_LOBES, _TEMPLE = (-98.0, -86.0), (-40.0, -28.0), (44.0, 53.0)
-"""Heights, millimetres, below which cheeks, temples and the underside of a chin have no features,
-and above which a neck has none and ears lie; millimetres from the middle from which on there are no
-brows."""
 _OTHER_LIGHT, _OTHER_HUE = (0.2, 0.5), (9.0, 17.0)
 """Logarithm of the ratio of light, and Lab distance from the tone of skin, between which the other
 side's skin is no more taken."""
@@ -122,7 +109,7 @@ class Appearance:
         yaw = portrait.report.yaw_deg
         self.far_side = 0.0 if abs(yaw) < _TURNED else -float(np.sign(yaw))
         on_step("Finding the light")
-        self._find_light(placed, caster)
+        self.light = self._find_light(placed, caster)
         self.tone = self._find_tone(placed)
         self.projection = dataclasses.replace(
             self.projection,
@@ -145,8 +132,7 @@ class Appearance:
         region: NDArray[np.int8],
         projection: Projection,
         clothes: Clothes,
-        light: Array,
-        aimed: Array,
+        light: HeadLight,
         panorama: Image,
         relight: Image,
         blend: Image,
@@ -158,8 +144,7 @@ class Appearance:
         """Colours that were prepared before; arguments as the attributes of those names."""
         look = cls.__new__(cls)
         look.mesh, look.region, look.repeat_photo, look.lit = mesh, region, True, True
-        look.projection, look.clothes = projection, clothes
-        look.light, look.aimed = light, aimed
+        look.projection, look.clothes, look.light = projection, clothes, light
         look.panorama, look.hair_colour, look.far_side = panorama, hair_colour, far_side
         look.relight, look.blend = relight, blend
         look.beard_choice, look.seed = beard_choice, seed
@@ -189,7 +174,7 @@ class Appearance:
         """Colours (k, 3) of hits from whatever side they are seen, and light (k, 3) there."""
         parts = self._parts(hits)
         colours, trust = self._seen(hits, parts)
-        light = self._light_at(self.light, hits, parts)
+        light = self.light.at(self.light.shown, hits, parts)
         # around a brim the panorama shows what is below it, too
         brim = self.mesh.faces[hits.face, 0] >= len(self.region) + SHELL
         places = hits.points + np.where(brim, _ABOVE_BRIM * MM, 0.0)[:, None] * [0, 1, 0]
@@ -205,22 +190,9 @@ class Appearance:
             mirrored = mirrored * np.exp(factors[1]) * blend
             filled += (mirrored - filled) * help_[:, None]
         if not self.lit:
-            filled, colours = self._unlit(filled, colours, hits, parts)
+            filled, colours = self.light.unlit(filled, colours, hits, parts)
             light = np.ones_like(light)
         return filled + (colours - filled) * trust[:, None], light
-
-    def _unlit(
-        self, filled: Array, colours: Array, hits: Hits, parts: NDArray[np.uint8]
-    ) -> tuple[Array, Array]:
-        """Colours (k, 3) that continue the photo, and the photo's own, under even light.
-
-        Each is divided by what it is lit with, the photo's skin by the whole direction of light.
-        """
-        continued = self._shade_to(_DARKEST_UNLIT)
-        by = self._light_at(continued, hits, parts)
-        whole = self._light_at(continued * self.aimed / self._continued(), hits, parts)
-        seen = np.where((parts == Part.SKIN)[:, None], whole, by)
-        return np.clip(filled / by, 0, 1), np.clip(colours / seen, 0, 1)
 
     def _evidence(self, placed: PlacedHead, portrait: Portrait, caster: RayCaster) -> Portrait:
         """The photo without the pixels that show something else than was chosen."""
@@ -286,10 +258,8 @@ class Appearance:
         """(n,) 1 on the half that a turned head shows least."""
         return ramp(points[:, 0] * self.far_side, -_SEAM * MM, _SEAM * MM)
 
-    def _find_light(self, placed: PlacedHead, caster: RayCaster) -> None:
-        """Light (n, 3) at the vertices, as it shows on the face in the photo, and the part of it
-        that has a direction.
-        """
+    def _find_light(self, placed: PlacedHead, caster: RayCaster) -> HeadLight:
+        """The light on the head, as it shows on the face in the photo."""
         mesh, sky = self.mesh, sky_light(caster)
         count = len(placed.bare.region)
         region = placed.bare.region
@@ -306,21 +276,7 @@ class Appearance:
         good = (trust > 0.9) & (self.projection.chance(mesh.vertices[skin], parts) > 0.85)
         bare = skin[good]
         light = Light.of(sky[bare], mesh.normals[bare], colours[good])
-        self.aimed = light.aimed(mesh.normals)
-        self.light = light.under_sky(sky) * self._continued()
-
-    def _continued(self) -> Array:
-        """(n, 3) the part of the aimed light in which what is continued is shown.
-
-        A photo shows how light falls on one half of a face; how it falls on what is not seen, and
-        on hair and cloth, is a guess that is better too weak than too strong.
-        """
-        share = np.where(self.mesh.parts == Part.SKIN, _AIMED_ON_SKIN, _AIMED_ELSEWHERE)
-        return np.asarray(self.aimed ** share[:, None])
-
-    def _shade_to(self, least: float) -> Array:
-        """(n, 3) light at the vertices whose shade under the sky has a lower limit."""
-        return np.asarray(np.maximum(self.light, least * self._continued()))
+        return HeadLight.of(mesh, light, sky)
 
     def _find_tone(self, placed: PlacedHead) -> Image:
         """(3,) the colour of the skin on nose, cheeks and forehead under even light."""
@@ -337,7 +293,7 @@ class Appearance:
             parts = np.full(len(at), Part.SKIN, np.uint8)
             colours, trust = self.projection.sample(mesh.vertices[at], mesh.normals[at], parts)
             good = (trust > 0.8) & (self.projection.chance(mesh.vertices[at], parts) > 0.8)
-            tones.append(skin_tone(colours[good] / self.light[at[good]]))
+            tones.append(skin_tone(colours[good] / self.light.shown[at[good]]))
         seen = [tone for tone in tones if tone is not None]
         if not seen:
             return np.asarray(_NO_SKIN, np.float32)
@@ -360,22 +316,14 @@ class Appearance:
         skin = np.zeros(shape, bool)
         doubted, glaring = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         colours = cv2.resize(self.projection.colours, shape[::-1], interpolation=cv2.INTER_AREA)
-        light = self._light_at(self._shade_to(_DARKEST), hits, parts)
+        light = self.light.at(self.light.evening, hits, parts)
         even.reshape(-1, 3)[hits.ray] = colours.reshape(-1, 3)[hits.ray] / light
         skin.ravel()[hits.ray] = parts == Part.SKIN
-        x, y, _ = (hits.points / MM).T
-        temple = ramp(np.abs(x), *_TEMPLE)
-        # before the temple are the corners of the eyes
-        high, low = (ramp(y, *level) for level in (_BELOW_BROWS, _BELOW_EYES))
-        cheek = (1 - self._middle(hits.points)) * (low + (high - low) * temple)
-        doubt = np.maximum(np.maximum(cheek, temple * ramp(y, *_BELOW_HAIR)), ramp(y, *_CHIN_LOW))
-        # ears have folds, and sideburns grow before them; below them hang rings
-        ear = self._on_bust(_ear_nearness(), hits) * ramp(y, *_ABOVE_LOBES)
-        doubt *= ramp(y, *_ABOVE_COLLAR) * (1 - ear)
-        glaring.ravel()[hits.ray] = temple * ramp(y, *_ABOVE_COLLAR) * (1 - ramp(ear, 0.7, 1.0))
+        ear = self._on_bust(_ear_nearness(), hits)
+        doubt, glare = doubted_skin(hits.points, self._middle(hits.points), ear)
         if self.projection.bearded:
             doubt *= 1 - self._on_bust(beard_density("full"), hits)
-        doubted.ravel()[hits.ray] = doubt
+        doubted.ravel()[hits.ray], glaring.ravel()[hits.ray] = doubt, glare
         foreign = foreign_on_skin(even, skin, doubted, glaring, np.asarray(self.tone, np.float64))
         worn, hair = parts == Part.HAT, parts == Part.HAIR
         shown = even.reshape(-1, 3)[hits.ray]
@@ -400,7 +348,7 @@ class Appearance:
         parts = np.full(len(index), Part.SKIN, np.uint8)
         colours, trust = self.projection.sample(mesh.vertices[index], mesh.normals[index], parts)
         good = (trust > 0.7) & (self.projection.chance(mesh.vertices[index], parts) > 0.8)
-        return colours / self._shade_to(_DARKEST)[index], good
+        return colours / self.light.evening[index], good
 
     def _parts(self, hits: Hits) -> NDArray[np.uint8]:
         """(k,) :class:`Part` of hits: below the chin the clothes say where skin ends."""
@@ -412,14 +360,6 @@ class Appearance:
         parts[lower] = np.where(cover > 0.5, Part.BODY, Part.SKIN)
         return parts
 
-    def _light_at(self, light: Array, hits: Hits, parts: NDArray[np.uint8]) -> Array:
-        """Light (k, 3) at hits with parts (k,), interpolated from that of the vertices (n, 3)."""
-        corners = light[self.mesh.faces[hits.face]]
-        own = np.einsum("kvc,kv->kc", corners, hits.weights)
-        # shade is redder on skin alone, where light goes through
-        even = own.mean(1, keepdims=True)
-        return np.asarray(np.where((parts == Part.SKIN)[:, None], own, even))
-
     def _complete(self, caster: RayCaster, rng: np.random.Generator) -> Image:
         shape = PANORAMA.rows, PANORAMA.columns
         n = shape[0] * shape[1]
@@ -428,12 +368,12 @@ class Appearance:
         part = np.full(n, int(Part.BODY), np.uint8)
         part[hits.ray] = self._parts(hits)
         evening = np.ones((n, 3))
-        evening[hits.ray] = self._light_at(self._shade_to(_DARKEST), hits, part[hits.ray])
+        evening[hits.ray] = self.light.at(self.light.evening, hits, part[hits.ray])
         known, weight = np.zeros((n, 3)), np.zeros(n)
         own, trust = self._seen(hits, part[hits.ray])
         other, other_trust = self._mirrored(hits, part[hits.ray])
         both = np.minimum(_where_unseen(other_trust, np.zeros(len(trust))), trust)
-        self.relight = _relight(hits, own, other, both)
+        self.relight = light_over_mirror(hits, own, other, both)
         relight = np.asarray(self.relight.reshape(-1, 3)[hits.ray], np.float64)
         other = other * np.exp(relight)
         skin = part[hits.ray] == Part.SKIN
@@ -540,27 +480,3 @@ def _ear_nearness() -> Array:
 def _where_unseen(other: Array, trust: Array) -> Array:
     """(k,) trust of the other side's colours where the photo's own trust (k,) leaves room."""
     return np.minimum(other, 1 - trust) * 0.999
-
-
-def _relight(hits: Hits, own: Array, other: Array, both: Array) -> Image:
-    """(r, c, 3) logarithm of the light of a place over that of its mirror image.
-
-    Measured where the photo shows both, continued smoothly: one half of a face may lie in the
-    shade.
-
-    Args:
-        hits: k texels of the panorama.
-        own: (k, 3) colours there.
-        other: (k, 3) colours of the mirror images.
-        both: (k,) trust in both.
-
-    """
-    ratio = np.log(np.maximum(own, 0.03) / np.maximum(other, 0.03)).clip(*_RELIGHT)
-    n = PANORAMA.rows * PANORAMA.columns
-    values, weights = np.zeros((n, 3), np.float32), np.zeros(n, np.float32)
-    values[hits.ray], weights[hits.ray] = ratio, ramp(both, 0.3, 0.8)
-    shape = PANORAMA.rows, PANORAMA.columns
-    nothing = np.zeros(3, np.float32)
-    smooth = pull_push(values.reshape(*shape, 3), weights.reshape(shape), nothing)
-    soft = cv2.GaussianBlur(wrap(smooth, 48), (0, 0), _RELIGHT_SOFT)[:, 48:-48]
-    return np.asarray(soft, np.float32)

@@ -140,24 +140,7 @@ class Completion:
         sure = weight > 0.7
         smooth = _smooth(image, weight, sure, far, kind)
         if kind is Part.HAIR:
-            style = cropped(StrandStyle.of(image, sure), self.hair_mm)
-            straight = _is_straight(image, sure)
-            short = self.hair_mm < (_CROPPED if straight else _CROPPED_CURLS)
-            lock = _GRAINS if short else _STRANDS if straight else _CURLS
-            laid = _strands_by_example(image, sure, region, lock, short, rng)
-            if laid is None:
-                style = stubble(smooth[region]) if short and not straight else style
-                strands = with_strands(smooth, style, PANORAMA, rng)
-            else:
-                long = float(ramp(np.array(style.length), *_COMBED)) * _COMBED_SHARE
-                if straight and not short:
-                    long = max(long, _LEAST_COMBED)
-                    style = replace(style, length=max(style.length, _COMBED[1]))
-                combed = StrandStyle(style.contrast * long, style.length, style.sheen * long)
-                strands = with_strands(smooth, combed, PANORAMA, rng) * laid
-            if straight and self.hair_mm > _BUZZ:
-                strands = strands + gloss(smooth, PANORAMA, rng)
-            return np.asarray(np.clip(strands, 0, 1.5), np.float32), far
+            return self._hair(image, sure, smooth, region, rng), far
         inner = cv2.erode(sure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         detail = _detail(image, inner, kind, rng)
         if kind is Part.SKIN and self.beard is not None:
@@ -166,6 +149,29 @@ class Completion:
         limit = np.clip(smooth.mean(-1, keepdims=True), 0.04, 0.4)
         varied = np.clip(smooth + np.clip(detail, -limit, limit), 0, 1.5)
         return np.asarray(varied, np.float32), far
+
+    def _hair(
+        self, image: Image, sure: Mask, smooth: Image, region: Mask, rng: np.random.Generator
+    ) -> Image:
+        """(r, c, 3) hair of the smooth colours with strands like those that are seen."""
+        style = cropped(StrandStyle.of(image, sure), self.hair_mm)
+        straight = _is_straight(image, sure)
+        short = self.hair_mm < (_CROPPED if straight else _CROPPED_CURLS)
+        lock = _GRAINS if short else _STRANDS if straight else _CURLS
+        laid = _strands_by_example(image, sure, region, lock, short, rng)
+        if laid is None:
+            style = stubble(smooth[region]) if short and not straight else style
+            strands = with_strands(smooth, style, PANORAMA, rng)
+        else:
+            long = float(ramp(np.array(style.length), *_COMBED)) * _COMBED_SHARE
+            if straight and not short:
+                long = max(long, _LEAST_COMBED)
+                style = replace(style, length=max(style.length, _COMBED[1]))
+            combed = StrandStyle(style.contrast * long, style.length, style.sheen * long)
+            strands = with_strands(smooth, combed, PANORAMA, rng) * laid
+        if straight and self.hair_mm > _BUZZ:
+            strands = strands + gloss(smooth, PANORAMA, rng)
+        return np.asarray(np.clip(strands, 0, 1.5), np.float32)
 
     def _sure(self, image: Image, weight: Image, kind: Part) -> Image:
         """(r, c) weight of what surely is of a kind."""
@@ -186,8 +192,7 @@ class Completion:
             )
         seen = image[weight > 0.6]
         if kind is Part.HAIR:
-            grey = np.ptp(self.tone) < _NO_HUE
-            usual = np.full(3, NO_HAIR.mean()) if grey else NO_HAIR
+            usual = self._usual(NO_HAIR)
             # a few texels may be a wall beside a head whose crown the photo cuts off
             few = self.hair_doubted and len(seen) < _LEAST_COLOUR
             return np.asarray(usual if few else mean_colour(seen, usual), np.float32)
@@ -195,12 +200,14 @@ class Completion:
             # shoulders in strong light look like cloth, what lies lower is
             row = np.nonzero(weight > 0.6)[0]
             seen = seen[row >= np.median(row)]
-        grey = np.ptp(self.tone) < _NO_HUE
-        usual = np.full(3, _NO_CLOTH.mean()) if grey else _NO_CLOTH
-        main = main_colour(seen, usual)
+        main = main_colour(seen, self._usual(_NO_CLOTH))
         if kind is Part.BODY:
             return cloth_bands(image, weight, self.depth, PANORAMA, main)
         return np.asarray(main, np.float32)
+
+    def _usual(self, colour: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(3,) a usual colour, grey where the photo is."""
+        return np.full(3, colour.mean()) if np.ptp(self.tone) < _NO_HUE else colour
 
     def _sure_skin(self, image: Image, weight: Image) -> Image:
         """(r, c) weight of skin that is fit to be continued: no strands and rims beside it."""
@@ -292,9 +299,7 @@ def _strands_by_example(
 
 def _is_straight(image: Image, sure: Mask) -> bool:
     """Whether hair that is seen lies in one direction; black hair shows none and shines."""
-    if sure.sum() < _LEAST_STRANDS // 3:
-        return True
-    if float(image[sure].mean()) < _BLACK:
+    if sure.sum() < _LEAST_STRANDS // 3 or float(image[sure].mean()) < _BLACK:
         return True
     shades = np.log(np.maximum(image, _DARKEST_STRAND)).astype(np.float32)
     return coherence(detail_of(shades, sure, _CURLS), sure, PANORAMA) > _STRAIGHT

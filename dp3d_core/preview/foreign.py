@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.heads.space import MM
 from dp3d_core.preview.tones import lab
 from dp3d_core.smoothstep import ramp
 
@@ -31,8 +32,38 @@ _OUTLIER = (1.6, 3.0)
 _ARM, _ARM_THICK = 0.04, 0.03
 """Length across from which on, and height below which, what is dark is an arm of glasses, parts of
 the picture."""
+_BELOW_BROWS, _BELOW_EYES = (34.0, 22.0), (-2.0, -12.0)
+"""Heights, millimetres, below which a face has no features at its sides and before them."""
+_TEMPLE, _BELOW_HAIR = (44.0, 53.0), (52.0, 40.0)
+"""Millimetres from the middle from which on there are no brows, and heights below which temples
+have no fringe."""
+_CHIN, _NECK = (-70.0, -78.0), (-98.0, -86.0)
+"""Heights, millimetres, below which the underside of a chin begins, and above which it ends."""
+_LOBES, _EAR = (-40.0, -28.0), (0.7, 1.0)
+"""Heights, millimetres, above which ears lie and not their rings, and nearness that is the ear."""
 _GROWN, _SOFT = 0.012, 0.006
 """Parts of the picture by which what is no skin is grown, for its rim is mixed, and softened."""
+
+
+def doubted_skin(points: Array, middle: Array, ear: Array) -> tuple[Array, Array]:
+    """Where all skin must look like skin, and where nothing on it may be brighter, (k,) 0 to 1.
+
+    Args:
+        points: (k, 3) of the head, head units.
+        middle: (k,) 1 in the middle of the face, where its features are.
+        ear: (k,) 1 on ears, less beside them.
+
+    """
+    x, y, _ = (points / MM).T
+    temple = ramp(np.abs(x), *_TEMPLE)
+    # before the temple are the corners of the eyes
+    high, low = (ramp(y, *heights) for heights in (_BELOW_BROWS, _BELOW_EYES))
+    cheek = (1 - middle) * (low + (high - low) * temple)
+    doubted = np.maximum(np.maximum(cheek, temple * ramp(y, *_BELOW_HAIR)), ramp(y, *_CHIN))
+    # ears have folds, and sideburns grow before them; below them hang rings
+    own = ear * ramp(y, *_LOBES)
+    above = ramp(y, *_NECK)
+    return doubted * (above * (1 - own)), temple * above * (1 - ramp(own, *_EAR))
 
 
 def foreign_on_skin(image: Image, skin: Mask, doubted: Image, glaring: Image, tone: Array) -> Image:

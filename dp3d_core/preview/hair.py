@@ -26,6 +26,7 @@ from dp3d_core.preview.hair_marks import (
     Outline,
     above_ears,
     corrected,
+    free_sides,
     hair_outline,
     tangents,
     without_ears,
@@ -117,8 +118,7 @@ class Hair:
 
     def leaves_free(self, points: Array) -> Mask:
         """(n,) whether points lie on the side of an ear that is free."""
-        half = GRID.columns // 2
-        left, right = self.ears[:, :half].max() > 0.5, self.ears[:, half:].max() > 0.5
+        left, right = free_sides(self.ears)
         return np.asarray(np.where(points[:, 0] < 0, left, right))
 
 

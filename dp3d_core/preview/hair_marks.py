@@ -122,6 +122,12 @@ def above_ears(portrait: Portrait, outline: Outline) -> Outline:
     return Outline(outline.uv[upper], outline.normal[upper])
 
 
+def free_sides(ears: Array) -> NDArray[np.bool_]:
+    """(2,) whether the ears on -x and +x are free: (GRID) ``ears`` is 1 on those that are."""
+    half = GRID.columns // 2
+    return np.array([ears[:, :half].max() > 0.5, ears[:, half:].max() > 0.5])
+
+
 def without_ears(portrait: Portrait, outline: Outline, skin: Array, free: Array) -> Outline:
     """An outline without the places where free ears are what stands out.
 
@@ -140,9 +146,8 @@ def without_ears(portrait: Portrait, outline: Outline, skin: Array, free: Array)
     ear = skin[:, side].max(1)[row]
     height = GRID.rays()[0][:: GRID.columns, 1][row] / MM
     beside = (height > _EAR_ROWS[0]) & (height < _EAR_ROWS[1])
-    half = GRID.columns // 2
-    sides = np.array([free[:, :half].max() > 0.5, free[:, half:].max() > 0.5])
-    beside &= sides[(marks.column.astype(int) % GRID.columns) // half]
+    side_of = (marks.column.astype(int) % GRID.columns) // (GRID.columns // 2)
+    beside &= free_sides(free)[side_of]
     own = beside & (marks.radius < ear + _EAR_REACH * MM)
     return Outline(outline.uv[~own], outline.normal[~own])
 

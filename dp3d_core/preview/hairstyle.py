@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from dp3d_core.heads.space import MM
-from dp3d_core.preview.panorama import AXIS, Panorama
+from dp3d_core.preview.panorama import AXIS, Panorama, wrap
 from dp3d_core.smoothstep import ramp
 
 Array = NDArray[np.float64]
@@ -52,14 +52,14 @@ class HairStyle:
         _, outward = grid.rays()
         latitude = np.radians(_BUN_LATITUDE)
         towards = np.array([0.0, np.sin(latitude), -np.cos(latitude)])
-        away = np.arccos(np.clip(outward @ towards, -1, 1)).reshape(thickness.shape) * _SKULL
-        knot = _BUN_HEIGHT * np.sqrt(np.maximum(self.bun**2 - away**2, 0))
+        angle = np.arccos(np.clip(outward @ towards, -1, 1)).reshape(thickness.shape)
+        distance = angle * _SKULL
+        knot = _BUN_HEIGHT * np.sqrt(np.maximum(self.bun**2 - distance**2, 0))
         # below the dome directions are level: the knot has an end there
         knot *= (np.arange(grid.rows) < grid.dome_rows)[:, None]
         high = np.maximum(thickness, knot * MM)
         pad = grid.columns // 8
-        around = np.concatenate([high[:, -pad:], high, high[:, :pad]], 1)
-        return np.asarray(gaussian_filter(around, 1.2)[:, pad:-pad])
+        return np.asarray(gaussian_filter(wrap(high, pad), 1.2)[:, pad:-pad])
 
     def trimmed(self, mask: Array, grid: Panorama) -> Array:
         """(rows, columns) mask of hair, 0 to 1, cut or lengthened to the style.

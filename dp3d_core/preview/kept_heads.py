@@ -30,6 +30,7 @@ from dp3d_core.preview.appearance import Appearance
 from dp3d_core.preview.choices import Choice, HeadChoices
 from dp3d_core.preview.clothes import Clothes
 from dp3d_core.preview.engine import PreviewHead
+from dp3d_core.preview.head_light import HeadLight
 from dp3d_core.preview.parsing import Parsing
 from dp3d_core.preview.projection import Projection
 
@@ -117,8 +118,8 @@ def head_bytes(head: PreviewHead) -> bytes:
         "faces": head.mesh.faces,
         "parts": head.mesh.parts,
         "region": look.region,
-        "light": look.light,
-        "aimed": look.aimed,
+        "light": look.light.shown,
+        "aimed": look.light.aimed,
         "panorama": look.panorama,
         "relight": look.relight,
         "blend": look.blend,
@@ -203,8 +204,7 @@ def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
         arrays["region"],
         projection,
         Clothes(arrays["cloth"], clothes["seen"], Choice(**clothes["shown"])),
-        arrays["light"],
-        arrays["aimed"],
+        HeadLight(mesh, arrays["light"], arrays["aimed"]),
         arrays["panorama"],
         arrays["relight"],
         arrays["blend"],

@@ -28,7 +28,7 @@ _GRAZING = (0.08, 0.28)
 """Cosine between the view ray and the normal: below the first the photo is not used, above
 the second it is used alone."""
 _GRAZING_HAIR = (0.08, 0.38)
-"""The same of hair, whose strands go over into those that continue them."""
+"""Cosines between which the photo's hair takes the place of its continuation, strand by strand."""
 _GRAZING_SKIN = (0.20, 0.48)
 """The same on cheek, jaw and neck: their sides are smooth, and whatever the photo shows there
 (an ear, the hair behind it) belongs to another place wherever the template is not the person."""
@@ -212,8 +212,8 @@ class Projection:
             strange = ramp(apart(colours, self.tone, _LIGHT), *_STRANGE)
             own = own * (1 - strange * skin * (1 - within))
         if self.foreign is not None:
-            told = skin | (parts == Part.HAT)
-            own = own * (1 - told * remap(self.foreign, x, y, cv2.INTER_LINEAR)[:, 0])
+            compared = skin | (parts == Part.HAT)
+            own = own * (1 - compared * remap(self.foreign, x, y, cv2.INTER_LINEAR)[:, 0])
         return np.clip(colours, 0, 1), trust * facing * own * self._unhidden(x, y, depth)
 
     def as_seen(self, points: Array, directions: Array) -> tuple[NDArray[np.int64], Array, Array]:

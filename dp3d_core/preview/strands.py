@@ -166,9 +166,9 @@ def gloss(colours: Image, grid: Panorama, rng: np.random.Generator) -> Image:
     # the band is ragged, each lock has its own
     latitude = (1 - (np.arange(grid.rows) + 0.5) / grid.dome_rows) * 90.0
     ragged = strand_noise((1, grid.columns), (2.5, 0.1), rng) * _RAGGED
-    away = latitude[:, None] - _SHEEN_AT - ragged
-    upper, lower = (np.exp(-0.5 * (away / w) ** 2) for w in _GLOSS_WIDTHS)
-    band = np.where(away > 0, upper, lower)
+    offset = latitude[:, None] - _SHEEN_AT - ragged
+    upper, lower = (np.exp(-0.5 * (offset / width) ** 2) for width in _GLOSS_WIDTHS)
+    band = np.where(offset > 0, upper, lower)
     strands = strand_noise(shape, (0.7, 24.0), rng) + strand_noise(shape, (2.2, 34.0), rng) * 0.5
     grey = colours.mean(-1)
     light = _GLOSS * band * np.clip(0.6 + 0.35 * strands, 0, 2) * (1 - ramp(grey, *_GLOSS_OF))
