@@ -10,7 +10,7 @@ OUT ?= out/demo
 PHOTO ?=
 # Test files at a time, each with one thread: most tests wait for a process or use one core.
 JOBS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations 25
 
 ifeq ($(DP3D_BPY_PYTHON),)
 export DP3D_BPY_PYTHON := $(CURDIR)/$(BPY_VENV)/bin/python
@@ -19,7 +19,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-diffusion env-nerf env-bpy demo test test-all test-blender check format addon doctor clean
+.PHONY: help env env-diffusion env-nerf env-bpy demo test test-all test-blender check types-nerf docs format addon doctor clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,11 +65,26 @@ check: env env-diffusion ## Format, lint, types and the contracts between the ro
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check env-nerf env-bpy ## Everything CI runs
+# A cache of its own: with the other environment's packages every module counts as changed.
+types-nerf: env-nerf ## Types of what runs in the NeRF environment
+	$(BIN)/mypy --follow-imports silent --cache-dir .mypy_cache/nerf --python-executable \
+	  "$$($(BIN)/python -c 'from nerf_export.process.environment import nerf_python as p; print(p())')" \
+	  nerf_export/child/*.py
+
+$(VENV)/.docs: $(VENV)/.installed
+	@echo "== The documentation's packages in $(VENV) =="
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs ## The documentation site in build/docs, with an API page for every module
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+test: check types-nerf docs env-bpy ## Everything CI runs
 	$(PYTEST) -m "not slow"
 
-test-all: check env-nerf env-bpy ## The slow tests as well
+test-all: check types-nerf docs env-bpy ## The slow tests, and the add-on on Blender 4.2, 5.0 and 5.2
 	$(PYTEST) -m "slow or not slow"
+	JOBS=$(JOBS) $(BIN)/python -m tests.addon.versions 4.2 5.0 5.2
 
 test-blender: env ## The add-on's tests on Blender 4.2, 4.5, 5.0 and 5.2 (VERSIONS="4.2 5.2", PYTHON313, STRICT=1)
 	JOBS=$(JOBS) $(BIN)/python -m tests.addon.versions $(VERSIONS)

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """DP3D Head Views: the Blender side of dp3d.
 
-``link`` speaks to the server (threads, no bpy), ``scene`` puts things into the scene and reads
-cameras out of it, ``ui`` is what a person sees.  Between them: ``request`` turns the settings
-into a plan, ``session`` follows a run, ``placing`` brings its results into the scene, ``ledger``
-keeps what a scene has outside of undo.
+``link`` speaks to the server and starts dp3d's processes (threads, no bpy), ``scene`` puts things
+into the scene and reads cameras out of it, ``ui`` is what a person sees.  Between them:
+
+- a run: ``request`` turns the settings into a plan, ``run_view`` follows it, ``watch`` holds the
+  run that goes on now, ``placing`` brings its results into the scene;
+- an export of the scene: ``exporting`` drives it, ``export_record`` keeps its settings and outcome;
+- ``limits`` are the server's choices and ranges;
+- ``ledger`` keeps what a scene has outside of undo, ``portrait_file`` finds the portrait's file,
+  ``local_dp3d`` has the server and the commands of this computer, ``check`` asks who a server is.
 """
 
 from __future__ import annotations
 
 import bpy
 
-from . import check, ledger, session, settings
+from . import check, export_record, exporting, ledger, local_dp3d, settings, watch
 from .scene import ghost, nearest_view, standing
 from .ui import (
     anchor,
@@ -22,14 +27,17 @@ from .ui import (
     panel,
     pictures,
     portrait,
+    portrait_picture,
     preferences,
     presets,
-    server_page,
+    server_buttons,
 )
 
 _MODULES = (
     settings,
     ledger,
+    export_record,
+    exporting,
     preferences,
     engine_options,
     anchor,
@@ -37,15 +45,17 @@ _MODULES = (
     ghost,
     nearest_view,
     pictures,
+    portrait_picture,
     portrait,
     presets,
     operators,
     packing,
-    server_page,
+    local_dp3d,
+    server_buttons,
     panel,
     orbit_export,
     check,
-    session,
+    watch,
 )
 """In the order of registration.  Each may have ``CLASSES``, ``attach()`` and ``detach()``."""
 

@@ -11,6 +11,7 @@ import bpy
 from . import ledger, settings, windows
 from .link.client import Server
 from .link.errors import AddonError
+from .link.messages import EnginesListed, Failed, ServerAnswered
 from .link.run import Plan, Run
 from .ui import engine_options
 
@@ -39,14 +40,14 @@ class Check:
         alive = self._run.is_alive()  # before the queue: its last word is then in there
         while not self._run.messages.empty():
             message = self._run.messages.get()
-            if message["type"] == "failed":
-                raise AddonError(message["code"], message["problem"], message["remedy"])
-            if message["type"] == "server":
+            if isinstance(message, Failed):
+                raise AddonError(message.code, message.problem, message.remedy)
+            if isinstance(message, ServerAnswered):
                 spent = (time.monotonic() - self._began) * 1000
-                self.report = f"dp3d {message['version']} answers ({spent:.0f} ms)"
-            elif message["type"] == "engines":
-                engine_options.refresh(message["engines"])
-                names = ", ".join(e["name"] for e in message["engines"])
+                self.report = f"dp3d {message.version} answers ({spent:.0f} ms)"
+            elif isinstance(message, EnginesListed):
+                engine_options.refresh(message.engines)
+                names = ", ".join(e["name"] for e in message.engines)
                 self.report += f"; engines: {names}"
         return not alive
 

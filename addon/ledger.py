@@ -8,6 +8,9 @@ truth is kept here, outside of undo.  It is mirrored to ``scene.dp3d_run`` and
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +107,51 @@ def add_result(scene: bpy.types.Scene, **values: Any) -> None:
         blank = dict.fromkeys(("created", "source"), "")
         entries.append({**blank, **fields, **values})
     mirror(scene)
+
+
+def timestamp() -> str:
+    """Date and time for the list of results."""
+    return datetime.now().strftime("%Y-%m-%d %H:%M")
+
+
+def adopt_export(
+    scene: bpy.types.Scene,
+    folder: Path,
+    frames: Sequence[int],
+    title: str,
+    engine: str,
+    rendered: int,
+) -> None:
+    """Make an exported view set the chosen result, so that Fit and Import Mesh work on it.
+
+    Args:
+        scene: which was rendered.
+        folder: of the view set.
+        frames: scene frame of each view.
+        title: name for the list of results.
+        engine: render engine, as the list shows it.
+        rendered: views that were rendered this time; 0: a fit of the export is still right.
+
+    """
+    known = next(
+        (r for r in results(scene) if r["folder"] and absolute(r["folder"]) == folder), None
+    )
+    if known and not rendered:
+        choose(scene, known["run_id"])
+        return
+    title = known["title"] if known else free_title(scene, title)
+    fields: dict[str, Any] = {
+        **blank(scene),
+        "run_id": known["run_id"] if known else uuid.uuid4().hex,
+        "title": title,
+        "folder": files.stored(folder),
+        "frames": ",".join(map(str, frames)),
+        "engine": engine,
+        "state": "succeeded",
+        "message": "The views are exported. Next: press Fit or Import Mesh",
+    }
+    set_run(scene, **fields)
+    add_result(scene, source="exported", created=timestamp())
 
 
 def change_result(scene: bpy.types.Scene, run_id: str, **values: Any) -> None:

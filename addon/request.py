@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import uuid
 from pathlib import Path
@@ -12,7 +11,16 @@ from typing import Any, NamedTuple
 
 import bpy
 
-from . import ledger, settings
+from . import ledger, portrait_file, settings
+from .limits import (
+    DEFAULT_ENGINE,
+    FPS,
+    HEAD_PITCH_DEG,
+    HEAD_ROLL_DEG,
+    HEAD_YAW_DEG,
+    PATH_VIEWS,
+    SEED,
+)
 from .link.errors import AddonError
 from .link.run import KINDS, Plan
 from .link.storage import RECIPE
@@ -20,10 +28,8 @@ from .scene import anchor as head_anchor
 from .scene import camera_check, camera_path, files, viewing
 from .scene import playback as playback_scene
 
-MAX_PLAYED = 4096
-"""Frames of one playback; the server takes no more cameras."""
-_MAX_SEED = 2**31 - 1
-"""Largest number of Blender's integer properties."""
+_ANGLES = {"yaw": HEAD_YAW_DEG, "pitch": HEAD_PITCH_DEG, "roll": HEAD_ROLL_DEG}
+"""Ranges of the head's angles that may be given by hand, degrees."""
 
 
 class Request(NamedTuple):
@@ -45,28 +51,29 @@ def new_views(context: bpy.types.Context) -> Request:
         AddonError: for anything the panel's settings lack (see ``camera_path`` and below).
 
     """
-    from .ui import engine_options, portrait
+    from .ui import engine_options
 
     scene = context.scene
     chosen = scene.dp3d
-    photo = portrait.resolve_portrait(scene)
+    photo = portrait_file.resolve_portrait(scene)
     head_anchor.check(_world(context, head_anchor.required(scene)))
-    check_engine(chosen.engine or "preview")
+    engine = chosen.engine or DEFAULT_ENGINE
+    check_engine(engine)
     cameras, frames = requested_cameras(context)
     if not chosen.seed_lock:
-        chosen.seed = random.randint(0, _MAX_SEED)
+        chosen.seed = random.randint(int(SEED.low), int(SEED.high))
     run_id = uuid.uuid4().hex
-    views = {
+    views: dict[str, Any] = {
         "cameras": cameras,
-        "engine": chosen.engine or "preview",
+        "engine": engine,
         "options": engine_options.values(scene),
         "seed": chosen.seed,
         "crop": list(chosen.crop) if chosen.use_crop else None,
         **{
-            f"{angle}_deg": math.degrees(getattr(chosen, f"head_{angle}"))
+            f"{angle}_deg": camera_path.degrees(getattr(chosen, f"head_{angle}"), limits)
             if getattr(chosen, f"use_head_{angle}")
             else None
-            for angle in ("yaw", "pitch", "roll")
+            for angle, limits in _ANGLES.items()
         },
     }
     plan = Plan(
@@ -157,10 +164,11 @@ def playback(context: bpy.types.Context) -> Request:
     request = later(scene, missing_kinds(scene, "render"))
     step = chosen.playback_step
     frames = list(range(scene.frame_start, scene.frame_end + 1, step))
-    if len(frames) > MAX_PLAYED:
+    if len(frames) > PATH_VIEWS.high:
         raise AddonError(
             "addon.bad_range",
-            f"The scene's frame range holds {len(frames)} frames; {MAX_PLAYED} can be played back.",
+            f"The scene's frame range holds {len(frames)} frames; {PATH_VIEWS.high} can be played "
+            "back.",
             "Raise Step under Play Back, or shorten the scene's frame range.",
         )
     with viewing.own_settings(scene):
@@ -168,7 +176,7 @@ def playback(context: bpy.types.Context) -> Request:
         cameras = camera_check.scene_path(scene, context.view_layer, frames, must_show_head=False)
     video = None if chosen.playback_video == "NONE" else chosen.playback_video
     rate = scene.render.fps / scene.render.fps_base / step
-    render = {"cameras": cameras, "video": video, "fps": round(max(0.1, min(240.0, rate)), 6)}
+    render = {"cameras": cameras, "video": video, "fps": round(FPS.nearest(rate), 6)}
     plan = request.plan
     folder = _free_folder(plan.folder, "playback")
     plan = Plan(**{**vars(plan), "params": {**plan.params, "render": render}, "playback": folder})
@@ -198,13 +206,19 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
 
     """
     entry = ledger.result(scene, run_id)
-    if entry is not None and entry["source"] == "exported":
+    if entry is None:
+        raise AddonError(
+            "addon.no_recipe",
+            "The scene has no result to run again.",
+            "Choose a result in the list, or press Generate Head Views.",
+        )
+    if entry["source"] == "exported":
         raise AddonError(
             "addon.no_recipe",
             "This result is an export of the scene, not a run of the server.",
             "Press Export Orbit Renders again.",
         )
-    folder = ledger.absolute(entry["folder"]) if entry else Path()
+    folder = ledger.absolute(entry["folder"])
     try:
         recipe = json.loads((folder / RECIPE).read_text("utf-8"))
         photo, params = Path(recipe["portrait"]), dict(recipe["params"])
@@ -222,7 +236,7 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
             "Put the portrait back, or choose it in the panel and generate anew.",
         )
     if new_seed:
-        views["seed"] = random.randint(0, _MAX_SEED)
+        views["seed"] = random.randint(int(SEED.low), int(SEED.high))
     new_id = uuid.uuid4().hex
     plan = Plan(
         run_id=new_id,

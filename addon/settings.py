@@ -4,6 +4,7 @@
 # No postponed annotations here: Blender reads property definitions from them.
 
 import math
+from typing import Any
 
 import bpy
 from bpy.props import (
@@ -17,10 +18,9 @@ from bpy.props import (
     StringProperty,
 )
 
-from . import ledger
-from .scene.camera_path import MAX_VIEWS
+from . import ledger, limits
 
-ENGINES: list[dict] = []
+ENGINES: list[dict[str, Any]] = []
 """Engines the server last spoke of; the panel must not ask for them while drawing."""
 
 SERVER_REPORT: list[str] = []
@@ -34,45 +34,58 @@ _PRESETS = (
     ("SWEEP", "Elevation Sweep", "From below the face to above it"),
 )
 
-_OF_SETTINGS = ("addon.", "portrait.", "camera.", "engine.", "output.")
+_OF_SETTINGS = (
+    *("addon.", "portrait.", "camera.", "engine.", "output."),
+    *("fit.bad_option", "mesh.bad_option", "video.bad_option"),
+)
+"""Beginnings of the codes of failures that a setting may have caused."""
 
 
-def _engine_names(self, context, edit_text):
-    return [e["name"] for e in ENGINES] or ["preview"]
+def _engine_names(
+    self: "HeadViewsSettings", context: bpy.types.Context, edit_text: str
+) -> list[str]:
+    return [e["name"] for e in ENGINES] or [limits.DEFAULT_ENGINE]
 
 
-def _changed(self, context):
+def _scene(group: bpy.types.PropertyGroup) -> bpy.types.Scene:
+    """The scene that a group of settings belongs to."""
+    scene = group.id_data
+    assert isinstance(scene, bpy.types.Scene)
+    return scene
+
+
+def _changed(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
     """A failure that a setting caused is stale once a setting changes."""
-    scene = self.id_data
+    scene = _scene(self)
     if ledger.run(scene)["error_code"].startswith(_OF_SETTINGS):
         ledger.clear_error(scene)
 
 
-def _portrait_changed(self, context):
+def _portrait_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
     _changed(self, context)
-    from .ui import portrait
+    from .ui import portrait_picture
 
-    portrait.portrait_changed(self.id_data)
+    portrait_picture.portrait_changed(_scene(self))
 
 
-def _crop_changed(self, context):
+def _crop_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
     _changed(self, context)
-    from .ui import portrait
+    from .ui import portrait_picture
 
-    portrait.crop_changed(self.id_data)
+    portrait_picture.crop_changed(_scene(self))
 
 
-def _look_changed(self, context):
+def _look_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
     from . import placing
 
-    placing.apply_look(self.id_data)
+    placing.apply_look(_scene(self))
 
 
-def _result_chosen(self, context):
-    from . import session
+def _result_chosen(self: bpy.types.Scene, context: bpy.types.Context) -> None:
+    from . import watch
 
     entries = ledger.results(self)
-    if session.current(self) is not None:
+    if watch.current(self) is not None:
         ledger.mirror(self)  # the run that goes on stays the chosen one
     elif 0 <= self.dp3d_result_index < len(entries):
         ledger.choose(self, entries[self.dp3d_result_index]["run_id"])
@@ -121,8 +134,8 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         subtype="ANGLE",
         soft_min=-math.pi / 2,
         soft_max=math.pi / 2,
-        min=-math.pi,
-        max=math.pi,
+        min=math.radians(limits.HEAD_YAW_DEG.low),
+        max=math.radians(limits.HEAD_YAW_DEG.high),
     )
     use_head_pitch: BoolProperty(
         name="Manual Height",
@@ -135,8 +148,8 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         subtype="ANGLE",
         soft_min=-math.pi / 4,
         soft_max=math.pi / 4,
-        min=-math.radians(80),
-        max=math.radians(80),
+        min=math.radians(limits.HEAD_PITCH_DEG.low),
+        max=math.radians(limits.HEAD_PITCH_DEG.high),
     )
     use_head_roll: BoolProperty(
         name="Manual Lean",
@@ -149,8 +162,8 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         subtype="ANGLE",
         soft_min=-math.pi / 4,
         soft_max=math.pi / 4,
-        min=-math.pi,
-        max=math.pi,
+        min=math.radians(limits.HEAD_ROLL_DEG.low),
+        max=math.radians(limits.HEAD_ROLL_DEG.high),
     )
     anchor: PointerProperty(
         name="Head Anchor",
@@ -189,22 +202,26 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
         update=_changed,
     )
     views: IntProperty(
-        name="Views", description="Number of cameras", default=32, min=1, max=MAX_VIEWS
+        name="Views",
+        description="Number of cameras",
+        default=limits.DEFAULT_VIEWS,
+        min=limits.PRESET_VIEWS.low,
+        max=limits.PRESET_VIEWS.high,
     )
     size: IntProperty(
         name="Size",
         description="Width and height of a frame in pixels",
-        default=512,
-        min=16,
-        max=2048,
+        default=limits.DEFAULT_SIDE,
+        min=limits.PRESET_SIDE.low,
+        max=limits.PRESET_SIDE.high,
         step=64,
     )
     pitch: FloatProperty(
         name="Pitch",
         description="Height of the cameras above the horizon",
         subtype="ANGLE",
-        min=-math.pi / 3,
-        max=math.pi / 3,
+        min=math.radians(limits.PRESET_PITCH_DEG.low),
+        max=math.radians(limits.PRESET_PITCH_DEG.high),
     )
     use_scene_range: BoolProperty(
         name="Scene Frame Range",
@@ -224,12 +241,17 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
     engine: StringProperty(
         name="Engine",
         description="Engine that generates the views",
-        default="preview",
+        default=limits.DEFAULT_ENGINE,
         search=_engine_names,
         search_options={"SUGGESTION"},
         update=_changed,
     )
-    seed: IntProperty(name="Seed", description="Start of everything random", min=0)
+    seed: IntProperty(
+        name="Seed",
+        description="Start of everything random",
+        min=limits.SEED.low,
+        max=limits.SEED.high,
+    )
     seed_lock: BoolProperty(
         name="Keep Seed",
         description="Use this seed for every run; otherwise each run draws a new one",
@@ -248,20 +270,21 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
             ("HIGH", "High", "Finest; needs a GPU"),
             ("TINY", "Tiny", "Half a minute, too coarse to keep: for trying things out"),
         ),
+        default=limits.DEFAULT_FIT_PRESET.upper(),
     )
     faces: IntProperty(
         name="Faces",
         description="Triangles of the mesh, about",
-        default=30000,
-        min=500,
-        max=500_000,
+        default=limits.DEFAULT_FACES,
+        min=limits.MESH_FACES.low,
+        max=limits.MESH_FACES.high,
     )
     texture_size: IntProperty(
         name="Texture",
         description="Width and height of the mesh's texture in pixels",
-        default=1024,
-        min=64,
-        max=4096,
+        default=limits.DEFAULT_TEXTURE_SIDE,
+        min=limits.TEXTURE_SIDE.low,
+        max=limits.TEXTURE_SIDE.high,
     )
     look: EnumProperty(
         name="Look",

@@ -11,8 +11,8 @@ import bpy
 
 def context_of(scene: bpy.types.Scene) -> Any:
     """Context of a window that shows the scene: a timer has none, operators want one."""
-    windows = bpy.context.window_manager.windows if bpy.context.window_manager else []
-    for window in windows:
+    manager = bpy.context.window_manager
+    for window in manager.windows if manager else ():
         if window.scene == scene:
             return bpy.context.temp_override(window=window)
     return bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])

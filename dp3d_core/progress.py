@@ -10,10 +10,9 @@ Standard library only.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from dp3d_core.errors import Cancelled
@@ -35,20 +34,6 @@ class Progress:
     """Seconds this stage still needs, when known."""
     values: dict[str, Any] = field(default_factory=dict)
     """Measured numbers (loss, psnr ...) and names of results (``file``)."""
-
-    @property
-    def fraction(self) -> float:
-        """Part of the stage that is finished, 0 to 1."""
-        return min(1.0, max(0.0, self.step / max(1, self.of)))
-
-    def to_json(self) -> str:
-        """One line of JSON, without a line break inside."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, line: str) -> Progress:
-        """Inverse of :meth:`to_json`; raises ``ValueError`` or ``TypeError`` on anything else."""
-        return cls(**json.loads(line))
 
 
 ProgressCallback = Callable[[Progress], None]

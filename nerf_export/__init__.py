@@ -1,4 +1,4 @@
-"""nerf_export: from a :class:`~dp3d_core.viewset.ViewSet` to a radiance field and a mesh.
+"""nerf_export: from a :class:`~dp3d_core.viewsets.viewset.ViewSet` to a radiance field and a mesh.
 
 The flow, file by file::
 
@@ -14,11 +14,12 @@ The flow, file by file::
     splats         the painted surface as Gaussian splats
     mesh           surface and texture -> GLB, OBJ, PLY
     render         new cameras -> frames of the field
-    exchange       nerfstudio folders in, nerfstudio, instant-ngp and COLMAP folders out
+    folders        folders of other tools in and out: nerfstudio, instant-ngp, COLMAP ...
 
 To compare: ``fusion`` makes surfaces of rendered depth, ``stock`` hands a fit to nerfstudio's own
 commands.
 
 ``environment`` builds and finds that other interpreter, ``child_process`` talks to it, and
-``child/`` is what runs there: nothing else of ours imports torch or nerfstudio.
+``child/`` is what runs there: nothing else of ours imports torch or nerfstudio.  ``left_children``
+ends what killed commands left, processes and folders.
 """

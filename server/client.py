@@ -1,10 +1,23 @@
-"""A client of the HTTP API, with the same errors as everything else."""
+"""The Python client of a dp3d server, described in docs/http-api.md.
+
+>>> with Client("http://127.0.0.1:8765", token) as client:
+...     portrait = client.put_file(Path("me.jpg"))
+...     job = client.create_job("views", portrait=portrait, cameras={"preset": "orbit"})
+...     result = client.wait(job["id"])
+...     client.get_tree(result["views"], Path("views"))
+
+Every call may raise :class:`Dp3dError`, with the codes that the server answers with and
+``server.unreachable``, ``server.not_ours`` and ``artifact.hash_mismatch`` of its own; a job that
+was cancelled is :class:`Cancelled`, which is one of them.  A client may be used by one thread at a
+time; it keeps its connections until :meth:`Client.close`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import ssl
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +26,13 @@ from typing import Any
 import httpx
 
 from dp3d_core.errors import Cancelled, Dp3dError
-from server.artifacts import TREE_SCHEMA, check_tree_name, hash_file, parse_tree
-from server.jobs.model import JobState
+from dp3d_core.storage.files import hash_file, write_atomic
+from server.storage.artifacts import TREE_SCHEMA, check_tree_name, parse_tree
+
+__all__ = ["API_VERSION", "Cancelled", "Client", "Dp3dError", "StreamEvent", "parse_events"]
 
 API_VERSION = 1
+"""Version of the HTTP API that this client speaks."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +40,11 @@ class StreamEvent:
     """One event of a job's stream."""
 
     id: int
+    """Grows with time; ``Client.events`` goes on after it."""
     event: str
+    """``state``, ``progress`` or ``artifact``."""
     data: dict[str, Any]
+    """As docs/http-api.md has it for each of these."""
 
 
 class Client:
@@ -35,16 +54,27 @@ class Client:
         url: as ``dp3d serve`` prints it.
         token: the bearer token.
         timeout_s: for one answer; event streams tell every two seconds that they live.
+        certificate: PEM file of the authority (or the certificate itself) that a server with
+            ``--tls-cert`` is known by; None for the authorities that Python knows.
 
     """
 
-    def __init__(self, url: str, token: str, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, token: str, timeout_s: float = 30.0, certificate: Path | None = None
+    ) -> None:
+        context = ssl.create_default_context(cafile=certificate) if certificate else True
         self._http = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {token}"},
             timeout=timeout_s,
+            verify=context,
             trust_env=False,  # a proxy has no business between us and this machine
         )
+
+    @property
+    def url(self) -> str:
+        """Address of the server."""
+        return str(self._http.base_url).rstrip("/")
 
     def close(self) -> None:
         """Close the connections."""
@@ -98,22 +128,29 @@ class Client:
     # -- artifacts --
 
     def put_bytes(self, data: bytes) -> str:
-        """Send bytes; returns their hash."""
+        """Send bytes, unless the server has them; returns their SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
         if self._http_head(sha256).status_code != 200:
             self._json("PUT", f"/v1/artifacts/{sha256}", content=data)
         return sha256
 
     def put_file(self, path: Path) -> str:
-        """Send a file; returns its hash."""
-        sha256 = hash_file(path).sha256
+        """Send a file, unless the server has it; returns its SHA-256."""
+        sha256 = hash_file(path)
         if self._http_head(sha256).status_code != 200:
             with path.open("rb") as file:
                 self._json("PUT", f"/v1/artifacts/{sha256}", content=file)
         return sha256
 
     def put_tree(self, folder: Path) -> str:
-        """Send a folder; returns the hash of its tree."""
+        """Send a folder, such as a view set; returns the SHA-256 of its tree.
+
+        Hidden files are left out.
+
+        Raises:
+            Dp3dError: also ``artifact.bad_tree`` for a file name that no tree can have.
+
+        """
         files = {}
         for path in sorted(folder.rglob("*")):
             relative = path.relative_to(folder)
@@ -126,7 +163,12 @@ class Client:
         return self._send("HEAD", f"/v1/artifacts/{sha256}")
 
     def get_bytes(self, sha256: str) -> bytes:
-        """Fetch an artifact, checked against its hash."""
+        """Fetch an artifact, checked against its hash.
+
+        Raises:
+            Dp3dError: ``artifact.not_found``, ``artifact.hash_mismatch``.
+
+        """
         response = self._send("GET", f"/v1/artifacts/{sha256}")
         self._raise_for(response)
         data = response.content
@@ -139,9 +181,12 @@ class Client:
         return data
 
     def get_tree(self, sha256: str, folder: Path) -> Path:
-        """Fetch a tree into a folder."""
-        from dp3d_core.files import write_atomic
+        """Fetch a tree into a folder, which is made where there is none; returns the folder.
 
+        Raises:
+            Dp3dError: ``artifact.*``, ``output.not_writable``, ``storage.full``.
+
+        """
         for name, artifact in parse_tree(self.get_bytes(sha256)).items():
             write_atomic(folder / name, self.get_bytes(artifact.sha256))
         return folder
@@ -152,26 +197,56 @@ class Client:
         """Queue a job, or get the identical one that is there.
 
         Args:
-            kind: of the job.
+            kind: ``views``, ``fit``, ``render`` or ``mesh``.
             fresh: queue a new one in any case.
-            params: of the job.
+            params: of the job, as docs/http-api.md lists them for its kind.
+
+        Returns:
+            the job.
+
+        Raises:
+            Dp3dError: what is wrong with the request, ``job.queue_full``, ``storage.quota`` ...
 
         """
         body = {"kind": kind, "params": params} | ({"fresh": True} if fresh else {})
         return self._json("POST", "/v1/jobs", json=body)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """A job."""
+        """A job, as docs/http-api.md shows it; raises ``job.not_found``."""
         return self._json("GET", f"/v1/jobs/{job_id}")
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """Jobs, newest first."""
-        jobs: list[dict[str, Any]] = self._json("GET", "/v1/jobs")["jobs"]
+    def jobs(
+        self,
+        limit: int = 50,
+        before: int | None = None,
+        after: int | None = None,
+        states: Collection[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Jobs without parameters and results, newest first.
+
+        Args:
+            limit: largest number of them, 1 to 1000.
+            before: only jobs with a smaller ``number``: that of the last one gives the next page.
+            after: only jobs with a larger ``number``.
+            states: only jobs in one of these.
+
+        """
+        query = {"limit": limit, "before": before, "after": after, "state": ",".join(states)}
+        chosen = {name: value for name, value in query.items() if value not in (None, "")}
+        jobs: list[dict[str, Any]] = self._json("GET", "/v1/jobs", params=chosen)["jobs"]
         return jobs
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """Cancel a job."""
+        """Cancel a job; returns it.  An ended one stays as it is."""
         return self._json("DELETE", f"/v1/jobs/{job_id}")
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete an ended job with its events and what it made; raises ``job.not_ended``."""
+        self._raise_for(self._send("DELETE", f"/v1/jobs/{job_id}", params={"purge": "true"}))
+
+    def delete_artifact(self, sha256: str) -> None:
+        """Remove an artifact; raises ``artifact.in_use`` while a job refers to it."""
+        self._raise_for(self._send("DELETE", f"/v1/artifacts/{sha256}"))
 
     def events(self, job_id: str, after: int = 0) -> Iterator[StreamEvent]:
         """Events of a job after an id, until the one that ends it."""
@@ -201,9 +276,9 @@ class Client:
         for _ in self.events(job_id):
             pass
         job = self.job(job_id)
-        if job["state"] == JobState.CANCELLED:
+        if job["state"] == "cancelled":
             raise Cancelled("The job")
-        if job["state"] != JobState.SUCCEEDED:
+        if job["state"] != "succeeded":
             raise Dp3dError.from_dict(job["error"] or {})
         result: dict[str, Any] = job["result"]
         return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nerf_export.registration import PointsOf
+    from nerf_export.views.registration import PointsOf
 
 
 def face_points() -> PointsOf | None:

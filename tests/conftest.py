@@ -10,20 +10,35 @@ from typing import Any
 
 import pytest
 
+import tests.support.shape_checks  # noqa: F401  (first: it checks the modules imported below)
+
+# isort: split
+from dp3d_core.cameras.trajectories import capture_sphere
 from dp3d_core.errors import Dp3dError
-from dp3d_core.paths import models_folder
 from dp3d_core.progress import Progress, never_cancel
-from dp3d_core.trajectories import capture_sphere
-from dp3d_core.viewset import ViewSet
-from nerf_export.environment import nerf_python
-from nerf_export.fit import Fit, fit_views
-from tests.nerf_export.scene import write_views
+from dp3d_core.storage.paths import models_folder
+from dp3d_core.viewsets.viewset import ViewSet
+from nerf_export.field.fit import Fit, fit_views
+from nerf_export.process.environment import nerf_python
+from tests.support.scene import write_views
 
 # most tests have a home of their own; what a user installs once, they share
 os.environ.setdefault("DP3D_MODELS", str(models_folder()))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
+
+
+LONG = (
+    *("test_survival.py", "test_generate.py", "test_bench.py", "test_fit_report.py"),
+    *("test_render.py", "test_views_job.py"),
+)
+"""Files that take long for their number of tests and would be the last ones of a run."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files, so that no process waits for another at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 def shared_path(relative: str) -> Path:

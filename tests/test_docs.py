@@ -55,6 +55,15 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 @names
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for name in re.findall(r"`(tests/[^`]+?\.py::[^`]+)`", page.read_text("utf-8")):
+        file, *parts = name.split("::")
+        text = (REPOSITORY / file).read_text("utf-8")
+        for part in parts:
+            assert re.search(rf"^ *(?:def|class) {part}\b", text, re.M), f"{page.name}: {name}"
+
+
+@names
 def test_commands_in_code_blocks_parse(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```(?:bash|powershell)?\n(.*?)```", page.read_text("utf-8"), re.S)
     for line in "\n".join(blocks).splitlines():
@@ -80,3 +89,12 @@ def test_every_command_is_in_cli_md() -> None:
     commands = set(re.findall(r"^[^\w]*([a-z]+)  +[A-Z]", text, re.M))
     assert {"demo", "generate", "bench"} <= commands
     assert all(f"dp3d {command}" in page for command in commands)
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, REPOSITORY / ".github/workflows/ci.yml"], ids=lambda page: page.name
+)
+def test_targets_of_make_exist(page: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.M)
+    named = re.findall(r"(?:`|run: |^)make ([a-z][a-z-]*)", page.read_text("utf-8"), re.M)
+    assert set(named) <= set(targets), page.name

@@ -64,12 +64,12 @@ class Server:
         way is never sent to another computer.
         """
         url = (url.strip() or DEFAULT_URL).rstrip("/")
-        if found := os.environ.get("DP3D_TOKEN", "").strip():
-            return cls(url, found, "the environment variable DP3D_TOKEN", online_access)
+        if from_environment := os.environ.get("DP3D_TOKEN", "").strip():
+            return cls(url, from_environment, "the environment variable DP3D_TOKEN", online_access)
         if token.strip():
             return cls(url, token.strip(), "the add-on's preferences", online_access)
-        if is_loopback(url) and (found := storage.read_token_file()):
-            return cls(url, found, str(storage.token_file()), online_access)
+        if is_loopback(url) and (from_file := storage.read_token_file()):
+            return cls(url, from_file, str(storage.token_file()), online_access)
         return cls(url, "", "none", online_access)
 
 
@@ -115,8 +115,8 @@ class Client:
 
     def engines(self) -> list[dict[str, Any]]:
         """Engines of the server: name, title, available, problem, options of each."""
-        found = self._json("GET", "/v1/engines", timeout=40.0).get("engines", [])
-        return [e for e in found if isinstance(e, dict) and e.get("name")]
+        engines = self._json("GET", "/v1/engines", timeout=40.0).get("engines", [])
+        return [e for e in engines if isinstance(e, dict) and e.get("name")]
 
     # -- artifacts ---------------------------------------------------------------------------
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""dp3d's processes on this computer: the server, and one-off commands such as ``doctor``.
-
-Each is looked after by a thread; the panels read its plain attributes.  No bpy here.
+"""The server on this computer: found or started, watched by a thread, stopped.  No bpy here.
 
 The server ends with Blender, however Blender ends: ``dp3d serve --follow-stdin`` stops when the
 pipe to it closes.  A server that was started elsewhere is used and never stopped.
@@ -9,32 +7,32 @@ pipe to it closes.  A server that was started elsewhere is used and never stoppe
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import subprocess
 import threading
 import time
-import traceback
-from collections import deque
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import urlsplit
 
 from . import programs
 from .client import Client, Server, is_loopback
+from .dp3d_process import (
+    POLL_S,
+    WatchedProcess,
+    failure_in,
+    parse_line,
+    pump,
+    start_process,
+    unexpected,
+)
 from .errors import AddonError
-from .programs import Program
 
-TAIL_LINES = 8
-"""Last lines of a process that are kept for the panels."""
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
-_POLL_S = 0.2
-_LINE_LIMIT = 200
 _CONTEST_S = 5.0
 """How long to wait for the answer of a server that was faster than ours."""
 
@@ -65,70 +63,7 @@ def startable(url: str) -> bool:
         return False
 
 
-class _Watched:
-    """What the panels read: written by the thread, each attribute replaced as a whole."""
-
-    def __init__(self) -> None:
-        self.program: Program | None = None
-        self.lines: tuple[str, ...] = ()
-        """Last lines the process printed."""
-        self.code = self.problem = self.remedy = ""
-        self.changes = 0
-        """Grows with every change, so that a timer knows when to redraw."""
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._thread: threading.Thread | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether the thread is at work."""
-        return self._thread is not None and self._thread.is_alive()
-
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Stay until the thread has ended."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-
-    def raise_failure(self) -> None:
-        """Raise the failure, if there is one, as an ``AddonError``."""
-        if self.code:
-            raise AddonError(self.code, self.problem, self.remedy)
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    def _add_lines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            if line.strip():
-                self._tail.append(line.rstrip()[:_LINE_LIMIT])
-        self.lines = tuple(self._tail)
-        self._changed()
-
-    def _fail(self, error: AddonError) -> None:
-        self.problem, self.remedy, self.code = error.problem, error.remedy, error.code
-        self._changed()
-
-    def _begin(self, body: Any, name: str) -> None:
-        self.code = self.problem = self.remedy = ""
-        self._tail.clear()
-        self.lines = ()
-        self._changed()
-        self._thread = threading.Thread(target=body, name=name, daemon=True)
-        self._thread.start()
-
-
-def _unexpected(error: Exception) -> AddonError:
-    traceback.print_exc()
-    return AddonError(
-        "internal",
-        f"The add-on failed unexpectedly ({type(error).__name__}: {error}).",
-        "Report this with the text in Blender's system console.",
-    )
-
-
-# -- the server ------------------------------------------------------------------------------
-
-
-class LocalServer(_Watched):
+class LocalServer(WatchedProcess):
     """The server of this computer, as this Blender knows it."""
 
     def __init__(self) -> None:
@@ -216,7 +151,7 @@ class LocalServer(_Watched):
             self._fail(error)
             self._set("failed")
         except Exception as error:
-            self._fail(_unexpected(error))
+            self._fail(unexpected(error))
             self._set("failed")
         finally:
             self._process = None
@@ -238,7 +173,7 @@ class LocalServer(_Watched):
                 return True
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
 
     def _serve(self, order: Order) -> None:
         environment = programs.clean_environment(os.environ, order.host, order.token)
@@ -249,7 +184,7 @@ class LocalServer(_Watched):
         if address.hostname not in ("localhost", "127.0.0.1"):
             arguments += ["--host", str(address.hostname)]
         with _new_log(order.log) as log:
-            self._process = process = _popen(
+            self._process = process = start_process(
                 [*self.program.command, *arguments], environment, subprocess.PIPE, log
             )
         self.log = order.log
@@ -257,7 +192,7 @@ class LocalServer(_Watched):
             self._say("keep")
         answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(
-            target=_pump, args=(process.stdout, answers.put), name="dp3d-server-out", daemon=True
+            target=pump, args=(process.stdout, answers.put), name="dp3d-server-out", daemon=True
         ).start()
         with order.log.open("rb") as printed:
             self._await_start(process, answers, printed, order.server)
@@ -267,7 +202,7 @@ class LocalServer(_Watched):
                 if self._released:
                     self._set("stopped")
                     return
-                time.sleep(_POLL_S)
+                time.sleep(POLL_S)
                 self._read_log(printed)
             if self._stop.is_set():
                 self._end(process)
@@ -294,7 +229,7 @@ class LocalServer(_Watched):
         while answer is None and not self._stop.is_set() and not self._released:
             ended = process.poll() is not None
             with suppress(queue.Empty):
-                answer = _json(answers.get(timeout=1.0 if ended else _POLL_S))
+                answer = parse_line(answers.get(timeout=1.0 if ended else POLL_S))
             self._read_log(printed)
             if answer is None and (ended or time.monotonic() > deadline):
                 break
@@ -308,7 +243,7 @@ class LocalServer(_Watched):
         if self._stop.is_set() or self._released:
             return
         programs.end(process)
-        error = _described(answer)
+        error = failure_in(answer)
         if error is None:
             what = f"did not start ({_exit(process)})"
             if not ended:
@@ -370,125 +305,6 @@ def _port_taken(url: str) -> AddonError:
     )
 
 
-# -- one-off commands ------------------------------------------------------------------------
-
-
-class Command(_Watched):
-    """A command of dp3d that runs once: ``doctor``, ``setup nerf``, ``models install`` ..."""
-
-    grace_s = 10.0
-    """How long a cancelled command may take to stop in good order."""
-
-    def __init__(self, arguments: tuple[str, ...], title: str = "") -> None:
-        super().__init__()
-        self.arguments, self.title = arguments, title or " ".join(arguments)
-        self.state = "new"
-        """new, running, cancelling, succeeded, failed or cancelled."""
-        self.step, self.of, self.message = 0, 0, ""
-        """Progress: ``of`` is 0 as long as there is none."""
-        self.result: Any = None
-        """``result`` of the command's JSON answer."""
-        self._cancel = threading.Event()
-
-    @property
-    def fraction(self) -> float:
-        """Part that is done, 0 to 1."""
-        return min(1.0, max(0.0, self.step / self.of)) if self.of > 0 else 0.0
-
-    def start(self, chosen: str, host: tuple[str, ...] = ()) -> None:
-        """Begin.
-
-        Args:
-            chosen: path of the preferences to dp3d (see :func:`programs.find`).
-            host: folders of Blender, for :func:`programs.clean_environment`.
-
-        """
-        self.state = "running"
-        self._begin(lambda: self._run(chosen, host), "dp3d-command")
-
-    def cancel(self) -> None:
-        """Stop it; returns at once."""
-        if self.busy:
-            self.state = "cancelling"
-            self._cancel.set()
-            self._changed()
-
-    def _run(self, chosen: str, host: tuple[str, ...]) -> None:
-        try:
-            environment = programs.clean_environment(os.environ, host)
-            self.program = programs.find(chosen, environment)
-            answer, code = self._follow(
-                [*self.program.command, *self.arguments, "--json"], environment
-            )
-            error = _described(answer)
-            if self._cancel.is_set() and (error is not None or answer is None):
-                state = "cancelled"
-            elif error is not None:
-                raise error
-            elif answer is None:
-                raise AddonError(
-                    "addon.command_failed",
-                    f"'dp3d {' '.join(self.arguments)}' ended without a result (exit code {code}).",
-                    "Its last lines say more; the same command can be run in a terminal.",
-                )
-            else:
-                self.result, state = answer.get("result"), "succeeded"
-        except AddonError as error:
-            self._fail(error)
-            state = "failed"
-        except Exception as error:
-            self._fail(_unexpected(error))
-            state = "failed"
-        self.state = state
-        self._changed()
-
-    def _follow(
-        self, command: list[str], environment: Mapping[str, str]
-    ) -> tuple[dict[str, Any] | None, int]:
-        """Run it; its answer, if there was one, and its exit code."""
-        if self._cancel.is_set():
-            return None, 0
-        process = _popen(command, environment, subprocess.DEVNULL, subprocess.PIPE)
-        answers: list[dict[str, Any]] = []
-        readers = [
-            threading.Thread(target=_pump, args=pair, name="dp3d-command-out", daemon=True)
-            for pair in (
-                (process.stdout, lambda line: answers.append(_json(line) or {})),
-                (process.stderr, self._printed),
-            )
-        ]
-        for reader in readers:
-            reader.start()
-        deadline = None
-        while process.poll() is None:
-            if self._cancel.wait(_POLL_S):
-                if deadline is None:
-                    deadline = time.monotonic() + self.grace_s
-                    programs.ask_to_end(process)
-                elif time.monotonic() > deadline:
-                    programs.end(process)
-                time.sleep(_POLL_S)
-        for reader in readers:
-            reader.join(2.0)
-        return next((a for a in reversed(answers) if "ok" in a), None), process.returncode
-
-    def _printed(self, line: bytes) -> None:
-        event = _json(line)
-        if event is None or "stage" not in event:
-            self._add_lines([line.decode("utf-8", "replace")])
-            return
-        with suppress(TypeError, ValueError):
-            self.step, self.of = int(event.get("step") or 0), int(event.get("of") or 0)
-        message = str(event.get("message") or "")
-        if message != self.message:
-            self.message = message[:_LINE_LIMIT]
-            self._add_lines([message])
-        self._changed()
-
-
-# -- underneath ------------------------------------------------------------------------------
-
-
 def _new_log(path: Path) -> IO[bytes]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -501,51 +317,6 @@ def _new_log(path: Path) -> IO[bytes]:
             f"The server's log {path} cannot be written ({error.strerror}).",
             "Check free space and rights of that folder.",
         ) from error
-
-
-def _popen(
-    command: list[str], environment: Mapping[str, str], stdin: int, stderr: Any
-) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            **programs.process_options(environment),
-        )
-    except (OSError, ValueError) as error:
-        raise AddonError(
-            "addon.program_broken",
-            f"{command[0]} cannot be started ({getattr(error, 'strerror', None) or error}).",
-            "Choose another dp3d in the add-on's preferences.",
-        ) from error
-
-
-def _pump(stream: IO[bytes], take: Any) -> None:
-    with suppress(OSError, ValueError), stream:
-        for line in stream:
-            take(line)
-
-
-def _json(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _described(answer: dict[str, Any] | None) -> AddonError | None:
-    """The failure in an answer of dp3d's command line."""
-    if answer is None or answer.get("ok") or not isinstance(answer.get("error"), dict):
-        return None
-    error = answer["error"]
-    return AddonError(
-        str(error.get("code") or "internal"),
-        str(error.get("problem") or "dp3d failed."),
-        str(error.get("remedy") or "Its last lines say more."),
-    )
 
 
 def _exit(process: subprocess.Popen[bytes]) -> str:

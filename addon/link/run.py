@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A run: the jobs one press of a button leads to, followed in a thread of its own.
 
-``Plan`` says what to do, ``Run`` does it over HTTP and posts plain messages to a queue; the
-session (``session.py``) takes them out on Blender's main thread.  No bpy here, so that nothing
+``Plan`` says what to do, ``Run`` does it over HTTP and posts ``messages`` to a queue; the
+run's view (``run_view.py``) takes them out on Blender's main thread.  No bpy here, so that nothing
 of Blender can be touched from this thread.
 """
 
@@ -20,11 +20,35 @@ from typing import Any
 from . import storage
 from .client import Client, Server
 from .errors import AddonError
+from .messages import (
+    ENDED,
+    EnginesListed,
+    Failed,
+    FitDone,
+    FitSaved,
+    FrameArrived,
+    Job,
+    JobChanged,
+    KindBegan,
+    MeshArrived,
+    Message,
+    Noticed,
+    PlaybackArrived,
+    PortraitArrived,
+    Progress,
+    Progressed,
+    RunCancelled,
+    RunFinished,
+    ServerAnswered,
+    ViewsArrived,
+    ViewsStored,
+)
 
-ENDED = ("succeeded", "failed", "cancelled")
 PATIENCE_S = 120.0
 """How long a server may stay away before a run gives up (its job goes on, or resumes)."""
 _POLL_S = 1.0
+_MOMENTARY = ("server.unreachable", "server.database_busy", "server.database_damaged")
+"""Failures of a request that pass by themselves."""
 
 KINDS = ("views", "fit", "mesh", "render", "save_fit")
 """What a run can do, in this order: four kinds of jobs, and a fit's files to disk."""
@@ -33,10 +57,6 @@ VIEW_FILES = ("cameras.json", "meta.json", "frames/", "masks/", "known/")
 """Files of a view set that a fit needs."""
 PLAYBACK_FILES = ("cameras.json", "meta.json", "rgba/", "depth/")
 """Files of a rendered field that a scene needs."""
-
-Message = dict[str, Any]
-"""``{"type": ...}``: server, engines, job, progress, kind, portrait, frame, notice, views, fit,
-mesh, render, save_fit, failed, cancelled or finished (see the methods that post them)."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +120,11 @@ class Run(threading.Thread):
             self._greet()
             for number, kind in enumerate(self.plan.kinds):
                 self._check()
-                self._post("kind", kind=kind, number=number + 1, of=len(self.plan.kinds))
+                self._post(KindBegan(kind, number + 1, len(self.plan.kinds)))
                 getattr(self, f"_do_{kind}")()
-            self._post("finished")
+            self._post(RunFinished())
         except _Cancelled:
-            self._post("cancelled")
+            self._post(RunCancelled())
         except _Abandoned:
             pass
         except AddonError as error:
@@ -121,19 +141,19 @@ class Run(threading.Thread):
 
     def _greet(self) -> None:
         health = self._client.handshake()
-        self._post("server", version=str(health.get("version", "")))
+        self._post(ServerAnswered(str(health.get("version", ""))))
         try:
-            self._post("engines", engines=self._client.engines())
+            self._post(EnginesListed(self._client.engines()))
         except AddonError as error:
             # A worker that is still starting is no reason to give up a job.
             if error.code != "server.worker_down" or not self.plan.kinds:
                 raise
 
-    def _post(self, type: str, **values: Any) -> None:
-        self.messages.put({"type": type, **values})
+    def _post(self, message: Message) -> None:
+        self.messages.put(message)
 
     def _fail(self, error: AddonError) -> None:
-        self._post("failed", code=error.code, problem=error.problem, remedy=error.remedy)
+        self._post(Failed(error.code, error.problem, error.remedy))
 
     def _check(self) -> None:
         if self._abandon.is_set():
@@ -148,7 +168,7 @@ class Run(threading.Thread):
         try:
             self._client.cancel(job_id)
         except AddonError:  # _follow asks again as soon as the server answers
-            self._post("notice", message="Cancel could not be sent; trying again")
+            self._post(Noticed("Cancel could not be sent; trying again"))
 
     # -- jobs --------------------------------------------------------------------------------
 
@@ -162,13 +182,8 @@ class Run(threading.Thread):
         self._fetch_tree(self._views, self.plan.folder)
         if isinstance(picture := result.get("portrait_picture"), dict):
             self._fetch("portrait.png", str(picture.get("sha256", "")))
-        self._post(
-            "views",
-            views=self._views,
-            folder=str(self.plan.folder),
-            report=result.get("portrait_report") or {},
-            warnings=_sentences(result),
-        )
+        report = result.get("portrait_report") or {}
+        self._post(ViewsArrived(self._views, report, _sentences(result)))
 
     def _recipe(self) -> bytes:
         """What repeats this run: the portrait's path and the parameters of each kind."""
@@ -179,15 +194,13 @@ class Run(threading.Thread):
         params = {**self.plan.params.get("fit", {}), "views": self._stored_views()}
         result = self._job("fit", params)
         self._fit = str(result["fit"])
-        self._post(
-            "fit", fit=self._fit, scores=result.get("scores") or {}, warnings=_sentences(result)
-        )
+        self._post(FitDone(self._fit, result.get("scores") or {}, _sentences(result)))
 
     def _do_mesh(self) -> None:
         params = {**self.plan.params.get("mesh", {}), "fit": self._fit}
         result = self._job("mesh", params)
         path = self._fetch_result(result["mesh"], self.plan.folder)
-        self._post("mesh", path=str(path), stats=result.get("stats") or {})
+        self._post(MeshArrived(str(path), result.get("stats") or {}))
 
     def _do_render(self) -> None:
         """Frames of the field along a path, into the plan's playback folder."""
@@ -198,14 +211,14 @@ class Run(threading.Thread):
         video = ""
         if isinstance(made := result.get("video"), dict):
             video = str(self._fetch_result(made, folder))
-        self._post("render", folder=str(folder), video=video, warnings=_sentences(result))
+        self._post(PlaybackArrived(str(folder), video, _sentences(result)))
 
     def _do_save_fit(self) -> None:
         """The fit's folder to disk, as ``dp3d render`` and ``dp3d mesh`` take it."""
         folder = self.plan.folder / "fit"
         names = self._fetch_tree(self._fit, folder, report="Saving the fit")
         storage.keep_only(folder, names)
-        self._post("save_fit", folder=str(folder))
+        self._post(FitSaved(str(folder)))
 
     def _folder_of(self, kind: str) -> Path:
         """Folder that the frames of a kind go to."""
@@ -232,20 +245,18 @@ class Run(threading.Thread):
         files: dict[str, dict[str, Any]] = {}
         for number, name in enumerate(names):
             self._check()
-            self._post(
-                "progress", stage="send", step=number, of=len(names), message="Sending the views"
-            )
+            self._post(Progressed(Progress("send", number, len(names), "Sending the views")))
             path = folder / name
             sha256 = storage.sha256_file(path)
             self._client.upload(path, sha256)
             files[name] = {"sha256": sha256, "size": path.stat().st_size}
         self._views = self._client.store_tree(files)
-        self._post("stored", views=self._views)
+        self._post(ViewsStored(self._views))
         return self._views
 
     def _upload_portrait(self) -> str:
         portrait = self.plan.portrait
-        self._post("progress", stage="portrait", step=0, of=1, message="Sending the portrait")
+        self._post(Progressed(Progress("portrait", 0, 1, "Sending the portrait")))
         if portrait is None:
             raise ValueError("a plan with views needs a portrait")
         try:
@@ -266,29 +277,39 @@ class Run(threading.Thread):
         """Create (or find) a job, follow it to its end, return its result."""
         self._check()
         if self._resuming(kind):
-            job = self._client.job(self.plan.resume_job)
+            job = Job.from_dict(self._client.job(self.plan.resume_job))
         else:
-            job = self._client.create_job(kind, params)
-        self._job_id, self._kind = str(job["id"]), kind
-        self._post("job", job=job)
+            job = self._create_job(kind, params)
+        self._job_id, self._kind = job.id, kind
+        self._post(JobChanged(job))
         if self._cancel.is_set():  # pressed while the job was being created
             self._delete_job()
         job = self._follow(self._job_id)
         self._job_id = ""
-        if job["state"] == "cancelled":
+        if job.state == "cancelled":
             raise _Cancelled
-        if job["state"] == "failed":
-            error = job.get("error") or {}
-            raise AddonError(
-                str(error.get("code", "internal")),
-                str(error.get("problem", "The job failed.")),
-                str(error.get("remedy", "See the server's log.")),
-            )
-        return dict(job.get("result") or {})
+        if job.state == "failed":
+            error = job.error or Failed.from_dict({})
+            raise AddonError(error.code, error.problem, error.remedy)
+        return job.result
+
+    def _create_job(self, kind: str, params: dict[str, Any]) -> Job:
+        """A new job, asked for again while the server's database cannot be used."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return Job.from_dict(self._client.create_job(kind, params))
+            except AddonError as error:
+                if error.code not in _MOMENTARY[1:] or time.monotonic() > deadline:
+                    raise
+                self._post(Noticed(error.problem))
+            self._check()
+            if self._abandon.wait(_POLL_S):
+                raise _Abandoned
 
     # -- following a job ---------------------------------------------------------------------
 
-    def _follow(self, job_id: str) -> dict[str, Any]:
+    def _follow(self, job_id: str) -> Job:
         """The job once it has ended.
 
         Listens to its events, reconnects after the last one seen, and asks for the job itself
@@ -307,20 +328,22 @@ class Run(threading.Thread):
                 if error.code in ("server.unauthorized", "job.not_found"):
                     raise
             try:
-                job = self._client.job(job_id)
+                job = Job.from_dict(self._client.job(job_id))
                 silent_since = None
-                self._post("job", job=job)
-                if job.get("state") in ENDED:
+                self._post(JobChanged(job))
+                if job.state in ENDED:
                     return job
                 if self._cancel.is_set():
                     self._client.cancel(job_id)
             except AddonError as error:
-                if error.code != "server.unreachable":
+                if error.code not in _MOMENTARY:
                     raise
                 silent_since = silent_since or time.monotonic()
                 if time.monotonic() - silent_since > PATIENCE_S:
                     raise
-                self._post("notice", message="The server does not answer; trying again")
+                unreachable = error.code == "server.unreachable"
+                why = "The server does not answer; trying again" if unreachable else error.problem
+                self._post(Noticed(why))
             pause = min(3.0, pause + _POLL_S)
             if self._abandon.wait(pause):
                 raise _Abandoned
@@ -337,9 +360,9 @@ class Run(threading.Thread):
         if not isinstance(data, dict):
             return
         if name == "state":
-            self._post("job", job=data)
+            self._post(JobChanged(Job.from_dict(data)))
         elif name == "progress":
-            self._post("progress", **{k: v for k, v in data.items() if k != "type"})
+            self._post(Progressed(Progress.from_dict(data)))
         elif name == "artifact":
             self._fetch(str(data.get("name", "")), str(data.get("sha256", "")))
 
@@ -355,9 +378,9 @@ class Run(threading.Thread):
         if not storage.has_content(path, sha256):
             storage.write_atomic(path, self._client.download(sha256))
         if name == "portrait.png":
-            self._post("portrait", path=str(path))
+            self._post(PortraitArrived(str(path)))
         else:
-            self._post("frame", name=name, path=str(path))
+            self._post(FrameArrived(str(path)))
 
     def _fetch_tree(
         self, sha256: str, folder: Path, only: tuple[str, ...] = ("",), report: str = ""
@@ -383,7 +406,7 @@ class Run(threading.Thread):
             self._check_abandon()
             if report:
                 self._check()
-                self._post("progress", stage="save", step=number, of=len(names), message=report)
+                self._post(Progressed(Progress("save", number, len(names), report)))
             path = storage.inside(folder, name)
             if not storage.has_content(path, files[name]):
                 storage.write_atomic(path, self._client.download(files[name]))

@@ -21,7 +21,8 @@ def parse(lines: Iterable[bytes]) -> Iterator[Event | None]:
     Follows the event stream format of the HTML standard: data lines are joined, an event ends
     with an empty line, one that the end of the stream cuts off is dropped.
     """
-    last_id, name, data = "", "", []
+    last_id, name = "", ""
+    data: list[str] = []
     for raw in lines:
         line = raw.decode("utf-8", "replace").rstrip("\r\n")
         if not line:

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import bpy
 from mathutils import Matrix, Vector
 
+from ..limits import PATH_SIDE, PATH_VIEWS
 from ..link.errors import AddonError
 from . import anchor as head_anchor
 from . import camera_path
+from .object_data import camera_data
 
-MIN_SIDE, MAX_SIDE = 16, 4096
-"""Width and height of a frame, pixels."""
 HEAD_MIDDLE = (0.0, 0.06, 0.0)
 """Middle between chin and crown, head space."""
 HEAD_RADII = (0.19, 0.27, 0.25)
@@ -96,8 +96,8 @@ def selected_path(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> di
     """``dp3d.blender-path/1`` of all selected cameras at the current frame, by name.
 
     Raises:
-        AddonError: ``addon.no_camera_selected``; ``addon.bad_range`` for more than 360 cameras;
-            otherwise as :func:`scene_path`.
+        AddonError: ``addon.no_camera_selected``; ``addon.bad_range`` for more cameras than
+            ``PATH_VIEWS``; otherwise as :func:`scene_path`.
 
     """
     shots = selected_shots(scene, view_layer)
@@ -157,8 +157,8 @@ def refuse(faults: Sequence[Problem]) -> None:
     if not faults:
         return
     first, others = faults[0], len(faults) - 1
-    more = f" ({others} more such problem{'s' if others > 1 else ''})" if others else ""
-    raise AddonError(first.code, f"{str(first)[:-1]}{more}.", first.remedy)
+    count = f" ({others} more such problem{'s' if others > 1 else ''})" if others else ""
+    raise AddonError(first.code, f"{str(first)[:-1]}{count}.", first.remedy)
 
 
 def document(scene: bpy.types.Scene, shots: Iterable[Shot]) -> dict[str, Any]:
@@ -216,10 +216,10 @@ def selected_shots(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> l
             "No camera is selected.",
             "Select the cameras in the 3D view or the outliner, or choose a preset.",
         )
-    if len(cameras) > camera_path.MAX_VIEWS:
+    if len(cameras) > PATH_VIEWS.high:
         raise AddonError(
             "addon.bad_range",
-            f"{len(cameras)} cameras are selected; 1 to {camera_path.MAX_VIEWS} are possible.",
+            f"{len(cameras)} cameras are selected; {PATH_VIEWS} are possible.",
             "Select fewer cameras.",
         )
     anchor = head_anchor.required(scene)
@@ -284,7 +284,7 @@ def _shot(
     return Shot(
         camera.name,
         frame,
-        evaluated.data.type,
+        camera_data(evaluated).type,
         evaluated.matrix_world.copy(),
         anchor.evaluated_get(depsgraph).matrix_world.copy(),
         projection.copy(),
@@ -297,11 +297,10 @@ def _shot(
 def judge(shots: Sequence[Shot], width: int, height: int) -> list[Problem]:
     """Problems of evaluated cameras: one per camera and kind, with all its frames."""
     faults: dict[tuple[str, str], Problem] = {}
-    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+    if not (PATH_SIDE.holds(width) and PATH_SIDE.holds(height)):
         faults["", "size"] = Problem(
             "addon.bad_size",
-            f"The render size is {width} x {height} pixels; "
-            f"{MIN_SIDE} to {MAX_SIDE} are possible on a side.",
+            f"The render size is {width} x {height} pixels; {PATH_SIDE} are possible on a side.",
             "Change the resolution or its percentage (Output properties, Format).",
             [],
         )
@@ -332,8 +331,8 @@ def _fault(shot: Shot) -> Problem | None:
     except ValueError:  # an anchor or camera of size 0 is refused by name elsewhere
         return None
     eye = view.inverted().translation
-    away = ((e - m) / r for e, m, r in zip(eye, HEAD_MIDDLE, HEAD_RADII, strict=True))
-    if sum(part**2 for part in away) < 1:
+    from_middle = ((e - m) / r for e, m, r in zip(eye, HEAD_MIDDLE, HEAD_RADII, strict=True))
+    if sum(part**2 for part in from_middle) < 1:
         sentence = f"The camera {name!r} stands inside the head {{at}}."
         remedy = "Move it away from the head anchor, or make the anchor smaller."
         return Problem("addon.camera_in_head", sentence, remedy, [])

@@ -2,8 +2,8 @@
 """Cameras as the server takes them: a preset's name, or Blender's own matrices.
 
 Nothing is derived here.  Pose, anchor and projection of every frame go out exactly as Blender
-evaluates them (``dp3d.blender-path/1``); the server's ``dp3d_core/cameras.py`` is the one place
-where conventions are converted.
+evaluates them (``dp3d.blender-path/1``); the server's ``dp3d_core/cameras/camera.py`` is the one
+place where conventions are converted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
+from ..limits import PATH_VIEWS, PRESET_PITCH_DEG, Range
 from ..link.errors import AddonError
-
-MAX_VIEWS = 360
 
 
 def render_size(scene: bpy.types.Scene) -> tuple[int, int]:
@@ -32,7 +31,7 @@ def frame_numbers(scene: bpy.types.Scene) -> list[int]:
     """Scene frames of the camera path, in order.
 
     Raises:
-        AddonError: ``addon.bad_range`` for an empty range or more than 360 frames.
+        AddonError: ``addon.bad_range`` for an empty range, or more frames than ``PATH_VIEWS``.
 
     """
     settings = scene.dp3d
@@ -47,14 +46,14 @@ def numbers(start: int, end: int, step: int) -> list[int]:
     """Every ``step``-th frame from start to end.
 
     Raises:
-        AddonError: ``addon.bad_range`` for an empty range or more than 360 frames.
+        AddonError: ``addon.bad_range`` for an empty range, or more frames than ``PATH_VIEWS``.
 
     """
     frames = list(range(start, end + 1, step))
-    if not 1 <= len(frames) <= MAX_VIEWS:
+    if not PATH_VIEWS.holds(len(frames)):
         raise AddonError(
             "addon.bad_range",
-            f"The frame range holds {len(frames)} views; 1 to {MAX_VIEWS} are possible.",
+            f"The frame range holds {len(frames)} views; {PATH_VIEWS} are possible.",
             "Change start, end or step of the camera path.",
         )
     return frames
@@ -67,8 +66,18 @@ def preset(scene: bpy.types.Scene) -> dict[str, Any]:
         "preset": settings.preset.lower(),
         "views": settings.views,
         "size": settings.size,
-        "pitch_deg": round(math.degrees(settings.pitch), 6),
+        "pitch_deg": preset_pitch_deg(settings),
     }
+
+
+def preset_pitch_deg(settings: Any) -> float:
+    """Height of a preset's cameras (``scene.dp3d.pitch``), degrees."""
+    return round(degrees(settings.pitch, PRESET_PITCH_DEG), 6)
+
+
+def degrees(angle: float, limits: Range) -> float:
+    """An angle of Blender's in degrees; single precision oversteps a range's ends by 1e-6."""
+    return limits.nearest(math.degrees(angle))
 
 
 def rows(matrix: Matrix) -> list[list[float]]:

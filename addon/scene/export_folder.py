@@ -1,19 +1,119 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of an export: whether it may be used, whether it goes on, its documents.  No bpy."""
+"""The folder of an export: whether it may be used, its documents and frames.  No bpy."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ..link.errors import AddonError
+from ..link.storage import write_atomic
 
 META_SCHEMA = "dp3d.views/1"
 _FRAME = re.compile(r"\d{4,}\.png")
 _CAMERA_TOLERANCE = 1e-6
+
+
+class ExportFolder:
+    """The view set that an export writes; each frame is rendered under another name and renamed.
+
+    Args:
+        path: of the folder.
+        start_over: render all frames anew, in place of an earlier export.
+        numbered: where the folder is another's, take its name with -2, -3, ... instead.
+
+    """
+
+    def __init__(self, path: Path, *, start_over: bool, numbered: bool) -> None:
+        self.path = path
+        self._start_over, self._numbered = start_over, numbered
+
+    def open(
+        self, meta: dict[str, Any], cameras: dict[str, Any], transforms: dict[str, Any] | None
+    ) -> None:
+        """Take the folder and write its documents; what is left of a crash is removed.
+
+        Args:
+            meta: ``meta.json``.
+            cameras: ``cameras.json``.
+            transforms: ``transforms.json``, if it is wanted.
+
+        Raises:
+            AddonError: ``output.occupied``, ``output.not_writable``, ``viewset.mismatch``.
+
+        """
+        if self._choose(meta, cameras) and self._start_over:
+            clear(self.path)
+        documents = {"meta.json": meta, "cameras.json": cameras, "transforms.json": transforms}
+        for name, document in documents.items():
+            if document is not None:
+                write_atomic(self.path / name, document_bytes(document))
+        (self.path / "frames").mkdir(exist_ok=True)
+        for part in self.path.glob("frames/.*.part.png"):  # of a Blender that crashed
+            part.unlink(missing_ok=True)
+
+    def _choose(self, meta: dict[str, Any], cameras: dict[str, Any]) -> bool:
+        """Whether an earlier export is in the folder that is taken."""
+        wanted = self.path
+        for number in count(2):
+            try:
+                return adopt(self.path, meta, cameras, start_over=self._start_over)
+            except AddonError as error:
+                if not self._numbered or error.code not in ("output.occupied", "viewset.mismatch"):
+                    raise
+                self.path = wanted.with_name(f"{wanted.name}-{number}")
+        raise AssertionError
+
+    def frame(self, index: int) -> Path:
+        """File of a view."""
+        return self.path / "frames" / f"{index:04d}.png"
+
+    def part(self, index: int) -> Path:
+        """File of a view while it is rendered."""
+        return self.path / "frames" / f".{index:04d}.{os.getpid()}.part.png"
+
+    def has_frame(self, index: int, size: tuple[int, int]) -> bool:
+        """Whether a view is there.
+
+        Raises:
+            AddonError: ``viewset.invalid`` for a file that is no frame of this size.
+
+        """
+        path = self.frame(index)
+        if not path.exists():
+            return False
+        if png_size(path) != size:
+            raise AddonError(
+                "viewset.invalid",
+                f"{path} is no frame of this export.",
+                "Delete that file and export again: only it is rendered anew.",
+            )
+        return True
+
+    def keep(self, index: int) -> None:
+        """Take a rendered view into the view set.
+
+        Raises:
+            AddonError: ``output.not_writable``.
+
+        """
+        try:
+            self.part(index).replace(self.frame(index))
+        except OSError as error:
+            raise AddonError(
+                "output.not_writable",
+                f"The frames cannot be written in {self.path} ({error.strerror}).",
+                "Check free space and rights of the output folder, or choose another one.",
+            ) from error
+
+    def remove_parts(self) -> None:
+        """Delete what this Blender was rendering."""
+        for part in self.path.glob(f"frames/.*.{os.getpid()}.part.png"):
+            part.unlink(missing_ok=True)
 
 
 def adopt(

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import bpy
 from mathutils import Matrix
 
+from ..limits import PATH_SIDE, PATH_VIEWS
 from ..link.errors import AddonError
 from . import camera_check, camera_path
+from .object_data import camera_data
 from .orbit_cameras import SIZE
 from .trajectories import HeadCamera, preset
 
@@ -65,7 +66,7 @@ def shots(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, options: Opti
             settings.preset.lower(),
             settings.views,
             settings.size,
-            round(math.degrees(settings.pitch), 6),
+            camera_path.preset_pitch_deg(settings),
         )
         return [Shot(now, c.width, c.height, (1.0, 1.0), preset=c) for c in cameras]
     if options.source == "SCENE":
@@ -73,24 +74,24 @@ def shots(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, options: Opti
     else:
         shots = []
         for camera in _selected(view_layer):
-            check_perspective(camera.data, camera.name)
+            check_perspective(camera_data(camera), camera.name)
             size = list(camera.get(SIZE, ()))
             own = len(size) == 2
             shots.append(
                 Shot(
                     now,
-                    *(size if own else (width, height)),
+                    size[0] if own else width,
+                    size[1] if own else height,
                     (1.0, 1.0) if own else aspect,
                     camera.session_uid,
                     camera.name,
                 )
             )
     for shot in shots:
-        low, high = camera_check.MIN_SIDE, camera_check.MAX_SIDE
-        if not (low <= shot.width <= high and low <= shot.height <= high):
+        if not (PATH_SIDE.holds(shot.width) and PATH_SIDE.holds(shot.height)):
             raise AddonError(
                 "addon.bad_size",
-                f"The frames would have {shot.width} x {shot.height} pixels; {low} to {high} are "
+                f"The frames would have {shot.width} x {shot.height} pixels; {PATH_SIDE} are "
                 "possible on a side.",
                 "Change the resolution or its percentage (Output properties, Format).",
             )
@@ -106,10 +107,10 @@ def _selected(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
             "No camera is selected.",
             "Select the cameras to export, or press Create Orbit Cameras.",
         )
-    if len(cameras) > camera_path.MAX_VIEWS:
+    if len(cameras) > PATH_VIEWS.high:
         raise AddonError(
             "addon.bad_range",
-            f"{len(cameras)} cameras are selected; 1 to {camera_path.MAX_VIEWS} are possible.",
+            f"{len(cameras)} cameras are selected; {PATH_VIEWS} are possible.",
             "Select fewer cameras.",
         )
     return cameras

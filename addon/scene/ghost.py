@@ -155,8 +155,9 @@ _batch: tuple[Any, Any] | None = None
 
 def _draw() -> None:
     context = bpy.context
+    region = context.region
     place = shown_anchor(context.scene, context.view_layer, context.space_data)
-    if place is None:
+    if place is None or region is None:
         return
     global _batch  # noqa: PLW0603
     if _batch is None:
@@ -172,7 +173,7 @@ def _draw() -> None:
             # the original's matrix: Blender writes each frame's evaluated one back to it
             gpu.matrix.multiply_matrix(place.matrix_world)
             shader.bind()
-            shader.uniform_float("viewportSize", (context.region.width, context.region.height))
+            shader.uniform_float("viewportSize", (region.width, region.height))
             for colour, width in ((SHADOW, SHADOW_WIDTH), (LIGHT, WIDTH)):
                 shader.uniform_float("lineWidth", width * scale)
                 shader.uniform_float("color", colour)

@@ -130,7 +130,7 @@ def view_transform_warning(scene: bpy.types.Scene) -> str:
 
 
 def _build(material: bpy.types.Material, kind: str) -> None:
-    tree = material.node_tree
+    tree: Any = material.node_tree
     tree.nodes.clear()
     output = _node(tree, "ShaderNodeOutputMaterial", "Output", (600, 0))
     image = material.get(_TEXTURE)
@@ -149,8 +149,8 @@ def _build(material: bpy.types.Material, kind: str) -> None:
         surface = _cut_out(tree, surface, alpha)
     tree.links.new(surface, output.inputs["Surface"])
     # Emission for the eye only: a head does not light the room as a lamp.
-    if hasattr(material, "cycles"):
-        material.cycles.emission_sampling = "NONE" if kind == PHOTO else "AUTO"
+    if (cycles := getattr(material, "cycles", None)) is not None:
+        cycles.emission_sampling = "NONE" if kind == PHOTO else "AUTO"
     material[_LOOK] = kind
     material[_NODES] = _fingerprint(material)
 
@@ -215,26 +215,28 @@ def _materials(objects: Iterable[bpy.types.Object]) -> list[bpy.types.Material]:
 def _source(material: bpy.types.Material, socket: str) -> bpy.types.Image | None:
     """Image that feeds a socket of the material's Principled or, for a colour, its Emission."""
     tree = material.node_tree
-    nodes = tree.nodes if tree else []
+    nodes = tree.nodes if tree else ()
     surface = next((n for n in nodes if n.bl_idname == "ShaderNodeBsdfPrincipled"), None)
     waiting = [surface.inputs[socket]] if surface is not None else []
     if surface is None and socket == "Base Color":
         waiting = [n.inputs["Color"] for n in nodes if n.bl_idname == "ShaderNodeEmission"]
     while waiting:
-        for link in waiting.pop().links:
-            if link.from_node.bl_idname == "ShaderNodeTexImage":
+        for link in waiting.pop().links or ():
+            if isinstance(link.from_node, bpy.types.ShaderNodeTexImage):
                 return link.from_node.image
             waiting += link.from_node.inputs
     if surface is None and socket == "Base Color":
         # An unlit glTF material mixes its emission in a group of the importer.
-        return next((n.image for n in nodes if n.bl_idname == "ShaderNodeTexImage"), None)
+        textures = (n for n in nodes if isinstance(n, bpy.types.ShaderNodeTexImage))
+        return next((texture.image for texture in textures), None)
     return None
 
 
 def _fingerprint(material: bpy.types.Material) -> str:
     """Nodes, values and links in a short text: another one means somebody edited them."""
+    tree: Any = material.node_tree
     nodes, links = [], []
-    for node in material.node_tree.nodes:
+    for node in tree.nodes:
         values = [_plain(s.default_value) for s in node.inputs if hasattr(s, "default_value")]
         extra = [
             _plain(getattr(node, key))
@@ -242,7 +244,7 @@ def _fingerprint(material: bpy.types.Material) -> str:
             if hasattr(node, key)
         ]
         nodes.append((node.name, node.bl_idname, node.mute, values, extra))
-    for link in material.node_tree.links:
+    for link in tree.links:
         ends = (link.from_node.name, link.from_socket.identifier)
         links.append((*ends, link.to_node.name, link.to_socket.identifier, link.is_muted))
     text = repr((sorted(nodes, key=repr), sorted(links)))

@@ -19,6 +19,7 @@ from mathutils import Matrix
 from ..link.errors import AddonError
 from . import look as looks
 from . import tags
+from .object_data import mesh_data
 
 HEAD_FROM_IMPORTED = Matrix(
     ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, -1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
@@ -91,7 +92,7 @@ def load(
             looks.apply([thing], look)
         if earlier is not None and earlier.type == thing.type == "MESH":
             leftovers += tags.used_by(earlier)
-            _carry_materials(earlier, thing.data, leftovers)
+            _carry_materials(mesh_data(earlier), mesh_data(thing), leftovers)
             earlier.data = thing.data
             target, moved = earlier, _is_moved(earlier)
         else:
@@ -121,7 +122,7 @@ def load(
 
 def statistics(objects: Iterable[bpy.types.Object]) -> Statistics:
     """Vertices and triangles of objects, without their modifiers."""
-    meshes = [o.data for o in objects if o.type == "MESH"]
+    meshes = [o.data for o in objects if isinstance(o.data, bpy.types.Mesh)]
     return Statistics(
         sum(len(m.vertices) for m in meshes),
         sum(len(m.loops) - 2 * len(m.polygons) for m in meshes),
@@ -130,7 +131,7 @@ def statistics(objects: Iterable[bpy.types.Object]) -> Statistics:
 
 def _adopt(thing: bpy.types.Object, run_id: str) -> None:
     """Mark the data an object came in with: mesh, materials, images."""
-    if thing.type != "MESH":
+    if not isinstance(thing.data, bpy.types.Mesh):
         return
     tags.mark(thing.data, run_id, "data")
     for material in thing.data.materials:
@@ -157,19 +158,19 @@ def _is_moved(thing: bpy.types.Object) -> bool:
 
 
 def _carry_materials(
-    earlier: bpy.types.Object,
+    earlier: bpy.types.Mesh,
     mesh: bpy.types.Mesh,
     leftovers: list[bpy.types.ID],
 ) -> None:
     """Keep what the user did to the materials of the earlier import, with the new texture."""
-    for old, new in zip(list(earlier.data.materials), list(mesh.materials), strict=False):
+    for old, new in zip(list(earlier.materials), list(mesh.materials), strict=False):
         if old is None or new is None:
             continue
         for was, now in zip(looks.images_of(old), looks.images_of(new), strict=True):
             if was is not None and now is not None and was != now:
                 was.user_remap(now)
                 leftovers.append(was)
-    for number, old in enumerate(list(earlier.data.materials)):
+    for number, old in enumerate(list(earlier.materials)):
         if old is None or looks.is_untouched(old) or number >= max(1, len(mesh.materials)):
             continue
         if number < len(mesh.materials):
@@ -183,7 +184,7 @@ def _carry_materials(
 
 def _name(thing: bpy.types.Object, label: str) -> None:
     tags.name(thing, label)
-    if thing.type != "MESH":
+    if not isinstance(thing.data, bpy.types.Mesh):
         return
     tags.name(thing.data, label)
     for number, material in enumerate(m for m in thing.data.materials if m is not None):

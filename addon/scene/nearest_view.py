@@ -23,6 +23,7 @@ from mathutils import Matrix, Vector
 from ..link.errors import AddonError
 from . import standing, tags
 from . import views as scene_views
+from .object_data import camera_data
 
 MAX_ANGLE = math.radians(60)
 """A view further away than this from the direction one looks from shows another side."""
@@ -138,7 +139,7 @@ def _in_layer(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer)
 def _image_of_camera(collection: bpy.types.Collection, index: int) -> bpy.types.Image | None:
     for thing in collection.objects:
         if thing.get(tags.ROLE) == "view" and thing.get(tags.VIEW) == index:
-            images = (background.image for background in thing.data.background_images)
+            images = (background.image for background in camera_data(thing).background_images)
             return next((i for i in images if i is not None and tags.is_ours(i)), None)
     return None
 
@@ -174,9 +175,9 @@ def read() -> None:
             _views[folder] = _views_of(folder)
             brought = True
     if path := next((path for path in reversed(_wanted) if path.is_file()), None):
-        image = bpy.data.images.load(str(path), check_existing=False)
-        tags.mark(image, "", "frames")
-        _loaded.append(image.name)
+        loaded = bpy.data.images.load(str(path), check_existing=False)
+        tags.mark(loaded, "", "frames")
+        _loaded.append(loaded.name)
         brought = True
     _wanted.clear()
     while len(_loaded) > MAX_LOADED:
@@ -271,7 +272,8 @@ def _draw() -> None:
 
 def _square_batch() -> tuple[Any, Any]:
     info = gpu.types.GPUShaderCreateInfo()
-    between = gpu.types.GPUStageInterfaceInfo("dp3d_nearest_view")
+    # the stub takes no name, which Blender asks for
+    between = gpu.types.GPUStageInterfaceInfo("dp3d_nearest_view")  # type: ignore[call-arg]
     between.smooth("VEC2", "uv")
     info.push_constant("MAT4", "ModelViewProjectionMatrix")
     info.sampler(0, "FLOAT_2D", "image")

@@ -10,7 +10,6 @@ that were renamed, moved, animated or used elsewhere, stay.
 from __future__ import annotations
 
 import hashlib
-import math
 from itertools import count
 from typing import Any
 
@@ -19,7 +18,9 @@ from mathutils import Matrix
 
 from . import anchor as head_anchor
 from . import tags
+from .camera_path import preset_pitch_deg
 from .lens import SENSOR_WIDTH, lens_from_intrinsics
+from .object_data import camera_data
 from .trajectories import HeadCamera, preset
 
 ROLE = "orbit"
@@ -58,7 +59,7 @@ def create(
     world = anchor.evaluated_get(view_layer.depsgraph).matrix_world
     head_anchor.check(world)
     name, size = settings.preset.lower(), settings.size
-    pitch_deg = round(math.degrees(settings.pitch), 6)
+    pitch_deg = preset_pitch_deg(settings)
     was_active = _remove_earlier(scene, anchor)
     collection = _collection(scene)
     prefix = _free_prefix(_TITLES[name], settings.views)
@@ -67,7 +68,7 @@ def create(
         thing = _camera(f"{prefix} {index:03d}", anchor, camera)
         thing[tags.VIEW] = index
         thing[SIZE] = [size, size]
-        set_clipping(thing.data, world.median_scale)
+        set_clipping(camera_data(thing), world.median_scale)
         thing[tags.NAME], thing[_MADE] = thing.name, _fingerprint(thing)
         collection.objects.link(thing)
         cameras.append(thing)
@@ -104,12 +105,13 @@ def _remove_earlier(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int | N
 
 def _is_as_made(thing: bpy.types.Object) -> bool:
     """Whether a camera is the one we made, in name, pose and lens, without anything added."""
+    data = camera_data(thing)
     added = (
         thing.animation_data,
-        thing.data.animation_data,
+        data.animation_data,
         thing.children,
         thing.constraints,
-        thing.data.background_images,
+        data.background_images,
     )
     return (
         thing.name == thing.get(tags.NAME)
@@ -127,7 +129,7 @@ def _is_use(user: bpy.types.ID) -> bool:
 
 def _fingerprint(thing: bpy.types.Object) -> str:
     """Hash of everything of a camera that we set and an artist may change."""
-    data = thing.data
+    data = camera_data(thing)
     parts = [
         [
             list(row)
@@ -171,13 +173,14 @@ def _free_prefix(title: str, views: int) -> str:
 
 
 def _camera(name: str, anchor: bpy.types.Object, camera: HeadCamera) -> bpy.types.Object:
-    thing = bpy.data.objects.new(name, bpy.data.cameras.new(name))
+    data = bpy.data.cameras.new(name)
+    thing = bpy.data.objects.new(name, data)
     thing.parent = anchor
     thing.matrix_parent_inverse = Matrix.Identity(4)
     thing.rotation_mode = "QUATERNION"
     thing.location, thing.rotation_quaternion, _ = (Matrix(camera.c2w) @ _AXES_FLIP).decompose()
-    thing.data.display_size = 0.2
-    set_lens(thing.data, camera)
+    data.display_size = 0.2
+    set_lens(data, camera)
     tags.mark(thing, "", ROLE)
     return thing
 

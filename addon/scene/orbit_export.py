@@ -2,68 +2,37 @@
 """Renders of the scene itself as a view set: exact cameras, frames with alpha.
 
 ``OrbitExport`` is driven step by step, by a timer in a window or by a loop without one.  It never
-changes a setting of the scene: it renders a copy of it, which shares all objects, is marked as
-run-time data (a file saved meanwhile does not hold it) and goes away with its temporary camera
-when the export ends, however that happens.
+changes a setting of the scene: it renders a copy of it (``scene_copy``), which goes away with its
+temporary camera when the export ends, however that happens.
 
-The folder is a view set of the server's: ``meta.json`` and ``cameras.json`` first, then
-``frames/0000.png`` and so on, each rendered under a temporary name and renamed.
+The folder (``export_folder``) is a view set of the server's: ``meta.json`` and ``cameras.json``
+first, then ``frames/0000.png`` and so on.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import traceback
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import bpy
-from mathutils import Matrix
 
 from ..link.errors import AddonError
-from ..link.storage import write_atomic
 from . import anchor as head_anchor
-from . import camera_check, camera_path, export_folder, export_shots, scene_copy, scene_state
+from . import camera_path, export_folder, export_shots, scene_copy
+from .change_guard import ChangeGuard
+from .export_folder import ExportFolder
 from .export_shots import Options
-from .orbit_cameras import set_clipping, set_lens
-from .trajectories import (
-    HeadCamera,
-    cameras_document,
-    from_blender,
-    to_blender,
-    transforms_document,
-)
+from .renderers import Immediate, Renderer
+from .scene_copy import SceneCopy
+from .shot_cameras import ShotCameras
+from .trajectories import HeadCamera, cameras_document, transforms_document
 
 _RETRIES = 3
 """How often a view is rendered again after something else stopped its render."""
 _LOOKS = {"STANDARD": "standard", "SCENE": "scene"}
-
-
-class Immediate:
-    """Renders without a window: ``start`` returns when the picture is written."""
-
-    def start(self, scene: bpy.types.Scene) -> None:
-        """Render the scene's current frame to its file path; RuntimeError when Blender refuses."""
-        with bpy.context.temp_override(scene=scene):
-            bpy.ops.render.render(write_still=True)
-
-    def running(self) -> bool:
-        """Whether the render is still going on."""
-        return False
-
-    def busy(self) -> bool:
-        """Whether a render must not start now."""
-        return False
-
-    def stop(self, scene: bpy.types.Scene) -> None:
-        """Stop the render and delete its scene."""
-        scene_copy.remove_scene(scene)
-
-    def end(self) -> None:
-        """Let go of everything when the export has ended."""
 
 
 class OrbitExport:
@@ -81,7 +50,7 @@ class OrbitExport:
         scene: bpy.types.Scene,
         view_layer: bpy.types.ViewLayer,
         options: Options,
-        renderer: Any = None,
+        renderer: Renderer | None = None,
     ) -> None:
         """Look at what is asked and make the scene's copy.
 
@@ -96,7 +65,6 @@ class OrbitExport:
         """preparing, rendering, succeeded, cancelled or failed."""
         self.error: AddonError | None = None
         self.warnings: list[str] = []
-        self.folder = options.folder
         self.done = self.rendered = 0
         """Views that are there, and those of them that were rendered this time."""
         self.picture: Path | None = None
@@ -105,33 +73,38 @@ class OrbitExport:
         """Set by an undo or redo: the scene's copy may be gone."""
         self.cameras: list[HeadCamera] = []
         self._renderer = renderer or Immediate()
-        self._scene_uid, self._layer = scene.session_uid, view_layer.name
-        self._anchor_uid = head_anchor.required(scene).session_uid
+        self._copy = SceneCopy(
+            scene,
+            view_layer.name,
+            head_anchor.required(scene),
+            options.look,
+            options.use_compositing,
+        )
         self._shots = export_shots.shots(scene, view_layer, options)
         self._preset = camera_path.preset(scene)
-        self._states: list[scene_state.State] = []
-        """What each scene frame shows, measured with the cameras: the first frame whole, others
-        by their difference from it.  One state where all views are of one frame."""
-        self._edits = scene_state.Edits(scene_copy.MARK)
-        self._taken: tuple[float, int] | None = None
-        """Frame and signature of the last state that was as it should be."""
-        self._measured = 0
-        """Signature of the scene when its first state was taken."""
+        self._shot_cameras = ShotCameras(self._copy, self._shots)
+        self._guard = ChangeGuard(self._copy, self._shots, by_frame=options.source == "SCENE")
+        self._folder = ExportFolder(
+            options.folder, start_over=options.start_over, numbered=options.numbered
+        )
         self._missing: list[int] = []
         self._in_flight: int | None = None
         self._retries = 0
         self._stopping = False
         self._renders = 0
         self._began = self._finished_at = 0.0
-        self._unseen: dict[str, list[int]] = {}
-        self._blurred: set[str] = set()
 
     # -- what a person sees ------------------------------------------------------------------
 
     @property
     def scene(self) -> bpy.types.Scene | None:
         """The scene, found anew each time: undo invalidates references."""
-        return next((s for s in bpy.data.scenes if s.session_uid == self._scene_uid), None)
+        return self._copy.original
+
+    @property
+    def folder(self) -> Path:
+        """Where the view set is written."""
+        return self._folder.path
 
     @property
     def views(self) -> int:
@@ -197,8 +170,8 @@ class OrbitExport:
 
     def _end(self, state: str, error: AddonError | None = None) -> None:
         self.state, self.error = state, error
-        self._edits.end()
-        copy = self._copy()
+        self._guard.end()
+        copy = self._copy.find()
         try:
             if copy is not None and self._in_flight is not None and self._renderer.running():
                 self._renderer.stop(copy)
@@ -206,254 +179,46 @@ class OrbitExport:
             self._in_flight = None
             scene_copy.remove_leftovers()
             self._renderer.end()
-            for part in self.folder.glob(f"frames/.*.{os.getpid()}.part.png"):
-                part.unlink(missing_ok=True)
+            self._folder.remove_parts()
 
-    # -- cameras -----------------------------------------------------------------------------
+    # -- before the first render -------------------------------------------------------------
 
     def _prepare(self) -> None:
         """Measure one camera; after the last one, open the folder."""
         index = len(self.cameras)
         if index < self.views:
-            self.cameras.append(self._measure(index))
-            if not self._states or self.options.source == "SCENE":
-                state = self._state(index)
-                first = self._states[0] if self._states else {}
-                self._states.append(scene_state.difference(state, first))
-                if not first:
-                    self._measured = self._signature()
+            self.cameras.append(self._shot_cameras.measure(index, judge=True))
+            self._guard.take(index)
         if len(self.cameras) == self.views:
             self._open_folder()
             self.state, self._began = "rendering", time.monotonic()
             if not self._missing:
                 self._end("succeeded")
 
-    def _state(self, index: int) -> scene_state.State:
-        """What the scene shows at the frame of a view, to which the copy is set."""
-        copy = self._copy()
-        assert copy is not None
-        depsgraph = copy.view_layers[self._layer].depsgraph
-        shapes = self._shots[index].frame == self._shots[0].frame
-        return scene_state.take(copy, depsgraph, scene_copy.MARK, shapes=shapes)
-
-    def _signature(self) -> int:
-        """Changes when an object comes or goes, or Blender reports an edit."""
-        copy = self._copy()
-        objects = () if copy is None else (thing.session_uid for thing in copy.objects)
-        return hash((self._edits.count, *objects))
-
-    def _check_scene(self, index: int) -> None:
-        """Refuse a scene that is not the one the export began with.
-
-        Hashing a scene of a million vertices takes a fifth of a second: it is done again only
-        where Blender has reported an edit, and after the last view.
-
-        Raises:
-            AddonError: ``addon.scene_changed``.
-
-        """
-        last = self._in_flight is None and len(self._missing) == 1
-        now = self._shots[index].frame, self._signature()
-        if not last and (now[1] == self._measured or now == self._taken):
-            return
-        expected = self._states[0]
-        if self.options.source == "SCENE" and index:
-            expected = expected | self._states[index]
-        changed = scene_state.changes(expected, self._state(index))
-        if changed:
-            names = ", ".join(changed[:3]) + (" and more" if len(changed) > 3 else "")
-            raise AddonError(
-                "addon.scene_changed",
-                f"The scene was changed during the export ({names}): view {index + 1} would not "
-                "match the others.",
-                "Undo the change and export again, which goes on, or press Start Over.",
-            )
-        self._taken = now
-
-    def _measure(self, index: int) -> HeadCamera:
-        """The camera of a view in head space, as Blender evaluates it."""
-        shot = self._shots[index]
-        copy = self._copy() or self._make_copy()
-        if shot.camera_uid:  # so that it is evaluated where the view layer hides it
-            copy.camera = self._camera(copy, index)
-        depsgraph = self._at_frame(copy, shot.frame)
-        anchor = scene_copy.by_uid(bpy.data.objects, self._anchor_uid)
-        if anchor is None:
-            raise AddonError(
-                "addon.anchor_missing",
-                "The head anchor was deleted during the export.",
-                "Undo, or press Add Anchor, and export again.",
-            )
-        anchor_world = anchor.evaluated_get(depsgraph).matrix_world.copy()
-        head_anchor.check(anchor_world)
-        if shot.preset is not None and shot.place is None:
-            world = to_blender(shot.preset.c2w, camera_path.rows(anchor_world))
-            self._shots[index] = shot._replace(place=(Matrix(world), anchor_world.median_scale))
-        camera = self._camera(copy, index)
-        if shot.preset is not None:
-            depsgraph.update()
-        evaluated = camera.evaluated_get(depsgraph)
-        export_shots.check_perspective(evaluated.data, camera.name)
-        projection = evaluated.calc_matrix_camera(
-            depsgraph,
-            x=shot.width,
-            y=shot.height,
-            scale_x=shot.aspect[0],
-            scale_y=shot.aspect[1],
-        )
-        if shot.preset is None and self.state == "preparing":
-            self._judge(camera, evaluated, anchor_world, projection, int(shot.frame))
-        return from_blender(
-            camera_path.rows(evaluated.matrix_world),
-            camera_path.rows(anchor_world),
-            camera_path.rows(projection),
-            shot.width,
-            shot.height,
-        )
-
-    def _at_frame(self, copy: bpy.types.Scene, frame: float) -> bpy.types.Depsgraph:
-        """The copy evaluated at a frame."""
-        depsgraph = copy.view_layers[self._layer].depsgraph
-        if depsgraph is None or copy.frame_current_final != frame:
-            whole = math.floor(frame)
-            copy.frame_set(whole, subframe=frame - whole)
-            depsgraph = copy.view_layers[self._layer].depsgraph
-        depsgraph.update()
-        return depsgraph
-
-    def _camera(self, copy: bpy.types.Scene, index: int) -> bpy.types.Object:
-        """The camera of a view; the temporary one is put where a preset wants it."""
-        shot = self._shots[index]
-        if shot.preset is not None and shot.place is not None:
-            cameras = (o for o in copy.objects if o.type == "CAMERA")
-            camera = next(filter(scene_copy.is_ours, cameras), None)
-            if camera is None:
-                camera = scene_copy.temporary(copy, "camera", bpy.data.cameras.new(".dp3d export"))
-            world, scale = shot.place
-            camera.rotation_mode = "QUATERNION"
-            camera.location, camera.rotation_quaternion, _ = world.decompose()
-            set_lens(camera.data, shot.preset)
-            set_clipping(camera.data, scale)
-            return camera
-        if not shot.camera_uid:  # of the path: known only now
-            camera = copy.camera
-            if camera is None or camera.type != "CAMERA":
-                raise AddonError(
-                    "addon.camera_missing",
-                    f"The scene has no camera at frame {copy.frame_current}.",
-                    "Set the scene's camera (Scene properties), or use a preset.",
-                )
-            self._shots[index] = shot._replace(
-                camera_uid=camera.session_uid, camera_name=camera.name
-            )
-            return camera
-        camera = scene_copy.by_uid(bpy.data.objects, shot.camera_uid)
-        if camera is None:
-            raise AddonError(
-                "addon.camera_missing",
-                f"The camera {shot.camera_name!r} was deleted during the export.",
-                "Undo, or export again with the cameras that are there.",
-            )
-        return camera
-
-    def _judge(
-        self,
-        camera: bpy.types.Object,
-        evaluated: bpy.types.Object,
-        anchor_world: Matrix,
-        projection: Matrix,
-        frame: int,
-    ) -> None:
-        """Note what a person should know about a camera of the scene."""
-        location, rotation, _ = evaluated.matrix_world.decompose()
-        scale = anchor_world.median_scale
-        view = Matrix.LocRotScale(location, rotation, (scale,) * 3).inverted() @ anchor_world
-        if not camera_check.sees(view, projection):
-            self._unseen.setdefault(camera.name, []).append(frame)
-        if evaluated.data.dof.use_dof:
-            self._blurred.add(camera.name)
-
-    # -- the copy of the scene ---------------------------------------------------------------
-
-    def _copy(self) -> bpy.types.Scene | None:
-        return next((s for s in bpy.data.scenes if scene_copy.is_ours(s)), None)
-
-    def _make_copy(self) -> bpy.types.Scene:
-        scene = self.scene
-        assert scene is not None
-        copy = scene.copy()
-        copy[scene_copy.MARK], copy.is_runtime_data = True, True
-        copy.name = f"{scene.name} (export)"
-        scene_copy.configure(copy, self._layer, self.options.look, self.options.use_compositing)
-        # Keeps a hidden anchor evaluated, with all it depends on.
-        probe = scene_copy.temporary(copy, "probe", None)
-        constraint = probe.constraints.new("COPY_TRANSFORMS")
-        constraint.target = scene_copy.by_uid(bpy.data.objects, self._anchor_uid)
-        return copy
-
-    # -- the folder --------------------------------------------------------------------------
-
     def _open_folder(self) -> None:
-        self._warn()
-        meta, document = self._meta(), cameras_document(self.cameras)
-        own = self._choose_folder(meta, document)
-        if own and self.options.start_over:
-            export_folder.clear(self.folder)
-        write_atomic(self.folder / "meta.json", export_folder.document_bytes(meta))
-        write_atomic(self.folder / "cameras.json", export_folder.document_bytes(document))
+        """Take the folder, and see which views are there already."""
+        self.warnings = self._shot_cameras.warnings(with_frames=self.options.source == "SCENE")
+        transforms = None
         if self.options.transforms:
             names = [f"frames/{index:04d}.png" for index in range(self.views)]
-            document = transforms_document(self.cameras, names)
-            write_atomic(self.folder / "transforms.json", export_folder.document_bytes(document))
-        (self.folder / "frames").mkdir(exist_ok=True)
-        for part in self.folder.glob("frames/.*.part.png"):  # of a Blender that crashed
-            part.unlink(missing_ok=True)
-        for index in range(self.views):
-            if self._frame_path(index).exists():
-                self._check_present(index)
+            transforms = transforms_document(self.cameras, names)
+        self._folder.open(self._meta(), cameras_document(self.cameras), transforms)
+        for index, shot in enumerate(self._shots):
+            if self._folder.has_frame(index, (shot.width, shot.height)):
                 self.done += 1
-                self.picture = self._frame_path(index)
+                self.picture = self._folder.frame(index)
             else:
                 self._missing.append(index)
 
-    def _choose_folder(self, meta: dict[str, Any], cameras: dict[str, Any]) -> bool:
-        """Whether an earlier export is in the folder that is taken."""
-        over = self.options.start_over
-        if not self.options.numbered:
-            return export_folder.adopt(self.folder, meta, cameras, start_over=over)
-        for number in count(2):
-            try:
-                return export_folder.adopt(self.folder, meta, cameras, start_over=over)
-            except AddonError as error:
-                if error.code not in ("output.occupied", "viewset.mismatch"):
-                    raise
-                name = f"{self.options.folder.name}-{number}"
-                self.folder = self.options.folder.with_name(name)
-        raise AssertionError
-
-    def _warn(self) -> None:
-        for name, frames in self._unseen.items():
-            at = f" {camera_check.frames_in_words(frames)}"
-            self.warnings.append(
-                f"The camera {name!r} does not see the head"
-                f"{at if self.options.source == 'SCENE' else ''}."
-            )
-        if self._blurred:
-            names = ", ".join(repr(name) for name in sorted(self._blurred))
-            self.warnings.append(
-                f"Depth of field is on ({names}): a fit takes its blur for the head's surface."
-            )
-
     def _meta(self) -> dict[str, Any]:
         """Contents of ``meta.json``; an export goes on where the parameters are the same."""
-        scene, copy = self.scene, self._copy()
+        scene, copy = self.scene, self._copy.required()
         assert scene is not None
-        assert copy is not None
         parameters: dict[str, Any] = {
             "source": self.options.source.lower(),
             "scene": scene.name,
             "blend": self._blend(),
-            "scene_sha256": scene_state.digest(self._states, scene_state.settings(copy)),
+            "scene_sha256": self._guard.digest(),
             "scene_frames": [_number(shot.frame) for shot in self._shots],
             "render_engine": copy.render.engine,
             "samples": scene_copy.samples(copy),
@@ -487,18 +252,6 @@ class OrbitExport:
         except ValueError:  # on another drive
             return Path(bpy.data.filepath).as_posix()
 
-    def _frame_path(self, index: int) -> Path:
-        return self.folder / "frames" / f"{index:04d}.png"
-
-    def _check_present(self, index: int) -> None:
-        path, shot = self._frame_path(index), self._shots[index]
-        if export_folder.png_size(path) != (shot.width, shot.height):
-            raise AddonError(
-                "viewset.invalid",
-                f"{path} is no frame of this export.",
-                "Delete that file and export again: only it is rendered anew.",
-            )
-
     # -- rendering ---------------------------------------------------------------------------
 
     @property
@@ -514,22 +267,21 @@ class OrbitExport:
 
     def _start(self, index: int) -> None:
         shot = self._shots[index]
-        camera, planned = self._measure(index)._asdict(), self.cameras[index]._asdict()
-        if not export_folder.same_camera(camera, planned):
+        camera = self._shot_cameras.measure(index)
+        if not export_folder.same_camera(camera._asdict(), self.cameras[index]._asdict()):
             raise AddonError(
                 "addon.scene_changed",
                 f"The camera of view {index + 1} or the head anchor was changed during the export.",
                 "Undo the change and export again, which goes on, or press Start Over.",
             )
         self._check_scene(index)
-        copy = self._copy()
-        assert copy is not None
+        copy = self._copy.required()
         copy.timeline_markers.clear()  # they would change the camera
-        copy.camera = self._camera(copy, index)
+        copy.camera = self._shot_cameras.camera(index)
         render = copy.render
         render.resolution_x, render.resolution_y = shot.width, shot.height
         render.pixel_aspect_x, render.pixel_aspect_y = shot.aspect
-        part = self._part_path(index)
+        part = self._folder.part(index)
         part.unlink(missing_ok=True)
         render.filepath = _render_path(part)
         self._stopping = self.disturbed = False
@@ -544,13 +296,14 @@ class OrbitExport:
                 "Try it with Render Image (F12), mend what Blender complains of, and export again.",
             ) from error
 
-    def _part_path(self, index: int) -> Path:
-        return self.folder / "frames" / f".{index:04d}.{os.getpid()}.part.png"
+    def _check_scene(self, index: int) -> None:
+        """Refuse a scene that was edited; the last view is checked without a reported edit, too."""
+        self._guard.check(index, thoroughly=len(self._missing) == 1)
 
     def _collect(self) -> None:
         index, self._in_flight = self._in_flight, None
         assert index is not None
-        shot, part = self._shots[index], self._part_path(index)
+        shot, part = self._shots[index], self._folder.part(index)
         size = export_folder.png_size(part)
         # A render that undo or another render stops writes a picture with the samples it has.
         if size is None or self._stopping or self._interrupted:
@@ -564,19 +317,12 @@ class OrbitExport:
                 f"{shot.width} x {shot.height}.",
                 "Switch off what changes the size of pictures in the compositor, and export again.",
             )
-        if self._copy() is not None:  # an edit may be in a part of the picture
-            self._at_frame(self._copy(), shot.frame)
+        if self._copy.find() is not None:  # an edit may be in a part of the picture
+            self._copy.at_frame(shot.frame)
             self._check_scene(index)
-        try:
-            part.replace(self._frame_path(index))
-        except OSError as error:
-            raise AddonError(
-                "output.not_writable",
-                f"The frames cannot be written in {self.folder} ({error.strerror}).",
-                "Check free space and rights of the output folder, or choose another one.",
-            ) from error
+        self._folder.keep(index)
         self._retries = 0
-        self.picture = self._frame_path(index)
+        self.picture = self._folder.frame(index)
         self._missing.pop(0)
         self.done += 1
         self.rendered += 1

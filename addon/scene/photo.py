@@ -264,6 +264,7 @@ def read_report(text: str) -> Report | None:
         faces = [chosen] if chosen else []
         faces += [face for face in data["faces"] if face != chosen]
         left, top, side = (float(value) / scale for value in data["crop"])
+        yaw, pitch, roll = (float(data[f"{angle}_deg"]) for angle in ("yaw", "pitch", "roll"))
         report = Report(
             float(data["width"]) / scale,
             float(data["height"]) / scale,
@@ -272,7 +273,9 @@ def read_report(text: str) -> Report | None:
             float(data["confidence"]),
             tuple(_face_square(face, scale) for face in faces),
             bool(chosen),
-            *(float(data[f"{angle}_deg"]) for angle in ("yaw", "pitch", "roll")),
+            yaw,
+            pitch,
+            roll,
             tuple(str(warning) for warning in data["warnings"]),
         )
     except (ValueError, KeyError, TypeError):

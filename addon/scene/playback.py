@@ -19,6 +19,7 @@ from mathutils import Matrix
 from ..link.errors import AddonError
 from . import sequence, tags, viewing
 from . import views as scene_views
+from .object_data import camera_data, mesh_data, scene_cameras
 
 FRAMES_FILE = "scene_frames.json"
 """Beside the frames: the scene frame of each, and the camera that it was taken with."""
@@ -52,7 +53,7 @@ def show_behind(
         AddonError: ``viewset.invalid`` when a frame cannot be opened.
 
     """
-    data = camera.data
+    data = camera_data(camera)
     sequence.realign(data, tags.sequences_behind(data))
     background = next(iter(tags.playback_backgrounds(data, run_id)), None)
     path = scene_views.frame_paths(folder, len(frames))[0]
@@ -171,13 +172,13 @@ def show_plane(
         tags.collection(scene, run_id, title).objects.link(plane)
         tags.mark(plane.data, run_id, "data")
     tags.mark(plane, run_id, "plane")
-    for thing in (plane, plane.data):
+    for thing in (plane, mesh_data(plane)):
         tags.name(thing, label)
     plane.parent, plane.matrix_parent_inverse = anchor, Matrix.Identity(4)
     plane.rotation_mode = "QUATERNION"
     # A picture is no body: no shadow, no light from it.
     plane.visible_shadow = plane.visible_diffuse = False
-    _material(plane, views[0].image, frames, run_id, label)
+    _material(mesh_data(plane), views[0].image, frames, run_id, label)
     poses = []
     for view in views:
         location, rotation, scale = scene_views.plane_matrix(view).decompose()
@@ -196,7 +197,7 @@ def remove(scene: bpy.types.Scene, run_id: str) -> int:
 
 def realign(scene: bpy.types.Scene) -> None:
     """Let each playback follow its background after the artist removed another one."""
-    for camera in {o.data for o in scene.objects if o.type == "CAMERA"}:
+    for camera in scene_cameras(scene):
         sequence.realign(camera, tags.sequences_behind(camera))
 
 
@@ -258,19 +259,19 @@ def _quad(label: str) -> bpy.types.Mesh:
 
 
 def _material(
-    plane: bpy.types.Object, path: Path, frames: Sequence[int], run_id: str, label: str
+    mesh: bpy.types.Mesh, path: Path, frames: Sequence[int], run_id: str, label: str
 ) -> None:
     """Emission of the sequence where it is opaque; nothing where it is clear."""
-    material = plane.data.materials[0] if len(plane.data.materials) else None
+    material = mesh.materials[0] if len(mesh.materials) else None
     if material is None or not tags.is_ours(material, run_id):
         material = bpy.data.materials.new(label)
-        plane.data.materials.clear()
-        plane.data.materials.append(material)
+        mesh.materials.clear()
+        mesh.materials.append(material)
         tags.mark(material, run_id, "data")
     tags.name(material, label)
     if material.node_tree is None:
         material.use_nodes = True
-    tree = material.node_tree
+    tree: Any = material.node_tree
     earlier = next((i for i in tags.images_of(material) if tags.is_ours(i, run_id)), None)
     image = scene_views.load_image(path, "SEQUENCE", run_id, "frames", label, earlier)
     for node in tree.nodes:
@@ -292,6 +293,6 @@ def _material(
     tree.links.new(mix.outputs[0], output.inputs["Surface"])
     if hasattr(material, "surface_render_method"):
         material.surface_render_method = "BLENDED"
-    if hasattr(material, "cycles"):
-        material.cycles.emission_sampling = "NONE"
+    if (cycles := getattr(material, "cycles", None)) is not None:
+        cycles.emission_sampling = "NONE"
     sequence.show(texture.image_user, frames)

@@ -7,14 +7,89 @@ hold it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import bpy
+
+Kind = TypeVar("Kind", bound=bpy.types.ID)
 
 MARK = "dp3d_temporary"
 """Custom property of the scene copy and the temporary objects.  Not the role of ``tags``: a scene
 has a property group of that name."""
+
+
+class SceneCopy:
+    """The copy of a scene that one export renders, looked up each time: an undo may take it away.
+
+    Args:
+        scene: to be copied.
+        layer: name of the view layer that renders.
+        anchor: object that stays evaluated in the copy, with all it depends on.
+        look: STANDARD (true colours) or SCENE (the scene's view transform).
+        use_compositing: run compositor and sequencer.
+
+    """
+
+    def __init__(
+        self,
+        scene: bpy.types.Scene,
+        layer: str,
+        anchor: bpy.types.Object,
+        look: str,
+        use_compositing: bool,
+    ) -> None:
+        self._scene_uid, self._layer, self._anchor_uid = (
+            scene.session_uid,
+            layer,
+            anchor.session_uid,
+        )
+        self._look, self._use_compositing = look, use_compositing
+
+    @property
+    def original(self) -> bpy.types.Scene | None:
+        """The scene itself."""
+        return by_uid(bpy.data.scenes, self._scene_uid)
+
+    @property
+    def anchor(self) -> bpy.types.Object | None:
+        """The object that stays evaluated."""
+        return by_uid(bpy.data.objects, self._anchor_uid)
+
+    def find(self) -> bpy.types.Scene | None:
+        """The copy, if it is there."""
+        return next((s for s in bpy.data.scenes if is_ours(s)), None)
+
+    def required(self) -> bpy.types.Scene:
+        """The copy, made where it is not there."""
+        return self.find() or self._make()
+
+    def _make(self) -> bpy.types.Scene:
+        scene = self.original
+        assert scene is not None
+        copy = scene.copy()
+        copy[MARK], copy.is_runtime_data = True, True
+        copy.name = f"{scene.name} (export)"
+        configure(copy, self._layer, self._look, self._use_compositing)
+        # Keeps a hidden anchor evaluated, with all it depends on.
+        probe = temporary(copy, "probe", None)
+        probe.constraints.new("COPY_TRANSFORMS").target = self.anchor
+        return copy
+
+    def depsgraph(self) -> bpy.types.Depsgraph:
+        """What the copy's view layer evaluates."""
+        return self.required().view_layers[self._layer].depsgraph
+
+    def at_frame(self, frame: float) -> bpy.types.Depsgraph:
+        """The copy evaluated at a frame."""
+        copy, depsgraph = self.required(), self.depsgraph()
+        if depsgraph is None or copy.frame_current_final != frame:
+            whole = math.floor(frame)
+            copy.frame_set(whole, subframe=frame - whole)
+            depsgraph = self.depsgraph()
+        depsgraph.update()
+        return depsgraph
 
 
 def configure(copy: bpy.types.Scene, layer: str, look: str, use_compositing: bool) -> None:
@@ -75,14 +150,15 @@ def temporary(copy: bpy.types.Scene, name: str, data: Any) -> bpy.types.Object:
     return thing
 
 
-def by_uid(collection: Any, uid: int) -> Any:
+def by_uid(collection: Iterable[Kind], uid: int) -> Kind | None:
     """The data-block with a session id; None where there is none."""
     return next((thing for thing in collection if thing.session_uid == uid), None)
 
 
 def remove_scene(scene: bpy.types.Scene) -> None:
     """Delete a copy in which nothing renders."""
-    windows = bpy.context.window_manager.windows if bpy.context.window_manager else []
+    manager = bpy.context.window_manager
+    windows = list(manager.windows) if manager else []
     others = [s for s in bpy.data.scenes if s != scene]
     for window in windows:
         if window.scene == scene:

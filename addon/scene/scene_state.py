@@ -182,7 +182,7 @@ class _Taking:
                 thing.update_from_editmode()
             name = f"object {thing.name_full!r}"
             state[name] = _hash(self._object(thing))
-            if thing.type == "MESH" and not thing.data.is_editmode:
+            if isinstance(thing.data, bpy.types.Mesh) and not thing.data.is_editmode:
                 state[f"surface of {name}"] = self._once(thing.data, self._surface)
             if shapes and (shape := self._shape(thing)):
                 state[f"shape of {name}"] = shape
@@ -247,13 +247,14 @@ class _Taking:
         original = block.original
         if isinstance(original, bpy.types.Object):
             data = original.data
-            lattice = isinstance(data, bpy.types.Lattice)
-            return self._place(original), self._once(data, self._data) if lattice else ""
+            lattice = self._once(data, self._data) if isinstance(data, bpy.types.Lattice) else ""
+            return self._place(original), lattice
         return self._id(original)
 
     def _shape(self, thing: bpy.types.Object) -> str:
         if thing.mode not in ("OBJECT", "POSE") or thing.type not in _MESHABLE:
             return ""
+        assert self._depsgraph is not None  # shapes are of evaluated scenes
         evaluated = thing.evaluated_get(self._depsgraph)
         if not evaluated.is_evaluated:
             return ""
@@ -396,7 +397,7 @@ def _image(image: bpy.types.Image) -> list[Any]:
 
 def _plain_size(image: bpy.types.Image) -> tuple[int, int]:
     """Size of an image that has no file; that of others is known only once they are loaded."""
-    return tuple(image.size) if image.source == "GENERATED" else (0, 0)
+    return (image.size[0], image.size[1]) if image.source == "GENERATED" else (0, 0)
 
 
 def _attributes(data: Any, names: tuple[str, ...] = ()) -> Iterator[Any]:

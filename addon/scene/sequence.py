@@ -92,11 +92,13 @@ def realign(camera: bpy.types.Camera, images: Sequence[bpy.types.Image]) -> None
         path = f"background_images[{place}].image_user.frame_offset"
         if curve.data_path != path:
             curve.data_path = path
-    for _, curve in curves[len(places) :]:
-        camera.animation_data.drivers.remove(curve)
+    if camera.animation_data is not None:
+        for _, curve in curves[len(places) :]:
+            camera.animation_data.drivers.remove(curve)
 
 
-def _drivers(owner: bpy.types.ID) -> Iterator[bpy.types.FCurve]:
+def _drivers(owner: Any) -> Iterator[bpy.types.FCurve]:
+    """Our drivers of an ID that can be animated."""
     drivers = owner.animation_data.drivers if owner.animation_data else ()
     for curve in list(drivers):
         if any(v.name == _VARIABLE for v in curve.driver.variables):

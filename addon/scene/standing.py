@@ -9,6 +9,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from . import tags
+from .object_data import camera_data
 
 _bodies: list[str] | None = None
 """Names of our meshes and planes, whichever collection they are in; None: to be looked for.  A
@@ -47,7 +48,7 @@ def _shows_pictures(scene: bpy.types.Scene, space: Any) -> bool:
     camera = space.camera if space.use_local_camera else scene.camera
     if camera is None or camera.type != "CAMERA":
         return False
-    pictures = [b.image for b in camera.data.background_images if b.image is not None]
+    pictures = [b.image for b in camera_data(camera).background_images if b.image is not None]
     return any(tags.is_ours(image) for image in pictures)
 
 
@@ -56,11 +57,10 @@ def _head_stands_at(view_layer: bpy.types.ViewLayer, space: Any, anchor: bpy.typ
     global _bodies  # noqa: PLW0603
     if _bodies is None:
         _bodies = [o.name for o in bpy.data.objects if o.get(tags.ROLE) in ("mesh", "plane")]
-    things = (view_layer.objects.get(name) for name in _bodies)
     return any(
         tags.hangs_on(thing, anchor) and thing.visible_get(view_layer=view_layer, viewport=space)
-        for thing in things
-        if thing is not None
+        for name in _bodies
+        if (thing := view_layer.objects.get(name)) is not None
     )
 
 

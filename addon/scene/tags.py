@@ -14,6 +14,7 @@ from typing import Any
 import bpy
 
 from . import sequence
+from .object_data import scene_cameras
 
 RUN = "dp3d_run"
 """Id of the run an object, collection, material, image or action came from."""
@@ -138,7 +139,9 @@ def collection(scene: bpy.types.Scene, run_id: str, title: str) -> bpy.types.Col
     return _child(root, run_id, "run", label(title, ""))
 
 
-def _child(parent: bpy.types.Collection, run_id: str, role: str, title: str) -> Any:
+def _child(
+    parent: bpy.types.Collection, run_id: str, role: str, title: str
+) -> bpy.types.Collection:
     for child in parent.children_recursive:
         if is_marked(child, run_id, role):
             name(child, title)
@@ -197,8 +200,8 @@ def used_by(thing: bpy.types.Object) -> list[bpy.types.ID]:
 
 def images_of(material: bpy.types.Material) -> list[bpy.types.Image]:
     """Images of a material's texture nodes."""
-    nodes = material.node_tree.nodes if material.node_tree else []
-    return [n.image for n in nodes if n.bl_idname == "ShaderNodeTexImage" and n.image]
+    nodes = material.node_tree.nodes if material.node_tree else ()
+    return [n.image for n in nodes if isinstance(n, bpy.types.ShaderNodeTexImage) and n.image]
 
 
 def sweep(things: Iterable[bpy.types.ID]) -> None:
@@ -250,7 +253,7 @@ def delete_run(scene: bpy.types.Scene, run_id: str) -> int:
 def remove_backgrounds(scene: bpy.types.Scene, run_id: str) -> int:
     """Remove a run's playback from the backgrounds of the scene's cameras; how many there were."""
     count = 0
-    for camera in {o.data for o in scene.objects if o.type == "CAMERA"}:
+    for camera in scene_cameras(scene):
         sequence.realign(camera, sequences_behind(camera))
         removed = playback_backgrounds(camera, run_id)
         images = [background.image for background in removed]

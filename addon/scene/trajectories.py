@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Camera presets around the head, and cameras in head space.  No bpy here.
 
-The presets are those of the server (``dp3d_core/trajectories.py``); a test holds both to the same
+The presets are those of the server (``dp3d_core/cameras/trajectories.py``); a test compares their
 numbers.  A camera is a pose with OpenCV axes (x right, y down, z forward) in head space (Y up,
 face towards +Z, head units) and a pinhole K in pixels (u right, v down, the first pixel's centre
 at 0.5).
@@ -27,7 +27,6 @@ ELLIPSE_DEG = (32.0, 20.8)
 """Half axes of ``ellipse`` in yaw and pitch."""
 SWEEP_PITCHES_DEG = (-30.0, 60.0)
 """Pitches of the ends of ``sweep``."""
-PRESETS = ("orbit", "capture", "arc", "ellipse", "sweep")
 
 Vector = Sequence[float]
 Rows = list[list[float]]
@@ -48,8 +47,10 @@ class HeadCamera(NamedTuple):
 
         The pixel of a point at or behind the camera (depth <= 0) is NaN.
         """
-        away = [point[row] - self.c2w[row][3] for row in range(3)]
-        x, y, depth = (sum(self.c2w[row][col] * away[row] for row in range(3)) for col in range(3))
+        offset = [point[row] - self.c2w[row][3] for row in range(3)]
+        x, y, depth = (
+            sum(self.c2w[row][col] * offset[row] for row in range(3)) for col in range(3)
+        )
         if depth <= 0:
             return math.nan, math.nan, depth
         return (
@@ -101,7 +102,7 @@ def preset(name: str, views: int, size: int, pitch_deg: float = 0.0) -> list[Hea
     """Cameras of a preset.
 
     Args:
-        name: one of :data:`PRESETS`.
+        name: one of ``limits.CAMERA_PRESETS``.
         views: how many cameras, at least 1.
         size: pixels of a side.
         pitch_deg: height of ``orbit`` and ``arc``; the others have pitches of their own.
@@ -163,12 +164,12 @@ def from_blender(
     anchor_turn = rotation_part(anchor_world)
     camera_turn = rotation_part(camera_world)
     scale = abs(_determinant(anchor_world)) ** (1 / 3)
-    away = [camera_world[i][3] - anchor_world[i][3] for i in range(3)]
+    offset = [camera_world[i][3] - anchor_world[i][3] for i in range(3)]
     pose = []
     for i in range(3):
         axis = [anchor_turn[k][i] for k in range(3)]
         turned = [sum(axis[k] * camera_turn[k][j] for k in range(3)) for j in range(3)]
-        place = sum(axis[k] * away[k] for k in range(3)) / scale
+        place = sum(axis[k] * offset[k] for k in range(3)) / scale
         pose.append([turned[0], -turned[1], -turned[2], place])
     p = projection
     K = [

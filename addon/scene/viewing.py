@@ -19,6 +19,7 @@ from mathutils import Quaternion, Vector
 from ..link.errors import AddonError
 from . import sequence, tags
 from . import views as scene_views
+from .object_data import camera_data
 
 BEFORE = "dp3d_before"
 HEAD_RADIUS = 0.45
@@ -73,7 +74,7 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
     render.pixel_aspect_x, render.pixel_aspect_y = scene_views.pixel_aspect(view)
     looked["ours"] = _size(scene)
     _remember(scene, "look", looked)
-    backgrounds = player.data.background_images
+    backgrounds = camera_data(player).background_images
     if len(backgrounds) and (frames := sequence.frames_of(backgrounds[0].image_user)):
         set_timeline(scene, frames)
     if area is not None and area.type == "VIEW_3D":
@@ -201,7 +202,7 @@ def frame_head(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int:
     count = 0
     for _, area in _areas(scene):
         region = next((r for r in area.regions if r.type == "WINDOW"), None)
-        space = area.spaces.active
+        space = _view_3d(area)
         short = (
             1.0
             if region is None
@@ -229,7 +230,7 @@ def show_texture(scene: bpy.types.Scene, *, lit: bool) -> int:
     """
     count = 0
     for _, area in _areas(scene):
-        shading = area.spaces.active.shading
+        shading = _view_3d(area).shading
         light = shading.light
         if lit and light == "FLAT":
             light = "STUDIO"
@@ -248,7 +249,7 @@ def hide_parent_lines(scene: bpy.types.Scene) -> int:
     """
     count = 0
     for _, area in _areas(scene):
-        overlay = area.spaces.active.overlay
+        overlay = _view_3d(area).overlay
         if overlay.show_relationship_lines:
             overlay.show_relationship_lines = False
             count += 1
@@ -268,13 +269,20 @@ def _areas(scene: bpy.types.Scene) -> Iterator[tuple[str, bpy.types.Area]]:
                 yield f"{window.screen.name}/{index}", area
 
 
+def _view_3d(area: bpy.types.Area) -> bpy.types.SpaceView3D:
+    """Settings of the 3D view in an area."""
+    space = area.spaces.active
+    assert isinstance(space, bpy.types.SpaceView3D), area.type
+    return space
+
+
 def _regions_3d(space: bpy.types.SpaceView3D) -> list[bpy.types.RegionView3D]:
     quads = list(space.region_quadviews)
     return quads or [space.region_3d]
 
 
 def _look(scene: bpy.types.Scene, area: bpy.types.Area, player: bpy.types.Object) -> None:
-    space = area.spaces.active
+    space = _view_3d(area)
     view = space.region_3d
     key = next((key for key, each in _areas(scene) if each == area), "")
     areas = dict(_before(scene).get("areas") or {})
@@ -296,7 +304,7 @@ def _look(scene: bpy.types.Scene, area: bpy.types.Area, player: bpy.types.Object
 
 
 def _leave(area: bpy.types.Area, remembered: Any) -> None:
-    space = area.spaces.active
+    space = _view_3d(area)
     view = space.region_3d
     if remembered is None:
         view.view_perspective = "PERSP"
@@ -321,7 +329,7 @@ def _before(scene: bpy.types.Scene) -> dict[str, Any]:
 
 
 def _remember(scene: bpy.types.Scene, key: str, values: dict[str, Any]) -> None:
-    if BEFORE not in scene:
+    if scene.get(BEFORE) is None:
         scene[BEFORE] = {}
     scene[BEFORE][key] = values
 

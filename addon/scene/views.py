@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import bpy
 from mathutils import Matrix
@@ -21,11 +21,16 @@ from mathutils import Matrix
 from ..link.errors import AddonError
 from . import files, sequence, tags
 from .lens import SENSOR_WIDTH, lens_from_intrinsics
+from .object_data import camera_data
 
 MAX_OBJECTS = 72
 """More views than this get the animated camera only: an outliner of hundreds helps nobody."""
 
 _AXES_FLIP = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
+
+
+Source = Literal["FILE", "SEQUENCE"]
+"""What an image shows: one picture, or a numbered sequence."""
 
 
 class View(NamedTuple):
@@ -157,18 +162,20 @@ class _Place:
         label = tags.label(self.title, what)
         camera = self._existing[role].get(index)
         if camera is None or camera.type != "CAMERA":
-            camera = bpy.data.objects.new(label, bpy.data.cameras.new(label))
+            data = bpy.data.cameras.new(label)
+            camera = bpy.data.objects.new(label, data)
             # Blender draws a camera in its parent's scale; the canonical one is 2.7 away.
-            camera.data.display_size = 0.2
+            data.display_size = 0.2
             self.collection.objects.link(camera)
-        elif not tags.is_ours(camera.data):  # of an early version, which marked objects only
-            camera.data.background_images.clear()
-            camera.data.animation_data_clear()
+        elif not tags.is_ours(data := camera_data(camera)):
+            # of an early version, which marked objects only
+            data.background_images.clear()
+            data.animation_data_clear()
         tags.mark(camera, self.run_id, role)
-        tags.mark(camera.data, self.run_id, "data")
+        tags.mark(data, self.run_id, "data")
         camera[tags.VIEW] = index
         tags.name(camera, label)
-        tags.name(camera.data, label)
+        tags.name(data, label)
         camera.rotation_mode = "QUATERNION"
         camera.parent, camera.parent_type = self.anchor, "OBJECT"
         camera.matrix_parent_inverse = Matrix.Identity(4)
@@ -226,13 +233,15 @@ def _set(camera: bpy.types.Object, view: View) -> None:
     location, rotation, _ = local_matrix(view.c2w).decompose()
     camera.location, camera.rotation_quaternion = location, rotation
     lens = lens_from_intrinsics(view.K, view.width, view.height)
-    data = camera.data
+    data = camera_data(camera)
     data.sensor_fit, data.sensor_width = "HORIZONTAL", SENSOR_WIDTH
     data.lens, data.shift_x, data.shift_y = lens.focal_mm, lens.shift_x, lens.shift_y
 
 
-def _background(place: _Place, camera: bpy.types.Object, view: View, source: str, what: str) -> Any:
-    data = camera.data
+def _background(
+    place: _Place, camera: bpy.types.Object, view: View, source: Source, what: str
+) -> Any:
+    data = camera_data(camera)
     data.show_background_images = True
     background = next(
         (b for b in data.background_images if b.image and tags.is_ours(b.image, place.run_id)), None
@@ -251,7 +260,7 @@ def _background(place: _Place, camera: bpy.types.Object, view: View, source: str
 
 def load_image(
     path: Path,
-    source: str,
+    source: Source,
     run_id: str,
     role: str,
     label: str,
@@ -261,7 +270,7 @@ def load_image(
 
     Args:
         path: the file, the first one of a sequence.
-        source: "FILE" or "SEQUENCE".
+        source: one picture, or the first of a sequence.
         run_id: of the run.
         role: the image's.
         label: its name.
@@ -303,14 +312,15 @@ _LENS = ("lens", "shift_x", "shift_y")
 def _player(place: _Place, views: Sequence[View], frames: Sequence[int]) -> bpy.types.Object:
     """One camera that jumps from view to view, the frames behind it as an image sequence."""
     camera = place.camera("player", "Player")
+    data = camera_data(camera)
     animate(camera, _POSE, [])
-    animate(camera.data, _LENS, [])
+    animate(data, _LENS, [])
     poses, lenses = [], []
     for view in views:
         _set(camera, view)
         poses.append([*camera.location, *camera.rotation_quaternion])
-        lenses.append([camera.data.lens, camera.data.shift_x, camera.data.shift_y])
-    for owner, paths, values in ((camera, _POSE, poses), (camera.data, _LENS, lenses)):
+        lenses.append([data.lens, data.shift_x, data.shift_y])
+    for owner, paths, values in ((camera, _POSE, poses), (data, _LENS, lenses)):
         animate(owner, paths, frames, values)
         mark_action(owner, place.run_id, tags.label(place.title, "Player"))
     background = _background(place, camera, views[0], "SEQUENCE", "Player")
@@ -359,7 +369,7 @@ def animate(
         curve.update()
 
 
-def mark_action(owner: bpy.types.ID, run_id: str, label: str) -> None:
+def mark_action(owner: Any, run_id: str, label: str) -> None:
     """Mark and name the action an ID uses, if it has one of its own."""
     action = owner.animation_data.action if owner.animation_data else None
     if action is not None:

@@ -3,13 +3,16 @@
 
 # No postponed annotations here: Blender reads property definitions from them.
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty
 from mathutils import Matrix, Vector
 
 from ..scene import anchor as head_anchor
+
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import OperatorReturnItems
 
 _LEAST_HEIGHT = 0.06
 """Height of a head in the 3D view below which it counts as out of sight, of the view's height."""
@@ -50,7 +53,7 @@ class DP3D_OT_add_anchor(bpy.types.Operator):
         options={"SKIP_SAVE"},
     )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         """Add or find the anchor, choose it, show it."""
         scene = context.scene
         anchor = scene.dp3d.anchor
@@ -69,8 +72,9 @@ def select_only(context: bpy.types.Context, thing: bpy.types.Object) -> None:
     """Leave any edit mode, deselect everything, select one object and make it active."""
     layer = context.view_layer
     active = layer.objects.active
-    if active is not None and active.mode != "OBJECT" and bpy.ops.object.mode_set.poll():
-        bpy.ops.object.mode_set(mode="OBJECT")
+    mode_set: Any = bpy.ops.object.mode_set
+    if active is not None and active.mode != "OBJECT" and mode_set.poll():
+        mode_set(mode="OBJECT")
     for other in layer.objects:
         if other.select_get(view_layer=layer):
             other.select_set(False, view_layer=layer)
@@ -91,9 +95,9 @@ def frame(context: bpy.types.Context, anchor: bpy.types.Object) -> bool:
 
     """
     area = context.area
-    if area is None or area.type != "VIEW_3D":
+    space = None if area is None else area.spaces.active
+    if not isinstance(space, bpy.types.SpaceView3D):
         return False
-    space = area.spaces.active
     view = space.region_3d
     if view is None or view.view_perspective == "CAMERA" or view.lock_rotation:
         return False
@@ -114,17 +118,20 @@ def in_sight(perspective: Matrix, world: Matrix) -> bool:
 
     """
     half = _HEAD_HEIGHT / 2
+    points = ((0, half, 0), (0, -half, 0), (half, 0, 0), (-half, 0, 0), (0, 0, half))
     corners = [
-        _project(perspective, world @ Vector(point))
-        for point in ((0, half, 0), (0, -half, 0), (half, 0, 0), (-half, 0, 0), (0, 0, half))
+        corner
+        for point in points
+        if (corner := _project(perspective, world @ Vector(point))) is not None
+        and max(abs(corner.x), abs(corner.y)) <= 1
     ]
-    if any(corner is None or max(abs(corner.x), abs(corner.y)) > 1 for corner in corners):
+    if len(corners) < len(points):
         return False
     spread = [max(c[i] for c in corners) - min(c[i] for c in corners) for i in (0, 1)]
     return max(spread) / 2 >= _LEAST_HEIGHT
 
 
-def _project(perspective: Matrix, point: Vector) -> Any:
+def _project(perspective: Matrix, point: Vector) -> Vector | None:
     """Place in the view, -1 to 1; None behind it."""
     clip = perspective @ point.to_4d()
     return clip.to_3d() / clip.w if clip.w > 1e-9 else None

@@ -19,6 +19,10 @@ class CancelButton:
     def __init__(self) -> None:
         self._drawn_at = 0.0
 
+    def reset(self) -> None:
+        """Another run begins."""
+        self._drawn_at = 0.0
+
     def drawn(self) -> None:
         """Note that the button is on the screen; called each time it is drawn."""
         self._drawn_at = self._drawn_at or time.monotonic()

@@ -9,14 +9,19 @@ keeps their values.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from .. import ledger, settings
+from ..limits import DEFAULT_ENGINE, SEED
 
-_INT_LIMIT = 2**31 - 1
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import OperatorReturnItems
+
+_LARGEST_INT = 2**31 - 1
+"""Of Blender's integer properties."""
 _attached: dict[str, tuple[list[dict[str, Any]], type]] = {}
 """Options and class of each engine that has a property group now."""
 
@@ -49,7 +54,7 @@ def _property(option: dict[str, Any]) -> Any:
     name, default = str(option.get("name", "")), option.get("default")
     if not name.isidentifier():
         return None
-    about = {
+    about: dict[str, Any] = {
         "name": name.replace("_", " ").title(),
         "description": " ".join(str(option.get("description") or "").split()).rstrip("."),
     }
@@ -66,7 +71,7 @@ def _property(option: dict[str, Any]) -> Any:
     low, high = option.get("minimum"), option.get("maximum")
     limits = {k: v for k, v in (("min", low), ("max", high)) if v is not None}
     if isinstance(default, int):
-        limits = {k: int(max(-_INT_LIMIT, min(_INT_LIMIT, v))) for k, v in limits.items()}
+        limits = {k: int(max(-_LARGEST_INT, min(_LARGEST_INT, v))) for k, v in limits.items()}
         step = max(1, min(100, int(option.get("step") or 1)))
         return IntProperty(**about, default=default, step=step, **limits)
     return FloatProperty(**about, default=default, **limits)
@@ -74,7 +79,7 @@ def _property(option: dict[str, Any]) -> Any:
 
 def group_of(scene: bpy.types.Scene) -> Any:
     """Property group with the options of the scene's engine, None before the server told of it."""
-    engine = scene.dp3d.engine or "preview"
+    engine = scene.dp3d.engine or DEFAULT_ENGINE
     return getattr(scene, attribute(engine), None) if engine in _attached else None
 
 
@@ -83,7 +88,7 @@ def values(scene: bpy.types.Scene) -> dict[str, Any]:
     group = group_of(scene)
     if group is None:
         return {}
-    options = _attached[scene.dp3d.engine or "preview"][0]
+    options = _attached[scene.dp3d.engine or DEFAULT_ENGINE][0]
     chosen = {}
     for option in options:
         value, default = getattr(group, option["name"]), option["default"]
@@ -100,7 +105,7 @@ def draw(layout: Any, scene: bpy.types.Scene) -> None:
     if group is None:
         layout.label(text="Check the server to see the options", icon="INFO")
         return
-    options = _attached[scene.dp3d.engine or "preview"][0]
+    options = _attached[scene.dp3d.engine or DEFAULT_ENGINE][0]
     for option in options:
         layout.prop(group, option["name"])
     if not options:
@@ -124,7 +129,7 @@ class DP3D_OT_choose_engine(bpy.types.Operator):
                 return str(engine.get("problem") or engine.get("title") or engine["name"])
         return "Engine that generates the views"
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Choose it."""
         context.scene.dp3d.engine = self.engine
         return {"FINISHED"}
@@ -138,8 +143,9 @@ class DP3D_MT_engines(bpy.types.Menu):
 
     def draw(self, context: bpy.types.Context) -> None:
         """One entry an engine; those that cannot run are grey."""
-        for engine in settings.ENGINES or [{"name": "preview", "available": True}]:
-            row = self.layout.row()
+        layout = self.layout
+        for engine in settings.ENGINES or [{"name": DEFAULT_ENGINE, "available": True}]:
+            row = layout.row()
             row.enabled = bool(engine.get("available", True))
             row.operator("dp3d.choose_engine", text=title(engine)).engine = engine["name"]
 
@@ -156,11 +162,11 @@ class DP3D_OT_new_seed(bpy.types.Operator):
     bl_label = "New Seed"
     bl_options = {"REGISTER", "UNDO"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Draw it."""
         import random
 
-        context.scene.dp3d.seed = random.randint(0, _INT_LIMIT)
+        context.scene.dp3d.seed = random.randint(int(SEED.low), int(SEED.high))
         ledger.clear_error(context.scene)
         return {"FINISHED"}
 

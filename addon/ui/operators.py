@@ -7,21 +7,27 @@ could be pressed again (seen on 4.3), so every condition is checked in ``execute
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from .. import check, ledger, placing, request, session, windows
+from .. import check, ledger, placing, request, watch, windows
 from ..link.errors import AddonError
 from ..scene import playback, tags, viewing, views
 from . import preferences
 from .cancel_button import SECOND_CLICK_S
 
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import OperatorReturnItems
+    from bpy.types import Operator as _Operator
+else:
+    _Operator = object  # Blender would take a subclass of its own for one to register
+
 
 def show_failure(
     operator: bpy.types.Operator, scene: bpy.types.Scene, error: AddonError
-) -> set[str]:
+) -> set[OperatorReturnItems]:
     """Put a failure into the panel and into Blender's report (an exception for a script)."""
     ledger.set_error(scene, error.code, error.problem, error.remedy)
     operator.report({"ERROR"}, str(error))
@@ -29,25 +35,27 @@ def show_failure(
     return {"CANCELLED"}
 
 
-class StartsRun:
+class StartsRun(_Operator):
     """Base of the buttons that start a run: subclasses say which."""
 
     def request(self, context: bpy.types.Context) -> request.Request:
         """Plan of the run, scene frame of each view, title."""
         raise NotImplementedError
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> set[OperatorReturnItems]:
         """A press of the button; the second click of a double click is no start of its own."""
-        running = session.current(context.scene)
+        running = watch.current(context.scene)
         if running is not None and running.age_s < SECOND_CLICK_S:
             return {"CANCELLED"}
         return self.execute(context)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Start; without a window, stay until the end."""
         scene = context.scene
         try:
-            if session.current() is not None:
+            if watch.current() is not None:
                 raise AddonError(
                     "addon.busy",
                     "A run is going on already.",
@@ -55,9 +63,9 @@ class StartsRun:
                 )
             wanted = self.request(context)
             ledger.clear_error(scene)
-            started = session.start(scene, preferences.server(), wanted)
+            started = watch.start(scene, preferences.server(), wanted)
             if bpy.app.background:
-                session.wait(started)
+                watch.wait(started)
         except AddonError as error:
             return show_failure(self, scene, error)
         return {"FINISHED"}
@@ -163,16 +171,18 @@ class DP3D_OT_cancel(bpy.types.Operator):
     bl_idname = "dp3d.cancel"
     bl_label = "Cancel"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> set[OperatorReturnItems]:
         """A press of the button; the second click of a double click is ignored."""
-        running = session.current(context.scene)
+        running = watch.current(context.scene)
         if running is not None and running.cancel_button.is_second_click():
             return {"CANCELLED"}
         return self.execute(context)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Ask the server to stop."""
-        running = session.current(context.scene)
+        running = watch.current(context.scene)
         if running is not None:
             running.cancel()
         return {"FINISHED"}
@@ -184,11 +194,11 @@ class DP3D_OT_forget(bpy.types.Operator):
     bl_idname = "dp3d.forget"
     bl_label = "Dismiss"
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Clear error and remembered job."""
         scene = context.scene
         ledger.clear_error(scene)
-        if session.current(scene) is None and ledger.run(scene)["job_id"]:
+        if watch.current(scene) is None and ledger.run(scene)["job_id"]:
             ledger.set_run(scene, state="", pending="", job_id="", job_kind="")
         windows.redraw()
         return {"FINISHED"}
@@ -211,7 +221,7 @@ class DP3D_OT_load_result(bpy.types.Operator):
         ),
     )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Load it; no server is asked."""
         scene = context.scene
         run = ledger.run(scene)
@@ -227,7 +237,7 @@ class DP3D_OT_load_result(bpy.types.Operator):
         except AddonError as error:
             return show_failure(self, scene, error)
         ledger.clear_error(scene)
-        if session.current(scene) is None:  # what the end of the last run said is past
+        if watch.current(scene) is None:  # what the end of the last run said is past
             kind = {"VIEWS": "views", "MESH": "mesh", "PLAYBACK": "render"}[self.what]
             ledger.set_run(
                 scene, kind=kind, state="succeeded", message=f"{self.what.capitalize()} loaded"
@@ -256,7 +266,7 @@ class DP3D_OT_open_folder(bpy.types.Operator):
         options={"SKIP_SAVE"},
     )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Open it."""
         scene = context.scene
         run = ledger.run(scene)
@@ -288,17 +298,19 @@ class DP3D_OT_delete_result(bpy.types.Operator):
         description="The result; empty: the highlighted one", options={"SKIP_SAVE"}
     )
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> set[OperatorReturnItems]:
         """Ask first."""
         return context.window_manager.invoke_confirm(self, event)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Delete it."""
         scene = context.scene
         run_id = self.run_id or ledger.highlighted(scene)
         if not run_id:
             return {"CANCELLED"}
-        running = session.current(scene)
+        running = watch.current(scene)
         if running is not None and running.plan.run_id == run_id:
             error = AddonError(
                 "addon.busy", "This result is being worked on.", "Cancel the run first."
@@ -321,7 +333,7 @@ class DP3D_OT_show_cameras(bpy.types.Operator):
     bl_label = "Show Cameras"
     bl_options = {"REGISTER", "UNDO"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Turn it round."""
         scene = context.scene
         run_id = ledger.run(scene)["run_id"]
@@ -340,7 +352,7 @@ class DP3D_OT_use_view_size(bpy.types.Operator):
     )
     bl_options = {"REGISTER", "UNDO"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Set size and camera."""
         scene = context.scene
         try:
@@ -357,7 +369,7 @@ class DP3D_OT_restore_view(bpy.types.Operator):
     bl_label = "Stop Looking"
     bl_options = {"REGISTER", "UNDO"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Restore them."""
         viewing.restore(context.scene, context.area)
         return {"FINISHED"}
@@ -369,7 +381,7 @@ class DP3D_OT_check_server(bpy.types.Operator):
     bl_idname = "dp3d.check_server"
     bl_label = "Check Server"
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Begin the check; without a window, wait for the answer."""
         ledger.clear_error(context.scene)
         begun = check.start(preferences.server())
@@ -389,7 +401,7 @@ class DP3D_OT_use_standard(bpy.types.Operator):
     bl_label = "Use Standard"
     bl_options = {"REGISTER", "UNDO"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Set it."""
         view = context.scene.view_settings
         view.view_transform, view.look = "Standard", "None"

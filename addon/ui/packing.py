@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.app.handlers import persistent
 from bpy.props import BoolProperty
 
-from .. import ledger, session
+from .. import export_record, exporting, ledger, watch
 from ..link.errors import AddonError
 from ..scene import files
-from . import orbit_export
+
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import OperatorReturnItems
 
 _PATHS = ("mesh", "playback", "video")
 _saving_again = False
@@ -35,7 +37,8 @@ def bring(scene: bpy.types.Scene, run_ids: list[str]) -> int:
             continue
         moved = {n: files.moved(entry[n], before[run_id], folders[run_id]) for n in _PATHS}
         ledger.change_result(scene, run_id, folder=str(folders[run_id]), **moved)
-        orbit_export.moved(scene, before[run_id], folders[run_id])
+        if exporting.current(scene) is None:
+            export_record.moved(scene, before[run_id], folders[run_id])
     return len(folders)
 
 
@@ -48,13 +51,13 @@ def movable(scene: bpy.types.Scene) -> list[str]:
     """Results that do not lie beside the .blend, without one that a run or an export is filling."""
     if not bpy.data.filepath:
         return []
-    running = session.current()
+    running = watch.current()
     busy = running.plan.run_id if running is not None else ""
-    export = orbit_export.current()
+    export = exporting.current()
     filled = str(export.folder) if export is not None else ""
     records = [entry for entry in ledger.results(scene) if entry["folder"] != filled]
-    away = files.away(records, Path(bpy.data.filepath), own_folders())
-    return [run_id for run_id in away if run_id != busy]
+    elsewhere = files.away(records, Path(bpy.data.filepath), own_folders())
+    return [run_id for run_id in elsewhere if run_id != busy]
 
 
 class DP3D_OT_bring_along(bpy.types.Operator):
@@ -73,7 +76,7 @@ class DP3D_OT_bring_along(bpy.types.Operator):
         options={"SKIP_SAVE"},
     )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Copy them."""
         from .operators import show_failure
 

@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from .. import session, settings, windows
+from .. import settings, watch, windows
+from ..limits import DEFAULT_ENGINE
 from ..link.errors import AddonError
 from ..scene import anchor as head_anchor
 from ..scene import camera_path, look, viewing, views
 from . import anchor, engine_options, packing, pictures, portrait, presets, sentences, server_page
+
+if TYPE_CHECKING:
+    from bpy.types import Panel as _Panel
+else:
+    _Panel = object  # Blender would take a subclass of its own for one to register
 
 _KINDS = {
     "views": "Views",
@@ -39,7 +45,7 @@ _STILL_S = 3
 """Seconds without a step after which the panel counts them, so that it moves."""
 
 
-class Tab:
+class Tab(_Panel):
     """Base of the panels: where they stand."""
 
     bl_space_type = "VIEW_3D"
@@ -102,7 +108,16 @@ class DP3D_UL_results(bpy.types.UIList):
 
     bl_idname = "DP3D_UL_results"
 
-    def draw_item(self, context, layout, data, item, icon, active_data, active_propname) -> None:
+    def draw_item(  # type: ignore[override]  # without the last two, which Blender leaves out
+        self,
+        context: bpy.types.Context,
+        layout: bpy.types.UILayout,
+        data: Any,
+        item: Any,
+        icon: int,
+        active_data: Any,
+        active_propname: str,
+    ) -> None:
         """One result: its name, the score of its fit, and whether it has mesh and playback."""
         row = layout.row(align=True)
         exported = item.source == "exported"
@@ -179,11 +194,11 @@ class DP3D_PT_mesh(Tab, bpy.types.Panel):
         layout.prop(s, "faces")
         layout.prop(s, "texture_size")
         row = layout.row(align=True)
-        row.enabled = session.current() is None
+        row.enabled = watch.current() is None
         row.operator("dp3d.fit", icon="CHECKMARK" if run.fit else "NONE")
         row.operator("dp3d.import_mesh", icon="MESH_MONKEY")
         column = layout.column(align=True)
-        column.enabled = session.current() is None
+        column.enabled = watch.current() is None
         column.operator("dp3d.save_fit", icon="FILE_TICK")
         for line in _numbers(run):
             layout.label(text=line, icon="CHECKMARK")
@@ -219,7 +234,7 @@ class DP3D_PT_playback(Tab, bpy.types.Panel):
         layout.prop(s, "playback_video")
         row = layout.row()
         row.scale_y = 1.2
-        row.enabled = session.current() is None
+        row.enabled = watch.current() is None
         row.operator("dp3d.playback", icon="PLAY")
         if run.playback:
             where = layout.operator("dp3d.open_folder", text="Frames", icon="FILE_FOLDER")
@@ -314,7 +329,7 @@ def draw_cameras(layout: Any, scene: bpy.types.Scene, owner: Any, source: str) -
 
 def _engine(layout: Any, context: bpy.types.Context) -> None:
     s = context.scene.dp3d
-    name = s.engine or "preview"
+    name = s.engine or DEFAULT_ENGINE
     engine = next((e for e in settings.ENGINES if e["name"] == name), {"name": name})
     row = layout.row(align=True)
     split = row.split(factor=0.4, align=True)
@@ -335,7 +350,7 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
     """Generate or Cancel, in one place and never greyed; below it how the run is doing."""
     scene = context.scene
     run = scene.dp3d_run
-    running = session.current(scene)
+    running = watch.current(scene)
     row = layout.row()
     row.scale_y = 1.4
     if running is not None:
@@ -368,7 +383,7 @@ def _next_steps(layout: Any, scene: bpy.types.Scene) -> None:
     """Buttons for what the message of a finished run names."""
     run = scene.dp3d_run
     column = layout.column(align=True)  # side by side their names would be cut off
-    column.enabled = session.current() is None
+    column.enabled = watch.current() is None
     if run.kind == "views" and not viewing.is_looking(scene):
         column.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
     if run.kind in ("views", "fit", ""):  # none: an export of the scene
@@ -392,7 +407,7 @@ def progress_text(run: Any) -> str:
 
 def _repeats(run: Any) -> bool:
     """Whether the message of a step says no more than the bar: "View 3 of 24"."""
-    return run.message.endswith(f" {run.step} of {run.of}")
+    return bool(run.message.endswith(f" {run.step} of {run.of}"))
 
 
 def time_text(run: Any) -> str:
@@ -408,8 +423,8 @@ def duration(seconds: int) -> str:
 
 
 def _pictures(layout: Any, context: bpy.types.Context) -> None:
-    running = session.current(context.scene)
-    paths = running.pictures if running is not None else session.last_pictures(context.scene)
+    running = watch.current(context.scene)
+    paths = running.pictures if running is not None else watch.last_pictures(context.scene)
     if paths:
         pictures.draw_strip(layout, context, paths)
 
@@ -424,8 +439,8 @@ def _stale(scene: bpy.types.Scene, code: str) -> bool:
             return False
         return True
     if code in ("addon.camera_missing", "camera.not_perspective"):
-        camera = scene.camera
-        return camera is not None and camera.type == "CAMERA" and camera.data.type == "PERSP"
+        data = None if scene.camera is None else scene.camera.data
+        return isinstance(data, bpy.types.Camera) and data.type == "PERSP"
     if code == "addon.no_camera_selected":
         return any(o.type == "CAMERA" for o in bpy.context.selected_objects)
     if code == "addon.no_views":
@@ -465,7 +480,7 @@ def draw_failure(layout: Any, context: bpy.types.Context, owner: Any, dismiss: s
 def _status(self: Any, context: bpy.types.Context) -> None:
     """Progress in the status bar, seen from every workspace."""
     for scene in bpy.data.scenes:
-        if session.current(scene) is not None:
+        if watch.current(scene) is not None:
             run = scene.dp3d_run
             row = self.layout.row()
             row.ui_units_x = 16

@@ -111,7 +111,8 @@ def strip(paths: Sequence[str | Path]) -> list[int]:
 def width_in_units(context: bpy.types.Context) -> float:
     """Width of the panel's contents in heights of a button."""
     scale = max(0.1, context.preferences.system.ui_scale)
-    return float(max(4.0, context.region.width / (_UNIT * scale) - _MARGIN))
+    width = 0 if context.region is None else context.region.width
+    return float(max(4.0, width / (_UNIT * scale) - _MARGIN))
 
 
 def draw_strip(

@@ -2,6 +2,7 @@
 """Preferences: dp3d on this computer, its server, and what is missing."""
 
 import os
+from typing import cast
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
@@ -15,22 +16,22 @@ ADDON = __package__.rpartition(".")[0]
 """Name the extension is registered under."""
 
 
-def _path_changed(self, context):
-    from . import server_page
+def _path_changed(self: "HeadViewsPreferences", context: bpy.types.Context) -> None:
+    from .. import local_dp3d
 
-    server_page.path_changed()
-
-
-def _address_changed(self, context):
-    from . import server_page
-
-    server_page.address_changed()
+    local_dp3d.path_changed()
 
 
-def _keep_changed(self, context):
-    from . import server_page
+def _address_changed(self: "HeadViewsPreferences", context: bpy.types.Context) -> None:
+    from .. import local_dp3d
 
-    server_page.SERVER.keep(self.keep_server)
+    local_dp3d.address_changed()
+
+
+def _keep_changed(self: "HeadViewsPreferences", context: bpy.types.Context) -> None:
+    from .. import local_dp3d
+
+    local_dp3d.SERVER.keep(self.keep_server)
 
 
 class HeadViewsPreferences(bpy.types.AddonPreferences):
@@ -100,7 +101,7 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
 def settings() -> HeadViewsPreferences | None:
     """The preferences; None where the add-on was registered by a script, not installed."""
     entry = bpy.context.preferences.addons.get(ADDON)
-    return None if entry is None else entry.preferences
+    return None if entry is None else cast(HeadViewsPreferences, entry.preferences)
 
 
 def url() -> str:

@@ -21,10 +21,11 @@ class DP3D_MT_presets(bpy.types.Menu):
     bl_label = "Head Views Presets"
     preset_subdir = _SUBDIR
     preset_operator = "script.execute_preset"
-    draw = bpy.types.Menu.draw_preset
+    draw = bpy.types.Menu.draw_preset  # type: ignore[assignment]  # its stub takes any context
 
 
-class DP3D_OT_add_preset(AddPresetBase, bpy.types.Operator):
+# Blender's own base class, whose stub says nothing of what its methods return.
+class DP3D_OT_add_preset(AddPresetBase, bpy.types.Operator):  # type: ignore[misc]
     """Keep cameras, engine, fit and playback under a name, or remove the preset"""
 
     bl_idname = "dp3d.add_preset"

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from dp3d_core.checkpoints.store import SOURCES, Source, hash_with_progress, how, make_folder
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import read_json, write_json
-from dp3d_core.locks import FileLock
 from dp3d_core.models.config import Variant
-from dp3d_core.paths import dp3d_home
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.storage.files import read_json, refusal_code, write_json
+from dp3d_core.storage.locks import try_lock
+from dp3d_core.storage.paths import dp3d_home
+from dp3d_core.weights.installed import SOURCES, Source, hash_with_progress, how, make_folder
 
 _IS_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -101,8 +101,8 @@ def fetch(
         if present is not None and sha256 is not None and present.sha256 == sha256:
             return present
     make_folder(ours.parent)
-    lock = FileLock(ours.with_name(f".{ours.name}.lock"))
-    if not lock.acquire():
+    lock = try_lock(ours.with_name(f".{ours.name}.lock"))
+    if lock is None:
         raise Dp3dError(
             "output.in_use",
             f"Another command is downloading {source.file}.",
@@ -203,7 +203,7 @@ def _download(
     free = shutil.disk_usage(part.parent).free
     if size is not None and free < size - done:
         raise Dp3dError(
-            "output.not_writable",
+            "storage.full",
             f"{source.file} needs {(size - done) / 1e9:.1f} GB in {part.parent}, where "
             f"{free / 1e9:.1f} GB are free.",
             "Make room, or set DP3D_HOME to another disk.",
@@ -244,7 +244,7 @@ def _download(
 
 def _not_writable(folder: Path, error: OSError) -> Dp3dError:
     return Dp3dError(
-        "output.not_writable",
+        refusal_code(error),
         f"The download cannot be written in {folder} ({error.strerror or error}).",
         "Check free space and rights there, or set DP3D_HOME to another disk.",
     )

@@ -57,7 +57,9 @@ SCHEDULE = frozenset(
 )
 """Tables of the noise schedule: they are computed, not loaded."""
 
-_POSITION_IDS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+OF_TEXT_ENCODER = "cond_stage_model.transformer.text_model."
+"""What the names of the text encoder's weights begin with."""
+_POSITION_IDS = f"{OF_TEXT_ENCODER}embeddings.position_ids"
 _HINT_BLOCK = frozenset(
     f"control_model.input_hint_block.{layer}.{kind}"
     for layer in range(0, 16, 2)
@@ -105,7 +107,7 @@ class Official:
         """Official name of a network's weight.
 
         Args:
-            component: one of ``bundle.COMPONENTS``.
+            component: one of ``networks.COMPONENTS``, or ``text_encoder``.
             key: in the network's state.
 
         """
@@ -121,7 +123,7 @@ class Official:
             return "first_stage_model." + _vae(key)
         if component == "text_encoder":
             # transformers 5 leaves the "text_model." out, which older ones write
-            return "cond_stage_model.transformer.text_model." + key.removeprefix("text_model.")
+            return OF_TEXT_ENCODER + key.removeprefix("text_model.")
         raise ValueError(component)
 
     def _view_module(self, key: str) -> str:

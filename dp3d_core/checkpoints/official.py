@@ -7,60 +7,58 @@ file of eleven gigabytes needs hardly any.
 from __future__ import annotations
 
 import pickle
-import zipfile
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from dp3d_core.checkpoints.names import Official, is_known_extra, twin_of
+from dp3d_core.checkpoints.file_kinds import check_weights_file
+from dp3d_core.checkpoints.names import OF_TEXT_ENCODER, Official, is_known_extra, twin_of
+from dp3d_core.checkpoints.refusals import PUBLISHED_REMEDY, damaged
 from dp3d_core.errors import Dp3dError
-from dp3d_core.models.bundle import Networks
 from dp3d_core.models.config import PUBLISHED, NetworkConfig, Variant
+from dp3d_core.models.networks import Networks
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel
 
 State = Mapping[str, Tensor]
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SHOWN = 5
 """Names that a message lists."""
-
-
-def require_file(path: Path) -> None:
-    """Refuse a path without a file; raises ``weights.not_found``."""
-    if not path.is_file():
-        raise Dp3dError(
-            "weights.not_found", f"There is no file at {path}.", "Check the path of the weights."
-        )
+TEXT_ENCODER = "text_encoder"
+"""Component of the file that networks are not generated with: it encodes the empty prompt."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The weights in a file by name, mapped into memory.
 
     Args:
-        path: ``.th``, ``.pt``, ``.ckpt`` (torch's zip container) or ``.safetensors``; weights
-            may lie in ``state_dict``.
+        path: a file of torch or safetensors, whatever its name; weights may lie in ``state_dict``.
 
     Raises:
         Dp3dError: ``weights.not_found``, ``weights.damaged``, ``weights.unsafe``,
-            ``weights.unknown``.
+            ``weights.unknown``, or what ``file_kinds.check_weights_file`` says.
 
     """
     path = Path(path)
-    require_file(path)
-    if path.suffix == ".safetensors":
-        found: Any = _read_safetensors(path)
+    container = check_weights_file(path)
+    if container == "safetensors":
+        content: Any = _read_safetensors(path)
     else:
-        found = _read_torch(path)
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+        content = _read_torch(path, mapped=container == "zip")
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
-        raise _unknown(path, "it does not hold weights by name")
-    return dict(found)
+        raise _unknown(path.name, "it does not hold weights by name")
+    return dict(content)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -70,20 +68,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(str(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, "its list of weights is garbled", str(error)) from error
 
 
-def _read_torch(path: Path) -> Any:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            start = file.read(2)
-        # torch's old container, a bare pickle, begins so; a zip without its end is cut off
-        if start == b"PK" or start[:1] != b"\x80":
-            raise _damaged(path, None)
+def _read_torch(path: Path, *, mapped: bool) -> Any:
     try:
-        return torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise Dp3dError(
             "weights.unsafe",
@@ -95,43 +85,57 @@ def _read_torch(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # a garbled container fails anywhere in torch's reader
-        raise _damaged(path, error) from error
+        raise damaged(path, "it is cut off or garbled", str(error)) from error
 
 
-def _damaged(path: Path, error: Exception | None) -> Dp3dError:
+def _unknown(name: str, why: str) -> Dp3dError:
     return Dp3dError(
-        "weights.damaged",
-        f"{path.name} cannot be read: it is cut off, or it is no file of weights.",
-        "Fetch it again and compare its size and hash with those of its authors.",
-        "" if error is None else str(error),
+        "weights.unknown", f"{name} is none of the published checkpoints: {why}.", PUBLISHED_REMEDY
     )
 
 
-def _unknown(path: Path, why: str) -> Dp3dError:
-    return Dp3dError(
-        "weights.unknown",
-        f"{path.name} is none of the published checkpoints: {why}.",
-        "Give DiffPortrait3D's model_state-540000-001.th, or DiffPortrait360's "
-        "model_state-340000.th or back_head-230000.th.",
-    )
+_OTHER_NETWORKS = (
+    (r".*\blora[_.]|.*_lora\b|.*lora_(up|down|[AB])\b", "these are the weights of a LoRA"),
+    (r"conditioner\.embedders|add_embedding\.", "these are the weights of Stable Diffusion XL"),
+    (r"double_blocks\.|single_blocks\.|joint_blocks\.", "these are the weights of Flux or SD 3"),
+    (r"(base_)?model\.layers\.\d|transformer\.h\.\d", "these are the weights of a language model"),
+    (r".*motion_modules?\.", "these are the weights of an AnimateDiff motion module"),
+    (r"controlnet_|input_hint_block|control_model\.", "these are the weights of a ControlNet"),
+    (r"model\.diffusion_model\.", "these are the weights of a plain Stable Diffusion"),
+    (r"(down|mid|up)_blocks?\.|conv_in\.", "these are the weights of one network of diffusers"),
+    (r"text_model\.|vision_model\.", "these are the weights of a CLIP encoder"),
+    (r"first_stage_model\.|(encoder|decoder)\.(down|up|mid)", "these are the weights of a VAE"),
+    (r"backbone\.synthesis|synthesis\.|mapping\.", "these are the weights of a StyleGAN or EG3D"),
+)
 
 
 def recognise(names: Iterable[str]) -> Variant:
     """Which checkpoint has weights of these names.
 
     Raises:
-        Dp3dError: ``weights.unknown``.
+        Dp3dError: ``weights.unknown``, which says whose weights they seem to be.
 
     """
     kept = list(names)
     needed = ("model.diffusion_model.", "control_model.", "pose_control_model.")
     if not all(any(name.startswith(prefix) for name in kept) for prefix in needed):
-        raise _unknown(Path("The file"), "a network is missing, or its names are others")
+        raise _unknown("The file", _other_network(kept))
     if any("middle_block_motion_module" in name for name in kept):
         return Variant.DIFFPORTRAIT3D
     if any("_motion_module" in name for name in kept):
         return Variant.DIFFPORTRAIT360
     return Variant.BACK_VIEW
+
+
+def _other_network(names: list[str]) -> str:
+    """Whose weights these names seem to be."""
+    if not names:
+        return "it holds no weights"
+    for pattern, meaning in _OTHER_NETWORKS:
+        expression = re.compile(pattern)
+        if any(expression.match(name) for name in names):
+            return meaning
+    return f"a network is missing, or its names are others ({', '.join(names[:3])} ...)"
 
 
 @dataclass(frozen=True)
@@ -140,23 +144,39 @@ class Loaded:
 
     config: NetworkConfig
     networks: Networks
+    text_encoder: CLIPTextModel | None
+    """None where it was not asked for."""
     ignored: tuple[str, ...]
     """Names in the file that are known and not needed."""
 
 
-def load_official(
-    state: State, config: NetworkConfig | None = None, dtype: torch.dtype | None = None
-) -> Loaded:
-    """Put official weights into networks of ours.
+@dataclass(frozen=True)
+class Match:
+    """Where the weights of each network stand in a file."""
+
+    config: NetworkConfig
+    networks: Networks
+    """Without weights."""
+    names: dict[str, dict[str, str]]
+    """Network, and ``text_encoder`` -> our name of a weight -> its name in the file."""
+    ignored: tuple[str, ...]
+    """Names in the file that are known and not needed."""
+
+
+def match_official(
+    state: State, config: NetworkConfig | None = None, *, text_encoder: bool = True
+) -> Match:
+    """Find every weight of our networks in official ones; reads none but a few small ones.
 
     Args:
         state: by official name.
         config: sizes; by default the published ones of the variant that the names tell.
-        dtype: of the networks; by default weights stay as they are stored.
+        text_encoder: whether to look for its weights, too, which needs transformers; without,
+            they are ignored.
 
     Raises:
         Dp3dError: ``weights.unknown``, or ``weights.mismatch`` with the names that are missing,
-            unexpected, of another shape, of no number type, or hold values that are no numbers.
+            unexpected, of another shape or of no number type.
 
     """
     variant = recognise(state)
@@ -164,55 +184,145 @@ def load_official(
     if config.variant is not variant:
         raise _mismatch([f"it is {variant}, not {config.variant}"])
     networks = Networks.of(config, meta=True)
+    components = networks.named()
+    if text_encoder:
+        components[TEXT_ENCODER] = _empty_text_encoder(config)
     views = config.view_modules
     official = Official(views is not None and views.after_downsamplers)
-    used: set[str] = set()
+    names: dict[str, dict[str, str]] = {}
     faults: dict[str, list[str]] = {"missing": [], "shape": [], "type": [], "numbers": []}
-    for component, net in networks.named().items():
-        weights, places = {}, set()
+    for component, net in components.items():
+        names[component] = {}
         for key, wanted in net.state_dict().items():
-            name = official.name(component, key)
-            used.add(name)
+            name = names[component][key] = official.name(component, key)
             value = state.get(name)
             if value is None:
                 faults["missing"].append(name)
                 continue
-            if _is_plain(value) and value.ndim == wanted.ndim + 2 and value.shape[-2:] == (1, 1):
-                value = value[..., 0, 0]  # a 1 x 1 convolution that is a linear layer here
+            value = shaped_like(value, wanted)
             if not value.is_nested and value.shape != wanted.shape:
                 faults["shape"].append(f"{name} {tuple(value.shape)}")
             elif value.dtype not in _FLOATS or not _is_plain(value):
                 faults["type"].append(f"{name} {value.dtype}")
-            else:
-                value = value if dtype is None else value.to(dtype)
-                if not bool(torch.isfinite(value).all()):  # in the type that is kept
-                    faults["numbers"].append(name)
-                weights[key] = value if value.data_ptr() not in places else value.clone()
-                places.add(weights[key].data_ptr())
-        if not any(faults.values()):
-            _fill(net, weights)
+    used = {name for of_network in names.values() for name in of_network.values()}
     rest = [name for name in state if name not in used]
-    unexpected = [name for name in rest if not is_known_extra(name, variant)]
+    unexpected = [
+        name
+        for name in rest
+        if not is_known_extra(name, variant)
+        and (text_encoder or not name.startswith(OF_TEXT_ENCODER))
+    ]
     faults["numbers"] += [
         name
         for name in rest
         if (twin := twin_of(name)) in state and not _equal(state[name], state[twin])
     ]
-    told = [
+    _refuse_faults(faults, unexpected)
+    return Match(config, networks, names, tuple(rest))
+
+
+def _empty_text_encoder(config: NetworkConfig) -> CLIPTextModel:
+    """The text encoder without weights; imports transformers."""
+    from dp3d_core.models.text_encoder import text_encoder
+
+    return text_encoder(config.text, meta=True)
+
+
+def _refuse_faults(faults: Mapping[str, list[str]], unexpected: list[str]) -> None:
+    """Raise ``weights.mismatch`` when there are any."""
+    sentences = [
         f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
         for what, names in (
-            ("are missing", faults["missing"]),
+            ("are missing", faults.get("missing")),
             ("are not expected", unexpected),
-            ("have another shape", faults["shape"]),
-            ("have a type that is none of weights", faults["type"]),
-            ("hold values that are no numbers", faults["numbers"]),
+            ("have another shape", faults.get("shape")),
+            ("have a type that is none of weights", faults.get("type")),
+            ("hold values that are no numbers", faults.get("numbers")),
         )
         if names
     ]
-    if told:
+    if sentences:
         every = [n for names in (*faults.values(), unexpected) for n in names]
-        raise _mismatch(told, "\n".join(every))
-    return Loaded(config, networks.eval(), tuple(rest))
+        raise _mismatch(sentences, "\n".join(every))
+
+
+def refuse_no_numbers(names: list[str]) -> None:
+    """Raise ``weights.mismatch`` for weights that are not finite, when there are any."""
+    _refuse_faults({"numbers": names}, [])
+
+
+def load_official(
+    state: State,
+    config: NetworkConfig | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    text_encoder: bool = True,
+) -> Loaded:
+    """Put official weights into networks of ours.
+
+    Args:
+        state: by official name.
+        config: sizes; by default the published ones of the variant that the names tell.
+        dtype: of the networks; by default weights stay as they are stored.
+        text_encoder: see :func:`match_official`.
+
+    Raises:
+        Dp3dError: ``weights.unknown``, or ``weights.mismatch`` (:func:`match_official`), also for
+            values that are no numbers.
+
+    """
+    match = match_official(state, config, text_encoder=text_encoder)
+    broken: list[str] = []
+    for component, net in match.networks.named().items():
+        broken += _load(net, match.names[component], state, dtype)
+    encoder = None
+    if text_encoder:
+        encoder = _empty_text_encoder(match.config)
+        broken += _load(encoder, match.names[TEXT_ENCODER], state, dtype)
+    refuse_no_numbers(broken)
+    return Loaded(match.config, match.networks.eval(), encoder, match.ignored)
+
+
+def load_text_encoder(
+    state: State, match: Match, stored: torch.dtype | None = None
+) -> CLIPTextModel:
+    """The text encoder of a checkpoint, float32.
+
+    Args:
+        state: by official name.
+        match: of that state, text encoder included.
+        stored: dtype that the weights are rounded to first; None: they stay as they are.
+
+    Raises:
+        Dp3dError: ``weights.mismatch`` for values that are no numbers in that dtype.
+
+    """
+    encoder = _empty_text_encoder(match.config)
+    refuse_no_numbers(_load(encoder, match.names[TEXT_ENCODER], state, stored))
+    return encoder.to(torch.float32)
+
+
+def _load(
+    net: nn.Module, names: Mapping[str, str], state: State, dtype: torch.dtype | None
+) -> list[str]:
+    """Give a network its weights; returns official names of those that are not finite."""
+    weights, places, broken = {}, set(), []
+    for key, wanted in net.state_dict().items():
+        value = shaped_like(state[names[key]], wanted)
+        value = value if dtype is None else value.to(dtype)
+        if not bool(torch.isfinite(value).all()):  # in the type that is kept
+            broken.append(names[key])
+        weights[key] = value if value.data_ptr() not in places else value.clone()
+        places.add(weights[key].data_ptr())
+    _fill(net, weights)
+    return broken
+
+
+def shaped_like(value: Tensor, wanted: Tensor) -> Tensor:
+    """An official weight as our network has it: a 1 x 1 convolution may be a linear layer here."""
+    if _is_plain(value) and value.ndim == wanted.ndim + 2 and value.shape[-2:] == (1, 1):
+        return value[..., 0, 0]
+    return value
 
 
 def _is_plain(value: Tensor) -> bool:
@@ -241,10 +351,10 @@ def _computed(name: str, buffer: Tensor) -> Tensor:
     raise AssertionError(f"nobody says how {name} is computed")
 
 
-def _mismatch(told: list[str], detail: str = "") -> Dp3dError:
+def _mismatch(sentences: list[str], detail: str = "") -> Dp3dError:
     return Dp3dError(
         "weights.mismatch",
-        f"The weights do not fit the networks: {'; '.join(told)}.",
+        f"The weights do not fit the networks: {'; '.join(sentences)}.",
         "Use the file as its authors published it, whole and unchanged.",
         detail,
     )

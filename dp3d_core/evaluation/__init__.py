@@ -1,1 +1,4 @@
-"""Evaluation: how near views, poses and meshes come to true ones."""
+"""Evaluation: metrics of views, poses and meshes, and benchmarks of the preview engine.
+
+``compare`` serves ``dp3d evaluate``; ``preview_benchmark`` and ``published_frames`` run benchmarks.
+"""

@@ -1,4 +1,4 @@
-"""How well views of one head agree with each other; no truth is needed."""
+"""Consistency of the views of one head with each other, without ground truth."""
 
 from __future__ import annotations
 
@@ -6,50 +6,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from dp3d_core.cameras import Camera
-from dp3d_core.raycast import RayCaster
+from dp3d_core.arrays import Array, Mask, Pixels
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.meshes.raycast import RayCaster
+from dp3d_core.viewsets.psnr import psnr
 
-Pixels = NDArray[np.uint8]
-Array = NDArray[np.float64]
 Pair = tuple[int, int]
-Known = NDArray[np.bool_] | None
+"""Indices of two views."""
+ValidMask = Mask | None
+"""(h, w) pixels of a view that count; None for all."""
 
-_SAME_PLACE = 0.01
-"""Head units: a point is seen where the first surface on its ray is no nearer than this."""
-_FACING = 0.35
-"""Cosine: surfaces that a camera sees more grazingly do not count, their pixels are smears."""
+_DEPTH_TOLERANCE = 0.01
+"""Distance in front of a point, head units, within which a surface does not occlude it."""
+_MIN_FACING = 0.35
+"""Least cosine between normal and view direction: pixels of grazing surfaces are smeared."""
 
 
 def neighbour_differences(
-    frames: Sequence[Pixels], pairs: Sequence[Pair], known: Sequence[Known] | None = None
+    frames: Sequence[Pixels], pairs: Sequence[Pair], valid: Sequence[ValidMask] | None = None
 ) -> Array:
     """Mean absolute difference of the frames of each pair, 0 to 1.
 
     Args:
-        frames: (h, w, 3) uint8 of one size.
-        pairs: of neighbours along the path, see ``trajectories.neighbours``.
-        known: (h, w) bool each, pixels that count; None: all.
+        frames: (h, w, 3) uint8 each, of one size.
+        pairs: neighbours along the path (``trajectories.neighbours``).
+        valid: valid mask of each frame; None if all pixels count.
 
     Returns:
-        One number a pair; nan where nothing is known of both.
+        (pairs,) differences; nan where no pixel is valid in both frames.
 
     """
-    found = []
+    differences = []
     for i, j in pairs:
-        away = np.abs(frames[i].astype(np.int16) - frames[j]).mean(-1) / 255
-        both = np.ones(away.shape, bool)
+        difference = np.abs(frames[i].astype(np.int16) - frames[j]).mean(-1) / 255
+        both = np.ones(difference.shape, bool)
         for index in (i, j):
-            if known is not None and (part := known[index]) is not None:
-                both &= part
-        found.append(away[both].mean() if both.any() else np.nan)
-    return np.array(found)
+            if valid is not None and (mask := valid[index]) is not None:
+                both &= mask
+        differences.append(difference[both].mean() if both.any() else np.nan)
+    return np.array(differences)
 
 
 def block_edges(pairs: Sequence[Pair], window: int) -> list[Pair]:
-    """Pairs across blocks of so many views from the first on, as the published code has them."""
+    """Pairs across the edges of consecutive blocks of ``window`` views (the published code's)."""
     return [(i, j) for i, j in pairs if i // window != j // window]
 
 
@@ -57,41 +58,41 @@ def seam_ratio(
     frames: Sequence[Pixels],
     pairs: Sequence[Pair],
     edges: Sequence[Pair],
-    known: Sequence[Known] | None = None,
+    valid: Sequence[ValidMask] | None = None,
 ) -> float:
-    """Difference of neighbours across the edges of windows over that inside windows.
+    """Mean difference of neighbours across window edges over that inside windows.
 
-    1: nobody can tell where windows meet; for evenly spaced cameras.
+    For evenly spaced cameras, 1 means that window edges are invisible.
 
     Args:
-        frames: see :func:`neighbour_differences`.
-        pairs: likewise.
-        edges: those of the pairs where a window ends, see :func:`block_edges`; a view set tells
-            its own (``pipelines.windows.window_edges``).
-        known: see :func:`neighbour_differences`.
+        frames: (h, w, 3) uint8 each, of one size.
+        pairs: neighbours along the path (``trajectories.neighbours``).
+        edges: pairs across window edges: of :func:`block_edges`, or those that a view set records
+            (``pipelines.windows.window_edges``).
+        valid: valid mask of each frame; None if all pixels count.
 
     Returns:
-        nan when there is no edge, or nothing inside.
+        The ratio; nan without pairs of either kind.
 
     """
-    found = neighbour_differences(frames, pairs, known)
+    differences = neighbour_differences(frames, pairs, valid)
     across = {tuple(sorted(edge)) for edge in edges}
     boundary = np.array([tuple(sorted(pair)) in across for pair in pairs], bool)
-    some = np.isfinite(found)
-    boundary, inside = boundary & some, ~boundary & some
+    is_finite = np.isfinite(differences)
+    boundary, inside = boundary & is_finite, ~boundary & is_finite
     if not boundary.any() or not inside.any():
         return float("nan")
-    return float(found[boundary].mean() / max(float(found[inside].mean()), 1e-9))
+    return float(differences[boundary].mean() / max(float(differences[inside].mean()), 1e-9))
 
 
 @dataclass(frozen=True)
 class Reprojection:
-    """Agreement of neighbouring views about the surface that both see."""
+    """Agreement of neighbouring views on the surface that both see."""
 
     psnr: float
-    """dB, over all points of all pairs; nan when no point is seen twice."""
-    seen: float
-    """Part of the head's pixels that the neighbour sees, too."""
+    """PSNR over all points of all pairs, dB; nan if no point is visible in both."""
+    overlap: float
+    """Fraction of the head's pixels that are visible in the neighbouring view."""
 
 
 def reprojection(
@@ -99,55 +100,58 @@ def reprojection(
     cameras: Sequence[Camera],
     caster: RayCaster,
     pairs: Sequence[Pair],
-    known: Sequence[Known] | None = None,
+    valid: Sequence[ValidMask] | None = None,
 ) -> Reprojection:
-    """Carry each view's colours over a surface into the next view and compare.
+    """Warp each view into its neighbour over a surface, and compare the colours.
 
     Args:
         frames: (h, w, 3) uint8, each of its camera's size.
-        cameras: of the frames, head space.
-        caster: of the head's surface: a fit's mesh, the preview engine's head, the truth.
-        pairs: of neighbours along the path.
-        known: (h, w) bool each, pixels that count; None: all.
+        cameras: cameras of the frames, head space.
+        caster: ray caster of the head's surface: mesh of a fit, preview head, or true head.
+        pairs: neighbours along the path (``trajectories.neighbours``).
+        valid: valid mask of each frame; None if all pixels count.
 
     """
-    errors, asked, seen = 0.0, 0, 0
+    errors, total, visible_count = 0.0, 0, 0
     for i, j in pairs:
         camera, other = cameras[i], cameras[j]
         directions = camera.directions(camera.pixel_centres()).reshape(-1, 3)
-        if known is not None and (here_known := known[i]) is not None:
-            directions = directions[here_known.ravel()]
-            pixels = frames[i][here_known]
+        if valid is not None and (own_valid := valid[i]) is not None:
+            directions = directions[own_valid.ravel()]
+            pixels = frames[i][own_valid]
         else:
             pixels = frames[i].reshape(-1, 3)
         hits = caster.cast(camera.position, directions)
-        asked += len(hits.ray)
-        towards = other.position - hits.points
-        distance = np.linalg.norm(towards, axis=1)
-        facing = np.einsum("ni,ni->n", towards, hits.normals) > _FACING * distance
-        facing &= -np.einsum("ni,ni->n", hits.directions, hits.normals) > _FACING
+        total += len(hits.ray)
+        to_other = other.position - hits.points
+        distance = np.linalg.norm(to_other, axis=1)
+        facing = np.einsum("ni,ni->n", to_other, hits.normals) > _MIN_FACING * distance
+        facing &= -np.einsum("ni,ni->n", hits.directions, hits.normals) > _MIN_FACING
         uv, depth = other.project(hits.points)
         inside = (uv >= 0.5).all(1) & (uv[:, 0] <= other.width - 0.5)
         inside &= (uv[:, 1] <= other.height - 0.5) & (depth > 0)
-        if known is not None and (there_known := known[j]) is not None:
-            # all four pixels that a colour is mixed from
-            places = np.nan_to_num(uv[:, ::-1].T - 0.5)
-            whole = map_coordinates(there_known.astype(np.float32), places, order=1)
-            inside &= whole > 0.999
+        if valid is not None and (other_valid := valid[j]) is not None:
+            # all four pixels of the bilinear sample must be valid
+            positions = np.nan_to_num(uv[:, ::-1].T - 0.5)
+            is_valid = map_coordinates(other_valid.astype(np.float32), positions, order=1)
+            inside &= is_valid > 0.999
         candidates = np.flatnonzero(facing & inside)
-        rays = -towards[candidates] / distance[candidates, None]
+        rays = -to_other[candidates] / distance[candidates, None]
         first = caster.cast(other.position, rays)
-        reached = np.full(len(candidates), np.inf)
-        reached[first.ray] = first.distance
-        shown = candidates[reached > distance[candidates] - _SAME_PLACE]
-        seen += len(shown)
-        here = pixels[hits.ray[shown]] / 255.0
-        at = uv[shown, ::-1].T - 0.5
-        there = np.stack(
-            [map_coordinates(frames[j][..., c] / 255.0, at, order=1) for c in range(3)], -1
+        first_distance = np.full(len(candidates), np.inf)
+        first_distance[first.ray] = first.distance
+        visible = candidates[first_distance > distance[candidates] - _DEPTH_TOLERANCE]
+        visible_count += len(visible)
+        own_colours = pixels[hits.ray[visible]] / 255.0
+        positions_visible = uv[visible, ::-1].T - 0.5
+        other_colours = np.stack(
+            [
+                map_coordinates(frames[j][..., c] / 255.0, positions_visible, order=1)
+                for c in range(3)
+            ],
+            -1,
         )
-        errors += float(((here - there) ** 2).sum())
-    if not seen:
+        errors += float(((own_colours - other_colours) ** 2).sum())
+    if not visible_count:
         return Reprojection(float("nan"), 0.0)
-    mean = errors / (3 * seen)
-    return Reprojection(float(-10 * np.log10(max(mean, 1e-10))), seen / max(1, asked))
+    return Reprojection(psnr(errors / (3 * visible_count)), visible_count / max(1, total))

@@ -1,4 +1,4 @@
-"""Figures of many synthetic heads in one: medians of errors, means of scores, lines for people."""
+"""Summary of the preview benchmark: median errors, mean scores, and lines to print."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array
+from dp3d_core.evaluation.preview_benchmark import ANGLES, METHODS, Case, HeadErrors
 from dp3d_core.evaluation.scores import Score
-from dp3d_core.evaluation.synthetic import ANGLES, METHODS, Case, Found
-
-Array = NDArray[np.float64]
 
 _FRONTAL_DEG = 20.5
-"""Yaw up to which a photo counts as from the front."""
+"""Absolute yaw up to which a photo is frontal."""
 
 
 def summary(cases: list[Case]) -> dict[str, Any]:
-    """Medians over the cases: pose, mesh, face, seconds, and means of the scores.
+    """Medians of pose, mesh and face errors and seconds over the cases, and mean scores.
 
-    ``beside`` holds the same of the other engine, None without one.
+    ``beside`` holds the figures of the other engine; None without one.
     """
     yaw = np.abs([case.yaw_deg for case in cases])
     mean_face = np.array([case.mean_face_percent for case in cases])
     own = [
-        Found(c.pose_deg, c.mesh_percent, c.face_percent, c.scores["preview"], c.seconds, c.profile)
+        HeadErrors(
+            c.pose_deg, c.mesh_percent, c.face_percent, c.scores["preview"], c.seconds, c.profile
+        )
         for c in cases
     ]
     beside = [case.beside for case in cases if case.beside is not None]
@@ -41,8 +42,9 @@ def summary(cases: list[Case]) -> dict[str, Any]:
 
 
 def _summary_of(
-    heads: list[Found], yaw: NDArray[np.floating], mean_face: Array, profiles: Array
+    heads: list[HeadErrors], yaw: NDArray[np.floating], mean_face: Array, profiles: Array
 ) -> dict[str, Any]:
+    """Medians of one engine's errors, given photos' yaws, the mean head's errors, true profiles."""
     pose = np.array([one.pose_deg for one in heads])
     nearer = 100 * (1 - np.array([one.face_percent for one in heads]) / mean_face)
     frontal = yaw <= _FRONTAL_DEG
@@ -72,15 +74,19 @@ def _summary_of(
 
 
 def profile_agreement(fitted: Array, true: Array) -> dict[str, float | None]:
-    """How much profiles (n, k) of n people differ beside true ones, and how alike the differences
-    are: ratio of the standard deviations and correlation; None for fewer than three people.
+    """Agreement of the individual deviations of fitted profiles (n, k) with those of true ones.
+
+    Returns:
+        ``spread``, ratio of the standard deviations; ``correlation``.  None for fewer than three
+        people.
+
     """
     if len(fitted) < 3:
         return {"spread": None, "correlation": None}
-    good = np.isfinite(fitted) & np.isfinite(true)
-    pairs = [np.where(good, values, np.nan) for values in (fitted, true)]
-    ours, theirs = (values - np.nanmean(values, axis=0) for values in pairs)
-    a, b = ours[good], theirs[good]
+    is_finite = np.isfinite(fitted) & np.isfinite(true)
+    pairs = [np.where(is_finite, values, np.nan) for values in (fitted, true)]
+    fitted_deviation, true_deviation = (values - np.nanmean(values, axis=0) for values in pairs)
+    a, b = fitted_deviation[is_finite], true_deviation[is_finite]
     return {
         "spread": round(float(a.std() / b.std()), 2),
         "correlation": round(float(np.corrcoef(a, b)[0, 1]), 2),
@@ -88,6 +94,7 @@ def profile_agreement(fitted: Array, true: Array) -> dict[str, float | None]:
 
 
 def _mean_scores(scores: list[dict[int, Score]]) -> dict[str, dict[str, float]]:
+    """Mean SSIM and PSNR at each angle."""
     return {
         str(angle): {
             "ssim": round(float(np.mean([s[angle].ssim for s in scores])), 3),
@@ -98,7 +105,7 @@ def _mean_scores(scores: list[dict[int, Score]]) -> dict[str, dict[str, float]]:
 
 
 def summary_lines(figures: dict[str, Any]) -> list[str]:
-    """The summary for people."""
+    """Lines of the summary for the terminal."""
     lines = [
         f"{figures['count']} heads, {figures['seconds']} s each (median)",
         *_error_lines(figures),
@@ -117,6 +124,7 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
 
 
 def _error_lines(figures: dict[str, Any]) -> list[str]:
+    """Lines on the errors of one engine."""
     pose = ", ".join(f"{name} {value}" for name, value in figures["pose_deg"].items())
     nearer, profiles = figures["face_nearer_than_mean_percent"], figures["profiles"]
     lines = [

@@ -1,7 +1,7 @@
-"""Metrics that need learned networks: LPIPS, DISTS, FID and identity.
+"""Metrics with learned networks: LPIPS, DISTS, FID and identity.
 
 torchmetrics computes the first three, OpenCV's SFace (Apache-2.0) the last.  Their weights are not
-ours to ship: each metric looks for them when it is used, and says what brings them.
+shipped: each metric loads them on use, and its error says how to get them.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Pixels
 from dp3d_core.errors import Dp3dError
-from dp3d_core.paths import dp3d_home
-
-Pixels = NDArray[np.uint8]
+from dp3d_core.storage.paths import dp3d_home
 
 FACE_EMBEDDING = "face_recognition_sface_2021dec.onnx"
+"""File of SFace's weights."""
 _FACE_PAGE = "https://github.com/opencv/opencv_zoo/tree/main/models/face_recognition_sface"
 _PACKAGES = ("torch", "torchmetrics", "torchvision")
+"""Packages of the extra ``metrics`` that all networks of torchmetrics need."""
 _FACE_SIDE = 112
+"""Side of SFace's input, pixels."""
 _EYE_CORNERS = ((33, 133), (362, 263))
-"""Landmarks of the face mesh."""
+"""Landmarks at the corners of each eye."""
 _EYES = ((38.29, 51.70), (73.53, 51.50))
-"""Where SFace expects the eyes, pixels (ArcFace's template, Deng et al. 2019)."""
+"""Positions of the eyes in SFace's input, pixels (ArcFace's template, Deng et al. 2019)."""
 
 
 def lpips(frames: Sequence[Pixels], truth: Sequence[Pixels], net: str = "alex") -> float:
-    """Learned perceptual distance (Zhang et al. 2018), mean over frames; 0: the same.
+    """Learned perceptual distance (Zhang et al. 2018), mean over frames; 0 for equal frames.
 
     Args:
-        frames: (h, w, 3) uint8 of one size.
-        truth: likewise.
+        frames: (h, w, 3) uint8 each, of one size.
+        truth: true frames, in order, of that size.
         net: ``alex``, ``vgg`` or ``squeeze``.
 
     Raises:
@@ -54,7 +55,7 @@ def lpips(frames: Sequence[Pixels], truth: Sequence[Pixels], net: str = "alex") 
 
 
 def dists(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
-    """Structure and texture distance (Ding et al. 2020), mean over frames; 0: the same.
+    """Structure and texture distance (Ding et al. 2020), mean over frames; 0 for equal frames.
 
     Raises:
         Dp3dError: ``metrics.missing``.
@@ -70,10 +71,10 @@ def dists(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
 
 
 def fid(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
-    """Frechet inception distance (Heusel et al. 2017) of two sets of pictures; 0: the same.
+    """Frechet inception distance (Heusel et al. 2017) of two sets of images; 0 for equal sets.
 
-    With fewer than some thousand pictures its value depends on their number: compare only sets
-    of one size.
+    With fewer than some thousand images the value depends on their number: compare only values
+    of equally many images.
 
     Raises:
         Dp3dError: ``metrics.missing``.
@@ -95,9 +96,9 @@ def fid(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
 
 
 def identity(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
-    """Cosine of face embeddings, mean over the pairs in which both faces are found; 1: the same.
+    """Cosine of face embeddings, mean over pairs with two detected faces; 1 for equal faces.
 
-    nan when no pair shows two faces.
+    nan if no pair has two faces.
 
     Raises:
         Dp3dError: ``metrics.missing``.
@@ -116,18 +117,18 @@ def identity(frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
         raise _missing(
             "ID", f"{path} is damaged", f"Fetch it again from {_FACE_PAGE}.", str(error)
         ) from error
-    found = []
+    cosines = []
     for pair in zip(frames, truth, strict=True):
         faces = [_aligned_face(picture) for picture in pair]
         if faces[0] is None or faces[1] is None:
             continue
         a, b = (np.ravel(recogniser.feature(face[..., ::-1])) for face in faces if face is not None)
-        found.append(float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9)))
-    return float(np.mean(found)) if found else float("nan")
+        cosines.append(float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9)))
+    return float(np.mean(cosines)) if cosines else float("nan")
 
 
 def _aligned_face(picture: Pixels) -> Pixels | None:
-    """(112, 112, 3) a face with its eyes where the embedding expects them."""
+    """(112, 112, 3) the face, aligned by its eyes; None if no face is detected."""
     from dp3d_core.portraits.landmarks import find_landmarks
 
     faces = find_landmarks(picture)
@@ -141,6 +142,7 @@ def _aligned_face(picture: Pixels) -> Pixels | None:
 
 
 def _mean_over(metric: Any, frames: Sequence[Pixels], truth: Sequence[Pixels]) -> float:
+    """Mean of a torchmetrics metric over pairs of frames."""
     import torch
 
     metric.eval()
@@ -151,20 +153,21 @@ def _mean_over(metric: Any, frames: Sequence[Pixels], truth: Sequence[Pixels]) -
 
 
 def _batch(picture: Pixels, as_float: bool = True) -> Any:
-    """(1, 3, h, w) tensor, 0 to 1 or uint8."""
+    """(1, 3, h, w) tensor of an image (h, w, 3), float 0 to 1, or uint8."""
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
     return tensor.float() / 255 if as_float else tensor
 
 
-def _with_weights(name: str, compute: Callable[[], float], *more: str) -> float:
-    absent = [package for package in (*_PACKAGES, *more) if find_spec(package) is None]
+def _with_weights(name: str, compute: Callable[[], float], *extra_packages: str) -> float:
+    """Compute a metric; missing packages or weights raise ``metrics.missing`` with the remedy."""
+    absent = [package for package in (*_PACKAGES, *extra_packages) if find_spec(package) is None]
     if absent:
         raise _missing(
             name,
-            f"{', '.join(absent)} is not installed",
-            "Install what it needs: pip install 'dp3d[metrics]'.",
+            f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed",
+            "Install the extra: pip install 'dp3d[metrics]'.",
         )
     try:
         return compute()
@@ -180,13 +183,14 @@ def _with_weights(name: str, compute: Callable[[], float], *more: str) -> float:
     except (urllib.error.URLError, OSError) as error:
         raise _missing(
             name,
-            "its weights are not here and cannot be fetched",
-            f"Run it once with a network, or put the file that is named below into {_hub()}.",
+            "its weights are not installed and cannot be downloaded",
+            f"Run it once with network access, or put the file named below into {_hub()}.",
             str(error),
         ) from error
 
 
 def _hub() -> Path:
+    """Folder of torch's downloaded weights."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints"

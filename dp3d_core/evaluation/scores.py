@@ -1,4 +1,4 @@
-"""How near pictures come to true ones, in numbers that the field uses."""
+"""Image metrics: SSIM, PSNR and sharpness of frames, and scores of a head against its photo."""
 
 from __future__ import annotations
 
@@ -7,99 +7,107 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array, Bool, Float, Mask, Pixels, UInt8
+from dp3d_core.meshes.raycast import Render
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.raycast import Render
+from dp3d_core.viewsets.psnr import psnr
 
-Pixels = NDArray[np.uint8]
-
-_NO_ERROR_DB = 100.0
-"""Instead of infinity, which JSON does not know."""
 CHIN = (0.0, -0.19, 0.17)
-"""Head space."""
+"""Tip of the chin, head units."""
 
 
 @dataclass(frozen=True)
 class _Figures:
+    """Dataclass of floats."""
+
     def to_dict(self) -> dict[str, float]:
-        """JSON-ready."""
+        """Fields as JSON-ready, rounded values."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class Score(_Figures):
-    """Likeness of frames to true ones."""
+    """Similarity of frames to true ones."""
 
     ssim: float
     """Structural similarity (Wang et al. 2004, scikit-image's defaults), mean over frames."""
     psnr: float
-    """Peak signal to noise ratio, dB, mean over frames; 100 for a frame without any error."""
+    """Peak signal-to-noise ratio, dB, mean over frames; 100 for equal frames."""
     sharpness: float
-    """Mean gradient of the grey frames over that of the true ones: 1 is as sharp."""
+    """Mean gradient of the grey frames over that of the true ones; 1 if equally sharp."""
 
 
 def score(
-    frames: Iterable[Pixels],
-    truth: Iterable[Pixels],
-    known: Iterable[NDArray[np.bool_] | None] | None = None,
+    frames: Iterable[UInt8[Pixels, "_h _w 3"]],
+    truth: Iterable[UInt8[Pixels, "_h _w 3"]],
+    valid: Iterable[Bool[Mask, "_h _w"] | None] | None = None,
 ) -> Score:
     """Score frames against true ones.
 
     Args:
         frames: (h, w, 3) uint8 each.
-        truth: likewise, in the same order.
-        known: (h, w) pixels that count; None: all.  Frames without any are left out.
+        truth: true frames, in order, (h, w, 3) uint8 each.
+        valid: (h, w) valid mask of each frame; None if all pixels count.  Frames without valid
+            pixels are left out.
 
     Raises:
-        ValueError: when no frame has a pixel that counts.
+        ValueError: if no frame has a valid pixel.
 
     """
     pairs = list(zip(frames, truth, strict=True))
-    parts = [None] * len(pairs) if known is None else list(known)
+    masks = [None] * len(pairs) if valid is None else list(valid)
     rows = [
-        _row(frame, true, part)
-        for (frame, true), part in zip(pairs, parts, strict=True)
-        if part is None or part.any()
+        _row(frame, true, mask)
+        for (frame, true), mask in zip(pairs, masks, strict=True)
+        if mask is None or mask.any()
     ]
     if not rows:
-        raise ValueError("nothing is known of any frame")
-    ssim, psnr, sharpness = np.mean(rows, axis=0).tolist()
-    return Score(ssim, psnr, sharpness)
+        raise ValueError("no frame has a valid pixel")
+    return Score(*np.mean(rows, axis=0).tolist())
 
 
-def _row(frame: Pixels, true: Pixels, part: NDArray[np.bool_] | None) -> tuple[float, float, float]:
+def _row(
+    frame: UInt8[Pixels, "h w 3"],
+    true: UInt8[Pixels, "h w 3"],
+    mask: Bool[Mask, "h w"] | None,
+) -> tuple[float, float, float]:
+    """SSIM, PSNR and sharpness of one frame."""
     from skimage.metrics import structural_similarity
 
-    mean, similar = structural_similarity(true, frame, channel_axis=2, full=True)
+    mean, similarity = structural_similarity(true, frame, channel_axis=2, full=True)
     error = ((true.astype(np.float64) - frame) / 255) ** 2
-    steps, true_steps = _gradient(frame), _gradient(true)
-    if part is not None:
-        mean, error = float(similar[part].mean()), error[part]
-        steps, true_steps = steps[part], true_steps[part]
-    psnr = -10 * np.log10(max(float(error.mean()), 10 ** (-_NO_ERROR_DB / 10)))
-    return float(mean), psnr, float(steps.mean()) / max(float(true_steps.mean()), 1e-9)
+    gradient, true_gradient = _gradient(frame), _gradient(true)
+    if mask is not None:
+        mean, error = float(similarity[mask].mean()), error[mask]
+        gradient, true_gradient = gradient[mask], true_gradient[mask]
+    return (
+        float(mean),
+        psnr(error.mean()),
+        float(gradient.mean()) / max(float(true_gradient.mean()), 1e-9),
+    )
 
 
-def _gradient(frame: Pixels) -> NDArray[np.float64]:
+def _gradient(frame: UInt8[Pixels, "h w 3"]) -> Float[Array, "h w"]:
+    """(h, w) gradient magnitude of the grey frame."""
     down, right = np.gradient(frame.astype(np.float64).mean(-1))
     return np.asarray(np.hypot(down, right))
 
 
 @dataclass(frozen=True)
 class Front(_Figures):
-    """How well a head repeats its own photo, seen by the photo's own camera."""
+    """Agreement of a head with its photo, rendered from the photo's camera."""
 
     psnr: float
-    """dB, where both the matte and the head are."""
+    """PSNR inside both matte and head, dB."""
     iou: float
-    """Of the head's outline and the matte, shoulders included, as far as the photo goes."""
+    """Intersection over union of head and matte with shoulders, inside the photo."""
     head_iou: float
-    """The same above the chin."""
+    """Intersection over union of head and matte above the chin."""
 
 
 def score_front(portrait: Portrait, view: Render) -> Front:
-    """Score the view of a portrait's own camera."""
+    """Score a view from a portrait's own camera against the photo."""
     matte = (portrait.matte > 127) & portrait.inside
     head = (view.alpha > 0.5) & portrait.inside
     both = matte & head
@@ -108,14 +116,14 @@ def score_front(portrait: Portrait, view: Render) -> Front:
     chin = portrait.camera.project([CHIN])[0][0][1]
     above = (np.arange(len(matte)) < chin)[:, None] & np.ones_like(matte)
     return Front(
-        -10 * np.log10(max(mean, 1e-10)),
+        psnr(mean),
         both.sum() / max(1, (matte | head).sum()),
         (both & above).sum() / max(1, ((matte | head) & above).sum()),
     )
 
 
 def table(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Lines of a table for people: a name and its scores per row."""
+    """Lines of a table of scores for the terminal; rows are names with scores."""
     lines = [f"{'':24}{'SSIM':>8}{'PSNR':>8}{'sharpness':>11}"]
     lines += [f"{n:24}{s['ssim']:8.3f}{s['psnr']:8.2f}{s['sharpness']:11.2f}" for n, s in rows]
     return lines

@@ -1,4 +1,4 @@
-"""Meshes from files, as they are looked at: surface and texture."""
+"""Meshes read from files: surface, texture, and renderings of both."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dp3d_core.cameras import Camera
+from dp3d_core.arrays import Array, Pixels
+from dp3d_core.cameras.camera import Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.mesh import Mesh
-from dp3d_core.raycast import Hits, RayCaster, Render, render
-
-Array = NDArray[np.float64]
+from dp3d_core.meshes.mesh import Mesh
+from dp3d_core.meshes.raycast import Hits, RayCaster, Render, render
+from dp3d_core.storage.files import is_file
 
 _CLAY = np.array([0.72, 0.68, 0.64])
+"""sRGB of untextured renderings."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class TexturedMesh:
     """A mesh with one base colour texture.
 
     Attributes:
-        mesh: head space.
-        uv: (n, 2) of its vertices, v up.
-        texture: (h, w, 3) uint8, first row at v = 1.
-        caster: of the mesh.
+        mesh: the mesh.
+        uv: (n, 2) texture coordinates of its vertices, v up.
+        texture: (h, w, 3) uint8, with the first row at v = 1.
+        caster: ray caster of the mesh.
 
     """
 
     mesh: Mesh
     uv: Array
-    texture: NDArray[np.uint8]
+    texture: Pixels
     caster: RayCaster
 
     @classmethod
@@ -56,7 +56,7 @@ class TexturedMesh:
         return cls(mesh, uv, texture, RayCaster(mesh))
 
     def rotated(self, rotation: Array) -> TexturedMesh:
-        """The same in another frame: ``rotation`` (3, 3) is applied to every place."""
+        """The mesh with vertices and normals rotated by ``rotation`` (3, 3)."""
         mesh = Mesh(
             self.mesh.vertices @ rotation.T,
             self.mesh.faces,
@@ -67,15 +67,15 @@ class TexturedMesh:
 
     def colours(self, hits: Hits) -> Array:
         """(k, 3) texture colours of hits, 0 to 1."""
-        at = np.einsum("kc,kcx->kx", hits.weights, self.uv[self.mesh.faces[hits.face]])
-        return _bilinear(self.texture, at[:, 0], 1 - at[:, 1])
+        uv = np.einsum("kc,kcx->kx", hits.weights, self.uv[self.mesh.faces[hits.face]])
+        return _bilinear(self.texture, uv[:, 0], 1 - uv[:, 1])
 
     def render(self, camera: Camera) -> Render:
-        """The mesh in its texture's own colours, unlit."""
+        """Render the texture's colours, unlit."""
         return render(self.caster, camera, self.colours)
 
     def clay(self, camera: Camera) -> Render:
-        """The mesh's form alone, under a lamp at the camera."""
+        """Render the shape without texture, lit from the camera."""
 
         def lit(hits: Hits) -> Array:
             to_eye = np.asarray(camera.position) - hits.points
@@ -87,7 +87,7 @@ class TexturedMesh:
 
 
 def open_surface(path: Path) -> Mesh:
-    """The surface of a mesh file, textured or not.
+    """Read the surface of a mesh file, with or without texture.
 
     Raises:
         Dp3dError: ``mesh.unreadable``.
@@ -100,15 +100,19 @@ def open_surface(path: Path) -> Mesh:
 
 
 def _load(path: Path) -> Any:
+    """Read a mesh file with trimesh, as one mesh."""
+    if not is_file(path):
+        raise _unreadable(path, "there is no file of that name")
     import trimesh
 
     try:
         return trimesh.load(path, force="mesh", process=False)
-    except Exception as error:  # a reader of many formats fails in as many ways
+    except Exception as error:  # each format's reader raises errors of its own
         raise _unreadable(path, str(error)) from error
 
 
 def _mesh(loaded: Any) -> Mesh:
+    """Convert a mesh of trimesh."""
     return Mesh(
         np.asarray(loaded.vertices, np.float64),
         np.asarray(loaded.faces, np.int32),
@@ -120,14 +124,14 @@ def _mesh(loaded: Any) -> Mesh:
 def _unreadable(path: Path, why: str) -> Dp3dError:
     return Dp3dError(
         "mesh.unreadable",
-        f"The mesh {path.name} cannot be used.",
+        f"The mesh {path.name:.80} cannot be used.",
         "Give a GLB, OBJ or PLY file in head space, as 'dp3d mesh' writes it.",
         why,
     )
 
 
-def _bilinear(texture: NDArray[np.uint8], u: Array, v: Array) -> Array:
-    """Colours (k, 3), 0 to 1, of a texture at u to the right and v down, 0 to 1."""
+def _bilinear(texture: Pixels, u: Array, v: Array) -> Array:
+    """(k, 3) bilinear samples of a texture, 0 to 1, at u to the right and v down, 0 to 1."""
     height, width = texture.shape[:2]
     x = np.clip(u * width - 0.5, 0, width - 1)
     y = np.clip(v * height - 0.5, 0, height - 1)

@@ -1,4 +1,4 @@
-"""The UV atlas of the bust: the face has most of its texels."""
+"""UV atlas of the bust, laid out by ``charts``: face and forehead have most of the texels."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array, Indices, Indices32, Mask
 from dp3d_core.heads.bust import BustPart, BustRegion, bust
 from dp3d_core.heads.charts import unwrap
 from dp3d_core.heads.people import expression_offsets, prior
 from dp3d_core.heads.space import MM
 
-Array = NDArray[np.float64]
-
-_FACE_SCALE, _REST_SCALE, _CHEST_SCALE = 1.0, 0.26, 0.14
-"""Texels a millimetre of the face's charts, of the others, and of those of the chest."""
+_FACE_SCALE = 1.0
+"""Relative texel density, texels per millimetre, of charts of face and forehead."""
+_REST_SCALE = 0.26
+"""Relative texel density of all charts but those of face and chest."""
+_CHEST_SCALE = 0.14
+"""Relative texel density of charts of the chest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,40 +26,33 @@ class BustAtlas:
     """Texture coordinates of the bust.
 
     Attributes:
-        source: (k,) vertex of the bust behind each vertex of the atlas.
-        faces: (m, 3) triangles of the atlas, in the order of the bust's.
-        uv: (k, 2) 0 to 1, v up.
+        source: (k,) bust vertex that each atlas vertex is a copy of.
+        faces: (m, 3) triangles of atlas vertices, ordered like the bust's triangles.
+        uv: (k, 2) texture coordinates, 0 to 1, v up.
 
     """
 
-    source: NDArray[np.int64]
-    faces: NDArray[np.int32]
+    source: Indices
+    faces: Indices32
     uv: Array
-
-    def face_share(self) -> float:
-        """Part of the atlas that shows the skin of face and forehead, 0 to 1."""
-        corners = self.uv[self.faces]
-        first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-        area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
-        return float(area[_face_triangles()].sum())
 
 
 @lru_cache(maxsize=1)
 def bust_atlas() -> BustAtlas:
-    """The atlas; one layout for all people."""
-    shape = bust()
-    region = shape.region[shape.faces[:, 0]]
-    scale = np.full(len(shape.faces), _REST_SCALE)
+    """The atlas of the bust; its layout does not depend on the person."""
+    topology = bust()
+    region = topology.region[topology.faces[:, 0]]
+    scale = np.full(len(topology.faces), _REST_SCALE)
     scale[_face_triangles()] = _FACE_SCALE
     scale[region == BustRegion.TORSO] = _CHEST_SCALE
-    # lips apart, so that what lies between them has its place
+    # lips apart: between closed lips the mouth would have no area in the atlas
     controls = prior().mean + expression_offsets({"jawOpen": 0.4})
-    return BustAtlas(*unwrap(shape.vertices(controls) / MM, shape.faces, scale))
+    return BustAtlas(*unwrap(topology.vertices(controls) / MM, topology.faces, scale))
 
 
-def _face_triangles() -> NDArray[np.bool_]:
-    """(m,) triangles of the skin of face and forehead."""
-    shape = bust()
-    first = shape.faces[:, 0]
-    face = np.isin(shape.region[first], (BustRegion.FACE, BustRegion.FOREHEAD))
-    return np.asarray(face & (shape.part[first] == BustPart.SKIN))
+def _face_triangles() -> Mask:
+    """(m,) whether a triangle is skin of face or forehead."""
+    topology = bust()
+    first = topology.faces[:, 0]
+    face = np.isin(topology.region[first], (BustRegion.FACE, BustRegion.FOREHEAD))
+    return np.asarray(face & (topology.part[first] == BustPart.SKIN))

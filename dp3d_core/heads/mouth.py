@@ -1,7 +1,8 @@
-"""What lies between open lips: a film in place of the mouth's cavity.
+"""The film that closes the mouth of the bust in place of its cavity.
 
-A photo says nothing of how deep teeth and tongue lie; on a cavity it would be torn apart in the
-next view.  The film spans the lips: rings of vertices, each the mean of its neighbours.
+A photo does not show how deep teeth and tongue lie; projected onto a cavity, its pixels would be
+torn apart in the next view.  The film spans the lips with rings of vertices, each the mean of its
+neighbours.
 """
 
 from __future__ import annotations
@@ -9,63 +10,60 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
+from dp3d_core.arrays import Array, Indices, Indices32, Mask
+from dp3d_core.cameras.trajectories import orbit_pose
 from dp3d_core.heads.space import MM
-from dp3d_core.mesh import Mesh
-from dp3d_core.raycast import RayCaster
-from dp3d_core.trajectories import orbit_pose
-
-Array = NDArray[np.float64]
-Faces = NDArray[np.int32]
-Mask = NDArray[np.bool_]
+from dp3d_core.meshes.mesh import Mesh
+from dp3d_core.meshes.raycast import RayCaster
 
 _TONGUE = np.array([0.0, -42.0, 70.0])
-"""A place within the average head's mouth, millimetres."""
+"""Point inside the average head's mouth, millimetres."""
 _RINGS = 6
+"""Rings of triangles between the lips and the film's centre."""
 _LIFT = 0.002
-"""Head units above the surface where rays begin."""
+"""Offset of ray origins from the surface, head units; without it rays hit their own triangle."""
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """A surface between the lips.
+    """A surface that spans the lips.
 
     Attributes:
-        kept: (m,) bool, triangles of the head that do not line the cavity.
-        rim: (r,) vertices of the head around the film, in order.
-        weights: (k, r) by which they place its vertices; rows sum to 1.
-        faces: (f, 3) triangles; vertex ``i`` of the rim is ``i``, the film's own follow.
+        kept: (m,) bool, triangles of the head outside the mouth's cavity.
+        rim: (r,) head vertices around the film, in order.
+        weights: (k, r) film vertices = weights @ rim vertices; rows sum to 1.
+        faces: (f, 3) triangles; indices below r are rim vertices, the film's follow.
 
     """
 
     kept: Mask
-    rim: NDArray[np.int64]
+    rim: Indices
     weights: Array
-    faces: Faces
+    faces: Indices32
 
 
-def mouth_film(rest: Array, faces: Faces) -> Film:
-    """The film of a head.
+def mouth_film(rest: Array, faces: Indices32) -> Film:
+    """The film of a head with a cavity.
 
     Args:
-        rest: (n, 3) millimetres, vertices of the average head with its lips closed.
-        faces: (m, 3).
+        rest: (n, 3) vertices of the average head, lips closed, millimetres.
+        faces: (m, 3) triangles.
 
     """
-    inner = _cavity(rest, faces)
-    lining = np.asarray(inner[faces].any(1))
+    cavity = _cavity(rest, faces)
+    lining = np.asarray(cavity[faces].any(1))
     rim = _longest_loop(faces[lining])
     count = len(rim)
     ring = np.arange(count)
     film_faces = []
-    for number in range(_RINGS):
-        a, b = number * count + ring, number * count + np.roll(ring, -1)
+    for level in range(_RINGS):
+        a, b = level * count + ring, level * count + np.roll(ring, -1)
         c, d = b + count, a + count
-        if number == _RINGS - 1:
+        if level == _RINGS - 1:
             centre = np.full(count, _RINGS * count)
             film_faces.append(np.stack([a, b, centre], -1))
         else:
@@ -76,8 +74,8 @@ def mouth_film(rest: Array, faces: Faces) -> Film:
     )
 
 
-def _cavity(rest: Array, faces: Faces) -> Mask:
-    """(n,) vertices of the surface around the tongue that nobody sees."""
+def _cavity(rest: Array, faces: Indices32) -> Mask:
+    """(n,) vertices of the mouth's cavity: the hidden piece of surface nearest to the tongue."""
     hidden = hidden_vertices(rest, faces)
     inside = faces[hidden[faces].all(1)]
     edges = np.concatenate([inside[:, [0, 1]], inside[:, [1, 2]]])
@@ -88,35 +86,37 @@ def _cavity(rest: Array, faces: Faces) -> Mask:
     return np.asarray(hidden & (piece == piece[nearest]))
 
 
-def _longest_loop(faces: Faces) -> NDArray[np.int64]:
-    """Vertices, in order, of the longest border of some triangles."""
+def _longest_loop(faces: Indices32) -> Indices:
+    """Vertices, in order, of the longest border loop of triangles (m, 3)."""
     edges = faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
-    known = {(int(a), int(b)) for a, b in edges}
-    after = {a: b for a, b in known if (b, a) not in known}
+    directed = {(int(a), int(b)) for a, b in edges}
+    following = {a: b for a, b in directed if (b, a) not in directed}
     loops: list[list[int]] = []
-    while after:
-        start = next(iter(after))
-        loop, at = [start], after.pop(start)
-        while at != start and at in after:
-            loop.append(at)
-            at = after.pop(at)
+    while following:
+        start = next(iter(following))
+        loop, vertex = [start], following.pop(start)
+        while vertex != start and vertex in following:
+            loop.append(vertex)
+            vertex = following.pop(vertex)
         loops.append(loop)
     return np.array(max(loops, key=len), np.int64)
 
 
-def _harmonic(faces: Faces, border: int, count: int) -> Array:
-    """(count - border, border) weights by which a border's vertices place the inner ones."""
+def _harmonic(faces: Indices32, border: int, count: int) -> Array:
+    """(count - border, border) harmonic weights of the border's vertices for the inner ones."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     ones = np.ones(len(edges))
     links = sparse.coo_matrix((ones, (edges[:, 0], edges[:, 1])), (count, count)).tocsr()
-    links = ((links + links.T) > 0).astype(float)[border:]
+    links = (links + links.T).tocsr()
+    links.data[:] = 1.0  # an edge of two faces was counted twice
+    links = links[border:]
     degree = sparse.diags(np.asarray(links.sum(1)).ravel())
     system = (degree - links[:, border:]).tocsc()
     return np.asarray(splu(system).solve(links[:, :border].toarray()))
 
 
-def hidden_vertices(rest: Array, faces: Faces) -> Mask:
-    """(n,) vertices of a head at rest, millimetres, that no eye around it sees."""
+def hidden_vertices(rest: Array, faces: Indices32) -> Mask:
+    """(n,) vertices of a head (n, 3), millimetres, that no camera around it sees."""
     mesh = Mesh.of(rest * MM, faces, np.zeros(len(rest), np.uint8))
     caster = RayCaster(mesh)
     hidden = np.ones(len(rest), bool)

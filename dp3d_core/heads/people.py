@@ -1,8 +1,8 @@
-"""People: what moves the human head's base mesh, and how plausible mixtures of it look.
+"""Shape and expression of heads: MakeHuman's targets, random people, and a linear shape prior.
 
 A person is sex, age, ancestry, weight and muscle (macro targets), signed shape parameters (pairs
-of targets) and an expression (ARKit's 52 names).  Evaluating one is a sparse sum (see
-``spec`` of MakeHuman's targets: offsets add linearly).
+of targets) and an expression (ARKit's 52 names).  Target offsets add linearly.  The prior is a
+PCA of random people; fits to photos search its coefficients.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dp3d_core.files import write_atomic
+from dp3d_core.arrays import Array, Array32, Indices
 from dp3d_core.heads.base_files import HeadData, file_path, load
 from dp3d_core.heads.space import EYE, MM
-
-Array = NDArray[np.float64]
+from dp3d_core.storage.files import write_atomic
 
 ANCESTRIES = ("african", "asian", "caucasian")
+"""MakeHuman's macro targets of ancestry, mixed by weights."""
 AGES = ("child", "young", "old")
-"""Ages between which a person's age 0, 0.5 and 1 is interpolated; babies are left out."""
+"""Targets at a person's age of 0, 0.5 and 1; ages between are interpolated, babies left out."""
 PRIOR_FORMAT = 2
-"""Of the kept prior; another number learns it anew."""
+"""Version of the prior on disk; a prior of another version is learned again."""
 _SEXES = ("female", "male")
-_DECIMETRE = 101.5
-"""Millimetres of head space: the average head is a little larger there than the data's, as the
-published framings show it."""
+"""Names of the sexes in macro targets."""
+_MM_PER_DM = 101.5
+"""Millimetres of head space per decimetre of the data: 1.5 % above 100, so that the average head
+fills the published framings."""
 _PAIRS = (
     ("decr", "incr"), ("down", "up"), ("in", "out"), ("backward", "forward"),
     ("concave", "convex"), ("compress", "uncompress"), ("pointed", "round"),
     ("square", "triangle"), ("1", "2"),
 )  # fmt: skip
-"""Ends of target names that are one parameter, first the negative one."""
+"""Suffixes of two targets that form one signed parameter, negative first."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Person:
     Attributes:
         sex: 0 female to 1 male.
         age: 0 child, 0.5 young adult, 1 old.
-        ancestry: weights of :data:`ANCESTRIES`; they are brought to the sum 1.
-        weight, muscle: -1 to 1.
-        shape: name of a parameter (:func:`parameters`) to its value, about -1 to 1.
-        expression: ARKit's name to its weight, 0 to 1.
+        ancestry: weights of :data:`ANCESTRIES`, normalised to sum 1.
+        weight, muscle: -1 to 1, 0 average.
+        shape: parameter (:func:`parameters`) to value, about -1 to 1.
+        expression: ARKit's blend shape to weight, 0 to 1.
 
     """
 
@@ -65,13 +65,13 @@ class Person:
 
 @lru_cache(maxsize=1)
 def head_data() -> HeadData:
-    """The installed data, read once in a process."""
+    """The installed base mesh and targets, read once per process."""
     return load()
 
 
 @lru_cache(maxsize=1)
 def parameters() -> dict[str, tuple[str | None, str | None]]:
-    """Name of each shape parameter to its negative and positive target."""
+    """Shape parameters: name to negative and positive target; None where there is no target."""
     names = [n for n in head_data().names if n.split("/")[0] not in ("macrodetails", "expression")]
     pairs: dict[str, tuple[str | None, str | None]] = {}
     free = set(names)
@@ -112,37 +112,37 @@ def macro_weights(person: Person) -> dict[str, float]:
 
 
 def raw_vertices(person: Person) -> Array:
-    """(n, 3) decimetres, vertices of a person in the base mesh's place and size."""
+    """(n, 3) vertices of a person in the base mesh's frame, decimetres."""
     data = head_data()
     vertices = data.vertices.astype(np.float64)
     weights = macro_weights(person)
-    table = parameters()
+    signed = parameters()
     for name, value in person.shape.items():
-        low, high = table[name]
-        chosen = high if value > 0 else low
-        if chosen is not None:
-            weights[chosen] = weights.get(chosen, 0.0) + abs(float(value))
+        negative, positive = signed[name]
+        target = positive if value > 0 else negative
+        if target is not None:
+            weights[target] = weights.get(target, 0.0) + abs(float(value))
     for name, value in person.expression.items():
         weights[f"expression/{name}"] = float(value)
     for name, weight in weights.items():
-        if name in data.index:  # an average target moves nothing and is left out
+        if name in data.index:  # targets that move nothing are not in the data
             moved, offsets = data.target(name)
             vertices[moved] += weight * offsets
     return vertices
 
 
 def expression_offsets(expression: Mapping[str, float]) -> Array:
-    """(n, 3) head units by which an expression moves the average head's control vertices."""
+    """(n, 3) offsets of the average head's control vertices by an expression, head units."""
     data = head_data()
     offsets = np.zeros((len(data.vertices), 3))
     for name, weight in expression.items():
         moved, move = data.target(f"expression/{name}")
         offsets[moved] += weight * move
-    return offsets * (_DECIMETRE * MM)
+    return offsets * (_MM_PER_DM * MM)
 
 
-def face_vertices(data: HeadData) -> NDArray[np.int64]:
-    """Vertices of the face, by whose size heads are normalised."""
+def face_vertices(data: HeadData) -> Indices:
+    """Vertices of the face, whose size normalises the scale of heads."""
     v = data.vertices
     face = (v[:, 2] > 0.9) & (v[:, 1] > 6.15) & (v[:, 1] < 7.9) & (np.abs(v[:, 0]) < 0.75)
     body = np.zeros(len(v), bool)
@@ -151,29 +151,30 @@ def face_vertices(data: HeadData) -> NDArray[np.int64]:
 
 
 def to_head_space(vertices: Array, reference: float | None = None) -> Array:
-    """(n, 3) head units: eyes in their place, the face of the reference's size.
+    """(n, 3) vertices in head units: eyes at ``space.EYE``, face scaled to a reference size.
 
     Args:
         vertices: (n, 3) decimetres.
-        reference: size of the average adult's face, decimetres; None keeps the true size.
+        reference: :func:`face_size` after scaling, decimetres; None keeps the true size.
 
     """
     data = head_data()
     joints = data.joints
     eyes = (vertices[joints["joint-l-eye"]].mean(0) + vertices[joints["joint-r-eye"]].mean(0)) / 2
     scale = 1.0 if reference is None else reference / face_size(vertices)
-    placed = (vertices - eyes) * (scale * _DECIMETRE * MM) + np.array([0, EYE[1], EYE[2]]) * MM
-    return np.asarray(placed, np.float64)
+    aligned = (vertices - eyes) * (scale * _MM_PER_DM * MM) + np.array([0, EYE[1], EYE[2]]) * MM
+    return np.asarray(aligned, np.float64)
 
 
 def face_size(vertices: Array) -> float:
-    """Root mean square distance of the face's vertices from their mean, decimetres."""
+    """Root mean square distance of the face's vertices (n, 3) from their mean, decimetres."""
     face = vertices[_face()]
     return float(np.sqrt(((face - face.mean(0)) ** 2).sum(1).mean()))
 
 
 @lru_cache(maxsize=1)
-def _face() -> NDArray[np.int64]:
+def _face() -> Indices:
+    """:func:`face_vertices` of the installed data, computed once."""
     return face_vertices(head_data())
 
 
@@ -184,12 +185,12 @@ def adult_face_size() -> float:
 
 
 def random_person(rng: np.random.Generator, spread: float = 0.22) -> Person:
-    """A plausible person.
+    """A random person.
 
     Args:
-        rng: source of chance.
-        spread: standard deviation of the shape parameters; asymmetries have a third of it, and
-            the two sides' twins are drawn together.
+        rng: random generator.
+        spread: standard deviation of shape parameters; a third of that for asymmetries, half for
+            translations and head scale.  Left and right parameters are correlated.
 
     """
     shape: dict[str, float] = {}
@@ -197,10 +198,10 @@ def random_person(rng: np.random.Generator, spread: float = 0.22) -> Person:
         side = re.match(r"^(\w+)/([lr])-(.*)$", name)
         if side and side[2] == "r":
             continue
-        own = spread / 3 if name.startswith("asym/") else spread
+        deviation = spread / 3 if name.startswith("asym/") else spread
         if "-trans-" in name or "head-scale" in name:
-            own *= 0.5
-        value = float(np.clip(rng.normal(0, own), -0.9, 0.9))
+            deviation *= 0.5
+        value = float(np.clip(rng.normal(0, deviation), -0.9, 0.9))
         low, _ = parameters()[name]
         if low is None:
             value = max(value, 0.0)
@@ -208,7 +209,9 @@ def random_person(rng: np.random.Generator, spread: float = 0.22) -> Person:
         if side:
             twin = f"{side[1]}/r-{side[3]}"
             if twin in parameters():
-                shape[twin] = round(float(np.clip(value + rng.normal(0, own / 6), -0.9, 0.9)), 4)
+                shape[twin] = round(
+                    float(np.clip(value + rng.normal(0, deviation / 6), -0.9, 0.9)), 4
+                )
     ancestry = rng.dirichlet([0.45, 0.45, 0.45])
     sex = float(np.clip(rng.beta(0.5, 0.5), 0, 1))
     return Person(
@@ -223,19 +226,19 @@ def random_person(rng: np.random.Generator, spread: float = 0.22) -> Person:
 
 @dataclass(frozen=True, eq=False)
 class HeadPrior:
-    """Plausible heads as a linear model in head space.
+    """Linear shape model of heads: mean plus principal components.
 
     Attributes:
-        mean: (n, 3) head units.
-        basis: (components, n, 3) head units for one standard deviation of each component.
+        mean: (n, 3) average head, head units.
+        basis: (components, n, 3) offsets of one standard deviation each, head units.
 
     """
 
     mean: Array
-    basis: NDArray[np.float32]
+    basis: Array32
 
     def vertices(self, components: Array) -> Array:
-        """(n, 3) head of coefficients (c,), standard deviations."""
+        """(n, 3) head of the first c coefficients (c,), in standard deviations."""
         return np.asarray(
             self.mean + np.tensordot(components, self.basis[: len(components)], axes=1)
         )
@@ -243,7 +246,7 @@ class HeadPrior:
 
 @lru_cache(maxsize=1)
 def prior() -> HeadPrior:
-    """The prior, learned when it is first needed and kept beside the data."""
+    """The shape prior; learned at first use (about 15 s) and stored beside the data."""
     path = file_path().with_name(f"head_prior_{PRIOR_FORMAT}.npz")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -258,7 +261,7 @@ def prior() -> HeadPrior:
 
 
 def learn_prior(people: int = 500, components: int = 100, seed: int = 18) -> HeadPrior:
-    """Principal components of random people's heads, about 15 s."""
+    """PCA of random people's heads, normalised by face size; takes about 15 s."""
     rng = np.random.default_rng(seed)
     size = adult_face_size()
     heads = np.array(
@@ -268,6 +271,6 @@ def learn_prior(people: int = 500, components: int = 100, seed: int = 18) -> Hea
     mean = flat.mean(0, dtype=np.float64)
     centred = flat - mean.astype(np.float32)
     _, values, rows = np.linalg.svd(centred, full_matrices=False)
-    spread = values[:components] / np.sqrt(people - 1)
-    basis = rows[:components] * spread[:, None]
+    deviations = values[:components] / np.sqrt(people - 1)
+    basis = rows[:components] * deviations[:, None]
     return HeadPrior(mean.reshape(-1, 3), basis.reshape(components, -1, 3).astype(np.float32))

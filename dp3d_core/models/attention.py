@@ -6,6 +6,9 @@ section 3.2; DiffPortrait360, equation 5 for several references).  Keys and valu
 reference are the same for all views, as are those of the prompt: both are projected once.
 
 All state of a pass travels in :class:`PassState`, none stays in the modules.
+
+Axes: ``b`` batch, ``n`` tokens, ``c`` channels, ``d`` channels of one head; ``heads`` of attention
+and ``references`` are written out.  A leading underscore: its length is not compared.
 """
 
 from __future__ import annotations
@@ -18,10 +21,13 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-KeysValues = tuple[Tensor, Tensor]
+from dp3d_core.arrays import Float
+
+KeysValues = tuple[Float[Tensor, "_b heads _n _d"], Float[Tensor, "_b heads _n _d"]]
 """Keys and values, each (1, heads, tokens, channels of a head)."""
 
 
@@ -33,7 +39,7 @@ class PassState:
     """The prompt, for each block in the order of execution."""
     reference: Sequence[KeysValues] | None = None
     """The reference portraits, likewise; None: there are none."""
-    record: list[Tensor] | None = None
+    record: list[Float[Tensor, "_b _n _c"]] | None = None
     """Takes the normalised tokens of each block, (b, tokens, channels), when it is there."""
 
 
@@ -46,25 +52,29 @@ class _Processor(ABC):
     def __call__(
         self,
         attn: Attention,
-        hidden_states: Tensor,
+        hidden_states: Float[Tensor, "b n c"],
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         state: PassState | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "b n c"]:
         """(b, n, c) -> (b, n, c); arguments as diffusers calls them."""
         assert state is not None
         keys, values = self.attended(attn, hidden_states, state)
         return _attend(attn, hidden_states, keys, values)
 
     @abstractmethod
-    def attended(self, attn: Attention, tokens: Tensor, state: PassState) -> KeysValues:
+    def attended(
+        self, attn: Attention, tokens: Float[Tensor, "b n c"], state: PassState
+    ) -> KeysValues:
         """Keys and values for each of the batch."""
 
 
 class SelfAttention(_Processor):
     """Processor of ``attn1``."""
 
-    def attended(self, attn: Attention, tokens: Tensor, state: PassState) -> KeysValues:
+    def attended(
+        self, attn: Attention, tokens: Float[Tensor, "b n c"], state: PassState
+    ) -> KeysValues:
         """The tokens themselves, and those of the references."""
         if state.record is not None:
             state.record.append(tokens)
@@ -78,12 +88,14 @@ class SelfAttention(_Processor):
 class PromptAttention(_Processor):
     """Processor of ``attn2``."""
 
-    def attended(self, attn: Attention, tokens: Tensor, state: PassState) -> KeysValues:
+    def attended(
+        self, attn: Attention, tokens: Float[Tensor, "b n c"], state: PassState
+    ) -> KeysValues:
         """The prompt."""
         return _for_each(tokens, state.text[self.block])
 
 
-def _for_each(tokens: Tensor, shared: KeysValues) -> KeysValues:
+def _for_each(tokens: Float[Tensor, "b n c"], shared: KeysValues) -> KeysValues:
     """The same keys and values for every entry of a batch, without a copy."""
     keys, values = shared
     size = (len(tokens), -1, -1, -1)
@@ -107,19 +119,21 @@ def install_processors(net: UNet2DConditionModel | ControlNetModel) -> None:
         block.attn2.set_processor(PromptAttention(index))
 
 
-def project(attn: Attention, tokens: Tensor) -> KeysValues:
+def project(attn: Attention, tokens: Float[Tensor, "b n c"]) -> KeysValues:
     """Keys and values of (b, n, c) tokens, each (b, heads, n, channels of a head)."""
     return _heads(attn, attn.to_k(tokens)), _heads(attn, attn.to_v(tokens))
 
 
 def project_prompt(
-    net: UNet2DConditionModel | ControlNetModel, context: Tensor
+    net: UNet2DConditionModel | ControlNetModel, context: Float[Tensor, "1 n c"]
 ) -> list[KeysValues]:
     """Keys and values of a (1, n, c) prompt for every block of a network."""
     return [project(block.attn2, context) for block in transformer_blocks(net)]
 
 
-def project_references(net: UNet2DConditionModel, tokens: Sequence[Tensor]) -> list[KeysValues]:
+def project_references(
+    net: UNet2DConditionModel, tokens: Sequence[Float[Tensor, "references _n _c"]]
+) -> list[KeysValues]:
     """Keys and values of references for every block of the denoiser.
 
     Args:
@@ -128,17 +142,21 @@ def project_references(net: UNet2DConditionModel, tokens: Sequence[Tensor]) -> l
 
     """
     return [
-        project(block.attn1, seen.reshape(1, -1, seen.shape[-1]))
+        project(block.attn1, rearrange(seen, "references n c -> 1 (references n) c"))
         for block, seen in zip(transformer_blocks(net), tokens, strict=True)
     ]
 
 
-def _heads(attn: Attention, tokens: Tensor) -> Tensor:
-    batch, count, channels = tokens.shape
-    return tokens.view(batch, count, attn.heads, channels // attn.heads).transpose(1, 2)
+def _heads(attn: Attention, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b heads n d"]:
+    return rearrange(tokens, "b n (heads d) -> b heads n d", heads=attn.heads)
 
 
-def _attend(attn: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def _attend(
+    attn: Attention,
+    tokens: Float[Tensor, "b n c"],
+    keys: Float[Tensor, "b heads m d"],
+    values: Float[Tensor, "b heads m d"],
+) -> Float[Tensor, "b n c"]:
     seen = F.scaled_dot_product_attention(_heads(attn, attn.to_q(tokens)), keys, values)
-    out: Tensor = attn.to_out[0](seen.transpose(1, 2).flatten(2))
+    out: Tensor = attn.to_out[0](rearrange(seen, "b heads n d -> b n (heads d)"))
     return out

@@ -39,7 +39,7 @@ class ViewModules:
 
 @dataclass(frozen=True)
 class TextSize:
-    """The CLIP text encoder, which only ever reads the empty prompt."""
+    """The CLIP text encoder of the published file, which only ever reads the empty prompt."""
 
     vocabulary: int = 49408
     hidden: int = 768

@@ -3,6 +3,9 @@
 diffusers' ``UNet2DConditionModel`` holds the weights; its blocks are walked through here, since
 the published models put their modules where diffusers' containers have no place for them (after
 the samplers, twice, or in one of the two passes only).
+
+Axes: ``b`` batch (all views of all windows), ``c`` channels, ``h w`` space, ``n`` tokens,
+``t`` timesteps (1 or ``b``), ``e`` channels of their embedding.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ from typing import Any
 import torch
 from diffusers import ConfigMixin, ControlNetModel, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
+from einops import rearrange
 from torch import Tensor, nn
 
+from dp3d_core.arrays import Float, Shaped
 from dp3d_core.models.attention import KeysValues, PassState, install_processors
-from dp3d_core.models.views import ViewAttention
+from dp3d_core.models.view_attention import ViewAttention
 
 Trace = Callable[[str, Tensor], None]
 """Is told of the output of each block, ``SITE.block``, and of its view modules, ``SITE.views``."""
@@ -60,8 +65,11 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels: of the levels.
         heads: of the spatial attentions.
         context: channels of the prompt.
-        view_heads, view_positions: of the view modules; 0 positions: there are none.
-        after_downsamplers, in_middle, after_upsamplers: see :func:`view_sites`.
+        view_heads: of the view modules.
+        view_positions: of the view modules; 0: there are none.
+        after_downsamplers: see :func:`view_sites`.
+        in_middle: see :func:`view_sites`.
+        after_upsamplers: see :func:`view_sites`.
         head: whether there is an output convolution; the reference network has none.
 
     """
@@ -102,16 +110,16 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def forward(
         self,
-        sample: Tensor,
-        timestep: Tensor,
+        sample: Float[Tensor, "b 4 h w"],
+        timestep: Shaped[Tensor, " t"],
         text: Sequence[KeysValues],
         *,
         views: int = 1,
         reference: Sequence[KeysValues] | None = None,
-        residuals: Sequence[Tensor] | None = None,
+        residuals: Sequence[Float[Tensor, "b _c _h _w"]] | None = None,
         middle_views: bool = False,
         trace: Trace | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "b 4 h w"]:
         """Predicted noise.
 
         Args:
@@ -160,7 +168,12 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         out: Tensor = self.unet.conv_out(features)
         return out
 
-    def tokens(self, latent: Tensor, timestep: Tensor, text: Sequence[KeysValues]) -> list[Tensor]:
+    def tokens(
+        self,
+        latent: Float[Tensor, "references 4 h w"],
+        timestep: Shaped[Tensor, " 1"],
+        text: Sequence[KeysValues],
+    ) -> list[Float[Tensor, "references _n _c"]]:
         """What the denoiser's attention reads of references: normalised tokens of each block.
 
         Args:
@@ -182,9 +195,9 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _decode(
         self,
-        features: Tensor,
-        skips: list[Tensor],
-        emb: Tensor,
+        features: Float[Tensor, "b _c _h _w"],
+        skips: list[Float[Tensor, "b _c _h _w"]],
+        emb: Float[Tensor, "t e"],
         state: PassState,
         mix: Callable[[str, Tensor], Tensor] | None = None,
         until_last_tokens: bool = False,
@@ -232,11 +245,11 @@ def pose_network(channels: Sequence[int], heads: int, context: int) -> ControlNe
 
 def pose_residuals(
     net: ControlNetModel,
-    sample: Tensor,
-    timestep: Tensor,
+    sample: Float[Tensor, "b 4 h w"],
+    timestep: Shaped[Tensor, " t"],
     text: Sequence[KeysValues],
-    hints: Tensor,
-) -> list[Tensor]:
+    hints: Float[Tensor, "b c h w"],
+) -> list[Float[Tensor, "b _c _h _w"]]:
     """What the pose network adds to the denoiser's skips and, last, to its middle.
 
     Args:
@@ -257,8 +270,8 @@ def pose_residuals(
 
 
 def time_embedding(
-    net: UNet2DConditionModel | ControlNetModel, timestep: Tensor, dtype: torch.dtype
-) -> Tensor:
+    net: UNet2DConditionModel | ControlNetModel, timestep: Shaped[Tensor, " t"], dtype: torch.dtype
+) -> Float[Tensor, "t e"]:
     """(n, c) for (n,) timesteps; one serves a whole batch."""
     out: Tensor = net.time_embedding(net.time_proj(timestep).to(dtype))
     return out
@@ -266,11 +279,11 @@ def time_embedding(
 
 def encode(
     net: UNet2DConditionModel | ControlNetModel,
-    features: Tensor,
-    emb: Tensor,
+    features: Float[Tensor, "b c h w"],
+    emb: Float[Tensor, "t e"],
     state: PassState,
     mix: Callable[[str, Tensor], Tensor] | None = None,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Float[Tensor, "b _c _h _w"], list[Float[Tensor, "b _c _h _w"]]]:
     """Walk down: the features at the bottom, and those that the way up needs."""
     skips = [features]
     for level, block in enumerate(net.down_blocks):
@@ -291,11 +304,11 @@ def encode(
 
 def middle(
     net: UNet2DConditionModel | ControlNetModel,
-    features: Tensor,
-    emb: Tensor,
+    features: Float[Tensor, "b c h w"],
+    emb: Float[Tensor, "t e"],
     state: PassState,
     mix: Callable[[str, Tensor], Tensor] | None = None,
-) -> Tensor:
+) -> Float[Tensor, "b c h w"]:
     """The middle block."""
     block = net.mid_block
     features = block.resnets[0](features, emb)
@@ -306,13 +319,15 @@ def middle(
     return out
 
 
-def _attend(attention: Any, features: Tensor, state: PassState) -> Tensor:
+def _attend(
+    attention: Any, features: Float[Tensor, "b c h w"], state: PassState
+) -> Float[Tensor, "b c h w"]:
     out: Tensor = attention(features, cross_attention_kwargs={"state": state}, return_dict=False)[0]
     return out
 
 
-def _first_tokens(attention: Any, features: Tensor) -> Tensor:
+def _first_tokens(attention: Any, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
     """(b, n, c) what the block of a spatial transformer gives its self-attention."""
-    tokens = attention.proj_in(attention.norm(features)).flatten(2).transpose(1, 2)
+    tokens = rearrange(attention.proj_in(attention.norm(features)), "b c h w -> b (h w) c")
     out: Tensor = attention.transformer_blocks[0].norm1(tokens)
     return out

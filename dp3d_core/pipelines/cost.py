@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dp3d_core.models.bundle import Networks
 from dp3d_core.models.config import (
     PUBLISHED,
     SD15_CHANNELS,
@@ -23,6 +22,7 @@ from dp3d_core.models.config import (
     TextSize,
     Variant,
 )
+from dp3d_core.models.networks import Networks
 from dp3d_core.pipelines.denoise import Conditions, Denoiser
 from dp3d_core.pipelines.windows import Window, plan_windows
 
@@ -67,8 +67,7 @@ class Load:
             published,
             channels=tuple(round(c * factor) for c in published.channels),
             context=self.context,
-            # the text encoder and the VAE take no part in a step: small ones do
-            text=TextSize(64, self.context, 64, 1, 4, 62, 63),
+            # the VAE takes no part in a step: a small one does
             vae_channels=(32, 32, 32, 32),
         )
 
@@ -212,7 +211,7 @@ def measure_step(
 def _resident() -> float:
     """Most memory this process has had, bytes."""
     if sys.platform == "win32":
-        import psutil  # accelerate brings it
+        import psutil
 
         return float(psutil.Process().memory_info().peak_wset)
     import resource

@@ -3,6 +3,9 @@
 The unconditional pass has neither portrait nor pose (and the middle's view module, where there is
 one), the conditional one has both; guidance goes from the one to the other (DiffPortrait3D,
 section 3.5).
+
+Axes: ``b`` views of all windows, ``n`` tokens, pictures or views, ``c`` and ``d`` channels,
+``h w`` space.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dp3d_core.arrays import Float, Int, Shaped
 from dp3d_core.models.attention import KeysValues, project_prompt, project_references
-from dp3d_core.models.bundle import Networks
+from dp3d_core.models.networks import Networks
 from dp3d_core.models.unet import Trace, pose_residuals
 
 
@@ -24,12 +28,12 @@ from dp3d_core.models.unet import Trace, pose_residuals
 class Conditions:
     """What the views are generated from."""
 
-    context: Tensor
+    context: Float[Tensor, "1 n c"]
     """(1, 77, c) the prompt."""
-    references: Tensor
+    references: Float[Tensor, "portraits 4 h w"]
     """(portraits, 4, h, w) scaled latents, clean."""
-    hints: Tensor
-    """(views, c, h, w) features of the condition images, see :func:`hint_features`."""
+    hints: Float[Tensor, "views d h w"]
+    """(views, d, h, w) features of the condition images, see :func:`hint_features`."""
 
 
 class Placement:
@@ -100,7 +104,9 @@ def _same(a: torch.device, b: torch.device) -> bool:
     return a.type == b.type and (a.index or 0) == (b.index or 0)
 
 
-def hint_features(networks: Networks, pictures: Tensor) -> Tensor:
+def hint_features(
+    networks: Networks, pictures: Float[Tensor, "n 3 h w"]
+) -> Float[Tensor, "n c h//8 w//8"]:
     """Features (n, c, h / 8, w / 8) of condition images (n, 3, h, w), -1 to 1."""
     out: Tensor = networks.pose_controlnet.controlnet_cond_embedding(pictures)
     return out
@@ -124,7 +130,9 @@ class Denoiser:
         self._timestep = torch.zeros(1)
         self._reference: list[KeysValues] | None = None
 
-    def reference_tokens(self, timestep: Tensor, copies: int = 1) -> list[Tensor]:
+    def reference_tokens(
+        self, timestep: Shaped[Tensor, " 1"], copies: int = 1
+    ) -> list[Float[Tensor, "portraits _n _c"]]:
         """Of each block, (portraits, tokens, channels): what the denoiser reads at this step.
 
         ``copies`` is for measurements: the published code computes the same for every view.
@@ -134,22 +142,28 @@ class Denoiser:
         with self.on(net):
             return net.tokens(references, timestep, self._text_of_reference)
 
-    def begin(self, timestep: Tensor) -> None:
+    def begin(self, timestep: Shaped[Tensor, " 1"]) -> None:
         """Set the step, (1,); the portraits are read once for all views and windows."""
         self._timestep = timestep
         self._reference = project_references(
             self.networks.unet.unet, self.reference_tokens(timestep)
         )
 
-    def residuals(self, sample: Tensor, which: Tensor) -> list[Tensor]:
+    def residuals(
+        self, sample: Float[Tensor, "n 4 h w"], which: Int[Tensor, " n"]
+    ) -> list[Float[Tensor, "n _c _h _w"]]:
         """The pose network's part for views ``which``, (n,), whose latents are (n, 4, h, w)."""
         net, hints = self.networks.pose_controlnet, self.conditions.hints[which]
         with self.on(net):
             return pose_residuals(net, sample, self._timestep, self._text_of_pose, hints)
 
     def conditional(
-        self, sample: Tensor, which: Tensor, views: int, trace: Trace | None = None
-    ) -> Tensor:
+        self,
+        sample: Float[Tensor, "b 4 h w"],
+        which: Int[Tensor, " b"],
+        views: int,
+        trace: Trace | None = None,
+    ) -> Float[Tensor, "b 4 h w"]:
         """Noise with portrait and pose.
 
         Args:
@@ -170,14 +184,18 @@ class Denoiser:
         )
         return out
 
-    def unconditional(self, sample: Tensor, views: int, trace: Trace | None = None) -> Tensor:
+    def unconditional(
+        self, sample: Float[Tensor, "b 4 h w"], views: int, trace: Trace | None = None
+    ) -> Float[Tensor, "b 4 h w"]:
         """Noise without them."""
         out: Tensor = self.networks.unet(
             sample, self._timestep, self._text, views=views, middle_views=True, trace=trace
         )
         return out
 
-    def guided(self, sample: Tensor, which: Tensor, views: int, scale: float) -> Tensor:
+    def guided(
+        self, sample: Float[Tensor, "b 4 h w"], which: Int[Tensor, " b"], views: int, scale: float
+    ) -> Float[Tensor, "b 4 h w"]:
         """Noise with guidance; a scale of 1 needs the conditional pass only."""
         towards = self.conditional(sample, which, views)
         if scale == 1:
@@ -185,6 +203,8 @@ class Denoiser:
         return guide(towards, self.unconditional(sample, views), scale)
 
 
-def guide(towards: Tensor, away: Tensor, scale: float) -> Tensor:
+def guide(
+    towards: Float[Tensor, "b 4 h w"], away: Float[Tensor, "b 4 h w"], scale: float
+) -> Float[Tensor, "b 4 h w"]:
     """Classifier-free guidance (Ho and Salimans 2022): from the one pass beyond the other."""
     return away + scale * (towards - away)

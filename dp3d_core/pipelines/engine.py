@@ -1,4 +1,4 @@
-"""The diffusion engines behind ``engines.HeadViewEngine``.
+"""The diffusion engines behind ``engines.protocol.HeadViewEngine``.
 
 What they do with a portrait stands in ``generation``.  torch is imported when views are generated,
 not when engines are listed.
@@ -11,22 +11,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from dp3d_core.cameras import Camera
-from dp3d_core.engines import EngineInfo, package_versions, parse_options
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.framing import network_camera
+from dp3d_core.cameras.trajectories import neighbours
+from dp3d_core.engines.options import parse_options
+from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
-from dp3d_core.framing import network_camera
 from dp3d_core.models.config import Variant
-from dp3d_core.models.packages import HOW, packages_problem
-from dp3d_core.pipelines.given import GivenPictures
+from dp3d_core.packages import package_versions
 from dp3d_core.pipelines.options import DiffusionOptions, check_options
+from dp3d_core.pipelines.user_pictures import GivenPictures
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.trajectories import neighbours
-from dp3d_core.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.weights.requirements import HOW, older_import_refusal, packages_problem
 
 if TYPE_CHECKING:
-    from dp3d_core.checkpoints.store import Weights
-    from dp3d_core.pipelines.generation import Job
+    from dp3d_core.pipelines.generation import GenerationRequest
     from dp3d_core.portraits.portrait import Portrait
+    from dp3d_core.weights.installed import Weights
 
 
 _RUN_OPTIONS = ("device", "max_vram_gb")
@@ -57,7 +59,7 @@ class DiffPortrait3DEngine:
         return EngineInfo.of(self.name, self.title, self._refusal(), DiffusionOptions())
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse what can be refused at once (see ``engines.HeadViewEngine.check``)."""
+        """Refuse what can be refused at once (see ``HeadViewEngine.check``)."""
         refusal = self._refusal()
         if refusal is not None:
             raise refusal
@@ -65,16 +67,18 @@ class DiffPortrait3DEngine:
 
     def _refusal(self) -> Dp3dError | None:
         """What keeps the engine from running here; imports none of its packages."""
-        from dp3d_core.checkpoints.store import find_weights, how
+        from dp3d_core.weights.installed import find_weights, how
 
         if (problem := packages_problem()) is not None:
             return Dp3dError("engine.packages_missing", problem, HOW)
         try:
-            absent = [variant for variant in self.needs if find_weights(variant) is None]
+            weights = {variant: find_weights(variant) for variant in self.needs}
         except Dp3dError as error:
             return error
+        absent = [variant for variant, present in weights.items() if present is None]
         if not absent:
-            return None
+            refusals = (older_import_refusal(present) for present in weights.values() if present)
+            return next((refusal for refusal in refusals if refusal is not None), None)
         return Dp3dError(
             "weights.missing",
             f"The weights {' and '.join(absent)} are not installed.",
@@ -92,7 +96,7 @@ class DiffPortrait3DEngine:
         progress: ProgressCallback,
         cancel: CancelCheck,
     ) -> ViewSet:
-        """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`).
+        """Generate the views (contract: ``HeadViewEngine.generate``).
 
         All views are denoised together, so an interrupted run starts again; finished frames of a
         run that ended while writing are kept.
@@ -103,22 +107,24 @@ class DiffPortrait3DEngine:
 
         """
         self.check(options)  # the imports below need the packages
-        from dp3d_core.checkpoints.store import require_weights
-        from dp3d_core.pipelines.generation import Generation, Job, view_warnings
+        from dp3d_core.pipelines.generation import Generation, GenerationRequest, view_warnings
+        from dp3d_core.weights.installed import require_weights
 
         chosen = parse_options(DiffusionOptions, options)
         check_options(chosen)
         weights = [require_weights(variant) for variant in self.needs]
         if not cameras:
             raise Dp3dError("camera.invalid", "There are no cameras.", "Give one at least.")
-        job = Job(self.needs, self.eg3d, portrait, tuple(cameras), chosen, self.given, seed)
-        meta = self._meta(job, weights, view_warnings(job))
+        request = GenerationRequest(
+            self.needs, self.eg3d, portrait, tuple(cameras), chosen, self.given, seed
+        )
+        meta = self._meta(request, weights, view_warnings(request))
         if (Path(out) / VIEWSET_MARKER).is_file():  # perhaps nothing is left to do
             present = ViewSetWriter(out, cameras, meta, rgba=True)
             if not present.missing():
                 return present.finish()
         # whatever can be refused is refused before the folder is made
-        run = Generation(job, Path(out), progress, cancel)
+        run = Generation(request, Path(out), progress, cancel)
         writer = ViewSetWriter(out, cameras, meta, rgba=True)
         missing = writer.missing()
         frames = run.frames()
@@ -129,28 +135,31 @@ class DiffPortrait3DEngine:
             stage.advance(f"View {index + 1}", file=f"frames/{path.name}", index=index)
         return writer.finish()
 
-    def _meta(self, job: Job, weights: Sequence[Weights], warnings: list[str]) -> ViewMeta:
+    def _meta(
+        self, request: GenerationRequest, weights: Sequence[Weights], warnings: list[str]
+    ) -> ViewMeta:
         from dp3d_core.pipelines.windows import window_edges
 
-        windows = job.windows(weights[0].config)
-        edges = window_edges(windows, neighbours(job.cameras))
-        options = asdict(job.chosen)
+        windows = request.windows(weights[0].config)
+        edges = window_edges(windows, neighbours(request.cameras))
+        options = asdict(request.chosen)
+        encoders = ["transformers"] if any(w.holds_text_encoder for w in weights) else []
         return ViewMeta(
             engine=self.name,
             approximate_poses=True,
-            seed=job.seed,
+            seed=request.seed,
             parameters={
                 **{k: v for k, v in options.items() if k not in _RUN_OPTIONS},
-                "dtype": job.dtype,
-                **job.given.fingerprint(),
-                **job.portrait.report.place,
+                "dtype": request.dtype,
+                **request.given.fingerprint(),
+                **request.portrait.report.pose_parameters(),
                 "window_edges": [list(pair) for pair in edges],
                 "weights": {str(w.config.variant): w.source_sha256 for w in weights},
             },
-            background=job.background,
-            portrait_sha256=job.portrait.sha256,
+            background=request.background,
+            portrait_sha256=request.portrait.sha256,
             weights_sha256=weights[0].source_sha256,
-            versions=package_versions("torch", "diffusers", "transformers"),
+            versions=package_versions("torch", "diffusers", *encoders),
             run={name: options[name] for name in _RUN_OPTIONS},
             warnings=warnings,
         )

@@ -7,7 +7,8 @@ for.  DiffPortrait360 generates the back view first and takes it as a second ref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,30 +16,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from einops import rearrange
 
-from dp3d_core.cameras import CANONICAL_FOCAL, CANONICAL_RADIUS, Camera
-from dp3d_core.checkpoints.store import load_pipeline, require_weights
+from dp3d_core.arrays import Mask, Pixels
+from dp3d_core.cameras.camera import CANONICAL_FOCAL, CANONICAL_RADIUS, Camera
+from dp3d_core.cameras.framing import network_camera, reframe, shown_by
+from dp3d_core.cameras.trajectories import canonical_camera, closed_rings, is_closed
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import write_atomic
-from dp3d_core.framing import network_camera, reframe, shown_by
 from dp3d_core.models.config import NetworkConfig, Variant
-from dp3d_core.models.packages import find_device
-from dp3d_core.pipelines.given import GivenPictures, read_given
-from dp3d_core.pipelines.memory import Plan, compute_needs, plan_memory
+from dp3d_core.pipelines.loading import load_pipeline
+from dp3d_core.pipelines.memory import MemoryPlan, compute_needs, plan_memory
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.options import DiffusionOptions
 from dp3d_core.pipelines.samplers import get_sampler
+from dp3d_core.pipelines.user_pictures import GivenPictures, read_given
 from dp3d_core.pipelines.windows import Window, plan_windows
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
-from dp3d_core.trajectories import canonical_camera, closed_rings, is_closed
-from dp3d_core.viewset import encode_png
+from dp3d_core.storage.files import write_atomic
+from dp3d_core.viewsets.viewset import encode_png
+from dp3d_core.weights.installed import require_weights
+from dp3d_core.weights.requirements import find_device
 
 if TYPE_CHECKING:
     from dp3d_core.portraits.portrait import Portrait
-    from dp3d_core.preview.engine import PreviewHead
+    from dp3d_core.preview.head import PreviewHead
 
-Pixels = NDArray[np.uint8]
 
 LATENT_PREVIEW = "denoising.png"
 """Beside the frames while they are denoised: what the first view is expected to become."""
@@ -55,8 +57,8 @@ _ONE = (Window((0,), (1.0,)),)
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is asked for."""
+class GenerationRequest:
+    """Portrait, cameras, options and seed of one generation."""
 
     variants: tuple[Variant, ...]
     """Networks of the views, and of the back view where there is one."""
@@ -75,9 +77,7 @@ class Job:
     @cached_property
     def background(self) -> tuple[int, int, int]:
         """Colour where nothing is generated, and that start images are laid over."""
-        from dp3d_core.preview.engine import background_colour
-
-        return background_colour(self.portrait)
+        return self.portrait.background_colour()
 
     @property
     def dtype(self) -> str:
@@ -101,43 +101,44 @@ class Job:
         ]
 
 
-def view_warnings(job: Job) -> list[str]:
+def view_warnings(request: GenerationRequest) -> list[str]:
     """What a person should know of the views before they are made, a sentence or two each."""
     found = []
     parts = []
-    for camera in job.cameras:
+    for camera in request.cameras:
         factor = _PROBE / max(camera.width, camera.height)
         small = camera.resized(
             max(1, round(camera.width * factor)), max(1, round(camera.height * factor))
         )
-        parts.append(float(shown_by(job.network_camera(camera), small).mean()))
+        parts.append(float(shown_by(request.network_camera(camera), small).mean()))
     if min(parts) < _MOSTLY:
         found.append(
             f"The networks show {min(parts):.0%} to {max(parts):.0%} of these frames, the rest "
             "stays empty and counts as unknown in a fit. They see the head through a lens of "
             f"{CANONICAL_FOCAL:.2f} picture widths at {CANONICAL_RADIUS:g} head units"
-            f"{', a little closer' if job.eg3d else ''}: take a longer lens, or aim at the face."
+            f"{', a little closer' if request.eg3d else ''}: take a longer lens, or aim at the "
+            "face."
         )
-    if job.eg3d:
+    if request.eg3d:
         aside = sum(
             1
-            for camera in job.cameras
+            for camera in request.cameras
             if camera.position[2] < np.cos(np.radians(_FRONT_DEG)) * np.linalg.norm(camera.position)
         )
         if aside:
             found.append(
-                f"{aside} of {len(job.cameras)} cameras look from more than {_FRONT_DEG:g} degrees "
-                "off the face, where DiffPortrait3D was hardly trained. Take diffportrait360 for "
-                "them."
+                f"{aside} of {len(request.cameras)} cameras look from more than {_FRONT_DEG:g} "
+                "degrees off the face, where DiffPortrait3D was hardly trained. Take "
+                "diffportrait360 for them."
             )
     return found
 
 
 class Generation:
-    """Runs a job.
+    """Runs one request.
 
     Args:
-        job: what is asked for.
+        request: portrait, cameras, options and seed.
         out: folder of the view set; the picture of the state is written there.
         progress: stages ``head``, ``conditions``, ``load``, ``back view``, ``denoise``.
         cancel: polled within each step.
@@ -145,37 +146,37 @@ class Generation:
     """
 
     def __init__(
-        self, job: Job, out: Path, progress: ProgressCallback, cancel: CancelCheck
+        self, request: GenerationRequest, out: Path, progress: ProgressCallback, cancel: CancelCheck
     ) -> None:
-        self.job, self.out, self.progress, self.cancel = job, out, progress, cancel
-        self.portrait, self.chosen = job.portrait, job.chosen
-        self.cameras = [job.network_camera(camera) for camera in job.cameras]
-        self.background = job.background
-        self.device = find_device(job.chosen.device)
-        self.dtype: torch.dtype = getattr(torch, job.dtype)
+        self.request, self.out, self.progress, self.cancel = request, out, progress, cancel
+        self.portrait, self.chosen = request.portrait, request.chosen
+        self.cameras = [request.network_camera(camera) for camera in request.cameras]
+        self.background = request.background
+        self.device = find_device(request.chosen.device)
+        self.dtype: torch.dtype = getattr(torch, request.dtype)
         self._head: PreviewHead | None = None
-        views, *behind = job.variants
+        views, *behind = request.variants
         references = 1 + len(behind)
-        windows = job.windows(require_weights(views).config)
-        self._plans = {views: self._plan(views, len(job.cameras), references, windows)}
+        windows = request.windows(require_weights(views).config)
+        self._plans = {views: self._plan(views, len(request.cameras), references, windows)}
         self._plans |= {variant: self._plan(variant, 1, 1, _ONE) for variant in behind}
-        self._given_conditions = self._read(job.given.conditions, "condition images")
-        self._given_start = self._read(job.given.start, "start images")
+        self._given_conditions = self._read(request.given.conditions, "condition images")
+        self._given_start = self._read(request.given.start, "start images")
 
     @property
     def head(self) -> PreviewHead:
         """The preview engine's head: start images and outlines."""
         if self._head is None:
-            from dp3d_core.preview.engine import PreviewHead
+            from dp3d_core.preview.kept_heads import fitted_head
 
-            self._head = PreviewHead.fit(
-                self.portrait, self.job.seed, progress=self.progress, cancel=self.cancel
+            self._head = fitted_head(
+                self.portrait, self.request.seed, progress=self.progress, cancel=self.cancel
             )
         return self._head
 
     def frames(self) -> list[Pixels]:
         """One picture in the networks' framing for each camera."""
-        views, *behind = self.job.variants
+        views, *behind = self.request.variants
         conditions = self._conditions()
         start = self._start()
         references = [self._reference()]
@@ -183,9 +184,9 @@ class Generation:
             references.append(self._back_view(behind[0], references[0], conditions))
         return self._sample(views, references, conditions, start, "denoise")
 
-    def finish(self, picture: Pixels, index: int) -> tuple[Pixels, Pixels, NDArray[np.bool_]]:
+    def finish(self, picture: Pixels, index: int) -> tuple[Pixels, Pixels, Mask]:
         """The picture as the camera that was asked for sees it, its outline, what is known."""
-        camera, wanted = self.cameras[index], self.job.cameras[index]
+        camera, wanted = self.cameras[index], self.request.cameras[index]
         mask = self._outline(picture, camera)
         known = shown_by(camera, wanted)
         seen = reframe(picture, camera, wanted)
@@ -201,7 +202,7 @@ class Generation:
 
     def _reference(self) -> Pixels:
         seen_by = self.portrait.camera
-        return reframe(self.portrait.image, seen_by, self.job.network_camera(seen_by))
+        return reframe(self.portrait.image, seen_by, self.request.network_camera(seen_by))
 
     def _conditions(self) -> list[Pixels]:
         if self._given_conditions is not None:
@@ -211,7 +212,7 @@ class Generation:
     def _read(self, folder: Path | None, what: str) -> list[Pixels] | None:
         if folder is None:
             return None
-        return read_given(folder, what, len(self.cameras), self.chosen.size)
+        return read_given(folder, what, len(self.cameras), self.chosen.size, self.cancel)
 
     def _rendered_conditions(self, cameras: Sequence[Camera]) -> list[Pixels]:
         from dp3d_core.synthetic.rendering import condition_image
@@ -258,7 +259,8 @@ class Generation:
         check_cancel(self.cancel, "The generation")
         plan = self._plans[variant]
         loading = Stage("load", 1, self.progress, self.cancel, f"Loading {variant}")
-        pipeline = load_pipeline(variant, self.dtype)
+        with _memory_guard(plan):
+            pipeline = load_pipeline(variant, self.dtype, self.device)
         pipeline.set_progress_bar_config(disable=True)
         loading.advance(f"{variant} loaded")
         half = chosen.half_schedule and variant is not Variant.DIFFPORTRAIT3D
@@ -293,7 +295,7 @@ class Generation:
             windows_at_once=plan.windows_at_once,
             device=self.device,
             offload=plan.offload,
-            generator=torch.Generator().manual_seed(self.job.seed),
+            generator=torch.Generator().manual_seed(self.request.seed),
             callback_on_step_end=after_step,
             callback_on_step_end_tensor_inputs=("clean",),
             poll=lambda: check_cancel(self.cancel, "The generation"),
@@ -304,25 +306,21 @@ class Generation:
         assert found.images is not None
         return _pictures(found.images)
 
-    def _guarded(self, plan: Plan, pipeline: MultiViewPipeline, *given: Any, **more: Any) -> Any:
+    def _guarded(
+        self, plan: MemoryPlan, pipeline: MultiViewPipeline, *given: Any, **more: Any
+    ) -> Any:
         """Run the pipeline; a device that is full is told as what it is."""
         try:
-            if not plan.offload:
-                pipeline.to(self.device)
-            return pipeline(*given, **more)
-        except torch.OutOfMemoryError as error:
-            raise Dp3dError(
-                "engine.too_little_memory",
-                f"The device ran out of memory; {plan.peak / 1e9:.1f} GB had been computed.",
-                "Close what else uses it, or set the option max_vram_gb below what is free.",
-                str(error),
-            ) from error
+            with _memory_guard(plan):
+                if not plan.offload:
+                    pipeline.to(self.device)
+                return pipeline(*given, **more)
         finally:
             (self.out / LATENT_PREVIEW).unlink(missing_ok=True)
 
     def _plan(
         self, variant: Variant, views: int, references: int, windows: Sequence[Window]
-    ) -> Plan:
+    ) -> MemoryPlan:
         """Before anything is loaded: how the generation keeps within the memory allowed."""
         chosen, config = self.chosen, require_weights(variant).config
         needs = compute_needs(config, chosen.size, views, references, self.dtype)
@@ -333,13 +331,27 @@ class Generation:
         return plan_memory(needs, windows, budget)
 
 
+@contextmanager
+def _memory_guard(plan: MemoryPlan) -> Iterator[None]:
+    """Raise ``engine.too_little_memory`` when the device is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise Dp3dError(
+            "engine.too_little_memory",
+            f"The device ran out of memory; {plan.peak / 1e9:.1f} GB had been computed.",
+            "Close what else uses it, or set the option max_vram_gb below what is free.",
+            str(error),
+        ) from error
+
+
 def _tensor(pictures: Sequence[Pixels]) -> torch.Tensor:
     """(n, 3, h, w) float32, -1 to 1."""
-    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    stacked = rearrange(torch.from_numpy(np.stack(pictures)), "v h w c -> v c h w")
     return stacked.float() / 127.5 - 1
 
 
 def _pictures(tensor: torch.Tensor) -> list[Pixels]:
     """(h, w, 3) uint8 each of (n, 3, h, w), 0 to 1."""
-    found = (tensor * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    found = rearrange((tensor * 255).round().byte(), "v c h w -> v h w c").numpy()
     return [np.ascontiguousarray(picture) for picture in found]

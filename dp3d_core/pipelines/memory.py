@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.models.bundle import Networks, decode_latents, encode_pictures
 from dp3d_core.models.config import PIXELS_PER_LATENT, NetworkConfig, TextSize
+from dp3d_core.models.networks import Networks, decode_latents, encode_pictures
 from dp3d_core.pipelines.denoise import Conditions, Denoiser
 from dp3d_core.pipelines.windows import Window
 
@@ -98,7 +98,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """How a generation keeps within a budget."""
 
     windows_at_once: int
@@ -110,7 +110,7 @@ class Plan:
     """What is denoised together."""
 
 
-def plan_memory(needs: Needs, windows: Sequence[Window], budget: int | None) -> Plan:
+def plan_memory(needs: Needs, windows: Sequence[Window], budget: int | None) -> MemoryPlan:
     """The fastest way within a budget.
 
     Args:
@@ -125,12 +125,12 @@ def plan_memory(needs: Needs, windows: Sequence[Window], budget: int | None) -> 
     most = max(1, min(len(windows), _MOST_WINDOWS))
     planned = tuple(windows)
     if budget is None:
-        return Plan(1, False, needs.peak(1, False), planned)
+        return MemoryPlan(1, False, needs.peak(1, False), planned)
     for offload in (False, True):
         for at_once in range(most, 0, -1):
             peak = needs.peak(at_once, offload)
             if peak <= budget:
-                return Plan(at_once, offload, peak, planned)
+                return MemoryPlan(at_once, offload, peak, planned)
     least = needs.peak(1, True)
     raise Dp3dError(
         "engine.too_little_memory",

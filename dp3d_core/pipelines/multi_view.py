@@ -13,26 +13,20 @@ from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
-from transformers import CLIPTextModel
 
+from dp3d_core.arrays import Float
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.attention import install_processors
-from dp3d_core.models.bundle import (
-    Networks,
-    decode_latents,
-    empty_prompt,
-    encode_pictures,
-    encode_prompt,
-)
 from dp3d_core.models.config import PIXELS_PER_LATENT
+from dp3d_core.models.networks import Networks, decode_latents, encode_pictures
+from dp3d_core.models.prompt import EmptyPrompt
 from dp3d_core.models.unet import MultiViewUNet
 from dp3d_core.pipelines.denoise import Conditions, Denoiser, Placement, guide, hint_features
+from dp3d_core.pipelines.options import SIZE_STEP
 from dp3d_core.pipelines.schedule import start_factors
 from dp3d_core.pipelines.windows import Window, check_windows, plan_windows
 
 MOST_REFERENCES = 4
-SIZE_STEP = 64
-"""Pictures are multiples of this, pixels: what the lowest level of the UNet needs."""
 _HINTS_AT_ONCE = 8
 _BRIGHTEST = 1.01
 
@@ -44,9 +38,9 @@ StepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any] | None]
 class MultiViewOutput(BaseOutput):  # type: ignore[misc]
     """What the pipeline gives."""
 
-    images: Tensor | None
+    images: Float[Tensor, "views 3 height width"] | None
     """(views, 3, h, w) float32, 0 to 1, on the CPU; None when only latents were asked for."""
-    latents: Tensor
+    latents: Float[Tensor, "views 4 h w"]
     """(views, 4, h / 8, w / 8) scaled latents."""
 
 
@@ -54,7 +48,11 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Generates any number of views; all three published variants, by the weights it is given.
 
     Args:
-        unet, reference_unet, pose_controlnet, vae, text_encoder: see ``models.bundle``.
+        unet: denoises the views; see :class:`~dp3d_core.models.networks.Networks`.
+        reference_unet: reads the portrait.
+        pose_controlnet: reads the condition images.
+        vae: latents to images and back.
+        empty_prompt: what the networks read in place of a prompt.
         scheduler: any of diffusers' for predicted noise; see ``samplers``.
         window: views that the weights were trained to generate together.
 
@@ -66,7 +64,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         reference_unet: MultiViewUNet,
         pose_controlnet: ControlNetModel,
         vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
+        empty_prompt: EmptyPrompt,
         scheduler: Any,
         window: int = 8,
     ) -> None:
@@ -77,7 +75,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             reference_unet=reference_unet,
             pose_controlnet=pose_controlnet,
             vae=vae,
-            text_encoder=text_encoder,
+            empty_prompt=empty_prompt,
             scheduler=scheduler,
         )
         self.register_to_config(window=window)
@@ -97,9 +95,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
     @property
     def networks(self) -> Networks:
         """The networks together."""
-        return Networks(
-            self.unet, self.reference_unet, self.pose_controlnet, self.vae, self.text_encoder
-        )
+        return Networks(self.unet, self.reference_unet, self.pose_controlnet, self.vae)
 
     @torch.inference_mode()
     def __call__(
@@ -172,8 +168,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             windows = plan_windows(count, size, mode=mode, overlap=overlap, closed=closed)
         check_windows(windows, count)
         draw = generator if sample_posterior else None
-        with on(self.text_encoder):
-            context = encode_prompt(self.text_encoder, empty_prompt(self.text_encoder)).to(dtype)
+        context = self.empty_prompt.embedding.to(device, dtype)
         with on(self.vae):
             latents_of_references = self._encode(references, draw).to(dtype)
             of_start = None if start is None else self._encode(start, draw).float()
@@ -211,7 +206,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         return MultiViewOutput(images=self.decode(x), latents=x)
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n 3 8*h 8*w"]:
         """(n, 3, h, w) float32 pictures, 0 to 1, on the CPU; also from a callback."""
         vae, pictures = self.vae, []
         with self._on(vae):
@@ -224,11 +219,11 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
     def _predict(
         self,
         denoiser: Denoiser,
-        x: Tensor,
+        x: Float[Tensor, "views 4 h w"],
         windows: Sequence[Window],
         scale: float,
         at_once: int,
-    ) -> Tensor:
+    ) -> Float[Tensor, "views 4 h w"]:
         """(views, 4, h, w) float32 noise, averaged over the windows that see a view.
 
         Guidance is linear in the two passes, so each is averaged for itself: the pose network is
@@ -255,11 +250,11 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
     def _first_latents(
         self,
         shape_of_pictures: Sequence[int],
-        start: Tensor | None,
-        latents: Tensor | None,
+        start: Float[Tensor, "views 4 h w"] | None,
+        latents: Float[Tensor, "views 4 h w"] | None,
         generator: torch.Generator | None,
         device: torch.device,
-    ) -> Tensor:
+    ) -> Float[Tensor, "views 4 h w"]:
         if latents is not None:
             return latents.to(device, torch.float32)
         count, _, height, width = shape_of_pictures
@@ -270,7 +265,9 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         signal, grain = start_factors(self.scheduler)
         return signal * start + grain * noise
 
-    def _encode(self, pictures: Tensor, draw: torch.Generator | None) -> Tensor:
+    def _encode(
+        self, pictures: Float[Tensor, "n 3 h w"], draw: torch.Generator | None
+    ) -> Float[Tensor, "n 4 h//8 w//8"]:
         """Scaled latents, one picture after the other: a VAE needs more memory than the UNet."""
         vae, found = self.vae, []
         for picture in pictures:
@@ -278,7 +275,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             self._poll()
         return torch.cat(found)
 
-    def _hints(self, conditions: Tensor) -> Tensor:
+    def _hints(self, conditions: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h//8 w//8"]:
         net = self.pose_controlnet
         return torch.cat(
             [

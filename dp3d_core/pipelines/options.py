@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dp3d_core.engines import option
+from dp3d_core.engines.options import option
 from dp3d_core.errors import Dp3dError
-from dp3d_core.pipelines.windows import MODES
+from dp3d_core.limits import PRECISIONS, WINDOW_MODES
 
-_DTYPES = ("auto", "float32", "float16", "bfloat16")
-SAMPLER_NAMES = ("official", "paper", "fast", "unipc")
-"""As ``samplers.SAMPLERS``, which needs the packages of the engines."""
+SAMPLERS = ("official", "paper", "fast", "unipc")
+"""Names of ``samplers.get_sampler``; here, as that module needs the packages of the engines."""
 SIZE_RANGE = (64, 2048)
 """Width and height that the networks can work at, pixels."""
-SIZE_MULTIPLE = 64
-"""As ``multi_view.SIZE_STEP``, which needs the packages of the engines."""
+SIZE_STEP = 64
+"""Pictures are multiples of this, pixels: what the lowest level of the UNet needs."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class DiffusionOptions:
         "official",
         "How noise becomes views: official (50 steps, as published), paper (100 steps), fast or "
         "unipc (20 steps).",
-        choices=SAMPLER_NAMES,
+        choices=SAMPLERS,
     )
     steps: int = option(
         0, "Steps of the sampler; 0 takes the sampler's own number.", minimum=0, maximum=1000
@@ -50,7 +49,7 @@ class DiffusionOptions:
         "overlap",
         "How views are divided into groups that are denoised together: overlap, or blocks as in "
         "the published code.",
-        choices=MODES,
+        choices=WINDOW_MODES,
     )
     overlap: int = option(1, "Views that neighbouring windows share.", minimum=0, maximum=7)
     start: str = option(
@@ -63,7 +62,7 @@ class DiffusionOptions:
         "Width and height that the networks work at, pixels; they were trained at 512.",
         minimum=SIZE_RANGE[0],
         maximum=SIZE_RANGE[1],
-        step=SIZE_MULTIPLE,
+        step=SIZE_STEP,
     )
     half_schedule: bool = option(
         False,
@@ -74,7 +73,7 @@ class DiffusionOptions:
     dtype: str = option(
         "auto",
         "Precision of the networks; auto takes float32 on a CPU and float16 elsewhere.",
-        choices=_DTYPES,
+        choices=("auto", *PRECISIONS),
     )
     max_vram_gb: float = option(
         0.0,

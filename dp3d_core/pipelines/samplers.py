@@ -8,6 +8,7 @@ from typing import Any
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.pipelines.options import SAMPLERS
 from dp3d_core.pipelines.schedule import BETAS, TRAIN_STEPS, official_schedule
 
 _TRAILING: dict[str, Any] = {
@@ -31,9 +32,6 @@ class Sampler:
     steps: int
     eta: float = 0.0
     """Noise that DDIM adds on the way, 0 to 1."""
-
-
-SAMPLERS = ("official", "paper", "fast", "unipc")
 
 
 def get_sampler(name: str, half_schedule: bool = False) -> Sampler:

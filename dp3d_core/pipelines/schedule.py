@@ -16,6 +16,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
+from dp3d_core.arrays import Float, Shaped
 from dp3d_core.errors import Dp3dError
 
 TRAIN_STEPS = 1000
@@ -34,7 +35,7 @@ _OFFICIAL: dict[str, Any] = {
 }
 
 
-def alphas_cumprod() -> Tensor:
+def alphas_cumprod() -> Float[Tensor, " 1000"]:
     """(1000,) float64 part of the signal's variance at each step."""
     roots = torch.linspace(BETAS[0] ** 0.5, BETAS[1] ** 0.5, TRAIN_STEPS, dtype=torch.float64)
     return torch.cumprod(1 - roots**2, 0)
@@ -84,7 +85,12 @@ class HalfDDIMScheduler(DDIMScheduler, SchedulerMixin):  # type: ignore[misc]
         self.reciprocals = (1 / (1 - rounded)).double()
         self.noising = torch.stack([exact.sqrt().half(), (1 - exact).sqrt().half()]).float()
 
-    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    def add_noise(
+        self,
+        original_samples: Float[Tensor, "*shape"],
+        noise: Float[Tensor, "*shape"],
+        timesteps: Shaped[Tensor, " t"],
+    ) -> Float[Tensor, "*shape"]:
         """As diffusers'; the two factors are rounded roots, not roots of rounded numbers."""
         at = timesteps.flatten().cpu()
         signal, grain = (
@@ -100,13 +106,13 @@ class HalfDDIMScheduler(DDIMScheduler, SchedulerMixin):  # type: ignore[misc]
 
     def step(
         self,
-        model_output: Tensor,
+        model_output: Float[Tensor, "*shape"],
         timestep: int,
-        sample: Tensor,
+        sample: Float[Tensor, "*shape"],
         eta: float = 0.0,
         use_clipped_model_output: bool = False,
         generator: torch.Generator | None = None,
-        variance_noise: Tensor | None = None,
+        variance_noise: Float[Tensor, "*shape"] | None = None,
         return_dict: bool = True,
     ) -> Any:
         """One step, as diffusers'; equation 12 of DDIM (Song et al. 2021)."""
@@ -128,7 +134,9 @@ class HalfDDIMScheduler(DDIMScheduler, SchedulerMixin):  # type: ignore[misc]
         return DDIMSchedulerOutput(prev_sample=moved, pred_original_sample=clean)
 
 
-def tables(scheduler: DDIMScheduler, steps: int, eta: float) -> dict[str, Tensor]:
+def tables(
+    scheduler: DDIMScheduler, steps: int, eta: float
+) -> dict[str, Float[Tensor, " {steps}"]]:
     """What a sampler of so many steps multiplies with, ascending in t, float64.
 
     ``ddim_alphas``, ``ddim_alphas_prev``, ``ddim_sigmas``, ``ddim_sqrt_one_minus_alphas`` as the

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array
 from dp3d_core.errors import Dp3dError
-
-MODES = ("overlap", "blocks")
+from dp3d_core.limits import WINDOW_MODES
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,11 @@ def plan_windows(
         Dp3dError: ``engine.bad_option``.
 
     """
-    if mode not in MODES:
+    if mode not in WINDOW_MODES:
         raise Dp3dError(
             "engine.bad_option",
             f"There is no way {mode!r} to divide views into windows.",
-            f"Choose one of: {', '.join(MODES)}.",
+            f"Choose one of: {', '.join(WINDOW_MODES)}.",
         )
     if count < 1 or size < 1 or not 0 <= overlap < max(size, 1):
         raise Dp3dError(
@@ -78,7 +77,7 @@ def plan_windows(
         first = np.round(np.linspace(0, count - size, number)).astype(int)
     members = (first[:, None] + np.arange(size)) % count
     hat = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
-    total: NDArray[np.float64] = np.zeros(count)
+    total: Array = np.zeros(count)
     np.add.at(total, members, np.broadcast_to(hat, members.shape))
     return [
         Window(tuple(int(i) for i in row), tuple(float(w) for w in hat / total[row]))
@@ -94,7 +93,7 @@ def window_edges(
     That is where the windows with most weight differ.
     """
     count = 1 + max(max(window.views) for window in windows)
-    weight: NDArray[np.float64] = np.zeros((len(windows), count))
+    weight: Array = np.zeros((len(windows), count))
     for row, window in enumerate(windows):
         weight[row, list(window.views)] = window.weights
     leading = weight.argmax(0)
@@ -108,7 +107,7 @@ def check_windows(windows: Sequence[Window], count: int) -> None:
         Dp3dError: ``engine.bad_option``.
 
     """
-    total: NDArray[np.float64] = np.zeros(count)
+    total: Array = np.zeros(count)
     fits = all(_is_whole(window, count) for window in windows)
     if fits:
         for window in windows:

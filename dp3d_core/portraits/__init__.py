@@ -1,6 +1,6 @@
-"""From the file of a photo to a head whose pose is known.
+"""From a photo file to a portrait: head crop, matte, and the camera that sees the crop.
 
-The story in five steps, told by ``load``: the file (``photo_file``), the faces (``face_models``,
-``landmarks``, ``detection``), the crop (``crop``), the outline (``matting``) and the pose
-(``pose``).  ``portrait`` holds the result, ``report_picture`` draws it.
+``load`` runs the five steps: file (``photo_file``), faces (``face_models``, ``landmarks``,
+``detection``), crop (``crop``), matte (``matting``) and pose (``pose``).  ``portrait`` holds the
+result, ``report_picture`` draws it.
 """

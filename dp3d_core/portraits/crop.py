@@ -1,7 +1,7 @@
 """The head crop: the square window of an upright photo that a canonical camera would see.
 
-The camera (``trajectories.canonical_camera``, turned as the head is) has a somewhat wider lens
-(:data:`CROP_MARGIN`), so that a pixel of the crop is a ray in head space.
+The camera is ``trajectories.canonical_camera`` in the head's pose, its field of view
+:data:`CROP_MARGIN` times as wide.  With it, a pixel of the crop is a ray in head space.
 """
 
 from __future__ import annotations
@@ -11,40 +11,38 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from dp3d_core.cameras import CANONICAL_FOCAL, Camera
+from dp3d_core.arrays import Array, Mask, Pixels
+from dp3d_core.cameras.camera import CANONICAL_FOCAL, Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.portraits.detection import Face
-
-Pixels = NDArray[np.uint8]
 
 CROP_SIZE = 640
 """Side of the head crop, pixels."""
 CROP_MARGIN = 1.25
-"""Width of the crop over what the canonical camera sees: room for hats and shoulders."""
+"""Width of the crop over that of the canonical view: room for hats and shoulders."""
 CROP_FOCAL = CANONICAL_FOCAL / CROP_MARGIN
 """Focal length of the crop, image widths."""
 MAX_CROP = 4
-"""Largest side of a manual crop, longest sides of the photo."""
+"""Largest side of a manual crop, in multiples of the photo's longest side."""
 
-# Where a face box lies in the canonical crop: measured on portraits whose framing is known (the
-# published DiffPortrait3D samples), then scaled to the roomier PanoHead framing.
+# Position of a face box in the canonical crop: measured on the published DiffPortrait3D samples,
+# then scaled to PanoHead's wider framing.
 _CROP_PER_FACE = 1.64 * CROP_MARGIN
-"""Crop side over face box side."""
+"""Ratio of crop side to face box side."""
 _CROP_DROP = 0.05 / CROP_MARGIN
-"""Crop centre below the face box centre, crop sides."""
+"""Offset of the crop centre below the face box centre, in crop sides."""
 _CROP_BEHIND = 0.25 / CROP_MARGIN
-"""Crop centre behind the face box centre for a head seen from the side, crop sides."""
+"""Offset of the crop centre towards the back of a head in profile, in crop sides."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Square window of the upright photo; it may reach outside.
+    """Square window of the upright photo; it may extend beyond the photo.
 
     Attributes:
         x, y: left and top edge, pixels of the upright photo.
-        side: pixels.
+        side: side, pixels of the upright photo.
 
     """
 
@@ -54,47 +52,47 @@ class Crop:
 
     @classmethod
     def around(cls, x: float, y: float, side: float) -> Crop:
-        """The window whose centre is (x, y)."""
+        """The window centred at (x, y)."""
         return cls(x - side / 2, y - side / 2, side)
 
-    def to_photo(self, uv: NDArray[np.float64], size: int = CROP_SIZE) -> NDArray[np.float64]:
-        """(..., 2) crop pixels (of a crop of ``size``) to photo pixels."""
+    def to_photo(self, uv: Array, size: int = CROP_SIZE) -> Array:
+        """Map (..., 2) pixels of a crop ``size`` pixels wide to pixels of the photo."""
         return np.asarray(uv) * (self.side / size) + [self.x, self.y]
 
-    def from_photo(self, uv: NDArray[np.float64], size: int = CROP_SIZE) -> NDArray[np.float64]:
-        """Inverse of :meth:`to_photo`."""
+    def from_photo(self, uv: Array, size: int = CROP_SIZE) -> Array:
+        """Map (..., 2) pixels of the photo to pixels of a crop ``size`` pixels wide."""
         return (np.asarray(uv) - [self.x, self.y]) * (size / self.side)
 
 
 def crop_around(face: Face) -> Crop:
-    """Head crop of a face, from its box."""
+    """Head crop of a face, estimated from its box and rough yaw."""
     side = _CROP_PER_FACE * face.side
     x = face.x + _CROP_BEHIND * math.sin(math.radians(face.yaw_deg)) * side
     return Crop.around(x, face.y + _CROP_DROP * side, side)
 
 
 def canonical_crop(window: Crop, camera: Camera) -> Crop:
-    """The crop in which the head of ``camera``, which sees ``window``, has its canonical size."""
+    """The canonical crop of a head, from the camera that was fitted to another crop."""
     side = window.side * float(camera.K[0, 0]) / (CROP_FOCAL * CROP_SIZE)
     x, y = window.to_photo(camera.K[:2, 2])
     return Crop.around(float(x), float(y), side)
 
 
 def centre_crop(rgb: Pixels) -> Crop:
-    """The crop of a photo without a face: its middle, of a tall photo the upper half."""
+    """Crop of a photo without a face: its middle, moved up in a tall photo."""
     height, width = rgb.shape[:2]
-    head = float(min(width, height))
-    middle = head / 2 + max(0.0, (height - head) * 0.25)
-    return Crop.around(width / 2, middle, head * CROP_MARGIN)
+    side = float(min(width, height))
+    middle = side / 2 + max(0.0, (height - side) * 0.25)
+    return Crop.around(width / 2, middle, side * CROP_MARGIN)
 
 
 def manual_crop(crop: tuple[float, float, float], rgb: Pixels, scale: float) -> Crop:
-    """A crop by hand.
+    """Validate a crop set by hand.
 
     Args:
         crop: x, y and side, pixels of the upright photo as stored in the file.
-        rgb: (h, w, 3) the photo as used.
-        scale: of the photo as used over the file.
+        rgb: (h, w, 3) the decoded photo.
+        scale: size of the decoded photo over that of the file, at most 1.
 
     Raises:
         Dp3dError: ``portrait.bad_crop``.
@@ -125,7 +123,7 @@ def manual_crop(crop: tuple[float, float, float], rgb: Pixels, scale: float) -> 
 
 
 def face_inside(faces: list[Face], window: Crop) -> Face | None:
-    """The first face that lies in the middle of a crop and has a fitting size."""
+    """The first face near the middle of a crop, with a box of 0.25 to 1.2 crop sides."""
     for face in faces:
         u, v = window.from_photo(np.array([face.x, face.y]), 1)
         if 0.2 < u < 0.8 and 0.2 < v < 0.8 and 0.25 < face.side / window.side < 1.2:
@@ -133,12 +131,12 @@ def face_inside(faces: list[Face], window: Crop) -> Face | None:
     return None
 
 
-def cut(rgb: Pixels, window: Crop) -> tuple[Pixels, NDArray[np.bool_]]:
-    """Pixels of a crop.
+def cut(rgb: Pixels, window: Crop) -> tuple[Pixels, Mask]:
+    """Resample a crop.
 
     Returns:
-        (640, 640, 3) uint8, the photo's border repeated outside it, and (640, 640) where the
-        crop lies inside the photo.
+        Image (640, 640, 3) uint8, with the photo's border repeated beyond it; valid mask
+        (640, 640) bool, True inside the photo.
 
     """
     matrix, interpolation, source = _warp(rgb, window)
@@ -146,13 +144,13 @@ def cut(rgb: Pixels, window: Crop) -> tuple[Pixels, NDArray[np.bool_]]:
         source, matrix, (CROP_SIZE, CROP_SIZE), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
     )
     pixels = np.stack(np.meshgrid(np.arange(CROP_SIZE) + 0.5, np.arange(CROP_SIZE) + 0.5), -1)
-    at = window.to_photo(pixels)
-    inside = ((at >= 0) & (at <= [rgb.shape[1], rgb.shape[0]])).all(-1)
+    positions = window.to_photo(pixels)
+    inside = ((positions >= 0) & (positions <= [rgb.shape[1], rgb.shape[0]])).all(-1)
     return np.asarray(image, np.uint8), np.asarray(inside)
 
 
 def cut_alpha(alpha: Pixels, window: Crop) -> Pixels:
-    """(640, 640) uint8 alpha of a crop, 0 outside the photo."""
+    """Resample the alpha of a crop: (640, 640) uint8, 0 beyond the photo."""
     matrix, interpolation, source = _warp(alpha, window)
     pixels = cv2.warpAffine(
         source, matrix, (CROP_SIZE, CROP_SIZE), flags=interpolation, borderMode=cv2.BORDER_CONSTANT
@@ -160,8 +158,8 @@ def cut_alpha(alpha: Pixels, window: Crop) -> Pixels:
     return np.asarray(pixels, np.uint8)
 
 
-def _warp(image: Pixels, window: Crop) -> tuple[NDArray[np.float64], int, Pixels]:
-    """Matrix and interpolation for ``cv2.warpAffine``; a large window is blurred first."""
+def _warp(image: Pixels, window: Crop) -> tuple[Array, int, Pixels]:
+    """Matrix, interpolation and source for ``cv2.warpAffine``; reductions are blurred first."""
     factor = window.side / CROP_SIZE
     source = image
     if factor > 1:
@@ -169,8 +167,12 @@ def _warp(image: Pixels, window: Crop) -> tuple[NDArray[np.float64], int, Pixels
         source = np.asarray(blurred, np.uint8)
     # OpenCV puts pixel centres at whole numbers, we put them at halves
     shift = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
-    back = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
+    unshift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
     scale = np.array(
         [[1 / factor, 0, -window.x / factor], [0, 1 / factor, -window.y / factor], [0, 0, 1.0]]
     )
-    return (shift @ scale @ back)[:2], cv2.INTER_CUBIC if factor < 1 else cv2.INTER_LINEAR, source
+    return (
+        (shift @ scale @ unshift)[:2],
+        cv2.INTER_CUBIC if factor < 1 else cv2.INTER_LINEAR,
+        source,
+    )

@@ -1,9 +1,8 @@
-"""Three small learned models that reading a portrait requires: Google's detector, mesh, segmenter.
+"""The learned models of portraits: face detector, face mesh and person segmenter of MediaPipe.
 
 BlazeFace short range (Bazarevsky et al. 2019), the 468-point face mesh (Kartynnik et al. 2019)
-and the selfie segmenter (Apache-2.0, 1.7 MB together) travel inside the package ``mediapipe`` on
-the package index.  ``install`` takes them out of it; OpenCV runs them, the package itself is not
-needed.
+and the selfie segmenter, 1.7 MB together, Apache-2.0.  ``install`` extracts them from the package
+``mediapipe`` on the package index; OpenCV runs them, so that package is not a dependency.
 """
 
 from __future__ import annotations
@@ -18,28 +17,30 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array, Pixels
 from dp3d_core.errors import Dp3dError
-from dp3d_core.paths import models_folder
-from dp3d_core.wheels import fetch_wheel
-
-Array = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
+from dp3d_core.storage.paths import models_folder
+from dp3d_core.storage.wheels import fetch_wheel
 
 PACKAGE = "mediapipe==0.10.21"
+"""Package on the package index that holds the models."""
 PACKAGE_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
+"""Hash of its wheel."""
 PLATFORM = ("manylinux_2_28_x86_64", "3.11")
-"""Of the wheel whose hash we know; the models in it run anywhere."""
+"""Platform and Python of the wheel with :data:`PACKAGE_SHA256`; its models run anywhere."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A file inside the package."""
+    """A model file in the package."""
 
     name: str
-    inside: str
+    """File name once installed."""
+    member: str
+    """Path in the wheel."""
     sha256: str
+    """Hash of the file."""
 
 
 DETECTOR = Model(
@@ -58,48 +59,49 @@ SEGMENTER = Model(
     "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
 )
 MODELS = (DETECTOR, MESH, SEGMENTER)
+"""All models: face detector, face mesh, person segmenter."""
 _LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
 
 
 def folder() -> Path:
-    """Where the models are kept."""
+    """Folder of the installed models."""
     return models_folder()
 
 
 def installed() -> bool:
-    """Whether the models are there."""
+    """Whether all models are installed."""
     return all((folder() / model.name).is_file() for model in MODELS)
 
 
 def install(source: Path | None = None, force: bool = False) -> Path:
-    """Install the models, checked against their hashes.
+    """Install the models and verify their hashes.
 
     Args:
-        source: the wheel of :data:`PACKAGE`, fetched by hand; None fetches it with pip (36 MB),
-            which knows the user's package index and proxy.
-        force: fetch them even if they are there.
+        source: the wheel of :data:`PACKAGE`; None downloads it with pip (36 MB), which knows the
+            user's package index and proxy.
+        force: install again even if the models are installed.
 
     Returns:
         The folder of the models.
 
     Raises:
-        Dp3dError: ``portrait.model_missing`` if it cannot be fetched or is another file.
+        Dp3dError: ``portrait.model_missing`` if the wheel cannot be fetched or is another file.
 
     """
-    from dp3d_core.files import write_atomic
+    from dp3d_core.storage.files import open_regular, write_atomic
 
     if installed() and source is None and not force:
         return folder()
     with tempfile.TemporaryDirectory() as temporary:
         wheel = Path(source) if source is not None else _fetch(Path(temporary))
         try:
-            with zipfile.ZipFile(wheel) as package:
-                contents = {model: package.read(model.inside) for model in MODELS}
+            with open_regular(wheel) as file, zipfile.ZipFile(file) as package:
+                contents = {model: package.read(model.member) for model in MODELS}
                 licence = package.read(_LICENCE)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise Dp3dError(
                 "portrait.model_missing",
-                f"{wheel.name} does not hold the face models.",
+                f"{wheel.name} does not contain the face models.",
                 f"Give the wheel of {PACKAGE} for {PLATFORM[0]}.",
                 str(error),
             ) from error
@@ -107,7 +109,7 @@ def install(source: Path | None = None, force: bool = False) -> Path:
         if hashlib.sha256(data).hexdigest() != model.sha256:
             raise Dp3dError(
                 "portrait.model_missing",
-                f"{model.name} is not the file we know.",
+                f"{model.name} in the wheel is not the published file: its SHA-256 differs.",
                 f"Give the wheel of {PACKAGE} for {PLATFORM[0]}.",
             )
     for model, data in contents.items():
@@ -119,14 +121,14 @@ def install(source: Path | None = None, force: bool = False) -> Path:
 
 def _fetch(target: Path) -> Path:
     platform = ("--platform", PLATFORM[0], "--python-version", PLATFORM[1])
-    wheel, said = fetch_wheel(PACKAGE, PACKAGE_SHA256, target, platform)
+    wheel, pip_output = fetch_wheel(PACKAGE, PACKAGE_SHA256, target, platform)
     if wheel is None:
         raise Dp3dError(
             "portrait.model_missing",
             "The face models cannot be fetched from the package index.",
             f"Fetch the wheel of {PACKAGE} for {PLATFORM[0]} by hand and run "
             "'dp3d setup models --source WHEEL'.",
-            said,
+            pip_output,
         )
     return wheel
 
@@ -137,15 +139,18 @@ def _network(path: str) -> Any:
 
 
 def run(model: Model, image: Pixels, low: float) -> list[Array]:
-    """Outputs of a model.
+    """Run a model on an image.
 
     Args:
         model: one of :data:`MODELS`.
-        image: (h, w, 3) uint8, of the model's size.
-        low: value that black has for the model, -1 or 0; white is 1.
+        image: (h, w, 3) uint8, in the model's input size.
+        low: model input for black, -1 or 0; white is 1.
+
+    Returns:
+        The model's outputs.
 
     Raises:
-        Dp3dError: ``portrait.model_missing`` where the model is not installed.
+        Dp3dError: ``portrait.model_missing`` if the model is not installed.
 
     """
     path = folder() / model.name

@@ -1,7 +1,7 @@
-"""Faces and their landmarks: BlazeFace looks for faces, the face mesh places 468 points on each.
+"""Face landmarks: BlazeFace detects faces, the face mesh places 468 points on each.
 
-The mesh knows faces up to about 70 degrees from the front.  A face that BlazeFace sees and the
-mesh does not confirm is most likely a profile: :func:`search_faces` hands its six key points on.
+The mesh handles yaw up to about 70 degrees.  A detection that the mesh does not confirm is most
+likely a profile; :func:`search_faces` returns it with BlazeFace's six key points.
 """
 
 from __future__ import annotations
@@ -11,59 +11,57 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array, Pixels
+from dp3d_core.heads.face_mesh import FACE_OVAL, LEFT_EYE, POINTS, RIGHT_EYE
 from dp3d_core.portraits.face_models import DETECTOR, MESH, run
-
-Array = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
-
-POINTS = 468
-RIGHT_EYE, LEFT_EYE = 33, 263
-"""Outer corners; right and left of the person."""
-FOREHEAD, CHIN = 10, 152
-FACE_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-"""Outline of the face, from the hairline around the chin and back."""
 
 _STABLE = (
     *(RIGHT_EYE, LEFT_EYE, 9, 200),  # between the brows, and the front of the chin
     *(i for i in range(POINTS) if i not in (*FACE_OVAL, RIGHT_EYE, LEFT_EYE, 9, 200)),
 )
-"""The points without the outline, which slides over the cheeks as the head turns."""
+"""Landmarks inside the outline; the outline itself slides over the cheeks as the head turns."""
 
-_DETECTOR_SIDE, _MESH_SIDE = 128, 192
-_LEAST_DETECTION, _LEAST_PRESENCE, _LEAST_INVERTED = 0.5, 0.5, 0.95
-"""Least score of the detector, least presence of the mesh, and of a face that stands on its head:
-photos of those reach 0.999, profiles that the mesh takes for them up to 0.9."""
+_DETECTOR_SIDE = 128
+"""Side of BlazeFace's input, pixels."""
+_MESH_SIDE = 192
+"""Side of the face mesh's input, pixels."""
+_MIN_SCORE = 0.5
+"""Least detector score of a detection."""
+_MIN_PRESENCE = 0.5
+"""Least presence at which the mesh confirms a detection."""
+_MIN_INVERTED_PRESENCE = 0.95
+"""Least presence of an upside-down face: true ones reach 0.999, misread profiles up to 0.9."""
 _INVERTED_ODDS = 50.0
-"""Odds of the inverted face over those of the upright one from which it is taken.  Photos on their
-head have 90 and more; a grinning beard below shut eyes has 36."""
+"""Least ratio of the odds of the inverted to those of the upright face.  Photos upside down have
+90 and more; a grinning bearded face with shut eyes has 36."""
 _WINDOWS = ((1, 1.0), (2, 0.6), (3, 0.4), (5, 0.25), (8, 0.15))
-"""Windows along each side of a photo and their size: the finer ones for small faces."""
-_ALWAYS = 1
-"""Up to this pair several faces are looked for, then the search ends with the first."""
-_MOST = 6
-"""Boxes of each pair that are looked at."""
+"""Search levels, coarse to fine: windows along each side of a photo, and their side as a fraction
+of the photo's longer side."""
+_LAST_FULL_LEVEL = 1
+"""Level up to which all faces are collected; finer levels are searched only without a face."""
+_MAX_DETECTIONS = 6
+"""Greatest number of detections per level that the mesh examines."""
 _SAME_FACE = 0.45
-"""Distance from a face's middle within which a detection is of that face, box sides."""
+"""Distance of a detection from a face within which both are one face, box sides."""
 _MESH_MARGIN = 1.5
 """Side of the mesh's window, box sides."""
-_AGAIN_SIDE, _AGAIN_ASIDE, _AGAIN_LEAST = 3.2, (-0.15, 0.15), 0.4
-"""Side and horizontal offsets of the windows of the second look, box sides, and the least score
-that repeats a detection."""
+_REPEAT_SIDE = 3.2
+"""Side of the windows in which a detection is repeated, box sides."""
+_REPEAT_OFFSETS = (-0.15, 0.15)
+"""Horizontal offsets of the windows in which a detection is repeated, box sides."""
+_MIN_REPEAT_SCORE = 0.4
+"""Least detector score of a repeated detection."""
 
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """A face's points.
+    """Landmarks of a face.
 
     Attributes:
         points: (468, 2) pixels of the photo, in the order of MediaPipe's face mesh.
-        depth: (468,) pixels, about the face's middle, larger farther away.
-        presence: how sure the mesh is that this is a face, 0 to 1.
+        depth: (468,) pixels, relative to the face's middle, positive farther from the camera.
+        presence: the mesh's probability of a face, 0 to 1.
 
     """
 
@@ -73,20 +71,20 @@ class Landmarks:
 
     @property
     def odds(self) -> float:
-        """Of presence."""
+        """Odds of a face, presence / (1 - presence)."""
         return self.presence / max(1.0 - self.presence, 1e-12)
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """A face that BlazeFace sees.
+    """A face detected by BlazeFace.
 
     Attributes:
-        centre: (2,) pixels of the photo, middle of the box.
-        side: of the box, pixels: brow to chin.
-        points: (6, 2) key points, pixels: right eye, left eye, tip of the nose, mouth, right and
-            left tragus (before the ear); right and left of the person.
-        score: how sure the detector is, 0 to 1.
+        centre: (2,) centre of the box, pixels of the photo.
+        side: side of the box, brow to chin, pixels.
+        points: (6, 2) key points, pixels: right eye, left eye, tip of the nose, mouth, right
+            tragus, left tragus (in front of the ear); right and left of the person.
+        score: the detector's probability of a face, 0 to 1.
 
     """
 
@@ -97,23 +95,23 @@ class Detection:
 
     @property
     def roll(self) -> float:
-        """Of the line between the eyes in the picture, radians, clockwise."""
-        across = self.points[1] - self.points[0]
-        return float(np.arctan2(across[1], across[0]))
+        """Angle of the line between the eyes in the image, radians, clockwise."""
+        eye_line = self.points[1] - self.points[0]
+        return float(np.arctan2(eye_line[1], eye_line[0]))
 
     def is_near(self, point: Array, sides: float) -> bool:
-        """Whether a point lies within so many box sides of the centre, along each axis."""
+        """Whether a point (2,) lies within ``sides`` box sides of the centre along each axis."""
         return bool(np.abs(self.centre - point).max() < sides * self.side)
 
 
 def stable_points(rgb: Pixels) -> Array | None:
-    """(n, 2) pixels of points of the surest face that stay where they are as the head turns.
+    """(n, 2) landmarks of the best face that stay on the skin as the head turns, pixels.
 
     Args:
         rgb: (h, w, 3) uint8, upright.
 
     Returns:
-        Right, left, top and bottom of the face, then others; None where no face is found.
+        Right, left, top and bottom of the face, then the others; None without a face.
 
     """
     faces = find_landmarks(rgb)
@@ -121,89 +119,93 @@ def stable_points(rgb: Pixels) -> Array | None:
 
 
 def find_landmarks(rgb: Pixels) -> list[Landmarks]:
-    """Faces with their landmarks, the surest first; see :func:`search_faces`."""
+    """Landmarks of all confirmed faces, best first; see :func:`search_faces`."""
     return search_faces(rgb)[0]
 
 
 def search_faces(rgb: Pixels) -> tuple[list[Landmarks], list[Detection]]:
-    """Faces of a photo.
+    """Search a photo for faces, coarse to fine.
 
     Args:
         rgb: (h, w, 3) uint8, upright.
 
     Returns:
-        Faces that the mesh confirms, and detections that it does not; the surest first.  The
-        second list is empty where the first is not.
+        Faces that the mesh confirms, best first.  If there are none, detections that it does not
+        confirm, best first; otherwise an empty list.
 
     Raises:
         Dp3dError: ``portrait.model_missing``.
 
     """
     faces: list[Landmarks] = []
-    doubtful: list[Detection] = []
-    for level, (parts, size) in enumerate(_WINDOWS):
-        if level > _ALWAYS and faces:
+    unconfirmed: list[Detection] = []
+    for level, (parts, fraction) in enumerate(_WINDOWS):
+        if level > _LAST_FULL_LEVEL and faces:
             break
-        for detection in _detect(rgb, parts, size):
+        for detection in _detect(rgb, parts, fraction):
             if any(detection.is_near(face.points.mean(0), _SAME_FACE) for face in faces):
                 continue
             face = _landmarks_of(rgb, detection)
-            if face.presence < _LEAST_PRESENCE:
-                doubtful.append(detection)
+            if face.presence < _MIN_PRESENCE:
+                unconfirmed.append(detection)
                 continue
             middle, width = face.points.mean(0), np.ptp(face.points[:, 0])
             if all(np.abs(other.points.mean(0) - middle).max() > 0.5 * width for other in faces):
                 faces.append(face)
     faces.sort(key=lambda face: -face.presence * np.sqrt(np.ptp(face.points[:, 0])))
-    return faces, [] if faces else _look_again(rgb, doubtful)
+    return faces, [] if faces else _repeated(rgb, unconfirmed)
 
 
 def _landmarks_of(rgb: Pixels, detection: Detection) -> Landmarks:
-    """Landmarks of a detection, upright or upside down: the detector does not know which."""
+    """Landmarks of a detection, upright or upside down: BlazeFace does not tell which."""
     side = _MESH_MARGIN * detection.side
     upright = _refine(rgb, detection.centre, side, detection.roll)
     inverted = _refine(rgb, detection.centre, side, detection.roll + np.pi)
-    stands = inverted.presence < _LEAST_INVERTED or inverted.odds < _INVERTED_ODDS * upright.odds
-    return upright if stands else inverted
+    is_inverted = (
+        inverted.presence >= _MIN_INVERTED_PRESENCE
+        and inverted.odds >= _INVERTED_ODDS * upright.odds
+    )
+    return inverted if is_inverted else upright
 
 
-def _look_again(rgb: Pixels, detections: list[Detection]) -> list[Detection]:
-    """Detections that BlazeFace repeats in windows made for them, the surest first.
+def _repeated(rgb: Pixels, detections: list[Detection]) -> list[Detection]:
+    """Detections that BlazeFace repeats in windows centred on them, best first.
 
-    The windows hold the face at the size that BlazeFace was trained for; their mean places key
-    points better and drops chance hits of the first search.
+    In these windows a face has the size that BlazeFace was trained on.  The mean over them places
+    key points better, and false positives of the first search are not repeated.
     """
     repeated: list[Detection] = []
     for first in sorted(detections, key=lambda detection: -detection.score * detection.side):
         if any(other.is_near(first.centre, 1.0) for other in repeated):
             continue
-        looks = []
-        for aside in _AGAIN_ASIDE:
-            left, top = first.centre + first.side * (np.array([aside, 0]) - _AGAIN_SIDE / 2)
-            side = _AGAIN_SIDE * first.side
-            seen = _detect_in(rgb, float(left), float(top), side, _AGAIN_LEAST)
-            looks += [d for d in seen if first.is_near(d.centre, 0.5)][:1]
-        if len(looks) == len(_AGAIN_ASIDE):
-            repeated.append(_mean_of(looks))
+        repeats = []
+        for offset in _REPEAT_OFFSETS:
+            left, top = first.centre + first.side * (np.array([offset, 0]) - _REPEAT_SIDE / 2)
+            side = _REPEAT_SIDE * first.side
+            detected = _detect_in(rgb, float(left), float(top), side, _MIN_REPEAT_SCORE)
+            repeats += [d for d in detected if first.is_near(d.centre, 0.5)][:1]
+        if len(repeats) == len(_REPEAT_OFFSETS):
+            repeated.append(_mean_of(repeats))
     return sorted(repeated, key=lambda detection: -detection.score * np.sqrt(detection.side))
 
 
-def _mean_of(looks: list[Detection]) -> Detection:
+def _mean_of(detections: list[Detection]) -> Detection:
+    """Mean of several detections of one face."""
     return Detection(
-        np.mean([look.centre for look in looks], 0),
-        float(np.mean([look.side for look in looks])),
-        np.mean([look.points for look in looks], 0),
-        float(np.mean([look.score for look in looks])),
+        np.mean([detection.centre for detection in detections], 0),
+        float(np.mean([detection.side for detection in detections])),
+        np.mean([detection.points for detection in detections], 0),
+        float(np.mean([detection.score for detection in detections])),
     )
 
 
 def _refine(rgb: Pixels, centre: Array, side: float, roll: float) -> Landmarks:
-    """Points of the face in a box; each look frames it better than the one before."""
+    """Landmarks of the face in a box; each of three rounds reframes it by the landmarks before."""
     presence, points, depth = 0.0, np.zeros((POINTS, 2)), np.zeros(POINTS)
     for _ in range(3):
         presence, points, depth = _mesh(rgb, centre, side, roll)
-        across = points[LEFT_EYE] - points[RIGHT_EYE]
-        roll = float(np.arctan2(across[1], across[0]))
+        eye_line = points[LEFT_EYE] - points[RIGHT_EYE]
+        roll = float(np.arctan2(eye_line[1], eye_line[0]))
         low, high = points.min(0), points.max(0)
         centre, side = (low + high) / 2, float(1.5 * (high - low).max())
         if presence < 0.05:
@@ -212,15 +214,15 @@ def _refine(rgb: Pixels, centre: Array, side: float, roll: float) -> Landmarks:
 
 
 def _mesh(rgb: Pixels, centre: Array, side: float, roll: float) -> tuple[float, Array, Array]:
-    """Presence, (468, 2) points and their depth in a turned square window of the photo."""
+    """Presence, landmarks (468, 2) and depth (468,), pixels, in a rotated square window."""
     step = side / _MESH_SIDE
-    turn = step * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-    corner = centre - turn @ np.full(2, _MESH_SIDE / 2)
+    rotation = step * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    corner = centre - rotation @ np.full(2, _MESH_SIDE / 2)
     source = rgb
     if step > 1.5:
         source = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.5 * step), np.uint8)
     # OpenCV puts pixel centres at whole numbers, we put them at halves
-    matrix = np.column_stack([turn, corner + turn @ [0.5, 0.5] - 0.5])
+    matrix = np.column_stack([rotation, corner + rotation @ [0.5, 0.5] - 0.5])
     window = cv2.warpAffine(
         source,
         matrix,
@@ -231,32 +233,32 @@ def _mesh(rgb: Pixels, centre: Array, side: float, roll: float) -> tuple[float, 
     outputs = run(MESH, np.asarray(window, np.uint8), 0.0)
     score = next(out for out in outputs if out.size == 1).item()
     local = next(out for out in outputs if out.size == POINTS * 3).reshape(POINTS, 3)
-    return _sigmoid(score), local[:, :2] @ turn.T + corner, local[:, 2] * step
+    return _sigmoid(score), local[:, :2] @ rotation.T + corner, local[:, 2] * step
 
 
-def _detect(rgb: Pixels, parts: int, size: float) -> list[Detection]:
-    """Faces in windows that cover a photo, the surest first.
+def _detect(rgb: Pixels, parts: int, fraction: float) -> list[Detection]:
+    """Detections in a grid of windows that covers a photo, best first.
 
     Args:
-        rgb: the photo.
-        parts: windows along each side.
-        size: of a window, parts of the photo's longer side.
+        rgb: (h, w, 3) the photo.
+        parts: number of windows along each side.
+        fraction: side of a window, as a fraction of the photo's longer side.
 
     """
     height, width = rgb.shape[:2]
-    side = size * max(height, width)
-    places = np.linspace(0, 1, parts) if parts > 1 else np.array([0.5])
+    side = fraction * max(height, width)
+    positions = np.linspace(0, 1, parts) if parts > 1 else np.array([0.5])
     detections = []
-    for y in places * max(height - side, 0) + min(height - side, 0) / 2:
-        for x in places * max(width - side, 0) + min(width - side, 0) / 2:
+    for y in positions * max(height - side, 0) + min(height - side, 0) / 2:
+        for x in positions * max(width - side, 0) + min(width - side, 0) / 2:
             detections += _detect_in(rgb, float(x), float(y), side)
-    return sorted(detections, key=lambda detection: -detection.score)[:_MOST]
+    return sorted(detections, key=lambda detection: -detection.score)[:_MAX_DETECTIONS]
 
 
 def _detect_in(
-    rgb: Pixels, left: float, top: float, side: float, least: float = _LEAST_DETECTION
+    rgb: Pixels, left: float, top: float, side: float, min_score: float = _MIN_SCORE
 ) -> list[Detection]:
-    """Faces in a square window, which may reach outside the photo, the surest first."""
+    """Detections in a square window, which may extend beyond the photo, best first."""
     step = side / _DETECTOR_SIDE
     source = rgb if step < 1.5 else np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.5 * step), np.uint8)
     matrix = np.array([[step, 0, left + 0.5 * step - 0.5], [0, step, top + 0.5 * step - 0.5]])
@@ -273,7 +275,7 @@ def _detect_in(
     detections: list[Detection] = []
     for i in np.argsort(-scores):
         score = _sigmoid(float(scores[i]))
-        if score < least:
+        if score < min_score:
             break
         # rows of a box: centre, size, six key points
         centre, *points = (boxes[i, [0, 2, 3, 4, 5, 6, 7]] + _anchors()[i]) * side + [left, top]
@@ -285,12 +287,12 @@ def _detect_in(
 
 @lru_cache(maxsize=1)
 def _anchors() -> Array:
-    """(896, 2) centres that BlazeFace's boxes are offsets from, parts of its picture."""
+    """(896, 2) anchor centres of BlazeFace's boxes, as fractions of its input."""
     anchors = []
-    for cells, each in ((16, 2), (8, 6)):
+    for cells, per_cell in ((16, 2), (8, 6)):
         v, u = np.mgrid[:cells, :cells]
         centres = (np.stack([u, v], -1).reshape(-1, 1, 2) + 0.5) / cells
-        anchors.append(np.repeat(centres, each, 1).reshape(-1, 2))
+        anchors.append(np.repeat(centres, per_cell, 1).reshape(-1, 2))
     return np.concatenate(anchors)
 
 

@@ -1,6 +1,7 @@
-"""Any photo in, a :class:`~dp3d_core.portraits.portrait.Portrait` out.
+"""Load a portrait: from a photo file to a :class:`~dp3d_core.portraits.portrait.Portrait`.
 
-All that is decided on the way is recorded in the report; a crop and angles by hand override it.
+Five steps: file, faces and crop, matte, pose, report.  The report records every decision; a crop
+or angles set by hand override the estimates.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Mask, Pixels
 from dp3d_core.errors import Dp3dError
 from dp3d_core.portraits.crop import (
     Crop,
@@ -40,9 +41,8 @@ from dp3d_core.portraits.report_warnings import (
     photo_warnings,
     roll_warnings,
 )
+from dp3d_core.progress import CancelCheck, never_cancel
 from dp3d_core.threads import one_blas_thread
-
-Pixels = NDArray[np.uint8]
 
 
 @one_blas_thread
@@ -50,56 +50,60 @@ def load_portrait(
     source: Path | bytes,
     crop: tuple[float, float, float] | None = None,
     angles: HeadAngles | None = None,
+    *,
+    cancel: CancelCheck = never_cancel,
 ) -> Portrait:
-    """Prepare a photo.
+    """Load a photo and estimate crop, matte and pose of the head.
 
     Args:
-        source: image file or its bytes; any format Pillow reads, and HEIC with the extra of
-            that name; any mode, colour profile and orientation.
-        crop: manual crop (x, y, side) in pixels of the upright photo as stored in the file.
-        angles: yaw, pitch and roll by hand; those left out are estimated.
+        source: image file or its bytes, in a format of :mod:`dp3d_core.decoding.formats`
+            (HEIC with the extra of that name), of any mode, colour profile and orientation.
+        crop: crop set by hand, (x, y, side) in pixels of the upright photo as stored in the file.
+        angles: yaw, pitch and roll set by hand; those left out are estimated.
+        cancel: polled ten times a second while the file is decoded.
 
     Returns:
-        The portrait.  No face is a warning in the report and a centre crop, not a failure.
+        The portrait.  Without a face it has a centre crop and a warning; that is no error.
 
     Raises:
         Dp3dError: ``portrait.not_found``, ``portrait.unreadable``, ``portrait.too_small``,
-            ``portrait.too_large``, ``portrait.package_missing``, ``portrait.bad_crop``,
-            ``portrait.model_missing``.
+            ``portrait.too_large``, ``portrait.too_slow``, ``portrait.decoder_failed``,
+            ``portrait.package_missing``, ``portrait.bad_crop``, ``portrait.model_missing``,
+            ``job.cancelled``.
 
     """
     angles = angles or HeadAngles()
-    # 1. The file
+    # 1. Read and decode the file
     data = read_photo(source)
-    rgb, alpha, scale, notes = decode_photo(data)
+    rgb, alpha, scale, file_warnings, *_ = decode_photo(data, cancel)
     if alpha is not None and int(alpha.max()) < 8:
         raise Dp3dError(
             "portrait.unreadable",
-            "The photo is transparent all over.",
+            "The photo is completely transparent.",
             "Save it again with the head visible.",
         )
-    # 2. The faces and the crop
+    # 2. Detect faces, choose the crop
     faces = detect_faces(rgb)
     by_hand = None if crop is None else manual_crop(crop, rgb, scale)
     framing = _frame(rgb, faces, by_hand, angles)
     window, face = framing.window, framing.face
-    warnings = notes + photo_warnings(rgb, faces, face, framing.source)
-    # 3. The outline
+    warnings = file_warnings + photo_warnings(rgb, faces, face, framing.source)
+    # 3. Estimate the matte
     image, inside = cut(rgb, window)
     matte = _outline(image, inside, alpha, framing)
     warnings += matte.warnings
-    # 4. The pose
-    aligned = framing.rough if face is None else fit_face(face, window, angles)
-    warnings += angle_warnings(aligned, face, window, angles) + roll_warnings(aligned)
-    cut_warnings, cut_doubt = cut_face(face, rgb)
+    # 4. Fit the pose
+    alignment = framing.rough if face is None else fit_face(face, window, angles)
+    warnings += angle_warnings(alignment, face, window, angles) + roll_warnings(alignment)
+    cut_warnings, cut_penalty = cut_face(face, rgb)
     warnings += cut_warnings
-    confidence = framing.confidence * (1 - cut_doubt)
+    confidence = framing.confidence * (1 - cut_penalty)
     if framing.source != "centre":
-        hidden, doubt = hidden_parts(aligned, inside)
-        warnings += hidden
-        confidence *= 1 - doubt
-    # 5. The report
-    yaw, pitch, roll = aligned.yaw_pitch_roll_deg
+        hidden_warnings, hidden_penalty = hidden_parts(alignment, inside)
+        warnings += hidden_warnings
+        confidence *= 1 - hidden_penalty
+    # 5. Write the report
+    yaw, pitch, roll = alignment.yaw_pitch_roll_deg
     report = PortraitReport(
         width=rgb.shape[1],
         height=rgb.shape[0],
@@ -112,19 +116,19 @@ def load_portrait(
         yaw_deg=yaw,
         pitch_deg=pitch,
         roll_deg=roll,
-        alignment=aligned.score,
-        shape=aligned.shape,
+        alignment=alignment.score,
+        shape=alignment.shape,
         matte_source=matte.source,
         matte_confidence=matte.confidence,
         warnings=warnings,
     )
     sha256 = hashlib.sha256(data).hexdigest()
-    whole = alpha is None or int(alpha.min()) == 255
-    return Portrait(image, matte.alpha, inside, aligned.camera, report, sha256, rgb, whole)
+    opaque = alpha is None or int(alpha.min()) == 255
+    return Portrait(image, matte.alpha, inside, alignment.camera, report, sha256, rgb, opaque)
 
 
 class _Framing(NamedTuple):
-    """The crop, and the head in it as far as it is known before the fit in that crop."""
+    """Crop, chosen face, and the pose from which the fit in the crop starts."""
 
     window: Crop
     source: str
@@ -134,12 +138,12 @@ class _Framing(NamedTuple):
 
 
 def _frame(rgb: Pixels, faces: list[Face], by_hand: Crop | None, angles: HeadAngles) -> _Framing:
-    """The crop by hand, else that of the most promising face, else the middle of the photo."""
-    unknown = Alignment(crop_camera(angles), {}, 0.0)
+    """The crop set by hand, else that of the best face, else the middle of the photo."""
+    unfitted = Alignment(crop_camera(angles), {}, 0.0)
     if by_hand is not None:
-        return _Framing(by_hand, "manual", face_inside(faces, by_hand), unknown, 1.0)
+        return _Framing(by_hand, "manual", face_inside(faces, by_hand), unfitted, 1.0)
     if not faces:
-        return _Framing(centre_crop(rgb), "centre", None, unknown, 0.0)
+        return _Framing(centre_crop(rgb), "centre", None, unfitted, 0.0)
     window = crop_around(faces[0])
     rough = fit_face(faces[0], window, angles)
     window = canonical_crop(window, rough.camera)
@@ -147,35 +151,35 @@ def _frame(rgb: Pixels, faces: list[Face], by_hand: Crop | None, angles: HeadAng
 
 
 class _Matte(NamedTuple):
+    """Alpha (640, 640), its source and confidence as in the report, and warnings."""
+
     alpha: Pixels
     source: str
     confidence: float
     warnings: list[str]
 
 
-def _outline(
-    image: Pixels, inside: NDArray[np.bool_], alpha: Pixels | None, framing: _Framing
-) -> _Matte:
-    """The file's own alpha, else the segmenter's outline, else a standard one."""
+def _outline(image: Pixels, inside: Mask, alpha: Pixels | None, framing: _Framing) -> _Matte:
+    """The file's alpha if it cuts out the head, else the segmentation, else a standard outline."""
     yaw, warnings = framing.rough.yaw_pitch_roll_deg[0], []
     if alpha is not None:
         matte = cut_alpha(alpha, framing.window)
         if is_cut_out(matte, inside, yaw):
             return _Matte(matte, "alpha", 1.0, [])
         warnings.append(
-            "The photo's transparency does not outline the head, so it is not used; the head was "
-            "looked for in the colours."
+            "The photo's transparency does not cut out the head, so it is not used; the head was "
+            "segmented by its colours instead."
         )
     template = np.where(inside, template_matte(image.shape[0], yaw), 0).astype(np.uint8)
     if framing.source == "centre":
-        # Nobody knows where the head is, and an outline that follows some shape in the middle
-        # does more harm than a plain one.
+        # The position of the head is unknown; an outline that follows some shape in the middle
+        # would be worse than a standard one.
         return _Matte(template, "template", 0.0, warnings)
     matte, confidence = find_matte(image, inside)
     if confidence > LEAST_CONFIDENCE:
         return _Matte(matte, "segmenter", confidence, warnings)
     warnings.append(
-        "The head could not be told from the background, so a standard outline is used; "
+        "The head could not be separated from the background, so a standard outline is used; "
         "a photo with a plainer background, or a cut-out PNG, gives a better head."
     )
     return _Matte(template, "template", confidence, warnings)

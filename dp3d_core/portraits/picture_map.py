@@ -1,11 +1,11 @@
-"""What the picture around the landmarks says of a head's pose, shape and expression.
+"""Correct a head state by the image: one learned step of supervised descent in 3D.
 
-Landmarks are drawn towards an average face.  The head that they give is projected onto the
-picture; where its features, jaw and ears should be, histograms of oriented gradients tell how far
-off the picture's own are, and the segmenter tells where the head ends.  A ridge regression learned
-on renders turns that into a correction: one step of the supervised descent of Xiong and De la
-Torre (2013), for a head in three dimensions.  Heads are brought to one side by a mirror, so that
-half the views have to be learned.  Below the chin nothing is read: heads turn on their shoulders.
+Landmarks are biased towards an average face.  The head that they imply is projected into the
+image; histograms of oriented gradients at its features, jaw and ears, and the segmentation of the
+head, are the inputs of a ridge regression that predicts the correction (Xiong and De la Torre
+2013, one step).  It is learned on renders (``synthetic.landmark_training``).  Heads are mirrored
+to one side, which halves the views to learn.  Nothing below the chin is read, because heads turn
+on their shoulders.
 """
 
 from __future__ import annotations
@@ -18,71 +18,89 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
+from dp3d_core.arrays import Array, Array32, Indices, Mask, Pixels
+from dp3d_core.cameras.trajectories import orbit_pose
 from dp3d_core.heads.bust import BustPart, bust
 from dp3d_core.heads.people import head_data, prior
 from dp3d_core.heads.space import MM
-from dp3d_core.mesh import Mesh
+from dp3d_core.meshes.mesh import Mesh
+from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.portraits.head_state import COMPONENTS, EXPRESSIONS, HeadState, landmark_table
 from dp3d_core.portraits.matting import segment
-from dp3d_core.raycast import RayCaster
-from dp3d_core.trajectories import orbit_pose
-
-Array = NDArray[np.float64]
-Floats = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 FILE_NAME = "picture_map.npz"
-_SIDE, _UNITS = 256, 0.85
-"""Pixels and head units of the window around the head's origin."""
+"""File of the map in the package ``dp3d_core.heads``."""
+_SIDE = 256
+"""Side of the window around the head's origin, pixels."""
+_UNITS = 0.85
+"""Side of the window around the head's origin, head units."""
 _BINS = 8
-"""Directions of a histogram of gradients."""
-_CELL, _STEP = 2.5, 6.0
-"""Pixels of the window: standard deviation of a cell's weight, distance of the 3 x 3 cells."""
-_FAINT = 4.0
-"""Gradient, levels per pixel times 8 (Sobel), below which there is no contrast to normalise."""
-_OUTLINE_SIDE, _OUTLINE_ROWS, _OUTLINE_UNITS = 24, 16, 1.02
-"""Cells of the outline's picture, rows of them down to the chin, and its head units."""
-_OUTLINE_WEIGHT, _STATE_WEIGHT = 0.3, 0.1
-"""Of outline and first state in the regression, beside 1 of the gradients."""
+"""Orientation bins of a histogram of gradients."""
+_CELL = 2.5
+"""Standard deviation of a cell's Gaussian weight, pixels of the window."""
+_STEP = 6.0
+"""Spacing of the 3 x 3 cells around a point, pixels of the window."""
+_MIN_GRADIENT = 4.0
+"""Floor of the local gradient in the normalisation, levels per pixel times 8 (Sobel)."""
+_OUTLINE_SIDE = 24
+"""Side of the downsampled segmentation, cells."""
+_OUTLINE_ROWS = 16
+"""Rows of the downsampled segmentation that are inputs: those above the chin."""
+_OUTLINE_UNITS = 1.02
+"""Side of the segmented window, head units."""
+_OUTLINE_WEIGHT = 0.3
+"""Weight of the segmentation in the regression, relative to the gradients."""
+_STATE_WEIGHT = 0.1
+"""Weight of the initial state in the regression, relative to the gradients."""
 _OUTLIER = 4.0
-"""Standard deviations to which an input is limited."""
-_STATE_COMPONENTS, _STATE_SHRINK = 30, 0.3
-"""Components of the first state that are inputs, and their weight beside the angles'."""
+"""Standard deviations to which inputs are clipped."""
+_STATE_COMPONENTS = 30
+"""Number of shape coefficients of the initial state that are inputs."""
+_STATE_SHRINK = 0.3
+"""Scale of those coefficients relative to the angles, radians."""
 _BOTH_YAW = np.radians(12.0)
-"""Yaw up to which a head is looked at from both sides, as it is and in the mirror."""
+"""Yaw up to which a head is read twice, as it is and mirrored."""
 _LEVELS = 127
-"""Largest weight in the file; weights are whole numbers there."""
-_LOWEST, _HIGHEST, _FACE_Z = -0.215, 0.12, 0.04
-"""Heights of chin and hairline, and where the face begins behind, head units."""
-_EAR_X, _EAR_Y, _EAR_Z = 0.15, 0.09, 0.06
-"""Of ears, head units: beside it, around the origin."""
+"""Largest integer weight in the file, which stores 8-bit weights."""
+_CHIN_Y = -0.215
+"""Height of the chin, head units."""
+_HAIRLINE_Y = 0.12
+"""Height of the hairline, head units."""
+_FACE_Z = 0.04
+"""Depth at which the face begins, head units."""
+_EAR_X = 0.15
+"""Least distance of ear vertices from the plane of symmetry, head units."""
+_EAR_Y = 0.09
+"""Greatest height of ear vertices above or below the origin, head units."""
+_EAR_Z = 0.06
+"""Greatest depth of ear vertices before or behind the origin, head units."""
 _LANDMARKS = (
     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # lids
     70, 105, 107, 336, 334, 300,  # brows
     168, 6, 197, 4, 1, 98, 327, 2, 64, 294,  # nose
     61, 291, 0, 17, 13, 14, 39, 269, 181, 405, 37, 267, 84, 314, 152,  # lips and chin
 )  # fmt: skip
-"""Landmarks around which gradients are read."""
+"""Landmarks at which gradients are read."""
 
 
 @dataclass(frozen=True, eq=False)
 class PictureMap:
-    """The learned map.
+    """The learned regression.
 
     Attributes:
-        vertices: (k,) control vertices around which gradients are read, besides landmarks.
-        mirror: (COMPONENTS, COMPONENTS) components of a mirrored head.
-        mean, spread: (inputs,).
-        weights: (inputs, outputs).
-        offset: (outputs,).
+        vertices: (k,) control vertices at which gradients are read, besides the landmarks.
+        mirror: (COMPONENTS, COMPONENTS) matrix from coefficients of a head to those of its mirror
+            image.
+        mean, spread: (inputs,) mean and standard deviation of the inputs.
+        weights: (inputs, outputs) regression weights.
+        offset: (outputs,) mean of the outputs.
 
     """
 
-    vertices: NDArray[np.int64]
+    vertices: Indices
     mirror: Array
     mean: Array
     spread: Array
@@ -90,23 +108,23 @@ class PictureMap:
     offset: Array
 
     def __call__(self, rgb: Pixels, state: HeadState) -> HeadState:
-        """The state that a photo (h, w, 3) shows, from a first one."""
+        """Correct an initial state by the photo (h, w, 3) uint8."""
         window = PictureWindow.of(rgb, state)
         difference = np.zeros(6 + COMPONENTS + len(EXPRESSIONS))
-        for mirrored, share in sides(state):
-            seen, looked = window.inputs(state, self.vertices, self.mirror, mirrored)
-            inputs = np.clip((seen - self.mean) / self.spread, -_OUTLIER, _OUTLIER)
-            # what lies outside the photo says nothing
-            known = np.nan_to_num(inputs, nan=0.0)
-            moved = looked.moved(known @ self.weights + self.offset)
+        for mirrored, weight in mirrorings(state):
+            features, local = window.inputs(state, self.vertices, self.mirror, mirrored)
+            inputs = np.clip((features - self.mean) / self.spread, -_OUTLIER, _OUTLIER)
+            # inputs beyond the photo take their mean
+            filled = np.nan_to_num(inputs, nan=0.0)
+            corrected = local.moved(filled @ self.weights + self.offset)
             if mirrored:
-                looked, moved = (s.mirrored(0.0, self.mirror) for s in (looked, moved))
-            difference += share * looked.difference(moved)
+                local, corrected = (s.mirrored(0.0, self.mirror) for s in (local, corrected))
+            difference += weight * local.difference(corrected)
         return state.moved(difference)
 
     def save(self, path: Path) -> None:
-        """Write the map, weights in eight bits."""
-        from dp3d_core.files import write_atomic
+        """Write the map, with 8-bit weights."""
+        from dp3d_core.storage.files import write_atomic
 
         buffer = io.BytesIO()
         level = np.abs(self.weights).max(0) / _LEVELS + 1e-30
@@ -125,30 +143,30 @@ class PictureMap:
 
 @dataclass(frozen=True, eq=False)
 class PictureWindow:
-    """A photo around a head, upright, and its outline.
+    """An upright window of a photo around a head.
 
     Attributes:
         grey: (_SIDE, _SIDE) uint8.
-        known: (_SIDE, _SIDE) bool, inside the photo.
-        outline: (_OUTLINE_ROWS, _OUTLINE_SIDE) chance of the head; NaN outside the photo.
+        valid: (_SIDE, _SIDE) bool, True inside the photo.
+        outline: (_OUTLINE_ROWS, _OUTLINE_SIDE) probability of the person, NaN beyond the photo.
 
     """
 
     grey: Pixels
-    known: NDArray[np.bool_]
-    outline: Floats
+    valid: Mask
+    outline: Array32
 
     @classmethod
     def of(cls, rgb: Pixels, state: HeadState) -> PictureWindow:
-        """The window of a photo (h, w, 3) in which a state lies."""
+        """The window of a photo (h, w, 3) around a head."""
         grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         inside = np.full(rgb.shape[:2], 255, np.uint8)
-        wide = _warp(rgb, state, _SIDE, _OUTLINE_UNITS, cv2.BORDER_REPLICATE)
+        wide_view = _warp(rgb, state, _SIDE, _OUTLINE_UNITS, cv2.BORDER_REPLICATE)
         size = (_OUTLINE_SIDE, _OUTLINE_SIDE)
-        outline = cv2.resize(segment(wide), size, interpolation=cv2.INTER_AREA)
-        shown = _warp(inside, state, _SIDE, _OUTLINE_UNITS, cv2.BORDER_CONSTANT)
-        shown = np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA), np.uint8)
-        outline[shown < 250] = np.nan
+        outline = cv2.resize(segment(wide_view), size, interpolation=cv2.INTER_AREA)
+        valid = _warp(inside, state, _SIDE, _OUTLINE_UNITS, cv2.BORDER_CONSTANT)
+        valid = np.asarray(cv2.resize(valid, size, interpolation=cv2.INTER_AREA), np.uint8)
+        outline[valid < 250] = np.nan
         return cls(
             _warp(grey, state, _SIDE, _UNITS, cv2.BORDER_REPLICATE),
             _warp(inside, state, _SIDE, _UNITS, cv2.BORDER_CONSTANT) > 250,
@@ -156,46 +174,50 @@ class PictureWindow:
         )
 
     def inputs(
-        self, state: HeadState, vertices: NDArray[np.int64], mirror: Array, mirrored: bool
+        self, state: HeadState, vertices: Indices, mirror: Array, mirrored: bool
     ) -> tuple[Array, HeadState]:
-        """Inputs (n,), NaN where the photo ends, and the state about the head's origin."""
-        looked = state.placed(float(state.origin[0]), float(state.origin[1]), 1.0)
-        grey, known, outline = self.grey, self.known, self.outline
+        """Regression inputs (n,), NaN beyond the photo, and the state relative to its origin."""
+        local = state.in_window(float(state.origin[0]), float(state.origin[1]), 1.0)
+        grey, valid, outline = self.grey, self.valid, self.outline
         if mirrored:
-            looked = looked.mirrored(0.0, mirror)
-            grey, known, outline = grey[:, ::-1], known[:, ::-1], outline[:, ::-1]
-        shift = looked.project(_points(looked, vertices)) @ looked.upright
-        at = shift * (_SIDE / (_UNITS * looked.scale)) + _SIDE / 2
+            local = local.mirrored(0.0, mirror)
+            grey, valid, outline = grey[:, ::-1], valid[:, ::-1], outline[:, ::-1]
+        offsets = local.project(_points(local, vertices)) @ local.upright
+        positions = offsets * (_SIDE / (_UNITS * local.scale)) + _SIDE / 2
         cells = np.arange(-1, 2) * _STEP
-        at = (at[:, None, None] + np.stack(np.meshgrid(cells, cells), -1)).reshape(-1, 2)
-        rows, columns = at[:, 1] - 0.5, at[:, 0] - 0.5
-        seen = np.stack(
+        positions = (positions[:, None, None] + np.stack(np.meshgrid(cells, cells), -1)).reshape(
+            -1, 2
+        )
+        rows, columns = positions[:, 1] - 0.5, positions[:, 0] - 0.5
+        gradients = np.stack(
             [
                 map_coordinates(c, [rows, columns], order=1, mode="nearest")
                 for c in _gradients(grey)
             ],
             -1,
         ).astype(np.float64)
-        hidden = map_coordinates(known.astype(np.float32), [rows, columns], order=1) < 0.99
-        seen[hidden] = np.nan
-        yaw, pitch, _ = looked.angles
-        shape = looked.components[:_STATE_COMPONENTS] * _STATE_SHRINK
-        first = [yaw, pitch, yaw * yaw, pitch * pitch, yaw * pitch, *shape]
-        return np.concatenate([seen.ravel(), outline.ravel(), first]), looked
+        beyond = map_coordinates(valid.astype(np.float32), [rows, columns], order=1) < 0.99
+        gradients[beyond] = np.nan
+        yaw, pitch, _ = local.angles
+        shape = local.components[:_STATE_COMPONENTS] * _STATE_SHRINK
+        initial = [yaw, pitch, yaw * yaw, pitch * pitch, yaw * pitch, *shape]
+        return np.concatenate([gradients.ravel(), outline.ravel(), initial]), local
 
 
-def sides(state: HeadState) -> list[tuple[bool, float]]:
-    """Whether a head is looked at in the mirror, which brings it to one side, and what it counts.
+def mirrorings(state: HeadState) -> list[tuple[bool, float]]:
+    """Whether to mirror a head, and the weight of that reading.
 
-    A head near the front is looked at both ways.
+    Mirroring brings all heads to one side; a head near the front is read both ways.
     """
-    right = float(np.clip(0.5 + 0.5 * state.angles[0] / _BOTH_YAW, 0, 1))
-    return [(mirrored, share) for mirrored, share in ((False, right), (True, 1 - right)) if share]
+    direct = float(np.clip(0.5 + 0.5 * state.angles[0] / _BOTH_YAW, 0, 1))
+    return [
+        (mirrored, weight) for mirrored, weight in ((False, direct), (True, 1 - direct)) if weight
+    ]
 
 
 @lru_cache(maxsize=1)
 def picture_map() -> PictureMap:
-    """The map that travels with the package."""
+    """The map shipped in the package."""
     data = resources.files("dp3d_core.heads").joinpath(FILE_NAME).read_bytes()
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         vertices = archive["vertices"].astype(np.int64)
@@ -209,18 +231,18 @@ def picture_map() -> PictureMap:
 def learn(
     inputs: Array,
     differences: Array,
-    vertices: NDArray[np.int64],
+    vertices: Indices,
     mirror: Array,
     ridge: float = 0.3,
 ) -> PictureMap:
-    """Learn the map.
+    """Fit the regression.
 
     Args:
-        inputs: (n, inputs) of :meth:`PictureWindow.inputs`.
-        differences: (n, outputs) of :meth:`HeadState.difference` to the truth.
-        vertices: around which gradients are read.
-        mirror: see :class:`PictureMap`.
-        ridge: strength, mean squares of an input.
+        inputs: (n, inputs) inputs (:meth:`PictureWindow.inputs`), NaN where unknown.
+        differences: (n, outputs) true state minus initial state (:meth:`HeadState.difference`).
+        vertices: (k,) control vertices at which gradients were read.
+        mirror: as in :class:`PictureMap`.
+        ridge: strength of the ridge, relative to the mean diagonal of the kernel.
 
     """
     mean, spread = np.nanmean(inputs, 0), np.nanstd(inputs, 0) + 1e-3
@@ -235,18 +257,18 @@ def learn(
             np.full(state, np.sqrt(_STATE_WEIGHT / state)),
         ]
     )
-    table = np.clip((inputs - mean) / spread, -_OUTLIER, _OUTLIER)
-    table = np.nan_to_num(table, nan=0.0) * gain
-    kernel = table @ table.T
+    design = np.clip((inputs - mean) / spread, -_OUTLIER, _OUTLIER)
+    design = np.nan_to_num(design, nan=0.0) * gain
+    kernel = design @ design.T
     kernel[np.diag_indices(len(kernel))] += ridge * np.trace(kernel) / len(kernel)
     offset = differences.mean(0)
-    weights = (table * gain).T @ np.linalg.solve(kernel, differences - offset)
+    weights = (design * gain).T @ np.linalg.solve(kernel, differences - offset)
     return PictureMap(vertices, mirror, mean, spread, weights, offset)
 
 
 @lru_cache(maxsize=1)
 def mirror_of_components() -> Array:
-    """(COMPONENTS, COMPONENTS) components of a mirrored head from the head's own."""
+    """(COMPONENTS, COMPONENTS) matrix from coefficients of a head to those of its mirror image."""
     heads = prior()
     twins = cKDTree(heads.mean).query(heads.mean * [-1, 1, 1])[1]
     basis = heads.basis[:COMPONENTS].astype(np.float64)
@@ -256,35 +278,37 @@ def mirror_of_components() -> Array:
 
 
 @lru_cache(maxsize=1)
-def read_vertices(count: int = 70) -> NDArray[np.int64]:
-    """Control vertices of face, jaw and ears, evenly spread, denser in the face, both sides."""
+def sample_vertices(count: int = 70) -> Indices:
+    """Control vertices of face, jaw and ears, spread evenly but denser in the face, symmetric."""
     heads, data = prior(), head_data()
-    mean, shape = heads.mean, bust()
+    mean, topology = heads.mean, bust()
     skin = np.zeros(len(mean), bool)
     skin[np.unique(data.quads[data.quad_part == BustPart.SKIN])] = True
-    vertices = shape.vertices(mean)
-    caster = RayCaster(Mesh.of(vertices, shape.faces, np.zeros(len(vertices), np.uint8)))
+    vertices = topology.vertices(mean)
+    caster = RayCaster(Mesh.of(vertices, topology.faces, np.zeros(len(vertices), np.uint8)))
     outer = np.zeros(len(mean), bool)
     for yaw in (0, 40, 80, 120):
-        away = orbit_pose(yaw, 10.0)[:3, 3] - mean
-        away /= np.linalg.norm(away, axis=1, keepdims=True)
-        outer |= ~caster.blocked(mean + 0.004 * away, away)
-    free = np.flatnonzero(skin & outer & (mean[:, 1] > -0.27) & (mean[:, 0] >= -1e-3))
-    dense = np.where(mean[free, 2] > 0.05, 1.6, 1.0)
-    chosen = [int(free[mean[free, 2].argmax()])]
-    far = np.linalg.norm(mean[free] - mean[chosen[0]], axis=1) * dense
-    while len(chosen) < min(count, len(free)):
-        chosen.append(int(free[far.argmax()]))
-        far = np.minimum(far, np.linalg.norm(mean[free] - mean[chosen[-1]], axis=1) * dense)
+        to_camera = orbit_pose(yaw, 10.0)[:3, 3] - mean
+        to_camera /= np.linalg.norm(to_camera, axis=1, keepdims=True)
+        outer |= ~caster.blocked(mean + 0.004 * to_camera, to_camera)
+    candidates = np.flatnonzero(skin & outer & (mean[:, 1] > -0.27) & (mean[:, 0] >= -1e-3))
+    dense = np.where(mean[candidates, 2] > 0.05, 1.6, 1.0)
+    chosen = [int(candidates[mean[candidates, 2].argmax()])]
+    distance = np.linalg.norm(mean[candidates] - mean[chosen[0]], axis=1) * dense
+    while len(chosen) < min(count, len(candidates)):
+        chosen.append(int(candidates[distance.argmax()]))
+        distance = np.minimum(
+            distance, np.linalg.norm(mean[candidates] - mean[chosen[-1]], axis=1) * dense
+        )
     x, y, z = mean[chosen].T
-    face = (z > _FACE_Z) & (y > _LOWEST) & (y < _HIGHEST)
+    face = (z > _FACE_Z) & (y > _CHIN_Y) & (y < _HAIRLINE_Y)
     ears = (np.abs(x) > _EAR_X) & (np.abs(y) < _EAR_Y) & (np.abs(z) < _EAR_Z)
-    half = np.array(chosen)[face | ears]
-    return np.unique(np.append(half, cKDTree(mean).query(mean[half] * [-1, 1, 1])[1]))
+    one_side = np.array(chosen)[face | ears]
+    return np.unique(np.append(one_side, cKDTree(mean).query(mean[one_side] * [-1, 1, 1])[1]))
 
 
-def _points(state: HeadState, vertices: NDArray[np.int64]) -> Array:
-    """(n, 3) head units, places of a head around which gradients are read."""
+def _points(state: HeadState, vertices: Indices) -> Array:
+    """(n, 3) points of a head at which gradients are read, head units."""
     heads, table = prior(), landmark_table()
     moves = heads.basis[:COMPONENTS, vertices]
     corners = heads.mean[vertices] + np.tensordot(state.components, moves, 1)
@@ -295,33 +319,35 @@ def _points(state: HeadState, vertices: NDArray[np.int64]) -> Array:
 
 
 def _warp(image: Pixels, state: HeadState, side: int, units: float, border: int) -> Pixels:
-    """(side, side, ...) upright window of so many head units around the head's origin."""
+    """(side, side, ...) upright window, ``units`` head units wide, around the head's origin."""
     step = units * state.scale / side
     source = image
     if step > 1.5:
         source = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.5 * step), np.uint8)
-    turn = step * state.upright
-    corner = state.origin - turn @ np.full(2, side / 2)
+    rotation = step * state.upright
+    corner = state.origin - rotation @ np.full(2, side / 2)
     # OpenCV puts pixel centres at whole numbers, we put them at halves
-    matrix = np.column_stack([turn, corner + turn @ [0.5, 0.5] - 0.5])
+    matrix = np.column_stack([rotation, corner + rotation @ [0.5, 0.5] - 0.5])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     window = cv2.warpAffine(source, matrix, (side, side), flags=flags, borderMode=border)
     return np.asarray(window, np.uint8)
 
 
-def _gradients(grey: Pixels) -> Floats:
-    """(_BINS, h, w) strength of each direction around a pixel, over that of all around it."""
-    light = grey.astype(np.float32)
-    gx = np.asarray(cv2.Sobel(light, cv2.CV_32F, 1, 0, ksize=3), np.float32)
-    gy = np.asarray(cv2.Sobel(light, cv2.CV_32F, 0, 1, ksize=3), np.float32)
+def _gradients(grey: Pixels) -> Array32:
+    """(_BINS, h, w) oriented gradients, smoothed over a cell, normalised by the local gradient."""
+    levels = grey.astype(np.float32)
+    gx = np.asarray(cv2.Sobel(levels, cv2.CV_32F, 1, 0, ksize=3), np.float32)
+    gy = np.asarray(cv2.Sobel(levels, cv2.CV_32F, 0, 1, ksize=3), np.float32)
     strength = np.hypot(gx, gy)
-    turn = np.arctan2(gy, gx) % (2 * np.pi) * np.float32(_BINS / (2 * np.pi))
-    first = np.floor(turn)
-    share = turn - first
-    first = first.astype(int) % _BINS
-    around = cv2.GaussianBlur(strength, (0, 0), 3 * _CELL) + _FAINT
+    orientation = np.arctan2(gy, gx) % (2 * np.pi) * np.float32(_BINS / (2 * np.pi))
+    bin_below = np.floor(orientation)
+    fraction = orientation - bin_below
+    bin_below = bin_below.astype(int) % _BINS
+    local_mean = cv2.GaussianBlur(strength, (0, 0), 3 * _CELL) + _MIN_GRADIENT
     layers = []
-    for number in range(_BINS):
-        part = (first == number) * (1 - share) + ((first + 1) % _BINS == number) * share
-        layers.append(cv2.GaussianBlur(strength * part, (0, 0), _CELL) / around)
+    for bin_index in range(_BINS):
+        weight = (bin_below == bin_index) * (1 - fraction) + (
+            (bin_below + 1) % _BINS == bin_index
+        ) * fraction
+        layers.append(cv2.GaussianBlur(strength * weight, (0, 0), _CELL) / local_mean)
     return np.asarray(layers, np.float32)

@@ -1,4 +1,4 @@
-"""Portrait: an upright photo with a head crop, a matte, a camera in head space and a report."""
+"""The result of ``load``: head crop, matte, camera in head space, and a report on all decisions."""
 
 from __future__ import annotations
 
@@ -8,47 +8,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.cameras import Camera
+from dp3d_core.arrays import Mask, Pixels
+from dp3d_core.cameras.camera import Camera
 from dp3d_core.portraits.crop import Crop
 from dp3d_core.portraits.detection import Face
 
-Pixels = NDArray[np.uint8]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PortraitReport:
     """Faces, crop, pose and matte of a portrait, for people and for ``meta.json``."""
 
     width: int
-    """Of the upright photo as used."""
+    """Width of the decoded, upright photo, pixels."""
     height: int
+    """Height of the decoded, upright photo, pixels."""
     scale: float
-    """Used photo over file: below 1 when a huge photo was scaled down."""
+    """Size of the decoded photo over that of the file; below 1 if it was scaled down."""
     faces: list[Face]
+    """All detected faces, best first."""
     chosen: Face | None
+    """The face in the crop; None if there is none."""
     confidence: float
-    """Of the head, 0 to 1: how sure its face is, and how much of it the photo shows."""
+    """Confidence in the head, 0 to 1: that of its face, reduced by what the photo hides."""
     crop: Crop
+    """The head crop."""
     crop_source: str
     """``face``, ``manual`` or ``centre``."""
     yaw_deg: float
-    """Of the camera about the head: positive when it stands to the head's +x side."""
+    """Yaw of the camera about the head, positive on the head's +x side."""
     pitch_deg: float
-    """Positive when it looks down."""
+    """Pitch of the camera about the head, positive looking down."""
     roll_deg: float
-    """Of the head in the picture, counter-clockwise."""
+    """Roll of the head in the image, counter-clockwise."""
     alignment: float
-    """Score of the pose (``pose.Alignment``): 4 for landmarks like those of faces, 0 without."""
+    """Score of the pose (``pose.Alignment``): 4 for typical landmarks, 0 without landmarks."""
     shape: dict[str, float]
-    """Shape parameters of the fitted head."""
+    """Shape coefficients and expression weights (``pose.Alignment.shape``)."""
     matte_source: str
-    """``alpha`` (of the file), ``segmenter``, or ``template``: a standard outline."""
+    """``alpha`` of the file, ``segmenter``, or ``template`` for a standard outline."""
     matte_confidence: float
+    """Confidence in the matte, 0 to 1."""
     warnings: list[str] = field(default_factory=list)
-    """Sentences for a person."""
+    """Sentences for the user."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The report as JSON-ready, rounded values."""
         return {
             "width": self.width,
             "height": self.height,
@@ -68,9 +72,8 @@ class PortraitReport:
             "warnings": self.warnings,
         }
 
-    @property
-    def place(self) -> dict[str, Any]:
-        """Crop and angles, as the parameters of a view set keep them."""
+    def pose_parameters(self) -> dict[str, Any]:
+        """Crop and angles, unrounded, as a view set's parameters record them."""
         return {
             "crop": [self.crop.x, self.crop.y, self.crop.side],
             "yaw_deg": self.yaw_deg,
@@ -84,46 +87,54 @@ class Portrait:
     """A prepared photo.
 
     Attributes:
-        image: (640, 640, 3) uint8 RGB head crop; what lies outside the photo is continued.
-        matte: (640, 640) uint8 foreground alpha of the crop, 0 outside the photo.
-        inside: (640, 640) bool, pixels that come from the photo itself.
+        image: (640, 640, 3) uint8 RGB head crop, with the photo's border repeated beyond it.
+        matte: (640, 640) uint8 foreground alpha of the crop, 0 beyond the photo.
+        inside: (640, 640) bool, valid mask: pixels inside the photo.
         camera: the camera that sees the crop, in head space.
-        report: faces, crop, pose and matte.
-        sha256: of the file.
-        photo: (h, w, 3) uint8 upright photo.
-        opaque: whether no part of the photo is transparent.
+        report: faces, crop, pose, matte and warnings.
+        sha256: hash of the file.
+        photo: (h, w, 3) uint8 decoded, upright photo.
+        opaque: whether the photo has no transparent part.
 
     """
 
     image: Pixels
     matte: Pixels
-    inside: NDArray[np.bool_]
+    inside: Mask
     camera: Camera
     report: PortraitReport
     sha256: str
     photo: Pixels
     opaque: bool = True
 
-    def shows(self, uv: NDArray[np.floating], margin: float = 0.0) -> NDArray[np.bool_]:
-        """(n,) whether the photo itself lies at places (n, 2), pixels of the crop.
+    def shows(self, uv: NDArray[np.floating], margin: float = 0.0) -> Mask:
+        """(n,) whether the photo covers positions of the crop.
 
         Args:
-            uv: the places.
-            margin: pixels of the crop's edges that do not count.
+            uv: (n, 2) positions, pixels of the crop.
+            margin: width of the crop's margin that does not count, pixels.
 
         """
         side = self.camera.width
-        at = np.clip(uv.astype(int), 0, side - 1)
+        pixel = np.clip(uv.astype(int), 0, side - 1)
         within = ((uv > margin) & (uv < side - margin)).all(1)
-        return np.asarray(within & self.inside[at[:, 1], at[:, 0]])
+        return np.asarray(within & self.inside[pixel[:, 1], pixel[:, 0]])
 
-    def reaches(self, uv: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """(n,) whether the photo goes on at places (n, 2), pixels of the crop or beside it.
+    def reaches(self, uv: NDArray[np.floating]) -> Mask:
+        """(n,) whether the photo covers positions (n, 2), pixels of the crop, beyond it as well.
 
-        Of a cut-out nothing is known beside its crop.
+        Beyond the crop of a cut-out nothing counts as covered.
         """
         report = self.report
         if not self.opaque:
             return self.shows(uv)
-        at = report.crop.to_photo(np.asarray(uv, np.float64), self.camera.width)
-        return np.asarray(((at > 0) & (at < [report.width, report.height])).all(-1))
+        positions = report.crop.to_photo(np.asarray(uv, np.float64), self.camera.width)
+        return np.asarray(((positions > 0) & (positions < [report.width, report.height])).all(-1))
+
+    def background_colour(self) -> tuple[int, int, int]:
+        """Median colour outside the matte, 8-bit RGB; white if the matte covers the photo."""
+        outside = self.image[(self.matte < 10) & self.inside]
+        if not len(outside):
+            return 255, 255, 255
+        r, g, b = (int(value) for value in np.median(outside, axis=0))
+        return r, g, b

@@ -1,20 +1,18 @@
-"""A picture for people: where the head is in the photo, its crop and its outline."""
+"""Picture for the user: the photo with faces and crop, the crop, and the matted crop."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from dp3d_core.arrays import Pixels
 from dp3d_core.portraits.crop import CROP_SIZE
 from dp3d_core.portraits.portrait import Portrait
 
-Pixels = NDArray[np.uint8]
-
 
 def report_picture(portrait: Portrait, height: int = 512) -> Pixels:
-    """The photo with faces and crop, the crop, and the matted crop, side by side.
+    """Draw photo with faces and crop, crop, and matted crop side by side.
 
     Returns:
         (height, w, 3) uint8.
@@ -22,11 +20,11 @@ def report_picture(portrait: Portrait, height: int = 512) -> Pixels:
     """
     scale = height / portrait.photo.shape[0]
     width = max(1, round(portrait.photo.shape[1] * scale))
-    how = Image.Resampling.LANCZOS
-    photo = np.array(Image.fromarray(portrait.photo).resize((width, height), how))
+    resampling = Image.Resampling.LANCZOS
+    photo = np.array(Image.fromarray(portrait.photo).resize((width, height), resampling))
 
     def draw(x: float, y: float, side: float, colour: tuple[int, int, int]) -> None:
-        # A crop may be larger than the photo: its box then runs along the photo's border.
+        # a crop larger than the photo is drawn along the photo's border
         left, right = (int(np.clip(v * scale, 1, width - 2)) for v in (x, x + side))
         top, bottom = (int(np.clip(v * scale, 1, height - 2)) for v in (y, y + side))
         cv2.rectangle(photo, (left, top), (right, bottom), colour, 2)

@@ -1,4 +1,4 @@
-"""What a person should know of a portrait before its views are made, in sentences."""
+"""Warnings of a portrait: sentences for the user, and the confidence that its defects cost."""
 
 from __future__ import annotations
 
@@ -6,50 +6,56 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from dp3d_core.cameras import Camera
+from dp3d_core.arrays import Mask, Pixels
+from dp3d_core.cameras.camera import Camera
 from dp3d_core.portraits.crop import CROP_SIZE, Crop
 from dp3d_core.portraits.detection import Face
 from dp3d_core.portraits.pose import Alignment, HeadAngles, fit_face
 
-Pixels = NDArray[np.uint8]
-
 SMALL_FACE = 96
-"""Side of a face box below which the views are soft, pixels."""
+"""Side of a face box, pixels, below which the views will be blurred."""
 LOW_CONFIDENCE = 0.45
-"""Confidence in a face below which its crop should be checked."""
+"""Confidence in a face below which the user is asked to check the crop."""
 FAR_ANGLE_DEG = 25.0
-"""Angle between the pose by hand and that of the landmarks above which the two contradict."""
-TURNED_DEG, PROFILE_DEG, TILTED_DEG = 22.0, 55.0, 22.0
-"""Yaw from which a head counts as turned and as a profile, and pitch from which as tilted."""
+"""Least angle between angles set by hand and the fitted pose that is a contradiction."""
+TURNED_DEG = 22.0
+"""Absolute yaw above which a head is turned."""
+PROFILE_DEG = 55.0
+"""Absolute yaw above which a head is a profile."""
+TILTED_DEG = 22.0
+"""Absolute pitch above which a head is tilted."""
 LYING_DEG = 50.0
-"""Roll from which a head does not count as upright."""
+"""Absolute roll above which a head is not upright."""
 _RIVAL_CONFIDENCE = 0.6
-"""Confidence of another face from which it is worth a word."""
+"""Confidence of another face above which a warning mentions the choice."""
 _MARGINS = (
     ("the top of the head", (0.0, 0.285, -0.02)),
     ("the neck", (0.0, -0.27, 0.03)),
 )
+"""Points of an average head, head units, that a photo of the whole head shows, by name."""
 _SIDES = ((0.19, 0.05, -0.05), (-0.19, 0.05, -0.05))
-"""Places around an average head, head units, that a photo of all of it shows."""
-_HEAD_CENTRE, _HEAD_AXES = (0.0, 0.03, -0.02), (0.18, 0.26, 0.22)
-"""Ellipsoid of an average head with its hair, head units."""
-_MISSING = 0.1
-"""Part of a head beyond the photo that costs no confidence."""
+"""Points at the left and right side of an average head, head units."""
+_HEAD_CENTRE = (0.0, 0.03, -0.02)
+"""Centre of the ellipsoid of an average head with hair, head units."""
+_HEAD_AXES = (0.18, 0.26, 0.22)
+"""Semi-axes of the ellipsoid of an average head with hair, head units."""
+_FREE_MISSING = 0.1
+"""Fraction of a head beyond the photo that costs no confidence."""
 _EDGES = ("left", "right", "top", "bottom")
-_LEAST_CUT = 0.02
-"""Part of a face's landmarks beyond an edge of the photo from which it cuts the face."""
+"""Names of the photo's edges."""
+_MIN_CUT = 0.02
+"""Fraction of the landmarks beyond an edge of the photo above which the edge cuts the face."""
 
 
 def photo_warnings(rgb: Pixels, faces: list[Face], chosen: Face | None, source: str) -> list[str]:
-    """Warnings of the photo, its faces and the source of the crop.
+    """Warnings about the photo, its faces and the crop.
 
     Args:
         rgb: (h, w, 3) uint8, the photo.
-        faces: all of them.
-        chosen: the one in the crop.
-        source: ``face``, ``manual`` or ``centre``.
+        faces: all detected faces.
+        chosen: the face in the crop, if any.
+        source: source of the crop, ``face``, ``manual`` or ``centre``.
 
     """
     warnings = []
@@ -60,8 +66,8 @@ def photo_warnings(rgb: Pixels, faces: list[Face], chosen: Face | None, source: 
         )
     elif source == "manual" and chosen is None:
         warnings.append(
-            "No face was found in the crop, so the head is taken to fill it as a portrait does; "
-            "if this is wrong, leave the crop out or give one with the whole head in it."
+            "No face was found in the crop, so the head is assumed to fill it like a portrait; "
+            "if this is wrong, leave the crop out or set one that holds the whole head."
         )
     elif source == "face" and chosen is not None:
         if chosen.confidence < LOW_CONFIDENCE:
@@ -76,49 +82,49 @@ def photo_warnings(rgb: Pixels, faces: list[Face], chosen: Face | None, source: 
             f"The face is only {chosen.side:.0f} pixels wide, so the views will be soft."
         )
     if np.abs(rgb.astype(np.int16) - rgb[..., :1]).max() <= 2:
-        warnings.append("The photo is greyscale, and so will the views be.")
+        warnings.append("The photo is greyscale, so the views will be greyscale too.")
     return warnings
 
 
 def angle_warnings(
-    aligned: Alignment, face: Face | None, window: Crop, angles: HeadAngles
+    alignment: Alignment, face: Face | None, window: Crop, angles: HeadAngles
 ) -> list[str]:
-    """A warning where angles by hand contradict the landmarks of a face."""
+    """Warning if angles set by hand contradict the landmarks of a face."""
     if face is None or face.points is None or angles.unknown.all():
         return []
-    own = fit_face(face, window, HeadAngles())
-    between = own.camera.c2w[:3, :3].T @ aligned.camera.c2w[:3, :3]
-    angle = math.degrees(math.acos(float(np.clip((np.trace(between) - 1) / 2, -1, 1))))
+    fitted = fit_face(face, window, HeadAngles())
+    relative = fitted.camera.c2w[:3, :3].T @ alignment.camera.c2w[:3, :3]
+    angle = math.degrees(math.acos(float(np.clip((np.trace(relative) - 1) / 2, -1, 1))))
     if angle < FAR_ANGLE_DEG:
         return []
-    yaw, pitch, roll = own.yaw_pitch_roll_deg
+    yaw, pitch, roll = fitted.yaw_pitch_roll_deg
     return [
-        f"The turn given by hand is {angle:.0f} degrees from what the face shows (yaw {yaw:.0f}, "
-        f"pitch {pitch:.0f}, roll {roll:.0f}); the face may not lie where it should."
+        f"The angles set by hand differ by {angle:.0f} degrees from those of the face (yaw "
+        f"{yaw:.0f}, pitch {pitch:.0f}, roll {roll:.0f}); the face may be misplaced on the head."
     ]
 
 
-def roll_warnings(aligned: Alignment) -> list[str]:
-    """A warning of a head that lies on its side or stands on its crown."""
-    if abs(aligned.yaw_pitch_roll_deg[2]) <= LYING_DEG:
+def roll_warnings(alignment: Alignment) -> list[str]:
+    """Warning if a head lies on its side or is upside down."""
+    if abs(alignment.yaw_pitch_roll_deg[2]) <= LYING_DEG:
         return []
     return ["The head does not stand upright in the photo; turn the photo for a better head."]
 
 
-def hidden_parts(aligned: Alignment, inside: NDArray[np.bool_]) -> tuple[list[str], float]:
-    """What the photo does not show of a head.
+def hidden_parts(alignment: Alignment, inside: Mask) -> tuple[list[str], float]:
+    """Warnings about parts of the head that the photo does not show.
 
     Args:
-        aligned: pose of the head in the crop.
-        inside: (640, 640) where the crop lies inside the photo.
+        alignment: pose of the head in the crop.
+        inside: (640, 640) bool, where the crop lies inside the photo.
 
     Returns:
-        Warnings, and the part of the confidence that they cost, 0 to 0.9.
+        Warnings, and the fraction of the confidence that they cost, 0 to 0.9.
 
     """
-    yaw, pitch, _ = aligned.yaw_pitch_roll_deg
+    yaw, pitch, _ = alignment.yaw_pitch_roll_deg
     warnings = []
-    doubt = 0.65 * float(np.clip((abs(yaw) - TURNED_DEG) / 50, 0, 1))
+    penalty = 0.65 * float(np.clip((abs(yaw) - TURNED_DEG) / 50, 0, 1))
     if abs(yaw) > PROFILE_DEG:
         warnings.append(
             f"The head is seen from the side ({abs(yaw):.0f} degrees): the front of the face and "
@@ -131,42 +137,42 @@ def hidden_parts(aligned: Alignment, inside: NDArray[np.bool_]) -> tuple[list[st
         )
     if abs(pitch) > TILTED_DEG:
         direction = "above" if pitch > 0 else "below"
-        doubt += 0.3 * float(np.clip((abs(pitch) - TILTED_DEG) / 25, 0, 1))
+        penalty += 0.3 * float(np.clip((abs(pitch) - TILTED_DEG) / 25, 0, 1))
         warnings.append(
-            f"The head is seen from {direction} ({abs(pitch):.0f} degrees): what that hides is "
-            "guessed."
+            f"The head is seen from {direction} ({abs(pitch):.0f} degrees): the parts this hides "
+            "are guessed."
         )
-    cut = [name for name, point in _MARGINS if not _shown(point, aligned.camera, inside)]
-    cut += _cut_sides(aligned.camera, inside)
-    missing = 1 - _head_shown(aligned.camera, inside)
-    # each further cut costs more than the one before: less is left to go by
-    doubt += 0.12 * len(cut) + 0.03 * len(cut) * (len(cut) - 1)
-    doubt += 0.8 * max(0.0, missing - _MISSING)
+    cut = [name for name, point in _MARGINS if not _shown(point, alignment.camera, inside)]
+    cut += _cut_sides(alignment.camera, inside)
+    missing = 1 - _head_shown(alignment.camera, inside)
+    # each further cut costs more than the one before, because less remains to fit
+    penalty += 0.12 * len(cut) + 0.03 * len(cut) * (len(cut) - 1)
+    penalty += 0.8 * max(0.0, missing - _FREE_MISSING)
     if cut:
         names = " and ".join([", ".join(cut[:-1]), cut[-1]] if cut[1:] else cut)
         warnings.append(f"The photo does not show {names}: that is guessed.")
-    return warnings, min(doubt, 0.9)
+    return warnings, min(penalty, 0.9)
 
 
 def cut_face(face: Face | None, rgb: Pixels) -> tuple[list[str], float]:
-    """A warning of a face that the photo's edges cut, and the part of the confidence it costs."""
+    """Warning if edges of the photo cut the face, and the fraction of the confidence it costs."""
     if face is None or face.points is None:
         return [], 0.0
     x, y = face.points.T
     height, width = rgb.shape[:2]
     beyond = [(x < 0).mean(), (x > width).mean(), (y < 0).mean(), (y > height).mean()]
-    edges = [edge for edge, part in zip(_EDGES, beyond, strict=True) if part > _LEAST_CUT]
+    edges = [edge for edge, part in zip(_EDGES, beyond, strict=True) if part > _MIN_CUT]
     if not edges:
         return [], 0.0
     names = f"edge{'s' if edges[1:] else ''} of the photo cut{'' if edges[1:] else 's'}"
     return [
-        f"The {' and '.join(edges)} {names} the face: what is missing is guessed, and the pose is "
-        "less sure."
+        f"The {' and '.join(edges)} {names} the face: the missing part is guessed, and the pose "
+        "is less certain."
     ], min(0.8, 2 * float(sum(beyond)))
 
 
-def _cut_sides(camera: Camera, inside: NDArray[np.bool_]) -> list[str]:
-    """The sides of a head that a photo does not show, by the photo's own left and right."""
+def _cut_sides(camera: Camera, inside: Mask) -> list[str]:
+    """Names of the sides of a head that a photo does not show, left and right in the photo."""
     order = np.argsort(camera.project(_SIDES)[0][:, 0])
     return [
         f"the side of the head on the photo's {name}"
@@ -175,21 +181,21 @@ def _cut_sides(camera: Camera, inside: NDArray[np.bool_]) -> list[str]:
     ]
 
 
-def _head_shown(camera: Camera, inside: NDArray[np.bool_]) -> float:
-    """Part of an average head, as the camera sees it, that lies within the photo."""
+def _head_shown(camera: Camera, inside: Mask) -> float:
+    """Fraction of an average head's projection that lies inside the photo."""
     polar, around = np.meshgrid(np.linspace(0, np.pi, 24), np.linspace(0, 2 * np.pi, 48))
     sphere = np.stack(
         [np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1
     )
     points = sphere.reshape(-1, 3) * _HEAD_AXES + _HEAD_CENTRE
     hull = cv2.convexHull(camera.project(points)[0].astype(np.float32)).astype(np.int32)
-    head = np.zeros((3 * CROP_SIZE, 3 * CROP_SIZE), np.uint8)  # it may reach beyond the crop
+    head = np.zeros((3 * CROP_SIZE, 3 * CROP_SIZE), np.uint8)  # the head may extend beyond the crop
     cv2.fillConvexPoly(head, hull + CROP_SIZE, 1)
     middle = head[CROP_SIZE:-CROP_SIZE, CROP_SIZE:-CROP_SIZE] > 0
     return float((middle & inside).sum() / max(1, head.sum()))
 
 
-def _shown(point: tuple[float, float, float], camera: Camera, inside: NDArray[np.bool_]) -> bool:
-    """Whether a photo shows the place of a point of head space."""
+def _shown(point: tuple[float, float, float], camera: Camera, inside: Mask) -> bool:
+    """Whether a point (3,) of head space projects inside the photo."""
     u, v = camera.project([point])[0][0].astype(int)
     return bool(0 <= u < CROP_SIZE and 0 <= v < CROP_SIZE and inside[v, u])

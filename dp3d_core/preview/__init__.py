@@ -1,4 +1,4 @@
-"""The preview engine: our parametric head with the photo's texture, ray-cast from any camera.
+"""The preview engine: a parametric head with the photo's texture, ray-cast from any camera.
 
-Read ``engine`` first; it tells the story from top to bottom.
+Start reading at ``engine``, which names the steps in order.
 """

@@ -1,66 +1,47 @@
-"""The fitted head as a textured mesh: the bust with its atlas, hair with the panorama's.
+"""Export the fitted head as a textured mesh: bust with its atlas, hair and brim with grids.
 
-A view shows colours that depend on the point alone, so that a texture holds them all: every texel
-looks up the head's colour at its place.
+Colours depend on the surface point alone (``colouring.appearance``), so a texture holds them
+exactly: each texel samples the head's colour at its point.
 """
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from dp3d_core.errors import Dp3dError
-from dp3d_core.files import write_atomic
+from dp3d_core.arrays import Array, Indices, Indices32, Mask, Pixels
 from dp3d_core.heads.atlas import bust_atlas
 from dp3d_core.heads.bust import bust
-from dp3d_core.mesh import Mesh
-from dp3d_core.preview.brims import AROUND, RINGS
-from dp3d_core.preview.engine import PreviewHead
-from dp3d_core.preview.hair_marks import GRID, SHELL
-from dp3d_core.raycast import RayCaster
-
-Array = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
+from dp3d_core.meshes.files import (
+    TexturedPart,
+    check_mesh_path,
+    side_names,
+    to_obj,
+    write_mesh_files,
+)
+from dp3d_core.meshes.glb import to_glb
+from dp3d_core.meshes.mesh import Mesh
+from dp3d_core.meshes.raycast import RayCaster
+from dp3d_core.preview.clothing.brims import AROUND, RINGS
+from dp3d_core.preview.hair.outline_marks import GRID, SHELL
+from dp3d_core.preview.head import PreviewHead
 
 FORMATS = (".glb", ".obj")
+"""Endings of the files that can be written."""
+_PARTS = ("head", "hair", "brim")
+"""Names of the parts, for their material and texture files."""
 _BAND = 1_000_000
-"""Texels that are coloured at a time."""
-
-
-@dataclass(frozen=True, eq=False)
-class TexturedPart:
-    """A part of a head.
-
-    Attributes:
-        name: ``head``, ``hair`` or ``brim``.
-        vertices, normals: (n, 3) head space.
-        faces: (m, 3).
-        uv: (n, 2) 0 to 1, v up.
-        texture: (s, s, 3) sRGB.
-
-    """
-
-    name: str
-    vertices: Array
-    normals: Array
-    faces: NDArray[np.int32]
-    uv: Array
-    texture: Pixels
+"""Number of texels coloured at a time, to limit memory."""
 
 
 def textured_parts(head: PreviewHead, side: int = 2048) -> list[TexturedPart]:
-    """The bust of a fitted head and, where it has them, its hair and the brim of its hat.
+    """Textured parts of a fitted head: the bust, and hair and brim of a hat if it has them.
 
     Args:
-        head: made with ``repeat_photo`` or without; textures never repeat the photo.
-        side: of the bust's texture, texels.
+        head: the head; ``repeat_photo`` has no effect on textures.
+        side: side of the bust's texture, texels; hair has half of it, a brim a quarter.
 
     """
     parts = [_bust_part(head, side)]
@@ -72,16 +53,18 @@ def textured_parts(head: PreviewHead, side: int = 2048) -> list[TexturedPart]:
 
 
 def _bust_part(head: PreviewHead, side: int) -> TexturedPart:
-    shape, atlas = bust(), bust_atlas()
-    # the head left triangles out where the bust's cut pressed them flat
-    wanted, present = _keys(shape.faces), _keys(head.mesh.faces)
-    kept = np.flatnonzero(np.isin(wanted, present))
-    order = np.argsort(present)
-    own = order[np.searchsorted(present, wanted[kept], sorter=order)]
+    """The bust, with the layout of ``heads.atlas``."""
+    topology, atlas = bust(), bust_atlas()
+    # the head lacks the triangles that its flat end removed
+    all_keys, head_keys = _keys(topology.faces), _keys(head.mesh.faces)
+    kept = np.flatnonzero(np.isin(all_keys, head_keys))
+    order = np.argsort(head_keys)
+    own = order[np.searchsorted(head_keys, all_keys[kept], sorter=order)]
     return _part(head, "head", atlas.source, atlas.faces[kept], atlas.uv, own, side)
 
 
 def _hair_part(head: PreviewHead, side: int) -> TexturedPart:
+    """The shell of hair, with the rows and columns of its grid as texture coordinates."""
     first = len(bust().rest)
     corner = head.mesh.faces[:, 0]
     own = np.flatnonzero((corner >= first) & (corner < first + SHELL))
@@ -89,12 +72,12 @@ def _hair_part(head: PreviewHead, side: int) -> TexturedPart:
     crown = GRID.rows * GRID.columns
     row, column = (v.astype(float) for v in np.divmod(faces, GRID.columns))
     tip = faces == crown
-    # triangles over the seam at the back go on beyond the last column
+    # triangles across the seam at the back extend beyond the last column
     half = GRID.columns // 2
-    wide = (np.where(tip, 0, column).max(1) - np.where(tip, crown, column).min(1)) > half
-    column = np.where((column < half) & wide[:, None], column + GRID.columns, column)
-    others = np.where(tip, 0, column).sum(1, keepdims=True) / (~tip).sum(1, keepdims=True)
-    column = np.where(tip, others, column)
+    across_seam = (np.where(tip, 0, column).max(1) - np.where(tip, crown, column).min(1)) > half
+    column = np.where((column < half) & across_seam[:, None], column + GRID.columns, column)
+    other_columns = np.where(tip, 0, column).sum(1, keepdims=True) / (~tip).sum(1, keepdims=True)
+    column = np.where(tip, other_columns, column)
     row = np.where(tip, -0.5, row)
     u = (column + 0.5) / (GRID.columns + 1)
     v = 1 - (row + 0.5) / GRID.rows
@@ -106,12 +89,13 @@ def _hair_part(head: PreviewHead, side: int) -> TexturedPart:
 
 
 def _brim_part(head: PreviewHead, side: int) -> TexturedPart:
+    """The brim, with angle and ring as texture coordinates."""
     first = len(bust().rest) + SHELL
     own = np.flatnonzero(head.mesh.faces[:, 0] >= first)
     ring, step = np.divmod(head.mesh.faces[own] - first, AROUND)
-    # triangles over the seam in front go on beyond the last vertex of their rings
-    wide = np.ptp(step, axis=1) > AROUND // 2
-    step = np.where((step < AROUND // 2) & wide[:, None], step + AROUND, step)
+    # triangles across the seam in front extend beyond the last vertex of their ring
+    across_seam = np.ptp(step, axis=1) > AROUND // 2
+    step = np.where((step < AROUND // 2) & across_seam[:, None], step + AROUND, step)
     faces = (ring * (AROUND + 1) + step).astype(np.int32)
     rings, steps = np.divmod(np.arange(RINGS * (AROUND + 1)), AROUND + 1)
     source = first + rings * AROUND + steps % AROUND
@@ -122,13 +106,24 @@ def _brim_part(head: PreviewHead, side: int) -> TexturedPart:
 def _part(
     head: PreviewHead,
     name: str,
-    source: NDArray[np.int64],
-    faces: NDArray[np.int32],
+    source: Indices,
+    faces: Indices32,
     uv: Array,
-    own: NDArray[np.int64],
+    own: Indices,
     side: int,
 ) -> TexturedPart:
-    """A part of a head whose triangles ``faces`` of the atlas are ``own`` of the head's mesh."""
+    """Bake the texture of a part and assemble it.
+
+    Args:
+        head: the head.
+        name: one of ``_PARTS``.
+        source: (k,) vertex of the head's mesh that each vertex of the layout is a copy of.
+        faces: (m, 3) triangles of the layout.
+        uv: (k, 2) texture coordinates, v up.
+        own: (m,) triangle of the head's mesh behind each triangle of the layout.
+        side: side of the texture, texels.
+
+    """
     texture = _bake(head, faces, uv, own, side)
     used, corners = np.unique(faces, return_inverse=True)
     source = source[used]
@@ -139,19 +134,18 @@ def _part(
         corners.reshape(-1, 3).astype(np.int32),
         uv[used],
         texture,
+        double_sided=name != "head",
     )
 
 
-def _keys(faces: NDArray[np.int32]) -> NDArray[np.int64]:
-    """(m,) a number for each triangle by its corners."""
+def _keys(faces: Indices32) -> Indices:
+    """(m,) a unique key of each triangle (m, 3), from its corners."""
     a, b, c = faces.T.astype(np.int64)
     return np.asarray((a << 42) | (b << 21) | c)
 
 
-def _bake(
-    head: PreviewHead, faces: NDArray[np.int32], uv: Array, own: NDArray[np.int64], side: int
-) -> Pixels:
-    """(side, side, 3) colours of the head at the texels; those of no triangle repeat others."""
+def _bake(head: PreviewHead, faces: Indices32, uv: Array, own: Indices, side: int) -> Pixels:
+    """(side, side, 3) uint8 texture; texels outside all triangles repeat the nearest inside."""
     flat = np.column_stack([uv, np.zeros(len(uv))])
     caster = RayCaster(Mesh.of(flat, faces, np.zeros(len(flat), np.uint8)))
     texture = np.zeros((side * side, 3), np.uint8)
@@ -159,17 +153,17 @@ def _bake(
     rows = max(1, _BAND // side)
     for start in range(0, side, rows):
         v, u = np.mgrid[start : min(start + rows, side), 0:side] + 0.5
-        places = np.stack([u.ravel() / side, 1 - v.ravel() / side, np.ones(u.size)], -1)
-        down = np.broadcast_to([0.0, 0.0, -1.0], places.shape)
-        texels = caster.cast(places, down)
+        positions = np.stack([u.ravel() / side, 1 - v.ravel() / side, np.ones(u.size)], -1)
+        down = np.broadcast_to([0.0, 0.0, -1.0], positions.shape)
+        texels = caster.cast(positions, down)
         index = texels.ray + start * side
         texture[index] = np.rint(head.surface_colours(own[texels.face], texels.weights) * 255)
         filled[index] = True
-    return _grown(texture.reshape(side, side, 3), filled.reshape(side, side))
+    return _padded(texture.reshape(side, side, 3), filled.reshape(side, side))
 
 
-def _grown(texture: Pixels, filled: NDArray[np.bool_]) -> Pixels:
-    """A texture whose empty texels repeat the nearest: filters read across the charts' edges."""
+def _padded(texture: Pixels, filled: Mask) -> Pixels:
+    """Fill empty texels with the nearest filled one: filters sample across the edges of charts."""
     empty = (~filled).astype(np.uint8)
     _, labels = cv2.distanceTransformWithLabels(
         empty, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
@@ -179,74 +173,28 @@ def _grown(texture: Pixels, filled: NDArray[np.bool_]) -> Pixels:
     return np.asarray(texture.reshape(-1, 3)[nearest[labels]])
 
 
-def check_format(out: Path) -> None:
-    """Refuse a file name that says no format (``mesh.bad_format``)."""
-    ending = out.suffix.lower()
-    if ending not in FORMATS:
-        raise Dp3dError(
-            "mesh.bad_format",
-            f"A head cannot be written as {ending or 'a file without an ending'}.",
-            f"Give a name that ends in {' or '.join(FORMATS)}.",
-        )
+def check_asset_path(out: Path) -> None:
+    """Check that a head can be written to a file.
+
+    See :func:`~dp3d_core.meshes.files.check_mesh_path`.
+    """
+    check_mesh_path(out, FORMATS, side_names(out, _PARTS))
 
 
 def write_asset(parts: list[TexturedPart], out: Path) -> list[Path]:
-    """Write parts as GLB, or as OBJ with its material and textures beside it.
+    """Write a head as GLB, or as OBJ with material and textures beside it.
 
     Args:
-        parts: of :func:`textured_parts`.
-        out: file whose ending is one of :data:`FORMATS`.
+        parts: parts of the head (:func:`textured_parts`).
+        out: file, with one of the endings :data:`FORMATS`.
 
     Returns:
-        The files, the mesh first.
+        Paths of the files, the mesh first.
 
     Raises:
-        Dp3dError: ``mesh.bad_format`` for another ending.
+        Dp3dError: ``mesh.bad_format`` for another ending, ``output.*``.
 
     """
-    check_format(out)
-    files = _glb(parts, out.name) if out.suffix.lower() == ".glb" else _obj(parts, out.stem)
-    for name, data in files.items():
-        write_atomic(out.with_name(name), data)
-    return [out, *(out.with_name(name) for name in files if name != out.name)]
-
-
-def _glb(parts: list[TexturedPart], name: str) -> dict[str, bytes]:
-    import trimesh
-
-    scene = trimesh.Scene()
-    for part in parts:
-        material = trimesh.visual.material.PBRMaterial(  # type: ignore[no-untyped-call]
-            name=part.name,
-            baseColorTexture=Image.fromarray(part.texture),
-            metallicFactor=0.0,
-            roughnessFactor=0.9,
-        )
-        visual = trimesh.visual.TextureVisuals(uv=part.uv, material=material)  # type: ignore[no-untyped-call]
-        mesh = trimesh.Trimesh(
-            part.vertices, part.faces, vertex_normals=part.normals, visual=visual, process=False
-        )
-        scene.add_geometry(mesh, node_name=part.name, geom_name=part.name)
-    data: Any = scene.export(file_type="glb", include_normals=True)  # type: ignore[no-untyped-call]
-    return {name: data}
-
-
-def _obj(parts: list[TexturedPart], stem: str) -> dict[str, bytes]:
-    """OBJ text, its material file and a PNG for each part; indices run on from part to part."""
-    lines, materials = [f"mtllib {stem}.mtl"], []
-    files: dict[str, bytes] = {}
-    first = 1
-    for part in parts:
-        picture = f"{stem}_{part.name}.png"
-        buffer = io.BytesIO()
-        Image.fromarray(part.texture).save(buffer, "PNG")
-        files[picture] = buffer.getvalue()
-        materials.append(f"newmtl {part.name}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Kd {picture}\n")
-        lines += [f"o {part.name}", f"usemtl {part.name}"]
-        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in part.vertices]
-        lines += [f"vt {u:.6f} {v:.6f}" for u, v in part.uv]
-        lines += [f"vn {x:.4f} {y:.4f} {z:.4f}" for x, y, z in part.normals]
-        lines += ["f " + " ".join(f"{i}/{i}/{i}" for i in corner) for corner in part.faces + first]
-        first += len(part.vertices)
-    files[f"{stem}.mtl"] = "\n".join(materials).encode()
-    return {f"{stem}.obj": ("\n".join(lines) + "\n").encode(), **files}
+    check_mesh_path(out, FORMATS)
+    is_glb = out.suffix.lower() == ".glb"
+    return write_mesh_files(out, {out.name: to_glb(parts)} if is_glb else to_obj(parts, out))

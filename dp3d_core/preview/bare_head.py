@@ -1,4 +1,4 @@
-"""The fitted head without hair: what hair, parsing and colours are placed on."""
+"""The fitted head without hair, on which parsing, hair, clothing and colours are based."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.people import expression_offsets, prior
-from dp3d_core.mesh import Mesh
+from dp3d_core.meshes.mesh import Mesh
+from dp3d_core.meshes.raycast import Hits, RayCaster
 from dp3d_core.preview.parts import Part
-from dp3d_core.raycast import Hits, RayCaster
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +22,7 @@ class BareHead:
     """A head without hair.
 
     Attributes:
-        mesh: head space; ``parts`` are :class:`~dp3d_core.preview.parts.Part`.
+        mesh: the head, head units; ``parts`` are :class:`~dp3d_core.preview.parts.Part`.
         region: (n,) :class:`~dp3d_core.heads.bust.BustRegion` of each vertex.
 
     """
@@ -33,24 +32,30 @@ class BareHead:
 
     @cached_property
     def caster(self) -> RayCaster:
-        """Of the mesh, built when rays are first cast."""
+        """Ray caster of the mesh, built on first use."""
         return RayCaster(self.mesh)
 
     @classmethod
     def of(cls, components: Array, expression: Mapping[str, float]) -> BareHead:
-        """The head of shape components (``heads.people.prior``) with an expression."""
-        shape = bust()
+        """Build a head.
+
+        Args:
+            components: (c,) coefficients of ``heads.people.prior``, standard deviations.
+            expression: blend shape to weight, 0 to 1.
+
+        """
+        topology = bust()
         controls = prior().vertices(components) + expression_offsets(expression)
-        vertices = shape.vertices(controls)
+        vertices = topology.vertices(controls)
         parts = np.full(len(vertices), int(Part.SKIN), np.uint8)
-        mesh = Mesh.of(vertices, shape.faces, parts)
-        return cls(mesh, shape.region)
+        mesh = Mesh.of(vertices, topology.faces, parts)
+        return cls(mesh, topology.region)
 
     def moved(self, vertices: Array) -> BareHead:
-        """The head with its vertices at other places."""
+        """The head with other vertices (n, 3)."""
         return BareHead(self.mesh.with_vertices(vertices), self.region)
 
     def region_of(self, hits: Hits) -> NDArray[np.int8]:
-        """(k,) :class:`~dp3d_core.heads.bust.BustRegion` of ray hits."""
+        """(k,) :class:`~dp3d_core.heads.bust.BustRegion` of k ray hits."""
         corner = self.mesh.faces[hits.face, hits.weights.argmax(1)]
         return np.asarray(self.region[corner])

@@ -1,7 +1,7 @@
-"""What a person may choose for a head, and the record of what was chosen.
+"""Choices for a head: hair, headwear, clothes and beard, by the user or read from the photo.
 
-Hair, headwear, clothes and beard are read from the photo; an option overrules each.  A
-:class:`Choice` says what a head has, how sure that is, and who decided it.
+:class:`HeadChoices` holds the user's options; :class:`Choice` records the outcome for one of them,
+with its confidence and who made it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 AUTO = "auto"
+"""Option that leaves a choice to the photo."""
 HAIR = (AUTO, "bald", "buzz", "short", "bun", "chin", "shoulder", "long")
 HAT = (AUTO, "none", "worn")
 CLOTHES = (AUTO, "none", "low", "crew", "high")
 BEARD = (AUTO, "none", "stubble", "moustache", "full")
 
 DOUBTFUL = 0.5
-"""Confidence below which a choice is named in a warning."""
+"""Confidence below which a choice causes a warning."""
 
-_WHOLE = {"hair": "the hair", "hat": "the crown", "clothes": "the collar", "beard": "the jaw"}
+_AREAS = {"hair": "the hair", "hat": "the crown", "clothes": "the collar", "beard": "the jaw"}
+"""Area of the photo that each choice is read from, in sentences."""
 _WORDS = {
     "hair": {
         "bald": "no hair",
@@ -48,7 +50,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class HeadChoices:
-    """What is chosen for a head; ``auto`` leaves it to the photo.
+    """The user's choices for a head; ``auto`` leaves a choice to the photo.
 
     Attributes:
         hair: one of :data:`HAIR`.
@@ -65,36 +67,36 @@ class HeadChoices:
 
     @property
     def covering(self) -> bool:
-        """Whether hair or headwear is not left to the photo."""
+        """Whether the user chose hair or headwear."""
         return self.hair != AUTO or self.hat == "worn"
 
-    def settled(self, seen: Mapping[str, Choice]) -> dict[str, Choice]:
-        """The record of a head: the choices made here, else those read from the photo.
+    def resolved(self, observed: Mapping[str, Choice]) -> dict[str, Choice]:
+        """Choices of a head by name: the user's, else the photo's.
 
         Args:
-            seen: of each name, what the photo shows.
+            observed: choices read from the photo, by name.
 
         """
         asked = {name: getattr(self, name) for name in _WORDS}
         return {
-            name: seen[name] if asked[name] == AUTO else Choice(asked[name], 1.0, by_user=True)
+            name: observed[name] if asked[name] == AUTO else Choice(asked[name], 1.0, by_user=True)
             for name in _WORDS
         }
 
 
 ALL_AUTO = HeadChoices()
-"""Everything is left to the photo."""
+"""All choices are left to the photo."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One decision about a head.
+    """One choice of a head.
 
     Attributes:
         choice: value of the option, never ``auto``.
-        confidence: 0 to 1; 1 where a person decided.
-        by_user: whether a person decided.
-        reason: sentence on why it is doubtful; empty: what the photo shows is ambiguous.
+        confidence: 0 to 1; 1 if the user made it.
+        by_user: whether the user made it.
+        reason: sentence on why it is doubtful; empty for the default sentence.
 
     """
 
@@ -104,7 +106,7 @@ class Choice:
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The choice as JSON-ready values."""
         return {
             "choice": self.choice,
             "confidence": round(self.confidence, 2),
@@ -113,12 +115,12 @@ class Choice:
 
 
 def choices_to_dict(chosen: Mapping[str, Choice]) -> dict[str, Any]:
-    """JSON-ready record: hair, hat, clothes and beard with :meth:`Choice.to_dict` each."""
+    """JSON-ready record: :meth:`Choice.to_dict` of hair, hat, clothes and beard."""
     return {name: choice.to_dict() for name, choice in chosen.items()}
 
 
 def choices_line(record: Mapping[str, Any]) -> str:
-    """One sentence for a person on a record as :func:`choices_to_dict` writes it."""
+    """Sentence for the user on a record of :func:`choices_to_dict`."""
     parts = []
     for name, words in _WORDS.items():
         entry = record[name]
@@ -129,11 +131,11 @@ def choices_line(record: Mapping[str, Any]) -> str:
 
 
 def choice_warnings(chosen: Mapping[str, Choice]) -> list[str]:
-    """A sentence for each doubtful choice, with the option that overrules it."""
+    """Warnings about doubtful choices, one per reason, with the options that override them."""
     doubtful: dict[str, list[str]] = {}
     for name, choice in chosen.items():
         if choice.confidence < DOUBTFUL:
-            reason = choice.reason or f"The photo hardly shows {_WHOLE[name]}."
+            reason = choice.reason or f"The photo hardly shows {_AREAS[name]}."
             doubtful.setdefault(reason, []).append(name)
     return [_warning(reason, names, chosen) for reason, names in doubtful.items()]
 

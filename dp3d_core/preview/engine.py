@@ -1,8 +1,7 @@
 """The preview engine: views of a head in seconds, without weights or a GPU.
 
-portrait -> ``placement`` (parametric head on the photo, ``parsing``, ``hair``, ``outline``) ->
-``appearance`` (the photo's ``projection``, unseen sides completed under ``light``) ->
-``raycast`` (any camera) -> ViewSet.
+portrait -> ``kept_heads`` (``head`` fitted, or read from disk: ``shape`` with ``hair`` and
+``clothing``, then ``colouring``) -> ``meshes.raycast`` (any camera) -> view set.
 """
 
 from __future__ import annotations
@@ -13,19 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dp3d_core.cameras import Camera
-from dp3d_core.engines import EngineInfo, option, package_versions, parse_options
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.engines.options import option, parse_options
+from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import write_atomic
+from dp3d_core.packages import package_versions
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import (
-    ALL_AUTO,
     AUTO,
     BEARD,
     CLOTHES,
     HAIR,
     HAT,
-    Choice,
     HeadChoices,
     choice_warnings,
     choices_to_dict,
@@ -34,20 +32,19 @@ from dp3d_core.progress import (
     CancelCheck,
     ProgressCallback,
     Stage,
-    StepCallback,
     check_cancel,
     never_cancel,
     no_progress,
-    no_step,
 )
+from dp3d_core.storage.files import write_atomic
 from dp3d_core.threads import cores, in_threads, one_blas_thread
-from dp3d_core.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
 
 if TYPE_CHECKING:
-    from dp3d_core.mesh import Mesh
-    from dp3d_core.preview.appearance import Appearance
+    pass
 
 CONDITION_FOLDER = "condition"
+"""Folder of the condition images in a view set's folder."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +96,18 @@ class PreviewOptions:
 
     @property
     def choices(self) -> HeadChoices:
-        """What is chosen for the head."""
+        """The user's choices for the head."""
         return HeadChoices(self.hair, self.hat, self.clothes, self.beard)
 
     def background_rgb(self, portrait: Portrait) -> tuple[int, int, int]:
-        """The background as 8 bit numbers."""
+        """Background colour as 8-bit RGB.
+
+        Raises:
+            Dp3dError: ``engine.bad_option`` if it is not a colour.
+
+        """
         if self.background == "photo":
-            return background_colour(portrait)
+            return portrait.background_colour()
         text = self.background.removeprefix("#")
         try:
             if len(text) != 6:
@@ -120,104 +122,12 @@ class PreviewOptions:
         return r, g, b
 
 
-def background_colour(portrait: Portrait) -> tuple[int, int, int]:
-    """Median colour of a photo outside its matte, 8 bit RGB; white when nothing is outside."""
-    import numpy as np
-
-    outside = portrait.image[(portrait.matte < 10) & portrait.inside]
-    if not len(outside):
-        return 255, 255, 255
-    r, g, b = (int(value) for value in np.median(outside, axis=0))
-    return r, g, b
-
-
 _PIXELS_AT_ONCE = 4 * 512 * 512
-"""Pixels of all views that are rendered at a time: each takes some 200 bytes."""
-
-
-class PreviewHead:
-    """One portrait turned into a head that any camera can look at."""
-
-    def __init__(
-        self,
-        portrait: Portrait,
-        seed: int = 0,
-        repeat_photo: bool = True,
-        on_step: StepCallback = no_step,
-        choices: HeadChoices = ALL_AUTO,
-    ) -> None:
-        from dp3d_core.preview.appearance import Appearance
-        from dp3d_core.preview.placement import place_head
-        from dp3d_core.raycast import RayCaster
-
-        placed = place_head(portrait, on_step, choices)
-        self.mesh = placed.mesh
-        self.caster = RayCaster(self.mesh)
-        self.appearance = Appearance(placed, portrait, self.caster, seed, repeat_photo, on_step)
-        seen = {**placed.seen, "clothes": self.appearance.clothes.shown}
-        self.chosen: dict[str, Choice] = choices.settled(seen)
-        """Hair, hat, clothes and beard of the head, with confidence."""
-
-    @classmethod
-    def of_parts(cls, mesh: Mesh, appearance: Appearance, chosen: dict[str, Choice]) -> PreviewHead:
-        """A head whose parts are known already (``kept_heads``)."""
-        from dp3d_core.raycast import RayCaster
-
-        head = cls.__new__(cls)
-        head.mesh, head.appearance, head.chosen = mesh, appearance, chosen
-        head.caster = RayCaster(mesh)
-        return head
-
-    @classmethod
-    @one_blas_thread
-    def fit(
-        cls,
-        portrait: Portrait,
-        seed: int = 0,
-        repeat_photo: bool = True,
-        choices: HeadChoices = ALL_AUTO,
-        *,
-        progress: ProgressCallback,
-        cancel: CancelCheck,
-    ) -> PreviewHead:
-        """The head of a portrait, with progress (stage ``head``); cancel is polled at each step.
-
-        A head that was fitted before is read from disk (``kept_heads``), a new one is kept there.
-        """
-        from dp3d_core.preview.appearance import APPEARANCE_STEPS
-        from dp3d_core.preview.kept_heads import find_kept, head_key, keep
-        from dp3d_core.preview.placement import placement_steps
-
-        steps = placement_steps(portrait) + APPEARANCE_STEPS
-        stage = Stage("head", steps, progress, cancel, "Fitting the head to the photo")
-        key = head_key(portrait, seed, choices)
-        head = find_kept(key)
-        if head is None:
-            head = cls(portrait, seed, repeat_photo, stage.begin, choices)
-            keep(key, head)
-        head.appearance.repeat_photo = repeat_photo
-        stage.end("Head fitted")
-        return head
-
-    def surface_colours(self, face: Any, weights: Any) -> Any:
-        """(k, 3) colours, 0 to 1, of places on the surface, wherever they are looked at from.
-
-        Args:
-            face: (k,) triangles of :attr:`mesh`.
-            weights: (k, 3) barycentric.
-
-        """
-        return self.appearance.of_surface(face, weights)
-
-    def render(self, camera: Camera) -> Any:
-        """A :class:`~dp3d_core.raycast.Render` of the head."""
-        from dp3d_core.raycast import render
-
-        return render(self.caster, camera, self.appearance)
+"""Greatest number of pixels rendered in parallel, of about 200 bytes each."""
 
 
 class PreviewEngine:
-    """See :class:`dp3d_core.engines.HeadViewEngine`."""
+    """See :class:`dp3d_core.engines.protocol.HeadViewEngine`."""
 
     name = "preview"
 
@@ -231,7 +141,7 @@ class PreviewEngine:
         )
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse options that cannot be (see :meth:`dp3d_core.engines.HeadViewEngine.check`)."""
+        """Validate options (contract: ``HeadViewEngine.check``)."""
         parse_options(PreviewOptions, options)
 
     @one_blas_thread
@@ -246,8 +156,8 @@ class PreviewEngine:
         progress: ProgressCallback = no_progress,
         cancel: CancelCheck = never_cancel,
     ) -> ViewSet:
-        """Generate the views (contract: :meth:`dp3d_core.engines.HeadViewEngine.generate`)."""
-        from dp3d_core.preview.kept_heads import HEAD_FILE, head_key, kept_bytes
+        """Generate the views (contract: ``HeadViewEngine.generate``)."""
+        from dp3d_core.preview.kept_heads import HEAD_FILE, fitted_head, head_key, kept_bytes
 
         chosen = parse_options(PreviewOptions, options)
         background = chosen.background_rgb(portrait)
@@ -256,7 +166,7 @@ class PreviewEngine:
             seed=seed,
             parameters={
                 **asdict(chosen),
-                **portrait.report.place,
+                **portrait.report.pose_parameters(),
             },
             background=background,
             portrait_sha256=portrait.sha256,
@@ -270,11 +180,11 @@ class PreviewEngine:
         missing = writer.missing()
         if not missing:
             return writer.finish()
-        head = PreviewHead.fit(
+        head = fitted_head(
             portrait, seed, chosen.repeat_photo, chosen.choices, progress=progress, cancel=cancel
         )
         head.appearance.lit = chosen.lit
-        # in a folder without frames it may be another person's
+        # without frames, a head in the folder may be another person's
         if len(missing) == len(cameras) or not (out / HEAD_FILE).is_file():
             key = head_key(portrait, seed, chosen.choices)
             write_atomic(out / HEAD_FILE, kept_bytes(key, head))
@@ -294,7 +204,7 @@ class PreviewEngine:
 
         pixels = max(camera.width * camera.height for camera in cameras)
         workers = max(1, min(cores(), _PIXELS_AT_ONCE // pixels))
-        # closed before anybody sees an error: no thread writes while the folder is removed
+        # closed before an error is raised: no thread may write while a caller removes the folder
         with closing(in_threads(write, missing, workers)) as paths:
             for index, path in zip(missing, paths, strict=True):
                 stage.advance(
@@ -304,7 +214,7 @@ class PreviewEngine:
 
 
 def _write_guides(out: Path, cameras: Sequence[Camera], cancel: CancelCheck) -> None:
-    """The condition images that are not there yet."""
+    """Write the condition images that are missing, one per camera."""
     from dp3d_core.synthetic.rendering import condition_image
 
     for index, camera in enumerate(cameras):

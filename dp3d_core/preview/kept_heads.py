@@ -1,6 +1,6 @@
-"""Fitted heads on disk: a head beside its views, and the latest ones for photos that come again.
+"""Fitted heads on disk: one beside each view set, and a cache of the latest for repeated photos.
 
-A file holds arrays alone (no pickle) and gives the head back bit by bit.
+A file holds arrays only (no pickle) and restores the head bit for bit.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import zipfile
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,86 +21,135 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core import __version__
-from dp3d_core.cameras import Camera
+from dp3d_core.cameras.camera import Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import write_atomic
-from dp3d_core.mesh import Mesh
-from dp3d_core.paths import dp3d_home
+from dp3d_core.meshes.mesh import Mesh
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.preview.appearance import Appearance
-from dp3d_core.preview.choices import Choice, HeadChoices
-from dp3d_core.preview.clothes import Clothes
-from dp3d_core.preview.engine import PreviewHead
-from dp3d_core.preview.head_light import HeadLight
-from dp3d_core.preview.parsing import Parsing
-from dp3d_core.preview.projection import Projection
+from dp3d_core.preview.choices import ALL_AUTO, Choice, HeadChoices
+from dp3d_core.preview.clothing.neckline import Clothes
+from dp3d_core.preview.colouring.appearance import APPEARANCE_STEPS, Appearance
+from dp3d_core.preview.colouring.head_light import HeadLight
+from dp3d_core.preview.head import PreviewHead
+from dp3d_core.preview.photo.parsing import Parsing
+from dp3d_core.preview.photo.projection import Projection
+from dp3d_core.preview.shape.placement import placement_steps
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.storage.files import write_atomic
+from dp3d_core.storage.paths import heads_folder
+from dp3d_core.threads import one_blas_thread
 
 HEAD_FILE = "head.npz"
-"""Name of a fitted head beside its views."""
+"""Name of the file in a view set's folder."""
 FORMAT = 4
-"""Of the file."""
-_ROOMS = ("heads", "portraits", "preview", ".")
-"""Rooms of dp3d_core whose code decides what a head looks like, and what lies beside them."""
-_MOST = 24
-"""Heads that are kept for photos that come again, up to 15 MB each."""
+"""Version of the file."""
+_ROOMS = ("cameras", "decoding", "heads", "meshes", "portraits", "preview")
+"""Rooms whose code determines a fitted head, besides the modules directly in dp3d_core."""
+_MAX_CACHED = 24
+"""Number of heads in the cache, of up to 15 MB each."""
 
 _Arrays = dict[str, NDArray[Any]]
 
 
-def kept_folder() -> Path:
-    """Where the latest heads are kept; it is not created here."""
-    return dp3d_home() / "heads"
-
-
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
-    """Digest of the code that fits and colours heads: another code fits anew."""
+    """Digest of the code that fits and colours heads; changed code invalidates the cache."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
-    for room in _ROOMS:
-        for path in sorted((root / room).glob("*.py")):
-            digest.update(path.read_bytes())
+    rooms = [path for room in _ROOMS for path in sorted((root / room).rglob("*.py"))]
+    for path in (*sorted(root.glob("*.py")), *rooms):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def head_key(portrait: Portrait, seed: int, choices: HeadChoices) -> str:
-    """Name of a head that follows from a photo, its crop and turn, the choices and the seed."""
+    """Cache key of a head, from the code, the portrait's report, the choices and the seed."""
     report = portrait.report.to_dict()
     origin = [_code_digest(), FORMAT, portrait.sha256, report, seed, asdict(choices)]
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
 
 
+@one_blas_thread
+def fitted_head(
+    portrait: Portrait,
+    seed: int = 0,
+    repeat_photo: bool = True,
+    choices: HeadChoices = ALL_AUTO,
+    *,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+) -> PreviewHead:
+    """The head of a portrait, from the cache or fitted and cached.
+
+    Args:
+        portrait: the photo, with its pose.
+        seed: seed of the completion's textures.
+        repeat_photo: whether views near the photo's own repeat it as it is.
+        choices: the user's choices.
+        progress: stage ``head``.
+        cancel: polled at each step.
+
+    """
+    steps = placement_steps(portrait) + APPEARANCE_STEPS
+    stage = Stage("head", steps, progress, cancel, "Fitting the head to the photo")
+    key = head_key(portrait, seed, choices)
+    head = find_kept(key)
+    if head is None:
+        head = PreviewHead(portrait, seed, repeat_photo, stage.begin, choices)
+        keep(key, head)
+    head.appearance.repeat_photo = repeat_photo
+    stage.end("Head fitted")
+    return head
+
+
 def find_kept(key: str) -> PreviewHead | None:
-    """The head of a key; None where none is kept or the file is damaged."""
-    path = kept_folder() / f"{key}.npz"
+    """The cached head of a key; None if it is absent or its file is damaged."""
+    _make_private()
+    path = heads_folder() / f"{key}.npz"
     try:
         head = read_head(path)
     except (OSError, Dp3dError):
         return None
     with suppress(OSError):
-        os.utime(path)  # the latest used ones stay
+        os.utime(path)  # the cache drops the least recently used
     return head
 
 
 def keep(key: str, head: PreviewHead) -> None:
-    """Keep a head for the next time; a folder that cannot be written is no failure."""
+    """Add a head to the cache; a folder that cannot be written is not an error."""
     with suppress(OSError, Dp3dError):
-        write_atomic(kept_folder() / f"{key}.npz", head_bytes(head))
-        files = sorted(kept_folder().glob("*.npz"), key=lambda p: p.stat().st_mtime)
-        for old in files[:-_MOST]:
+        heads_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private()
+        write_atomic(heads_folder() / f"{key}.npz", head_bytes(head), is_private=True)
+        files = sorted(heads_folder().glob("*.npz"), key=lambda p: p.stat().st_mtime)
+        for old in files[:-_MAX_CACHED]:
             old.unlink(missing_ok=True)
 
 
+def _make_private() -> None:
+    """Make the cache readable by its owner only, since a head shows a face.
+
+    Corrects files of earlier versions.  Windows protects the user's folder by itself.
+    """
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # absent, or somebody else's
+        folder = heads_folder()
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+            for path in folder.glob("*.npz"):
+                path.chmod(0o600)
+
+
 def kept_bytes(key: str, head: PreviewHead) -> bytes:
-    """The file of a head, as it is kept, else made now."""
+    """Contents of a head's file, from the cache if it is there."""
     try:
-        return (kept_folder() / f"{key}.npz").read_bytes()
+        return (heads_folder() / f"{key}.npz").read_bytes()
     except OSError:
         return head_bytes(head)
 
 
 def head_bytes(head: PreviewHead) -> bytes:
-    """A head as the contents of a file."""
+    """Serialise a head."""
     look = head.appearance
     projection = look.projection
     about: dict[str, Any] = {
@@ -107,7 +157,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         "version": __version__,
         "chosen": {name: asdict(choice) for name, choice in head.chosen.items()},
         "far_side": look.far_side,
-        "clothes": {"seen": look.clothes.seen, "shown": asdict(look.clothes.shown)},
+        "clothes": {"seen": look.clothes.visible, "shown": asdict(look.clothes.observed)},
         "size": [projection.camera.width, projection.camera.height],
         "beard": look.beard_choice,
         "seed": look.seed,
@@ -118,8 +168,8 @@ def head_bytes(head: PreviewHead) -> bytes:
         "faces": head.mesh.faces,
         "parts": head.mesh.parts,
         "region": look.region,
-        "light": look.light.shown,
-        "aimed": look.light.aimed,
+        "light": look.light.applied,
+        "aimed": look.light.directional,
         "panorama": look.panorama,
         "relight": look.relight,
         "blend": look.blend,
@@ -128,22 +178,30 @@ def head_bytes(head: PreviewHead) -> bytes:
         "c2w": projection.camera.c2w,
         "K": projection.camera.K,
         "colours": np.rint(projection.colours * 255).astype(np.uint8),
-        "trusted": projection.trusted,
-        "within": projection.within,
-        "solid": projection.solid,
+        "trusted": projection.confidence,
+        "within": projection.hair_margin,
+        "solid": projection.core,
         "depth": projection.depth,
     }
-    for name in ("oval", "tone", "foreign"):
-        value = getattr(projection, name)
+    optional = {
+        "oval": projection.oval,
+        "tone": projection.skin_tone,
+        "foreign": projection.occlusion,
+    }
+    for name, value in optional.items():
         if value is not None:
             arrays[name] = value
     if projection.parsing is not None:
         parsing = projection.parsing
         about["scalp_hair"] = parsing.scalp_hair
-        arrays |= {"chances": parsing.chances, "regions": parsing.region, "known": parsing.known}
+        arrays |= {
+            "chances": parsing.probabilities,
+            "regions": parsing.region,
+            "known": parsing.valid,
+        }
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
-    # as numpy.savez_compressed does, with the fast level: the usual one takes most of a second
+    # numpy.savez_compressed with the fast level: its default level takes most of a second
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as member:
@@ -152,10 +210,10 @@ def head_bytes(head: PreviewHead) -> bytes:
 
 
 def read_head(path: Path) -> PreviewHead:
-    """A head from its file.
+    """Read a head from its file.
 
     Raises:
-        Dp3dError: ``heads.unreadable`` if the file is none, or of another version.
+        Dp3dError: ``heads.unreadable`` if the file is damaged or of another version.
 
     """
     try:
@@ -178,6 +236,7 @@ def _unreadable(path: Path, reason: str) -> Dp3dError:
 
 
 def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
+    """Restore a head from the arrays and the JSON of its file."""
     camera = Camera(arrays["c2w"], arrays["K"], *about["size"])
     parsing = None
     if "chances" in arrays:

@@ -1,4 +1,4 @@
-"""Kinds of surface of a head that shows a photo."""
+"""Kinds of surface of a head: ``parts`` of its mesh."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from enum import IntEnum
 
 
 class Part(IntEnum):
-    """Kinds of surface whose unseen sides are continued each from its own."""
+    """Kind of surface; each is completed from its own visible texels."""
 
     SKIN = 0
+    """Skin and eyes of the bare head."""
     HAIR = 1
-    """Hair, and headwear that nobody named."""
+    """Hair, and headwear that was not detected as such."""
     BODY = 2
     """Clothes."""
     HAT = 3

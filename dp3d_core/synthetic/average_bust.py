@@ -1,6 +1,6 @@
-"""The average bust as a distance field in millimetres: what hair, hats and clothes lie on.
+"""Distance field of the average bust, in millimetres: the base of hair, hats and clothes.
 
-The field has no ears: what is worn over them follows the skull.
+The field has no ears, so that whatever is worn over them follows the skull.
 """
 
 from __future__ import annotations
@@ -8,96 +8,100 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label, map_coordinates
 from scipy.spatial import cKDTree
 
+from dp3d_core.arrays import Array, Array32, Mask, smoothstep
+from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
 from dp3d_core.heads.bust import BustRegion, bust
 from dp3d_core.heads.space import BUST_CUT_MM, MM
-from dp3d_core.mesh import Mesh
-from dp3d_core.raycast import RayCaster
-from dp3d_core.smoothstep import ramp
-from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
+from dp3d_core.meshes.mesh import Mesh
+from dp3d_core.meshes.raycast import RayCaster
 
-Array = NDArray[np.float64]
-
-_LOW, _HIGH = np.array([-8.0, -236.0, -212.0]), np.array([260.0, 216.0, 188.0])
-"""Corners of the grid; the other half is mirrored."""
+_LOW = np.array([-8.0, -236.0, -212.0])
+"""Lower corner of the grid, which holds the half with positive x, millimetres."""
+_HIGH = np.array([260.0, 216.0, 188.0])
+"""Upper corner of the grid, millimetres."""
 _STEP = 4.0
+"""Spacing of the grid, millimetres."""
 _SPACING = 2.5
-"""Millimetres between the points of the surface."""
+"""Spacing of the surface points, millimetres."""
 _PLANES = (3.0, 9.0)
-"""Distances up to which the surface counts as flat around its nearest point, and from which as a
-point."""
+"""Distances between which the field changes from distance to tangent planes to distance to points,
+millimetres."""
 _EAR_BOX = np.array([73.0, -40.0, -55.0]), np.array([50.0, 14.0])
-"""Least abs(x), y and z of what belongs to an ear, and greatest y and z, millimetres."""
+"""Region of an ear, millimetres: least abs(x), y and z; greatest y and z."""
 _VOTES = 60
-"""Points whose normals decide what is inside."""
+"""Number of nearest points whose normals decide the sign of the distance."""
 _DRAPE = 12.0
-"""Width of the smoothing of the field that cloth hangs over."""
+"""Standard deviation of the smoothing of the draped field, millimetres."""
 
 
 def bare_body(p: Array) -> Array:
-    """(n,) distance of points (n, 3) to the average bust, negative inside."""
+    """(n,) distance of points (n, 3) to the average bust, millimetres, negative inside."""
     return _look_up(_grid(), p)
 
 
 def draped_body(p: Array) -> Array:
-    """(n,) like :func:`bare_body`, for what spans the hollows, such as that under the chin."""
+    """(n,) distance to the smoothed bust, for cloth that spans hollows, as below the chin."""
     return _look_up(_smooth_grid(), p)
 
 
-def _look_up(grid: NDArray[np.float32], p: Array) -> Array:
-    # below the cut the chest goes straight down
+def _look_up(grid: Array32, p: Array) -> Array:
+    """(n,) trilinear samples of a distance grid, extended beyond its border."""
+    # below the cut the chest continues straight down
     q = np.stack([np.abs(p[:, 0]), np.maximum(p[:, 1], BUST_CUT_MM + 6), p[:, 2]])
-    places = (q - _LOW[:, None]) / _STEP
-    outside = np.clip(_LOW[:, None] - q, 0, None) + np.clip(q - _HIGH[:, None], 0, None)
-    values = map_coordinates(grid, places, order=1, mode="nearest")
-    return np.asarray(values + np.sqrt((outside**2).sum(0)), np.float64)
+    cells = (q - _LOW[:, None]) / _STEP
+    beyond = np.clip(_LOW[:, None] - q, 0, None) + np.clip(q - _HIGH[:, None], 0, None)
+    values = map_coordinates(grid, cells, order=1, mode="nearest")
+    return np.asarray(values + np.sqrt((beyond**2).sum(0)), np.float64)
 
 
 @lru_cache(maxsize=1)
-def _smooth_grid() -> NDArray[np.float32]:
+def _smooth_grid() -> Array32:
+    """Smoothed distances at the points of the grid."""
     return np.asarray(gaussian_filter(_grid(), _DRAPE / _STEP), np.float32)
 
 
 @lru_cache(maxsize=1)
-def _grid() -> NDArray[np.float32]:
-    """Distances at the grid's points."""
+def _grid() -> Array32:
+    """Signed distances at the points of the grid."""
     points, normals = outer_surface()
     shape = tuple(np.ceil((_HIGH - _LOW) / _STEP).astype(int) + 1)
     cell = np.rint((points - _LOW) / _STEP).astype(int)
-    within = ((cell >= 0) & (cell < shape)).all(1)
+    in_grid = ((cell >= 0) & (cell < shape)).all(1)
     owner = np.full(shape, -1)
-    owner[tuple(cell[within].T)] = np.flatnonzero(within)
+    owner[tuple(cell[in_grid].T)] = np.flatnonzero(in_grid)
     nearest_cell = distance_transform_edt(owner < 0, return_distances=False, return_indices=True)
     nearest = owner[tuple(nearest_cell)].ravel()
     grid = np.indices(shape).reshape(3, -1).T * _STEP + _LOW
-    apart = grid - points[nearest]
-    distance = np.sqrt(np.einsum("ni,ni->n", apart, apart))
-    # the normals around a point say more surely than its own which side is outside
+    offset = grid - points[nearest]
+    distance = np.sqrt(np.einsum("ni,ni->n", offset, offset))
+    # the mean normal of many points is more reliable than one for the sign
     tree = cKDTree(points)
-    broad = normals[tree.query(points, k=_VOTES)[1]].mean(1)
-    side = np.where(np.einsum("ni,ni->n", apart, broad[nearest]) < 0, -1.0, 1.0)
-    # where an ear was, stray pockets beside the head count as inside: they are cut off from it
-    pieces, _ = label((side < 0).reshape(shape))
-    inner = pieces == np.bincount(pieces[pieces > 0]).argmax()
-    values = np.where(inner.ravel(), -distance, distance)
-    # near the surface its points' planes are more exact than the points
+    mean_normals = normals[tree.query(points, k=_VOTES)[1]].mean(1)
+    sign = np.where(np.einsum("ni,ni->n", offset, mean_normals[nearest]) < 0, -1.0, 1.0)
+    # keep the largest inside component: missing ears leave stray pockets beside the head
+    components, _ = label((sign < 0).reshape(shape))
+    interior = components == np.bincount(components[components > 0]).argmax()
+    values = np.where(interior.ravel(), -distance, distance)
+    # near the surface, tangent planes are more accurate than points
     close = np.flatnonzero(distance < _PLANES[1] + _STEP)
-    distances, beside = tree.query(grid[close], k=3)
-    planes = np.einsum("nkx,nkx->nk", grid[close][:, None] - points[beside], normals[beside])
-    share = 1 / (distances + 0.5)
-    plane = (planes * share).sum(1) / share.sum(1)
-    values[close] = plane + (values[close] - plane) * ramp(distances[:, 0], *_PLANES)
+    distances, neighbours = map(np.asarray, tree.query(grid[close], k=3))
+    planes = np.einsum(
+        "nkx,nkx->nk", grid[close][:, None] - points[neighbours], normals[neighbours]
+    )
+    weights = 1 / (distances + 0.5)
+    plane = (planes * weights).sum(1) / weights.sum(1)
+    values[close] = plane + (values[close] - plane) * smoothstep(distances[:, 0], *_PLANES)
     return np.asarray(values.reshape(shape), np.float32)
 
 
 @lru_cache(maxsize=1)
 def outer_surface() -> tuple[Array, Array]:
-    """Points (n, 3), millimetres, and unit normals of what is seen of the average bust."""
-    shape = bust()
-    mesh = Mesh.of(shape.rest * MM, shape.faces, np.zeros(len(shape.rest), np.uint8))
+    """Points (n, 3), millimetres, and unit normals (n, 3) of the average bust's visible surface."""
+    topology = bust()
+    mesh = Mesh.of(topology.rest * MM, topology.faces, np.zeros(len(topology.rest), np.uint8))
     caster = RayCaster(mesh)
     points, normals = [], []
     for pitch in (-35, 0, 30, 70):
@@ -107,21 +111,21 @@ def outer_surface() -> tuple[Array, Array]:
             hits = caster.cast(camera.position, rays)
             corner = mesh.faces[hits.face, hits.weights.argmax(1)]
             front = -(hits.normals * hits.directions).sum(1) > 0.2
-            kept = front & (shape.region[corner] != BustRegion.EAR)
+            kept = front & (topology.region[corner] != BustRegion.EAR)
             kept &= ~_beside_ear(hits.points / MM)
             kept &= hits.points[:, 1] > (BUST_CUT_MM + 1) * MM
             points.append(hits.points[kept] / MM)
             normals.append(hits.normals[kept])
-    everywhere = np.concatenate(points)
-    both = np.concatenate([everywhere, everywhere * [-1, 1, 1]])
-    turned = np.concatenate([*normals, *(n * [-1, 1, 1] for n in normals)])
-    cells = np.round(both / _SPACING).astype(np.int64)
+    half = np.concatenate(points)
+    mirrored = np.concatenate([half, half * [-1, 1, 1]])
+    mirrored_normals = np.concatenate([*normals, *(n * [-1, 1, 1] for n in normals)])
+    cells = np.round(mirrored / _SPACING).astype(np.int64)
     _, first = np.unique(cells, axis=0, return_index=True)
-    return both[first], turned[first]
+    return mirrored[first], mirrored_normals[first]
 
 
-def _beside_ear(p: Array) -> NDArray[np.bool_]:
-    """(n,) points that stand off the skull where ears do: their backs and roots."""
+def _beside_ear(p: Array) -> Mask:
+    """(n,) whether points (n, 3) lie in the region of an ear: its back and root."""
     low, high = _EAR_BOX
     return np.asarray(
         (np.abs(p[:, 0]) > low[0]) & (p[:, 1:] > low[1:]).all(1) & (p[:, 1:] < high).all(1)

@@ -1,4 +1,4 @@
-"""Data sets of synthetic subjects on disk: a folder a subject, made anew anywhere from seeds."""
+"""Data sets of synthetic subjects on disk: one folder per subject, reproducible from seeds."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp3d_core import __version__
-from dp3d_core.cameras import Camera
+from dp3d_core.arrays import Pixels
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.decoding.png import read_png
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import read_json, write_atomic, write_json
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, never_cancel, no_progress
+from dp3d_core.storage.files import read_json, write_atomic, write_json
 from dp3d_core.synthetic.labels import PALETTE, Label
 from dp3d_core.synthetic.materials import to_srgb
 from dp3d_core.synthetic.rendering import SyntheticHead, random_cameras
 from dp3d_core.synthetic.subjects import Subject, random_subject
 from dp3d_core.synthetic.uv import head_uv
-from dp3d_core.viewset import DEPTH_UNIT, ViewMeta, ViewSet, ViewSetWriter, encode_png, read_png
-
-Pixels = NDArray[np.uint8]
+from dp3d_core.viewsets.viewset import DEPTH_UNIT, ViewMeta, ViewSet, ViewSetWriter, encode_png
 
 DATASET_MARKER = "synth.json"
-"""The file that makes a folder a data set; it is written first."""
+"""File that marks a folder as a data set; it is written first."""
 SCHEMA = "dp3d.synth/2"
-"""2: people of the human head; 1 was a sculpted head with other parameters."""
+"""Version of the data set.  Version 1 had a sculpted head with other parameters."""
 
 
 def write_subject(
@@ -38,16 +38,16 @@ def write_subject(
     progress: ProgressCallback = no_progress,
     cancel: CancelCheck = never_cancel,
 ) -> ViewSet:
-    """Write a subject's views with all that is known of them; goes on where it stopped.
+    """Write views of a subject with their ground truth; resumes where it stopped.
 
-    Besides the view set (frames over the backdrop, masks, cameras) the folder holds
-    ``rgba/``, ``depth/`` (16 bit, :data:`DEPTH_UNIT`, 0 is the backdrop), ``normals/`` (16 bit,
+    Besides the view set (frames with backdrop, masks, cameras) the folder holds ``rgba/``,
+    ``depth/`` (16 bit in :data:`DEPTH_UNIT`, 0 for the backdrop), ``normals/`` (16 bit,
     (n + 1) / 2 in head space), ``labels/`` (8 bit, ``labels.Label``) and ``head.glb``.
 
     Args:
-        subject: who.
-        cameras: in head space.
-        out: folder of this subject.
+        subject: the subject.
+        cameras: cameras in head space.
+        out: folder of the subject.
         progress: stage ``views``.
         cancel: polled between views.
 
@@ -79,25 +79,26 @@ def write_subject(
 
 
 def _incomplete(out: Path, views: int) -> list[int]:
-    """Views of which a picture beside the frame is missing."""
+    """Indices of views of which an image besides the frame is missing."""
     kinds = ("rgba", "depth", "normals", "labels")
     return [i for i in range(views) if any(not (out / k / f"{i:04d}.png").is_file() for k in kinds)]
 
 
 def _png16(values: NDArray[Any]) -> bytes:
+    """Encode values, clipped to 0 to 65535, as a 16-bit PNG."""
     import cv2
 
     pixels = np.clip(values, 0, 65535).astype(np.uint16)
     if pixels.ndim == 3:
         pixels = np.ascontiguousarray(pixels[..., ::-1])
-    done, data = cv2.imencode(".png", pixels)
-    if not done:  # pragma: no cover - OpenCV refuses only shapes that we do not make
+    is_encoded, data = cv2.imencode(".png", pixels)
+    if not is_encoded:  # pragma: no cover - OpenCV refuses only shapes that we do not make
         raise RuntimeError("the picture cannot be encoded")
     return bytes(data)
 
 
 def read_png16(path: Path) -> NDArray[np.uint16]:
-    """Pixels of a 16 bit picture of :func:`write_subject`, RGB or one channel."""
+    """Read a 16-bit PNG of :func:`write_subject`: (h, w, 3) RGB or (h, w)."""
     import cv2
 
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -107,7 +108,7 @@ def read_png16(path: Path) -> NDArray[np.uint16]:
 
 
 def head_glb(head: SyntheticHead) -> bytes:
-    """The head as GLB in head space (Y up): UV, colours without light and labels per vertex."""
+    """Encode a head as GLB in head space (Y up), with UV, albedo and labels per vertex."""
     import trimesh
     from trimesh.visual import TextureVisuals
     from trimesh.visual.material import PBRMaterial
@@ -139,12 +140,19 @@ def write_subjects(
     progress: ProgressCallback = no_progress,
     cancel: CancelCheck = never_cancel,
 ) -> list[Path]:
-    """A data set: ``count`` subjects of seeds ``seed``, ``seed + 1`` ..., each in a folder.
+    """Write or extend a data set.
 
-    A data set that is there already is extended.
+    Args:
+        count: number of subjects, with seeds ``seed``, ``seed + 1`` and so on.
+        views: views of each subject.
+        size: side of the views, pixels.
+        seed: seed of the first subject.
+        out: folder of the data set; an existing one is extended.
+        progress: stage ``subjects``.
+        cancel: polled between views.
 
     Returns:
-        The folders.
+        The folders of these subjects.
 
     Raises:
         Dp3dError: ``viewset.mismatch`` if the folder holds other views or another size.
@@ -153,7 +161,7 @@ def write_subjects(
     stage = Stage("subjects", count, progress, cancel, "Synthetic heads")
     numbers = range(seed, seed + count)
     folders = [Path(out) / f"{number:05d}" for number in numbers]
-    earlier = _subjects_before(Path(out), views, size)
+    existing = _subjects_before(Path(out), views, size)
     write_json(
         Path(out) / DATASET_MARKER,
         {
@@ -162,7 +170,7 @@ def write_subjects(
             "size": size,
             "depth_unit": DEPTH_UNIT,
             "labels": {label.name.lower(): int(label) for label in Label},
-            "subjects": sorted({*earlier, *(folder.name for folder in folders)}),
+            "subjects": sorted({*existing, *(folder.name for folder in folders)}),
         },
     )
     for number, folder in zip(numbers, folders, strict=True):
@@ -173,36 +181,37 @@ def write_subjects(
 
 
 def _subjects_before(out: Path, views: int, size: int) -> list[str]:
-    """Subjects of the data set in a folder; refused if they are of another kind."""
+    """Names of the subjects already in a data set; raises if its version or views differ."""
     marker = out / DATASET_MARKER
     if not marker.is_file():
         return []
-    earlier = read_json(marker)
-    if earlier.get("schema") != SCHEMA:
+    existing = read_json(marker)
+    if existing.get("schema") != SCHEMA:
         raise Dp3dError(
             "viewset.mismatch",
-            f"{out} holds a data set of another version ({earlier.get('schema')}).",
+            f"{out} holds a data set of another version ({existing.get('schema')}).",
             "Choose another folder; the earlier heads cannot be extended.",
         )
-    if (earlier.get("views"), earlier.get("size")) != (views, size):
+    if (existing.get("views"), existing.get("size")) != (views, size):
         raise Dp3dError(
             "viewset.mismatch",
-            f"{out} holds {earlier.get('views')} views of {earlier.get('size')} pixels a subject.",
+            f"{out} holds {existing.get('views')} views of {existing.get('size')} pixels "
+            "per subject.",
             "Ask for these numbers again, or choose another folder.",
         )
-    return [str(name) for name in earlier.get("subjects", [])]
+    return [str(name) for name in existing.get("subjects", [])]
 
 
-def dataset_sheet(folders: Sequence[Path], most: int = 12) -> Pixels:
-    """Contact sheet: a row of frames, labels and normals for each of the first subjects."""
-    from dp3d_core.pictures import contact_sheet
+def dataset_sheet(folders: Sequence[Path], max_subjects: int = 12) -> Pixels:
+    """Contact sheet: a row of four frames, labels and normals for each of the first subjects."""
+    from dp3d_core.viewsets.sheets import contact_sheet
 
     tiles: list[Pixels] = []
-    for folder in folders[:most]:
+    for folder in folders[:max_subjects]:
         views = ViewSet.open(folder)
-        shown = [round(i * (len(views) - 1) / 3) for i in range(4)]
-        tiles += [views.frame(i) for i in shown]
-        name = f"{shown[1]:04d}.png"
+        selected = [round(i * (len(views) - 1) / 3) for i in range(4)]
+        tiles += [views.frame(i) for i in selected]
+        name = f"{selected[1]:04d}.png"
         tiles.append(PALETTE[read_png(folder / "labels" / name, "L")])
         normals = read_png16(folder / "normals" / name) >> 8
         tiles.append(normals.astype(np.uint8))

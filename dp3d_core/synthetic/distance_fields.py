@@ -1,7 +1,7 @@
-"""Signed distance fields: the clay that hair volumes, hats, glasses and clothes are made of.
+"""Signed distance fields: primitives and operations for hair volumes, hats, glasses and clothes.
 
-All functions take points (n, 3) and return (n,), negative inside.  Blends are pseudo-distances
-(never steeper than true ones by much), which is enough for surface extraction.
+Functions take points (n, 3) and return distances (n,), negative inside.  Smooth operations return
+pseudo-distances, hardly steeper than true ones, which suffice for surface extraction.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from dp3d_core.arrays import Array
+
 Vector = Sequence[float]
 
 
 def ellipsoid(p: Array, centre: Vector, radii: Vector) -> Array:
-    """First-order distance to an ellipsoid: value over gradient length, exact on the surface."""
+    """First-order distance to an ellipsoid (value over gradient length), exact on the surface."""
     q = (p - np.asarray(centre)) / np.asarray(radii)
     k0 = np.linalg.norm(q, axis=-1)
     k1 = np.linalg.norm(q / np.asarray(radii), axis=-1)
-    # at the centre the quotient has no limit; no distance there is more than the least radius
+    # the quotient has no limit at the centre, where the distance is at most the least radius
     return np.asarray(np.maximum(k0 * (k0 - 1) / np.maximum(k1, 1e-9), -float(min(radii))))
 
 
 def rotation(degrees: Vector) -> Array:
-    """3x3 rotation about x, then y, then z (column vectors)."""
+    """(3, 3) rotation about x, then y, then z, in degrees, for column vectors."""
     a, b, c = np.radians(degrees)
     x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
@@ -34,7 +34,7 @@ def rotation(degrees: Vector) -> Array:
 
 
 def capsule(p: Array, a: Vector, b: Vector, ra: float, rb: float | None = None) -> Array:
-    """A rod with round ends, its radius going from ``ra`` at ``a`` to ``rb`` at ``b``."""
+    """Distance to a rod with round ends, of radius ``ra`` at ``a`` and ``rb`` at ``b``."""
     start = np.asarray(a, float)
     axis = np.asarray(b, float) - start
     t = np.clip((p - start) @ axis / (axis @ axis), 0, 1)
@@ -43,7 +43,7 @@ def capsule(p: Array, a: Vector, b: Vector, ra: float, rb: float | None = None) 
 
 
 def polyline(p: Array, points: Sequence[Vector], radii: Sequence[float], k: float = 0.0) -> Array:
-    """A rod along several points, its radius given at each of them."""
+    """Distance to a chain of rods through points with radii; joints are blended over ``k``."""
     d = np.full(len(p), np.inf)
     for i in range(len(points) - 1):
         piece = capsule(p, points[i], points[i + 1], radii[i], radii[i + 1])
@@ -52,7 +52,7 @@ def polyline(p: Array, points: Sequence[Vector], radii: Sequence[float], k: floa
 
 
 def mirrored(p: Array) -> Array:
-    """Points with abs(x)."""
+    """Points with abs(x), for fields that are symmetric about x = 0."""
     m = p.copy()
     m[:, 0] = np.abs(m[:, 0])
     return m
@@ -65,16 +65,16 @@ def union(a: Array, b: Array, k: float) -> Array:
 
 
 def intersection(a: Array, b: Array, k: float) -> Array:
-    """Smooth intersection."""
+    """Smooth intersection with blending radius ``k``."""
     return -union(-a, -b, k)
 
 
 def cut(a: Array, b: Array, k: float) -> Array:
-    """``a`` with ``b`` taken out, smoothly."""
+    """Smooth difference, ``a`` without ``b``, with blending radius ``k``."""
     return -union(-a, b, k)
 
 
 def bump(p: Array, centre: Vector, radii: Vector) -> Array:
-    """(n,) smooth weight: 1 at the centre, 0 outside the ellipsoid of the radii."""
+    """(n,) smooth weight: 1 at the centre, 0 outside the ellipsoid with these radii."""
     q2 = (((p - np.asarray(centre)) / np.asarray(radii)) ** 2).sum(-1)
     return np.asarray(np.maximum(1 - q2, 0) ** 2)

@@ -1,4 +1,4 @@
-"""Semantic labels of a synthetic head: functions of where a point lies on the average head."""
+"""Semantic labels of a synthetic head, from positions on the average head."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from enum import IntEnum
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array, Labels
 from dp3d_core.heads.bust import BustPart, BustRegion, bust
 from dp3d_core.heads.mouth import hidden_vertices
 from dp3d_core.heads.space import EYE, MOUTH_HALF, MOUTH_Y
-from dp3d_core.raycast import Hits
+from dp3d_core.meshes.raycast import Hits
 from dp3d_core.synthetic.head import HeadMesh, Surface
-
-Array = NDArray[np.float64]
 
 
 class Label(IntEnum):
@@ -32,7 +30,7 @@ class Label(IntEnum):
     GLASSES = 9
     HAT = 10
     MOUTH = 11
-    """Teeth, tongue and the hollow behind the lips."""
+    """Teeth, tongue and the cavity behind the lips."""
 
 
 PALETTE = np.array(
@@ -43,9 +41,9 @@ PALETTE = np.array(
     ],
     np.uint8,
 )  # fmt: skip
-"""(12, 3) a colour for each label, for people."""
+"""(12, 3) uint8 display colour of each label."""
 
-_OF_SURFACE = {
+_LABEL_OF_SURFACE = {
     Surface.EYE: Label.EYES,
     Surface.TEETH: Label.MOUTH,
     Surface.TONGUE: Label.MOUTH,
@@ -55,34 +53,41 @@ _OF_SURFACE = {
     Surface.HAT: Label.HAT,
     Surface.CLOTHES: Label.SHOULDERS,
 }
-_OF_REGION = {
+_LABEL_OF_REGION = {
     BustRegion.EAR: Label.EARS,
     BustRegion.NECK: Label.NECK,
     BustRegion.TORSO: Label.SHOULDERS,
 }
 
 _LIP_X = np.array([0, 3.5, 6.5, 11, 16, 21, 25.5])
+"""Distances from the middle at which the lips are tabulated, millimetres."""
 _LIP_TOP = np.array([-33.0, -32.0, -32.1, -34.0, -36.5, -39.0, -41.6])
+"""Height of the upper edge of the lips at ``_LIP_X``, millimetres."""
 _LIP_BOTTOM = np.array([-52.4, -52.3, -51.9, -50.6, -48.2, -45.2, -42.4])
+"""Height of the lower edge of the lips at ``_LIP_X``, millimetres."""
 _LIP_FRONT = 68.0
-"""Depth in front of which skin can be red of the lips."""
+"""Least depth of the lips, millimetres."""
 
 _BROW_X = np.array([9, 15, 24, 34, 42, 51.0])
+"""Distances from the middle at which the brows are tabulated, millimetres."""
 _BROW_Y = np.array([43.5, 45.4, 47.8, 48.8, 47.4, 42.6])
+"""Height of the middle of a brow at ``_BROW_X``, millimetres."""
 _BROW_HALF = np.array([2.6, 3.4, 3.3, 2.8, 2.0, 0.6])
+"""Half the thickness of a brow at ``_BROW_X``, millimetres."""
 
 _MOUTH_BOX = ((-30, -62, 20), (30, -18, 96))
+"""Corners of the box in which hidden skin lines the mouth, millimetres."""
 _SOCKET = 19.0
-"""Distance from an eyeball's centre within which hidden skin lines the socket."""
+"""Distance from an eyeball's centre within which hidden skin lines the socket, millimetres."""
 
 
 def lip_line(x: Array) -> Array:
-    """Height of the line between the average head's closed lips at abs(x), millimetres."""
+    """(n,) height of the line between the average head's closed lips at x (n,), millimetres."""
     return np.asarray(MOUTH_Y - 0.8 * np.cos(np.clip(x / MOUTH_HALF, 0, 1) * 2 * np.pi))
 
 
 def lips(rest: Array) -> Array:
-    """(n,) signed distance-like value, millimetres, negative on the red of the lips."""
+    """(n,) signed pseudo-distance of points (n, 3) to the lips, millimetres, negative on them."""
     x = np.abs(rest[:, 0])
     top = np.interp(x, _LIP_X, _LIP_TOP)
     bottom = np.interp(x, _LIP_X, _LIP_BOTTOM)
@@ -91,36 +96,36 @@ def lips(rest: Array) -> Array:
 
 
 def brows(rest: Array, thickness: float = 1.0) -> Array:
-    """(n,) signed value, millimetres, negative on the eyebrows."""
+    """(n,) signed pseudo-distance of points (n, 3) to the brows, millimetres, negative on them."""
     x = np.abs(rest[:, 0])
     middle = np.interp(x, _BROW_X, _BROW_Y)
-    half = np.interp(x, _BROW_X, _BROW_HALF, left=-1, right=-1) * thickness
-    return np.asarray(np.maximum(np.abs(rest[:, 1] - middle) - half, 40 - rest[:, 2]))
+    half_thickness = np.interp(x, _BROW_X, _BROW_HALF, left=-1, right=-1) * thickness
+    return np.asarray(np.maximum(np.abs(rest[:, 1] - middle) - half_thickness, 40 - rest[:, 2]))
 
 
 @lru_cache(maxsize=1)
-def skin_labels() -> NDArray[np.uint8]:
-    """(n,) label of each vertex of ``bust(inner=True)``, without the painted lips and brows."""
-    shape = bust(inner=True)
-    labels = np.full(len(shape.rest), int(Label.SKIN), np.uint8)
-    for region, label in _OF_REGION.items():
-        labels[shape.region == region] = label
-    hidden = hidden_vertices(shape.rest, shape.faces)
+def skin_labels() -> Labels:
+    """(n,) labels of the vertices of ``bust(inner=True)``; lips and brows are labelled as skin."""
+    topology = bust(inner=True)
+    labels = np.full(len(topology.rest), int(Label.SKIN), np.uint8)
+    for region, label in _LABEL_OF_REGION.items():
+        labels[topology.region == region] = label
+    hidden = hidden_vertices(topology.rest, topology.faces)
     low, high = _MOUTH_BOX
-    mouth = ((shape.rest > low) & (shape.rest < high)).all(1)
-    side = np.stack([np.abs(shape.rest[:, 0]), *shape.rest[:, 1:].T], -1)
-    socket = np.linalg.norm(side - EYE, axis=1) < _SOCKET
+    mouth = ((topology.rest > low) & (topology.rest < high)).all(1)
+    folded = np.stack([np.abs(topology.rest[:, 0]), *topology.rest[:, 1:].T], -1)
+    socket = np.linalg.norm(folded - EYE, axis=1) < _SOCKET
     labels[hidden & mouth] = Label.MOUTH
     labels[hidden & socket] = Label.EYES
-    labels[np.isin(shape.part, (BustPart.EYE_LEFT, BustPart.EYE_RIGHT))] = Label.EYES
-    labels[shape.part >= BustPart.UPPER_TEETH] = Label.MOUTH
+    labels[np.isin(topology.part, (BustPart.EYE_LEFT, BustPart.EYE_RIGHT))] = Label.EYES
+    labels[topology.part >= BustPart.UPPER_TEETH] = Label.MOUTH
     return labels
 
 
-def vertex_labels(head: HeadMesh) -> NDArray[np.uint8]:
-    """(n,) label of every vertex, without the painted ones (lips and brows)."""
+def vertex_labels(head: HeadMesh) -> Labels:
+    """(n,) labels of the vertices of a head; lips and brows are labelled as skin."""
     table = np.zeros(len(Surface), np.uint8)
-    for surface, label in _OF_SURFACE.items():
+    for surface, label in _LABEL_OF_SURFACE.items():
         table[surface] = label
     labels = table[head.mesh.parts]
     own = skin_labels()
@@ -132,25 +137,25 @@ def hit_labels(
     head: HeadMesh,
     hits: Hits,
     rest: Array,
-    of_vertices: NDArray[np.uint8],
+    of_vertices: Labels,
     brow_thickness: float = 1.0,
-) -> NDArray[np.uint8]:
-    """(k,) :class:`Label` of ray hits.
+) -> Labels:
+    """(k,) :class:`Label` of ray hits, with lips and brows.
 
     Args:
-        head: what was hit.
-        hits: the hits.
-        rest: (k, 3) rest positions of the hits.
-        of_vertices: :func:`vertex_labels` of the head.
-        brow_thickness: as in :func:`brows`.
+        head: the head.
+        hits: k ray hits.
+        rest: (k, 3) positions of the hits on the average head, millimetres.
+        of_vertices: (n,) :func:`vertex_labels` of the head.
+        brow_thickness: factor on the thickness of the brows.
 
     """
     corner = head.mesh.faces[hits.face, hits.weights.argmax(1)]
     labels = of_vertices[corner].copy()
     skin = np.flatnonzero(labels == Label.SKIN)
-    at = rest[skin]
+    positions = rest[skin]
     painted = np.full(len(skin), int(Label.SKIN), np.uint8)
-    painted[brows(at, brow_thickness) < 0] = Label.BROWS
-    painted[lips(at) < 0] = Label.LIPS
+    painted[brows(positions, brow_thickness) < 0] = Label.BROWS
+    painted[lips(positions) < 0] = Label.LIPS
     labels[skin] = painted
     return np.asarray(labels)

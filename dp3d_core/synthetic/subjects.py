@@ -1,6 +1,6 @@
-"""Synthetic subjects: random people, what they wear, and the light they stand in.
+"""Synthetic subjects: random people, accessories, materials, light and backdrop.
 
-Everything follows from a subject's seed.
+A subject is determined by its seed.
 """
 
 from __future__ import annotations
@@ -9,45 +9,49 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dp3d_core.arrays import Array
 from dp3d_core.heads.people import ANCESTRIES, Person, head_data, random_person
-from dp3d_core.synthetic import wear
+from dp3d_core.synthetic import accessories
 from dp3d_core.synthetic.head import HeadSpec
 from dp3d_core.synthetic.lighting import NEUTRAL_LIGHT, Lamp, Lighting
 from dp3d_core.synthetic.materials import EYE_COLOURS, HAIR_COLOURS, SKIN_TONES, Materials
 
-Array = NDArray[np.float64]
-
-_LONG_STYLES = (
+_FEMININE_STYLES = (
     "fringe", "bob", "long", "ponytail", "bun", "pigtails", "curly", "afro", "crop", "waves",
 )  # fmt: skip
-_SHORT_STYLES = (
+_MASCULINE_STYLES = (
     "buzz", "crop", "receding", "side_part", "quiff", "slick_back", "curly", "afro",
 )  # fmt: skip
 _TONES = {"african": (3.6, 6.0), "asian": (0.8, 3.6), "caucasian": (0.0, 2.8)}
-"""Range of each ancestry's skin on the scale of ``materials.SKIN_TONES``."""
-_GROWN, _GREY = 0.4, 0.75
-"""Ages (``people.Person.age``) from which on there are beards, and often grey hair."""
+"""Range of skin tones of each ancestry, as indices of ``materials.SKIN_TONES``."""
+_GROWN = 0.4
+"""Age (``people.Person.age``) from which there are beards."""
+_GREY = 0.75
+"""Age from which grey hair is frequent."""
 _RARE = ("tongueOut", "jawOpen", "jawForward", "mouthFunnel", "cheekPuff")
-"""Expressions that hardly any portrait has; ``jawOpen`` is drawn by itself."""
-_SHUT, _OPEN = 0.4, 0.55
-"""Greatest weights of closed lids and of an open jaw."""
+"""Expressions that are rare in portraits; ``jawOpen`` is sampled separately."""
+_MAX_BLINK = 0.4
+"""Greatest weight of closed lids."""
+_MAX_JAW = 0.55
+"""Greatest weight of an open jaw."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One synthetic person and the place where they stand."""
+    """A synthetic person with light and backdrop."""
 
     spec: HeadSpec
+    """Person, hair and accessories."""
     materials: Materials
     lighting: Lighting
     backdrop: tuple[tuple[float, float, float], ...] = ((1.0, 1.0, 1.0),)
-    """One sRGB colour, or three that are mixed in soft blots around the head."""
+    """One sRGB colour, or three that are mixed by smooth noise around the head."""
     seed: int = 0
+    """Seed that determines the subject."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The subject as JSON-ready values."""
         return {
             "seed": self.seed,
             "spec": self.spec.to_dict(),
@@ -58,18 +62,18 @@ class Subject:
 
 
 def neutral_subject() -> Subject:
-    """An average person without wear, softly lit before white: the subject of condition images."""
+    """Subject of condition images: an average person in soft light in front of white."""
     return Subject(HeadSpec(hair="crop"), Materials(gloss=0.0, stubble=0.0), NEUTRAL_LIGHT)
 
 
 def random_subject(seed: int) -> Subject:
-    """A person by number."""
+    """The random subject of a seed."""
     rng = np.random.default_rng([seed, 1311])
     person = random_person(rng)
     gaze = (float(rng.normal(0, 5)), float(rng.normal(0, 3)))
     person = replace(person, expression=_random_expression(rng))
     feminine = person.sex < 0.5
-    style = str(rng.choice(_LONG_STYLES if feminine else _SHORT_STYLES))
+    style = str(rng.choice(_FEMININE_STYLES if feminine else _MASCULINE_STYLES))
     bald = not feminine and rng.random() < 0.12
     shaved = feminine or person.age < _GROWN or rng.random() < 0.6
     beard = 0.0 if shaved else float(rng.integers(2, 20))
@@ -77,9 +81,9 @@ def random_subject(seed: int) -> Subject:
         person,
         None if bald else style,
         beard,
-        str(rng.choice(wear.GLASSES)) if rng.random() < 0.25 else None,
-        str(rng.choice(wear.HATS)) if rng.random() < 0.15 else None,
-        str(rng.choice(wear.CLOTHES)),
+        str(rng.choice(accessories.GLASSES)) if rng.random() < 0.25 else None,
+        str(rng.choice(accessories.HATS)) if rng.random() < 0.15 else None,
+        str(rng.choice(accessories.CLOTHES)),
         gaze,
     )
     backdrop: tuple[Any, ...] = (_muted(rng),)
@@ -90,7 +94,7 @@ def random_subject(seed: int) -> Subject:
 
 
 def _random_expression(rng: np.random.Generator) -> dict[str, float]:
-    """Weights of ARKit's expressions; empty for four people of ten."""
+    """Random weights of ARKit's blend shapes; empty with probability 0.4."""
     if rng.random() > 0.6:
         return {}
     names = [n.split("/")[1] for n in head_data().names if n.startswith("expression/")]
@@ -103,15 +107,15 @@ def _random_expression(rng: np.random.Generator) -> dict[str, float]:
         smile = float(rng.uniform(0.2, 0.9))
         weights |= {"mouthSmileLeft": smile, "mouthSmileRight": smile}
     if rng.random() < 0.3:
-        weights["jawOpen"] = float(rng.uniform(0.1, _OPEN))
-    lids = min(max(weights.pop(f"eyeBlink{side}", 0.0) for side in ("Left", "Right")), _SHUT)
+        weights["jawOpen"] = float(rng.uniform(0.1, _MAX_JAW))
+    lids = min(max(weights.pop(f"eyeBlink{side}", 0.0) for side in ("Left", "Right")), _MAX_BLINK)
     if lids:
         weights |= {"eyeBlinkLeft": lids, "eyeBlinkRight": lids}
     return {name: round(weight, 3) for name, weight in sorted(weights.items())}
 
 
 def _random_materials(rng: np.random.Generator, person: Person, seed: int) -> Materials:
-    """Colours that go with a person."""
+    """Random materials that suit a person's ancestry, sex and age."""
     feminine, grown = person.sex < 0.5, person.age >= _GROWN
     weights = np.array(person.ancestry) / sum(person.ancestry)
     low, high = weights @ np.array([_TONES[name] for name in ANCESTRIES])
@@ -149,17 +153,19 @@ def _random_materials(rng: np.random.Generator, person: Person, seed: int) -> Ma
 
 
 def _colour(values: Array) -> tuple[float, float, float]:
+    """Values (3,) as a colour, clipped to 0.01 to 1."""
     r, g, b = np.clip(values, 0.01, 1).tolist()
     return r, g, b
 
 
 def _muted(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A colour of cloth or wall: seldom as loud as a random one."""
+    """Random colour of cloth or wall, less saturated than a uniform one."""
     colour = rng.uniform(0.05, 0.95, 3)
     return _colour(colour.mean() + (colour - colour.mean()) * rng.uniform(0.1, 0.8))
 
 
 def _random_light(rng: np.random.Generator) -> Lighting:
+    """Random sky and two lamps, a strong and a weak one."""
     strength = rng.uniform(0.35, 0.6)
     warmth = rng.normal(0, 0.06)
     sky = np.array([1 + warmth, 1.0, 1 - warmth]) * strength
@@ -174,5 +180,6 @@ def _random_light(rng: np.random.Generator) -> Lighting:
 
 
 def _floats(values: Array) -> tuple[float, float, float]:
+    """Values (3,) as a tuple, rounded to four decimals."""
     a, b, c = np.round(values, 4).tolist()
     return a, b, c

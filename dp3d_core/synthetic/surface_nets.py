@@ -1,8 +1,7 @@
-"""Surface extraction: a distance field turned into an even triangle mesh (surface nets).
+"""Surface nets (Gibson 1998): triangle mesh of the zero surface of a distance field.
 
-Surface nets (Gibson 1998) put one vertex into each cell that the surface crosses, so their
-triangles are even where those of marching cubes are slivers.  The field is evaluated only
-near the surface.
+Each cell that the surface crosses has one vertex, which avoids the slivers of marching cubes.  The
+field is evaluated only near the surface.
 """
 
 from __future__ import annotations
@@ -10,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from dp3d_core.arrays import Array, Indices, Indices32
+
 Field = Callable[[Array], Array]
 
 _BLOCK = 4
-"""Cells along a block of the sparse evaluation."""
+"""Side of the blocks of the sparse evaluation, cells."""
 
 
 def surface_nets(
     field: Field, axes: tuple[Array, Array, Array], steps: int = 2
-) -> tuple[Array, NDArray[np.int32]]:
-    """The zero surface of a field on a rectilinear grid.
+) -> tuple[Array, Indices32]:
+    """Extract the zero surface of a field on a rectilinear grid.
 
     Args:
-        field: points (n, 3) to distance (n,), negative inside.
-        axes: the grid lines along x, y and z; the surface must not touch the border.
-        steps: rounds of evening out and moving back onto the surface.
+        field: maps points (n, 3) to distances (n,), negative inside.
+        axes: grid lines along x, y and z; the surface must not touch the border.
+        steps: rounds of smoothing and projection back onto the surface.
 
     Returns:
         Vertices (n, 3) and triangles (m, 3), counter-clockwise seen from outside.
@@ -36,12 +35,12 @@ def surface_nets(
     vertices, quads = _nets(_sparse_values(field, axes), axes)
     finest = min(float(np.diff(axis).min()) for axis in axes)
     for _ in range(steps):
-        vertices = _project(field, _even_out(vertices, quads), finest)
+        vertices = _project(field, _smoothed(vertices, quads), finest)
     return vertices, _split(vertices, quads)
 
 
-def _sparse_values(field: Field, axes: tuple[Array, Array, Array]) -> NDArray[np.float64]:
-    """Field at all grid points; far from the surface only its sign is right."""
+def _sparse_values(field: Field, axes: tuple[Array, Array, Array]) -> Array:
+    """Field at all grid points; far from the surface only its sign is correct."""
     shape = tuple(len(axis) for axis in axes)
     blocks = tuple(-(-n // _BLOCK) for n in shape)
     centres, halves = [], []
@@ -50,26 +49,30 @@ def _sparse_values(field: Field, axes: tuple[Array, Array, Array]) -> NDArray[np
         highs = axis[np.minimum(np.arange(1, count + 1) * _BLOCK, len(axis) - 1)]
         centres.append((lows + highs) / 2)
         halves.append((highs - lows) / 2)
-    middle = np.stack(np.meshgrid(*centres, indexing="ij"), -1).reshape(-1, 3)
-    reach = np.linalg.norm(np.stack(np.meshgrid(*halves, indexing="ij"), -1).reshape(-1, 3), axis=1)
-    coarse = field(middle)
-    near = (np.abs(coarse) < 1.6 * reach + 1.0).reshape(blocks)
-    full = np.repeat(np.repeat(np.repeat(coarse.reshape(blocks), _BLOCK, 0), _BLOCK, 1), _BLOCK, 2)
-    values = np.ascontiguousarray(full[: shape[0], : shape[1], : shape[2]])
-    wide = np.repeat(np.repeat(np.repeat(near, _BLOCK, 0), _BLOCK, 1), _BLOCK, 2)
-    index = np.argwhere(wide[: shape[0], : shape[1], : shape[2]])
+    block_centres = np.stack(np.meshgrid(*centres, indexing="ij"), -1).reshape(-1, 3)
+    half_diagonals = np.linalg.norm(
+        np.stack(np.meshgrid(*halves, indexing="ij"), -1).reshape(-1, 3), axis=1
+    )
+    coarse = field(block_centres)
+    near = (np.abs(coarse) < 1.6 * half_diagonals + 1.0).reshape(blocks)
+    coarse_grid = np.repeat(
+        np.repeat(np.repeat(coarse.reshape(blocks), _BLOCK, 0), _BLOCK, 1), _BLOCK, 2
+    )
+    values = np.ascontiguousarray(coarse_grid[: shape[0], : shape[1], : shape[2]])
+    is_near = np.repeat(np.repeat(np.repeat(near, _BLOCK, 0), _BLOCK, 1), _BLOCK, 2)
+    index = np.argwhere(is_near[: shape[0], : shape[1], : shape[2]])
     points = np.stack([axes[i][index[:, i]] for i in range(3)], -1)
     values[tuple(index.T)] = field(points)
-    return _unambiguous(values)
+    return _resolve_ambiguities(values)
 
 
-def _unambiguous(values: Array) -> Array:
-    """Fill what would make two sheets meet in an edge: faces of cells like a chessboard.
+def _resolve_ambiguities(values: Array) -> Array:
+    """Resolve faces of cells whose corners alternate in sign, in place.
 
-    With one vertex in a cell such faces give edges with four triangles; the solid grows there
-    by less than a cell.
+    With one vertex per cell they would give edges with four triangles.  They are filled, so that
+    the solid grows there by less than a cell.
     """
-    least = -1e-3
+    just_inside = -1e-3
     for _ in range(20):
         changed = False
         for u, v in ((0, 1), (1, 2), (0, 2)):
@@ -83,19 +86,20 @@ def _unambiguous(values: Array) -> Array:
             a, b, c, d = corner(0, 0), corner(1, 0), corner(1, 1), corner(0, 1)
             first = (a < 0) & (c < 0) & (b >= 0) & (d >= 0)
             second = (a >= 0) & (c >= 0) & (b < 0) & (d < 0)
-            # the views write through to the grid
-            b[first] = least
-            a[second] = least
+            # b and a are views: this writes to the grid
+            b[first] = just_inside
+            a[second] = just_inside
             changed = changed or bool(first.any() or second.any())
         if not changed:
             break
     return values
 
 
-def _nets(values: Array, axes: tuple[Array, Array, Array]) -> tuple[Array, NDArray[np.int64]]:
+def _nets(values: Array, axes: tuple[Array, Array, Array]) -> tuple[Array, Indices]:
+    """Vertices (n, 3), one per crossed cell, and quads (m, 4), one per crossed grid edge."""
     inside = values < 0
     cells = tuple(n - 1 for n in values.shape)
-    total = np.zeros((*cells, 3))
+    sums = np.zeros((*cells, 3))
     count = np.zeros(cells, np.int32)
     crossings = []
     for axis in range(3):
@@ -104,26 +108,26 @@ def _nets(values: Array, axes: tuple[Array, Array, Array]) -> tuple[Array, NDArr
         lower[axis], upper[axis] = slice(None, -1), slice(1, None)
         a, b = values[tuple(lower)], values[tuple(upper)]
         index = np.argwhere(inside[tuple(lower)] != inside[tuple(upper)])
-        at = tuple(index.T)
-        t = a[at] / (a[at] - b[at])
+        edge = tuple(index.T)
+        t = a[edge] / (a[edge] - b[edge])
         point = np.stack([axes[i][index[:, i]] for i in range(3)], -1)
         step = np.diff(axes[axis])[index[:, axis]]
         point[:, axis] += t * step
-        crossings.append((axis, index, inside[tuple(lower)][at]))
+        crossings.append((axis, index, inside[tuple(lower)][edge]))
         u, v = [i for i in range(3) if i != axis]
         for du in (0, 1):
             for dv in (0, 1):
                 cell = index.copy()
                 cell[:, u] -= du
                 cell[:, v] -= dv
-                ok = ((cell >= 0) & (cell < cells)).all(1)
-                flat = tuple(cell[ok].T)
-                np.add.at(total, flat, point[ok])
+                in_grid = ((cell >= 0) & (cell < cells)).all(1)
+                flat = tuple(cell[in_grid].T)
+                np.add.at(sums, flat, point[in_grid])
                 np.add.at(count, flat, 1)
     used = count > 0
-    number = np.full(cells, -1, np.int64)
-    number[used] = np.arange(used.sum())
-    vertices = total[used] / count[used][:, None]
+    vertex_of_cell = np.full(cells, -1, np.int64)
+    vertex_of_cell[used] = np.arange(used.sum())
+    vertices = sums[used] / count[used][:, None]
     quads = []
     for axis, index, starts_inside in crossings:
         u, v = [i for i in range(3) if i != axis]
@@ -134,16 +138,20 @@ def _nets(values: Array, axes: tuple[Array, Array, Array]) -> tuple[Array, NDArr
             cell = index.copy()
             cell[:, u] -= du
             cell[:, v] -= dv
-            ok = ((cell >= 0) & (cell < cells)).all(1)
-            corners.append(np.where(ok, number[tuple(np.clip(cell, 0, np.array(cells) - 1).T)], -1))
+            in_grid = ((cell >= 0) & (cell < cells)).all(1)
+            corners.append(
+                np.where(
+                    in_grid, vertex_of_cell[tuple(np.clip(cell, 0, np.array(cells) - 1).T)], -1
+                )
+            )
         quad = np.stack(corners, -1)
         quad = np.where(starts_inside[:, None], quad, quad[:, ::-1])
         quads.append(quad[(quad >= 0).all(1)])
     return vertices, np.concatenate(quads)
 
 
-def _even_out(vertices: Array, quads: NDArray[np.int64]) -> Array:
-    """Half a step towards the mean of the neighbours."""
+def _smoothed(vertices: Array, quads: Indices) -> Array:
+    """Vertices moved halfway to the mean of their neighbours (Laplacian smoothing)."""
     edges = np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)])
     count = np.bincount(edges.ravel(), minlength=len(vertices))
     mean = (
@@ -161,9 +169,9 @@ def _even_out(vertices: Array, quads: NDArray[np.int64]) -> Array:
 
 
 def _project(field: Field, vertices: Array, finest: float) -> Array:
-    """One Newton step along the gradient, never further than the finest cell."""
+    """One Newton step along the gradient, with the distance clipped to the finest cell."""
     h = finest * 0.2
-    # four values at the corners of a tetrahedron give value and gradient
+    # value and gradient from four samples at the corners of a tetrahedron
     corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * h
     values = np.stack([field(vertices + corner) for corner in corners])
     value = values.mean(0)
@@ -173,8 +181,8 @@ def _project(field: Field, vertices: Array, finest: float) -> Array:
     return np.asarray(vertices - step)
 
 
-def _split(vertices: Array, quads: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Quads cut along their shorter diagonal."""
+def _split(vertices: Array, quads: Indices) -> Indices32:
+    """(2 m, 3) triangles of quads (m, 4), split along their shorter diagonal."""
     first = np.linalg.norm(vertices[quads[:, 0]] - vertices[quads[:, 2]], axis=1)
     second = np.linalg.norm(vertices[quads[:, 1]] - vertices[quads[:, 3]], axis=1)
     short = (first <= second)[:, None]

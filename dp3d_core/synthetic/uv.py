@@ -1,26 +1,21 @@
-"""UV atlas of a synthetic head: one layout for every person with the same hair and wear."""
+"""UV atlas of a synthetic head; its layout depends on hair and accessories, not on the person."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
+from dp3d_core.arrays import Array, Indices, Indices32
 from dp3d_core.heads.charts import unwrap
 from dp3d_core.heads.people import Person
 from dp3d_core.synthetic.head import HeadMesh, HeadSpec, build_head
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
-
-def head_uv(head: HeadMesh) -> tuple[Indices, NDArray[np.int32], Array]:
-    """The atlas of a head.
+def head_uv(head: HeadMesh) -> tuple[Indices, Indices32, Array]:
+    """UV atlas of a head (``heads.charts.unwrap``).
 
     Returns:
-        The vertex (n,) of the head behind each vertex of the atlas, triangles (m, 3) in the
-        head's order, and uv (n, 2), 0 to 1, v up.
+        Head vertex (k,) that each atlas vertex is a copy of; triangles (m, 3) of atlas vertices in
+        the head's order; uv (k, 2), 0 to 1, v up.
 
     """
     spec = head.spec
@@ -30,6 +25,7 @@ def head_uv(head: HeadMesh) -> tuple[Indices, NDArray[np.int32], Array]:
 @lru_cache(maxsize=16)
 def _unwrap(
     hair: str | None, beard: float, glasses: str | None, hat: str | None, clothes: str | None
-) -> tuple[Indices, NDArray[np.int32], Array]:
+) -> tuple[Indices, Indices32, Array]:
+    """Atlas of the average person with this hair and these accessories."""
     head = build_head(HeadSpec(Person(), hair, beard, glasses, hat, clothes))
     return unwrap(head.rest, head.mesh.faces)

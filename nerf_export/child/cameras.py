@@ -6,8 +6,13 @@ import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
-from dp3d_core.camera_files import nearest_rigid
-from dp3d_core.cameras import Camera, CameraAxes, WorldFrame, convert_pose
+from dp3d_core.cameras.camera import (
+    Camera,
+    CameraAxes,
+    WorldFrame,
+    convert_pose,
+    nearest_rigid,
+)
 
 
 def nerfstudio_camera(camera: Camera) -> Cameras:
@@ -31,10 +36,10 @@ def nerfstudio_camera(camera: Camera) -> Cameras:
 
 def head_cameras(cameras: Cameras) -> list[Camera]:
     """Cameras of nerfstudio as ours, head space."""
-    found = []
+    head_space = []
     for i in range(len(cameras)):
         pose = np.vstack([cameras.camera_to_worlds[i].cpu().numpy(), [0, 0, 0, 1]])
-        found.append(
+        head_space.append(
             Camera(
                 K=cameras.get_intrinsics_matrices()[i].cpu().numpy().astype(np.float64),
                 c2w=convert_pose(
@@ -46,4 +51,4 @@ def head_cameras(cameras: Cameras) -> list[Camera]:
                 height=int(cameras.height[i]),
             )
         )
-    return found
+    return head_space

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.locks import FileLock
+from dp3d_core.progress import Progress
+from dp3d_core.storage.locks import try_lock
 from nerf_export.child.talk import Talk
+from nerf_export.field.child_messages import RenderRequest, SurfaceRequest, TrainRequest
+
+_WAIT_S = 60.0
+"""For the fit's lock."""
 
 
 def _check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
@@ -19,18 +25,21 @@ def _check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
 
 def _train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    # The child of a killed run may still be writing its last checkpoint.
-    lock = FileLock(Path(request["work"]) / "train.lock")
-    if not lock.acquire(timeout_s=60):
-        raise Dp3dError(
-            "output.in_use",
-            "Another process is still at work on this fit.",
-            "Wait for it to end, or end it, and start again.",
-        )
+    # The child of a killed run may still be writing its last checkpoint; the parent has ended one
+    # that does not answer, where it could tell whose it is.
+    deadline = time.monotonic() + _WAIT_S
+    while (lock := try_lock(Path(request["work"]) / "train.lock", timeout_s=1)) is None:
+        if time.monotonic() > deadline:
+            raise Dp3dError(
+                "output.in_use",
+                "Another process is still at work on this fit.",
+                "Wait for it to end, or end it, and start again.",
+            )
+        talk.progress(Progress("fit", 0, 1, "Waiting for the process of an earlier run to end"))
     try:
         from nerf_export.child.train import train
 
-        return train(request, talk)
+        return train(TrainRequest.from_dict(request), talk).answer()
     finally:
         lock.release()
 
@@ -38,30 +47,32 @@ def _train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 def _surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     from nerf_export.child.query import surface
 
-    return surface(request, talk)
+    surface(SurfaceRequest.from_dict(request))
+    return {}
 
 
 def _render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     from nerf_export.child.query import render
 
-    return render(request, talk)
+    render(RenderRequest.from_dict(request), talk)
+    return {}
 
 
 def _run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    from nerf_export.child.stock import run_folder
+    from nerf_export.child.ns_commands import run_folder
 
     return run_folder(request, talk)
 
 
 def _ns_check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    from nerf_export.child.stock import check_exporters
+    from nerf_export.child.ns_commands import check_exporters
 
     check_exporters()
     return {}
 
 
 def _ns_export(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    from nerf_export.child.stock import ns_export
+    from nerf_export.child.ns_commands import ns_export
 
     return ns_export(request, talk)
 

@@ -22,6 +22,7 @@ import os
 import sys
 import types
 import warnings
+from typing import Any
 
 _KEEP: list[object] = []
 """Libraries must stay referenced, or their schemas go away with them."""
@@ -40,9 +41,9 @@ def apply() -> None:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on, no more than it is told to."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return min(_allowed_cores(), int(told)) if told.isdigit() and int(told) else _allowed_cores()
+    """Cores this process may run on, no more than ``OMP_NUM_THREADS``."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(_allowed_cores(), int(limit)) if limit.isdigit() and int(limit) else _allowed_cores()
 
 
 def _allowed_cores() -> int:
@@ -51,7 +52,7 @@ def _allowed_cores() -> int:
     return max(1, os.cpu_count() or 1)
 
 
-def _declare_torchvision(torch: types.ModuleType) -> None:
+def _declare_torchvision(torch: Any) -> None:
     if torch.version.cuda is not None:
         return
     library = torch.library.Library("torchvision", "FRAGMENT")
@@ -60,7 +61,7 @@ def _declare_torchvision(torch: types.ModuleType) -> None:
     _KEEP.append(library)
 
 
-def _load_weights_only(torch: types.ModuleType) -> None:
+def _load_weights_only(torch: Any) -> None:
     load = torch.load
 
     @functools.wraps(load)

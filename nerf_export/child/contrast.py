@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dp3d_core.arrays import Array32, Float, Int, Pixels, UInt8
+
 CONTRAST_STEPS = 127
 """Steps that a contrast of one has."""
 _WIDTH = 0.012
@@ -22,7 +24,7 @@ _MOST = 2.0
 """Standard deviations that a contrast of one is."""
 
 
-def local_contrast(picture: NDArray[np.uint8]) -> NDArray[np.int8]:
+def local_contrast(picture: UInt8[Pixels, "h w 4"]) -> Int[NDArray[np.int8], "h w"]:
     """(h, w) brightness beside its surroundings, in parts of their spread, -127 to 127.
 
     Args:
@@ -35,10 +37,11 @@ def local_contrast(picture: NDArray[np.uint8]) -> NDArray[np.int8]:
     width = _WIDTH * max(light.shape)
     near = np.maximum(ndimage.gaussian_filter(opaque, width), 1e-3)
 
-    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        around: NDArray[np.float32] = ndimage.gaussian_filter(values * opaque, width) / near
+    def mean(values: Float[Array32, "h w"]) -> Float[Array32, "h w"]:
+        around: Array32 = ndimage.gaussian_filter(values * opaque, width) / near
         return around
 
     rest = light - mean(light)
     contrast = rest / (_MOST * (np.sqrt(mean(rest**2)) + _NOISE))
-    return (opaque * CONTRAST_STEPS * np.clip(contrast, -1, 1)).round().astype(np.int8)
+    steps: NDArray[np.float32] = opaque * CONTRAST_STEPS * np.clip(contrast, -1, 1)
+    return steps.round().astype(np.int8)

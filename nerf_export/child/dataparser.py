@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
@@ -12,11 +13,12 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import (
     NerfstudioDataParserConfig,
 )
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+from numpy.typing import NDArray
 from PIL import Image
 
 from nerf_export.child.cameras import head_cameras
 from nerf_export.child.contrast import local_contrast
-from nerf_export.hull import Hull, visual_hull
+from nerf_export.shape.hull import Hull, visual_hull
 
 
 @dataclass
@@ -24,8 +26,8 @@ class HeadDataParserConfig(NerfstudioDataParserConfig):
     """nerfstudio's, with poses that stay where they are."""
 
     _target: type = field(default_factory=lambda: HeadDataParser)
-    orientation_method: str = "none"
-    center_method: str = "none"
+    orientation_method: Literal["pca", "up", "vertical", "none"] = "none"
+    center_method: Literal["poses", "focus", "none"] = "none"
     auto_scale_poses: bool = False
     downscale_factor: int | None = 1
     hull: Path | None = None
@@ -44,8 +46,10 @@ class HeadDataParser(Nerfstudio):
 
     config: HeadDataParserConfig
 
-    def _generate_dataparser_outputs(self, split: str = "train") -> DataparserOutputs:
-        outputs = super()._generate_dataparser_outputs(split)
+    def _generate_dataparser_outputs(
+        self, split: str = "train", **kwargs: Any
+    ) -> DataparserOutputs:
+        outputs: DataparserOutputs = super()._generate_dataparser_outputs(split, **kwargs)
         if split == "train":
             hull = None if self.config.hull is None else Hull.load(self.config.hull)
             masked = self.config.has_masks
@@ -63,9 +67,9 @@ class HeadDataParser(Nerfstudio):
         return outputs
 
 
-def _rgba(path: Path) -> np.ndarray:
+def _rgba(path: Path) -> NDArray[np.uint8]:
     """(h, w, 4) uint8; pictures without alpha are opaque."""
-    with Image.open(path) as picture:
+    with Image.open(path, formats=["PNG", "JPEG", "WEBP", "TIFF", "BMP"]) as picture:
         return np.asarray(picture.convert("RGBA"))
 
 

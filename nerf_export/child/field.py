@@ -19,13 +19,14 @@ highlight, which wanders over the surface, is explained by dents.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dp3d_core.arrays import Float, Int
 from nerf_export.child.grids import Grid, blurred, resampled
+from nerf_export.field.size import FieldSize
 
 _SPREAD_BLURS = 2
 """Blurs, at half the resolution, that a gradient is spread by: some four cells."""
@@ -33,50 +34,22 @@ _RIDGE_POWER = 4
 """The larger, the sooner a change of slope counts as a ridge between two sheets."""
 _BESIDE = 0.4
 """Cells from the surface within which there is no ridge."""
-_NORMALS = 0.5
-"""Resolution of the normals that gloss is mirrored at: finer ones could follow a highlight."""
-
-
-@dataclass(frozen=True)
-class FieldSize:
-    """Numbers that rebuild the module the weights of a field belong to."""
-
-    corners: tuple[int, int, int]
-    low: tuple[float, float, float]
-    cell: float
-    colour_levels: tuple[tuple[float, int], ...]
-    hidden: int
-    backdrop: bool = False
-    """Whether the views have no masks, so that what is behind the head is learned too."""
-    gloss: int = 0
-    """Width of the network for what changes with the view; 0 for none."""
-    contrast: bool = False
-    """Whether the colour network tells the local contrast, too."""
-
-    @classmethod
-    def from_dict(cls, data: dict) -> FieldSize:
-        """From JSON."""
-        return cls(
-            corners=tuple(data["corners"]),
-            low=tuple(data["low"]),
-            cell=float(data["cell"]),
-            colour_levels=tuple((float(a), int(b)) for a, b in data["colour_levels"]),
-            hidden=int(data["hidden"]),
-            backdrop=bool(data.get("backdrop", False)),
-            gloss=int(data.get("gloss", 0)),
-            contrast=bool(data.get("contrast", False)),
-        )
 
 
 class HeadField(nn.Module):
     """Distance and colour anywhere in the box, and opacity along a ray."""
+
+    low: Tensor
+    extent: Tensor
+    width: Tensor
+    reachable: Tensor
 
     def __init__(self, size: FieldSize) -> None:
         super().__init__()
         self.size = size
         self.distance_grid = Grid(size.corners, 1)  # in cells
         levels = [
-            ([max(4, round(n * part)) for n in size.corners], c) for part, c in size.colour_levels
+            (size.level_corners(i), channels) for i, (_, channels) in enumerate(size.colour_levels)
         ]
         self.colour_grids = nn.ModuleList(Grid(corners, c) for corners, c in levels)
         channels = sum(c for _, c in levels)
@@ -93,10 +66,9 @@ class HeadField(nn.Module):
                 nn.ReLU(),
                 nn.Linear(size.gloss, 3),
             )
-            nn.init.zeros_(self.gloss_net[-1].weight)
-            nn.init.zeros_(self.gloss_net[-1].bias)
-            rough = [max(4, round(n * _NORMALS)) for n in size.corners]
-            self.normal_grid = Grid(rough, 3, learned=False)
+            for parameter in self.gloss_net[-1].parameters():
+                nn.init.zeros_(parameter)
+            self.normal_grid = Grid(size.normal_corners, 3, learned=False)
         if size.backdrop:
             self.backdrop_net = nn.Sequential(nn.Linear(9, 32), nn.ReLU(), nn.Linear(32, 3))
         low = torch.tensor(size.low)
@@ -109,7 +81,12 @@ class HeadField(nn.Module):
         """Part of the distance's gradient that is shared with the surroundings, 0 to 1."""
         self.distance_grid.table.register_hook(self._spread_gradient)
 
-    def start_from(self, hull_distance: Tensor, reach: float, start: Tensor | None = None) -> None:
+    def start_from(
+        self,
+        hull_distance: Float[Tensor, "nx ny nz"],
+        reach: float,
+        start: Float[Tensor, "nx ny nz"] | None = None,
+    ) -> None:
         """Take (nx, ny, nz) distances, head units, as the first guess: the hull's, or ``start``.
 
         The surface stays within ``reach``, head units, of the hull.
@@ -118,11 +95,11 @@ class HeadField(nn.Module):
         with torch.no_grad():
             self.distance_grid.table.copy_(first.reshape(-1, 1) / self.size.cell)
             self.reachable.copy_(hull_distance.reshape(-1, 1) < reach)
-            for grid in self.colour_grids:
-                grid.table.uniform_(-0.05, 0.05)
+            for table in self.colour_grids.parameters():
+                table.uniform_(-0.05, 0.05)
         self.refresh_normals()
 
-    def _spread_gradient(self, gradient: Tensor) -> Tensor:
+    def _spread_gradient(self, gradient: Float[Tensor, "rows 1"]) -> Float[Tensor, "rows 1"]:
         if self.spread > 0:
             nx, ny, nz = self.size.corners
             own = gradient.view(nx, ny, nz)
@@ -144,15 +121,16 @@ class HeadField(nn.Module):
         slopes = torch.stack(torch.gradient(blurred(rough)), -1)
         self.normal_grid.table.copy_(F.normalize(slopes, dim=-1).view(-1, 3))
 
-    def unit(self, points: Tensor) -> Tensor:
+    def unit(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Positions in the box, [0, 1]^3, of (n, 3) points in world N."""
         return (points - self.low) / self.extent
 
-    def distance(self, points: Tensor) -> Tensor:
+    def distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 1"]:
         """(n, 1) signed distance in head units, negative inside."""
-        return self.size.cell * self.distance_grid(self.unit(points))
+        cells: Tensor = self.distance_grid(self.unit(points))
+        return self.size.cell * cells
 
-    def normals(self, points: Tensor) -> Tensor:
+    def normals(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """(n, 3) unit normals at (n, 3) points on the surface, outwards."""
         step = self.size.cell * torch.eye(3, device=points.device)
         around = torch.stack([points[:, None] + step, points[:, None] - step])  # [2, n, 3, 3]
@@ -160,7 +138,9 @@ class HeadField(nn.Module):
         return F.normalize(ahead - behind, dim=-1)
 
     @staticmethod
-    def opacity(distance: Tensor, width: Tensor) -> Tensor:
+    def opacity(
+        distance: Float[Tensor, "r ends"], width: Float[Tensor, "r 1"]
+    ) -> Float[Tensor, "r ends-1"]:
         """Opacity of the (r, s) intervals between (r, s + 1) distances along rays.
 
         ``width`` is (r, 1), head units.  Leaving the surface costs nothing.
@@ -168,7 +148,9 @@ class HeadField(nn.Module):
         passed = torch.sigmoid(distance / width)
         return ((passed[:, :-1] - passed[:, 1:]) / (passed[:, :-1] + 1e-6)).clamp(0, 1)
 
-    def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def colour(
+        self, points: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "_g 3"], Float[Tensor, "n _k"]]:
         """(n, 3) colour in [0, 1] seen along (n, 3) unit directions, the gloss in it, contrast.
 
         The gloss, (n, 3) before the sigmoid, is what changes with the direction; the contrast,
@@ -185,11 +167,13 @@ class HeadField(nn.Module):
         gloss = self.gloss_net(torch.cat([features, _harmonics(mirrored), cosine], -1))
         return torch.sigmoid(matt + gloss), gloss, contrast
 
-    def backdrop(self, directions: Tensor) -> Tensor:
+    def backdrop(self, directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """(n, 3) colour far behind the head: smooth in the (n, 3) direction of view."""
         return torch.sigmoid(self.backdrop_net(_harmonics(directions)))
 
-    def regularity(self, index: Tensor, ridges: bool = True) -> tuple[Tensor, Tensor]:
+    def regularity(
+        self, index: Int[Tensor, " n"], ridges: bool = True
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Mean eikonal and curvature penalties at (n,) inner corners.
 
         The gradient's length should be one (eikonal) and the Laplacian, in units of one per
@@ -221,7 +205,7 @@ class HeadField(nn.Module):
         return eikonal, curvature.mean()
 
     @torch.no_grad()
-    def band(self, cells: float) -> Tensor:
+    def band(self, cells: float) -> Int[Tensor, " n"]:
         """(n,) inner corners within some cells of the surface that the fit may move."""
         nx, ny, nz = self.size.corners
         near = (self.distance_grid.table.abs() < cells) & self.reachable
@@ -235,7 +219,7 @@ class HeadField(nn.Module):
 _HARMONICS = 9
 
 
-def _harmonics(directions: Tensor) -> Tensor:
+def _harmonics(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 9"]:
     """(n, 9) polynomials up to the second degree of (n, 3) directions."""
     x, y, z = directions.unbind(-1)
     return torch.stack([x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], -1)

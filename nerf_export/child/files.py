@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import new_file_mode
+from dp3d_core.storage.files import new_file_mode
 
 
 @contextlib.contextmanager

@@ -8,23 +8,31 @@ channels of a corner side by side makes a lookup with gradient three times as fa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dp3d_core.arrays import Float, Int
 
 
 class _Gather(torch.autograd.Function):
     """(n, 8) corner indices and weights of a (rows, c) table -> (n, c) weighted sums."""
 
     @staticmethod
-    def forward(ctx, table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        table: Float[Tensor, "rows c"],
+        index: Int[Tensor, "n 8"],
+        weight: Float[Tensor, "n 8"],
+    ) -> Float[Tensor, "n c"]:
         ctx.save_for_backward(index, weight)
         ctx.shape = table.shape
         return F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Float[Tensor, "n c"]) -> tuple[Tensor, None, None]:
         index, weight = ctx.saved_tensors
         out = torch.zeros(ctx.shape, dtype=grad.dtype, device=grad.device)
         rows = (grad[:, None, :] * weight[:, :, None]).reshape(-1, ctx.shape[1])
@@ -43,6 +51,9 @@ class Grid(nn.Module):
     """
 
     table: Tensor
+    _strides: Tensor
+    _offsets: Tensor
+    _last: Tensor
 
     def __init__(self, corners: Sequence[int], channels: int, learned: bool = True) -> None:
         super().__init__()
@@ -59,7 +70,9 @@ class Grid(nn.Module):
         self.register_buffer("_offsets", (offsets * strides).sum(-1), persistent=False)
         self.register_buffer("_last", torch.tensor([nx, ny, nz]) - 1, persistent=False)
 
-    def corners_of(self, unit: Tensor) -> tuple[Tensor, Tensor]:
+    def corners_of(
+        self, unit: Float[Tensor, "n 3"]
+    ) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
         """Indices and weights, both (n, 8), of the corners around (n, 3) positions."""
         x = unit.clamp(0, 1) * self._last
         base = torch.minimum(x.long(), self._last - 1)
@@ -72,13 +85,14 @@ class Grid(nn.Module):
         weight = torch.stack([xy * g[:, 2:], xy * f[:, 2:]], -1).reshape(-1, 8)
         return index, weight
 
-    def forward(self, unit: Tensor) -> Tensor:
+    def forward(self, unit: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
         """(n, c) values at (n, 3) positions; gradients reach the table, not the positions."""
         index, weight = self.corners_of(unit)
-        return _Gather.apply(self.table, index, weight)
+        values: Tensor = _Gather.apply(self.table, index, weight)
+        return values
 
 
-def blurred(volume: Tensor) -> Tensor:
+def blurred(volume: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
     """(x, y, z) values, each a mean over its 27 neighbours; what is outside counts as zero.
 
     By adding shifted copies: ten times as fast as a pooling or a convolution on a CPU.
@@ -92,7 +106,9 @@ def blurred(volume: Tensor) -> Tensor:
     return volume / 27
 
 
-def resampled(volume: Tensor, corners: Sequence[int]) -> Tensor:
+def resampled(
+    volume: Float[Tensor, "x y z"], corners: Sequence[int]
+) -> Float[Tensor, "{corners[0]} {corners[1]} {corners[2]}"]:
     """(x, y, z) values of a grid over the same box with other ``corners``."""
     return F.interpolate(
         volume[None, None], size=tuple(corners), mode="trilinear", align_corners=True

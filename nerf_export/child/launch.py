@@ -90,8 +90,6 @@ def main(arguments: list[str]) -> int:
                 ).to_dict()
             )
         return 1
-    finally:
-        events.flush()
     return 0
 
 

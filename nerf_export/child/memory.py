@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from dp3d_core.errors import Dp3dError
-from nerf_export.child.field import FieldSize, HeadField
+from nerf_export.child.field import HeadField
+from nerf_export.field.size import FieldSize
 
 _GIB = 1024**3
 _CGROUP = Path("/sys/fs/cgroup")

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from nerfstudio.configs.base_config import LocalWriterConfig, LoggingConfig, MachineConfig
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 from torch.optim import Optimizer
@@ -24,7 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from nerf_export.child.dataparser import HeadDataParserConfig
 from nerf_export.child.model import HeadModelConfig
 from nerf_export.child.trainer import HeadTrainerConfig
-from nerf_export.presets import PRESETS, Preset
+from nerf_export.field.presets import PRESETS, Preset
 
 NAME = "dp3d-head"
 REGISTRATION = f"{NAME}=nerf_export.child.method:dp3d_head"
@@ -51,6 +53,8 @@ class DecayConfig(SchedulerConfig):
 class Decay(Scheduler):
     """See :class:`DecayConfig`."""
 
+    config: DecayConfig
+
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
         """A ``LambdaLR``."""
         config = self.config
@@ -62,7 +66,7 @@ class Decay(Scheduler):
         return LambdaLR(optimizer, rate)
 
 
-def _group(rate: float, final: float) -> dict:
+def _group(rate: float, final: float) -> dict[str, Any]:
     return {
         "optimizer": FusedAdamConfig(lr=rate, eps=1e-15),
         "scheduler": DecayConfig(final=final),
@@ -88,13 +92,34 @@ _OF_THE_MODEL = (
 """Fields that a preset and ``HeadModelConfig`` share."""
 
 
-def apply_preset(config: HeadTrainerConfig, preset: Preset) -> None:
+def data_config(config: TrainerConfig) -> VanillaDataManagerConfig:
+    """What a configuration of the method says of its data."""
+    data = config.pipeline.datamanager
+    assert isinstance(data, VanillaDataManagerConfig)
+    return data
+
+
+def parser_config(config: TrainerConfig) -> HeadDataParserConfig:
+    """What a configuration of the method says of its dataset."""
+    parser = data_config(config).dataparser
+    assert isinstance(parser, HeadDataParserConfig)
+    return parser
+
+
+def model_config(config: TrainerConfig) -> HeadModelConfig:
+    """What a configuration of the method says of its model."""
+    model = config.pipeline.model
+    assert isinstance(model, HeadModelConfig)
+    return model
+
+
+def apply_preset(config: TrainerConfig, preset: Preset) -> None:
     """Set all that a preset decides, but for the size of the pictures."""
     config.max_num_iterations = preset.steps
-    config.pipeline.datamanager.train_num_rays_per_batch = preset.rays
-    config.pipeline.datamanager.dataparser.grid = preset.grid
+    data_config(config).train_num_rays_per_batch = preset.rays
+    parser_config(config).grid = preset.grid
     for name in _OF_THE_MODEL:
-        setattr(config.pipeline.model, name, getattr(preset, name))
+        setattr(model_config(config), name, getattr(preset, name))
 
 
 def method(name: str, preset: str) -> MethodSpecification:

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from dp3d_core.arrays import Float, Int
 from nerf_export.child.contrast import CONTRAST_STEPS
-from nerf_export.child.field import FieldSize, HeadField
-from nerf_export.hull import Hull
-from nerf_export.presets import AGREEING_ERROR, REFERENCE_CORNERS
+from nerf_export.child.field import HeadField
+from nerf_export.field.presets import AGREEING_ERROR, REFERENCE_CORNERS
+from nerf_export.field.size import FieldSize
+from nerf_export.shape.hull import Hull
 
 _PIXEL = 0.25
 _OUTLIER = 0.15
@@ -64,7 +66,7 @@ pieces at their outlines, and what looks like ridges behind is noise."""
 
 @dataclass
 class HeadModelConfig(ModelConfig):
-    """Numbers of the model; the presets of ``nerf_export.presets`` fill them in."""
+    """Numbers of the model; the presets of ``nerf_export.field.presets`` fill them in."""
 
     _target: type = field(default_factory=lambda: HeadModel)
     enable_collider: bool = False
@@ -96,6 +98,8 @@ class HeadModel(Model):
     """Renders the field; everything lies inside the box, so there is no background model."""
 
     config: HeadModelConfig
+    field: HeadField
+    error: Tensor
 
     def populate_modules(self) -> None:
         """Build field and samplers.
@@ -137,8 +141,8 @@ class HeadModel(Model):
     def get_param_groups(self) -> dict[str, list[torch.nn.Parameter]]:
         """Groups, since their units differ: lengths, features, network weights, exposures."""
         return {
-            "distance": [self.field.distance_grid.table],
-            "colour": [grid.table for grid in self.field.colour_grids],
+            "distance": list(self.field.distance_grid.parameters()),
+            "colour": list(self.field.colour_grids.parameters()),
             "network": [p for name, p in self.field.named_parameters() if "_net." in name],
             "gains": [self.gains],
         }
@@ -167,16 +171,19 @@ class HeadModel(Model):
 
     def sample(self, rays: RayBundle) -> RaySamples:
         """Samples concentrated where the ray enters the head."""
-        rays.nears, rays.fars = self._box_interval(rays)
+        near, far = rays.nears, rays.fars = self._box_interval(rays)
         coarse = self.find(rays)
         with torch.no_grad():
             # A surface softer than the samples' spacing cannot slip between two of them.
-            spacing = (rays.fars - rays.nears) / self.config.coarse_samples
+            spacing = (far - near) / self.config.coarse_samples
             width = torch.maximum(spacing / 4, self._width(rays))
             opacity = self.field.opacity(self._edge_distances(rays, coarse), width)
-        return self.refine(rays, coarse, _weights(opacity)[..., None])
+        samples: RaySamples = self.refine(rays, coarse, _weights(opacity)[..., None])
+        return samples
 
-    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+    def get_outputs(  # type: ignore[override]  # rays alone, as in nerfstudio's own fields
+        self, ray_bundle: RayBundle
+    ) -> dict[str, Tensor]:
         """Composite (r, 3) colour over black, (r, 1) accumulation and depth.
 
         A field without masks also gives the (r, 3) colour behind; a finished one, where the
@@ -191,36 +198,43 @@ class HeadModel(Model):
         colour = colour.view(points.shape)
         middle = (samples.frustums.starts + samples.frustums.ends) / 2
         accumulation = weights.sum(-2)
-        more = {}
+        extras = {}
         if self.field.size.backdrop:
-            more["backdrop"] = self.field.backdrop(ray_bundle.directions)
+            extras["backdrop"] = self.field.backdrop(ray_bundle.directions)
         rgb = (weights * colour).sum(-2)
         if self.training and ray_bundle.camera_indices is not None:
             rgb = rgb * self.gains[ray_bundle.camera_indices[..., 0]].exp()
-            more["gloss"] = gloss.square().mean()
-            more["contrast"] = (weights * contrast.view(*points.shape[:2], -1)).sum(-2)
+            extras["gloss"] = gloss.square().mean()
+            extras["contrast"] = (weights * contrast.view(*points.shape[:2], -1)).sum(-2)
         depth = (weights * middle).sum(-2) / accumulation.clamp(min=1e-6)
         if self.config.normals and not self.training:
             normals = self.field.normals(ray_bundle.origins + ray_bundle.directions * depth)
-            more["normals"] = ((normals + 1) / 2).clamp(0, 1)
-        return {**more, "rgb": rgb, "accumulation": accumulation, "depth": depth}
+            extras["normals"] = ((normals + 1) / 2).clamp(0, 1)
+        return {**extras, "rgb": rgb, "accumulation": accumulation, "depth": depth}
 
-    def _edge_distances(self, rays: RayBundle, samples: RaySamples) -> Tensor:
+    def _edge_distances(self, rays: RayBundle, samples: RaySamples) -> Float[Tensor, "r ends"]:
         """(r, s + 1) signed distances at the ends of the intervals."""
         frustums = samples.frustums
         t = torch.cat([frustums.starts[..., 0], frustums.ends[:, -1]], -1)
         points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
         return self.field.distance(points.reshape(-1, 3)).view(t.shape)
 
-    def _width(self, rays: RayBundle) -> Tensor:
+    def _width(self, rays: RayBundle) -> Float[Tensor, "r 1"]:
         """(r, 1) softness: the field's, or that of a pixel if its footprint is larger.
 
         A logistic of a quarter of a pixel rises about as an edge's coverage of that pixel.
         """
+        assert rays.nears is not None
+        assert rays.fars is not None
         middle = (rays.nears + rays.fars) / 2
         return torch.maximum(_PIXEL * rays.pixel_area.sqrt() * middle, self.field.width)
 
-    def get_loss_dict(self, outputs, batch, metrics_dict=None) -> dict[str, Tensor]:
+    def get_loss_dict(
+        self,
+        outputs: dict[str, Tensor],
+        batch: dict[str, Tensor],
+        metrics_dict: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Colour over a random background, silhouette, and a regular distance grid."""
         colour, alpha = self._wanted(batch)
         accumulation = outputs["accumulation"]
@@ -248,32 +262,42 @@ class HeadModel(Model):
             **self._contrast_loss(outputs, batch),
         }
 
-    def _contrast_loss(self, outputs, batch) -> dict[str, Tensor]:
+    def _contrast_loss(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         if not self.training or not self.field.size.contrast:
             return {}
         wanted = self.contrasts.at(batch["indices"])[:, None] / CONTRAST_STEPS
         loss = 2 * F.huber_loss(outputs["contrast"], wanted, delta=_CONTRAST_OUTLIER)
         return {"contrast": self.config.contrast_weight * loss}
 
-    def get_metrics_dict(self, outputs, batch) -> dict[str, Tensor]:
+    def get_metrics_dict(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         """PSNR of the batch over black."""
         colour, alpha = self._wanted(batch)
         error = F.mse_loss(outputs["rgb"], colour * alpha)
-        return {"psnr": -10 * torch.log10(error.detach().clamp(min=1e-10))}
+        return {"psnr": _psnr(error.detach())}
 
-    def _wanted(self, batch) -> tuple[Tensor, Tensor]:
+    def _wanted(
+        self, batch: dict[str, Tensor]
+    ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, "r 1"]]:
         """(r, 3) straight colour and (r, 1) alpha of the pictures; no alpha: all is opaque."""
         pixels = batch["image"].to(self.device)
         if pixels.shape[-1] == 4:
             return pixels[..., :3], pixels[..., 3:]
         return pixels, torch.ones_like(pixels[..., :1])
 
-    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+    def get_rgba_image(
+        self, outputs: dict[str, Tensor], output_name: str = "rgb"
+    ) -> Float[Tensor, "... 4"]:
         """(..., 4) straight colour and alpha, what nerfstudio's exporters ask for."""
         alpha = outputs["accumulation"]
         return torch.cat([(outputs[output_name] / alpha.clamp(min=1e-6)).clamp(0, 1), alpha], -1)
 
-    def get_image_metrics_and_images(self, outputs, batch):
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Over the random backgrounds nothing can be told: over white.
 
         Our own fits are scored in ``train``, by the foreground alone.
@@ -282,9 +306,9 @@ class HeadModel(Model):
         behind = outputs.get("backdrop", 1.0)
         seen = (outputs["rgb"] + (1 - outputs["accumulation"]) * behind).clamp(0, 1)
         error = F.mse_loss(seen, colour * alpha + 1 - alpha)
-        return {"psnr": float(-10 * torch.log10(error.clamp(min=1e-10)))}, {"img": seen}
+        return {"psnr": float(_psnr(error))}, {"img": seen}
 
-    def _regularity(self) -> tuple[Tensor, Tensor]:
+    def _regularity(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         if self._band is None or self._steps_since_band >= _BAND_REFRESH:
             self._band, self._steps_since_band = self.field.band(_BAND_CELLS), 0
             self.field.refresh_normals()
@@ -297,7 +321,7 @@ class HeadModel(Model):
         # A form of the head's has less curvature in the cells of a finer grid.
         return eikonal, curvature * (max(self.field.size.corners) / REFERENCE_CORNERS) ** 2
 
-    def _box_interval(self, rays: RayBundle) -> tuple[Tensor, Tensor]:
+    def _box_interval(self, rays: RayBundle) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
         """(r, 1) distances at which rays enter and leave the box; empty for those that miss."""
         slow = rays.directions.abs() < 1e-9
         safe = torch.where(slow, torch.full_like(rays.directions, 1e-9), rays.directions)
@@ -311,9 +335,11 @@ class HeadModel(Model):
 
 def field_size(config: HeadModelConfig, hull: Hull, has_masks: bool) -> FieldSize:
     """The field that a model of this configuration has over a hull."""
+    nx, ny, nz = hull.distance.shape
+    x, y, z = (float(value) for value in hull.low)
     return FieldSize(
-        corners=tuple(hull.distance.shape),
-        low=tuple(float(value) for value in hull.low),
+        corners=(nx, ny, nz),
+        low=(x, y, z),
         cell=hull.cell,
         colour_levels=config.colour_levels,
         hidden=config.hidden,
@@ -326,7 +352,11 @@ def field_size(config: HeadModelConfig, hull: Hull, has_masks: bool) -> FieldSiz
 class _Pictures(torch.nn.Module):
     """(h, w) int8 pictures of any sizes, looked up pixel by pixel on the model's device."""
 
-    def __init__(self, pictures: Sequence[NDArray[np.int8]]) -> None:
+    _first: Tensor
+    _width: Tensor
+    _pixels: Tensor
+
+    def __init__(self, pictures: Sequence[Int[NDArray[np.int8], "_h _w"]]) -> None:
         super().__init__()
         sizes = torch.tensor([picture.size for picture in pictures], dtype=torch.long)
         widths = torch.tensor([picture.shape[1] for picture in pictures], dtype=torch.long)
@@ -335,13 +365,18 @@ class _Pictures(torch.nn.Module):
         self.register_buffer("_width", widths, persistent=False)
         self.register_buffer("_pixels", torch.from_numpy(pixels), persistent=False)
 
-    def at(self, indices: Tensor) -> Tensor:
+    def at(self, indices: Int[Tensor, "n 3"]) -> Int[Tensor, " n"]:
         """(n,) values at (n, 3) indices of picture, row and column."""
         picture, row, column = indices.to(self._first.device).unbind(-1)
         return self._pixels[self._first[picture] + row * self._width[picture] + column]
 
 
-def _weights(opacity: Tensor) -> Tensor:
+def _weights(opacity: Float[Tensor, "r s"]) -> Float[Tensor, "r s"]:
     """(r, s) part of the light each interval contributes."""
     through = torch.cumprod(1 - opacity + 1e-7, -1)
     return opacity * torch.cat([torch.ones_like(through[:, :1]), through[:, :-1]], -1)
+
+
+def _psnr(squared_error: Tensor) -> Tensor:
+    """PSNR, dB, of a mean squared error; at most 100."""
+    return -10 * torch.log10(squared_error.clamp(min=1e-10))

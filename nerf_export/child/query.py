@@ -3,65 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from nerfstudio.data.scene_box import SceneBox
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from dp3d_core.camera_files import load_cameras
-from dp3d_core.cameras import Camera
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.files import load_cameras
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Stage, never_cancel
-from dp3d_core.viewset import ViewMeta, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewSetWriter
 from nerf_export.child.cameras import nerfstudio_camera
-from nerf_export.child.field import FieldSize, HeadField
+from nerf_export.child.field import HeadField
 from nerf_export.child.files import whole_file
 from nerf_export.child.model import HeadModel, HeadModelConfig
 from nerf_export.child.talk import Talk
+from nerf_export.field.child_messages import RenderRequest, SurfaceRequest
+from nerf_export.field.size import FieldSize
 
+_LARGEST = 1e12
+"""Weights of a field are far smaller."""
 _SOLID = 0.5
 """Accumulation from which a pixel has a depth."""
 
 
-def surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    """Write the signed distance grid of a field.
-
-    Args:
-        request: ``field``, ``field_size`` and ``grid``, the npz to write: ``distance``
-            (nx, ny, nz), ``low`` (3,) and ``cell``, world N, head units.
-        talk: to the parent.
-
-    """
-    size = FieldSize.from_dict(request["field_size"])
-    field = _load_field(request, size)
+def surface(request: SurfaceRequest) -> None:
+    """Write the signed distance grid of a field."""
+    size = request.field_size
+    field = _load_field(request.field, size)
     distance = size.cell * field.distance_grid.table.detach().view(size.corners).numpy()
-    with whole_file(Path(request["grid"])) as temporary, temporary.open("wb") as file:
+    with whole_file(request.grid) as temporary, temporary.open("wb") as file:
         np.savez(file, distance=distance, low=np.array(size.low), cell=size.cell)
-    return {}
 
 
-def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    """Render a field into a view set, white behind, with ``rgba/``; goes on where one stopped.
-
-    Args:
-        request: ``field``, ``field_size``, ``samples`` (coarse, fine), ``cameras`` (a
-            cameras.json), ``out`` and ``meta`` of the view set.
-        talk: to the parent.
-
-    """
-    size = FieldSize.from_dict(request["field_size"])
-    coarse, fine = request["samples"]
-    config = HeadModelConfig(coarse_samples=coarse, fine_samples=fine, normals=False)
+def render(request: RenderRequest, talk: Talk) -> None:
+    """Render a field into a view set, white behind, with ``rgba/``; goes on where one stopped."""
+    size = request.field_size
+    config = HeadModelConfig(
+        coarse_samples=request.coarse_samples, fine_samples=request.fine_samples, normals=False
+    )
     box = SceneBox(aabb=torch.zeros(2, 3))  # the field knows its own
     model: HeadModel = config.setup(scene_box=box, num_train_data=1, metadata={"field_size": size})
-    model.field = _load_field(request, size)
+    model.field = _load_field(request.field, size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).eval()
-    cameras = load_cameras(Path(request["cameras"]))
-    meta = ViewMeta.from_dict(request["meta"])
-    writer = ViewSetWriter(Path(request["out"]), cameras, meta, rgba=True)
+    cameras = load_cameras(request.cameras)
+    writer = ViewSetWriter(request.out, cameras, request.meta, rgba=True)
     missing, total = writer.missing(), len(cameras)
     start = total - len(missing)
     # a cancel ends this process (see Talk)
@@ -80,28 +69,46 @@ def render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
         )
         stage.advance(f"Frame {i + 1} of {total}", file=f"frames/{path.name}", index=i)
     writer.finish()
-    return {}
 
 
-def _along_axis(distance: np.ndarray, camera: Camera) -> np.ndarray:
+def _along_axis(distance: NDArray[np.float32], camera: Camera) -> NDArray[np.float64]:
     """(h, w) depth along the optical axis of distances along the pixels' rays."""
     directions = camera.directions(camera.pixel_centres())
     return distance * (directions @ camera.c2w[:3, 2])
 
 
-def _bytes(values: torch.Tensor) -> np.ndarray:
+def _bytes(values: torch.Tensor) -> NDArray[np.uint8]:
     return (values * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def _load_field(request: dict[str, Any], size: FieldSize) -> HeadField:
+def _load_field(path: Path, size: FieldSize) -> HeadField:
     field = HeadField(size)
     try:
-        field.load_state_dict(load_file(request["field"]), strict=True)
-    except Exception as error:  # safetensors and torch raise several kinds, all of them this
-        raise Dp3dError(
-            "fit.invalid",
-            "The fit cannot be used: field.safetensors does not match fit.json.",
-            "Run 'dp3d fit' again.",
-            str(error),
-        ) from error
+        field.load_state_dict(load_weights(path), strict=True)
+    except RuntimeError as error:  # torch's for names and shapes
+        raise _invalid("field.safetensors does not match fit.json", str(error)) from error
     return field
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a field by name; ``fit.invalid`` where they cannot be computed with."""
+    try:
+        state: dict[str, torch.Tensor] = load_file(path)
+    except Exception as error:  # safetensors raises several kinds, all of them this
+        raise _invalid("field.safetensors cannot be read", str(error)) from error
+    # beyond it, single precision is infinite after a few products
+    odd = [
+        name for name, values in state.items() if not bool((values.float().abs() < _LARGEST).all())
+    ]
+    if odd:
+        raise _invalid(f"{odd[0]} of its field holds numbers that are infinite, none or too large")
+    return state
+
+
+def _invalid(why: str, detail: str = "") -> Dp3dError:
+    return Dp3dError(
+        "fit.invalid",
+        f"The fit cannot be used: {why}.",
+        "Run the same 'dp3d fit' command again: it makes the fit anew.",
+        detail,
+    )

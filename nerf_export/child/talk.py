@@ -11,7 +11,7 @@ from dp3d_core.progress import Progress
 
 
 class Talk:
-    """The child's side of the conversation with ``nerf_export.child_process``."""
+    """The child's side of the conversation with ``nerf_export.process.child_process``."""
 
     def __init__(self, events: IO[str]) -> None:
         self._events = events
@@ -33,5 +33,9 @@ class Talk:
         self._send("error", data)
 
     def _send(self, kind: str, data: dict[str, Any]) -> None:
-        self._events.write(json.dumps({"event": kind, "data": data}) + "\n")
-        self._events.flush()
+        """Write one line; a parent that is gone asks to stop, and what was trained is saved."""
+        try:
+            self._events.write(json.dumps({"event": kind, "data": data}) + "\n")
+            self._events.flush()
+        except OSError:  # the write may meet the closed pipe before the watching thread does
+            self.stop.set()

@@ -14,20 +14,30 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from dp3d_core import __version__
-from dp3d_core.files import read_json, write_atomic, write_json
+from dp3d_core.limits import (
+    DEFAULT_FACES,
+    DEFAULT_FIT_PRESET,
+    DEFAULT_SIDE,
+    DEFAULT_TEXTURE_SIDE,
+    DEFAULT_VIEWS,
+    PRESET_SIDE,
+    PRESET_VIEWS,
+    FitPreset,
+)
 from dp3d_core.progress import check_cancel
-from server.cli.commands import HeadOptions
-from server.cli.report import report_lines
-from server.cli.session import Common, Outcome, Session
-from server.plain import plain
+from dp3d_core.storage.files import read_json, write_atomic, write_json
+from server.cli.arguments import Faces, HeadOptions, TextureSide, number
+from server.cli.console import Common, Console, Outcome
+from server.cli.demo_report import report_lines
+from server.json_ready import plain
 
 if TYPE_CHECKING:
-    from dp3d_core.cameras import Camera
+    from dp3d_core.cameras.camera import Camera
     from dp3d_core.portraits.portrait import Portrait
 
 _NOTES = ".stages.json"
@@ -42,8 +52,8 @@ _MESH_YAWS, _MESH_TILE = (0, 45, 90, 180), 256
 class Stages:
     """Which stages of a folder are done, and from what they were made."""
 
-    def __init__(self, out: Path, session: Session) -> None:
-        self.out, self._session = out, session
+    def __init__(self, out: Path, console: Console) -> None:
+        self.out, self._console = out, console
         self.notes: dict[str, dict[str, Any]] = {}
         try:
             notes = read_json(out / _NOTES)
@@ -70,12 +80,12 @@ class Stages:
             what ``work`` returned, now or then.
 
         """
-        check_cancel(self._session.cancel, "The demo")
+        check_cancel(self._console.cancel, "The demo")
         key = hashlib.sha256(json.dumps([name, inputs], sort_keys=True).encode()).hexdigest()
         note = self.notes.get(name, {})
         there = all((self.out / result).exists() for result in results)
         if note.get("key") == key and note.get("done") and there:
-            self._session.note(f"{name}: kept from an earlier run")
+            self._console.note(f"{name}: kept from an earlier run")
             kept: dict[str, Any] = note["about"]
             return kept
         if note and note.get("key") != key:
@@ -117,26 +127,26 @@ class Demo(Common):
     """The portrait; without one, a public-domain photo that comes with scikit-image."""
     out: Path = Path("out/demo")
     """Folder for everything; run again, the demo goes on where it stopped."""
-    views: int = 32
-    """Number of views, on three rings around the head."""
-    size: int = 512
-    """Width and height of the views, pixels."""
-    fit_preset: str = "draft"
-    """Size and length of the fit: tiny, draft, standard or high (which wants a GPU)."""
-    faces: int = 30_000
-    """Triangles of the mesh, about."""
-    texture_size: int = 1024
-    """Width and height of the texture, pixels."""
+    views: Annotated[
+        int, number("Number of views, on three rings around the head", PRESET_VIEWS)
+    ] = DEFAULT_VIEWS
+    size: Annotated[int, number("Width and height of the views, pixels", PRESET_SIDE)] = (
+        DEFAULT_SIDE
+    )
+    fit_preset: FitPreset = DEFAULT_FIT_PRESET
+    """Size and length of the fit; high wants a GPU."""
+    faces: Faces = DEFAULT_FACES
+    texture_size: TextureSide = DEFAULT_TEXTURE_SIDE
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Run the chain."""
-        from dp3d_core.files import output_folder
+        from dp3d_core.cameras.trajectories import cameras_from_request
         from dp3d_core.portraits.photo_file import default_photo
-        from dp3d_core.trajectories import cameras_from_request
-        from nerf_export.environment import nerf_python
-        from nerf_export.mesh import check_mesh_options
-        from nerf_export.presets import get_preset
+        from dp3d_core.storage.files import output_folder
+        from nerf_export.field.presets import get_preset
+        from nerf_export.mesh.textured_mesh import check_mesh_options
+        from nerf_export.process.environment import nerf_python
 
         # Whatever would stop a later stage is said before the first.
         request = {"preset": "capture", "views": self.views, "size": self.size}
@@ -146,16 +156,16 @@ class Demo(Common):
         photo = self.photo or default_photo()
         with output_folder(self.out, (_NOTES,), (photo,)):
             nerf_python()
-            return self._run(session, photo, request, cameras)
+            return self._run(console, photo, request, cameras)
 
     def _run(
-        self, session: Session, photo: Path, request: dict[str, Any], cameras: list[Camera]
+        self, console: Console, photo: Path, request: dict[str, Any], cameras: list[Camera]
     ) -> Outcome:
-        from dp3d_core.camera_files import cameras_to_dict
+        from dp3d_core.cameras.files import cameras_to_dict
 
         began, out = time.monotonic(), self.out
-        portrait = self.head.load(session, photo)
-        stages = Stages(out, session)
+        portrait = self.head.load(console, photo)
+        stages = Stages(out, console)
         made_from = {
             "photo": portrait.sha256,
             **asdict(self.head),
@@ -171,43 +181,43 @@ class Demo(Common):
             "views",
             [stages.key("portrait"), request],
             ["views", "contact_sheet.png"],
-            lambda: _make_views(portrait, cameras, out, session),
+            lambda: _make_views(portrait, cameras, out, console),
         )
         about["fitted head"] = stages.run(
             "fitted head",
             [stages.key("views"), _FITTED_TEXTURE],
             [_FITTED],
-            lambda: _write_fitted(out, session),
+            lambda: _write_fitted(out, console),
         )
         about["fit"] = stages.run(
             "fit",
             [stages.key("views"), self.fit_preset],
             ["fit"],
-            lambda: self._fit(out, session),
+            lambda: self._fit(out, console),
         )
         about["mesh"] = stages.run(
             "mesh",
             [stages.key("fit"), self.faces, self.texture_size],
             ["head.glb"],
-            lambda: self._mesh(out, session),
+            lambda: self._mesh(out, console),
         )
         about["both meshes"] = stages.run(
             "both meshes",
             [stages.key("fitted head"), stages.key("mesh"), _MESH_YAWS, _MESH_TILE],
             ["meshes.png"],
-            lambda: _show_meshes(out, session),
+            lambda: _show_meshes(out, console),
         )
         about["turntable"] = stages.run(
             "turntable",
             [stages.key("mesh"), _FRAMES_OF_TURNTABLE],
             ["turntable.gif"],
-            lambda: _make_turntable(out, session),
+            lambda: _make_turntable(out, console),
         )
         about["fit report"] = stages.run(
             "fit report",
             [stages.key("mesh")],
             ["fit/report/report.html"],
-            lambda: _show_fit(out, about["mesh"], session),
+            lambda: _show_fit(out, about["mesh"], console),
         )
         fitted, mesh = about["fitted head"], about["mesh"]
         report = {
@@ -237,35 +247,35 @@ class Demo(Common):
             ],
         )
 
-    def _fit(self, out: Path, session: Session) -> dict[str, Any]:
-        from nerf_export.fit import fit_views
+    def _fit(self, out: Path, console: Console) -> dict[str, Any]:
+        from nerf_export.field.fit import fit_views
 
         fit = fit_views(
             out / "views",
             out / "fit",
             preset=self.fit_preset,
-            progress=session.progress,
-            cancel=session.cancel,
+            progress=console.progress,
+            cancel=console.cancel,
         )
         return {"preset": self.fit_preset, "scores": fit.scores}
 
-    def _mesh(self, out: Path, session: Session) -> dict[str, Any]:
-        from nerf_export.mesh import build_mesh
+    def _mesh(self, out: Path, console: Console) -> dict[str, Any]:
+        from nerf_export.mesh.textured_mesh import build_mesh
 
         stats = build_mesh(
             out / "fit",
             out / "head.glb",
             faces=self.faces,
             texture_size=self.texture_size,
-            progress=session.progress,
-            cancel=session.cancel,
+            progress=console.progress,
+            cancel=console.cancel,
         )
         return {**stats.to_dict(), "bytes": (out / "head.glb").stat().st_size}
 
 
 def _draw_portrait(portrait: Portrait, out: Path) -> dict[str, Any]:
-    from dp3d_core.pictures import save_png
     from dp3d_core.portraits.report_picture import report_picture
+    from dp3d_core.viewsets.sheets import save_png
 
     save_png(out / "portrait.png", report_picture(portrait))
     report: dict[str, Any] = portrait.report.to_dict()
@@ -273,30 +283,31 @@ def _draw_portrait(portrait: Portrait, out: Path) -> dict[str, Any]:
 
 
 def _make_views(
-    portrait: Portrait, cameras: list[Camera], out: Path, session: Session
+    portrait: Portrait, cameras: list[Camera], out: Path, console: Console
 ) -> dict[str, Any]:
-    from dp3d_core.engines import DEFAULT_ENGINE, get_engine
-    from dp3d_core.pictures import save_png, viewset_sheet
+    from dp3d_core.engines.registry import get_engine
+    from dp3d_core.limits import DEFAULT_ENGINE
+    from dp3d_core.viewsets.sheets import save_png, viewset_sheet
 
     views = get_engine(DEFAULT_ENGINE).generate(
         portrait,
         cameras,
         {},
         out=out / "views",
-        progress=session.progress,
-        cancel=session.cancel,
+        progress=console.progress,
+        cancel=console.cancel,
     )
     save_png(out / "contact_sheet.png", viewset_sheet(views))
     return {"engine": views.meta.engine, "count": len(views)}
 
 
-def _write_fitted(out: Path, session: Session) -> dict[str, Any]:
+def _write_fitted(out: Path, console: Console) -> dict[str, Any]:
     """The mesh that ``dp3d head`` writes of the views."""
     from dp3d_core.preview.asset import textured_parts, write_asset
     from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
     from dp3d_core.progress import Stage
 
-    stage = Stage("fitted head", 1, session.progress, session.cancel, "Painting the textures")
+    stage = Stage("fitted head", 1, console.progress, console.cancel, "Painting the textures")
     parts = textured_parts(read_head(out / "views" / HEAD_FILE), _FITTED_TEXTURE)
     write_asset(parts, out / _FITTED)
     stage.advance("The fitted head is written", file=_FITTED)
@@ -308,14 +319,14 @@ def _write_fitted(out: Path, session: Session) -> dict[str, Any]:
     }
 
 
-def _show_meshes(out: Path, session: Session) -> dict[str, Any]:
+def _show_meshes(out: Path, console: Console) -> dict[str, Any]:
     """The fitted head in the left half, the mesh of the field in the right one."""
+    from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
     from dp3d_core.evaluation.textured import TexturedMesh
-    from dp3d_core.pictures import contact_sheet, save_png
     from dp3d_core.progress import Stage
-    from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
+    from dp3d_core.viewsets.sheets import contact_sheet, save_png
 
-    stage = Stage("both meshes", 2, session.progress, session.cancel, "Drawing both meshes")
+    stage = Stage("both meshes", 2, console.progress, console.cancel, "Drawing both meshes")
     cameras = [canonical_camera(yaw, 0, _MESH_TILE, focal=WHOLE_HEAD_FOCAL) for yaw in _MESH_YAWS]
     rows: list[list[Any]] = [[], []]
     labels: list[list[str]] = [[], []]
@@ -330,29 +341,29 @@ def _show_meshes(out: Path, session: Session) -> dict[str, Any]:
     return {"directions_deg": list(_MESH_YAWS)}
 
 
-def _show_fit(out: Path, mesh_stats: dict[str, Any], session: Session) -> dict[str, Any]:
-    from server.fit_report import write_fit_report
+def _show_fit(out: Path, mesh_stats: dict[str, Any], console: Console) -> dict[str, Any]:
+    from server.reports.fit_report import write_fit_report
 
     page = write_fit_report(
         out / "fit",
         mesh=out / "head.glb",
         mesh_stats=mesh_stats,
-        progress=session.progress,
-        cancel=session.cancel,
+        progress=console.progress,
+        cancel=console.cancel,
     )
     return {"page": page.relative_to(out).as_posix()}
 
 
-def _make_turntable(out: Path, session: Session) -> dict[str, Any]:
-    from dp3d_core.pictures import save_gif
-    from server.turntable import turned
+def _make_turntable(out: Path, console: Console) -> dict[str, Any]:
+    from dp3d_core.viewsets.sheets import save_gif
+    from server.reports.turntable import turned
 
     frames = turned(
         out / "head.glb",
         _FRAMES_OF_TURNTABLE,
         256,
-        progress=session.progress,
-        cancel=session.cancel,
+        progress=console.progress,
+        cancel=console.cancel,
     )
     save_gif(out / "turntable.gif", frames, fps=12)
     return {"frames": len(frames)}

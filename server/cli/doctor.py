@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from dp3d_core.errors import Dp3dError, ExitCode
-from dp3d_core.paths import dp3d_home
-from server.cli.session import Common, Outcome, Session
+from dp3d_core.storage.paths import dp3d_home
+from server.cli.console import Common, Console, Outcome
 
 Status = Literal["ok", "warn", "fail"]
 _MARKS: dict[Status, str] = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
@@ -33,7 +33,15 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "trimesh",
         "xatlas",
     ),
-    "nerf": ("embreex", "fast-simplification", "scikit-image", "scipy", "trimesh", "xatlas"),
+    "nerf": (
+        "embreex",
+        "fast-simplification",
+        "opencv-python-headless",
+        "scikit-image",
+        "scipy",
+        "trimesh",
+        "xatlas",
+    ),
     "server": ("fastapi", "httpx", "sqlmodel", "uvicorn"),
 }
 _NEEDED = "core"
@@ -75,7 +83,7 @@ class Doctor(Common):
     port: int = 8765
     """Port that 'dp3d serve' would use."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Look at everything; the exit code is 4 when something needed is missing."""
         if not 1 <= self.port <= 65535:
             raise Dp3dError(
@@ -144,8 +152,8 @@ def check_packages() -> Iterator[Finding]:
 
 def check_models() -> Iterator[Finding]:
     """Whether the files that reading a portrait requires are installed."""
-    from dp3d_core.paths import models_folder
-    from dp3d_core.required_models import missing
+    from dp3d_core.portraits.required_files import missing
+    from dp3d_core.storage.paths import models_folder
 
     files_missing = missing()
     if not files_missing:
@@ -164,7 +172,8 @@ def check_models() -> Iterator[Finding]:
 
 def check_engines() -> Iterator[Finding]:
     """Every engine; one that cannot run says itself what it needs."""
-    from dp3d_core.engines import DEFAULT_ENGINE, list_engines
+    from dp3d_core.engines.registry import list_engines
+    from dp3d_core.limits import DEFAULT_ENGINE
 
     for info in list_engines():
         if info.available:
@@ -176,7 +185,7 @@ def check_engines() -> Iterator[Finding]:
 
 def check_weights() -> Iterator[Finding]:
     """The published weights of the diffusion engines; the engine preview needs none."""
-    from dp3d_core.checkpoints.store import SOURCES, find_weights, how
+    from dp3d_core.weights.installed import SOURCES, find_weights, how
 
     for variant, source in SOURCES.items():
         name = f"weights {variant}"
@@ -227,7 +236,7 @@ def check_home() -> Iterator[Finding]:
 
 def check_nerf() -> Iterator[Finding]:
     """The NeRF environment."""
-    from nerf_export.environment import nerf_python, repair_hint
+    from nerf_export.process.environment import nerf_python, repair_hint
 
     try:
         python = nerf_python()

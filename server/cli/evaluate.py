@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import tyro
 
-from dp3d_core.viewset import ViewSet
-from server.cli.session import Common, Outcome, Session
+from server.cli.console import Common, Console, Outcome
 
 _MEANING = {
     "psnr": "dB, higher is nearer",
@@ -18,7 +19,8 @@ _MEANING = {
     "dists": "0: the same",
     "fid": "0: the same; depends on the number of views",
     "id": "1: the same face",
-    "pose": "degrees between found and given directions, median; single photos: about 4",
+    "pose": "degrees between the face's direction as estimated and as given, median; the "
+    "estimate itself is off by about 4",
     "seam": "1: windows of views cannot be told",
     "reprojection": "dB, agreement of neighbours on the surface",
 }
@@ -29,40 +31,51 @@ class Evaluate(Common):
     """Metrics of a view set, alone and against a reference from the same cameras."""
 
     views: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
-    """The view set."""
+    """The view set, or a folder of another tool."""
     against: Path | None = None
     """True views, or those of another engine, from the same cameras."""
     mesh: Path | None = None
     """Mesh in head space, as 'dp3d mesh' writes it: for the reprojection of neighbours."""
     metrics: tuple[str, ...] = ()
-    """Which: psnr ssim sharpness lpips dists fid id pose seam reprojection; all without."""
+    """Which: psnr ssim sharpness lpips dists fid id pose seam reprojection; all that can be
+    computed without.  One that is named and cannot be computed makes the exit code 4."""
     window: int | None = None
     """For the seam ratio: blocks of so many views, instead of the windows that the view set
     names."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Compute all that can be computed here."""
         from dp3d_core.evaluation.compare import METRICS, evaluate
+        from nerf_export.folders.importing import open_views
 
-        found = evaluate(
-            ViewSet.open(self.views),
-            None if self.against is None else ViewSet.open(self.against),
-            metrics=self.metrics or METRICS,
-            window=self.window,
-            surface=self.mesh,
-            progress=session.progress,
-            cancel=session.cancel,
-        )
+        calls: dict[str, Any] = {"progress": console.progress, "cancel": console.cancel}
+        folders = [self.views, *([] if self.against is None else [self.against])]
+        with ExitStack() as stack:
+            opened = [stack.enter_context(open_views(folder, **calls)) for folder in folders]
+            sets = [views for views, _ in opened]
+            warnings = [note for _, notes in opened for note in notes]
+            results = evaluate(
+                sets[0],
+                None if self.against is None else sets[1],
+                metrics=self.metrics or METRICS,
+                window=self.window,
+                surface=self.mesh,
+                **calls,
+            )
+        warnings += results.notes
+        console.warn(warnings)
         lines = [
-            f"{name:14}{value:10.4f}   {_MEANING[name]}" for name, value in found.values.items()
+            f"{name:14}{value:10.4f}   {_MEANING[name]}" for name, value in results.values.items()
         ]
         lines += [
             f"{name:14}{'-':>10}   {error.problem} {error.remedy}"
-            for name, error in found.missing.items()
+            for name, error in results.missing.items()
         ]
         data = {
-            "metrics": {name: round(value, 6) for name, value in found.values.items()},
-            "details": found.details,
-            "missing": {name: error.to_dict() for name, error in found.missing.items()},
+            "metrics": {name: round(value, 6) for name, value in results.values.items()},
+            "details": results.details,
+            "warnings": warnings,
+            "missing": {name: error.to_dict() for name, error in results.missing.items()},
         }
-        return Outcome(data, lines)
+        asked = [error for name, error in results.missing.items() if name in self.metrics]
+        return Outcome(data, lines, max((error.exit_code for error in asked), default=0))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from dp3d_core.errors import Dp3dError
-from server.cli.commands import HeadOptions, check_seed, parse_engine_options
-from server.cli.session import Common, Outcome, Session
+from dp3d_core.storage.files import is_folder
+from server.cli.arguments import HeadOptions, check_seed, parse_engine_options
+from server.cli.console import Common, Console, Outcome
 
 if TYPE_CHECKING:
-    from dp3d_core.preview.engine import PreviewHead
+    from dp3d_core.preview.head import PreviewHead
 
 
 @dataclass
@@ -35,17 +36,17 @@ class Head(Common):
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Option of the preview engine as name=value, such as hair=short; of a photo only."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Fit or read the head, and write it."""
-        from dp3d_core.preview.asset import check_format, textured_parts, write_asset
+        from dp3d_core.preview.asset import check_asset_path, textured_parts, write_asset
         from dp3d_core.progress import Stage
 
         check_seed(self.seed)
-        check_format(self.out)
-        head = self._of_views() if self.source.is_dir() else self._of_photo(session)
+        check_asset_path(self.out)
+        head = self._of_views() if is_folder(self.source) else self._of_photo(console)
         if self.unlit:
             head.appearance.lit = False
-        stage = Stage("mesh", 1, session.progress, session.cancel, "Painting the textures")
+        stage = Stage("mesh", 1, console.progress, console.cancel, "Painting the textures")
         parts = textured_parts(head, self.texture_size)
         files = write_asset(parts, self.out)
         stage.advance("The head is written", file=self.out.name)
@@ -62,7 +63,7 @@ class Head(Common):
 
     def _of_views(self) -> PreviewHead:
         from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
-        from dp3d_core.viewset import ViewSet
+        from dp3d_core.viewsets.viewset import ViewSet
 
         path = self.source / HEAD_FILE
         if not path.is_file():
@@ -75,15 +76,16 @@ class Head(Common):
         head.appearance.lit = bool(ViewSet.open(self.source).meta.parameters.get("lit", True))
         return head
 
-    def _of_photo(self, session: Session) -> PreviewHead:
-        from dp3d_core.engines import parse_options
-        from dp3d_core.preview.engine import PreviewHead, PreviewOptions
+    def _of_photo(self, console: Console) -> PreviewHead:
+        from dp3d_core.engines.options import parse_options
+        from dp3d_core.preview.engine import PreviewOptions
+        from dp3d_core.preview.kept_heads import fitted_head
 
         options = parse_options(PreviewOptions, parse_engine_options(self.option))
-        portrait = self.head.load(session, self.source)
-        head = PreviewHead.fit(
+        portrait = self.head.load(console, self.source)
+        head = fitted_head(
             portrait, self.seed, choices=options.choices,
-            progress=session.progress, cancel=session.cancel,
+            progress=console.progress, cancel=console.cancel,
         )  # fmt: skip
         head.appearance.lit = options.lit
         return head

@@ -11,16 +11,22 @@ import tyro
 
 from dp3d_core.errors import Cancelled, Dp3dError, ExitCode
 from server.cli.bench import Bench
-from server.cli.commands import Engines, Fit, Generate, Mesh, Render, Serve, Setup
+from server.cli.console import Console, Outcome, unexpected
 from server.cli.demo import Demo
 from server.cli.doctor import Doctor
+from server.cli.engines import Engines
 from server.cli.evaluate import Evaluate
 from server.cli.export import Export
+from server.cli.fit import Fit
+from server.cli.generate import Generate
 from server.cli.head import Head
+from server.cli.mesh import Mesh
 from server.cli.models import Models
-from server.cli.parity import VerifyParity
-from server.cli.session import Outcome, Session, unexpected
+from server.cli.render import Render
+from server.cli.serve import Serve
+from server.cli.setup import Setup
 from server.cli.synth import Synth
+from server.cli.verify_parity import VerifyParity
 
 _COMMANDS: dict[str, Any] = {
     "demo": Demo,
@@ -68,13 +74,13 @@ def run(arguments: Sequence[str]) -> int:
         print(f"dp3d {importlib.metadata.version('dp3d')}")
         return ExitCode.OK
     command = parse(arguments)
-    session = Session(command.json, command.debug)
+    console = Console(command.json, command.debug)
     if not isinstance(command, Serve):  # uvicorn has its own way to stop
-        session.listen_for_signals()
+        console.listen_for_signals()
     try:
-        outcome: Outcome = command.run(session)
+        outcome: Outcome = command.run(console)
         if outcome.data:
-            session.show(outcome)
+            console.show(outcome)
         return outcome.exit_code
     except KeyboardInterrupt:
         error: Dp3dError = Cancelled("The command")
@@ -82,12 +88,12 @@ def run(arguments: Sequence[str]) -> int:
         error = ours
     except Exception as defect:
         error = unexpected(defect)
-        session.close()
-        if session.debug:
+        console.close()
+        if console.debug:
             sys.excepthook(type(defect), defect, defect.__traceback__)
     finally:
-        session.close()
-    session.show_error(error)
+        console.close()
+    console.show_error(error)
     return error.exit_code
 
 

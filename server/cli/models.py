@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
-from dp3d_core.models.packages import require_packages
-from server.cli.session import Common, Outcome, Session
+from dp3d_core.weights.requirements import require_import_packages
+from server.cli.console import Common, Console, Outcome
 
 if TYPE_CHECKING:
-    from dp3d_core.checkpoints.store import Weights
+    from dp3d_core.weights.installed import Weights
 
-_Name = Literal["diffportrait3d", "diffportrait360", "diffportrait360-back"]
+_Name = Annotated[Variant, tyro.conf.EnumChoicesFromValues]
 
 
 @dataclass
 class List:
     """What is installed, and where the rest is had."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """List all variants."""
-        from dp3d_core.checkpoints.store import SOURCES, find_weights, how
+        from dp3d_core.weights.installed import SOURCES, find_weights, how
 
         data, lines = {}, []
         for variant, source in SOURCES.items():
@@ -37,9 +37,13 @@ class List:
                 "source_sha256": None if found is None else found.source_sha256,
                 "source_revision": None if found is None else found.source_revision,
                 "page": source.page,
+                "published_gigabytes": source.gigabytes,
+                "published_revision": source.revision,
             }
             told = how(variant) if found is None else f"{found.folder} (of {found.source_name})"
             lines.append(f"{variant:22}{'installed' if found else 'missing':11}{told}")
+            commit = f", commit {source.revision}" if source.revision else ""
+            lines.append(f"{'':22}published  {source.file}, {source.gigabytes:g} GB{commit}")
         return Outcome({"weights": data}, lines)
 
 
@@ -52,13 +56,16 @@ class Import:
     half: bool = False
     """Store float16: half the space, and what a GPU computes with anyway."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Import it."""
-        require_packages()
-        from dp3d_core.checkpoints.store import import_weights
+        from dp3d_core.checkpoints.file_kinds import check_weights_file
+
+        check_weights_file(self.file)  # a wrong file is told before a gigabyte of packages is
+        require_import_packages()
+        from dp3d_core.checkpoints.importer import import_weights
 
         found = import_weights(
-            self.file, half=self.half, progress=session.progress, cancel=session.cancel
+            self.file, half=self.half, progress=console.progress, cancel=console.cancel
         )
         return _imported(found)
 
@@ -94,17 +101,17 @@ class Install:
     revision: str | None = None
     """Commit, tag or branch on the hub; without one the newest, or offline what is here."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Download (or go on, or take it from the cache), then import."""
-        require_packages()
+        require_import_packages()
         from dp3d_core.checkpoints.download import downloads_folder, fetch
-        from dp3d_core.checkpoints.store import import_weights
+        from dp3d_core.checkpoints.importer import import_weights
 
         fetched = fetch(
             Variant(self.name),
             self.revision,
-            progress=session.progress,
-            cancel=session.cancel,
+            progress=console.progress,
+            cancel=console.cancel,
         )
         try:
             found = import_weights(
@@ -112,8 +119,8 @@ class Install:
                 half=self.half,
                 expected_sha256=fetched.sha256,
                 revision=fetched.commit,
-                progress=session.progress,
-                cancel=session.cancel,
+                progress=console.progress,
+                cancel=console.cancel,
             )
         except Dp3dError as error:
             if error.code == "weights.damaged" and fetched.path.parent == downloads_folder():
@@ -131,9 +138,9 @@ class Verify:
     name: tyro.conf.Positional[_Name | None] = None
     """Which; all that are installed without."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Hash every file."""
-        from dp3d_core.checkpoints.store import SOURCES, find_weights, verify_weights
+        from dp3d_core.weights.installed import SOURCES, find_weights, verify_weights
 
         chosen = (
             [Variant(self.name)]
@@ -141,7 +148,7 @@ class Verify:
             else [variant for variant in SOURCES if find_weights(variant) is not None]
         )
         good = [
-            verify_weights(variant, progress=session.progress, cancel=session.cancel)
+            verify_weights(variant, progress=console.progress, cancel=console.cancel)
             for variant in chosen
         ]
         data = {str(w.config.variant): {"files": len(w.files), "good": True} for w in good}
@@ -165,6 +172,6 @@ class Models(Common):
         default=tyro.MISSING
     )
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Do it."""
-        return self.what.run(session)
+        return self.what.run(console)

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import write_json
-from dp3d_core.paths import dp3d_home
+from dp3d_core.storage.files import write_json
+from dp3d_core.storage.paths import dp3d_home
 
 SCHEMA = "dp3d.program/1"
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.files import output_folder
-from server.cli.session import Common, Outcome, Session
+from dp3d_core.limits import PRESET_SIDE, PRESET_VIEWS, Range
+from dp3d_core.storage.files import output_folder
+from server.cli.arguments import number
+from server.cli.console import Common, Console, Outcome
+
+_COUNT, _SEED = Range(1, 100_000), Range(0, 2**31 - 1)
 
 
 @dataclass
@@ -16,36 +21,34 @@ class Synth(Common):
 
     out: Path = Path("out/synth")
     """Folder of the data set; a run that was stopped goes on in it."""
-    count: int = 4
-    """Number of subjects, 1 to 100000."""
-    views: int = 8
-    """Cameras per subject, 1 to 360; the first stands before the face."""
-    size: int = 256
-    """Width and height of the pictures, 16 to 2048 pixels."""
-    seed: int = 0
-    """The first subject's number; the others follow."""
+    count: Annotated[int, number("Number of subjects", _COUNT)] = 4
+    views: Annotated[
+        int, number("Cameras per subject, the first before the face", PRESET_VIEWS)
+    ] = 8
+    size: Annotated[int, number("Width and height of the pictures, pixels", PRESET_SIDE)] = 256
+    seed: Annotated[int, number("The first subject's number; the others follow", _SEED)] = 0
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Make the data set."""
-        for name, value, low, high in (
-            ("count", self.count, 1, 100_000),
-            ("views", self.views, 1, 360),
-            ("size", self.size, 16, 2048),
-            ("seed", self.seed, 0, 2**31 - 1),
+        for name, value, limits in (
+            ("count", self.count, _COUNT),
+            ("views", self.views, PRESET_VIEWS),
+            ("size", self.size, PRESET_SIDE),
+            ("seed", self.seed, _SEED),
         ):
-            if not low <= value <= high:
+            if not limits.holds(value):
                 raise Dp3dError(
                     "heads.bad_request",
                     f"--{name} {value} is out of range.",
-                    f"Give a number from {low} to {high}.",
+                    f"Give a number from {limits}.",
                 )
-        from dp3d_core.pictures import save_png
         from dp3d_core.synthetic.dataset import DATASET_MARKER, dataset_sheet, write_subjects
+        from dp3d_core.viewsets.sheets import save_png
 
         with output_folder(self.out, (DATASET_MARKER,)):
             folders = write_subjects(
                 self.count, self.views, self.size, self.seed, self.out,
-                progress=session.progress, cancel=session.cancel,
+                progress=console.progress, cancel=console.cancel,
             )  # fmt: skip
             sheet = self.out / "contact_sheet.png"
             save_png(sheet, dataset_sheet(folders))

@@ -8,8 +8,9 @@ from typing import Any
 
 from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
-from dp3d_core.paths import dp3d_home
-from server.artifacts import ArtifactStore
+from dp3d_core.storage.files import hash_file
+from dp3d_core.storage.paths import dp3d_home
+from server.storage.artifacts import ArtifactStore
 
 _INSTALLED = ("models/*", "weights/*/weights.json")
 """Files in the user's dp3d folder that results depend on."""
@@ -31,8 +32,7 @@ def request_digest(kind: str, params: dict[str, Any]) -> str:
     for pattern in _INSTALLED:
         for path in sorted(home.glob(pattern)):
             if path.is_file() and path.stat().st_size < _LARGEST:
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                installed.append([path.relative_to(home).as_posix(), digest])
+                installed.append([path.relative_to(home).as_posix(), hash_file(path)])
     text = json.dumps([kind, params, __version__, installed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -2,126 +2,203 @@
 
 Only the server process writes.  A change is an ``UPDATE ... WHERE state IN (...)``, so that of
 two who race (a cancel and a finish, say) exactly one wins, on SQLite as on PostgreSQL.
+
+A row that cannot be read (a file is damaged in many ways, and another version may have written
+it) ends its own job as ``job.damaged`` and never keeps another one from being listed or claimed.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import starmap
 from typing import Any
 
-from sqlalchemy import Engine, event, func, update
-from sqlmodel import Session, SQLModel, col, create_engine, select
+from sqlalchemy import Text, cast, event, func, update
+from sqlalchemy.engine import ExceptionContext
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from dp3d_core.errors import Dp3dError
-from server.jobs.model import Event, Job, JobIdentity, JobState, utc_now
+from server.jobs import queries
+from server.jobs.damaged_rows import UNREADABLE, checked_job, end_as_damaged
+from server.jobs.database import (
+    BUSY_TIMEOUT_S,
+    Anchor,
+    back_up,
+    database_error,
+    open_database,
+    session_of,
+    sqlite_path,
+)
+from server.jobs.interruption import MAX_CRASHES, MAX_KILLS, Interruption, worker_died
+from server.jobs.model import Event, Job, JobIdentity, JobState, is_possible, utc_now
 
-MAX_ATTEMPTS = 3
-_KILLED = ("job.worker_died", "nerf.child_killed")
+log = logging.getLogger(__name__)
 
-
-def _worker_died() -> dict[str, Any]:
-    return Dp3dError(
-        "job.worker_died",
-        f"The worker process died {MAX_ATTEMPTS} times while it ran this job.",
-        "Free memory or ask for fewer or smaller views; logs/worker.log in the server's data "
-        "folder has the reason.",
-    ).to_dict()
-
-
-def open_database(url: str) -> Engine:
-    """Engine of the job database, its tables made when absent."""
-    is_sqlite = url.startswith("sqlite")
-    engine = create_engine(
-        url, connect_args={"check_same_thread": False, "timeout": 15} if is_sqlite else {}
-    )
-    if is_sqlite:
-
-        @event.listens_for(engine, "connect")
-        def _configure(connection: Any, _record: Any) -> None:
-            # WAL: readers (event streams) never wait for the writer; NORMAL keeps the file
-            # whole through a crash of the process.
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-
-    SQLModel.metadata.create_all(engine)
-    return engine
+_CLAIMS_AT_ONCE = 20
+"""Queued jobs that are looked at for one that can be started."""
 
 
 class JobStore:
-    """Jobs and their events; safe to use from several threads."""
+    """Jobs and their events; safe to use from several threads.
+
+    Every method may raise ``server.database_busy``, ``server.database_damaged`` and
+    ``storage.full``, and has then changed nothing.
+
+    Attributes:
+        engine: of the database, for what :mod:`server.jobs.queries` reads from it.
+
+    """
 
     def __init__(self, database_url: str) -> None:
-        self._engine = open_database(database_url)
+        self._url = database_url
+        self.engine = open_database(database_url)
+        path = sqlite_path(database_url)
+        self._anchor = None if path is None else Anchor(path)
+        self._damaged = threading.Event()
+        event.listen(self.engine, "handle_error", self._note_error)
         self._writing = threading.RLock()  # SQLite has one writer; wait here, not in its timeout
 
     def close(self) -> None:
         """Close the database."""
-        self._engine.dispose()
+        self.engine.dispose()
+        if self._anchor is not None:
+            self._anchor.close()
 
-    def _session(self) -> Session:
-        return Session(self._engine, expire_on_commit=False)
+    def back_up(self) -> None:
+        """Copy an SQLite database to its backup, which a damaged one is mended from."""
+        path = sqlite_path(self._url)
+        if path is not None:
+            back_up(path)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether anybody has met damage since the database was mended, or its file is gone.
+
+        Others may go on reading meanwhile: what they ask for may be in memory, or on sound pages.
+        """
+        return self._damaged.is_set() or (self._anchor is not None and self._anchor.is_lost)
+
+    def _note_error(self, context: ExceptionContext) -> None:
+        error = database_error(context.original_exception)
+        if error is not None and error.code == "server.database_damaged":
+            self._damaged.set()
+
+    def mend(self) -> None:
+        """Make a damaged SQLite database whole again, from what can be read and its backup."""
+        with self._writing:
+            self._damaged.clear()
+            try:
+                if self._anchor is not None and self._anchor.is_lost:
+                    self._anchor.put_back()
+                open_database(self._url).dispose()
+                self._anchor_anew()
+            except BaseException:
+                self._damaged.set()
+                raise
+            finally:
+                self.engine.dispose()  # connections to a file that was replaced
+
+    def _anchor_anew(self) -> None:
+        path = sqlite_path(self._url)
+        if path is not None and self._anchor is not None:
+            before, self._anchor = self._anchor, Anchor(path)
+            before.close()
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with session_of(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Nobody else writes; who waits too long for that is told that it is busy."""
+        if not self._writing.acquire(timeout=2 * BUSY_TIMEOUT_S):
+            busy = database_error(TimeoutError("another request holds it, locked"))
+            assert busy is not None
+            raise busy
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def _writer(self) -> Iterator[Session]:
+        """A session of the one who writes now."""
+        with self._turn(), self._session() as session:
+            yield session
 
     # -- reading --
 
     def get(self, job_id: str) -> Job:
         """A job; raises ``job.not_found``."""
-        with self._session() as session:
-            return self._get(session, job_id)
-
-    @staticmethod
-    def _get(session: Session, job_id: str) -> Job:
-        job = session.exec(select(Job).where(Job.id == job_id)).first()
+        job = next(self._jobs(select(Job.number).where(Job.id == job_id)), None)
         if job is None:
-            raise Dp3dError(
-                "job.not_found",
-                f"There is no job {job_id[:40]!r} on this server.",
-                "List the jobs with GET /v1/jobs, or start a new one.",
-            )
+            raise _no_such_job(job_id)
         return job
 
     def state(self, job_id: str) -> JobState:
         """State of a job, without the rest of it; raises ``job.not_found``."""
         with self._session() as session:
             state = session.exec(select(Job.state).where(Job.id == job_id)).first()
-        return JobState(state if state is not None else self.get(job_id).state)
+        try:
+            return JobState(state or "")
+        except ValueError:  # no such job, or a row that cannot be read
+            return JobState(self.get(job_id).state)
 
-    def recent(self, limit: int = 50) -> list[Job]:
-        """Jobs, newest first."""
+    def summaries(
+        self,
+        limit: int = 50,
+        before: int | None = None,
+        after: int | None = None,
+        states: Collection[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Jobs as :func:`server.jobs.queries.summaries`; what cannot be read is ended first."""
+        chosen = (self.engine, limit, before, after, states)
+        rows = queries.summaries(*chosen)
+        damaged = [row["number"] for row in rows if not all(starmap(is_possible, row.items()))]
+        for number in damaged:
+            self._readable(number)
+        return queries.summaries(*chosen) if damaged else rows
+
+    def _jobs(self, numbers: SelectOfScalar[Any]) -> Iterator[Job]:
+        """Jobs of a query for their numbers, each read when it is asked for."""
         with self._session() as session:
-            return list(session.exec(select(Job).order_by(col(Job.number).desc()).limit(limit)))
+            wanted = list(session.exec(numbers))
+        for number in wanted:
+            if (job := self._readable(number)) is not None:
+                yield job
 
-    def abandoned_like(self, job: Job) -> list[Job]:
-        """Jobs of the same kind and parameters that were stopped from outside, newest first.
+    def _readable(self, number: int) -> Job | None:
+        """The job of a number, ended as damaged where it cannot be read; None where it is gone."""
+        for _ in range(2):
+            try:
+                with self._session() as session:
+                    return checked_job(session, number)
+            except UNREADABLE as error:
+                self._end_as_damaged(number, error)
+        return None
 
-        Those are the cancelled ones and the ones whose process was killed.  What a job left
-        that failed by itself may be why it failed.
-        """
-        ended = [JobState.CANCELLED.value, JobState.FAILED.value]
-        with self._session() as session:
-            query = (
-                select(Job)
-                .where(Job.kind == job.kind, col(Job.state).in_(ended))
-                .order_by(col(Job.number).desc())
-                .limit(100)
-            )
-            return [
-                other
-                for other in session.exec(query)
-                if other.params == job.params
-                and (other.error is None or other.error.get("code") in _KILLED)
-            ]
+    def _end_as_damaged(self, number: int, reason: Exception) -> None:
+        """Fail a job whose row cannot be read, with values that can be."""
+        log.error("job number %d cannot be read and is ended: %s", number, str(reason)[:200])
+        with self._writer() as session:
+            job = end_as_damaged(session, number, str(reason)[:200])
+            if job is not None:
+                self._add_state_event(session, job)
+                session.commit()
 
-    def events_after(self, job_id: str, after: int, limit: int = 500) -> list[Event]:
-        """Events of a job with an id above ``after``, oldest first."""
-        with self._session() as session:
-            query = (
-                select(Event)
-                .where(Event.job_id == job_id, col(Event.id) > after)
-                .order_by(col(Event.id))
-                .limit(limit)
-            )
-            return list(session.exec(query))
+    def abandoned_like(self, job_id: str, others: Collection[str]) -> list[str]:
+        """See :func:`server.jobs.queries.abandoned_like`."""
+        return queries.abandoned_like(self.engine, job_id, others)
+
+    def delete(self, job_id: str) -> bool:
+        """Delete an ended job with its events; False when it has not ended or is not there."""
+        with self._writing:
+            return queries.delete_job(self.engine, job_id)
 
     # -- life of a job --
 
@@ -134,7 +211,7 @@ class JobStore:
             digest: of the request, so that :meth:`create_once` can answer with this job.
 
         """
-        with self._writing, self._session() as session:
+        with self._writer() as session:
             job = Job(kind=kind, params=params)
             session.add(job)
             session.flush()
@@ -150,6 +227,9 @@ class JobStore:
         params: dict[str, Any],
         digest: str,
         is_usable: Callable[[dict[str, Any] | None], bool],
+        check: Callable[[], object] = lambda: None,
+        *,
+        fresh: bool = False,
     ) -> tuple[Job, bool]:
         """The newest job of the same request that is waiting, running or usable, else a new one.
 
@@ -160,49 +240,56 @@ class JobStore:
             params: complete parameters.
             digest: of the request.
             is_usable: whether the result of a succeeded job can still be fetched.
+            check: called before a job is made; what it raises keeps it from being made.
+            fresh: whether a new one is made in any case.
 
         Returns:
             the job, and whether it is new.
 
         """
-        with self._writing:
-            for job in self._of_request(digest):
+        with self._turn():
+            for job in () if fresh else self._of_request(digest):
                 unfinished = not JobState(job.state).ended and not job.cancel_requested
                 if unfinished or (job.state == JobState.SUCCEEDED and is_usable(job.result)):
                     return job, False
+            check()
             return self.create(kind, params, digest), True
 
-    def _of_request(self, digest: str) -> list[Job]:
-        """Jobs of a request, newest first."""
-        with self._session() as session:
-            query = (
-                select(Job)
-                .join(JobIdentity, col(JobIdentity.job_id) == col(Job.id))
-                .where(JobIdentity.digest == digest)
-                .order_by(col(Job.number).desc())
-                .limit(100)
+    def _of_request(self, digest: str) -> Iterator[Job]:
+        """Jobs of a request that may be its answer, newest first."""
+        query = (
+            select(Job.number)
+            .join(JobIdentity, col(JobIdentity.job_id) == col(Job.id))
+            .where(
+                JobIdentity.digest == digest,
+                col(Job.state).not_in([JobState.CANCELLED.value, JobState.FAILED.value]),
             )
-            return list(session.exec(query))
+            .order_by(col(Job.number).desc())
+            .limit(100)
+        )
+        return self._jobs(query)
 
-    def claim_next(self) -> Job | None:
-        """The oldest queued job, now running; None when nothing waits."""
-        with self._writing, self._session() as session:
-            waiting = session.exec(
-                select(Job.id).where(Job.state == JobState.QUEUED.value).order_by(col(Job.number))
-            ).all()
-            for job_id in waiting:
-                job = self._change(
-                    session,
-                    job_id,
-                    [JobState.QUEUED],
-                    state=JobState.RUNNING.value,
-                    attempt=Job.attempt + 1,
-                    started_at=func.coalesce(Job.started_at, utc_now()),
-                    message="",
-                )
-                if job is not None:
-                    return job
-            return None
+    def claim_next(self, excluding: Sequence[str] = ()) -> Job | None:
+        """The oldest queued job but some, now running; None when nothing waits."""
+        queued = select(Job.number).where(
+            Job.state == JobState.QUEUED.value, col(Job.id).not_in(excluding)
+        )
+        with self._turn():
+            for waiting in self._jobs(queued.order_by(col(Job.number)).limit(_CLAIMS_AT_ONCE)):
+                with self._writer() as session:
+                    job = self._change(
+                        session,
+                        waiting.id,
+                        [JobState.QUEUED],
+                        state=JobState.RUNNING.value,
+                        attempt=Job.attempt + 1,
+                        started_at=func.coalesce(Job.started_at, utc_now()),
+                        message="",
+                        error=None,
+                    )
+                    if job is not None:
+                        return job
+        return None
 
     def request_cancel(self, job_id: str) -> tuple[Job, bool]:
         """Cancel a job: a queued one at once, a running one is only marked.
@@ -211,7 +298,8 @@ class JobStore:
             the job, and whether this changed anything (False on an ended job).
 
         """
-        with self._writing, self._session() as session:
+        self.get(job_id)  # one that cannot be read is ended by this
+        with self._writer() as session:
             job = self._change(
                 session,
                 job_id,
@@ -240,7 +328,8 @@ class JobStore:
         error: dict[str, Any] | None = None,
     ) -> Job | None:
         """End a running job; None when it is not running any more."""
-        with self._writing, self._session() as session:
+        self.get(job_id)
+        with self._writer() as session:
             return self._change(
                 session,
                 job_id,
@@ -253,45 +342,75 @@ class JobStore:
                 error=error,
             )
 
-    def give_back(self, job_id: str, *, count_attempt: bool = True) -> Job | None:
+    def give_back(self, job_id: str, why: Interruption, *, has_advanced: bool = True) -> Job | None:
         """Put a running job whose worker is gone back into the queue.
 
         Ends it instead when a cancel was asked for, or as ``job.worker_died`` after
-        ``MAX_ATTEMPTS``.
+        ``MAX_CRASHES`` crashes or ``MAX_KILLS`` kills in a row.
 
         Args:
             job_id: the job.
-            count_attempt: False when the server itself stopped in good order.
+            why: what happened to its worker.
+            has_advanced: whether it had done anything new since it was last interrupted.
 
         """
-        with self._writing, self._session() as session:
-            job = self._get(session, job_id)
+        with self._writer() as session:
+            job = self.get(job_id)
             if job.cancel_requested:
                 return self.finish(job_id, JobState.CANCELLED)
-            if count_attempt and job.attempt >= MAX_ATTEMPTS:
-                return self.finish(job_id, JobState.FAILED, error=_worker_died())
+            crashes = job.crashes + (why is Interruption.WORKER_CRASHED)
+            kills = (0 if has_advanced else job.kills) + (why is Interruption.WORKER_KILLED)
+            if crashes >= MAX_CRASHES or kills >= MAX_KILLS:
+                return self.finish(job_id, JobState.FAILED, error=worker_died(crashes, kills))
             return self._change(
                 session,
                 job_id,
                 [JobState.RUNNING],
                 state=JobState.QUEUED.value,
-                attempt=job.attempt if count_attempt else max(0, job.attempt - 1),
+                attempt=max(0, job.attempt - (why is Interruption.SERVER_STOPPED)),
+                crashes=crashes,
+                kills=kills,
                 eta_s=None,
                 message="waiting to go on",
             )
 
-    def recover(self) -> list[Job]:
-        """Give back every job that was running when an earlier server died."""
+    def wait_for_disk(self, job_id: str, error: dict[str, Any]) -> Job | None:
+        """Put a running job that could not write back into the queue, with the reason.
+
+        Ends it instead when a cancel was asked for.
+        """
+        with self._writer() as session:
+            if self.get(job_id).cancel_requested:
+                return self.finish(job_id, JobState.CANCELLED)
+            return self._change(
+                session,
+                job_id,
+                [JobState.RUNNING],
+                state=JobState.QUEUED.value,
+                eta_s=None,
+                message="waiting for room on the disk",
+                error=error,
+            )
+
+    def recover(self, excluding: str | None = None) -> list[Job]:
+        """Give back every job that is running for nobody: its server died, or could not write.
+
+        Args:
+            excluding: the job that does run.
+
+        """
         with self._session() as session:
-            running = session.exec(select(Job.id).where(Job.state == JobState.RUNNING.value)).all()
-        return [job for job_id in running if (job := self.give_back(job_id)) is not None]
+            query = select(Job.id).where(Job.state == JobState.RUNNING.value)
+            running = [job_id for job_id in session.exec(query) if job_id != excluding]
+        jobs = [self.give_back(job_id, Interruption.SERVER_KILLED) for job_id in running]
+        return [job for job in jobs if job is not None]
 
     # -- news from a running job --
 
     def add_progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """Record a progress event of a running job; ignored when it is not running."""
         fields = ("stage", "step", "of", "message", "eta_s", "values")
-        with self._writing, self._session() as session:
+        with self._writer() as session:
             values = {name: progress[name] for name in fields[:-1]}
             changed = session.exec(
                 update(Job)
@@ -305,11 +424,13 @@ class JobStore:
 
     def add_artifact(self, job_id: str, artifact: dict[str, Any]) -> None:
         """Record a result that can be fetched already; the same one twice counts once."""
-        with self._writing, self._session() as session:
+        with self._writer() as session:
             known = session.exec(
-                select(Event.data).where(Event.job_id == job_id, Event.event == "artifact")
+                select(cast(col(Event.data), Text)).where(
+                    Event.job_id == job_id, Event.event == "artifact"
+                )
             )
-            if artifact not in list(known):
+            if artifact not in map(queries.read_json, known):
                 session.add(Event(job_id=job_id, event="artifact", data=artifact))
                 session.commit()
 
@@ -334,5 +455,22 @@ class JobStore:
         return job
 
     @staticmethod
+    def _get(session: Session, job_id: str) -> Job:
+        job = session.exec(select(Job).where(Job.id == job_id)).first()
+        if job is None:
+            raise _no_such_job(job_id)
+        return job
+
+    @staticmethod
     def _add_state_event(session: Session, job: Job) -> None:
-        session.add(Event(job_id=job.id, event="state", data=job.to_dict()))
+        # Without the parameters, which may be large and never change.
+        data = {name: value for name, value in job.to_dict().items() if name != "params"}
+        session.add(Event(job_id=job.id, event="state", data=data))
+
+
+def _no_such_job(job_id: str) -> Dp3dError:
+    return Dp3dError(
+        "job.not_found",
+        f"There is no job {job_id[:40]!r} on this server.",
+        "List the jobs with GET /v1/jobs, or start a new one.",
+    )

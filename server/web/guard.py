@@ -1,12 +1,14 @@
 """Who may call: the right ``Host`` and the bearer token, checked before anything is read.
 
 The ``Host`` check keeps a web page that points its own name at 127.0.0.1 (DNS rebinding) from
-talking to the server at all; no CORS header is ever sent.
+talking to the server at all; no CORS header is ever sent.  What a proxy says of its clients
+(``Forwarded``, ``X-Forwarded-*``) is not read.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import re
 
 from starlette.datastructures import Headers
@@ -16,8 +18,9 @@ from dp3d_core.errors import Dp3dError
 from server.settings import Settings
 from server.web.problems import problem_response
 
+HAS_TOKEN = "has_token"
+"""Member of the state of a request that showed the token."""
 _OPEN_PATHS = frozenset({"/v1/health"})
-
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 
@@ -28,6 +31,8 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._hosts = settings.allowed_hosts
+        proxy = settings.exposure.behind_proxy
+        self._proxy = None if proxy is None else _address(proxy)
         self._token = settings.token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,14 +41,22 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
+        if self._proxy is not None and not self._is_proxy(scope):
+            error = Dp3dError(
+                "server.not_protected",
+                "The request does not come from the proxy of this server.",
+                "Call the server by the address of its proxy, with https.",
+            )
+            await problem_response(error)(scope, receive, send)
+        elif _host_name(headers.get("host", "")) not in self._hosts:
             error = Dp3dError(
                 "server.wrong_host",
                 "The request names a host that this server does not answer for.",
-                "Call the server by the address it printed, such as http://127.0.0.1:8765.",
+                "Call the server by the address it printed, such as http://127.0.0.1:8765, or "
+                "start it with --allowed-host.",
             )
             await problem_response(error)(scope, receive, send)
-        elif scope["path"] not in _OPEN_PATHS and not self._may_pass(headers):
+        elif not self._may_pass(scope, headers):
             error = Dp3dError(
                 "server.unauthorized",
                 "The request carries no token, or a wrong one.",
@@ -54,14 +67,30 @@ class Guard:
         else:
             await self._app(scope, receive, send)
 
-    def _may_pass(self, headers: Headers) -> bool:
+    def _is_proxy(self, scope: Scope) -> bool:
+        client = scope.get("client")
+        return client is not None and _address(client[0]) == self._proxy
+
+    def _may_pass(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(
+        has_token = scheme.lower() == "bearer" and hmac.compare_digest(
             token.strip().encode(), self._token
         )
+        scope.setdefault("state", {})[HAS_TOKEN] = has_token
+        return has_token or scope["path"] in _OPEN_PATHS
+
+
+def _address(text: str) -> str:
+    """An IP address in one spelling; one of IPv4 is the same over IPv6."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
 
 
 def _host_name(host: str) -> str:
     """Host header without its port: ``localhost``, ``127.0.0.1``, ``::1``; empty when odd."""
-    found = _HOST.fullmatch(host)
-    return (found[1] or found[2]).lower() if found else ""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).lower() if match else ""

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match
 
 from dp3d_core.errors import Dp3dError
 
 log = logging.getLogger(__name__)
+
+RETRY_CODES = frozenset({"server.busy", "server.database_busy", "job.queue_full"})
+"""Codes of what passes by itself; their answers carry ``Retry-After``."""
+RETRY_AFTER_S = 5
+_LONGEST = 1000
+"""Characters of a sentence of a problem."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -20,9 +30,21 @@ def problem_response(
     error: Dp3dError, status: int | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
     """The response for an error of ours; ``status`` when HTTP has a more exact one."""
+    body = problem_document(error, status)
+    headers = dict(headers or {})
+    if error.code in RETRY_CODES:
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    return JSONResponse(body, body["status"], headers, media_type=MEDIA_TYPE)
+
+
+def problem_document(error: Dp3dError, status: int | None = None) -> dict[str, Any]:
+    """The members of a problem; what it quotes of a request is cut off."""
     body = error.to_dict()
     body["status"] = status or body["status"]
-    return JSONResponse(body, body["status"], headers, media_type=MEDIA_TYPE)
+    for name in ("problem", "remedy", "detail"):
+        text = body[name].encode(errors="replace").decode()
+        body[name] = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+    return body
 
 
 def bad_request(problem: str, remedy: str = "See docs/http-api.md.") -> Dp3dError:
@@ -30,8 +52,8 @@ def bad_request(problem: str, remedy: str = "See docs/http-api.md.") -> Dp3dErro
     return Dp3dError("server.bad_request", problem, remedy)
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Register the handlers of an application with some routes."""
 
     @app.exception_handler(Dp3dError)
     async def ours(_request: Request, error: Dp3dError) -> JSONResponse:
@@ -40,17 +62,24 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part)[:40] for part in first["loc"])
         return problem_response(bad_request(f"{where}: {first['msg']}."))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        problem = f"{request.method} {request.url.path} is not part of this API."
+        problem = f"{request.method[:20]} {request.url.path[:200]} is not part of this API."
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(routes, request))
         return problem_response(
             Dp3dError("server.no_such_address", problem, "See docs/http-api.md."),
             error.status_code,
-            dict(error.headers or {}),
+            headers,
         )
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        return JSONResponse({}, 499)  # nobody is there to read it
 
     @app.exception_handler(Exception)
     async def unexpected(_request: Request, error: Exception) -> JSONResponse:
@@ -62,3 +91,12 @@ def install(app: FastAPI) -> None:
                 "Please report it with what the server printed.",
             )
         )
+
+
+def _methods(routes: Sequence[BaseRoute], request: Request) -> list[str]:
+    """Methods of all routes of the address of a request; a router names those of one."""
+    methods: set[str] = set()
+    for route in routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= set(getattr(route, "methods", None) or ())
+    return sorted(methods)

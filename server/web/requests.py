@@ -1,21 +1,64 @@
-"""What a client may ask for: bodies of ``POST /v1/jobs``, checked before a job exists."""
+"""What a client may ask for: bodies of ``POST /v1/jobs``, checked before a job exists.
+
+Everything is counted before it is computed with: a body of the largest size that is refused
+costs some milliseconds.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dp3d_core.engines import DEFAULT_ENGINE, MAX_SEED, engine_names
+from dp3d_core.cameras.trajectories import cameras_from_request
+from dp3d_core.engines.registry import engine_names
 from dp3d_core.errors import Dp3dError
-from dp3d_core.trajectories import cameras_from_request
-from dp3d_core.videos import FPS_RANGE, check_frames
-from server.artifacts import ArtifactStore
+from dp3d_core.limits import (
+    DEFAULT_ENGINE,
+    DEFAULT_FACES,
+    DEFAULT_FIT_PRESET,
+    DEFAULT_FPS,
+    DEFAULT_TEXTURE_SIDE,
+    FIT_STEPS,
+    FPS,
+    HEAD_PITCH_DEG,
+    HEAD_ROLL_DEG,
+    HEAD_YAW_DEG,
+    MESH_FACES,
+    PATH_VIEWS,
+    SEED,
+    TEXTURE_SIDE,
+    FitPreset,
+    PosePolicy,
+    Range,
+    VideoFormat,
+)
+from dp3d_core.viewsets.video_limits import check_frames
+from server.storage.artifacts import ArtifactStore
+from server.storage.bounded_json import parse_bounded
 from server.web.problems import bad_request
 
-_SEED = Field(default=0, ge=0, le=MAX_SEED)
+IDS = Range(0, 2**63 - 1)
+"""Ids and numbers that the database has."""
+PAGE = Range(1, 1000)
+"""Jobs in one answer of ``GET /v1/jobs``."""
+DEFAULT_PAGE = 50
+MAX_OPTIONS_BYTES = 64 * 1024
+"""Length of an engine's options as JSON."""
+MAX_BODY_BYTES = 128 * 1024
+"""Length of a body without its cameras."""
+MAX_CAMERA_BYTES = 4 * 1024
+"""Length of a camera in a body: a Blender frame of 48 numbers, each on a line of its own."""
+
+_SHA256 = Field(json_schema_extra={"pattern": "^[0-9a-f]{64}$"})
+"""Described only: the store of artifacts has an error of its own for what is no hash."""
+
+
+def _within(limits: Range[Any], default: Any = None) -> Any:
+    """A field whose values lie in a range."""
+    return Field(default=default, ge=limits.low, le=limits.high)
 
 
 class _Params(BaseModel):
@@ -25,15 +68,15 @@ class _Params(BaseModel):
 class ViewsParams(_Params):
     """Parameters of a ``views`` job."""
 
-    portrait: str
+    portrait: str = _SHA256
     cameras: dict[str, Any]
     engine: str = DEFAULT_ENGINE
     options: dict[str, Any] = {}
-    seed: int = _SEED
+    seed: int = _within(SEED, 0)
     crop: list[float] | None = None
-    yaw_deg: float | None = Field(default=None, ge=-180, le=180)
-    pitch_deg: float | None = Field(default=None, ge=-80, le=80)
-    roll_deg: float | None = Field(default=None, ge=-180, le=180)
+    yaw_deg: float | None = _within(HEAD_YAW_DEG)
+    pitch_deg: float | None = _within(HEAD_PITCH_DEG)
+    roll_deg: float | None = _within(HEAD_ROLL_DEG)
 
     @field_validator("crop")
     @classmethod
@@ -46,37 +89,37 @@ class ViewsParams(_Params):
 class FitParams(_Params):
     """Parameters of a ``fit`` job."""
 
-    views: str
-    preset: str = Field(default="draft", pattern=r"^[a-z][a-z0-9-]{0,31}$")
-    steps: int | None = Field(default=None, ge=1, le=1_000_000)
-    seed: int = _SEED
-    poses: Literal["auto", "given", "refined"] = "auto"
-    """As ``nerf_export.poses.POSES``, which this process does not load."""
+    views: str = _SHA256
+    preset: FitPreset = DEFAULT_FIT_PRESET
+    steps: int | None = _within(FIT_STEPS)
+    seed: int = _within(SEED, 0)
+    poses: PosePolicy = "auto"
 
 
 class RenderParams(_Params):
     """Parameters of a ``render`` job."""
 
-    fit: str
+    fit: str = _SHA256
     cameras: dict[str, Any]
-    video: Literal["webm", "mp4"] | None = None
-    fps: float = Field(default=24.0, ge=FPS_RANGE[0], le=FPS_RANGE[1])
+    video: VideoFormat | None = None
+    fps: float = _within(FPS, DEFAULT_FPS)
 
 
 class MeshParams(_Params):
     """Parameters of a ``mesh`` job."""
 
-    fit: str
-    faces: int = Field(default=30_000, ge=200, le=500_000)
-    texture_size: int = Field(default=1024, ge=64, le=4096)
+    fit: str = _SHA256
+    faces: int = _within(MESH_FACES, DEFAULT_FACES)
+    texture_size: int = _within(TEXTURE_SIDE, DEFAULT_TEXTURE_SIDE)
 
 
-_PARAMS: dict[str, type[_Params]] = {
+JOB_PARAMS: dict[str, type[_Params]] = {
     "views": ViewsParams,
     "fit": FitParams,
     "render": RenderParams,
     "mesh": MeshParams,
 }
+"""Parameters of each kind of job."""
 
 
 @dataclass(frozen=True)
@@ -99,34 +142,41 @@ def parse_job_request(body: bytes, artifacts: ArtifactStore) -> JobRequest:
 
     """
     try:
-        data = json.loads(body)
-        # What cannot be written again (infinite numbers, half a surrogate pair) is refused here
-        # rather than when the job is shown.
-        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+        data = parse_bounded(body)
     except (ValueError, RecursionError) as error:
-        raise bad_request(f"The body is not JSON ({error}).") from error
+        raise bad_request(
+            f"The body cannot be taken as JSON ({error}).",
+            f"Send an object as docs/http-api.md has it, with at most {PATH_VIEWS.high} cameras.",
+        ) from error
     if not isinstance(data, dict) or set(data) - {"kind", "params", "fresh"}:
         raise bad_request('The body must be {"kind": ..., "params": {...}}.')
     fresh = data.get("fresh", False)
     if not isinstance(fresh, bool):
         raise bad_request("fresh: it must be true or false.")
-    model = _PARAMS.get(data["kind"]) if isinstance(data.get("kind"), str) else None
+    model = JOB_PARAMS.get(data["kind"]) if isinstance(data.get("kind"), str) else None
     if model is None:
         raise bad_request(
-            f"There is no job kind {data.get('kind')!r}.", f"Kinds are: {', '.join(_PARAMS)}."
+            f"There is no job kind {str(data.get('kind'))[:40]!r}.",
+            f"Kinds are: {', '.join(JOB_PARAMS)}.",
         )
     try:
         params = model.model_validate(data.get("params", {}))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(["params", *(str(part) for part in first["loc"])])
+        where = ".".join(["params", *(str(part)[:40] for part in first["loc"])])
         raise bad_request(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from error
+    _check_size(len(body), params)
     _check_inputs(params, artifacts)
     return JobRequest(data["kind"], params.model_dump(), fresh)
 
 
 def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
     if isinstance(params, ViewsParams):
+        if len(json.dumps(params.options)) > MAX_OPTIONS_BYTES:
+            raise bad_request(
+                f"params.options: they are longer than {MAX_OPTIONS_BYTES // 1024} KiB.",
+                "Send the options that GET /v1/engines lists for the engine.",
+            )
         cameras_from_request(params.cameras)
         if params.engine not in engine_names():
             raise Dp3dError(
@@ -134,9 +184,9 @@ def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
                 f"There is no engine called {params.engine[:40]!r}.",
                 f"Choose one of: {', '.join(engine_names())}.",
             )
-        artifacts.find(params.portrait)
+        artifacts.use(params.portrait)
     elif isinstance(params, FitParams):
-        if not {"cameras.json", "meta.json"} <= set(artifacts.read_tree(params.views)):
+        if not {"cameras.json", "meta.json"} <= set(artifacts.use_tree(params.views)):
             raise Dp3dError(
                 "viewset.not_found",
                 f"The artifact {params.views[:12]}... is not a view set.",
@@ -151,8 +201,27 @@ def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
         _check_fit(params.fit, artifacts)
 
 
+def _check_size(length: int, params: _Params) -> None:
+    """Count the cameras, before one is read, and bound the length of the body by their number."""
+    data = getattr(params, "cameras", None) or {}
+    lists = [data[name] for name in ("cameras", "frames") if isinstance(data.get(name), list)]
+    count = max((len(cameras) for cameras in lists), default=0)
+    if count > PATH_VIEWS.high:
+        raise Dp3dError(
+            "camera.invalid",
+            f"The cameras cannot be used: there are more than {PATH_VIEWS.high}.",
+            "Send a path in parts, each as a job of its own.",
+        )
+    if length > MAX_BODY_BYTES + count * MAX_CAMERA_BYTES:
+        raise bad_request(
+            f"The body is longer than {MAX_BODY_BYTES // 1024} KiB and "
+            f"{MAX_CAMERA_BYTES // 1024} KiB for each of its {count} cameras.",
+            "Send nothing but what docs/http-api.md names.",
+        )
+
+
 def _check_fit(sha256: str, artifacts: ArtifactStore) -> None:
-    if not {"fit.json", "field.safetensors"} <= set(artifacts.read_tree(sha256)):
+    if not {"fit.json", "field.safetensors"} <= set(artifacts.use_tree(sha256)):
         raise Dp3dError(
             "fit.not_found",
             f"The artifact {sha256[:12]}... is not a finished fit.",

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.requests import ClientDisconnect
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from dp3d_core.errors import Dp3dError
-from server.artifacts import too_large
 from server.jobs.identity import is_whole, request_digest
-from server.jobs.model import Job
-from server.web.problems import bad_request
-from server.web.requests import JobRequest, parse_job_request
+from server.jobs.model import Job, JobState
+from server.jobs.retention import Reservation
+from server.storage.artifacts import too_large
+from server.web.downloads import OpenFileResponse, parse_range
+from server.web.openapi import api_document
+from server.web.problems import bad_request, problem_response
+from server.web.requests import DEFAULT_PAGE, IDS, PAGE, JobRequest, parse_job_request
 from server.web.services import Services
-from server.web.sse import event_stream
 
 API_VERSION = 1
-_WRITE_AT_ONCE = 1024 * 1024
+_WRITE_AT_ONCE = 64 * 1024
+"""Bytes of an upload that wait in memory until they are written: 512 clients may wait with them."""
 _ENGINES_WAIT_S = 20.0
+_GET = ["GET", "HEAD"]
 
-router = APIRouter(prefix="/v1")
+_Number = Annotated[int | None, Query(ge=IDS.low, le=IDS.high)]
 
 
 def _services(request: Request) -> Services:
@@ -32,7 +36,20 @@ def _services(request: Request) -> Services:
     return services
 
 
-@router.get("/health")
+async def _only_known_queries(request: Request) -> None:
+    """Refuse query parameters that a route does not have, and one that is given twice."""
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in known or names.count(name) > 1:
+            what = "is given twice" if name in known else "is not a parameter of this address"
+            raise bad_request(f"query.{name[:40]}: it {what}.")
+
+
+router = APIRouter(prefix="/v1", dependencies=[Depends(_only_known_queries)])
+
+
+@router.api_route("/health", methods=_GET)
 async def health(request: Request) -> dict[str, Any]:
     """Who answers here, and whether it can work."""
     return {
@@ -43,7 +60,13 @@ async def health(request: Request) -> dict[str, Any]:
     }
 
 
-@router.get("/engines")
+@router.api_route("/openapi.json", methods=_GET)
+async def openapi() -> JSONResponse:
+    """The API as an OpenAPI document."""
+    return JSONResponse(api_document(importlib.metadata.version("dp3d")))
+
+
+@router.api_route("/engines", methods=_GET)
 async def engines(request: Request) -> dict[str, Any]:
     """Engines as the worker sees them; waits a little while it starts."""
     executor = _services(request).executor
@@ -66,41 +89,127 @@ async def engines(request: Request) -> dict[str, Any]:
 async def put_artifact(sha256: str, request: Request) -> JSONResponse:
     """Receive a file; its hash is checked, its size limited, and it appears whole."""
     services = _services(request)
-    path = services.artifacts.path(sha256)
-    if path.is_file():
-        return JSONResponse({"sha256": sha256, "size": path.stat().st_size})
-    limit = services.settings.upload_limit
-    if _declared_length(request) > limit:
+    services.artifacts.path(sha256)
+    limit = services.settings.limits.upload
+    length = _declared_length(request)
+    if length > limit:
         raise too_large(limit)
-    upload = await asyncio.to_thread(services.artifacts.receive, sha256, limit)
+    size = await services.in_files(_stored_size, services, sha256)
+    if size is not None:
+        if "expect" not in request.headers:  # that one asks before it sends
+            await _pass_over(request, limit)
+        return JSONResponse({"sha256": sha256, "size": size})
+    room = Reservation(services.retention)
     try:
-        waiting = bytearray()
+        await services.in_files(room.grow, length)
+        return await _receive(sha256, request, services, room)
+    finally:
+        room.release()
+
+
+def _stored_size(services: Services, sha256: str) -> int | None:
+    """Bytes of an artifact, noted as used now; None when it is not there, or vanishes."""
+    try:
+        return services.artifacts.use(sha256).stat().st_size
+    except FileNotFoundError:
+        return None
+    except Dp3dError as error:
+        if error.code != "artifact.not_found":
+            raise
+        return None
+
+
+async def _pass_over(request: Request, limit: int) -> None:
+    """Take a body that nobody needs, so that its client reads the answer and sends more."""
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise too_large(limit)
+
+
+async def _receive(
+    sha256: str, request: Request, services: Services, room: Reservation
+) -> JSONResponse:
+    upload = await services.in_files(
+        services.artifacts.receive, sha256, services.settings.limits.upload
+    )
+
+    def write(chunk: bytes, total: int) -> None:
+        room.grow(total)
+        upload.write(chunk)
+
+    try:
+        waiting, received = bytearray(), 0
         async for chunk in request.stream():
             waiting += chunk
             if len(waiting) >= _WRITE_AT_ONCE:
-                await asyncio.to_thread(upload.write, bytes(waiting))
-                waiting.clear()
-        await asyncio.to_thread(upload.write, bytes(waiting))
-        artifact = await asyncio.to_thread(upload.commit)
-    except ClientDisconnect:
-        return JSONResponse({}, 499)  # nobody is there to read it
+                received += len(waiting)
+                await services.in_files(write, bytes(waiting), received)
+                waiting = bytearray()
+        await services.in_files(write, bytes(waiting), received + len(waiting))
+        artifact = await services.in_files(upload.commit)
     finally:
         upload.abort()
+    services.retention.note_stored(artifact.size)
     return JSONResponse(artifact.to_dict(), 201)
 
 
-@router.api_route("/artifacts/{sha256}", methods=["GET", "HEAD"])
-def get_artifact(sha256: str, request: Request) -> FileResponse:
+@router.api_route("/artifacts/{sha256}", methods=_GET)
+async def get_artifact(
+    sha256: str,
+    request: Request,
+    if_none_match: Annotated[str | None, Header()] = None,
+    byte_range: Annotated[str | None, Header(alias="Range")] = None,
+    if_range: Annotated[str | None, Header()] = None,
+) -> Response:
     """The bytes of a file.  Never sniffed, never shown: a client's bytes are not a page."""
-    return FileResponse(
-        _services(request).artifacts.find(sha256),
-        media_type="application/octet-stream",
-        headers={
-            "ETag": f'"{sha256}"',
-            "Cache-Control": "private, max-age=31536000, immutable",
-            "X-Content-Type-Options": "nosniff",
-        },
+    services = _services(request)
+    headers = {
+        "ETag": f'"{sha256}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if if_none_match is not None and _names_tag(if_none_match, headers["ETag"]):
+        await services.in_files(services.artifacts.use, sha256)
+        return Response(status_code=304, headers=headers)
+    # Of several ranges the whole file is sent, and also when it is not the one that was meant.
+    is_part = byte_range is not None and "," not in byte_range
+    is_part = is_part and (if_range is None or if_range == headers["ETag"])
+    file = await services.in_files(services.artifacts.open, sha256)
+    if not is_part or byte_range is None:
+        return OpenFileResponse(file, None, headers, services.files)
+    size = os.fstat(file.fileno()).st_size
+    part = parse_range(byte_range, size)
+    if part is not None:
+        return OpenFileResponse(file, part, headers, services.files)
+    file.close()
+    error = Dp3dError(
+        "artifact.bad_range",
+        f"{byte_range[:80]!r} is not a range of the {size} bytes of the artifact.",
+        "Ask for 'bytes=FIRST-LAST', counted from 0, or for the whole artifact.",
     )
+    return problem_response(error, headers={"Content-Range": f"bytes */{size}"})
+
+
+def _names_tag(header: str, tag: str) -> bool:
+    tags = [part.strip().removeprefix("W/") for part in header.split(",")]
+    return tag in tags or tags == ["*"]
+
+
+@router.delete("/artifacts/{sha256}", status_code=204)
+def delete_artifact(sha256: str, request: Request) -> Response:
+    """Remove a file that no job refers to."""
+    try:
+        _services(request).retention.delete_artifact(sha256)
+    except PermissionError as error:  # Windows: an open file cannot be removed
+        raise Dp3dError(
+            "artifact.in_use",
+            "The artifact cannot be removed just now: a client is reading it, or its folder is "
+            "read-only.",
+            "Delete it again in some seconds.",
+        ) from error
+    return Response(status_code=204)
 
 
 # -- jobs --
@@ -110,8 +219,15 @@ def get_artifact(sha256: str, request: Request) -> FileResponse:
 async def create_job(request: Request) -> JSONResponse:
     """Queue a job, or answer with an identical one."""
     services = _services(request)
-    body = await _limited_body(request, services.settings.body_limit)
-    wanted = await asyncio.to_thread(parse_job_request, body, services.artifacts)
+    length = max(_declared_length(request), 0)
+    body, taken = await _limited_body(request, services, length)
+    try:
+        loop = asyncio.get_running_loop()
+        wanted = await loop.run_in_executor(
+            services.reader, parse_job_request, body, services.artifacts
+        )
+    finally:
+        services.bodies.give_back(taken)
     _check_engine(services, wanted)
     job, is_new = await asyncio.to_thread(_queue, services, wanted)
     if is_new:
@@ -133,71 +249,115 @@ def _queue(services: Services, wanted: JobRequest) -> tuple[Job, bool]:
     """A job of a request, and whether it is new."""
     kind, params = wanted.kind, wanted.params
     digest = request_digest(kind, params)
-    if wanted.fresh:
-        return services.store.create(kind, params, digest), True
+    full: Dp3dError | None = None
+    try:  # before any lock is held: it may remove artifacts
+        services.retention.check_room()
+    except Dp3dError as error:
+        full = error
+
+    def check() -> None:
+        if full is not None:
+            raise full
+        services.retention.check_queue()
+
     return services.store.create_once(
-        kind, params, digest, lambda result: is_whole(result, services.artifacts)
+        kind,
+        params,
+        digest,
+        lambda result: is_whole(result, services.artifacts),
+        check,
+        fresh=wanted.fresh,
     )
 
 
-@router.get("/jobs")
-def list_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
-    """Jobs, newest first."""
-    return {"jobs": [job.to_dict() for job in _services(request).store.recent(limit)]}
+@router.api_route("/jobs", methods=_GET)
+def list_jobs(
+    request: Request,
+    limit: Annotated[int, Query(ge=PAGE.low, le=PAGE.high)] = DEFAULT_PAGE,
+    before: _Number = None,
+    after: _Number = None,
+    state: Annotated[str | None, Query(max_length=100)] = None,
+) -> dict[str, Any]:
+    """Jobs without their parameters and results, newest first."""
+    states = state.split(",") if state is not None else []
+    for name in states:
+        if name not in {*JobState}:
+            raise bad_request(
+                f"query.state: {name[:40]!r} is no state of a job.",
+                f"States are: {', '.join(JobState)}; several are joined by commas.",
+            )
+    jobs = _services(request).store.summaries(limit + 1, before, after, states)
+    is_more = len(jobs) > limit
+    return {"jobs": jobs[:limit], "next_before": jobs[limit - 1]["number"] if is_more else None}
 
 
-@router.get("/jobs/{job_id}")
+@router.api_route("/jobs/{job_id}", methods=_GET)
 def get_job(job_id: str, request: Request) -> dict[str, Any]:
     """One job."""
     return _services(request).store.get(job_id).to_dict()
 
 
 @router.delete("/jobs/{job_id}")
-def cancel_job(job_id: str, request: Request) -> Response:
-    """Cancel a job: a queued one at once, a running one within a step."""
+def cancel_job(job_id: str, request: Request, purge: Annotated[bool, Query()] = False) -> Response:
+    """Cancel a job: a queued one at once, a running one within a step; or delete an ended one."""
     services = _services(request)
+    if purge:
+        services.retention.purge_job(job_id)
+        return Response(status_code=204)
     job, changed = services.store.request_cancel(job_id)
     if changed:
         services.executor.cancel(job.id)
     return JSONResponse(job.to_dict(), 202 if changed else 200)
 
 
-@router.get("/jobs/{job_id}/events")
+@router.api_route("/jobs/{job_id}/events", methods=_GET)
 async def job_events(
     job_id: str,
     request: Request,
-    after: Annotated[int | None, Query(ge=0)] = None,
+    after: _Number = None,
     last_event_id: Annotated[str | None, Header()] = None,
-) -> StreamingResponse:
+) -> Response:
     """The event stream of a job; ``Last-Event-ID`` wins over ``after``."""
     services = _services(request)
-    await asyncio.to_thread(services.store.get, job_id)
+    await asyncio.to_thread(services.store.state, job_id)
     start = after or 0
     if last_event_id:
-        if not last_event_id.isascii() or not last_event_id.isdigit() or len(last_event_id) > 18:
-            raise bad_request("Last-Event-ID is not an id of this stream.")
+        is_number = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 20
+        is_single = len(request.headers.getlist("last-event-id")) == 1
+        if not (is_number and is_single) or int(last_event_id) > IDS.high:
+            raise bad_request("Last-Event-ID is not one id of this stream.")
         start = int(last_event_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.method == "HEAD":
+        return Response(media_type="text/event-stream", headers=headers)
+    services.events.check_room()
     return StreamingResponse(
-        event_stream(services.store, job_id, start, services.stopping),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        services.events.stream(job_id, start), media_type="text/event-stream", headers=headers
     )
 
 
 def _declared_length(request: Request) -> int:
     text = request.headers.get("content-length", "0")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
-async def _limited_body(request: Request, limit: int) -> bytes:
+async def _limited_body(request: Request, services: Services, length: int) -> tuple[bytes, int]:
+    """A body, and the bytes that it took of the budget for bodies."""
+    limit = services.settings.limits.body
     too_big = bad_request(
         f"The body is larger than {limit / 2**20:.0f} MiB.", "Send fewer cameras at once."
     )
-    if _declared_length(request) > limit:
+    if length > limit:
         raise too_big
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_big
-    return bytes(body)
+    body, taken = bytearray(), 0
+    try:
+        async for chunk in request.stream():
+            if len(body) + len(chunk) > limit:
+                raise too_big
+            services.bodies.take(len(chunk))
+            taken += len(chunk)
+            body += chunk
+    except BaseException:
+        services.bodies.give_back(taken)
+        raise
+    return bytes(body), taken

@@ -1,4 +1,4 @@
-"""Entry of the worker process: ``python -m server.worker --data DIR``.
+"""Entry of the worker process: ``python -m server.worker --data DIR --quota BYTES``.
 
 Reads jobs as JSON lines from standard input and writes events as JSON lines to what was its
 standard output; anything a library prints goes to standard error, which is the log.  When the
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -19,9 +18,11 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
-from dp3d_core.locks import FileLock
+from dp3d_core.storage.locks import try_lock
+from server.jobs.worker_messages import CancelJob, RunJob, parse_command
+from server.jobs.worker_process import CRASHED
 from server.worker.run import Worker
 
 
@@ -29,7 +30,9 @@ def main() -> NoReturn:
     """Serve jobs until the input ends."""
     parser = argparse.ArgumentParser(description="The dp3d worker; started by 'dp3d serve'.")
     parser.add_argument("--data", type=Path, required=True)
-    data: Path = parser.parse_args().data
+    parser.add_argument("--quota", type=int, required=True)
+    arguments = parser.parse_args()
+    data: Path = arguments.data
 
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
@@ -37,37 +40,40 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     # Daemon thread: it sits in a blocking read when the process ends.
-    commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    commands: queue.SimpleQueue[RunJob] = queue.SimpleQueue()
     cancelled: set[str] = set()
     threading.Thread(
         target=_listen, args=(sys.stdin.buffer, commands, cancelled), daemon=True
     ).start()
 
-    lock = FileLock(data / "worker.lock")
-    while not lock.acquire(timeout_s=60):
-        print("waiting for the worker of an earlier server to end", file=sys.stderr, flush=True)
+    lock = None  # a name for it until the end: a lock is freed with its object
+    while lock is None:
+        lock = try_lock(data / "worker.lock", timeout_s=60)
+        if lock is None:
+            print("waiting for the worker of an earlier server to end", file=sys.stderr, flush=True)
 
-    worker = Worker(data, events, cancelled)
+    worker = Worker(data, arguments.quota, events, cancelled)
     worker.announce()
     while True:
         worker.run(commands.get())
 
 
-def _listen(
-    source: IO[bytes], commands: queue.SimpleQueue[dict[str, Any]], cancelled: set[str]
-) -> None:
+def _listen(source: IO[bytes], commands: queue.SimpleQueue[RunJob], cancelled: set[str]) -> None:
     with contextlib.suppress(OSError, ValueError):
         for line in source:
-            message = json.loads(line)
-            if message["type"] == "cancel":
-                cancelled.add(message["job"])
+            command = parse_command(line)
+            if isinstance(command, CancelJob):
+                cancelled.add(command.job)
             else:
-                commands.put(message)
+                commands.put(command)
     _end_with_children()
 
 
-def _end_with_children() -> None:
-    """End this process and everything it started, now."""
+def _end_with_children() -> NoReturn:
+    """End this process and everything it started, now.
+
+    A NeRF process is in a group of its own: it writes a checkpoint and ends by itself.
+    """
     if sys.platform == "win32":
         subprocess.run(
             ["taskkill", "/PID", str(os.getpid()), "/T", "/F"], capture_output=True, check=False
@@ -84,4 +90,4 @@ if __name__ == "__main__":
         # At once: the interpreter's own end would trip over the thread that reads the input.
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(CRASHED)

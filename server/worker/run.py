@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from dp3d_core.errors import Cancelled, Dp3dError
-from dp3d_core.files import not_writable
+from dp3d_core.packages import package_error
 from dp3d_core.progress import Progress
-from server.artifacts import ArtifactStore
-from server.plain import plain
-from server.worker.kinds import KINDS, JobContext
+from dp3d_core.storage.files import not_writable
+from server.jobs.worker_messages import (
+    EnginesChanged,
+    Event,
+    JobArtifact,
+    JobEnded,
+    JobProgress,
+    RunJob,
+    WorkerReady,
+    to_line,
+)
+from server.storage.artifacts import ArtifactStore
+from server.storage.disk_usage import QuotaWatch
+from server.worker.handlers import KINDS, JobContext
+from server.worker.hidden_paths import without_folders
 
 _MIN_INTERVAL_S = 0.2
 _ENGINES_INTERVAL_S = 3.0
@@ -26,17 +37,26 @@ _ENGINES_INTERVAL_S = 3.0
 
 
 class Worker:
-    """Runs the jobs it is handed; ``cancelled`` is filled by the thread that reads commands."""
+    """Runs the jobs it is handed.
 
-    def __init__(self, data: Path, events: IO[str], cancelled: set[str]) -> None:
-        self._data, self._events, self._cancelled = data, events, cancelled
+    Args:
+        data: the server's folder.
+        quota: bytes that it may take; a job that needs more ends as ``storage.quota``.
+        events: where what happens is written to.
+        cancelled: jobs that shall stop; filled by the thread that reads commands.
+
+    """
+
+    def __init__(self, data: Path, quota: int, events: IO[str], cancelled: set[str]) -> None:
+        self._data, self._quota = data, quota
+        self._events, self._cancelled = events, cancelled
         self._artifacts = ArtifactStore(data / "artifacts")
         self._sending = threading.Lock()
 
     def announce(self) -> None:
         """Say that jobs may come, and which engines are here; then say when those change."""
         engines = _engines()
-        self._send({"type": "ready", "engines": engines})
+        self._send(WorkerReady(engines))
         threading.Thread(target=self._watch_engines, args=(engines,), daemon=True).start()
 
     def _watch_engines(self, known: list[dict[str, Any]]) -> None:
@@ -51,47 +71,58 @@ class Worker:
                 continue
             if engines != known:
                 known = engines
-                self._send({"type": "engines", "engines": engines})
+                self._send(EnginesChanged(engines))
 
-    def run(self, command: Mapping[str, Any]) -> None:
+    def run(self, command: RunJob) -> None:
         """Run one job to its end; never raises for a failure of the job."""
-        job_id = str(command["job"])
+        job_id = command.job
         reporter = _Reporter(job_id, self._send)
+        quota = QuotaWatch(self._data, self._quota)
+
+        def progress(event: Progress) -> None:
+            reporter.progress(event)
+            quota.check()
+
         context = JobContext(
             work=self._data / "work" / job_id,
             artifacts=self._artifacts,
-            progress=reporter.progress,
+            progress=progress,
             cancel=lambda: job_id in self._cancelled,
             announce=reporter.artifact,
         )
-        ended: dict[str, Any] = {"type": "ended", "job": job_id}
         try:
+            quota.check()
             context.work.mkdir(parents=True, exist_ok=True)
-            result = KINDS[command["kind"]](context, command["params"])
-            ended |= {"state": "succeeded", "result": result}
+            result = KINDS[command.kind](context, command.params)
+            ended = JobEnded(job_id, "succeeded", result=result)
         except Cancelled:
-            ended |= {"state": "cancelled"}
+            ended = JobEnded(job_id, "cancelled")
         except Dp3dError as error:
             if error.code == "job.cancelled":  # came back from a child process
-                ended |= {"state": "cancelled"}
+                ended = JobEnded(job_id, "cancelled")
             else:
                 print(f"job {job_id} failed: {error}\n{error.detail}", file=sys.stderr, flush=True)
-                ended |= {"state": "failed", "error": error.to_dict()}
+                ended = self._failed(job_id, error)
         except Exception as error:
             _log_failure(job_id)
-            ended |= {"state": "failed", "error": _unexpected(error).to_dict()}
+            ended = self._failed(job_id, _unexpected(error))
         self._cancelled.discard(job_id)
         self._send(ended)
 
-    def _send(self, message: dict[str, Any]) -> None:
-        line = json.dumps(plain(message), separators=(",", ":")) + "\n"
+    def _failed(self, job_id: str, error: Dp3dError) -> JobEnded:
+        """How a job ended that failed; the log has the whole paths."""
+        told = without_folders(error.to_dict(), self._data)
+        return JobEnded(job_id, "failed", error=told)
+
+    def _send(self, event: Event) -> None:
+        line = to_line(event)
         with self._sending:
             self._events.write(line)
             self._events.flush()
 
 
 def _engines() -> list[dict[str, Any]]:
-    from dp3d_core.engines import list_engines
+    from dp3d_core.engines.registry import list_engines
 
     return [asdict(info) for info in list_engines()]
 
@@ -99,7 +130,7 @@ def _engines() -> list[dict[str, Any]]:
 class _Reporter:
     """Passes events on, progress at most five times a second except at the ends of a stage."""
 
-    def __init__(self, job_id: str, send: Any) -> None:
+    def __init__(self, job_id: str, send: Callable[[Event], None]) -> None:
         self._job_id, self._send = job_id, send
         self._stage, self._sent_at = "", 0.0
 
@@ -109,11 +140,10 @@ class _Reporter:
         if within_stage and now - self._sent_at < _MIN_INTERVAL_S:
             return
         self._stage, self._sent_at = event.stage, now
-        self._send({"type": "progress", "job": self._job_id, "data": asdict(event)})
+        self._send(JobProgress(self._job_id, event))
 
     def artifact(self, name: str, sha256: str, size: int) -> None:
-        data = {"name": name, "sha256": sha256, "size": size}
-        self._send({"type": "artifact", "job": self._job_id, "data": data})
+        self._send(JobArtifact(self._job_id, name, sha256, size))
 
 
 def _log_failure(job_id: str) -> None:
@@ -123,9 +153,13 @@ def _log_failure(job_id: str) -> None:
 
 
 def _unexpected(error: Exception) -> Dp3dError:
-    return not_writable(error) or Dp3dError(
-        "internal",
-        f"The job met an unexpected error ({type(error).__name__}).",
-        "Please report it with logs/worker.log from the server's data folder.",
-        detail=str(error)[:500],
+    return (
+        not_writable(error)
+        or package_error(error)
+        or Dp3dError(
+            "internal",
+            f"The job met an unexpected error ({type(error).__name__}).",
+            "Please report it with logs/worker.log from the server's data folder.",
+            detail=str(error)[:500],
+        )
     )

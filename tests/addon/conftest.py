@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from dp3d_core.portraits.photo_file import default_photo
 from tests.addon.build import build, find_blender_ext, find_bpy_python
 from tests.addon.support import ADDON, RESULT, SCRIPTS, ServerProcess, clean_environment
 
@@ -26,6 +27,16 @@ def addon() -> Callable[[str], Any]:
     package.__path__ = [str(ADDON)]
     sys.modules["dp3d_addon"] = package
     return lambda name: importlib.import_module(f"dp3d_addon.{name}")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment for servers and commands of this test alone."""
+    for name in [n for n in os.environ if n.startswith("DP3D_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
@@ -89,10 +100,8 @@ def nerf_server(
 
 @pytest.fixture(scope="session")
 def portrait() -> Path:
-    """A real photograph that comes with matplotlib."""
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    """A real photograph: the default portrait."""
+    return default_photo()
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the add-on's tests share: places, a clean environment, a real server."""
+"""What the add-on's tests share: places, a clean environment, a real server, other programs."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADDON = REPOSITORY / "addon"
 SCRIPTS = Path(__file__).parent / "blender"
 RESULT = "@@RESULT@@"
-TOKEN = "token-of-the-tests"
+TOKEN = "the-token-of-the-tests-of-the-addon"
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -66,3 +68,29 @@ class ServerProcess:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(condition, timeout_s: float = 40.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def program_of(folder: Path, body: str) -> str:
+    """A program that names a version and then does something else than serving."""
+    path = folder / "dp3d"
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        f"if sys.argv[1:] == ['--version']: print('dp3d 9.9'); sys.exit()\n{body}\n"
+    )
+    path.chmod(0o755)
+    return str(path)

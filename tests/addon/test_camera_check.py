@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.camera_files import cameras_from_blender_path
+from dp3d_core.cameras.files import cameras_from_blender_path
 
 pytestmark = pytest.mark.bpy
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.addon.odd_server import HEALTH, OddServer, document
-from tests.addon.support import TOKEN
+from tests.addon.support import TOKEN, free_port
 
 
 @pytest.fixture
@@ -37,12 +36,6 @@ def failure(addon):
         return error.code
 
     return call
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 # -- the handshake has a sentence for everything ---------------------------------------------

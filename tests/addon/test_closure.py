@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from dp3d_core.viewset import ViewSet
+from dp3d_core.viewsets.viewset import ViewSet
 from tests.addon.support import TOKEN
 
 pytestmark = [pytest.mark.bpy, pytest.mark.nerf]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_core.cameras import blender_pose_from_head
-from dp3d_core.trajectories import frontal_arc
-from dp3d_core.viewset import ViewSet
+from dp3d_core.cameras.trajectories import frontal_arc
+from dp3d_core.viewsets.viewset import ViewSet
 from tests.addon.support import TOKEN
+from tests.support.blender_cameras import blender_pose_from_head
 
 pytestmark = pytest.mark.bpy
 
@@ -43,6 +43,7 @@ def test_generate_from_a_script(blender, server, portrait: Path, tmp_path: Path)
         "no_anchor": "addon.anchor_missing",
         "bad_anchor": "camera.anchor_not_uniform",
         "no_views": "addon.no_views",
+        "no_result": "addon.no_recipe",
         "anchor_gone": "addon.anchor_missing",
         "anchor_gone_load": "addon.anchor_missing",
         "no_camera": "addon.camera_missing",
@@ -50,6 +51,7 @@ def test_generate_from_a_script(blender, server, portrait: Path, tmp_path: Path)
         "empty_range": "addon.bad_range",
         "engine": "engine.unknown",
     }
+    assert "no result" in told["no_result"][1]
     for name, code in expected.items():
         assert told[name][0] == code, (name, told[name])
         assert told[name][1].endswith(".")

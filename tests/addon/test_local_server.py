@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server and one-off commands as the add-on runs them: real processes."""
+"""The server as the add-on starts and stops it: real processes."""
 
 from __future__ import annotations
 
@@ -7,42 +7,17 @@ import http.server
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.addon.support import ADDON
+from tests.addon.support import ADDON, free_port, program_of, until
 
-CLIENT_TOKEN = "a-token"
+CLIENT_TOKEN = "a-token-of-the-preferences"
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows the latter ends a process as well
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(condition, timeout_s: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """An environment for servers of this test alone."""
-    for name in [n for n in os.environ if n.startswith("DP3D_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return tmp_path
 
 
 @pytest.fixture
@@ -174,17 +149,6 @@ def test_a_wrong_path_is_named(started, tmp_path):
     assert (server.state, server.code) == ("failed", "addon.program_missing")
 
 
-def program_of(folder: Path, body: str) -> str:
-    """A program that names a version and then does something else than serving."""
-    path = folder / "dp3d"
-    path.write_text(
-        f"#!{sys.executable}\nimport sys\n"
-        f"if sys.argv[1:] == ['--version']: print('dp3d 9.9'); sys.exit()\n{body}\n"
-    )
-    path.chmod(0o755)
-    return str(path)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="the program is a script")
 def test_a_program_that_ends_at_once_shows_its_last_lines(started, tmp_path):
     chosen = program_of(tmp_path, "print(*range(20), sep='\\n', file=sys.stderr); sys.exit(3)")
@@ -263,71 +227,3 @@ def test_it_ends_with_blender_however_that_ends_unless_it_is_kept(addon, home, k
     finally:
         if keep:
             os.kill(pid, KILL)
-
-
-# -- one-off commands --------------------------------------------------------------------------
-
-
-def run(local, *arguments: str, chosen: str = sys.executable):
-    command = local.Command(arguments)
-    command.start(chosen)
-    return command
-
-
-def test_the_doctor_says_what_is_missing_and_how_it_is_mended(local, home):
-    command = run(local, "doctor", "--port", str(free_port()))
-    command.wait(60)
-    assert (command.state, command.code) == ("succeeded", "")
-    assert command.program.version == "0.1.0"
-    findings = {finding["name"]: finding for finding in command.result["findings"]}
-    assert findings["models"]["command"] == ["setup", "models"]
-    assert findings["python"]["command"] is None
-
-
-def test_a_failure_is_the_one_of_dp3d(local, home):
-    command = run(local, "setup", "models", "--source", str(home / "none.whl"))
-    command.wait(60)
-    assert (command.state, command.code) == ("failed", "portrait.model_missing")
-    assert command.problem
-    assert command.remedy
-
-
-def test_a_wrong_command_shows_its_last_lines(local, home):
-    command = run(local, "dance")
-    command.wait(60)
-    assert (command.state, command.code) == ("failed", "addon.command_failed")
-    assert command.lines
-
-
-STAGES = """
-import json, signal, time
-stopped = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
-print("a line", file=sys.stderr)
-for step in range(1000):
-    event = {"stage": "setup", "step": step, "of": 1000, "message": f"part {step // 3}"}
-    print(json.dumps(event), file=sys.stderr, flush=True)
-    time.sleep(0.02)
-    if stopped and POLITE:
-        print(json.dumps({"ok": False, "error": {"code": "job.cancelled", "problem": "p"}}))
-        sys.exit(130)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="the program is a script")
-@pytest.mark.parametrize("polite", [True, False])
-def test_progress_is_shown_and_cancel_ends_it(local, home, polite):
-    chosen = program_of(home, STAGES.replace("POLITE", str(polite)))
-    command = local.Command(("setup", "nerf"))
-    command.grace_s = 1.0
-    command.start(chosen)
-    until(lambda: command.step > 5)
-    assert 0 < command.fraction < 1
-    assert command.message.startswith("part ")
-    assert command.lines[0] == "a line"
-    began = time.monotonic()
-    command.cancel()
-    assert command.state == "cancelling"
-    command.wait(10)
-    assert time.monotonic() - began < 8
-    assert (command.state, command.code) == ("cancelled", "")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_core.cameras import Camera
-from dp3d_core.trajectories import orbit_pose
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.trajectories import orbit_pose
 from tests.addon.test_scene_views import SIZES, write_view_folder
 
 pytestmark = pytest.mark.bpy

@@ -13,13 +13,13 @@ import trimesh
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from dp3d_core.camera_files import cameras_from_transforms, load_cameras
-from dp3d_core.cameras import Camera
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.files import cameras_from_transforms, load_cameras
+from dp3d_core.cameras.trajectories import cameras_from_request
 from dp3d_core.progress import never_cancel, no_progress
-from dp3d_core.trajectories import cameras_from_request
-from dp3d_core.viewset import ViewSet
-from nerf_export.fit import fit_views
-from nerf_export.mesh import build_mesh
+from dp3d_core.viewsets.viewset import ViewSet
+from nerf_export.field.fit import fit_views
+from nerf_export.mesh.textured_mesh import build_mesh
 
 pytestmark = pytest.mark.bpy
 
@@ -171,8 +171,8 @@ def check_folders(told: dict[str, Any], folder: Path) -> None:
     assert Path(told["beside_second"]["exported_folder"]) == beside / "scene-orbit-4"
 
 
-def test_an_edit_that_renders_is_noticed_and_no_other(blender, tmp_path) -> None:
-    told = blender("orbit_export", case="looks", folder=tmp_path)
+def test_an_edit_that_renders_is_noticed_and_no_other(blender) -> None:
+    told = blender("scene_changes")
     cube, grid = ["object 'Cube'"], ["object 'Grid'"]
     assert told["changed"] == {
         **dict.fromkeys(("vertex", "material", "ramp", "painted"), cube),
@@ -219,7 +219,7 @@ def test_what_cannot_be_exported_is_named_before_the_start(blender, tmp_path) ->
 
 
 def test_settings_are_as_they_were_whatever_happens(blender, tmp_path) -> None:
-    told = blender("orbit_export", case="restored", folder=tmp_path)
+    told = blender("orbit_export_ends", folder=tmp_path)
     ends = {
         "refused": ("failed", "addon.render_failed", 2),
         "bug": ("failed", "addon.render_failed", 2),
@@ -247,8 +247,8 @@ def test_settings_are_as_they_were_whatever_happens(blender, tmp_path) -> None:
     assert told["disabled"] == ["cancelled", ["Scene"]]
 
 
-def test_orbit_cameras_are_real_and_keep_their_names(blender, tmp_path) -> None:
-    told = blender("orbit_export", case="cameras", folder=tmp_path)
+def test_orbit_cameras_are_real_and_keep_their_names(blender) -> None:
+    told = blender("orbit_cameras")
     made = ["Arc 000", "Arc 001", "Arc 002"]
     assert told["first"] == [*made, "own"]
     assert told["selected"] == made

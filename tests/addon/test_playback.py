@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from dp3d_core.synthetic.dataset import head_glb
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.viewset import ViewSet
+from dp3d_core.viewsets.viewset import ViewSet
 from tests.addon.support import TOKEN
 
 pytestmark = [pytest.mark.bpy, pytest.mark.nerf]

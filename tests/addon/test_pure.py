@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_core.paths import dp3d_home
+from dp3d_core.storage.paths import dp3d_home
 
 
 def test_event_stream(addon) -> None:

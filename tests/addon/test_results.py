@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dp3d_core.viewset import ViewSet
+from dp3d_core.viewsets.viewset import ViewSet
 from tests.addon.support import TOKEN
 
 pytestmark = pytest.mark.bpy

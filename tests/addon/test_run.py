@@ -6,10 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dp3d_core.viewset import ViewSet
+from dp3d_core.viewsets.viewset import ViewSet
 from tests.addon.odd_server import HEALTH, OddServer, document
 from tests.addon.support import TOKEN, ServerProcess
 
@@ -37,7 +38,7 @@ def start(addon, portrait: Path, tmp_path: Path):
     return make
 
 
-def collect(run, until=lambda message: False, timeout: float = 90) -> list[dict]:
+def collect(run, until=lambda message: False, timeout: float = 90) -> list[Any]:
     """Messages up to the first that ``until`` accepts, or to the end of the run."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
@@ -52,34 +53,38 @@ def collect(run, until=lambda message: False, timeout: float = 90) -> list[dict]
     pytest.fail(f"the run did not end; last messages: {run.seen[-3:]}")
 
 
-def kinds(messages: list[dict]) -> list[str]:
-    return [m["type"] for m in messages]
+def kinds(messages: list[Any]) -> list[str]:
+    return [type(m).__name__ for m in messages]
 
 
-def is_frame(message: dict) -> bool:
-    return message["type"] == "frame"
+def of_kind(messages: list[Any], name: str) -> list[Any]:
+    return [m for m in messages if type(m).__name__ == name]
+
+
+def is_frame(message: Any) -> bool:
+    return kinds([message]) == ["FrameArrived"]
 
 
 def test_to_the_end(start, server, tmp_path: Path) -> None:
     run = start(server.url)
     seen = collect(run)
-    assert kinds(seen)[:2] == ["server", "engines"]
-    assert kinds(seen)[-2:] == ["views", "finished"]
-    assert kinds(seen).count("frame") >= 4
-    steps = [m for m in seen if m["type"] == "progress" and m["stage"] == "views"]
-    assert steps[-1]["step"] == steps[-1]["of"] == 4
+    assert kinds(seen)[:2] == ["ServerAnswered", "EnginesListed"]
+    assert kinds(seen)[-2:] == ["ViewsArrived", "RunFinished"]
+    assert kinds(seen).count("FrameArrived") >= 4
+    steps = [m.progress for m in of_kind(seen, "Progressed") if m.progress.stage == "views"]
+    assert steps[-1].step == steps[-1].of == 4
     assert len(ViewSet.open(tmp_path / "results")) == 4
 
 
 def test_resumed_by_another_run(start, server, tmp_path: Path) -> None:
     """As after closing Blender: a new run takes up the job, finished or not, and has it all."""
     first = start(server.url, views=12)
-    job = next(m for m in collect(first, lambda m: m["type"] == "job") if m["type"] == "job")["job"]
+    job = of_kind(collect(first, lambda m: kinds([m]) == ["JobChanged"]), "JobChanged")[0].job
     first.abandon()
     first.join(10)
     assert not first.is_alive()
-    second = start(server.url, resume_job=job["id"], portrait=None)
-    assert kinds(collect(second))[-1] == "finished"
+    second = start(server.url, resume_job=job.id, portrait=None)
+    assert kinds(collect(second))[-1] == "RunFinished"
     assert len(ViewSet.open(tmp_path / "results")) == 12
 
 
@@ -88,16 +93,15 @@ def test_cancel(start, server, addon) -> None:
     collect(run, is_frame)
     run.cancel()
     seen = collect(run)
-    assert kinds(seen)[-1] == "cancelled"
-    assert kinds(seen).count("frame") < 200
-    job = [m for m in seen if m["type"] == "job"][-1]["job"]
-    assert job["state"] == "cancelled"
+    assert kinds(seen)[-1] == "RunCancelled"
+    assert kinds(seen).count("FrameArrived") < 200
+    assert of_kind(seen, "JobChanged")[-1].job.state == "cancelled"
 
 
 def test_refused_job(start, server) -> None:
     run = start(server.url, params={"views": {"cameras": {"preset": "orbit", "views": 0}}})
     last = collect(run)[-1]
-    assert (last["type"], last["code"]) == ("failed", "camera.invalid")
+    assert (kinds([last]), last.code) == (["Failed"], "camera.invalid")
 
 
 @pytest.fixture
@@ -111,10 +115,10 @@ def test_server_dies_and_returns(start, own_server: ServerProcess, tmp_path: Pat
     run = start(own_server.url, views=24, size=256)
     collect(run, is_frame)
     own_server.kill()
-    collect(run, lambda m: m["type"] == "notice")
+    collect(run, lambda m: kinds([m]) == ["Noticed"])
     own_server.start()
     seen = collect(run)
-    assert kinds(seen)[-1] == "finished", seen[-1]
+    assert kinds(seen)[-1] == "RunFinished", seen[-1]
     assert len(ViewSet.open(tmp_path / "results")) == 24
 
 
@@ -140,8 +144,9 @@ def test_server_that_cannot_stream(start) -> None:
 
     with OddServer(answer) as odd:
         seen = collect(start(odd.url))
-    assert seen[-1] == {"type": "failed", **error}
-    assert [m["job"]["state"] for m in seen if m["type"] == "job"][-1] == "failed"
+    assert kinds(seen)[-1] == "Failed"
+    assert vars(seen[-1]) == error
+    assert of_kind(seen, "JobChanged")[-1].job.state == "failed"
 
 
 def test_a_file_name_that_climbs_is_refused(start, tmp_path: Path) -> None:
@@ -164,5 +169,31 @@ def test_a_file_name_that_climbs_is_refused(start, tmp_path: Path) -> None:
 
     with OddServer(answer) as odd:
         last = collect(start(odd.url))[-1]
-    assert (last["type"], last["code"]) == ("failed", "server.not_ours")
+    assert (kinds([last]), last.code) == (["Failed"], "server.not_ours")
     assert not (tmp_path / "escaped.txt").exists()
+
+
+def test_a_database_that_is_busy_is_waited_for(start) -> None:
+    busy = {
+        "code": "server.database_busy",
+        "problem": "Another program holds it.",
+        "remedy": "Wait.",
+    }
+    asked = {"POST": 0, "GET": 0}
+    failed = {"code": "portrait.unreadable", "problem": "No picture.", "remedy": "Take another."}
+    done = {"id": "j", "kind": "views", "state": "failed", "error": failed}
+
+    def answer(method, path, headers):
+        if path == "/v1/health":
+            return HEALTH
+        if method in asked and "/jobs" in path and "events" not in path:
+            asked[method] += 1
+            if asked[method] == 1:
+                return document(busy, 503)
+        return document(done if "jobs" in path else {"engines": []})
+
+    with OddServer(answer) as odd:
+        seen = collect(start(odd.url))
+    assert seen[-1].code == "portrait.unreadable"
+    assert [m.message for m in of_kind(seen, "Noticed")] == [busy["problem"]] * 2
+    assert asked == {"POST": 2, "GET": 2}

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from dp3d_core.cameras.trajectories import capture_sphere
 from dp3d_core.progress import Stage
-from dp3d_core.trajectories import capture_sphere
-from nerf_export.bake import paint
-from nerf_export.mesh import to_glb
-from tests.nerf_export.scene import HEAD, trace
+from nerf_export.mesh.bake import paint
+from nerf_export.mesh.textured_mesh import to_glb
+from tests.support.scene import HEAD, trace
 
 pytestmark = pytest.mark.bpy
 

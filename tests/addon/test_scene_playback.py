@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.camera_files import cameras_from_blender_path, cameras_to_dict
+from dp3d_core.cameras.files import cameras_from_blender_path, cameras_to_dict
 from tests.addon.test_scene_sequence import numbered_views
 
 pytestmark = pytest.mark.bpy

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.cameras import Camera
-from dp3d_core.trajectories import orbit_pose
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.trajectories import orbit_pose
 from tests.addon.test_scene_views import write_view_folder
 
 pytestmark = pytest.mark.bpy

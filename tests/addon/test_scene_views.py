@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.camera_files import cameras_to_dict
-from dp3d_core.cameras import Camera, head_pose_from_blender, intrinsics_from_projection
-from dp3d_core.trajectories import orbit_pose
+from dp3d_core.cameras.camera import Camera, head_pose_from_blender, intrinsics_from_projection
+from dp3d_core.cameras.files import cameras_to_dict
+from dp3d_core.cameras.trajectories import orbit_pose
 
 pytestmark = pytest.mark.bpy
 

@@ -8,20 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from safetensors.numpy import load_file
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from dp3d_core.camera_files import load_cameras
-from dp3d_core.cameras import Z_UP_FROM_HEAD
-from dp3d_core.files import write_json
+from dp3d_core.cameras.camera import Z_UP_FROM_HEAD
+from dp3d_core.cameras.files import load_cameras
 from dp3d_core.progress import never_cancel, no_progress
-from nerf_export.fit import Fit
-from nerf_export.mesh import build_mesh
-from tests.nerf_export.scene import PARTS
+from dp3d_core.storage.files import write_json
+from nerf_export.field.fit import Fit
+from nerf_export.mesh.textured_mesh import build_mesh
+from tests.support.scene import PARTS
 
 pytestmark = [pytest.mark.bpy, pytest.mark.nerf]
+safetensors = pytest.importorskip(
+    "safetensors.numpy", reason="the extra 'diffusion' is not installed"
+)
 
 HEAD_SIZE = 0.5
 """Height of the canonical head, head units."""
@@ -47,10 +49,10 @@ def similarity(rng: np.random.Generator) -> np.ndarray:
 
 def distances(fit: Fit, points: np.ndarray) -> np.ndarray:
     """(n,) distances of a field at (n, 3) points in head space, straight from its weights."""
-    size = fit.meta["field_size"]
-    table = load_file(fit.root / "field.safetensors")["distance_grid.table"]
-    grid = size["cell"] * table.reshape(size["corners"])
-    places = (points @ Z_UP_FROM_HEAD[:3, :3].T - size["low"]) / size["cell"]
+    size = fit.meta.field_size
+    table = safetensors.load_file(fit.root / "field.safetensors")["distance_grid.table"]
+    grid = size.cell * table.reshape(size.corners)
+    places = (points @ Z_UP_FROM_HEAD[:3, :3].T - size.low) / size.cell
     return map_coordinates(grid, places.T, order=1, mode="nearest")
 
 
@@ -85,7 +87,7 @@ def test_an_imported_fit_lies_where_the_field_puts_it(
             [np.linalg.norm((back - p.centre) / np.array(p.radii), axis=1) for p in PARTS], axis=0
         )
         assert abs(np.median(radii) - 1) < 0.03
-    worst_level /= tiny_fit.meta["field_size"]["cell"]
+    worst_level /= tiny_fit.meta.field_size.cell
     print(
         f"{worst_place:.2e} of the head's size, {worst_pixel:.3f} pixels; vertices lie beside the "
         f"field's own surface by {worst_level:.3f} of its cells, median"

@@ -28,16 +28,6 @@ def test_unknown_codes_are_a_defect_here_and_internal_from_outside():
     assert isinstance(pickle.loads(pickle.dumps(Cancelled())), Cancelled)
 
 
-def test_progress_is_one_line_of_json():
-    event = Progress("views", 3, 32, "two\nlines", 1.5, {"file": "frames/0002.png"})
-    assert "\n" not in event.to_json()
-    assert Progress.from_json(event.to_json()) == event
-    assert event.fraction == pytest.approx(3 / 32)
-    for broken in ("", "[]", "{}", '{"stage": 1, "nonsense": 2}'):
-        with pytest.raises((ValueError, TypeError)):
-            Progress.from_json(broken)
-
-
 def test_stage_counts_and_is_cancelled_between_steps():
     events: list[Progress] = []
     stop = False

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from dp3d_core.portraits.photo_file import default_photo
 from server.client import Client
 
-TOKEN = "a-token-for-tests"
+TOKEN = "a-token-for-the-tests-of-dp3d"
 
 
 class ServerProcess:
@@ -25,20 +26,22 @@ class ServerProcess:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.data = folder, folder / "data"
+        # Shared by the servers of a test run, so that the photo's head is fitted once.
+        self.home = folder.parent / "home"
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
 
-    def start(self) -> ServerProcess:
+    def start(self, *options: str) -> ServerProcess:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "server.cli.main", "serve", "--port", "0", "--json"),
-                    *("--token", TOKEN, "--data", str(self.data)),
+                    *("--token", TOKEN, "--data", str(self.data), *options),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=os.environ | {"DP3D_HOME": str(self.folder / "home"), "OMP_NUM_THREADS": "1"},
+                env=os.environ | {"DP3D_HOME": str(self.home), "OMP_NUM_THREADS": "1"},
             )
         line = self.process.stdout.readline()
         assert line, (self.folder / "server.log").read_text()
@@ -100,9 +103,9 @@ def client(shared_server: ServerProcess) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def photo() -> Path:
-    """The default portrait: a photograph among matplotlib's sample data."""
-    matplotlib = pytest.importorskip("matplotlib")
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    """The default portrait, a photograph among scikit-image's data."""
+    pytest.importorskip("skimage")
+    return default_photo()
 
 
 def small_views(portrait: str, views: int = 3, **more: Any) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dp3d_core.cameras import Camera
-from dp3d_core.raycast import Render, render
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.meshes.raycast import Render, render
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import neutral_subject
 

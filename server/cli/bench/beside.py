@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_core.cameras import Camera
+from dp3d_core.cameras.camera import Camera
 from dp3d_core.errors import Dp3dError
-from dp3d_core.evaluation.synthetic import GREY, Answer
-from dp3d_core.paths import dp3d_home, models_folder
+from dp3d_core.evaluation.preview_benchmark import GREY, EngineResult
+from dp3d_core.storage.paths import dp3d_home, models_folder
 
 _CHILD = Path(__file__).with_name("beside_child.py")
 _LAST_LINES = 20
@@ -162,7 +162,7 @@ class OtherCommit:
             "\n".join([detail, *self._errors]),
         )
 
-    def __call__(self, png: bytes, cameras: list[Camera]) -> Answer:
+    def __call__(self, png: bytes, cameras: list[Camera]) -> EngineResult:
         """The head of a photo; raises ``bench.engine_failed``."""
         if self._child is None or self._child.stdin is None:
             raise self._failed("it is not running")
@@ -180,7 +180,7 @@ class OtherCommit:
             raise self._failed(str(error)) from error
         seconds = float(self._reply()["seconds"])
         with np.load(out, allow_pickle=False) as answer:
-            return Answer(
+            return EngineResult(
                 answer["c2w"], answer["vertices"], answer["faces"], list(answer["views"]), seconds
             )
 

@@ -46,12 +46,22 @@ def loader() -> Any:
     return load_portrait
 
 
+def of_any_version() -> tuple[Any, Any]:
+    """The classes of cameras and heads."""
+    try:
+        from dp3d_core.cameras.camera import Camera
+        from dp3d_core.preview.head import PreviewHead
+    except ImportError:
+        from dp3d_core.cameras import Camera  # type: ignore[attr-defined,no-redef]
+        from dp3d_core.preview.engine import PreviewHead  # type: ignore[attr-defined,no-redef]
+    return Camera, PreviewHead
+
+
 def answer(request: dict[str, Any], load_portrait: Any) -> float:
     """Write head and views of a photo; seconds from the photo's bytes to the head."""
     import numpy as np
 
-    from dp3d_core.cameras import Camera
-    from dp3d_core.preview.engine import PreviewHead
+    Camera, PreviewHead = of_any_version()
 
     photo = base64.b64decode(request["photo"])
     started = time.perf_counter()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.models.packages import require_packages
+from dp3d_core.limits import Precision, WindowMode
 from dp3d_core.progress import Stage
-from server.cli.session import Outcome, Session
+from dp3d_core.weights.requirements import require_packages
+from server.cli.console import Console, Outcome
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Denoise:
     """Width and height of the latents: an eighth of the pictures'."""
     views: int = 8
     """Views; every 8 are a window."""
-    windows: Literal["blocks", "overlap"] = "blocks"
+    windows: WindowMode = "blocks"
     """blocks as the original, or overlap as the engines by default."""
     overlap: int = 1
     """Views that neighbouring windows share."""
@@ -33,19 +34,18 @@ class Denoise:
     """The first view follows the last."""
     device: str = "cpu"
     """cpu, cuda or cuda:1 ..."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    dtype: Precision = "float32"
     """Of weights and features."""
     repeats: int = 2
     """Steps that are measured after a first one; 0 only counts operations, which needs no
     memory."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Count and measure."""
         require_packages()
         import torch
 
         from dp3d_core.models.config import Variant
-        from dp3d_core.models.packages import find_device
         from dp3d_core.pipelines.cost import (
             PARTS,
             PUBLISHED_GFLOP,
@@ -53,6 +53,7 @@ class Denoise:
             count_operations,
             measure_step,
         )
+        from dp3d_core.weights.requirements import find_device
 
         odd = self.channels % 32 or self.context % 8 or self.latent % 8
         if min(self.channels, self.context, self.latent, self.views) < 1 or odd:
@@ -85,7 +86,7 @@ class Denoise:
             data["of_original"] = round(total / published, 4)
             lines += [f"  the original needs {published / 1000:.3f}: {total / published:.3f} of it"]
         if self.repeats > 0:
-            stage = Stage("step", self.repeats + 1, session.progress, session.cancel)
+            stage = Stage("step", self.repeats + 1, console.progress, console.cancel)
             times = measure_step(
                 load,
                 device=self.device,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dp3d_core.progress import check_cancel
-from server.cli.session import Outcome, Session
+from server.cli.console import Console, Outcome
 
 
 @dataclass
@@ -19,21 +19,21 @@ class Front:
     out: Path | None = None
     """Folder for contact sheets of the orbits."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Once per photo; the first also pays for what a process builds once."""
+        from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, full_orbit
         from dp3d_core.evaluation.scores import score_front
-        from dp3d_core.pictures import contact_sheet, save_png
         from dp3d_core.portraits.load import load_portrait
-        from dp3d_core.preview.engine import PreviewHead
-        from dp3d_core.required_models import fetch_missing
-        from dp3d_core.synthetic.sample_photos import kinds
-        from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, full_orbit
+        from dp3d_core.portraits.required_files import fetch_missing
+        from dp3d_core.preview.head import PreviewHead
+        from dp3d_core.synthetic.sample_photos import sample_photos
+        from dp3d_core.viewsets.sheets import contact_sheet, save_png
 
-        fetch_missing(session.progress, session.cancel)
+        fetch_missing(console.progress, console.cancel)
         sources: dict[str, Path | bytes] = {
             photo.stem if photo.stem != "portrait" else photo.parent.name: photo
             for photo in self.photos
-        } or {name: make() for name, make in kinds().items()}
+        } or {name: make() for name, make in sample_photos().items()}
         found, lines = (
             {},
             [f"{'':28}{'PSNR':>8}{'IoU':>8}{'head IoU':>10}{'fit, s':>9}{'32 views, s':>13}"],
@@ -45,7 +45,7 @@ class Front:
             fitted = time.perf_counter()
             views = []
             for camera in full_orbit(32, size=512, focal=WHOLE_HEAD_FOCAL):
-                check_cancel(session.cancel, "The measurement")
+                check_cancel(console.cancel, "The measurement")
                 views.append(head.render(camera).composite((235, 235, 235)))
             rendered = time.perf_counter()
             front = score_front(portrait, head.render(portrait.camera))

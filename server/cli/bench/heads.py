@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp3d_core.errors import Dp3dError
-from server.cli.session import Outcome, Session
-from server.plain import plain
+from server.cli.console import Console, Outcome
+from server.json_ready import plain
 
 if TYPE_CHECKING:
-    from dp3d_core.evaluation.synthetic import Case
+    from dp3d_core.evaluation.preview_benchmark import Case
     from server.cli.bench.beside import OtherCommit
 
 _FIGURES = "heads.json"
@@ -31,13 +31,13 @@ class Heads:
     out: Path | None = None
     """Folder for heads.json, all figures, and a contact sheet of each head."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Measure head after head."""
         from contextlib import nullcontext
 
         from dp3d_core.evaluation.head_summary import summary_lines
-        from dp3d_core.evaluation.synthetic import evaluate_heads
-        from dp3d_core.required_models import fetch_missing
+        from dp3d_core.evaluation.preview_benchmark import evaluate_heads
+        from dp3d_core.portraits.required_files import fetch_missing
         from server.cli.bench.beside import OtherCommit
 
         if not 1 <= self.count <= 10000 or self.seed < 0:
@@ -47,15 +47,15 @@ class Heads:
                 "Give a count from 1 to 10000 and a seed of at least 0.",
             )
         other = None if self.beside is None else OtherCommit(self.beside)
-        fetch_missing(session.progress, session.cancel)
+        fetch_missing(console.progress, console.cancel)
         with other or nullcontext():
             cases = evaluate_heads(
                 self.count,
                 self.seed,
                 other,
                 lambda cases: self._keep(cases, other),
-                progress=session.progress,
-                cancel=session.cancel,
+                progress=console.progress,
+                cancel=console.cancel,
             )
         data = _figures(cases, other)
         lines = summary_lines(data["summary"])
@@ -67,8 +67,8 @@ class Heads:
 
     def _keep(self, cases: list[Case], other: OtherCommit | None) -> None:
         """Write what is known so far: an interrupted run leaves it."""
-        from dp3d_core.files import write_atomic
-        from dp3d_core.pictures import save_png
+        from dp3d_core.storage.files import write_atomic
+        from dp3d_core.viewsets.sheets import save_png
 
         if self.out is not None:
             save_png(self.out / f"{cases[-1].seed:06d}.png", cases[-1].sheet)

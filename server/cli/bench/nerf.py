@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp3d_core.errors import Dp3dError
-from server.cli.session import Outcome, Session
+from dp3d_core.limits import (
+    DEFAULT_FACES,
+    DEFAULT_FIT_PRESET,
+    DEFAULT_TEXTURE_SIDE,
+    DEFAULT_VIEWS,
+    FitPreset,
+)
+from server.cli.arguments import Faces, TextureSide
+from server.cli.console import Console, Outcome
 
 if TYPE_CHECKING:
     from dp3d_core.evaluation.textured import TexturedMesh
@@ -26,16 +34,14 @@ class Nerf:
 
     seeds: tuple[int, ...] = (9001, 9002, 9003)
     """Subjects."""
-    views: int = 32
+    views: int = DEFAULT_VIEWS
     """Views of the capture path."""
     size: int = 256
     """Width and height of the views, pixels."""
-    preset: str = "draft"
+    preset: FitPreset = DEFAULT_FIT_PRESET
     """Of the fit."""
-    faces: int = 30_000
-    """Triangles of the mesh, about."""
-    texture_size: int = 1024
-    """Width and height of the texture, pixels."""
+    faces: Faces = DEFAULT_FACES
+    texture_size: TextureSide = DEFAULT_TEXTURE_SIDE
     compare: bool = False
     """Also mesh the same fields by rendered depth, and by nerfstudio's own ns-export, which needs
     more packages in the NeRF environment: it says which."""
@@ -45,7 +51,7 @@ class Nerf:
     out: Path = Path("out/bench-nerf")
     """Folder for views, fits, meshes and pictures; run again, finished fits are kept."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Measure head after head."""
         if not self.seeds or min(self.seeds) < 0 or self.views < 8:
             raise Dp3dError(
@@ -54,10 +60,10 @@ class Nerf:
                 "Give subjects' numbers from 0 up, and at least 8 views.",
             )
         if self.compare:
-            from nerf_export.stock import check_stock_exporters
+            from nerf_export.field.ns_commands import check_stock_exporters
 
-            check_stock_exporters(progress=session.progress, cancel=session.cancel)
-        cases = [case for seed in self.seeds for case in self._cases(seed, session)]
+            check_stock_exporters(progress=console.progress, cancel=console.cancel)
+        cases = [case for seed in self.seeds for case in self._cases(seed, console)]
         lines = [f"{'subject':>8}" + "".join(f"{name:>16}" for name in list(cases[0])[1:])]
         for case in cases:
             cells = "".join(
@@ -67,10 +73,11 @@ class Nerf:
             lines.append(f"{case['seed']:>8}{cells}")
         return Outcome({"cases": cases}, lines)
 
-    def _cases(self, seed: int, session: Session) -> Iterator[dict[str, Any]]:
+    def _cases(self, seed: int, console: Console) -> Iterator[dict[str, Any]]:
         """One row for each way from the field to a mesh; ours first."""
-        from dp3d_core.cameras import camera_from_eg3d
-        from dp3d_core.evaluation.drawn import write_drawn_views
+        from dp3d_core.cameras.camera import camera_from_eg3d
+        from dp3d_core.cameras.trajectories import capture_sphere, diffportrait3d_ellipse
+        from dp3d_core.evaluation.perturbed_views import write_perturbed_views
         from dp3d_core.evaluation.surfaces import (
             feature_errors,
             score_face,
@@ -78,26 +85,25 @@ class Nerf:
             texture_psnr,
         )
         from dp3d_core.evaluation.textured import TexturedMesh
-        from dp3d_core.pictures import save_png
         from dp3d_core.synthetic.dataset import write_subject
         from dp3d_core.synthetic.rendering import SyntheticHead
         from dp3d_core.synthetic.subjects import random_subject
-        from dp3d_core.trajectories import capture_sphere, diffportrait3d_ellipse
-        from nerf_export.fit import fit_views
-        from nerf_export.mesh import SURFACES, build_mesh
+        from dp3d_core.viewsets.sheets import save_png
+        from nerf_export.field.fit import fit_views
+        from nerf_export.mesh.textured_mesh import SURFACES, build_mesh
         from server.face_points import face_points
 
         folder = self.out / f"{seed:06d}"
         # white behind: what a frame mixes into its edges is then known
         subject = replace(random_subject(seed), backdrop=((1.0, 1.0, 1.0),))
-        calls: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
+        calls: dict[str, Any] = {"progress": console.progress, "cancel": console.cancel}
         detail: dict[str, Any] = {"faces": self.faces, "texture_size": self.texture_size}
         if self.drawn:
             cameras = [
                 camera_from_eg3d(camera).resized(self.size, self.size)
                 for camera in diffportrait3d_ellipse()
             ]
-            write_drawn_views(subject, cameras, folder / "views", **calls)
+            write_perturbed_views(subject, cameras, folder / "views", **calls)
         else:
             cameras = capture_sphere(self.views, size=self.size)
             write_subject(subject, cameras, folder / "views", **calls)
@@ -111,7 +117,7 @@ class Nerf:
             return {
                 "seed": seed,
                 "way": way,
-                "fit_s": fit.meta["seconds"],
+                "fit_s": fit.meta.seconds,
                 "mesh_s": round(seconds, 1),
                 "psnr": fit.scores["foreground_psnr"],
                 "texture_psnr": round(texture_psnr(mesh, truth), 2),
@@ -139,9 +145,9 @@ def _stock(
     folder: Path, detail: dict[str, Any], calls: dict[str, Any]
 ) -> Iterator[tuple[str, TexturedMesh, float]]:
     """Name, mesh and seconds of nerfstudio's own exporters on the field in ``folder``."""
-    from dp3d_core.cameras import HEAD_FROM_Z_UP
+    from dp3d_core.cameras.camera import HEAD_FROM_Z_UP
     from dp3d_core.evaluation.textured import TexturedMesh
-    from nerf_export.stock import STOCK_EXPORTERS, stock_mesh, write_run_folder
+    from nerf_export.field.ns_commands import STOCK_EXPORTERS, stock_mesh, write_run_folder
 
     config = write_run_folder(folder / "fit", folder / "run", **calls)
     for kind in STOCK_EXPORTERS:
@@ -153,8 +159,8 @@ def _stock(
 
 def _picture(mesh: TexturedMesh, truth: SyntheticHead) -> np.ndarray:
     """Truth above, mesh below, its form below that, from five sides."""
-    from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
-    from dp3d_core.viewset import over
+    from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
+    from dp3d_core.viewsets.viewset import over
 
     white = (255, 255, 255)
     rows: list[list[np.ndarray]] = [[], [], []]

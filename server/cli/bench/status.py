@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -13,60 +12,69 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress, check_cancel
-from server.cli.session import Outcome, Session
+from server.cli.bench.own_server import TOKEN, OwnServer
+from server.cli.console import Console, Outcome
 
 if TYPE_CHECKING:
     from server.client import Client
 
-_TOKEN = "token-of-the-measurement"
 _PAUSE_S = 0.02
 """Between requests while the job runs, so that they fall on all of its phases."""
 
 
 @dataclass
 class Status:
-    """How long GET /v1/jobs/{id} takes while a views job runs, beside an idle server."""
+    """How long GET /v1/jobs/{id} takes: on an idle server, while a views job runs, with a queue,
+    and with listeners besides.
+    """
 
     requests: int = 200
     """Requests on the idle server, and the least while the job runs."""
+    queued: int = 300
+    """Jobs that wait while the last two are measured; 0 leaves those out."""
+    listeners: int = 100
+    """Event streams that are open at the last; half of them follow the running job."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """In a server of its own, on a folder that is removed afterwards."""
-        from server.client import Client
-
-        with tempfile.TemporaryDirectory(prefix="dp3d-bench-") as folder:
-            process = _start_server(Path(folder))
+        with tempfile.TemporaryDirectory(prefix="dp3d-bench-") as name:
+            folder = Path(name)
+            server = OwnServer(folder, DP3D_HOME=str(folder / "home")).start()
             try:
-                with Client(_url(process), _TOKEN) as client:
+                with server.client() as client:
                     while client.health()["worker"] != "idle":
                         time.sleep(0.1)
-                    idle, busy = self._measure(client, session)
+                    idle, busy = self._measure(client, console)
+                    queue, crowd, heard = self._measure_crowd(client, console)
             finally:
-                process.terminate()
-                process.communicate(timeout=30)
-        data = {"idle_ms": _quantiles(idle), "busy_ms": _quantiles(busy)}
-        data["busy_over_idle"] = {
-            name: round(data["busy_ms"][name] / data["idle_ms"][name], 2) for name in ("p50", "p99")
-        }
-        lines = [
-            f"{name}: median {data[key]['p50']} ms, p99 {data[key]['p99']} ms of {len(times)}"
-            for name, key, times in (("idle", "idle_ms", idle), ("busy", "busy_ms", busy))
-        ]
+                server.stop()
+        idle_ms, busy_ms = _quantiles(idle), _quantiles(busy)
+        ratios = {name: round(busy_ms[name] / idle_ms[name], 2) for name in ("p50", "p99")}
+        data: dict[str, Any] = {"idle_ms": idle_ms, "busy_ms": busy_ms, "busy_over_idle": ratios}
+        lines = [_line("idle", idle), _line("busy", busy)]
+        if queue:
+            ratio = round(_quantiles(crowd)["p99"] / _quantiles(queue)["p99"], 2)
+            crowd_data = {"queued_ms": _quantiles(queue), "listened_ms": _quantiles(crowd)}
+            data = {**data, **crowd_data, "listened_over_queued": ratio, "heard": heard}
+            lines += [
+                _line(f"{self.queued} queued", queue),
+                _line(f"and {self.listeners} listeners", crowd),
+                f"p99 with listeners over without: {ratio}; "
+                f"{heard['events']} events heard, {heard['faulty']} listeners with a fault",
+            ]
         return Outcome(data, lines)
 
-    def _measure(self, client: Client, session: Session) -> tuple[list[float], list[float]]:
+    def _measure(self, client: Client, console: Console) -> tuple[list[float], list[float]]:
         from dp3d_core.portraits.photo_file import default_photo
 
         portrait = client.put_file(default_photo())
 
         def job(views: int) -> str:
-            cameras = {"preset": "orbit", "views": views, "size": 512}
-            job = client.create_job("views", fresh=True, portrait=portrait, cameras=cameras)
-            return str(job["id"])
+            return _views_job(client, portrait, views)
 
         small = job(1)
         client.wait(small)
@@ -74,40 +82,85 @@ class Status:
         running = ""
         busy: list[float] = []
         while len(busy) < self.requests:
-            check_cancel(session.cancel, "The measurement")
+            check_cancel(console.cancel, "The measurement")
             if not running or client.job(running)["state"] not in {"queued", "running"}:
                 running = job(60)
             time.sleep(_PAUSE_S)
             if client.job(running)["state"] == "running":
                 busy.append(_timed(partial(client.job, running)))
-                session.progress(Progress("status", len(busy), self.requests))
+                console.progress(Progress("status", len(busy), self.requests))
         client.cancel(running)
         return idle, busy
 
+    def _measure_crowd(
+        self, client: Client, console: Console
+    ) -> tuple[list[float], list[float], dict[str, int]]:
+        """Times with a queue, times with listeners besides, and what these heard."""
+        from dp3d_core.portraits.photo_file import default_photo
 
-def _start_server(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "server.cli.main", "serve", "--port", "0", "--json"),
-            *("--data", str(folder / "data")),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"DP3D_HOME": str(folder / "home"), "DP3D_TOKEN": _TOKEN},
-    )
+        if not self.queued or not self.listeners:
+            return [], [], {}
+        portrait = client.put_file(default_photo())
+        jobs = [_views_job(client, portrait, 360) for _ in range(self.queued + 1)]
+        while client.job(jobs[0])["state"] == "queued":
+            time.sleep(0.1)
 
+        def measure(done: int) -> list[float]:
+            times: list[float] = []
+            while len(times) < self.requests:
+                check_cancel(console.cancel, "The measurement")
+                time.sleep(_PAUSE_S)
+                times.append(_timed(partial(client.job, jobs[len(times) % len(jobs)])))
+                console.progress(Progress("crowd", done + len(times), 2 * self.requests))
+            return times
 
-def _url(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise Dp3dError(
-            "server.unreachable",
-            "The server of the measurement did not start.",
-            "Try 'dp3d serve' to see why.",
+        queue = measure(0)
+        crowd, heard = self._with_listeners(
+            client, [jobs[0], *jobs[1 : self.listeners // 2 + 1]], lambda: measure(self.requests)
         )
-    return str(json.loads(line)["result"]["url"])
+        for job in reversed(jobs):
+            client.cancel(job)
+        return queue, crowd, heard
+
+    def _with_listeners(
+        self, client: Client, jobs: list[str], measure: Callable[[], list[float]]
+    ) -> tuple[list[float], dict[str, int]]:
+        followed = [jobs[0] if i % 2 else jobs[1 + i // 2] for i in range(2 * (len(jobs) - 1))]
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "server.cli.bench.listeners", client.url, TOKEN),
+                *(",".join(followed), str(self.listeners)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "ready":
+                raise Dp3dError(
+                    "server.unreachable",
+                    "The listeners of the measurement could not follow their jobs.",
+                    "Ask for fewer with --listeners.",
+                )
+            times = measure()
+            answer, _ = process.communicate("", timeout=30)
+            heard: dict[str, int] = json.loads(answer)
+            return times, heard
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _views_job(client: Client, portrait: str, views: int) -> str:
+    cameras = {"preset": "orbit", "views": views, "size": 512}
+    job = client.create_job("views", fresh=True, portrait=portrait, cameras=cameras)
+    return str(job["id"])
+
+
+def _line(name: str, times: list[float]) -> str:
+    q = _quantiles(times)
+    return f"{name}: median {q['p50']} ms, p99 {q['p99']} ms of {len(times)}"
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import PRESET_SIDE
 from dp3d_core.progress import Stage
-from server.cli.session import Outcome, Session
+from server.cli.console import Console, Outcome
 
 _DIRECTIONS = 6
 
@@ -24,22 +25,22 @@ class Synth:
     seed: int = 0
     """The first subject's number."""
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, console: Console) -> Outcome:
         """Build and render, one subject after the other."""
+        from dp3d_core.cameras.trajectories import full_orbit
         from dp3d_core.synthetic.rendering import SyntheticHead
         from dp3d_core.synthetic.subjects import random_subject
-        from dp3d_core.trajectories import full_orbit
 
-        if self.count < 1 or self.seed < 0 or not 16 <= self.size <= 2048:
+        if self.count < 1 or self.seed < 0 or not PRESET_SIDE.holds(self.size):
             raise Dp3dError(
                 "server.bad_request",
                 f"{self.count} heads of seed {self.seed} at {self.size} pixels cannot be measured.",
-                "Give a count from 1, a seed from 0 and a size from 16 to 2048.",
+                f"Give a count from 1, a seed from 0 and a size from {PRESET_SIDE}.",
             )
         cameras = full_orbit(_DIRECTIONS, size=self.size)
         SyntheticHead(random_subject(self.seed)).render(cameras[0])  # what a process builds once
         built, rendered = [], []
-        stage = Stage("synth", self.count, session.progress, session.cancel)
+        stage = Stage("synth", self.count, console.progress, console.cancel)
         for seed in range(self.seed, self.seed + self.count):
             started = time.perf_counter()
             head = SyntheticHead(random_subject(seed))

@@ -32,6 +32,7 @@ def work(request):
     scene.dp3d.anchor.scale.x = 0.5
     bpy.context.view_layer.update()
     told["no_views"] = failure(bpy.ops.dp3d.import_mesh)
+    told["no_result"] = failure(bpy.ops.dp3d.rerun)
 
     settings = scene.dp3d
     settings.output = request["folder"]

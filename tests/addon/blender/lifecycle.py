@@ -8,9 +8,9 @@ from common import enable_addon, main
 
 
 def begin(request, views=6):
-    """A session as the Generate button starts it, drained by hand instead of by a timer."""
+    """A run as the Generate button starts it, drained by hand instead of by a timer."""
     from addon import request as requests
-    from addon import session
+    from addon import watch
     from addon.ui import preferences
 
     scene = bpy.context.scene
@@ -18,7 +18,7 @@ def begin(request, views=6):
         bpy.ops.dp3d.add_anchor()
     scene.dp3d.portrait, scene.dp3d.output = request["portrait"], request["folder"]
     scene.dp3d.views, scene.dp3d.size = views, 128
-    return session.start(scene, preferences.server(), requests.new_views(bpy.context))
+    return watch.start(scene, preferences.server(), requests.new_views(bpy.context))
 
 
 def drain(running, until=lambda: False):
@@ -88,9 +88,9 @@ def scene_deleted(request):
     drain(running, lambda: scene.dp3d_run.stage == "views")
     bpy.data.scenes.remove(scene)
     drain(running)
-    from addon import session
+    from addon import watch
 
-    return [running.ended, session.current() is None]
+    return [running.ended, watch.current() is None]
 
 
 def cancelled(request):
@@ -129,14 +129,14 @@ def server_away(request):
 
 def reopened(request):
     """Saved while running, another file opened, then this one again."""
-    from addon import session
+    from addon import watch
 
     running = begin(request, views=40)
     scene = bpy.context.scene
     drain(running, lambda: scene.dp3d_run.step > 0)
     bpy.ops.wm.save_as_mainfile(filepath=request["blend"])
     fresh()
-    left = session.current() is None
+    left = watch.current() is None
     bpy.ops.wm.open_mainfile(filepath=request["blend"])
     scene = bpy.context.scene
     remembered = [scene.dp3d_run.state, bool(scene.dp3d_run.job_id)]

@@ -37,7 +37,7 @@ def painted(name, **arguments):
     return image
 
 
-def drawn(portrait, pictures, scene):
+def drawn(pictures, scene):
     """Size of the small picture, and its pixels of the manual crop's colour."""
     preview = pictures._collection()[f"drawn:portrait {scene.session_uid}"]
     width, height = preview.image_size
@@ -61,23 +61,24 @@ def drawn(portrait, pictures, scene):
 
 def work(request):
     enable_addon()
+    from addon import portrait_file
     from addon.scene import photo
-    from addon.ui import pictures, portrait
+    from addon.ui import pictures, portrait_picture
 
     scene, out = bpy.context.scene, {}
     scene.dp3d.portrait = ""
-    out["nothing"] = code_of(portrait.resolve_portrait, scene)
+    out["nothing"] = code_of(portrait_file.resolve_portrait, scene)
     scene.dp3d.portrait = "/nowhere/x.png"
-    out["absent"] = code_of(portrait.resolve_portrait, scene)
+    out["absent"] = code_of(portrait_file.resolve_portrait, scene)
     out["absent_error"] = failure(bpy.ops.dp3d.choose_portrait, filepath="/nowhere/x.png")
 
     # a file
     bpy.ops.dp3d.choose_portrait(filepath=request["turned"])
-    out["chosen"] = [scene.dp3d.portrait, str(portrait.resolve_portrait(scene))]
-    out["upright"] = drawn(portrait, pictures, scene)
+    out["chosen"] = [scene.dp3d.portrait, str(portrait_file.resolve_portrait(scene))]
+    out["upright"] = drawn(pictures, scene)
     scene.dp3d.use_crop = True
     scene.dp3d.crop = (100, 200, 300)
-    out["cropped"] = drawn(portrait, pictures, scene)
+    out["cropped"] = drawn(pictures, scene)
     began = time.perf_counter()
     for left in range(20):
         scene.dp3d.crop = (left, 200, 300)
@@ -94,9 +95,9 @@ def work(request):
     ledger.set_run(scene, folder=str(folder), portrait_report=request["report"])
     bpy.ops.dp3d.crop_from_report()
     out["from_report"] = [*scene.dp3d.crop]
-    out["words"] = portrait._shown[scene.session_uid].lines
+    out["words"] = portrait_picture._shown[scene.session_uid].lines
     (folder / "run.json").write_text(json.dumps({"portrait": "/another/photo.jpg"}))
-    portrait._shown.clear()
+    portrait_picture._shown.clear()
     out["other_photo"] = failure(bpy.ops.dp3d.crop_from_report)
 
     # images
@@ -105,20 +106,20 @@ def work(request):
 
     def take(image):
         bpy.ops.dp3d.portrait_from_image(image=image.name)
-        path = portrait.resolve_portrait(scene)
-        again = portrait.resolve_portrait(scene)
+        path = portrait_file.resolve_portrait(scene)
+        again = portrait_file.resolve_portrait(scene)
         out["images"][image.name] = [
             str(path), path == again, image.file_format, image.is_dirty, image.filepath
         ]  # fmt: skip
 
     take(painted("dirty"))
-    written, plainly = [], portrait._written
-    portrait._written = lambda *arguments: written.append(1) or plainly(*arguments)
+    written, plainly = [], portrait_file._written
+    portrait_file._written = lambda *arguments: written.append(1) or plainly(*arguments)
     scene.dp3d.use_crop = True
     for left in range(5):
         scene.dp3d.crop = (left, 2, 30)
     out["written_while_dragging"] = len(written)
-    portrait._written = plainly
+    portrait_file._written = plainly
     scene.dp3d.use_crop = False
     take(painted("float", float_buffer=True))
     take(bpy.data.images.new("generated", 64, 40))
@@ -141,7 +142,7 @@ def work(request):
     bpy.data.images.remove(exr)
     scene.dp3d.portrait_image = None
     bpy.ops.dp3d.drop_portrait(filepath=request["exr"])
-    out["images"]["exr"] = [str(portrait.resolve_portrait(scene)), True, "", False, ""]
+    out["images"]["exr"] = [str(portrait_file.resolve_portrait(scene)), True, "", False, ""]
 
     render = scene.render
     render.engine = "CYCLES"
@@ -155,22 +156,25 @@ def work(request):
     bpy.ops.render.render()
     bpy.ops.dp3d.portrait_from_image(image="Render Result")
     out["render"] = [
-        str(portrait.resolve_portrait(scene)),
+        str(portrait_file.resolve_portrait(scene)),
         render.image_settings.file_format,
         scene.dp3d.portrait_image is None,
     ]
     movie = bpy.data.images.new("tiles", 64, 40, tiled=True)
-    out["tiles"] = code_of(portrait.image_file, movie)
+    out["tiles"] = code_of(portrait_file.image_file, movie)
 
     # further photos are hidden until an engine takes them
     from addon import settings
 
-    out["further"] = [portrait.takes_further_photos(scene), portrait.further_photos(scene)]
+    out["further"] = [
+        portrait_file.takes_further_photos(scene),
+        portrait_file.further_photos(scene),
+    ]
     settings.ENGINES[:] = [{"name": scene.dp3d.engine, "references": 3}]
     bpy.ops.dp3d.choose_portrait(filepath=request["plain"], target="SIDE")
     out["further"] += [
-        portrait.takes_further_photos(scene),
-        {k: str(v) for k, v in portrait.further_photos(scene).items()},
+        portrait_file.takes_further_photos(scene),
+        {k: str(v) for k, v in portrait_file.further_photos(scene).items()},
     ]
     out["red"] = list(photo.CROP_COLOUR)
 

@@ -127,7 +127,7 @@ def chosen(request):
 
 def unexpected(request):
     """A defect while a result is placed is told, and does not block the next run."""
-    from addon import session
+    from addon import watch
     from addon.scene import views
 
     scene = bpy.context.scene
@@ -141,7 +141,7 @@ def unexpected(request):
         code = scene.dp3d_run.error_code
     finally:
         views.load = load
-    free = session.current() is None
+    free = watch.current() is None
     listed_then = len(scene.dp3d_results)
     generate(request, scene)
     return [code, free, listed_then, scene.dp3d_run.state]

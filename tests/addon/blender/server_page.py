@@ -61,10 +61,11 @@ def failing(operator, **values):
 
 def work(request):
     enable_addon(request["url"])
+    from addon import local_dp3d
     from addon.ui import preferences, server_page
 
     chosen = bpy.context.preferences.addons["addon"].preferences
-    answers = {"before": drawn(server_page.draw_server), "can_start": server_page.can_start()}
+    answers = {"before": drawn(server_page.draw_server), "can_start": local_dp3d.can_start()}
 
     chosen.dp3d_path = "/no/such/folder"
     answers["wrong"] = failing(bpy.ops.dp3d.start_server)
@@ -85,37 +86,37 @@ def work(request):
     answers["unknown"] = failing(bpy.ops.dp3d.run_setup, what="magic")
 
     bpy.ops.dp3d.start_server()
-    answers["state"] = server_page.SERVER.state
+    answers["state"] = local_dp3d.SERVER.state
     answers["engines"] = [e["name"] for e in sys.modules["addon.settings"].ENGINES]
     answers["running_shown"] = drawn(server_page.draw_server)
     answers["error"] = bpy.context.scene.dp3d_run.error_code
-    answers["can_start_again"] = server_page.can_start()
-    answers["log"] = Path(server_page.SERVER.log).is_file()
+    answers["can_start_again"] = local_dp3d.can_start()
+    answers["log"] = Path(local_dp3d.SERVER.log).is_file()
     chosen.server_url = "http://127.0.0.1:1"
     answers["other_address_shown"] = drawn(server_page.draw_server)
     chosen.server_url = request["url"]
 
     # another Blender finds it, and then it is gone
-    ours, server_page.SERVER = server_page.SERVER, type(server_page.SERVER)()
+    ours, local_dp3d.SERVER = local_dp3d.SERVER, type(local_dp3d.SERVER)()
     bpy.ops.dp3d.start_server()
     sys.modules["addon.settings"].SERVER_REPORT[:] = ["dp3d 0.1.0 answers"]
-    answers["elsewhere_running"] = [server_page.SERVER.state, server_page.can_start()]
+    answers["elsewhere_running"] = [local_dp3d.SERVER.state, local_dp3d.can_start()]
     answers["elsewhere_running_shown"] = drawn(server_page.draw_server)
     sys.modules["addon.settings"].SERVER_REPORT.clear()  # as a check without an answer does
     answers["elsewhere_gone_shown"] = drawn(server_page.draw_server)
-    server_page.SERVER = ours
+    local_dp3d.SERVER = ours
 
     bpy.ops.dp3d.stop_server()
-    answers["stopped"] = server_page.SERVER.state
+    answers["stopped"] = local_dp3d.SERVER.state
 
     chosen.server_url = "http://192.0.2.1:8765"
-    answers["elsewhere"] = [server_page.can_start(), failing(bpy.ops.dp3d.start_server)]
+    answers["elsewhere"] = [local_dp3d.can_start(), failing(bpy.ops.dp3d.start_server)]
     answers["elsewhere_shown"] = drawn(server_page.draw_server)
 
     # switched off while the server runs
     chosen.server_url = request["url"]
     bpy.ops.dp3d.start_server()
-    server = server_page.SERVER
+    server = local_dp3d.SERVER
     sys.modules["addon"].unregister()
     server.wait(10)
     answers["switched_off"] = [server.state, server.pid]

@@ -9,7 +9,7 @@ from common import enable_addon, main
 
 def work(request):
     enable_addon()
-    from addon import check, ledger
+    from addon import check, ledger, local_dp3d
     from addon.link.client import Server, is_loopback
     from addon.ui import preferences, server_page
 
@@ -27,8 +27,8 @@ def work(request):
     return {
         "codes": codes,
         "broken_is_loopback": is_loopback("http://[::1"),
-        "text": server_page._server_text()[0],
-        "can_start": server_page.can_start(),
+        "text": server_page.server_text()[0],
+        "can_start": local_dp3d.can_start(),
     }
 
 

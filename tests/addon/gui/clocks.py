@@ -24,7 +24,7 @@ def _state():
     """What an import or the reading of a photo changes."""
     data = bpy.data
     kinds = data.objects, data.images, data.meshes, data.cameras, data.materials, data.actions
-    photos = getattr(_module("ui.portrait"), "_photos", {})
+    photos = getattr(_module("ui.portrait_picture"), "_photos", {})
     return [
         sorted((path, changed) for path, (changed, _) in photos.items()),
         *map(len, kinds),
@@ -37,7 +37,7 @@ _begun = [0.0, 0.0]
 
 def _watch_renders():
     """Measure the calls that begin renders, once the add-on is there."""
-    renderer = getattr(_module("ui.orbit_export"), "InWindow", None)
+    renderer = getattr(_module("scene.renderers"), "InWindow", None)
     if renderer is None or hasattr(renderer.start, "plain"):
         return
     plain = renderer.start

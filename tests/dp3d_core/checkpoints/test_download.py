@@ -10,11 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
+pytest.importorskip("huggingface_hub", reason="the extra 'diffusion' is not installed")
+
 from dp3d_core.checkpoints.download import downloads_folder, fetch
-from dp3d_core.checkpoints.store import SOURCES
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.weights.installed import SOURCES
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = bytes(range(256)) * 4096
@@ -169,7 +171,7 @@ def test_a_disk_without_room(hub, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(Dp3dError) as caught:
         fetch(VARIANT, endpoint=address, **CALLS)
-    assert caught.value.code == "output.not_writable"
+    assert caught.value.code == "storage.full"
     assert not handler.ranges
 
 

@@ -6,15 +6,23 @@ import pickle
 from pathlib import Path
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the extra 'diffusion' is not installed")
+
 from safetensors.torch import save_file
 
 from dp3d_core.checkpoints.names import SCHEDULE, Official, is_known_extra
 from dp3d_core.checkpoints.official import load_official, read_checkpoint, recognise
 from dp3d_core.errors import Dp3dError
-from dp3d_core.models.bundle import Networks
 from dp3d_core.models.config import PUBLISHED, NetworkConfig, Variant
-from tests.support.diffusion import official_state, tiny_config, tiny_networks
+from dp3d_core.models.networks import Networks
+from dp3d_core.models.text_encoder import text_encoder
+from tests.support.diffusion import (
+    official_state,
+    tiny_config,
+    tiny_networks,
+    tiny_text_encoder,
+)
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 GOLDEN = {
@@ -36,7 +44,7 @@ def variant(request) -> Variant:
 
 @pytest.fixture
 def state(variant):
-    return official_state(tiny_networks(variant), tiny_config(variant))
+    return official_state(variant)
 
 
 def names_of(variant: Variant) -> dict[str, tuple[str, str, torch.Size]]:
@@ -45,7 +53,9 @@ def names_of(variant: Variant) -> dict[str, tuple[str, str, torch.Size]]:
     views = config.view_modules
     official = Official(views is not None and views.after_downsamplers)
     found = {}
-    for component, net in Networks.of(config, meta=True).named().items():
+    components = Networks.of(config, meta=True).named()
+    components["text_encoder"] = text_encoder(config.text, meta=True)
+    for component, net in components.items():
         for key, value in net.state_dict().items():
             name = official.name(component, key)
             assert name not in found
@@ -80,8 +90,8 @@ def test_loading_gives_the_weights_back(tmp_path, variant, state):
     loaded = load_official(read_checkpoint(path), tiny_config(variant))
     assert loaded.config.variant is variant
     assert {*SCHEDULE, POSITIONS} <= set(loaded.ignored)
-    truth = tiny_networks(variant).named()
-    for name, net in loaded.networks.named().items():
+    truth = {**tiny_networks(variant).named(), "text_encoder": tiny_text_encoder(variant)}
+    for name, net in {**loaded.networks.named(), "text_encoder": loaded.text_encoder}.items():
         ours = net.state_dict()
         for key, value in truth[name].state_dict().items():
             assert torch.equal(ours[key], value), (name, key)
@@ -115,7 +125,7 @@ FIRST = "model.diffusion_model.input_blocks.0.0.weight"
     ],
 )
 def test_what_does_not_fit_is_named(change, told):
-    state = official_state(tiny_networks(Variant.BACK_VIEW), tiny_config(Variant.BACK_VIEW))
+    state = official_state(Variant.BACK_VIEW)
     change(state)
     with pytest.raises(Dp3dError) as caught:
         load_official(state, tiny_config(Variant.BACK_VIEW))
@@ -125,7 +135,7 @@ def test_what_does_not_fit_is_named(change, told):
 
 
 def test_every_missing_name_is_in_the_detail():
-    state = official_state(tiny_networks(Variant.BACK_VIEW), tiny_config(Variant.BACK_VIEW))
+    state = official_state(Variant.BACK_VIEW)
     gone = [name for name in state if name.startswith("first_stage_model.encoder.")]
     for name in gone:
         del state[name]
@@ -135,7 +145,7 @@ def test_every_missing_name_is_in_the_detail():
 
 
 def back_view():
-    return official_state(tiny_networks(Variant.BACK_VIEW), tiny_config(Variant.BACK_VIEW))
+    return official_state(Variant.BACK_VIEW)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +192,7 @@ def test_extras_are_known_by_name_and_variant():
 
 def test_second_positions_must_be_the_first():
     variant = Variant.DIFFPORTRAIT360
-    state = official_state(tiny_networks(variant), tiny_config(variant))
+    state = official_state(variant)
     name = next(n for n in state if n.endswith("attention_blocks.1.pos_encoder.pe"))
     state[name] = state[name] + 1
     with pytest.raises(Dp3dError) as caught:
@@ -231,9 +241,9 @@ def nothing(path: Path) -> None:
     [
         (harmful, "weights.unsafe"),
         (old_pickle, "weights.unsafe"),
-        (cut, "weights.damaged"),
-        (text, "weights.damaged"),
-        (nothing, "weights.damaged"),
+        (cut, "weights.incomplete"),
+        (text, "weights.web_page"),
+        (nothing, "weights.incomplete"),
         (no_weights, "weights.unknown"),
     ],
 )
@@ -252,13 +262,37 @@ def test_a_cut_safetensors_file(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(Dp3dError) as caught:
         read_checkpoint(path)
-    assert caught.value.code == "weights.damaged"
+    assert caught.value.code == "weights.incomplete"
 
 
 def test_another_models_weights_are_unknown():
     with pytest.raises(Dp3dError) as caught:
         recognise(["model.diffusion_model.x", "first_stage_model.y"])
     assert caught.value.code == "weights.unknown"
+
+
+@pytest.mark.parametrize(
+    ("names", "meaning"),
+    [
+        (["lora_unet_down_blocks_0.lora_up.weight"], "LoRA"),
+        (["unet.down_blocks.0.attn.to_q.lora.down.weight"], "LoRA"),
+        (["model.diffusion_model.x", "conditioner.embedders.0.y"], "Stable Diffusion XL"),
+        (["model.diffusion_model.x", "cond_stage_model.y"], "plain Stable Diffusion"),
+        (["control_model.input_hint_block.0.weight"], "ControlNet"),
+        (["down_blocks.0.motion_modules.0.x"], "AnimateDiff"),
+        (["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"], "diffusers"),
+        (["model.layers.0.self_attn.q_proj.weight"], "language model"),
+        (["text_model.encoder.layers.0.x"], "CLIP"),
+        (["backbone.synthesis.b4.const"], "EG3D"),
+        (["something.else"], "something.else"),
+        ([], "no weights"),
+    ],
+)
+def test_other_networks_are_named(names, meaning):
+    with pytest.raises(Dp3dError) as caught:
+        recognise(names)
+    assert caught.value.code == "weights.unknown"
+    assert meaning in caught.value.problem
 
 
 def test_a_description_survives_json():

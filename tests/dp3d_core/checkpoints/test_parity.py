@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the extra 'diffusion' is not installed")
+
 from safetensors.torch import load_file, save_file
 
 from dp3d_core.checkpoints.official import load_official, read_checkpoint, recognise
 from dp3d_core.checkpoints.parity import verify_parity
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import config_of_official
+from dp3d_core.models.prompt import EmptyPrompt
+from dp3d_core.models.text_encoder import encode_empty_prompt
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.schedule import official_schedule
 from dp3d_core.progress import never_cancel, no_progress
@@ -46,7 +50,8 @@ def test_the_pipelines_blocks_are_the_original_sampler(name):
     tensors = load_file(f"{prefix}.tensors.safetensors")
     state = read_checkpoint(prefix.with_name(f"{name}.weights.safetensors"))
     config = config_of_official(recognise(state), data["official_config"], data["views"])
-    networks = load_official(state, config, torch.float32).networks
+    loaded = load_official(state, config, torch.float32)
+    prompt = EmptyPrompt.of(encode_empty_prompt(loaded.text_encoder, config.text))
     portraits = [
         tensors[key].float() / 127.5 - 1
         for key in ("in.ref_image_u8", "in.back_image_u8")
@@ -56,7 +61,10 @@ def test_the_pipelines_blocks_are_the_original_sampler(name):
         if f"{key}.final" not in tensors:
             continue
         pipeline = MultiViewPipeline(
-            **networks.named(), scheduler=official_schedule(half), window=data["views"]
+            **loaded.networks.named(),
+            empty_prompt=prompt,
+            scheduler=official_schedule(half),
+            window=data["views"],
         )
         pipeline.set_progress_bar_config(disable=True)
         found = pipeline(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from dp3d_core.cameras import Camera
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.trajectories import frontal_arc
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation import learned
 from dp3d_core.evaluation.compare import evaluate
@@ -14,8 +14,7 @@ from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.dataset import write_subject
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import frontal_arc
-from dp3d_core.viewset import ViewMeta, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSetWriter
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def test_what_lacks_its_weights_does_not_keep_the_others(truth, tmp_path, monkey
     found = run(truth, truth, metrics=("ssim", "id", "reprojection", "seam"))
     assert set(found.values) == {"ssim"}  # four views are one window
     assert "--mesh" in found.missing["reprojection"].remedy
-    assert "neighbours" in found.missing["seam"].problem
+    assert "neighbouring views" in found.missing["seam"].problem
     assert "--against" in run(truth, metrics=("psnr",)).missing["psnr"].remedy
     error = found.missing["id"]
     assert error.code == "metrics.missing"
@@ -76,6 +75,17 @@ def test_the_pose_needs_the_face_models(truth, tmp_path, monkeypatch):
     assert found.missing["pose"].code == "portrait.model_missing"
 
 
+def test_views_in_another_order_are_compared_by_their_poses(truth, tmp_path):
+    order = [2, 0, 3, 1]
+    mixed = ViewSetWriter(tmp_path / "mixed", [truth.cameras[i] for i in order], truth.meta)
+    for i, j in enumerate(order):
+        mixed.write(i, truth.frame(j), truth.mask(j))
+    results = run(truth, mixed.finish(), metrics=("ssim",))
+    assert results.values["ssim"] == pytest.approx(1)
+    assert "another order" in results.notes[0]
+    assert run(truth, truth, metrics=("ssim",)).notes == []
+
+
 def test_views_that_cannot_be_compared(truth, tmp_path):
     few = write_subject(random_subject(5), frontal_arc(3, size=96), tmp_path / "few")
     small = write_subject(random_subject(5), frontal_arc(4, size=64), tmp_path / "small")
@@ -85,9 +95,9 @@ def test_views_that_cannot_be_compared(truth, tmp_path):
     ]
     longer = write_subject(random_subject(5), lens, tmp_path / "lens")
     for reference, told in (
-        (few, "3 of the other"),
+        (few, "the other 3"),
         (small, "size"),
-        (other, "another place"),
+        (other, "another camera pose"),
         (longer, "another lens"),
     ):
         with pytest.raises(Dp3dError) as caught:
@@ -96,10 +106,10 @@ def test_views_that_cannot_be_compared(truth, tmp_path):
         assert told in caught.value.problem
     with pytest.raises(Dp3dError) as caught:
         run(truth, window=1)
-    assert caught.value.code == "engine.bad_option"
+    assert caught.value.code == "metrics.bad_option"
     with pytest.raises(Dp3dError) as caught:
         run(truth, metrics=("beauty",))
-    assert caught.value.code == "engine.bad_option"
+    assert caught.value.code == "metrics.bad_option"
 
 
 def head_pictures(count=2):
@@ -114,6 +124,8 @@ class TestLearned:
     def hub(self, tmp_path, monkeypatch):
         pytest.importorskip("torchmetrics", reason="the extra 'metrics' is not installed")
         pytest.importorskip("torchvision")
+        import torch
+
         monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         # nothing may be fetched
@@ -131,6 +143,7 @@ class TestLearned:
         assert str(self.checkpoints) in caught.value.remedy
 
     def test_lpips(self):
+        import torch
         from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
         torch.manual_seed(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.trajectories import canonical_camera, frontal_arc
 from dp3d_core.evaluation.consistency import (
     block_edges,
     neighbour_differences,
@@ -12,11 +13,10 @@ from dp3d_core.evaluation.consistency import (
     seam_ratio,
 )
 from dp3d_core.evaluation.poses import pose_error
+from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.portraits import face_models
-from dp3d_core.raycast import RayCaster
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import canonical_camera, frontal_arc
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_true_views_reproject_and_tampered_ones_do_not(head, arc, frames):
     caster = RayCaster(head.head.mesh)
     true = reprojection(frames, arc, caster, path(8))
     assert true.psnr > 26
-    assert 0.5 < true.seen < 1
+    assert 0.5 < true.overlap < 1
     shifted = [np.roll(f, 6 * (i % 2), axis=1) for i, f in enumerate(frames)]
     assert reprojection(shifted, arc, caster, path(8)).psnr < true.psnr - 6
     elsewhere = RayCaster(head.head.mesh.with_vertices(head.head.mesh.vertices + 50))
@@ -97,10 +97,10 @@ def test_poses_that_are_wrong_are_found(head):
     cameras = [canonical_camera(yaw, 0, 256) for yaw in (-30, 0, 30, 150)]
     frames = [head.render(camera).rgb for camera in cameras]
     right = pose_error(frames, cameras)
-    assert (right.asked, right.found) == (3, 3)
+    assert (right.frontal, right.detected) == (3, 3)
     assert right.median_deg < 10
     turned = [canonical_camera(yaw + 25, 0, 256) for yaw in (-30, 0, 30, 150)]
     assert pose_error(frames, turned).median_deg > right.median_deg + 10
     nobody = pose_error([np.full_like(f, 200) for f in frames], cameras)
-    assert nobody.found == 0
+    assert nobody.detected == 0
     assert np.isnan(nobody.median_deg)

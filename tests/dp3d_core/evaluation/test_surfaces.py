@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation.surfaces import feature_errors, score_face, score_surface, texture_psnr
 from dp3d_core.evaluation.textured import TexturedMesh, open_surface
-from dp3d_core.mesh import Mesh
+from dp3d_core.meshes.mesh import Mesh
 from dp3d_core.synthetic.dataset import head_glb
 from dp3d_core.synthetic.labels import Label
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import canonical_camera
 
 FEW = 40_000
 

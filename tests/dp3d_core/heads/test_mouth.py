@@ -9,8 +9,8 @@ from dp3d_core.heads import base_files
 from dp3d_core.heads.bust import BustPart, bust
 from dp3d_core.heads.people import expression_offsets, prior
 from dp3d_core.heads.space import BUST_CUT_MM, MM
-from dp3d_core.mesh import Mesh
-from dp3d_core.raycast import RayCaster
+from dp3d_core.meshes.mesh import Mesh
+from dp3d_core.meshes.raycast import RayCaster
 
 pytestmark = pytest.mark.skipif(not base_files.installed(), reason="dp3d setup models")
 

@@ -6,27 +6,17 @@ import inspect
 import io
 import json
 
-import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the extra 'diffusion' is not installed")
+
+import numpy as np
 from PIL import Image
 
-from dp3d_core.camera_files import cameras_to_dict
-from dp3d_core.cameras import Camera
-from dp3d_core.checkpoints.store import import_weights
-from dp3d_core.engines import cameras_for, get_engine, list_engines, with_pictures
-from dp3d_core.errors import Cancelled, Dp3dError
-from dp3d_core.framing import shown_by
-from dp3d_core.models.config import Variant
-from dp3d_core.pipelines.given import read_given
-from dp3d_core.pipelines.multi_view import MultiViewPipeline
-from dp3d_core.pipelines.windows import plan_windows
-from dp3d_core.portraits.load import load_portrait
-from dp3d_core.portraits.pose import HeadAngles
-from dp3d_core.progress import never_cancel, no_progress
-from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
-from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import (
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.files import cameras_to_dict
+from dp3d_core.cameras.framing import shown_by
+from dp3d_core.cameras.trajectories import (
     cameras_from_request,
     canonical_camera,
     capture_sphere,
@@ -34,7 +24,19 @@ from dp3d_core.trajectories import (
     frontal_arc,
     full_orbit,
 )
-from tests.support.diffusion import official_state, tiny_config, tiny_networks
+from dp3d_core.checkpoints.importer import import_weights
+from dp3d_core.engines.registry import cameras_for, get_engine, list_engines, with_pictures
+from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.models.config import Variant
+from dp3d_core.pipelines.multi_view import MultiViewPipeline
+from dp3d_core.pipelines.user_pictures import read_given
+from dp3d_core.pipelines.windows import plan_windows
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.pose import HeadAngles
+from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
+from dp3d_core.synthetic.subjects import random_subject
+from tests.support.diffusion import official_state, tiny_config
 
 SMALL = {"size": 64, "steps": 2, "start": "noise"}
 """The preview head takes seconds to fit; tests of start images ask for it."""
@@ -57,7 +59,7 @@ def home(tmp_path_factory):
         for variant in Variant:
             config = tiny_config(variant)
             file = folder / f"{variant}.th"
-            torch.save(official_state(tiny_networks(variant), config), file)
+            torch.save(official_state(variant), file)
             import_weights(file, config=config, progress=no_progress, cancel=never_cancel)
     return folder
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the extra 'diffusion' is not installed")
+
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from dp3d_core.errors import Dp3dError
@@ -11,7 +13,7 @@ from dp3d_core.models.config import Variant
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.samplers import SAMPLERS, get_sampler
 from dp3d_core.pipelines.schedule import HalfDDIMScheduler, start_factors
-from tests.support.diffusion import tiny_config, tiny_networks
+from tests.support.diffusion import tiny_config, tiny_networks, tiny_prompt
 
 SIZE = 64
 
@@ -24,7 +26,12 @@ def pictures(count: int, seed: int = 0) -> torch.Tensor:
 def pipeline_of(variant: Variant, sampler: str = "official") -> MultiViewPipeline:
     networks, config = tiny_networks(variant), tiny_config(variant)
     scheduler = get_sampler(sampler, config.half_schedule).scheduler
-    made = MultiViewPipeline(**networks.named(), scheduler=scheduler, window=config.window)
+    made = MultiViewPipeline(
+        **networks.named(),
+        empty_prompt=tiny_prompt(variant),
+        scheduler=scheduler,
+        window=config.window,
+    )
     made.set_progress_bar_config(disable=True)
     return made
 
@@ -157,6 +164,7 @@ def test_it_is_saved_and_loaded(tmp_path, pipeline):
     for name, net in pipeline.networks.named().items():
         theirs = loaded.networks.named()[name].state_dict()
         assert all(torch.equal(value, theirs[key]) for key, value in net.state_dict().items())
+    assert torch.equal(loaded.empty_prompt.embedding, pipeline.empty_prompt.embedding)
     assert close(run(loaded).latents, run(pipeline).latents, 1e-3)
 
 

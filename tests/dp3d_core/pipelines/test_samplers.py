@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the extra 'diffusion' is not installed")
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.pipelines.samplers import SAMPLERS, get_sampler

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the extra 'diffusion' is not installed")
 
 from dp3d_core.pipelines.schedule import (
     START_STEP,

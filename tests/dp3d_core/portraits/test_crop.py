@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE, Crop, canonical_crop, cut
-from dp3d_core.trajectories import canonical_camera
 
 
 def test_a_crop_pixel_is_a_photo_pixel():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.portraits import detection, landmarks
 from dp3d_core.portraits.landmarks import Detection, Landmarks
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import canonical_camera
 
 
 def test_landmarks_become_a_face():

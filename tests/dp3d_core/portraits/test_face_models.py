@@ -22,7 +22,7 @@ def test_only_the_known_models_are_installed(monkeypatch, tmp_path, kind):
             if kind == "other models":
                 package.writestr("mediapipe-0.10.21.dist-info/LICENSE", "none")
                 for model in face_models.MODELS:
-                    package.writestr(model.inside, b"evil")
+                    package.writestr(model.member, b"evil")
     with pytest.raises(Dp3dError) as error:
         face_models.install(wheel)
     assert error.value.code == "portrait.model_missing"

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dp3d_core.evaluation.synthetic import photograph
+from dp3d_core.cameras.trajectories import canonical_camera
+from dp3d_core.evaluation.preview_benchmark import photograph
+from dp3d_core.heads.face_mesh import CHIN, FOREHEAD
 from dp3d_core.heads.people import (
     adult_face_size,
     expression_offsets,
@@ -18,7 +20,6 @@ from dp3d_core.portraits import landmarks
 from dp3d_core.synthetic.head import eye_centre
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import canonical_camera
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +86,4 @@ def test_a_grin_below_shut_eyes_stands_upright():
     """A mouth's corners and a beard are no brows of a face that stands on its head."""
     head, camera, _ = photograph(8, 40, 18)
     (face,) = landmarks.find_landmarks(head.render(camera).rgb)
-    assert face.points[landmarks.CHIN, 1] > face.points[landmarks.FOREHEAD, 1]
+    assert face.points[CHIN, 1] > face.points[FOREHEAD, 1]

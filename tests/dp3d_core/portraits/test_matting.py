@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.portraits import matting
 from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import canonical_camera
 
 
 @pytest.fixture(scope="module")

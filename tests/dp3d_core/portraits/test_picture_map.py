@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp3d_core.evaluation.synthetic import photograph
+from dp3d_core.evaluation.preview_benchmark import photograph
 from dp3d_core.portraits.detection import detect_faces
 from dp3d_core.portraits.head_state import (
     COMPONENTS,

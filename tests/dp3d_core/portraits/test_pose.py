@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.heads.landmark_map import Frame, landmark_map, learn, pose_of, pose_outputs
 from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE
 from dp3d_core.portraits.landmarks import find_landmarks
@@ -16,7 +17,6 @@ from dp3d_core.portraits.pose import (
     fit_key_points,
     rotations,
 )
-from dp3d_core.trajectories import canonical_camera
 from tests.support.synthetic import PaintedHead
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
-from dp3d_core.engines import get_engine
+from dp3d_core.cameras.trajectories import canonical_camera, full_orbit
+from dp3d_core.engines.registry import get_engine
 from dp3d_core.errors import Dp3dError
 from dp3d_core.portraits import face_models
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.preview import kept_heads
 from dp3d_core.preview.asset import textured_parts, write_asset
 from dp3d_core.preview.choices import ALL_AUTO, HeadChoices
-from dp3d_core.preview.engine import PreviewHead
+from dp3d_core.preview.head import PreviewHead
+from dp3d_core.preview.kept_heads import fitted_head
 from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.storage import paths
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import canonical_camera, full_orbit
-from dp3d_core.viewset import encode_png
+from dp3d_core.viewsets.viewset import encode_png
 
 pytestmark = pytest.mark.skipif(not face_models.installed(), reason="dp3d setup models")
 
@@ -101,10 +104,10 @@ def test_a_damaged_head_is_refused(head, tmp_path) -> None:
 def test_a_photo_that_comes_again_is_not_fitted_anew(portrait, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
     calls = {"progress": no_progress, "cancel": never_cancel}
-    first = PreviewHead.fit(portrait, **calls)
-    (kept,) = kept_heads.kept_folder().iterdir()
+    first = fitted_head(portrait, **calls)
+    (kept,) = paths.heads_folder().iterdir()
     monkeypatch.setattr(PreviewHead, "__init__", None)  # whoever fits now fails
-    second = PreviewHead.fit(portrait, **calls)
+    second = fitted_head(portrait, **calls)
     np.testing.assert_array_equal(first.mesh.vertices, second.mesh.vertices)
     monkeypatch.undo()
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
@@ -119,11 +122,27 @@ def test_a_photo_that_comes_again_is_not_fitted_anew(portrait, tmp_path, monkeyp
     assert kept_heads.find_kept(kept.stem) is None
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_kept_heads_are_the_users_alone(head, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
+    heads = paths.heads_folder()
+
+    def modes() -> list[int]:
+        return [path.stat().st_mode & 0o777 for path in (heads, *sorted(heads.iterdir()))]
+
+    kept_heads.keep("first", head)
+    assert modes() == [0o700, 0o600]
+    for path, mode in ((heads, 0o755), (heads / "first.npz", 0o644)):  # of an earlier version
+        path.chmod(mode)
+    assert kept_heads.find_kept("first") is not None
+    assert modes() == [0o700, 0o600]
+
+
 def test_a_damaged_kept_head_is_made_anew(portrait, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
     engine, cameras = get_engine("preview"), full_orbit(2, size=48)
     engine.generate(portrait, cameras, {}, out=tmp_path / "a")
-    (kept,) = kept_heads.kept_folder().iterdir()
+    (kept,) = paths.heads_folder().iterdir()
     kept.write_bytes(kept.read_bytes()[:5000])
     engine.generate(portrait, cameras, {}, out=tmp_path / "b")
     for path in (kept, tmp_path / "b" / kept_heads.HEAD_FILE):

@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.heads.space import MM
 from dp3d_core.portraits import face_models
 from dp3d_core.portraits.load import load_portrait
-from dp3d_core.preview.beard import beard_density
 from dp3d_core.preview.choices import (
     BEARD,
     CLOTHES,
@@ -23,17 +23,17 @@ from dp3d_core.preview.choices import (
     choices_line,
     choices_to_dict,
 )
-from dp3d_core.preview.clothes import COLLARS
-from dp3d_core.preview.engine import PreviewHead
-from dp3d_core.preview.hairstyle import STYLES
+from dp3d_core.preview.clothing.neckline import COLLARS
+from dp3d_core.preview.hair.beard import beard_density
+from dp3d_core.preview.hair.styles import STYLES
+from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.parts import Part
-from dp3d_core.preview.placement import place_head
-from dp3d_core.preview.tones import lab
+from dp3d_core.preview.shape.placement import place_head
+from dp3d_core.preview.texture.tones import lab
 from dp3d_core.synthetic.labels import Label
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import canonical_camera
-from dp3d_core.viewset import encode_png
+from dp3d_core.viewsets.viewset import encode_png
 
 needs_models = pytest.mark.skipif(
     not face_models.installed(), reason="the face models are absent: dp3d setup models"

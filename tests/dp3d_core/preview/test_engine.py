@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.cameras import Camera
-from dp3d_core.engines import engine_names, get_engine, list_engines
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera, full_orbit
+from dp3d_core.decoding.png import read_png
+from dp3d_core.engines.registry import engine_names, get_engine, list_engines
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.portraits.crop import CROP_FOCAL
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.pose import HeadAngles, crop_camera
-from dp3d_core.preview.engine import PreviewEngine, PreviewHead, background_colour
+from dp3d_core.preview.engine import PreviewEngine
+from dp3d_core.preview.head import PreviewHead
+from dp3d_core.preview.kept_heads import fitted_head
 from dp3d_core.progress import never_cancel
 from dp3d_core.synthetic.labels import Label
 from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.trajectories import WHOLE_HEAD_FOCAL, canonical_camera, full_orbit
-from dp3d_core.viewset import read_png
 from tests.support.synthetic import PaintedHead
 
 
@@ -228,7 +230,7 @@ def test_options(tmp_path, portrait):
         {"background": "photo", "guides": True},
         out=tmp_path / "g",
     )
-    np.testing.assert_array_equal(views.frame(0)[0, 0], background_colour(portrait))
+    np.testing.assert_array_equal(views.frame(0)[0, 0], portrait.background_colour())
     (tmp_path / "g" / "condition" / "0001.png").unlink()
     options = {"background": "photo", "guides": True}
     engine.generate(portrait, full_orbit(2, size=32), options, out=tmp_path / "g")
@@ -290,7 +292,7 @@ def nothing_kept(tmp_path, monkeypatch):
 class TestProgressOfTheHead:
     def test_every_step_says_what_goes_on(self, portrait):
         events = []
-        PreviewHead.fit(portrait, progress=events.append, cancel=never_cancel)
+        fitted_head(portrait, progress=events.append, cancel=never_cancel)
         assert {e.stage for e in events} == {"head"}
         assert [e.step for e in events] == [0, *range(events[-1].of + 1)]
         messages = [e.message for e in events]
@@ -300,5 +302,5 @@ class TestProgressOfTheHead:
     def test_cancel_is_polled_between_them(self, portrait):
         events = []
         with pytest.raises(Cancelled):
-            PreviewHead.fit(portrait, progress=events.append, cancel=lambda: len(events) == 7)
+            fitted_head(portrait, progress=events.append, cancel=lambda: len(events) == 7)
         assert events[-1].step == 5

@@ -5,7 +5,7 @@ import trimesh
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.people import Person
 from dp3d_core.heads.space import BUST_CUT_MM, MM
-from dp3d_core.synthetic import hair_volumes, wear
+from dp3d_core.synthetic import accessories, hair_volumes
 from dp3d_core.synthetic.average_bust import bare_body
 from dp3d_core.synthetic.head import HeadSpec, Surface, build_head, piece
 from dp3d_core.synthetic.labels import Label, skin_labels, vertex_labels
@@ -45,9 +45,9 @@ def test_there_are_a_dozen_hair_volumes_and_each_can_be_built():
 
 @pytest.mark.parametrize(
     ("what", "kind"),
-    [("glasses", k) for k in wear.GLASSES]
-    + [("hat", k) for k in wear.HATS]
-    + [("clothes", k) for k in wear.CLOTHES],
+    [("glasses", k) for k in accessories.GLASSES]
+    + [("hat", k) for k in accessories.HATS]
+    + [("clothes", k) for k in accessories.CLOTHES],
 )
 def test_what_is_worn_is_solid_and_outside_of_the_skin(what, kind):
     part = piece(what, kind)

@@ -3,13 +3,14 @@ import json
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.trajectories import canonical_camera
+from dp3d_core.decoding.png import read_png
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.synthetic.dataset import DEPTH_UNIT, read_png16, write_subject, write_subjects
 from dp3d_core.synthetic.labels import Label
 from dp3d_core.synthetic.rendering import SyntheticHead, condition_image, random_cameras
 from dp3d_core.synthetic.subjects import neutral_subject, random_subject
-from dp3d_core.trajectories import canonical_camera
-from dp3d_core.viewset import ViewSet, read_png
+from dp3d_core.viewsets.viewset import ViewSet
 
 
 @pytest.fixture(scope="module")

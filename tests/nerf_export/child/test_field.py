@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the field is torch's")
 
-from nerf_export.child.field import FieldSize, HeadField  # noqa: E402
+from nerf_export.child.field import HeadField
+from nerf_export.field.size import FieldSize
 
 CORNERS = (20, 20, 20)
 

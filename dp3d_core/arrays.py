@@ -1,0 +1,56 @@
+"""Array types by their elements, shapes to write beside them, and the smooth step.  numpy only.
+
+    def vertex_normals(vertices: Float[Array, "n 3"], faces: Int[Indices32, "m 3"]) -> ...
+
+A shape is jaxtyping's: an axis is a number or a name, and a name stands for one length within a
+call (a single name begins with a space, or linters take it for a forward reference).  Tests check
+shapes, see ``tests/support/shape_checks.py``.  Elsewhere ``Float[Array, "n 3"]`` is ``Array`` and
+jaxtyping is not imported: it takes as long as numpy, and every command imports cameras.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING or "jaxtyping" in sys.modules:
+    from jaxtyping import Bool, Float, Int, Shaped, UInt8
+else:
+
+    class Float:
+        """An array type without its shape; the shape is for the tests."""
+
+        def __class_getitem__(cls, item: tuple[Any, str]) -> Any:
+            """The array type."""
+            return item[0]
+
+    Bool = Int = Shaped = UInt8 = Float
+
+__all__ = [
+    "Array", "Array32", "Bool", "Float", "Indices", "Indices32", "Int", "Labels", "Mask",
+    "Pixels", "Shaped", "UInt8", "smoothstep",
+]  # fmt: skip
+
+Array = NDArray[np.float64]
+"""Numbers in double precision: positions, directions, matrices, what is computed from them."""
+Array32 = NDArray[np.float32]
+"""Numbers in single precision: textures, depth and distance maps, and their weights."""
+Pixels = NDArray[np.uint8]
+"""Colours or alpha of a picture, 0 to 255."""
+Labels = NDArray[np.uint8]
+"""What each vertex or pixel belongs to; the numbers are their maker's."""
+Mask = NDArray[np.bool_]
+"""Whether something holds for each vertex, pixel or ray."""
+Indices = NDArray[np.int64]
+"""Numbers of vertices, triangles, rays or pixels."""
+Indices32 = NDArray[np.int32]
+"""Numbers of vertices in files and meshes."""
+
+
+def smoothstep(x: Array, low: float | Array, high: float | Array) -> Array:
+    """0 below ``low``, 1 above ``high``, smooth between (``low`` may be the larger)."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))

@@ -1,0 +1,1 @@
+"""Cameras in head space: conventions, lenses, paths, and the formats they are written in."""

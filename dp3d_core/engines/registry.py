@@ -1,0 +1,155 @@
+"""The engines by name: the only place that names them.
+
+An engine's module is imported only when it is used, so that listing engines costs nothing.  An
+engine that cannot run says so in :attr:`EngineInfo.problem` with the command that helps; nothing
+falls back silently to another engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp3d_core.cameras.trajectories import cameras_from_request
+from dp3d_core.engines.protocol import EngineInfo, HasOwnLens, HeadViewEngine, TakesPictures
+from dp3d_core.errors import Dp3dError
+from dp3d_core.packages import package_error
+from dp3d_core.progress import CancelCheck, ProgressCallback
+
+if TYPE_CHECKING:
+    from dp3d_core.cameras.camera import Camera
+    from dp3d_core.portraits.portrait import Portrait
+    from dp3d_core.viewsets.viewset import ViewSet
+
+_ENGINES: dict[str, str] = {
+    "preview": "dp3d_core.preview.engine:PreviewEngine",
+    "diffportrait3d": "dp3d_core.pipelines.engine:DiffPortrait3DEngine",
+    "diffportrait360": "dp3d_core.pipelines.engine:DiffPortrait360Engine",
+}
+
+
+def engine_names() -> list[str]:
+    """Names of all engines, the default one first."""
+    return list(_ENGINES)
+
+
+def get_engine(name: str) -> HeadViewEngine:
+    """The engine of that name.
+
+    Raises:
+        Dp3dError: ``engine.unknown``.
+
+    """
+    if name not in _ENGINES:
+        raise Dp3dError(
+            "engine.unknown",
+            f"There is no engine called {name!r}.",
+            f"Choose one of: {', '.join(_ENGINES)}.",
+        )
+    module, _, attribute = _ENGINES[name].partition(":")
+    try:
+        engine: HeadViewEngine = getattr(importlib.import_module(module), attribute)()
+    except Exception as error:
+        refusal = package_error(error)
+        if refusal is None:
+            raise
+        if refusal.code == "packages.missing":
+            refusal = Dp3dError("engine.packages_missing", refusal.problem, refusal.remedy)
+        return UnloadableEngine(name, refusal)
+    return engine
+
+
+class UnloadableEngine:
+    """An engine whose packages are not there, or cannot be loaded: it says so, and no more.
+
+    Args:
+        name: of the engine.
+        refusal: why it cannot run.
+
+    """
+
+    def __init__(self, name: str, refusal: Dp3dError) -> None:
+        self._name, self._refusal = name, refusal
+
+    def info(self) -> EngineInfo:
+        """Name and problem; options are known to the engine alone."""
+        return EngineInfo.of(self._name, self._name, self._refusal, _NoOptions())
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise what keeps the engine from running."""
+        raise self._refusal
+
+    def own_lens(self, camera: Camera) -> Camera:
+        """Raise what keeps the engine from running."""
+        raise self._refusal
+
+    def with_pictures(self, conditions: Path | None, start: Path | None) -> HeadViewEngine:
+        """Raise what keeps the engine from running."""
+        raise self._refusal
+
+    def generate(
+        self,
+        portrait: Portrait,
+        cameras: Sequence[Camera],
+        options: Mapping[str, Any],
+        *,
+        out: Path,
+        seed: int = 0,
+        progress: ProgressCallback,
+        cancel: CancelCheck,
+    ) -> ViewSet:
+        """Raise what keeps the engine from running."""
+        raise self._refusal
+
+
+@dataclass(frozen=True)
+class _NoOptions:
+    """Options of an engine that cannot be asked for them."""
+
+
+def list_engines() -> list[EngineInfo]:
+    """Descriptions of all engines."""
+    return [get_engine(name).info() for name in _ENGINES]
+
+
+def cameras_for(engine: HeadViewEngine, request: Any) -> list[Camera]:
+    """Cameras of a request; those of a preset have the engine's own lens, if it has one.
+
+    Args:
+        engine: which is to make the views.
+        request: see :func:`dp3d_core.cameras.trajectories.cameras_from_request`.
+
+    Raises:
+        Dp3dError: ``camera.invalid``, ``camera.file_invalid`` ...
+
+    """
+    cameras = cameras_from_request(request)
+    if isinstance(engine, HasOwnLens) and isinstance(request, dict) and "preset" in request:
+        return [engine.own_lens(camera) for camera in cameras]
+    return cameras
+
+
+def with_pictures(
+    name: str, conditions: Path | None = None, start: Path | None = None
+) -> HeadViewEngine:
+    """The engine of that name, with pictures from folders where there are any.
+
+    Folders are for the command line and scripts; nothing that comes by HTTP names one.
+
+    Raises:
+        Dp3dError: ``engine.unknown``, ``engine.bad_option`` for an engine that takes none.
+
+    """
+    engine = get_engine(name)
+    if conditions is None and start is None:
+        return engine
+    if not isinstance(engine, TakesPictures):
+        raise Dp3dError(
+            "engine.bad_option",
+            f"The engine {name} takes no condition or start images.",
+            "Leave the folders out, or choose a diffusion engine.",
+        )
+    return engine.with_pictures(conditions, start)

@@ -1,0 +1,1 @@
+"""Triangle meshes: in memory, in files, and under rays."""

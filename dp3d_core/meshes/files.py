@@ -1,0 +1,323 @@
+"""Textured meshes as files that other programs read: GLB, OBJ and PLY; Y up, metres.
+
+Readers differ, so the files say only what all of them read alike: white diffuse and no specular
+light, one texture per part, names of side files without blanks, triangles, unit normals, and no
+value that is not a number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp3d_core.arrays import Array, Indices, Pixels
+from dp3d_core.errors import Dp3dError
+from dp3d_core.meshes.mesh import unit, vertex_normals
+from dp3d_core.storage.files import check_output_path, open_regular, write_together
+from dp3d_core.viewsets.viewset import encode_png
+
+MADE_BY = "Made by dp3d"
+"""First line of our text files: side files of such a mesh may be replaced."""
+_HEAD_BYTES = 1 << 16
+"""Bytes of an earlier file that are searched for the names of its side files."""
+_LONGEST_STEM = 80
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, eq=False)
+class TexturedPart:
+    """A part of a mesh with a texture of its own.
+
+    Attributes:
+        name: plain word, such as ``head`` or ``hair``.
+        vertices: (n, 3) metres.
+        normals: (n, 3), outwards.
+        faces: (m, 3) indices, counter-clockwise seen from outside.
+        uv: (n, 2) 0 to 1, v up.
+        texture: (s, s, 3) sRGB, first row at v = 1.
+        normal_map: (s, s, 3) in the tangent space of glTF; GLB alone.
+        tangents: (n, 4) unit vectors along u and the sign of the bitangent, with a normal map.
+        double_sided: whether its back is seen, as of an open surface.
+
+    """
+
+    name: str
+    vertices: Array
+    normals: Array
+    faces: NDArray[np.integer]
+    uv: Array
+    texture: Pixels
+    normal_map: Pixels | None = None
+    tangents: Array | None = None
+    double_sided: bool = False
+
+    def clean(self) -> TexturedPart:
+        """The part as readers want it.
+
+        Without triangles that have a corner twice or at no finite place, without vertices of no
+        triangle; unit normals; uv in 0 to 1.
+        """
+        faces = np.asarray(self.faces, np.int64)
+        finite = np.asarray(np.isfinite(self.vertices).all(1))
+        a, b, c = faces.T
+        faces = faces[(a != b) & (b != c) & (c != a) & finite[faces].all(1)]
+        used, corners = np.unique(faces, return_inverse=True)
+        faces = corners.reshape(-1, 3)
+        vertices = np.asarray(self.vertices, np.float64)[used]
+        normals = _unit_normals(np.asarray(self.normals, np.float64)[used], vertices, faces)
+        tangents = None
+        if self.tangents is not None:
+            tangents = _unit_tangents(np.asarray(self.tangents, np.float64)[used], normals)
+        uv = np.clip(np.nan_to_num(np.asarray(self.uv, np.float64)[used]), 0, 1)
+        return replace(
+            self, vertices=vertices, normals=normals, faces=faces, uv=uv, tangents=tangents
+        )
+
+
+def _unit_normals(normals: Array, vertices: Array, faces: Indices) -> Array:
+    """(n, 3) unit normals; those that are none are computed from the triangles."""
+    normals = unit(np.nan_to_num(normals, posinf=0.0, neginf=0.0))
+    for spare in (vertex_normals(vertices, faces.astype(np.int32)), np.array([[0.0, 1.0, 0.0]])):
+        flat = np.linalg.norm(normals, axis=1, keepdims=True) < 0.5
+        normals = np.where(flat, spare, normals)
+    return normals
+
+
+def _unit_tangents(tangents: Array, normals: Array) -> Array:
+    """(n, 4) unit tangents with their sign; those that are none lie across the normal."""
+    along = unit(np.nan_to_num(tangents[:, :3], posinf=0.0, neginf=0.0))
+    aside = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    flat = np.linalg.norm(along, axis=1, keepdims=True) < 0.5
+    along = np.where(flat, unit(np.cross(aside, normals)), along)
+    return np.column_stack([along, np.where(tangents[:, 3] < 0, -1.0, 1.0)])
+
+
+# -- names --
+
+
+def side_stem(out: Path) -> str:
+    """Stem of the side files of a mesh: plain letters, digits, ``.``, ``_`` and ``-``.
+
+    Many readers of OBJ end a file name at a blank, and some know no other alphabet.  Names that
+    become alike are kept apart by a few digits of the hash of the whole one.
+    """
+    stem = unicodedata.normalize("NFC", out.stem)
+    plain = _ODD.sub("_", stem)[:_LONGEST_STEM]
+    if plain == stem:
+        return plain
+    mark = hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return f"{plain}-{mark}"
+
+
+def side_names(out: Path, parts: Sequence[str] = ("",)) -> list[str]:
+    """Names of the files beside an OBJ or PLY.
+
+    Args:
+        out: the mesh.
+        parts: names of its parts; an empty one for the only part.
+
+    """
+    stem, ending = side_stem(out), out.suffix.lower()
+    if ending == ".obj":
+        textures = [f"{stem}_{part}.png" if part else f"{stem}.png" for part in parts]
+        return [*textures, f"{stem}.mtl"]
+    # head.obj and head.ply may lie side by side, of different meshes
+    return [f"{stem}_ply.png"] if ending == ".ply" else []
+
+
+def check_mesh_path(out: Path, endings: Collection[str], side: Sequence[str] = ()) -> None:
+    """Refuse what cannot be written before any work is done.
+
+    Args:
+        out: the file.
+        endings: formats, with their dot.
+        side: names of the side files that may come with it.
+
+    Raises:
+        Dp3dError: ``mesh.bad_format`` for another ending, ``output.occupied`` for a folder of that
+            name or side files that belong to no mesh of that name, ``output.not_writable``.
+
+    """
+    ending = out.suffix.lower()
+    if ending not in endings:
+        raise Dp3dError(
+            "mesh.bad_format",
+            f"A mesh cannot be written as {ending or 'a file without an ending'}.",
+            f"Give a name that ends in {' or '.join(endings)}.",
+        )
+    check_output_path(out)
+    if out.is_dir():
+        raise Dp3dError(
+            "output.occupied",
+            f"{out} is a folder, and the mesh needs a file.",
+            "Choose another name for the mesh, or a name inside that folder.",
+        )
+    ancestor = out.absolute().parent
+    while not ancestor.exists() and ancestor != ancestor.parent:
+        ancestor = ancestor.parent
+    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
+        why = "may not be written to" if ancestor.is_dir() else "is a file"
+        raise Dp3dError(
+            "output.not_writable",
+            f"{out.name} cannot be written: {ancestor} {why}.",
+            "Check the rights of the output folder, or choose another one.",
+        )
+    _check_side_files(out, side)
+
+
+def _check_side_files(out: Path, side: Collection[str]) -> None:
+    """Refuse side files that would replace any but those of an earlier mesh of ours there."""
+    ours = _ours(out)
+    for name in side:
+        if name not in ours and os.path.lexists(out.with_name(name)):
+            raise Dp3dError(
+                "output.occupied",
+                f"{out.name} would bring a file {name}, and there is another one of that name.",
+                "Choose another name for the mesh.",
+            )
+
+
+def _head_of(path: Path) -> list[str]:
+    """First lines of a text file; none where it cannot be read."""
+    with suppress(OSError), open_regular(path) as file:
+        return file.read(_HEAD_BYTES).decode("utf-8", "replace").splitlines()
+    return []
+
+
+def _words_after(lines: Sequence[str], keys: Sequence[str]) -> set[str]:
+    """What follows those keys, where it is a plain file name."""
+    words = {
+        line.strip().removeprefix(key).strip()
+        for line in lines
+        for key in keys
+        if line.strip().startswith(key)
+    }
+    return {w for w in words if w not in {"", ".", ".."} and not {"/", "\\", "\0"} & set(w)}
+
+
+# -- files --
+
+
+def write_mesh_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write a mesh with its side files: all or none, the mesh last.
+
+    Side files of an earlier mesh of ours at that place that the new one does not have are removed.
+
+    Args:
+        out: the mesh.
+        files: contents by name; names lie in the mesh's folder.
+
+    Returns:
+        The files, the mesh first.
+
+    Raises:
+        Dp3dError: ``output.occupied``, ``output.not_writable``.
+
+    """
+    side = [name for name in files if name != out.name]
+    _check_side_files(out, side)
+    stale = _ours(out) - set(files)
+    write_together({out.with_name(name): files[name] for name in [*side, out.name]})
+    for name in stale:
+        with suppress(OSError):
+            out.with_name(name).unlink()
+    return [out, *(out.with_name(name) for name in side)]
+
+
+def _ours(out: Path) -> set[str]:
+    """Side files that we wrote with an earlier mesh of that name.
+
+    Another program may have written a mesh or materials of that name since: what its files name is
+    its own.
+    """
+    lines = _head_of(out)
+    if not _is_ours(lines):
+        return set()
+    names = _words_after(lines, ("comment TextureFile ",))
+    for material in _words_after(lines, ("mtllib ",)):
+        path = out.with_name(material)
+        if _is_ours(materials := _head_of(path)):
+            names |= {material} | _words_after(materials, ("map_Kd ",))
+        elif not os.path.lexists(path):
+            names.add(material)
+    stem = re.escape(side_stem(out))
+    pattern = re.compile(rf"{stem}(\.mtl|(_[a-z]+)?\.png)")
+    return {name for name in names if pattern.fullmatch(name)}
+
+
+def _is_ours(lines: Sequence[str]) -> bool:
+    """Whether a text file says that we made it."""
+    return any(MADE_BY in line for line in lines[:3])
+
+
+def to_obj(parts: Sequence[TexturedPart], out: Path) -> dict[str, bytes]:
+    """OBJ with its material file and a PNG for each part; the OBJ comes last.
+
+    Indices run on from part to part.
+    """
+    parts = [part.clean() for part in parts]
+    names = side_names(out, _part_names(parts))
+    lines = [f"# {MADE_BY}", f"mtllib {names[-1]}"]
+    materials = [f"# {MADE_BY}"]
+    files: dict[str, bytes] = {}
+    first = 1
+    for part, picture in zip(parts, names, strict=False):
+        files[picture] = encode_png(part.texture)
+        # White, for readers multiply the texture by it; no shine, which a photo has already.
+        materials += [f"newmtl {part.name}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", "illum 1"]
+        materials += [f"map_Kd {picture}", ""]
+        lines += [f"o {part.name}", f"usemtl {part.name}", "s 1"]
+        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in part.vertices.tolist()]
+        lines += [f"vt {u:.6f} {v:.6f}" for u, v in part.uv.tolist()]
+        lines += [f"vn {x:.5f} {y:.5f} {z:.5f}" for x, y, z in part.normals.tolist()]
+        lines += [
+            f"f {i}/{i}/{i} {j}/{j}/{j} {k}/{k}/{k}" for i, j, k in (part.faces + first).tolist()
+        ]
+        first += len(part.vertices)
+    files[names[-1]] = "\n".join(materials).encode()
+    return {**files, out.name: ("\n".join(lines) + "\n").encode()}
+
+
+def _part_names(parts: Sequence[TexturedPart]) -> list[str]:
+    return [part.name for part in parts] if len(parts) > 1 else [""]
+
+
+def to_ply(part: TexturedPart, out: Path) -> dict[str, bytes]:
+    """Binary PLY of one part with its texture; vertices have the texture's colours, too.
+
+    Texture coordinates are the vertices' ``s`` and ``t``, and the picture is named in a comment,
+    as MeshLab has it; readers without textures show the colours of the vertices.
+    """
+    part = part.clean()
+    (picture,) = side_names(out)
+    size = np.array(part.texture.shape[1::-1])
+    column, row = np.clip(part.uv * [1, -1] * size + [0, size[1]], 0, size - 1).astype(int).T
+    floats = ("x", "y", "z", "nx", "ny", "nz", "s", "t")
+    vertices = np.empty(
+        len(part.vertices), [*((name, "<f4") for name in floats), ("rgb", "u1", (3,))]
+    )
+    for name, values in zip(
+        floats, np.column_stack([part.vertices, part.normals, part.uv]).T, strict=True
+    ):
+        vertices[name] = values
+    vertices["rgb"] = part.texture[row, column]
+    faces = np.empty(len(part.faces), [("count", "u1"), ("corners", "<i4", (3,))])
+    faces["count"], faces["corners"] = 3, part.faces
+    header = [
+        *("ply", "format binary_little_endian 1.0"),
+        *(f"comment {MADE_BY}", f"comment TextureFile {picture}"),
+        *(f"element vertex {len(vertices)}", *(f"property float {name}" for name in floats)),
+        *(f"property uchar {name}" for name in ("red", "green", "blue")),
+        *(f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n"),
+    ]
+    data = "\n".join(header).encode("ascii") + vertices.tobytes() + faces.tobytes()
+    return {picture: encode_png(part.texture), out.name: data}

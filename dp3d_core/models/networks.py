@@ -1,0 +1,100 @@
+"""The networks of one checkpoint, and what they compute together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel
+from torch import Tensor, nn
+
+from dp3d_core.arrays import Float
+from dp3d_core.models.config import LATENT_SCALE, NetworkConfig
+from dp3d_core.models.unet import MultiViewUNet, pose_network
+
+COMPONENTS = ("unet", "reference_unet", "pose_controlnet", "vae")
+"""Names of the networks, as in a saved pipeline."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a checkpoint that views are generated with."""
+
+    unet: MultiViewUNet
+    """The denoiser."""
+    reference_unet: MultiViewUNet
+    pose_controlnet: ControlNetModel
+    vae: AutoencoderKL
+
+    @classmethod
+    def of(cls, config: NetworkConfig, *, meta: bool = False) -> Networks:
+        """Networks of these sizes with random weights, or with none at all (``meta``)."""
+        sizes = (config.channels, config.heads, config.context)
+        views: dict[str, Any] = {}
+        if (modules := config.view_modules) is not None:
+            views = {
+                "view_heads": modules.heads,
+                "view_positions": modules.positions,
+                "after_downsamplers": modules.after_downsamplers,
+                "in_middle": modules.in_middle,
+                "after_upsamplers": modules.after_upsamplers,
+            }
+        with torch.device("meta") if meta else nullcontext():
+            return cls(
+                MultiViewUNet(*sizes, **views),
+                MultiViewUNet(*sizes, head=False),
+                pose_network(*sizes),
+                _vae(config.vae_channels),
+            )
+
+    def named(self) -> dict[str, nn.Module]:
+        """The networks by name."""
+        return {name: getattr(self, name) for name in COMPONENTS}
+
+    def eval(self) -> Networks:
+        """Switch to inference."""
+        for net in self.named().values():
+            net.eval().requires_grad_(False)
+        return self
+
+
+def _vae(channels: Sequence[int]) -> AutoencoderKL:
+    levels = len(channels)
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=tuple(channels),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        layers_per_block=2,
+        scaling_factor=LATENT_SCALE,
+        sample_size=512,
+    )
+
+
+def encode_pictures(
+    vae: AutoencoderKL,
+    pictures: Float[Tensor, "n 3 h w"],
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "n 4 h//8 w//8"]:
+    """Scaled latents (n, 4, h / 8, w / 8) of pictures (n, 3, h, w), -1 to 1.
+
+    The published code draws a sample of the encoder's distribution; without a generator it is
+    the distribution's mean, which is the same in every run.
+    """
+    distribution = vae.encode(pictures).latent_dist
+    latents = distribution.mode() if generator is None else distribution.sample(generator)
+    scaled: Tensor = latents * vae.config.scaling_factor
+    return scaled
+
+
+def decode_latents(
+    vae: AutoencoderKL, latents: Float[Tensor, "n 4 h w"]
+) -> Float[Tensor, "n 3 8*h 8*w"]:
+    """Pictures (n, 3, h, w), about -1 to 1, of scaled latents."""
+    out: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
+    return out

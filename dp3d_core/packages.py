@@ -1,0 +1,175 @@
+"""Packages that an extra brings: which are missing, which cannot be loaded, and how to mend it.
+
+Standard library only: it must work where nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import TracebackType
+
+from dp3d_core import __version__
+from dp3d_core.errors import Dp3dError
+
+_EXTRAS: dict[str, tuple[str, ...]] = {
+    "core": ("cv2", "embreex", "scipy", "skimage", "threadpoolctl", "trimesh", "xatlas"),
+    "nerf": ("fast_simplification",),
+    "server": (
+        *("fastapi", "h11", "httpx", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "uvicorn"),
+    ),
+    "diffusion": (
+        *(
+            "accelerate",
+            "diffusers",
+            "einops",
+            "huggingface_hub",
+            "psutil",
+            "safetensors",
+            "tokenizers",
+        ),
+        *("torch", "transformers"),
+    ),
+    "metrics": ("torch_fidelity", "torchmetrics", "torchvision"),
+    "heic": ("pillow_heif",),
+}
+"""Modules by the extra of ours that brings them."""
+_ALWAYS = ("filelock", "numpy", "PIL", "rich", "tyro")
+_DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "fast_simplification": "fast-simplification",
+    "pillow_heif": "pillow-heif",
+    "skimage": "scikit-image",
+    "torch_fidelity": "torch-fidelity",
+    "PIL": "pillow",
+}
+"""Distributions whose name is not the module's."""
+_MAKE = {"core": "make env", "nerf": "make env", "server": "make env"} | {
+    "diffusion": "make env-diffusion"
+}
+_EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules}
+
+
+def is_absent(module: str) -> bool:
+    """Whether a module is not installed, or is no more than an empty folder; imports nothing."""
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):  # a stand-in without a specification
+        return True
+    return spec is None or spec.origin is None
+
+
+def installed_version(module: str) -> tuple[int, ...] | None:
+    """First numbers of a module's version, None where nothing says it."""
+    try:
+        text = version(_DISTRIBUTIONS.get(module, module))
+    except PackageNotFoundError:
+        return None
+    numbers: list[int] = []
+    for part in text.split("+")[0].split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """Versions of dp3d and of those packages that are installed, for a view set's meta."""
+    versions = {"dp3d": __version__}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra, as a sentence."""
+    make = f", or '{_MAKE[extra]}'" if extra in _MAKE else ""
+    return f"Install what belongs to it: pip install 'dp3d[{extra}]'{make}."
+
+
+def package_error(error: BaseException) -> Dp3dError | None:
+    """The error for a package that is missing or cannot be loaded.
+
+    Args:
+        error: anything that was raised.
+
+    Returns:
+        ``engine.packages_missing`` for packages of the diffusion engines that are not there,
+        ``packages.missing`` for those of another extra, ``packages.broken`` for one that is
+        installed and fails when it is imported; None for what has to do with no package.
+
+    """
+    if isinstance(error, Dp3dError | MemoryError):
+        return None
+    for link in _chain(error):
+        if isinstance(link, ModuleNotFoundError) and link.name in _EXTRA_OF:
+            return _missing(link.name)
+    for link in _chain(error):
+        module = _importing(link.__traceback__) or _named(link)
+        if module is not None:
+            return _broken(module, link)
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what led to it, the first cause first."""
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return reversed(links)
+
+
+def _importing(trace: TracebackType | None) -> str | None:
+    """The package of ours whose import was going on, None where none was."""
+    while trace is not None:
+        frame = trace.tb_frame
+        top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and (top in _EXTRA_OF or top in _ALWAYS):
+            return top
+        trace = trace.tb_next
+    return None
+
+
+def _named(error: BaseException) -> str | None:
+    """The package that an ImportError names."""
+    if not isinstance(error, ImportError):
+        return None
+    top = (error.name or "").partition(".")[0]
+    return top if top in _EXTRA_OF or top in _ALWAYS else None
+
+
+def _missing(module: str) -> Dp3dError:
+    extra = _EXTRA_OF[module]
+    absent = [name for name in _EXTRAS[extra] if is_absent(name)] or [module]
+    names = ", ".join(_DISTRIBUTIONS.get(name, name) for name in absent)
+    if extra == "diffusion":
+        return Dp3dError(
+            "engine.packages_missing",
+            f"The packages of the diffusion engines are not installed ({names}).",
+            how_to_install(extra),
+        )
+    return Dp3dError(
+        "packages.missing",
+        f"This needs packages that are not installed: {names}.",
+        how_to_install(extra),
+    )
+
+
+def _broken(module: str, error: BaseException) -> Dp3dError:
+    name = _DISTRIBUTIONS.get(module, module)
+    extra = _EXTRA_OF.get(module)
+    dp3d = "dp3d" if extra is None else f"dp3d[{extra}]"
+    reason = " ".join(str(error).split())
+    shown = reason if len(reason) <= 120 else f"{reason[:117]}..."
+    return Dp3dError(
+        "packages.broken",
+        f"The package {name} is installed and cannot be loaded ({shown or type(error).__name__}).",
+        f"Install it anew, in versions that fit each other: pip install --force-reinstall '{dp3d}'."
+        " Where it lacks a library of the system, install that.",
+        f"{type(error).__name__}: {reason}",
+    )

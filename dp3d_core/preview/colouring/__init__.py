@@ -1,0 +1,1 @@
+"""Colour of every point of a head: projected from the photo where visible, completed elsewhere."""

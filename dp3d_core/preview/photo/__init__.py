@@ -1,0 +1,1 @@
+"""Measurements on the photo: pixel classes, occlusions of skin, light, and its projection."""

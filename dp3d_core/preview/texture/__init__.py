@@ -1,0 +1,1 @@
+"""Texture synthesis on the panorama around a head: smooth colours, detail, strands of hair."""

@@ -1,0 +1,93 @@
+"""Pictures for people: contact sheets and animated GIFs.  numpy and Pillow only."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dp3d_core.arrays import Pixels
+from dp3d_core.storage.files import write_atomic
+from dp3d_core.viewsets.viewset import ViewSet, encode_png
+
+
+def contact_sheet(
+    images: Sequence[Pixels],
+    columns: int = 8,
+    labels: Sequence[str] | None = None,
+    tile: int = 192,
+    background: int = 255,
+) -> Pixels:
+    """Pictures in rows, each scaled to fit a square tile, with an optional line of text.
+
+    Args:
+        images: (h, w, 3) or (h, w) uint8 each, any sizes.
+        columns: tiles in a row.
+        labels: one per picture.
+        tile: side of a tile, pixels.
+        background: grey value between the pictures.
+
+    Returns:
+        (rows * (tile + text), columns * tile, 3) uint8.
+
+    """
+    text = 16 if labels is not None else 0
+    columns = max(1, min(columns, len(images)))
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new("RGB", (columns * tile, rows * (tile + text)), (background,) * 3)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(11)
+    for i, pixels in enumerate(images):
+        image = Image.fromarray(np.asarray(pixels, np.uint8)).convert("RGB")
+        image.thumbnail((tile, tile), Image.Resampling.LANCZOS)
+        x, y = (i % columns) * tile, (i // columns) * (tile + text)
+        sheet.paste(image, (x + (tile - image.width) // 2, y + (tile - image.height) // 2))
+        if labels is not None:
+            draw.text((x + 4, y + tile + 1), labels[i], fill=(40, 40, 40), font=font)
+    return np.asarray(sheet)
+
+
+def resized(picture: Pixels, width: int, height: int) -> Pixels:
+    """A picture at another size, every pixel the mean of those that it covers."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
+
+
+def viewset_sheet(views: ViewSet, columns: int = 8, tile: int = 192) -> Pixels:
+    """Contact sheet of a view set, each view labelled with its yaw and pitch."""
+    labels = []
+    for i, camera in enumerate(views.cameras):
+        yaw, pitch = camera.yaw_pitch_deg
+        labels.append(f"{i}: yaw {yaw:.0f}, pitch {pitch:.0f}")
+    return contact_sheet([views.frame(i) for i in range(len(views))], columns, labels, tile)
+
+
+def save_png(path: Path, pixels: Pixels) -> None:
+    """Write a PNG atomically."""
+    write_atomic(path, encode_png(pixels))
+
+
+def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0) -> None:
+    """Write an endless GIF atomically; all frames share one palette, so nothing flickers."""
+    images = [Image.fromarray(np.asarray(frame, np.uint8)).convert("RGB") for frame in frames]
+    # palette from a strip of all frames, thinned
+    strip = contact_sheet(
+        [np.asarray(i) for i in images[:: max(1, len(images) // 12)]], 6, tile=128
+    )
+    palette = Image.fromarray(strip).quantize(255, method=Image.Quantize.MEDIANCUT)
+    indexed = [i.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for i in images]
+    buffer = io.BytesIO()
+    indexed[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=indexed[1:],
+        duration=round(1000 / fps),
+        loop=0,
+    )
+    write_atomic(path, buffer.getvalue())

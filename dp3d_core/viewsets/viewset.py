@@ -1,0 +1,494 @@
+"""ViewSet: the contract between the rooms, a folder of frames with exact cameras.
+
+::
+
+    views/
+      cameras.json      cameras of all views (see dp3d_core.cameras.camera)
+      meta.json         engine, seed, every parameter, portrait hash, versions
+      frames/0000.png   RGB, 8 bit               masks/0000.png   foreground alpha, 8 bit
+      rgba/0000.png     of our engines: frame and mask in one, straight alpha, for other programs
+      depth/0000.png    where an engine knows it: 16 bit, DEPTH_UNIT or meta's depth_unit along
+                        the optical axis, 0 where nothing is
+      known/0000.png    only of frames that the engine could not fill: 255 where it did, else 0
+
+Where another program renders the views (Blender's film transparency), a frame may be RGBA with
+straight alpha itself; its alpha is then the mask.
+
+``cameras.json`` and ``meta.json`` are written first, then frame by frame, each file under a
+temporary name and renamed: a reader never sees half a file, and a killed job goes on at the
+next missing frame.  A view counts as written when its frame file exists (its masks are written
+before).  numpy and Pillow only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dp3d_core.arrays import Array32, Mask, Pixels
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.files import (
+    cameras_from_dict,
+    cameras_to_dict,
+    load_cameras,
+    read_camera_json,
+)
+from dp3d_core.decoding.png import has_alpha, read_png
+from dp3d_core.errors import Dp3dError
+from dp3d_core.storage.files import check_folder, is_file, read_json, write_atomic, write_json
+from dp3d_core.storage.json_fields import Fields, numbers, read_bounded_json
+
+META_SCHEMA = "dp3d.views/1"
+_MAX_META_BYTES = 16_000_000
+VIEWSET_MARKER = "meta.json"
+"""The file that makes a folder ours; it is written before anything else."""
+
+
+DEPTH_UNIT = 1e-4
+"""Head units of one step in a depth picture, unless the meta's ``depth_unit`` says another."""
+DEPTH_STEPS = 65535
+"""Steps that a depth picture can hold."""
+
+
+def encode_png(pixels: Pixels | NDArray[np.uint16]) -> bytes:
+    """PNG bytes of an (h, w), (h, w, 3) or (h, w, 4) uint8 or an (h, w) uint16 picture."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def over(rgba: Pixels, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
+    """(h, w, 3) uint8 picture of an (h, w, 4) one with straight alpha over a plain colour."""
+    alpha = rgba[..., 3:] / 255
+    mixed = rgba[..., :3] * alpha + np.array(background) * (1 - alpha)
+    return np.asarray(np.rint(mixed), np.uint8)
+
+
+def straight(
+    rgb: Pixels,
+    mask: Pixels | None,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> Pixels:
+    """(h, w, 4) uint8 picture with straight alpha of one over a plain colour (see :func:`over`).
+
+    Args:
+        rgb: (h, w, 3).
+        mask: (h, w) alpha, None: all is foreground.
+        background: the plain colour, 8 bit RGB.
+
+    """
+    if mask is None:
+        return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+    alpha = mask[..., None].astype(np.float64) / 255
+    colours = (rgb - (1 - alpha) * np.asarray(background, np.float64)) / np.maximum(alpha, 1 / 255)
+    colours = np.where(alpha > 0, np.clip(np.rint(colours), 0, 255), 0).astype(np.uint8)
+    return np.dstack([colours, mask])
+
+
+@dataclass(frozen=True)
+class ViewMeta:
+    """Where a view set comes from (``meta.json``)."""
+
+    engine: str
+    """Name of the engine that made it."""
+    seed: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Every option, after defaults."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """Colour behind the head in the frames, 8 bit RGB."""
+    portrait_sha256: str | None = None
+    weights_sha256: str | None = None
+    """Hash of the weights, None for an engine without."""
+    versions: dict[str, str] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
+    """How it was computed, as far as the views do not depend on it: device, memory."""
+    warnings: list[str] = field(default_factory=list)
+    """What a person should know about these views, a sentence each."""
+    choices: dict[str, Any] = field(default_factory=dict)
+    """What an engine took the photo to show, an object with ``choice``, ``confidence`` and
+    ``by_user`` each; empty for an engine that has no such choices."""
+    approximate_poses: bool = False
+    """Whether a network drew the frames, which aims at a camera only about."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Contents of ``meta.json``."""
+        told = {"schema": META_SCHEMA, **self.__dict__, "background": list(self.background)}
+        if not self.approximate_poses:  # view sets of other origin do not speak of it
+            del told["approximate_poses"]
+        if not self.choices:
+            del told["choices"]
+        return told
+
+    @classmethod
+    def from_dict(cls, data: Any) -> ViewMeta:
+        """Inverse of :meth:`to_dict`; raises ``viewset.invalid``."""
+        try:
+            meta = Fields(data, "meta.json")
+            if data.get("schema") != META_SCHEMA:
+                raise ValueError(f"meta.json is not of the kind {META_SCHEMA}")
+            unknown = set(data) - {"schema", *cls.__dataclass_fields__}
+            if unknown:
+                raise ValueError(f"meta.json holds {min(unknown)[:50]!r}, which is unknown")
+            white = list(cls.background)
+            colour = numbers(meta.listed("background", 3, white), 3, 0, 255, "background")
+            return cls(
+                engine=meta.text("engine", most=200),
+                seed=meta.whole("seed", -(2**63), 2**64, 0),
+                parameters=_parameters(meta.object("parameters")),
+                background=(int(colour[0]), int(colour[1]), int(colour[2])),
+                portrait_sha256=_hash(meta, "portrait_sha256"),
+                weights_sha256=_hash(meta, "weights_sha256"),
+                versions=meta.object("versions"),
+                run=meta.object("run"),
+                warnings=meta.texts("warnings", 10_000),
+                choices=meta.object("choices"),
+                approximate_poses=meta.flag("approximate_poses", False),
+            )
+        except ValueError as error:
+            raise _invalid(str(error)) from error
+
+
+def _hash(meta: Fields, name: str) -> str | None:
+    return meta.text(name, most=200) if name in meta else None
+
+
+def _parameters(values: dict[str, Any]) -> dict[str, Any]:
+    """Every option of an engine; those that we read ourselves are checked."""
+    known = Fields(values, "parameters")
+    if "depth_unit" in known:
+        known.number("depth_unit", 1e-12, 1e12)
+    if "held_out" in known:
+        held_out = known.listed("held_out", 100_000)
+        if not all(type(index) is int and index >= 0 for index in held_out):
+            raise ValueError("held_out in parameters is not a list of views")
+    return values
+
+
+def _invalid(why: str) -> Dp3dError:
+    return Dp3dError(
+        "viewset.invalid", f"The view set cannot be used: {why}.", "Generate the views again."
+    )
+
+
+def _load_cameras(path: Path) -> tuple[Camera, ...]:
+    """Cameras of a ``cameras.json``; ``camera.invalid`` names the first that cannot be used."""
+    try:
+        return tuple(load_cameras(path))
+    except Dp3dError as error:
+        if error.code != "camera.invalid":
+            raise
+        refused = error
+    data = read_camera_json(path)
+    for index, camera in enumerate(data["cameras"]):
+        try:
+            cameras_from_dict({**data, "cameras": [camera]})
+        except Dp3dError as error:
+            problem = error.problem.replace("A camera", f"The camera of view {index}", 1)
+            raise Dp3dError(error.code, problem, error.remedy) from error
+    raise refused
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """A view set on disk, opened for reading."""
+
+    root: Path
+    cameras: tuple[Camera, ...]
+    meta: ViewMeta
+
+    @classmethod
+    def open(cls, root: Path, *, complete: bool = True) -> ViewSet:
+        """Open a folder.
+
+        Args:
+            root: the folder.
+            complete: refuse a set with missing frames (``viewset.incomplete``).
+
+        """
+        root = Path(root)
+        if not all(is_file(root / name) for name in ("cameras.json", "meta.json")):
+            raise Dp3dError(
+                "viewset.not_found",
+                f"There is no view set in {root}.",
+                "Give the folder that 'dp3d generate' wrote: it holds cameras.json and frames/.",
+            )
+        try:
+            meta = read_bounded_json(root / "meta.json", _MAX_META_BYTES)
+        except OSError as error:
+            raise _invalid(f"meta.json cannot be opened ({error.strerror})") from error
+        except ValueError as error:
+            raise _invalid(str(error)) from error
+        views = cls(root, _load_cameras(root / "cameras.json"), ViewMeta.from_dict(meta))
+        if any(index >= len(views) for index in views.meta.parameters.get("held_out") or ()):
+            raise _invalid(f"meta.json holds out views of which there are only {len(views)}")
+        missing = views.missing()
+        if complete and missing:
+            raise Dp3dError(
+                "viewset.incomplete",
+                f"{len(missing)} of {len(views)} views are missing in {root}.",
+                "Run the same 'dp3d generate' command again: it goes on where it stopped.",
+            )
+        return views
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def frame_path(self, index: int) -> Path:
+        """Path of a frame (it may not exist yet)."""
+        return self.root / "frames" / f"{index:04d}.png"
+
+    def mask_path(self, index: int) -> Path:
+        """Path of a mask (it may not exist)."""
+        return self.root / "masks" / f"{index:04d}.png"
+
+    def known_path(self, index: int) -> Path:
+        """Path of the mask of what the engine filled (it may not exist)."""
+        return self.root / "known" / f"{index:04d}.png"
+
+    def rgba_path(self, index: int) -> Path:
+        """Path of frame and mask in one picture (it may not exist)."""
+        return self.root / "rgba" / f"{index:04d}.png"
+
+    def missing(self) -> list[int]:
+        """Indices of views not written yet.
+
+        A view without its mask counts as missing where others have theirs, unless its frame has
+        an alpha channel.
+        """
+        masked = [self.mask_path(i).is_file() for i in range(len(self))]
+        return [
+            i
+            for i in range(len(self))
+            if not self.frame_path(i).is_file()
+            or (any(masked) and not masked[i] and not has_alpha(self.frame_path(i)))
+        ]
+
+    def frame(self, index: int) -> Pixels:
+        """(h, w, 3) uint8 RGB; a frame with alpha is laid over the meta's background."""
+        path = self.frame_path(index)
+        if has_alpha(path):
+            return over(self._load(path, "RGBA", index), self.meta.background)
+        return self._load(path, "RGB", index)
+
+    def mask(self, index: int) -> Pixels | None:
+        """(h, w) uint8 foreground alpha, or None when neither a mask nor the frame tells it."""
+        path = self.mask_path(index)
+        if path.is_file():
+            return self._load(path, "L", index)
+        if has_alpha(self.frame_path(index)):
+            return np.ascontiguousarray(self._load(self.frame_path(index), "RGBA", index)[..., 3])
+        return None
+
+    def depth_path(self, index: int) -> Path:
+        """Path of a depth picture (it may not exist)."""
+        return self.root / "depth" / f"{index:04d}.png"
+
+    def depth(self, index: int) -> Array32 | None:
+        """(h, w) depth along the optical axis, head units, inf where nothing is; None: unknown."""
+        path = self.depth_path(index)
+        if not path.is_file():
+            return None
+        steps = self._load(path, "I;16", index).astype(np.float32)
+        return np.where(steps > 0, steps * np.float32(self.depth_unit), np.float32(np.inf))
+
+    @property
+    def depth_unit(self) -> float:
+        """Head units of one step in a depth picture."""
+        return float(self.meta.parameters.get("depth_unit", DEPTH_UNIT))
+
+    def known(self, index: int) -> Mask | None:
+        """(h, w) pixels that the engine filled, or None when it filled them all.
+
+        Elsewhere frame and mask are empty, which says nothing about the head.
+        """
+        path = self.known_path(index)
+        return self._load(path, "L", index) >= 128 if path.is_file() else None
+
+    def rgba(self, index: int) -> Pixels:
+        """(h, w, 4) uint8, straight alpha, the frame's background colour taken out of the edge.
+
+        Where no mask is known everything is foreground.  The colours of a frame that has an alpha
+        channel are returned as they are.
+        """
+        path = self.frame_path(index)
+        if not has_alpha(path):
+            return straight(self.frame(index), self.mask(index), self.meta.background)
+        pixels = self._load(path, "RGBA", index)
+        if self.mask_path(index).is_file():
+            pixels = np.dstack([pixels[..., :3], self._load(self.mask_path(index), "L", index)])
+        return pixels
+
+    def _load(self, path: Path, mode: str, index: int) -> Pixels:
+        camera = self.cameras[index]
+        try:
+            return read_png(path, mode, (camera.width, camera.height))
+        except ValueError as error:
+            raise Dp3dError(
+                "viewset.invalid",
+                f"The view set cannot be used: {path.parent.name}/{path.name} {error}.",
+                "Delete that file and run the same 'dp3d generate' command again: only it is "
+                "made anew.",
+            ) from error
+
+
+class ViewSetWriter:
+    """Writes a view set view by view; opened on an unfinished one of the same job, goes on.
+
+    >>> writer = ViewSetWriter(root, cameras, meta)
+    >>> for i in writer.missing():
+    ...     writer.write(i, rgb, alpha)
+    >>> views = writer.finish()
+    """
+
+    def __init__(
+        self, root: Path, cameras: Sequence[Camera], meta: ViewMeta, *, rgba: bool = False
+    ) -> None:
+        """Create the folder, or adopt the one that is there.
+
+        Args:
+            root: the folder.
+            cameras: of all views.
+            meta: of the view set.
+            rgba: also write ``rgba/``.
+
+        Raises:
+            Dp3dError: ``viewset.mismatch`` if the folder holds views of other cameras,
+                another portrait or other parameters: they must not be mixed;
+                ``output.occupied`` if it holds files of somebody else.
+
+        """
+        root = Path(root)
+        self.views = ViewSet(root, tuple(cameras), meta)
+        self._rgba = rgba
+        check_folder(root, (VIEWSET_MARKER,))
+        if (root / VIEWSET_MARKER).exists():
+            self._adopt(root)
+            meta = self.views.meta
+        # meta first: a folder with cameras.json is then always complete in its head matter
+        write_json(root / "meta.json", meta.to_dict())
+        write_json(root / "cameras.json", cameras_to_dict(cameras))
+
+    def _adopt(self, root: Path) -> None:
+        if not any((root / "frames").glob("[0-9]*.png")):
+            return  # stopped before its first frame: there is nothing to mix
+        try:
+            present = read_json(root / "meta.json")
+            cameras_file = root / "cameras.json"
+            same = _fingerprint(present) == _fingerprint(self.views.meta.to_dict()) and (
+                not cameras_file.exists()
+                or _same_cameras(
+                    load_cameras(cameras_file),
+                    self.views.cameras,
+                )
+            )
+        except (OSError, ValueError, AttributeError, Dp3dError):
+            same = False
+        if not same:
+            raise Dp3dError(
+                "viewset.mismatch",
+                f"{root} holds views made from another photo, other cameras or other options.",
+                "Choose another folder, or delete this one first.",
+            )
+        if choices := present.get("choices"):  # of a head that was fitted by the earlier run
+            self.amend(choices, present.get("warnings", []))
+
+    def amend(self, choices: dict[str, Any], warnings: Sequence[str]) -> None:
+        """Set what an engine took the photo to show, once it knows (see :class:`ViewMeta`)."""
+        meta = replace(self.views.meta, choices=choices, warnings=list(warnings))
+        self.views = replace(self.views, meta=meta)
+        write_json(self.root / VIEWSET_MARKER, meta.to_dict())
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self.views.root
+
+    def missing(self) -> list[int]:
+        """Indices still to be written, in order."""
+        return self.views.missing()
+
+    def write(
+        self,
+        index: int,
+        rgb: Pixels,
+        mask: Pixels | None = None,
+        known: Mask | None = None,
+        depth: NDArray[np.floating[Any]] | None = None,
+    ) -> Path:
+        """Write one view.
+
+        Args:
+            index: of its camera.
+            rgb: (h, w, 3) uint8.
+            mask: (h, w) uint8 alpha, when there is one.
+            known: (h, w) bool, pixels that the engine filled; None: all.
+            depth: (h, w) along the optical axis, head units, inf where nothing is, when known.
+
+        Returns:
+            The frame's file.
+
+        """
+        camera = self.views.cameras[index]
+        size = (camera.height, camera.width)
+        if rgb.dtype != np.uint8 or rgb.shape != (*size, 3):
+            raise ValueError(
+                f"frame {index} must be uint8 {(*size, 3)}, got {rgb.dtype} {rgb.shape}"
+            )
+        if mask is not None:
+            if mask.dtype != np.uint8 or mask.shape != size:
+                raise ValueError(
+                    f"mask {index} must be uint8 {size}, got {mask.dtype} {mask.shape}"
+                )
+            write_atomic(self.views.mask_path(index), encode_png(mask))
+        if known is not None and not known.all():
+            if known.dtype != np.bool_ or known.shape != size:
+                raise ValueError(
+                    f"known {index} must be bool {size}, got {known.dtype} {known.shape}"
+                )
+            filled = np.where(known, 255, 0).astype(np.uint8)
+            write_atomic(self.views.known_path(index), encode_png(filled))
+        if depth is not None:
+            steps = np.where(np.isfinite(depth), np.rint(depth / self.views.depth_unit), 0)
+            steps16 = steps.clip(0, DEPTH_STEPS).astype(np.uint16)
+            write_atomic(self.views.depth_path(index), encode_png(steps16))
+        if self._rgba:
+            picture = straight(rgb, mask, self.views.meta.background)
+            write_atomic(self.views.rgba_path(index), encode_png(picture))
+        path = self.views.frame_path(index)
+        write_atomic(path, encode_png(rgb))
+        return path
+
+    def finish(self) -> ViewSet:
+        """The finished set; raises ``viewset.incomplete`` if a view is missing."""
+        views = ViewSet.open(self.root)
+        if self._rgba:  # frames of an earlier version have none
+            for i in range(len(views)):
+                if not views.rgba_path(i).is_file():
+                    write_atomic(views.rgba_path(i), encode_png(views.rgba(i)))
+        return views
+
+
+def _fingerprint(meta: dict[str, Any]) -> str:
+    # These may differ between the two halves of a resumed job; everything else may not.
+    relevant = {
+        k: v for k, v in meta.items() if k not in {"versions", "run", "warnings", "choices"}
+    }
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def _same_cameras(a: Sequence[Camera], b: Sequence[Camera]) -> bool:
+    return len(a) == len(b) and all(
+        (x.width, x.height) == (y.width, y.height)
+        and np.allclose(x.c2w, y.c2w, atol=1e-9)
+        and np.allclose(x.K, y.K, atol=1e-6)
+        for x, y in zip(a, b, strict=True)
+    )

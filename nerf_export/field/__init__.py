@@ -1,0 +1,1 @@
+"""The radiance field: presets, fit, renders, and its run in nerfstudio's own commands."""

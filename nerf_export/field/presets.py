@@ -1,0 +1,136 @@
+"""Sizes and lengths of a fit.  Distances are in cells or ratios, so any head size fits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import FIT_STEPS
+
+AGREEING_ERROR = 0.001
+"""Mean squared error of training, colours in [0, 1], up to which views count as agreeing: 30 dB."""
+REFERENCE_CORNERS = 160
+"""Corners of the grid, along its longest side, that lengths and weights in cells are given for."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that decides how a field is fitted."""
+
+    name: str
+    image_size: int
+    """Longer side of the training pictures, pixels; smaller frames stay as they are."""
+    grid: int
+    """Corners of the distance grid along the longest axis of the box."""
+    colour_levels: tuple[tuple[float, int], ...]
+    """(part of ``grid``, channels) of each level of the colour grid."""
+    hidden: int
+    """Width of the colour network."""
+    steps: int
+    rays: int
+    """Rays in a step."""
+    coarse_samples: int
+    """Samples along a ray that look for the surface (no gradient)."""
+    fine_samples: int
+    """Samples placed where the coarse ones found density."""
+    width_start: float = 0.3
+    width_end: float = 0.15
+    """Softness of the surface at the first and last step, cells.  A softer one is transparent
+    where it is thin: brims of hats grow until they are not."""
+    spread_until: float = 0.9
+    """Part of the steps until which the distance's gradients are shared with their surroundings."""
+    gloss: int = 16
+    """Width of the network for what changes with the view; 0 for none."""
+    gloss_weight: float = 2e-5
+    gains_weight: float = 0.05
+    """Weights that keep gloss and exposures of the views small."""
+    mask_weight: float = 0.1
+    eikonal_weight: float = 0.003
+    curvature_weight: float = 0.004
+    """Weights of the silhouette and of the two penalties that keep the surface regular; that of
+    the curvature at the last step."""
+    contrast_weight: float = 0.0125
+    """Weight of the pictures' local contrast."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Preset:
+        """From JSON."""
+        levels = tuple((float(part), int(channels)) for part, channels in data["colour_levels"])
+        return cls(**{**data, "colour_levels": levels})
+
+
+PRESETS = {
+    "tiny": Preset(
+        name="tiny",
+        image_size=64,
+        grid=40,
+        colour_levels=((0.5, 4), (1.0, 4)),
+        hidden=16,
+        steps=120,
+        rays=1024,
+        coarse_samples=40,
+        fine_samples=16,
+    ),
+    "draft": Preset(
+        name="draft",
+        image_size=256,
+        grid=160,
+        colour_levels=((0.2, 8), (0.4, 8), (0.8, 4)),
+        hidden=32,
+        steps=2000,
+        rays=1024,
+        coarse_samples=64,
+        fine_samples=20,
+    ),
+    "standard": Preset(
+        name="standard",
+        image_size=512,
+        grid=192,
+        colour_levels=((0.17, 8), (0.34, 8), (0.67, 8), (1.0, 4)),
+        hidden=64,
+        steps=5000,
+        rays=2048,
+        coarse_samples=96,
+        fine_samples=32,
+    ),
+    "high": Preset(
+        name="high",
+        image_size=1024,
+        grid=256,
+        colour_levels=((0.125, 8), (0.25, 8), (0.5, 8), (1.0, 4)),
+        hidden=64,
+        steps=20000,
+        rays=4096,
+        coarse_samples=128,
+        fine_samples=32,
+    ),
+}
+
+
+def get_preset(name: str, steps: int | None = None) -> Preset:
+    """The preset of that name, with another number of steps if one is given.
+
+    Raises:
+        Dp3dError: ``fit.bad_option``.
+
+    """
+    if name not in PRESETS:
+        raise Dp3dError(
+            "fit.bad_option",
+            f"There is no fit preset called {name!r}.",
+            f"Choose one of: {', '.join(PRESETS)}.",
+        )
+    if steps is None:
+        return PRESETS[name]
+    if not FIT_STEPS.holds(steps):
+        raise Dp3dError(
+            "fit.bad_option",
+            f"A fit cannot have {steps} steps.",
+            f"Give a number from {FIT_STEPS}.",
+        )
+    return replace(PRESETS[name], steps=steps)

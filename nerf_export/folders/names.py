@@ -1,0 +1,238 @@
+"""The file that a name in another tool's folder means.
+
+Such names were written on other machines: with backslashes, without endings, as absolute paths,
+escaped as in addresses, in other upper and lower case.  Nothing outside of the folder is ever
+looked at, whether a name or a link leads there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from dp3d_core.storage.files import is_folder
+from nerf_export.folders.capture import Notes, unusable
+from nerf_export.folders.pictures import ENDINGS, read_header
+
+_DRIVE = re.compile(r"^[A-Za-z]:/")
+_LONGEST = 4096
+_USUAL = "images"
+"""Where pictures lie that are named without a folder."""
+_REDUCED = (2, 4, 8)
+"""Factors of scaled pictures, which lie in folders such as ``images_4`` beside ``images``."""
+
+
+class FileNames:
+    """Finds the files of one folder."""
+
+    def __init__(self, root: Path, base: Path, notes: Notes) -> None:
+        """Start in a folder.
+
+        Args:
+            root: the folder that was given; nothing outside of it is read.
+            base: the folder that names are relative to, in ``root``.
+            notes: where is noted what a name was taken to mean.
+
+        """
+        self.root, self.base = root.resolve(), base.resolve()
+        self._resolved = self.root.resolve()
+        self._notes = notes
+        self._listings: dict[Path, dict[str, list[str]]] = {}
+        self._example = ""
+        self.guessed: set[str] = set()
+        """Names of which the folder has the end alone."""
+        self.reduced: set[Path] = set()
+        """Files that were scaled, the folder of the whole ones being absent."""
+
+    def find(self, name: str, *, mask: bool = False, where: str = "") -> Path | None:
+        """The file of a name, or None where there is none.
+
+        Args:
+            name: as the file of cameras has it.
+            mask: whether it is that of a mask: its last part alone says nothing then, as pictures
+                have the same.
+            where: how a refusal calls the name, such as "the mask_path of frame 2".
+
+        Raises:
+            Dp3dError: ``viewset.invalid`` for a name that leads out of the folder, and for what is
+                no name of a file.
+
+        """
+        text = self._cleaned(name, where)
+        spellings = list(dict.fromkeys([text, text.replace("\\", "/")]))
+        spellings += [unquote(s) for s in spellings if unquote(s) != s]
+        outside = []
+        for spelling in spellings:
+            if _is_absolute(spelling.replace("\\", "/")):
+                continue
+            path = Path(os.path.normpath(self.base / spelling))
+            if self.root not in path.parents:
+                outside.append(path)
+            elif (file := self._at(path)) is not None:
+                return self._noted(name, file)
+        if outside:
+            raise self._leads_out(name, outside[0])
+        for spelling in spellings:
+            path = Path(os.path.normpath(self.base / spelling.replace("\\", "/")))
+            if (file := self._reduced(path)) is not None:
+                return self._noted(name, file)
+        likeliest = self._tail(spellings[-1].replace("\\", "/"), mask=mask)
+        if likeliest is None:
+            return None
+        self.guessed.add(name)
+        return self._noted(name, likeliest)
+
+    def missing(self, name: str) -> str:
+        """Half a sentence on a name that no file has."""
+        if _is_absolute(name.replace("\\", "/")):
+            return f"{name!r:.120} is a path of another machine, and this folder has no such file"
+        return f"{name!r:.120} is not in the folder"
+
+    @staticmethod
+    def _cleaned(name: str, where: str) -> str:
+        text = name.removeprefix("file://").strip()
+        if not text or len(text) > _LONGEST or "\0" in text:
+            which = f"{where} is {name!r:.60}, which" if where else f"{name!r:.60}"
+            raise unusable(f"{which} is no name of a file", "Correct it in the file.")
+        return text
+
+    def _at(self, path: Path) -> Path | None:
+        """The file at a path inside the folder, of any ending and case."""
+        for candidate in (path, *(path.with_name(path.name + end) for end in ENDINGS)):
+            if _is_file(candidate):
+                return self._inside(candidate)
+        if (other := self._other_case(path)) is not None:
+            return self._inside(other)
+        return None
+
+    def _other_case(self, path: Path) -> Path | None:
+        """The only file of that name in another case, or with another ending of a picture."""
+        folder = self.root
+        *folders, last = path.relative_to(self.root).parts
+        for part in folders:
+            names = self._names(folder).get(_key(part), [])
+            chosen = part if part in names else names[0] if len(names) == 1 else None
+            if chosen is None:
+                return None
+            folder /= chosen
+        stem = PurePosixPath(last).stem if PurePosixPath(last).suffix.lower() in ENDINGS else last
+        for wanted in (last, *(stem + end for end in ENDINGS)):
+            names = self._names(folder).get(_key(wanted), [])
+            if len(names) == 1 and _is_file(folder / names[0]):
+                return folder / names[0]
+        return None
+
+    def _names(self, folder: Path) -> dict[str, list[str]]:
+        """Names in a folder by their small letters, accents composed."""
+        if folder not in self._listings:
+            listing: dict[str, list[str]] = {}
+            try:
+                self._inside(folder)
+                for name in os.listdir(folder):  # noqa: PTH208 - names alone, folders may be large
+                    listing.setdefault(_key(name), []).append(name)
+            except OSError:
+                pass
+            self._listings[folder] = listing
+        return self._listings[folder]
+
+    def _tail(self, text: str, *, mask: bool) -> Path | None:
+        """The file with the longest end of a path, for paths of other machines and other places."""
+        parts = [p for p in PurePosixPath(text).parts if p not in {"/", "..", "."}]
+        if not parts:
+            return None
+        tails = ["/".join(parts[i:]) for i in range(max(1, len(parts) - 8), len(parts))]
+        for tail in tails[:-1] if mask else [*tails, f"{_USUAL}/{parts[-1]}"]:
+            path = Path(os.path.normpath(self.base / tail))
+            if self.root not in path.parents:
+                continue
+            if (file := self._at(path) or self._reduced(path)) is not None:
+                return file
+        return None
+
+    def _reduced(self, path: Path) -> Path | None:
+        """The scaled picture of a path, the largest one, where only scaled ones are there."""
+        folder = path.parent
+        if self.root not in folder.parents or is_folder(folder):
+            return None
+        for factor in _REDUCED:
+            scaled = folder.with_name(f"{folder.name}_{factor}") / path.name
+            if is_folder(scaled.parent) and (file := self._at(scaled)) is not None:
+                self.reduced.add(file)
+                return file
+        return None
+
+    def _inside(self, path: Path) -> Path:
+        """A path whose links do not lead out of the folder."""
+        resolved = path.resolve()
+        if resolved != self._resolved and self._resolved not in resolved.parents:
+            raise unusable(
+                f"{path.name!r:.80} is a link that leads out of the folder",
+                "Copy what it points to into the folder.",
+            )
+        return path
+
+    def _leads_out(self, name: str, path: Path) -> Exception:
+        common = Path(os.path.commonpath([self.root, path]))
+        near = len(self.root.relative_to(common).parts) <= 3 and len(common.parts) > 2
+        return unusable(
+            f"{name!r:.120} lies outside of the folder {self.root.name!r}, and nothing outside of "
+            "the folder that is given is read",
+            f"Give the folder {str(common)!r}, which holds both."
+            if near
+            else "Copy the pictures into the folder, and name them relative to it.",
+        )
+
+    def _noted(self, name: str, file: Path) -> Path:
+        """The file, with a note where its name had to be read another way."""
+        plain = os.path.normpath(self.base / name)
+        if _composed(plain) == _composed(str(file)):
+            return file
+        if "\\" in name and os.path.normpath(self.base / name.replace("\\", "/")) == str(file):
+            self._notes.add("Backslashes in names are taken for the slashes of paths.")
+        elif plain + file.suffix != str(file) or file.suffix.lower() not in ENDINGS:
+            shown = file.relative_to(self.root).as_posix()
+            if not self._example:
+                self._example = f"{name!r:.80} for {shown!r:.80}"
+            self._notes.add(
+                "Some names are those of no file here: the likeliest files are taken, as "
+                f"{self._example}.",
+                name,
+            )
+        return file
+
+
+def picture_sizes(folder: Path) -> Callable[[Mapping[str, Any]], tuple[int, int] | None]:
+    """A function that reads width and height of a frame's picture, where the folder has it."""
+    names = FileNames(folder, folder, Notes())
+
+    def size_of(frame: Mapping[str, Any]) -> tuple[int, int] | None:
+        name = frame.get("file_path")
+        path = names.find(name) if isinstance(name, str) else None
+        return None if path is None else read_header(path, str(name)).size
+
+    return size_of
+
+
+def _key(name: str) -> str:
+    """What names have in common that differ in case, or in how accents are encoded (macOS)."""
+    return _composed(name).casefold()
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _is_absolute(text: str) -> bool:
+    return text.startswith(("/", "~")) or bool(_DRIVE.match(text))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or not to be encoded
+        return False

@@ -1,0 +1,202 @@
+"""Which format a folder has, and where in it its cameras are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import is_zipfile
+
+from dp3d_core.cameras.files import camera_file_error
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import CancelCheck
+from dp3d_core.storage.files import is_file, is_folder
+from dp3d_core.viewsets.viewset import VIEWSET_MARKER
+from nerf_export.folders.capture import Capture, unusable
+from nerf_export.folders.colmap import colmap_model, read_colmap
+from nerf_export.folders.colmap_model import model_files
+from nerf_export.folders.synthetic import read_synthetic, split_files
+from nerf_export.folders.transforms import read_transforms
+
+_KINDS = (
+    "a folder that 'dp3d generate' wrote, one with transforms.json (nerfstudio, instant-ngp), with "
+    "transforms_train.json (NeRF's synthetic scenes), or with sparse/ (COLMAP)"
+)
+_CONVERT = "Convert it to a transforms.json or to COLMAP's model first."
+_PROCESS = "nerfstudio's 'ns-process-data {}' makes a transforms.json of it."
+_AS_COLMAP = "Export its cameras as COLMAP's model first."
+_OTHERS = {
+    "poses_bounds.npy": ("LLFF's poses_bounds.npy", _CONVERT),
+    "meta_data.json": ("SDFStudio's meta_data.json", _CONVERT),
+    "cameras.sfm": ("Meshroom's cameras.sfm", _CONVERT),
+    "reconstruction.json": ("OpenSfM's reconstruction.json", _CONVERT),
+    "dataset.json": ("a Nerfies dataset.json", _CONVERT),
+    "keyframes": ("a raw capture of Polycam", _PROCESS.format("polycam")),
+    "EXR_RGBD": ("a capture of Record3D", _PROCESS.format("record3d")),
+    "rgbd": ("a capture of Record3D", _PROCESS.format("record3d")),
+    "*.r3d": ("a capture of Record3D", _PROCESS.format("record3d")),
+    "*.psx": ("a project of Metashape", _AS_COLMAP),
+    "*.rcproj": ("a project of RealityCapture", _AS_COLMAP),
+    "*.rspj": ("a project of RealityScan", _AS_COLMAP),
+    "*.nvm": ("VisualSFM's model", _CONVERT),
+}
+"""Names of files and folders of formats that are not read: what they are, and what to do."""
+_ZIP = "*.[zZ][iI][pP]"
+_UNPACK = "Unpack it, and give the folder that comes out."
+_PERHAPS = {
+    _ZIP: ("a ZIP archive", _UNPACK),
+    "*.xml": ("an XML file, which Metashape writes cameras to", _PROCESS.format("metashape")),
+    "*.csv": ("a CSV file, which RealityCapture writes cameras to",
+              _PROCESS.format("realitycapture")),
+}  # fmt: skip
+"""Those that other files than cameras have as well."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of another tool, or one file of it."""
+
+    root: Path
+    """Nothing outside of it is read."""
+    reader: Callable[[CancelCheck], Capture]
+
+    def read(self, cancel: CancelCheck) -> Capture:
+        """Read what is there.
+
+        Raises:
+            Dp3dError: ``camera.file_invalid``, ``viewset.invalid``, ``job.cancelled``.
+
+        """
+        with _named(self.root):
+            return self.reader(cancel)
+
+
+def is_view_set(path: Path) -> bool:
+    """Whether a folder is a view set of ours, or one of its two files."""
+    folder = view_set_folder(path)
+    return all(is_file(folder / name) for name in (VIEWSET_MARKER, "cameras.json"))
+
+
+def view_set_folder(path: Path) -> Path:
+    """The folder of a view set that is named by itself or by one of its files."""
+    return path.parent if path.name in {VIEWSET_MARKER, "cameras.json"} else path
+
+
+def find_place(path: Path) -> Place:
+    """Find the cameras of a folder that is no view set; a path to their file works as well.
+
+    Raises:
+        Dp3dError: ``viewset.not_found``, ``viewset.invalid`` for formats that are not read.
+
+    """
+    with _named(path):
+        # resolved where it is there: a path that no file can have cannot be
+        return _cameras_at(path.resolve() if is_file(path) or is_folder(path) else path)
+
+
+def _cameras_at(path: Path) -> Place:
+    if is_file(path):
+        return _place_of_file(path)
+    if not is_folder(path):
+        raise _no_place(path)
+    if (place := _place(path, path)) is not None:
+        return place
+    # the data set inside of a fit is no folder to fit
+    below = [] if (path / "fit.json").is_file() else _folders(path)
+    places = [place for folder in below if (place := _place(path, folder)) is not None]
+    if len(places) == 1:
+        return places[0]
+    if len(places) > 1:
+        raise unusable(f"several folders in {path.name!r} hold cameras", "Give one of them.")
+    raise _nothing(path)
+
+
+def _no_place(path: Path) -> Dp3dError:
+    """The refusal of what is neither a file nor a folder, such as a pipe, and of nothing."""
+    if os.path.exists(path):  # noqa: PTH110 - false for a path that no file can have
+        return unusable(f"{path} is neither a file nor a folder", f"Give {_KINDS}.")
+    return Dp3dError("viewset.not_found", f"There is nothing at {path!s:.300}.", f"Give {_KINDS}.")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Refuse a folder that the system does not let be looked into."""
+    try:
+        yield
+    except OSError as error:
+        raise unusable(
+            f"{path} cannot be looked into ({error.strerror})", "Check its rights."
+        ) from error
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.is_symlink())
+
+
+def _place(root: Path, folder: Path) -> Place | None:
+    """What a folder itself holds."""
+    file = folder / "transforms.json"
+    if file.is_file():
+        return Place(root, lambda cancel: read_transforms(root, file, cancel))
+    if split_files(folder):
+        return Place(root, lambda cancel: read_synthetic(root, folder, cancel))
+    if (files := colmap_model(folder)) is not None:
+        return Place(root, lambda cancel: read_colmap(root, files, cancel))
+    return None
+
+
+def _place_of_file(path: Path) -> Place:
+    folder = path.parent
+    if path.suffix.lower() == ".json":
+        return Place(folder, lambda cancel: read_transforms(folder, path, cancel))
+    files = model_files(folder)
+    if files is not None and path in files:
+        return Place(folder, lambda cancel: read_colmap(folder, files, cancel))
+    if is_zipfile(path):
+        raise unusable(f"{path.name!r:.80} is a ZIP archive", _UNPACK)
+    raise camera_file_error(f"{path.name!r:.80} holds no cameras that are read", f"Give {_KINDS}.")
+
+
+def _nothing(path: Path) -> Dp3dError:
+    """The refusal of a folder without cameras, with what it may be instead."""
+    if (error := _other_format(path, _OTHERS)) is not None:
+        return error
+    if (path / "fit.json").is_file():
+        return Dp3dError(
+            "viewset.not_found",
+            f"{path} is a fit, not a folder of views.",
+            "Give the views that it was made from, or render some: 'dp3d render'.",
+        )
+    if (path / VIEWSET_MARKER).is_file():
+        return Dp3dError(
+            "viewset.not_found",
+            f"There is no view set in {path}: cameras.json is missing.",
+            "Run the same 'dp3d generate' command again.",
+        )
+    below = [folder.name for folder in _folders(path) if is_view_set(folder)]
+    if below:
+        return Dp3dError(
+            "viewset.not_found",
+            f"{path} itself is no folder of views.",
+            f"Give the view set in it: {path / below[0]}.",
+        )
+    if names := sorted(p.name for p in path.glob("transforms*.json") if not p.is_file()):
+        return unusable(f"{names[0]!r:.80} is no file", "Put the file of the cameras there itself.")
+    if names := sorted(p.name for p in path.glob("*.json") if p.is_file()):
+        return Dp3dError(
+            "viewset.not_found",
+            f"There are no views in {path}: it has no transforms.json.",
+            f"If its cameras are in {names[0]!r}, give the path of that file, else {_KINDS}.",
+        )
+    return _other_format(path, _PERHAPS) or Dp3dError(
+        "viewset.not_found", f"There are no views with cameras in {path}.", f"Give {_KINDS}."
+    )
+
+
+def _other_format(path: Path, formats: dict[str, tuple[str, str]]) -> Dp3dError | None:
+    for name, (what, remedy) in formats.items():
+        if any(path.glob(name)):
+            return unusable(f"{path.name!r} holds {what}; that is not read", remedy)
+    return None

@@ -1,0 +1,206 @@
+"""View sets for other tools.
+
+Every format is written with exact poses in the same world: Z up, as Blender has it (the world N of
+docs/coordinates.md), so that what another tool makes of the frames lies where ours does.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.files import cameras_to_transforms
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
+from dp3d_core.storage.files import write_atomic, write_json
+from dp3d_core.viewsets.viewset import ViewSet, encode_png
+from nerf_export.folders.capture import HEAD_ALPHA, KNOWN_MASKS
+from nerf_export.folders.colmap_writing import write_colmap
+from nerf_export.views.dataset import held_out_of
+
+_OF_EXPORTS = ("images", "masks", "sparse", "head", "transforms.json", "transforms_*.json")
+"""What exports write into their folder."""
+EXPORT_MARKER = "dp3d-export.json"
+"""The file that makes a folder ours; it is written before anything else."""
+
+
+@dataclass(frozen=True)
+class _Format:
+    title: str
+    write: Callable[[ViewSet, Path], list[str]]
+    """Writes the cameras, returns the names of the files."""
+    check: Callable[[Sequence[Camera]], None] = lambda cameras: None
+    """Refuses cameras that the format cannot say."""
+    masks: bool = False
+    """Whether what is not known is told by masks, in ``masks/`` beside ``images/``."""
+
+
+def export_views(
+    views: ViewSet,
+    out: Path,
+    to: str,
+    *,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+) -> list[str]:
+    """Write a view set for another tool.
+
+    Args:
+        views: the views; RGBA pictures are written where there are masks.
+        out: folder, new or from an earlier export.
+        to: a name of :data:`FORMATS`.
+        progress: stage ``export``.
+        cancel: polled between pictures.
+
+    Returns:
+        Names of the files that describe the cameras.
+
+    Raises:
+        Dp3dError: ``export.bad_format``, ``camera.invalid`` for cameras that the format
+            cannot say.
+
+    """
+    if to not in FORMATS:
+        raise Dp3dError(
+            "export.bad_format",
+            f"There is no format {to!r}.",
+            f"Choose one of: {', '.join(FORMATS)}.",
+        )
+    chosen = FORMATS[to]
+    chosen.check(views.cameras)
+    mark_export(out, to)
+    stage = Stage("export", len(views) + 1, progress, cancel, f"Writing for {chosen.title}")
+    masks = _masks(views) if chosen.masks else None
+    for i, name in enumerate(_pictures(views)):
+        rgba = views.rgba(i)
+        if masks is not None:
+            known = views.known(i)
+            if known is None:
+                known = np.ones(rgba.shape[:2], bool)
+            # opaque: alpha must not say that there is no head
+            rgba[~known, 3] = 255
+            write_atomic(out / masks[i], encode_png(np.where(known, 255, 0).astype(np.uint8)))
+        write_atomic(out / name, encode_png(rgba))
+        stage.advance()
+    files = chosen.write(views, out)
+    stage.advance("Cameras written")
+    return files
+
+
+def mark_export(out: Path, to: str) -> None:
+    """Make a folder ours and clear it of an earlier export: two must never mix."""
+    if (out / EXPORT_MARKER).is_file():
+        for name in _OF_EXPORTS:
+            for path in out.glob(name):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+    write_json(out / EXPORT_MARKER, {"schema": "dp3d.export/1", "format": to})
+
+
+def _pictures(views: ViewSet) -> list[str]:
+    return [f"images/{i:04d}.png" for i in range(len(views))]
+
+
+def _masks(views: ViewSet) -> list[str] | None:
+    """Masks of what is known, black where nobody is to draw rays; None: all is known."""
+    if not any(views.known_path(i).is_file() for i in range(len(views))):
+        return None
+    return [name.replace("images/", "masks/") for name in _pictures(views)]
+
+
+def _alpha(views: ViewSet) -> dict[str, str]:
+    """What a file says of the pictures' alpha."""
+    masked = any(views.mask_path(i).is_file() for i in range(len(views)))
+    return dict([HEAD_ALPHA]) if masked else {}
+
+
+def _write_nerfstudio(views: ViewSet, out: Path) -> list[str]:
+    """With masks where frames are known in part, and the split if the views' source named one."""
+    names, masks = _pictures(views), _masks(views)
+    data = cameras_to_transforms(views.cameras, names, masks) | _alpha(views)
+    if masks is not None:
+        data |= dict([KNOWN_MASKS])
+    held = views.meta.parameters.get("held_out")
+    if held:
+        data["train_filenames"] = [name for i, name in enumerate(names) if i not in held]
+        data["val_filenames"] = data["test_filenames"] = [names[i] for i in held]
+    write_json(out / "transforms.json", data)
+    return ["transforms.json"]
+
+
+def _write_instant_ngp(views: ViewSet, out: Path) -> list[str]:
+    """instant-ngp's own additions: a head fills most of its unit cube."""
+    data = cameras_to_transforms(views.cameras, _pictures(views)) | _alpha(views)
+    first = views.cameras[0]
+    data |= {
+        "aabb_scale": 1,
+        "scale": 0.8,
+        "offset": [0.5, 0.5, 0.5],
+        "w": first.width,
+        "h": first.height,
+        "fl_x": float(first.K[0, 0]),
+        "fl_y": float(first.K[1, 1]),
+        "cx": float(first.K[0, 2]),
+        "cy": float(first.K[1, 2]),
+        "camera_angle_x": 2 * math.atan(first.width / 2 / float(first.K[0, 0])),
+    }
+    write_json(out / "transforms.json", data)
+    return ["transforms.json"]
+
+
+def _check_blender(cameras: Sequence[Camera]) -> None:
+    """Refuse what NeRF's synthetic format cannot say: one lens, centred, square pixels."""
+    first = cameras[0]
+    for i, camera in enumerate(cameras):
+        centred = np.allclose(camera.K[:2, 2], [camera.width / 2, camera.height / 2], atol=1e-3)
+        square = math.isclose(camera.K[0, 0], camera.K[1, 1], rel_tol=1e-6)
+        same = (camera.width, camera.height) == (first.width, first.height) and math.isclose(
+            camera.K[0, 0], first.K[0, 0], rel_tol=1e-6
+        )
+        if not (centred and square and same):
+            raise Dp3dError(
+                "camera.invalid",
+                f"The format 'blender' has one centred lens with square pixels for all, camera "
+                f"{i} has another.",
+                "Export for nerfstudio or colmap, which have a lens for each camera.",
+            )
+
+
+def _write_blender(views: ViewSet, out: Path) -> list[str]:
+    """NeRF's synthetic format: one lens for all; the same frames for every split but held-out."""
+    first = views.cameras[0]
+    angle = 2 * math.atan(first.width / 2 / float(first.K[0, 0]))
+    names = [name.removesuffix(".png") for name in _pictures(views)]
+    frames = [
+        {"file_path": f"./{name}", "transform_matrix": frame["transform_matrix"]}
+        for name, frame in zip(
+            names, cameras_to_transforms(views.cameras, names)["frames"], strict=True
+        )
+    ]
+    held = held_out_of(views)
+    splits = {
+        "train": [frame for i, frame in enumerate(frames) if i not in held],
+        "val": [frames[i] for i in held],
+        "test": [frames[i] for i in held],
+    }
+    for name, part in splits.items():
+        document = {"camera_angle_x": angle, **_alpha(views), "frames": part}
+        write_json(out / f"transforms_{name}.json", document)
+    return [f"transforms_{name}.json" for name in splits]
+
+
+FORMATS: dict[str, _Format] = {
+    "nerfstudio": _Format("nerfstudio", _write_nerfstudio, masks=True),
+    "instant-ngp": _Format("instant-ngp", _write_instant_ngp),
+    "blender": _Format("NeRF's synthetic format", _write_blender, _check_blender),
+    "colmap": _Format("COLMAP, gsplat, Postshot", write_colmap),
+}
+"""What :func:`export_views` writes, by name."""

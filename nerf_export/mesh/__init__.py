@@ -1,0 +1,1 @@
+"""The textured mesh of a fit, and its splats."""

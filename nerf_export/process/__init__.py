@@ -1,0 +1,1 @@
+"""The NeRF interpreter: its environment, its commands, and children whose parents died."""

@@ -1,0 +1,147 @@
+"""Arguments that several verbs share: cameras, head, engine options, seed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import (
+    DEFAULT_SIDE,
+    DEFAULT_VIEWS,
+    HEAD_PITCH_DEG,
+    HEAD_ROLL_DEG,
+    HEAD_YAW_DEG,
+    MESH_FACES,
+    PRESET_PITCH_DEG,
+    PRESET_SIDE,
+    PRESET_VIEWS,
+    SEED,
+    TEXTURE_SIDE,
+    CameraPreset,
+    Range,
+)
+from dp3d_core.progress import Progress, check_cancel
+from server.cli.console import Console
+
+if TYPE_CHECKING:
+    from dp3d_core.cameras.documents import Normalisation
+    from dp3d_core.portraits.portrait import Portrait
+
+
+def number(meaning: str, limits: Range[Any]) -> Any:
+    """Help of an argument that is a number of a range."""
+    return tyro.conf.arg(help=f"{meaning}, {limits}.")
+
+
+Faces = Annotated[int, number("About how many triangles the mesh has", MESH_FACES)]
+TextureSide = Annotated[int, number("Width and height of the texture, pixels", TEXTURE_SIDE)]
+
+
+@dataclass
+class CameraOptions:
+    """Which cameras."""
+
+    cameras: Path | None = None
+    """A cameras.json, a camera path exported from Blender, a transforms.json, or nerfstudio's
+    camera_path.json; instead of a preset."""
+    preset: CameraPreset = "orbit"
+    """Camera path: closed orbit; rings for a mesh; arc before the face; DiffPortrait3D's
+    ellipse; sweep from low to high."""
+    views: Annotated[int, number("Number of cameras of the preset", PRESET_VIEWS)] = DEFAULT_VIEWS
+    size: Annotated[
+        int, number("Width and height of the frames of the preset, pixels", PRESET_SIDE)
+    ] = DEFAULT_SIDE
+    pitch_deg: Annotated[
+        float,
+        number("Tilt of the presets orbit and arc, degrees, up is positive", PRESET_PITCH_DEG),
+    ] = 0.0
+
+    def request(self, applied: Normalisation | None = None) -> tuple[Any, list[str]]:
+        """What ``trajectories.cameras_from_request`` takes, and notes on the file.
+
+        Args:
+            applied: what was done to the poses of a fit's data before they were written.
+
+        """
+        from dp3d_core.cameras.documents import read_camera_document
+        from nerf_export.folders.names import picture_sizes
+
+        if self.cameras is None:
+            return {k: v for k, v in asdict(self).items() if k != "cameras"}, []
+        sizes = picture_sizes(self.cameras.parent)
+        return read_camera_document(self.cameras, size_of=sizes, applied=applied)
+
+
+@dataclass
+class HeadOptions:
+    """Where the head is in the photo, instead of an estimate."""
+
+    crop: tuple[float, float, float] | None = None
+    """Head crop by hand: left, top and side in pixels of the upright photo; about twice as wide
+    as the face."""
+    head_yaw_deg: Annotated[
+        float | None,
+        number(
+            "Turn of the head, degrees, positive when the face looks to the picture's left",
+            HEAD_YAW_DEG,
+        ),
+    ] = None
+    head_pitch_deg: Annotated[
+        float | None,
+        number("Height that the head is seen from, degrees, positive from above", HEAD_PITCH_DEG),
+    ] = None
+    head_roll_deg: Annotated[
+        float | None,
+        number("Lean of the head in the picture, degrees counter-clockwise", HEAD_ROLL_DEG),
+    ] = None
+
+    def load(self, console: Console, photo: Path) -> Portrait:
+        """Find the head in a photo, with progress, and note the warnings.
+
+        The models that this requires are fetched first where they are missing.
+        """
+        from dp3d_core.portraits.load import load_portrait
+        from dp3d_core.portraits.photo_file import read_photo
+        from dp3d_core.portraits.pose import HeadAngles
+        from dp3d_core.portraits.required_files import fetch_missing
+
+        check_cancel(console.cancel)
+        angles = HeadAngles(self.head_yaw_deg, self.head_pitch_deg, self.head_roll_deg)
+        data = read_photo(photo)  # a wrong path is reported before anything is fetched
+        fetch_missing(console.progress, console.cancel)
+        console.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
+        portrait = load_portrait(data, self.crop, angles, cancel=console.cancel)
+        console.progress(Progress("portrait", 1, 1, "The head is placed"))
+        console.warn(portrait.report.warnings)
+        return portrait
+
+
+def parse_engine_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """``name=value`` pairs; a value is JSON where it can be (numbers, true), else text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise Dp3dError(
+                "engine.bad_option",
+                f"The option {pair!r} is not of the form name=value.",
+                "'dp3d engines' lists the options of every engine.",
+            )
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that not every random generator takes."""
+    if not SEED.holds(seed):
+        raise Dp3dError(
+            "seed.out_of_range", f"{seed} is not a seed.", f"Give a number from {SEED}."
+        )

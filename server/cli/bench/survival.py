@@ -1,0 +1,262 @@
+"""``dp3d bench survival``: what becomes of jobs whose server and workers are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.progress import Progress, check_cancel
+from server.cli.bench.own_server import OwnServer
+from server.cli.console import Console, Outcome
+
+if TYPE_CHECKING:
+    from server.client import Client
+
+_WAITING = 4
+"""Jobs that are kept in the queue while processes are killed."""
+_LONGEST_PAUSE_S = 24.0
+"""Seconds between two kills at most: long enough for most jobs to end, so that kills reach all
+kinds."""
+_PATIENCE_S = 1800.0
+"""Seconds without a job that ends after which the measurement gives up."""
+
+
+@dataclass
+class Survival:
+    """Kill server and worker at random moments over jobs of every kind, and count what is lost.
+
+    Linux: worker processes are looked for in /proc.
+    """
+
+    kills: int = 50
+    """Kills, of the server and of the worker by turns at random."""
+    seed: int = 0
+    """Of moments, victims and jobs."""
+
+    def run(self, console: Console) -> Outcome:
+        """In a server of its own, on a folder that is removed afterwards."""
+        if sys.platform != "linux":
+            raise Dp3dError(
+                "bench.unsupported",
+                "This measurement looks for processes in /proc, which this system lacks.",
+                "Run it on Linux.",
+            )
+        with tempfile.TemporaryDirectory(prefix="dp3d-bench-", ignore_cleanup_errors=True) as name:
+            trial = _Trial(OwnServer(Path(name)).start(), random.Random(self.seed), console)
+            try:
+                trial.prepare()
+                trial.kill_at_random(self.kills)
+                trial.wait_for_the_rest()
+                data = trial.verdict(Path(name))
+            finally:
+                trial.server.stop()
+        lines = [
+            f"{data['kills']['server']} kills of the server and {data['kills']['worker']} of the "
+            f"worker over {data['jobs']} jobs ({data['by_kind']})",
+            f"lost {data['lost']}, duplicated {data['duplicated']}, corrupt {data['corrupt']}, "
+            f"failed {data['failed']}; attempts {data['attempts']}",
+        ]
+        return Outcome(data, lines + [str(fault) for fault in data["faults"]])
+
+
+class _Trial:
+    """One server under attack."""
+
+    def __init__(self, server: OwnServer, generator: random.Random, console: Console) -> None:
+        self.server, self._random, self._console = server, generator, console
+        self._asked: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._kills: Counter[str] = Counter()
+        self._portrait = self._views = self._fit = ""
+        self._count = 0
+
+    def prepare(self) -> None:
+        """Make what jobs of later stages start from, undisturbed."""
+        from dp3d_core.portraits.photo_file import default_photo
+
+        with self.server.client() as client:
+            self._portrait = client.put_file(default_photo())
+            cameras = {"preset": "orbit", "views": 12, "size": 96}
+            views = client.create_job("views", portrait=self._portrait, cameras=cameras)
+            self._views = client.wait(views["id"])["views"]
+            fit = client.create_job("fit", views=self._views, preset="tiny", steps=60)
+            self._fit = client.wait(fit["id"])["fit"]
+
+    def _next_job(self) -> tuple[str, dict[str, Any]]:
+        """Kind and parameters of a job like no other."""
+        self._count += 1
+        n = self._count
+        cameras = {"preset": "orbit", "views": 8 + n, "size": 96}
+        kinds: list[tuple[str, dict[str, Any]]] = [
+            ("views", {"portrait": self._portrait, "cameras": cameras, "seed": n}),
+            ("fit", {"views": self._views, "preset": "tiny", "steps": 60 + n}),
+            ("render", {"fit": self._fit, "cameras": cameras}),
+            ("mesh", {"fit": self._fit, "faces": 400 + n, "texture_size": 128}),
+        ]
+        return self._random.choice(kinds)
+
+    def kill_at_random(self, count: int) -> None:
+        """Kill one process after the other, the queue never empty."""
+        for number in range(count):
+            self._keep_busy()
+            self._pause(self._random.uniform(0.0, _LONGEST_PAUSE_S))
+            victim = self._random.choice(("server", "worker"))
+            if victim == "server":
+                self.server.kill()
+                self._kills[victim] += 1
+                self.server.start()
+            elif (pid := self._worker()) is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    self._kills[victim] += 1
+            self._console.progress(Progress("survival", number + 1, count, f"{victim} killed"))
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            check_cancel(self._console.cancel, "The measurement")
+            time.sleep(0.05)
+
+    def _worker(self) -> int | None:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                words = path.read_bytes().decode(errors="replace").split("\0")
+                if "server.worker" in words and str(self.server.data) in words:
+                    return int(path.parent.name)
+        return None
+
+    def _keep_busy(self) -> None:
+        with self.server.client() as client:
+            states = [self._state(client, job_id) for job_id in self._asked]
+            for _ in range(_WAITING - sum(state in ("queued", "running") for state in states)):
+                kind, params = self._next_job()
+                job = client.create_job(kind, **params)
+                self._asked[job["id"]] = (kind, params)
+
+    @staticmethod
+    def _state(client: Client, job_id: str) -> str:
+        try:
+            return str(client.job(job_id)["state"])
+        except Dp3dError as error:
+            if error.code != "job.not_found":
+                raise
+            return "lost"
+
+    def wait_for_the_rest(self) -> None:
+        """Wait until every job has ended."""
+        with self.server.client() as client:
+            deadline, before = time.monotonic() + _PATIENCE_S, -1
+            while time.monotonic() < deadline:
+                check_cancel(self._console.cancel, "The measurement")
+                states = [self._state(client, job_id) for job_id in self._asked]
+                unfinished = sum(state in ("queued", "running") for state in states)
+                if unfinished == 0:
+                    return
+                if unfinished != before:
+                    deadline, before = time.monotonic() + _PATIENCE_S, unfinished
+                time.sleep(0.5)
+
+    def verdict(self, folder: Path) -> dict[str, Any]:
+        """Count what is lost, there twice, damaged or failed."""
+        faults: list[str] = []
+        counts: Counter[str] = Counter()
+        attempts: Counter[int] = Counter()
+        with self.server.client() as client:
+            for job_id, (kind, params) in self._asked.items():
+                state = self._state(client, job_id)
+                job: dict[str, Any] = {"attempt": 0, "error": None}
+                if state != "lost":
+                    job = client.job(job_id)
+                attempts[job["attempt"]] += 1
+                label = {"succeeded": "", "lost": "lost"}.get(state, "failed")
+                reasons = [label] if label else []
+                if not label:
+                    reasons = list(_damage(client, job, params, folder / job_id))
+                    again = client.create_job(kind, **params)["id"]
+                    reasons += ["duplicated"] if again != job_id else []
+                for reason in reasons:
+                    counts[reason.partition(":")[0]] += 1
+                    faults.append(f"{kind} {job_id}: {reason} {json.dumps(job['error'])[:300]}")
+        names = ("lost", "duplicated", "corrupt", "failed")
+        return {
+            "kills": {name: self._kills[name] for name in ("server", "worker")},
+            "jobs": len(self._asked),
+            "by_kind": dict(Counter(kind for kind, _ in self._asked.values())),
+            "attempts": {str(key): attempts[key] for key in sorted(attempts)},
+            **{name: counts[name] for name in names},
+            "faults": faults,
+        }
+
+
+def _damage(
+    client: Client, job: dict[str, Any], params: dict[str, Any], folder: Path
+) -> Iterator[str]:
+    """What is wrong with a job that succeeded: its events, its artifacts, its result."""
+    events = list(client.events(job["id"]))
+    names = Counter(e.data["name"] for e in events if e.event == "artifact")
+    states = [e.data["state"] for e in events if e.event == "state"]
+    if max(names.values(), default=1) > 1 or states.count("succeeded") != 1:
+        yield "duplicated: an event came twice"
+    if [e.id for e in events] != sorted({e.id for e in events}):
+        yield "duplicated: ids of events do not grow"
+    try:
+        for event in events:
+            if event.event == "artifact":
+                client.get_bytes(event.data["sha256"])
+        _CHECKS[job["kind"]](client, job["result"], params, folder)
+    except Exception as error:  # whatever a damaged result leads to is what is counted
+        yield f"corrupt: {type(error).__name__} {error}"
+
+
+def _check_frames(
+    client: Client, result: dict[str, Any], params: dict[str, Any], folder: Path
+) -> None:
+    from dp3d_core.viewsets.viewset import ViewSet
+
+    views = ViewSet.open(client.get_tree(result["views"], folder))
+    if len(views) != params["cameras"]["views"]:
+        raise ValueError(f"{len(views)} frames")
+    for i in range(len(views)):
+        views.rgba(i)
+
+
+def _check_fit(
+    client: Client, result: dict[str, Any], params: dict[str, Any], folder: Path
+) -> None:
+    from nerf_export.field.fit import Fit
+
+    fit = Fit.open(client.get_tree(result["fit"], folder))
+    if fit.meta.job.preset.steps != params["steps"]:
+        raise ValueError("another number of steps")
+
+
+def _check_mesh(
+    client: Client, result: dict[str, Any], params: dict[str, Any], folder: Path
+) -> None:
+    import io
+
+    import trimesh
+
+    data = io.BytesIO(client.get_bytes(result["mesh"]["sha256"]))
+    if not trimesh.load_scene(data, "glb").geometry:
+        raise ValueError("no geometry")
+
+
+_Check = Callable[["Client", dict[str, Any], dict[str, Any], Path], None]
+_CHECKS: dict[str, _Check] = {
+    "views": _check_frames,
+    "render": _check_frames,
+    "fit": _check_fit,
+    "mesh": _check_mesh,
+}

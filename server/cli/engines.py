@@ -1,0 +1,35 @@
+"""``dp3d engines``: the engines and their options."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict, dataclass
+
+from server.cli.console import Common, Console, Outcome
+from server.json_ready import plain
+
+
+@dataclass
+class Engines(Common):
+    """The engines, whether they can run here, and their options."""
+
+    def run(self, _console: Console) -> Outcome:
+        """List the engines."""
+        from dp3d_core.engines.options import option_summary
+        from dp3d_core.engines.registry import list_engines
+
+        infos, lines = list_engines(), []
+        for info in infos:
+            lines.append(f"{info.name}: {info.title}")
+            lines.append(f"  {'available' if info.available else info.problem}")
+            for option in info.options:
+                values = option_summary(option)
+                lines.append(f"  --option {option['name']}={json.dumps(plain(option['default']))}")
+                lines += textwrap.wrap(
+                    option["description"] + (f" [{values}]" if values else ""),
+                    96,
+                    initial_indent="      ",
+                    subsequent_indent="      ",
+                )
+        return Outcome({"engines": [asdict(info) for info in infos]}, lines)

@@ -1,0 +1,73 @@
+"""``dp3d fit``: views to a radiance field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dp3d_core.limits import DEFAULT_FIT_PRESET, FIT_STEPS, FitPreset, PosePolicy
+from server.cli.arguments import check_seed, number
+from server.cli.console import Common, Console, Outcome
+from server.json_ready import plain
+
+
+@dataclass
+class Fit(Common):
+    """Views to a radiance field (nerfstudio in its own environment)."""
+
+    views: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
+    """Folder of the views, or one of another tool: nerfstudio, instant-ngp, synthetic scenes,
+    COLMAP."""
+    out: Path = field(default=tyro.MISSING)
+    """Folder of the fit; one that an interrupted run left is continued."""
+    preset: FitPreset = DEFAULT_FIT_PRESET
+    """Size and length of the fit; high wants a GPU."""
+    steps: Annotated[int | None, number("Training steps instead of the preset's", FIT_STEPS)] = None
+    seed: int = 0
+    """Seed of everything random."""
+    max_memory_gb: float | None = None
+    """GiB of memory, the GPU's where there is one, that the fit may take; else what is free."""
+    poses: PosePolicy = "auto"
+    """Where the cameras see the face elsewhere than the frames show it: auto moves the cameras of
+    views that a network drew, and tells others; given moves none; refined moves all."""
+    report: bool = True
+    """Whether report/ with pictures and a turntable is written into the folder."""
+
+    def run(self, console: Console) -> Outcome:
+        """Fit the views."""
+        from dp3d_core.storage.files import output_folder
+        from nerf_export.field.fit import FIT_MARKER, fit_views
+        from server.face_points import face_points
+        from server.reports.fit_report import write_fit_report
+
+        check_seed(self.seed)
+        with output_folder(self.out, (FIT_MARKER,)):
+            fit = fit_views(
+                self.views,
+                self.out,
+                preset=self.preset,
+                steps=self.steps,
+                seed=self.seed,
+                max_memory_gb=self.max_memory_gb,
+                poses=self.poses,
+                points_of=face_points(),
+                progress=console.progress,
+                cancel=console.cancel,
+            )
+            page = None
+            if self.report:
+                page = write_fit_report(fit.root, progress=console.progress, cancel=console.cancel)
+        meta = plain(fit.meta)
+        console.warn(meta["warnings"])
+        scores = meta["scores"]
+        return Outcome(
+            {"fit": str(fit.root), "meta": meta, "report": None if page is None else str(page)},
+            [
+                f"Fit in {fit.root}: foreground PSNR {scores['foreground_psnr']:.1f} dB on "
+                f"{scores['held_out_views']} views it has not seen",
+                *([f"look at {page}"] if page is not None else []),
+            ],
+        )

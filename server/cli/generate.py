@@ -1,0 +1,84 @@
+"""``dp3d generate``: a photo and cameras to consistent views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from dp3d_core.limits import DEFAULT_ENGINE
+from server.cli.arguments import CameraOptions, HeadOptions, check_seed, parse_engine_options
+from server.cli.console import Common, Console, Outcome, count_of
+from server.json_ready import plain
+
+
+@dataclass
+class Generate(Common):
+    """A photo and cameras to consistent views with exact poses."""
+
+    photo: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
+    """The portrait: any image file."""
+    out: Path = field(default=tyro.MISSING)
+    """Folder of the views; one that an interrupted run left is completed."""
+    camera: tyro.conf.OmitArgPrefixes[CameraOptions] = field(default_factory=CameraOptions)
+    engine: str = DEFAULT_ENGINE
+    """Engine that makes the views; 'dp3d engines' lists them."""
+    seed: int = 0
+    """Seed of everything random."""
+    head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
+    option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Engine option as name=value; may be given several times."""
+    condition_images: Path | None = None
+    """Folder with a picture of another subject for each camera, for the diffusion engines; without
+    one a template head is rendered."""
+    start_images: Path | None = None
+    """Folder with a 3D-consistent start image for each camera, for the diffusion engines; without
+    one the preview engine makes them."""
+
+    def run(self, console: Console) -> Outcome:
+        """Generate the views."""
+        from dp3d_core.engines.registry import cameras_for, with_pictures
+
+        check_seed(self.seed)
+        engine = with_pictures(self.engine, self.condition_images, self.start_images)
+        options = parse_engine_options(self.option)
+        # before anything that the engine's packages bring is imported
+        engine.check(options)
+        request, notes = self.camera.request()
+        cameras = cameras_for(engine, request)
+        from dp3d_core.portraits.report_picture import report_picture
+        from dp3d_core.preview.choices import choices_line
+        from dp3d_core.storage.files import output_folder
+        from dp3d_core.viewsets.sheets import save_png, viewset_sheet
+        from dp3d_core.viewsets.viewset import VIEWSET_MARKER
+
+        with output_folder(self.out, (VIEWSET_MARKER,), (self.photo,)):
+            portrait = self.head.load(console, self.photo)
+            views = engine.generate(
+                portrait,
+                cameras,
+                options,
+                out=self.out,
+                seed=self.seed,
+                progress=console.progress,
+                cancel=console.cancel,
+            )
+            save_png(self.out / "portrait.png", report_picture(portrait))
+            save_png(self.out / "contact_sheet.png", viewset_sheet(views))
+        report = plain(portrait.report)
+        console.warn([*notes, *views.meta.warnings])
+        return Outcome(
+            {
+                "views": str(views.root),
+                "count": len(views),
+                "portrait_report": report,
+                "choices": plain(views.meta.choices),
+                "warnings": notes + report["warnings"] + views.meta.warnings,
+            },
+            [
+                f"{count_of(len(views), 'view')} in {views.root}",
+                *([choices_line(views.meta.choices)] if views.meta.choices else []),
+                f"look at {views.root / 'contact_sheet.png'} and {views.root / 'portrait.png'}",
+            ],
+        )

@@ -1,0 +1,117 @@
+"""``dp3d serve``: the backend for Blender."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dp3d_core.errors import Dp3dError
+from server.cli.console import Common, Console, Outcome
+from server.settings import (
+    DEFAULT_HOST,
+    GIBIBYTE,
+    Exposure,
+    Limits,
+    Settings,
+    default_data,
+    load_token,
+)
+
+
+@dataclass
+class Serve(Common):
+    """The backend for Blender: HTTP on this machine only, until Ctrl-C."""
+
+    host: str | None = None
+    """Address to listen on instead of loopback; needs --allow-remote."""
+    port: int = 8765
+    """TCP port; 0 takes any free one."""
+    token: str | None = None
+    """Token of at least 24 characters that clients must send, instead of DP3D_TOKEN or the
+    generated one."""
+    data: Path | None = None
+    """Folder for jobs and artifacts, instead of the one in the user's data folder."""
+    follow_stdin: bool = False
+    """For programs that start the server: it stops when standard input ends or says 'stop'; after
+    the line 'keep' it outlives its end, until 'follow'."""
+    allow_remote: bool = False
+    """Let other machines reach the server; it then wants TLS or --behind-proxy."""
+    allowed_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Name or address by which clients call the server, beside the loopback ones and --host; may
+    be given several times.  With --host 0.0.0.0 the machine's own names are allowed, too."""
+    tls_cert: Path | None = None
+    """PEM file with the certificate (and its chain)."""
+    tls_key: Path | None = None
+    """PEM file with the key of the certificate, without a password."""
+    behind_proxy: str | None = None
+    """IP address of the proxy that speaks TLS to the clients.  Only it may then connect, and no
+    header that it forwards is trusted."""
+    quota_gib: float = 50.0
+    """GiB that the data folder may take: artifacts, work in progress, database."""
+    max_queued: int = 500
+    """Jobs that may wait."""
+    keep_jobs: int = 2000
+    """Ended jobs that are kept; of more, the oldest are deleted with what only they refer to."""
+
+    def run(self, console: Console) -> Outcome:
+        """Serve until told to stop."""
+        import logging
+        import sys
+
+        from server.cli.program import note_program
+        from server.serving.serve import serve
+
+        logging.basicConfig(
+            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        self._check_numbers()
+        token, kept_in = load_token(self.token)
+        settings = Settings(
+            data=(self.data or default_data()).absolute(),
+            token=token,
+            host=DEFAULT_HOST if self.host is None else self.host,
+            port=self.port,
+            limits=Limits(
+                stored=int(self.quota_gib * GIBIBYTE),
+                queued_jobs=self.max_queued,
+                kept_jobs=self.keep_jobs,
+            ),
+            exposure=Exposure(
+                self.allow_remote,
+                self.allowed_host,
+                self.tls_cert,
+                self.tls_key,
+                self.behind_proxy,
+            ),
+        )
+
+        def started(url: str) -> None:
+            note_program()
+            where = str(kept_in) if kept_in else None
+            console.show(
+                Outcome(
+                    {"url": url, "token_file": where, "data": str(settings.data)},
+                    [
+                        f"dp3d serves at {url}",
+                        f"token: in {where}" if where else "token: as given",
+                        f"data: {settings.data}",
+                        "Ctrl-C stops it; unfinished jobs go on at the next start.",
+                    ],
+                )
+            )
+
+        serve(settings, started, sys.stdin if self.follow_stdin else None)
+        return Outcome({}, [])
+
+    def _check_numbers(self) -> None:
+        for value, low, high, what, remedy in (
+            (self.port, 0, 65535, "a TCP port", "Use 0 to 65535."),
+            (self.quota_gib, 0.01, 1e6, "a quota", "Give --quota-gib 0.01 GiB or more."),
+            (self.max_queued, 1, 1_000_000, "a number of jobs", "Give --max-queued 1 or more."),
+            (self.keep_jobs, 1, 10_000_000, "a number of jobs", "Give --keep-jobs 1 or more."),
+        ):
+            if not low <= value <= high:
+                raise Dp3dError("server.bad_request", f"{value} is not {what}.", remedy)

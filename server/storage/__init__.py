@@ -1,0 +1,1 @@
+"""Files by hash, their bytes on disk, and JSON of clients within bounds."""

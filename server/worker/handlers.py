@@ -1,0 +1,198 @@
+"""What each kind of job does: artifacts in, a call into the right room, artifacts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp3d_core.arrays import Pixels
+from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage
+from server.json_ready import plain
+from server.storage.artifacts import ArtifactStore
+
+if TYPE_CHECKING:
+    from dp3d_core.viewsets.viewset import ViewSet
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What a job may use."""
+
+    work: Path
+    """Its own folder; what it finds there is from an earlier attempt at the same job."""
+    artifacts: ArtifactStore
+    progress: ProgressCallback
+    cancel: CancelCheck
+    announce: Callable[[str, str, int], None]
+    """Called with name, hash and size of a result that can be fetched already."""
+
+
+def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Portrait and cameras to a view set.
+
+    Models that the first portrait requires are fetched here, in the worker's process.
+    The photo with its crop is announced once the head is placed, every frame, alone and with
+    alpha, as soon as it is there.
+    """
+    from dp3d_core.engines.registry import cameras_for, get_engine
+    from dp3d_core.portraits.load import load_portrait
+    from dp3d_core.portraits.pose import HeadAngles
+    from dp3d_core.portraits.report_picture import report_picture
+    from dp3d_core.portraits.required_files import fetch_missing
+    from dp3d_core.viewsets.viewset import encode_png
+
+    engine = get_engine(params["engine"])
+    engine.check(params["options"])  # before anything is computed
+    fetch_missing(context.progress, context.cancel)
+    context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
+    crop = params["crop"]
+    portrait = load_portrait(
+        context.artifacts.find(params["portrait"]),
+        tuple(crop) if crop else None,
+        HeadAngles(params["yaw_deg"], params["pitch_deg"], params["roll_deg"]),
+        cancel=context.cancel,
+    )
+    picture = {
+        "name": "portrait.png",
+        **context.artifacts.add_bytes(encode_png(report_picture(portrait))).to_dict(),
+    }
+    context.announce(picture["name"], picture["sha256"], picture["size"])
+    context.progress(Progress("portrait", 1, 1, "The head is placed"))
+    out = context.work / "views"
+    pictures = _PictureAnnouncer(out, ("frames", "rgba"), context)
+    views = engine.generate(
+        portrait,
+        cameras_for(engine, params["cameras"]),
+        params["options"],
+        out=out,
+        seed=params["seed"],
+        progress=pictures.progress,
+        cancel=context.cancel,
+    )
+    pictures.announce()
+    report = plain(portrait.report)
+    return {
+        "views": context.artifacts.add_tree(views.root).sha256,
+        "portrait_report": report,
+        "portrait_picture": picture,
+        "choices": plain(views.meta.choices),
+        "warnings": report.get("warnings", []) + views.meta.warnings,
+    }
+
+
+class _PictureAnnouncer:
+    """Stores and announces the pictures of a growing view set, each once."""
+
+    def __init__(self, root: Path, folders: tuple[str, ...], context: JobContext) -> None:
+        self._root, self._folders, self._context = root, folders, context
+        self._done: set[str] = set()
+
+    def announce(self) -> None:
+        """Announce what is new: pictures of the folders whose view is finished."""
+        for frame in sorted((self._root / "frames").glob("[0-9]*.png")):
+            for folder in self._folders:
+                name, path = f"{folder}/{frame.name}", self._root / folder / frame.name
+                if name not in self._done and path.is_file():
+                    self._done.add(name)
+                    stored = self._context.artifacts.add_file(path)
+                    self._context.announce(name, stored.sha256, stored.size)
+
+    def progress(self, event: Progress) -> None:
+        """Announce what is new, then pass the progress on."""
+        self.announce()
+        self._context.progress(event)
+
+
+def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """A view set to a fitted radiance field."""
+    from nerf_export.field.fit import fit_views
+    from server.face_points import face_points
+
+    views = context.artifacts.materialise(params["views"], context.work / "views")
+    fit = fit_views(
+        views,
+        context.work / "fit",
+        preset=params["preset"],
+        steps=params["steps"],
+        seed=params["seed"],
+        poses=params.get("poses", "auto"),  # jobs from before there was a choice have none
+        points_of=face_points(),
+        progress=context.progress,
+        cancel=context.cancel,
+    )
+    meta = plain(fit.meta)
+    return {
+        "fit": context.artifacts.add_tree(fit.root).sha256,
+        "scores": meta["scores"],
+        "warnings": meta["warnings"],
+    }
+
+
+def run_mesh(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """A fit to a textured mesh."""
+    from nerf_export.mesh.textured_mesh import build_mesh
+
+    fit = context.artifacts.materialise(params["fit"], context.work / "fit")
+    out = context.work / "head.glb"
+    stats = build_mesh(
+        fit,
+        out,
+        faces=params["faces"],
+        texture_size=params["texture_size"],
+        progress=context.progress,
+        cancel=context.cancel,
+    )
+    mesh = {"name": out.name, **context.artifacts.add_file(out).to_dict()}
+    context.announce(mesh["name"], mesh["sha256"], mesh["size"])
+    return {"mesh": mesh, "stats": plain(stats)}
+
+
+def run_render(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """A fit and cameras to frames with alpha and depth; every frame is announced at once."""
+    from dp3d_core.viewsets.video import save_video
+    from nerf_export.field.fit import Fit
+    from nerf_export.field.render import render_cameras, render_fit, render_warnings
+
+    fit = context.artifacts.materialise(params["fit"], context.work / "fit")
+    out = context.work / "render"
+    pictures = _PictureAnnouncer(out, ("rgba",), context)
+    opened = Fit.open(fit)
+    cameras, notes = render_cameras(opened, params["cameras"])
+    views = render_fit(
+        opened,
+        cameras,
+        out,
+        progress=pictures.progress,
+        cancel=context.cancel,
+    )
+    pictures.announce()
+    video = None
+    if params["video"] is not None:
+        path = context.work / f"render.{params['video']}"
+        save_video(path, _frames(views, context), params["fps"])
+        video = {"name": path.name, **context.artifacts.add_file(path).to_dict()}
+        context.announce(video["name"], video["sha256"], video["size"])
+    return {
+        "views": context.artifacts.add_tree(views.root).sha256,
+        "count": len(views),
+        "video": video,
+        "warnings": notes + render_warnings(views, opened),
+    }
+
+
+def _frames(views: ViewSet, context: JobContext) -> Iterator[Pixels]:
+    """Frames of a video, with progress and cancel."""
+    stage = Stage("video", len(views), context.progress, context.cancel, "Writing the video")
+    for i in range(len(views)):
+        yield views.frame(i)
+        stage.advance()
+
+
+KINDS: dict[str, Callable[[JobContext, dict[str, Any]], dict[str, Any]]] = {
+    "views": run_views,
+    "fit": run_fit,
+    "render": run_render,
+    "mesh": run_mesh,
+}

@@ -1,0 +1,190 @@
+"""Fits that are killed, or whose disk or memory ends: the same command goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.viewsets.viewset import ViewSet
+from tests.support.fits import fit_tiny
+from tests.support.limits import largest_file
+
+pytest.importorskip("resource", reason="limits and signals of POSIX")
+FINISHED = {"fit.json", "job.json", "field.safetensors", "dataset"}
+
+
+def start(views: Path, out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "server.cli.main", "fit", str(views), "--out", str(out)),
+            *("--preset", "tiny", "--no-report", "--json"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_step(process: subprocess.Popen[str], stage: str, step: int) -> None:
+    """Read what a command tells until it has come so far."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        event = json.loads(line) if line.startswith("{") else {}
+        event = event.get("progress", event)
+        if event.get("stage") == stage and event.get("step", 0) >= step:
+            return
+    pytest.fail(f"{stage} {step} was never reached")
+
+
+@pytest.mark.nerf
+@pytest.mark.parametrize(("stage", "step"), [("dataset", 9), ("fit", 1), ("fit", 70), ("score", 1)])
+def test_a_killed_fit_goes_on(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path, stage: str, step: int
+) -> None:
+    process = start(head_views.root, tmp_path / "fit")
+    wait_for_step(process, stage, step)
+    os.killpg(process.pid, signal.SIGKILL)  # the command; its child ends by itself
+    process.wait()
+    process.stderr.close()
+    assert not (tmp_path / "fit/fit.json").exists()
+    done = fit_tiny(head_views.root, tmp_path / "fit")
+    assert {path.name for path in done.root.iterdir() if path.name[0] != "."} == FINISHED
+    assert done.scores["foreground_psnr"] > 18
+    if (stage, step) == ("fit", 70):
+        assert done.meta.resumed_at >= 30
+
+
+@pytest.mark.nerf
+def test_a_disk_that_fills_up(nerf_environment: Path, head_views: ViewSet, tmp_path: Path) -> None:
+    with largest_file(700_000), pytest.raises(Dp3dError) as caught:
+        fit_tiny(head_views.root, tmp_path / "fit")  # its checkpoints are larger
+    assert caught.value.code == "output.not_writable"
+    assert ".ckpt" in caught.value.problem
+    assert not list((tmp_path / "fit").rglob("*.tmp"))
+    assert fit_tiny(head_views.root, tmp_path / "fit").scores["foreground_psnr"] > 18
+
+
+@pytest.mark.nerf
+def test_memory_that_does_not_suffice_is_told_before_the_fit(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
+    with pytest.raises(Dp3dError) as caught:
+        fit_tiny(head_views.root, tmp_path / "fit", max_memory_gb=0.1)
+    assert caught.value.code == "nerf.too_little_memory"
+    assert "0.1 GiB" in caught.value.problem
+    # the remedy is a smaller preset: the folder is free for it
+    assert not any((tmp_path / "fit").iterdir())
+    with pytest.raises(Dp3dError) as caught:
+        fit_tiny(head_views.root, tmp_path / "fit", max_memory_gb=0)
+    assert caught.value.code == "fit.bad_option"
+
+
+@pytest.mark.nerf
+def test_a_damaged_checkpoint_costs_the_steps_not_the_fit(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
+    reached = [0]
+
+    def listen(event) -> None:
+        if event.stage == "fit":
+            reached[0] = event.step
+
+    with pytest.raises(Dp3dError):
+        fit_tiny(head_views.root, tmp_path / "fit", progress=listen, cancel=lambda: reached[0] > 40)
+    (checkpoint,) = (tmp_path / "fit").rglob("*.ckpt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    done = fit_tiny(head_views.root, tmp_path / "fit")
+    assert done.meta.resumed_at == 0
+    assert done.scores["foreground_psnr"] > 18
+
+
+def child_at_work(fit: Path) -> int:
+    return int(json.loads((fit / "work/child.json").read_text())["child"])
+
+
+@pytest.mark.nerf
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+def test_a_stopped_child_of_a_killed_fit_does_not_hold_the_next_one(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
+    process = start(head_views.root, tmp_path / "fit")
+    wait_for_step(process, "fit", 40)
+    child = child_at_work(tmp_path / "fit")
+    os.kill(child, signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    messages = []
+    done = fit_tiny(
+        head_views.root, tmp_path / "fit", progress=lambda event: messages.append(event.message)
+    )
+    assert not Path(f"/proc/{child}").exists()
+    waited = sum("earlier run" in message for message in messages)
+    assert 0 < waited < 4 * 25, "four times a second, within the grace time"
+    assert done.meta.resumed_at >= 40, "woken, it wrote its checkpoint"
+
+
+@pytest.mark.slow
+@pytest.mark.nerf
+def test_a_fit_whose_child_is_killed_every_few_seconds_gets_on(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
+    """Long before nerfstudio's own count, every 500 steps here, would save it."""
+    began_at = []
+    for _ in range(4):
+        first = []
+
+        def listen(event, first=first) -> None:
+            if event.stage != "fit" or event.step < 1:
+                return
+            first.append((event.step, time.monotonic()))
+            if time.monotonic() - first[0][1] > 3.5:
+                os.kill(child_at_work(tmp_path / "fit"), signal.SIGKILL)
+
+        with pytest.raises(Dp3dError) as caught:
+            fit_tiny(head_views.root, tmp_path / "fit", steps=4000, progress=listen)
+        assert caught.value.code == "nerf.child_killed"
+        began_at.append(first[0][0])
+    assert sorted(set(began_at)) == began_at, "each run begins further on"
+
+
+@pytest.mark.nerf
+def test_a_fit_that_is_cancelled_often_trains_every_step_once(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
+    steps = []
+
+    def listen(event) -> None:
+        if event.stage == "fit" and event.step:
+            steps.append(event.step)
+
+    with pytest.raises(Dp3dError) as caught:
+        fit_tiny(
+            head_views.root,
+            tmp_path / "fit",
+            progress=listen,
+            cancel=lambda: max(steps, default=0) > 30,
+        )
+    assert caught.value.code == "job.cancelled"
+    (checkpoint,) = (tmp_path / "fit").rglob("*.ckpt")
+    program = (
+        "import sys, torch; state = torch.load(sys.argv[1], weights_only=True); "
+        "moments = state['optimizers']['distance']['state'][0]; "
+        "print(state['step'] + 1, int(moments['step']))"
+    )
+    answer = subprocess.run(
+        [str(nerf_environment), "-c", program, str(checkpoint)],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    named, trained = answer.stdout.split()
+    assert named == trained
+    assert fit_tiny(head_views.root, tmp_path / "fit").meta.resumed_at == int(trained)

@@ -1,0 +1,258 @@
+"""Cameras moved to where the faces in their frames lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.trajectories import canonical_camera
+from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.portraits import face_models
+from dp3d_core.portraits.landmarks import stable_points
+from dp3d_core.progress import never_cancel, no_progress
+from dp3d_core.synthetic.dataset import write_subject
+from dp3d_core.synthetic.subjects import random_subject
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from nerf_export.field.fit import fit_views
+from nerf_export.views.registration import PointsOf, meet, register
+
+needs_faces = pytest.mark.skipif(
+    not face_models.installed(), reason="the face models are absent: dp3d setup models"
+)
+
+SIZE = 256
+YAWS = (-40, -30, -20, -10, 0, 10, 20, 30, 40, 180)
+CAMERAS = [canonical_camera(yaw, 4.0 * (i % 3), SIZE) for i, yaw in enumerate(YAWS)]
+CORNERS = [[-0.09, 0.0, 0.12], [0.09, 0.0, 0.12], [0.0, 0.06, 0.17], [0.0, -0.15, 0.14]]
+
+
+def face(rng: np.random.Generator) -> np.ndarray:
+    """Points on a face's front: right, left, top, bottom, and forty more."""
+    around = rng.uniform((-0.1, -0.15), (0.1, 0.06), (40, 2))
+    bulge = 0.2 - 4.0 * (around[:, 0] ** 2) - 2.0 * (around[:, 1] ** 2)
+    return np.concatenate([CORNERS, np.column_stack([around, bulge])])
+
+
+def turned(camera: Camera, degrees: float, axis: tuple[float, float, float]) -> Camera:
+    """The camera after a turn about the head."""
+    pose = np.eye(4)
+    vector = np.radians(degrees) * np.array(axis) / np.linalg.norm(axis)
+    pose[:3, :3] = Rotation.from_rotvec(vector).as_matrix()
+    return replace(camera, c2w=pose @ camera.c2w)
+
+
+def wrong_cameras(rng: np.random.Generator) -> list[Camera]:
+    return [turned(camera, 4.0, tuple(rng.normal(size=3))) for camera in CAMERAS]
+
+
+def seen(points: np.ndarray, cameras: list[Camera], rng: np.random.Generator, noise: float = 0.3):
+    """Pixels of each view but the one from behind."""
+    return {
+        i: camera.project(points)[0] + rng.normal(0, noise, (len(points), 2))
+        for i, camera in enumerate(cameras[:-1])
+    }
+
+
+def apart(a: Camera, b: Camera) -> float:
+    """Angle between two cameras' views of the head, degrees."""
+    relative = a.c2w[:3, :3] @ b.c2w[:3, :3].T
+    return float(np.degrees(Rotation.from_matrix(relative).magnitude()))
+
+
+def test_exact_cameras_stay() -> None:
+    rng = np.random.default_rng(1)
+    found = register(CAMERAS, seen(face(rng), CAMERAS, rng))
+    assert not found.suspicious
+    assert max(found.turns_deg) < 0.3
+    assert found.left == ()
+
+
+def test_cameras_that_are_wrong_come_to_agree() -> None:
+    rng = np.random.default_rng(2)
+    given, points = wrong_cameras(rng), face(rng)
+    pixels = seen(points, CAMERAS, rng)
+    used = [*range(4), *range(4, len(points), 2)]
+    found = register(given, {i: uv[used] for i, uv in pixels.items()})
+    assert found.suspicious
+    assert found.after < 0.3 * found.before
+
+    def miss(cameras: Sequence[Camera]) -> float:
+        """Median distance, pixels, of points that took no part from where they meet."""
+        subset = [cameras[i] for i in found.faces]
+        fresh = np.stack([np.delete(pixels[i], used, axis=0) for i in found.faces])
+        met = meet(subset, fresh)
+        off = [c.project(met)[0] - uv for c, uv in zip(subset, fresh, strict=True)]
+        return float(np.median(np.linalg.norm(off, axis=-1)))
+
+    assert miss(found.cameras) < 0.5 * miss(given)
+
+
+def test_the_view_from_behind_keeps_its_camera() -> None:
+    rng = np.random.default_rng(3)
+    given = wrong_cameras(rng)
+    found = register(given, seen(face(rng), CAMERAS, rng))
+    assert found.cameras[-1] is given[-1]
+    assert found.turns_deg[-1] == 0
+    assert len(YAWS) - 1 not in found.faces
+
+
+def test_points_of_something_else_move_no_camera() -> None:
+    rng = np.random.default_rng(4)
+    pixels = seen(face(rng), CAMERAS, rng)
+    pixels[3] = rng.uniform(0, SIZE, pixels[3].shape)
+    found = register(CAMERAS, pixels)
+    assert found.left == (3,)
+    assert found.cameras[3] is CAMERAS[3]
+    assert max(found.turns_deg) < 0.3
+
+
+def test_one_wrong_camera_among_exact_ones_is_named() -> None:
+    rng = np.random.default_rng(5)
+    given = [*CAMERAS[:5], turned(CAMERAS[5], 8.0, (0, 1, 0)), *CAMERAS[6:]]
+    found = register(given, seen(face(rng), CAMERAS, rng))
+    assert found.left == (5,)
+    assert found.cameras[5] is given[5]
+
+
+def test_a_view_that_is_far_off_is_left_and_turns_no_other() -> None:
+    rng = np.random.default_rng(8)
+    given = wrong_cameras(rng)
+    given[5] = turned(CAMERAS[5], 35.0, (0, 0, 1))
+    found = register(given, seen(face(rng), CAMERAS, rng))
+    assert 5 in found.left
+    assert found.cameras[5] is given[5]
+    turns = [
+        Rotation.from_matrix(found.cameras[i].c2w[:3, :3] @ given[i].c2w[:3, :3].T).as_rotvec()
+        for i in found.faces
+    ]
+    assert np.degrees(np.linalg.norm(np.mean(turns, axis=0))) < 0.2
+    assert np.degrees(np.linalg.norm(turns, axis=1)).max() > 0.5
+
+
+def test_cameras_in_one_place_do_not_fail_here() -> None:
+    rng = np.random.default_rng(9)
+    points = face(rng)
+    cameras = [CAMERAS[4]] * 6
+    found = register(cameras, {i: cameras[i].project(points)[0] for i in range(6)})
+    assert not found.suspicious
+
+
+def test_few_faces_are_refused() -> None:
+    rng = np.random.default_rng(6)
+    pixels = seen(face(rng), CAMERAS, rng)
+    with pytest.raises(Dp3dError) as caught:
+        register(CAMERAS, {i: pixels[i] for i in (0, 1, 2)})
+    assert caught.value.code == "viewset.no_faces"
+
+
+@pytest.fixture(scope="module")
+def turned_head(tmp_path_factory: pytest.TempPathFactory) -> ViewSet:
+    """A rendered head whose cameras are each some four degrees beside the truth."""
+    rng, root = np.random.default_rng(7), tmp_path_factory.mktemp("turned")
+    subject = replace(random_subject(4), backdrop=((1.0, 1.0, 1.0),))
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    true = write_subject(subject, CAMERAS[:-1], root / "true", **calls)
+    given = [turned(camera, 4.0, tuple(rng.normal(size=3))) for camera in true.cameras]
+    writer = ViewSetWriter(root / "given", given, ViewMeta(engine="test"))
+    for i in range(len(given)):
+        writer.write(i, true.frame(i), true.mask(i))
+    return writer.finish()
+
+
+@needs_faces
+def test_poses_of_a_fit_are_refined_where_this_is_asked_for(
+    nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
+) -> None:
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    known = {"preset": "tiny", "steps": 20, "points_of": stable_points}
+    doubted = fit_views(turned_head.root, tmp_path / "doubted", **known, **calls)
+    assert any("--poses refined" in warning for warning in doubted.meta.warnings)
+    assert doubted.meta.registration is None
+    fit = fit_views(turned_head.root, tmp_path / "fit", poses="refined", **known, **calls)
+    told = fit.meta.registration
+    assert told["after"] < 0.6 * told["before"]
+    assert 1 < told["largest_turn_deg"] < 12
+    for i, (camera, given) in enumerate(zip(fit.cameras, turned_head.cameras, strict=True)):
+        np.testing.assert_allclose(apart(camera, given), told["turns_deg"][i], atol=0.01)
+    with pytest.raises(Dp3dError) as caught:  # other poses make another fit
+        fit_views(turned_head.root, tmp_path / "fit", poses="given", **known, **calls)
+    assert caught.value.code == "viewset.mismatch"
+
+
+@needs_faces
+def test_views_that_a_network_drew_are_refined_unasked(
+    nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
+) -> None:
+    meta = replace(turned_head.meta, approximate_poses=True)
+    writer = ViewSetWriter(tmp_path / "views", turned_head.cameras, meta)
+    for i in range(len(turned_head)):
+        writer.write(i, turned_head.frame(i), turned_head.mask(i))
+    views = writer.finish()
+    assert ViewSet.open(views.root).meta.approximate_poses
+    calls = {"progress": no_progress, "cancel": never_cancel}
+    fit = fit_views(
+        views.root, tmp_path / "fit", preset="tiny", steps=1, points_of=stable_points, **calls
+    )
+    assert fit.meta.registration["faces"]
+    assert any("were moved" in warning for warning in fit.meta.warnings)
+
+
+def test_views_without_a_face_are_refused_only_where_poses_must_be_refined(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
+    def fit(poses: str, points_of: PointsOf | None) -> None:
+        fit_views(
+            *(head_views.root, tmp_path / "fit"),
+            **{"preset": "tiny", "steps": 1, "poses": poses, "points_of": points_of},
+            **{"progress": no_progress, "cancel": never_cancel},
+        )
+
+    with pytest.raises(Dp3dError) as caught:
+        fit("refined", lambda frame: None)
+    assert caught.value.code == "viewset.no_faces"
+    assert not any((tmp_path / "fit").iterdir())
+    with pytest.raises(Dp3dError) as caught:
+        fit("refined", None)
+    assert caught.value.code == "fit.bad_option"
+    with pytest.raises(Dp3dError) as caught:
+        fit("somehow", None)
+    assert caught.value.code == "fit.bad_option"
+    fit("auto", lambda frame: None)
+
+
+def test_poses_are_the_same_after_a_stop(
+    nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
+) -> None:
+    """What finds faces may be gone by then."""
+    pixels = seen(face(np.random.default_rng(10)), CAMERAS, np.random.default_rng(11))
+    asked = iter(range(len(turned_head)))
+
+    def found(frame: np.ndarray) -> np.ndarray:
+        return pixels[next(asked)]
+
+    def stop_in(stage: str):
+        reached: list[str] = []
+        return (lambda event: reached.append(event.stage)), (lambda: stage in reached)
+
+    job = {"preset": "tiny", "steps": 400, "poses": "refined"}
+    listen, stopped = stop_in("fit")
+    with pytest.raises(Cancelled):
+        fit_views(
+            *(turned_head.root, tmp_path / "fit"),
+            **{**job, "points_of": found, "progress": listen, "cancel": stopped},
+        )
+    fit = fit_views(
+        *(turned_head.root, tmp_path / "fit"),
+        **{**job, "points_of": lambda frame: None},
+        **{"progress": no_progress, "cancel": never_cancel},
+    )
+    told = fit.meta.registration
+    assert len(told["faces"]) >= 7
+    for i, (camera, given) in enumerate(zip(fit.cameras, turned_head.cameras, strict=True)):
+        np.testing.assert_allclose(apart(camera, given), told["turns_deg"][i], atol=0.01)

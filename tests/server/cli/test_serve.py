@@ -1,0 +1,67 @@
+"""``dp3d serve``: its token, and where it listens."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from server.client import Client
+from tests.server.cli.conftest import result
+
+
+def start(home, data, *more, **environment):
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "server.cli.main", "serve", "--port", "0", "--json"),
+            *("--data", str(data), *more),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"DP3D_HOME": str(home)} | environment,
+    )
+    answer = json.loads(process.stdout.readline())["result"]
+    return process, answer
+
+
+def stop(process):
+    process.terminate()
+    process.communicate(timeout=20)
+    return process.returncode
+
+
+def test_a_token_is_made_once_and_kept_private(home, tmp_path):
+    tokens = []
+    for _ in range(2):
+        process, answer = start(home, tmp_path / "data")
+        path = home / "token"
+        assert answer["token_file"] == str(path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        tokens.append(path.read_text().strip())
+        with Client(answer["url"], tokens[-1]) as client:
+            assert client.jobs() == []
+        assert stop(process) == 0
+    assert tokens[0] == tokens[1]
+    assert len(tokens[0]) >= 40
+
+
+def test_the_variable_is_taken_and_nothing_is_written(home, tmp_path):
+    process, answer = start(home, tmp_path / "data", DP3D_TOKEN="a-token-from-the-variable")
+    assert answer["token_file"] is None
+    assert not (home / "token").exists()
+    with Client(answer["url"], "a-token-from-the-variable") as client:
+        assert client.jobs() == []
+    assert stop(process) == 0
+
+
+def test_a_token_that_no_header_can_carry(dp3d):
+    run = dp3d("serve", "--token", "two words", "--json")
+    assert (run.returncode, result(run)["error"]["code"]) == (3, "server.bad_request")
+
+
+def test_it_listens_on_loopback_only(home, tmp_path):
+    process, answer = start(home, tmp_path / "data", "--token", 24 * "t")
+    assert answer["url"].startswith("http://127.0.0.1:")
+    assert stop(process) == 0

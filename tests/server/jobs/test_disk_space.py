@@ -1,0 +1,40 @@
+"""Jobs that could not write, and the reserve of the database."""
+
+from __future__ import annotations
+
+from server.jobs.disk_space import DiskGate, Reserve
+
+
+def test_jobs_wait_while_a_folder_takes_no_files(tmp_path):
+    data = tmp_path / "data"
+    gate = DiskGate((data,))
+    assert gate.close_for("job", {"code": "output.not_writable"})  # there is no such folder
+    assert gate.waiting() == ["job"]
+    data.mkdir()
+    assert gate.waiting() == []
+
+
+def test_a_failure_that_the_disk_has_no_part_in_is_one(tmp_path):
+    gate = DiskGate((tmp_path,))
+    assert not gate.close_for("job", {"code": "output.not_writable"})
+    assert not gate.close_for("job", {"code": "portrait.unreadable"})
+    assert gate.waiting() == []
+
+
+def test_a_job_does_not_wait_for_ever(tmp_path):
+    gate = DiskGate((tmp_path,))
+    waits = [gate.close_for("job", {"code": "storage.full"}) for _ in range(100)]
+    assert waits.count(True) == 60
+    assert not any(waits[60:])
+    gate.forget("job")
+    assert gate.close_for("job", {"code": "storage.full"})
+
+
+def test_the_reserve_is_given_up_once(tmp_path):
+    reserve = Reserve(tmp_path / "reserve")
+    assert not reserve.release()
+    reserve.keep()
+    assert (tmp_path / "reserve").stat().st_size == 2**20
+    assert reserve.release()
+    assert not (tmp_path / "reserve").exists()
+    assert not reserve.release()
