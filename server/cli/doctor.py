@@ -42,7 +42,16 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "trimesh",
         "xatlas",
     ),
-    "server": ("fastapi", "httpx", "sqlmodel", "uvicorn"),
+    "server": (
+        "fastapi",
+        "h11",
+        "httpx",
+        "pydantic",
+        "sqlalchemy",
+        "sqlmodel",
+        "starlette",
+        "uvicorn",
+    ),
 }
 _NEEDED = "core"
 _GIB = 2**30
