@@ -1,6 +1,7 @@
 """The backend and the ``dp3d`` command line.
 
-``web`` answers HTTP, ``jobs`` keeps jobs and runs them through an executor, ``worker`` is the
-spawned process that does the work, ``artifacts`` holds files by content hash, ``client`` talks
-to a server, ``cli`` is the command line.
+``serving`` opens the port, ``web`` answers HTTP, ``jobs`` stores jobs and runs them through an
+executor, ``worker`` is the spawned process that computes, ``storage`` holds files by content
+hash, ``reports`` draws pages about results, ``client`` talks to a server, ``cli`` is the command
+line.
 """

@@ -6,10 +6,10 @@
 ...     result = client.wait(job["id"])
 ...     client.get_tree(result["views"], Path("views"))
 
-Every call may raise :class:`Dp3dError`, with the codes that the server answers with and
-``server.unreachable``, ``server.not_ours`` and ``artifact.hash_mismatch`` of its own; a job that
-was cancelled is :class:`Cancelled`, which is one of them.  A client may be used by one thread at a
-time; it keeps its connections until :meth:`Client.close`.
+Every call may raise :class:`Dp3dError` with a code of the server, or with
+``server.unreachable``, ``server.not_ours`` or ``artifact.hash_mismatch`` from the client.  A
+cancelled job raises :class:`Cancelled`, a subclass.  One thread at a time may use a client; its
+connections stay open until :meth:`Client.close`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class StreamEvent:
     """One event of a job's stream."""
 
     id: int
-    """Grows with time; ``Client.events`` goes on after it."""
+    """Grows with time; ``Client.events(job_id, after=id)`` resumes after this event."""
     event: str
     """``state``, ``progress`` or ``artifact``."""
     data: dict[str, Any]
-    """As docs/http-api.md has it for each of these."""
+    """Members by kind of event, listed in docs/http-api.md."""
 
 
 class Client:
@@ -53,9 +53,10 @@ class Client:
     Args:
         url: as ``dp3d serve`` prints it.
         token: the bearer token.
-        timeout_s: for one answer; event streams tell every two seconds that they live.
-        certificate: PEM file of the authority (or the certificate itself) that a server with
-            ``--tls-cert`` is known by; None for the authorities that Python knows.
+        timeout_s: longest silence of the server, seconds; event streams send a heartbeat every
+            2 s.
+        certificate: PEM file of the authority that signed the server's certificate, or of the
+            certificate itself; None for the authorities that Python trusts.
 
     """
 
@@ -68,7 +69,7 @@ class Client:
             headers={"Authorization": f"Bearer {token}"},
             timeout=timeout_s,
             verify=context,
-            trust_env=False,  # a proxy has no business between us and this machine
+            trust_env=False,  # no proxy of the environment between client and server
         )
 
     @property
@@ -94,7 +95,7 @@ class Client:
     # -- health and engines --
 
     def health(self) -> dict[str, Any]:
-        """The server's health, after a look at who answers there.
+        """The server's health, after checking that a dp3d server of this API version answers.
 
         Raises:
             Dp3dError: ``server.unreachable``, ``server.not_ours``, ``server.version_mismatch``.
@@ -103,10 +104,10 @@ class Client:
         response = self._send("GET", "/v1/health")
         try:
             health: dict[str, Any] = response.json()
-            ours = response.status_code == 200 and health["product"] == "dp3d"
+            is_dp3d = response.status_code == 200 and health["product"] == "dp3d"
         except (ValueError, KeyError, TypeError):
-            ours = False
-        if not ours:
+            is_dp3d = False
+        if not is_dp3d:
             raise Dp3dError(
                 "server.not_ours",
                 f"What answers at {self._http.base_url} is not a dp3d server.",
@@ -128,14 +129,14 @@ class Client:
     # -- artifacts --
 
     def put_bytes(self, data: bytes) -> str:
-        """Send bytes, unless the server has them; returns their SHA-256."""
+        """Upload bytes, unless the server has them; returns their SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
         if self._http_head(sha256).status_code != 200:
             self._json("PUT", f"/v1/artifacts/{sha256}", content=data)
         return sha256
 
     def put_file(self, path: Path) -> str:
-        """Send a file, unless the server has it; returns its SHA-256."""
+        """Upload a file, unless the server has it; returns its SHA-256."""
         sha256 = hash_file(path)
         if self._http_head(sha256).status_code != 200:
             with path.open("rb") as file:
@@ -143,12 +144,12 @@ class Client:
         return sha256
 
     def put_tree(self, folder: Path) -> str:
-        """Send a folder, such as a view set; returns the SHA-256 of its tree.
+        """Upload a folder, such as a view set; returns the SHA-256 of its tree.
 
         Hidden files are left out.
 
         Raises:
-            Dp3dError: also ``artifact.bad_tree`` for a file name that no tree can have.
+            Dp3dError: also ``artifact.bad_tree`` for a file name that a tree does not allow.
 
         """
         files = {}
@@ -163,7 +164,7 @@ class Client:
         return self._send("HEAD", f"/v1/artifacts/{sha256}")
 
     def get_bytes(self, sha256: str) -> bytes:
-        """Fetch an artifact, checked against its hash.
+        """Download an artifact and check its hash.
 
         Raises:
             Dp3dError: ``artifact.not_found``, ``artifact.hash_mismatch``.
@@ -181,7 +182,7 @@ class Client:
         return data
 
     def get_tree(self, sha256: str, folder: Path) -> Path:
-        """Fetch a tree into a folder, which is made where there is none; returns the folder.
+        """Download a tree into a folder, made when absent; returns the folder.
 
         Raises:
             Dp3dError: ``artifact.*``, ``output.not_writable``, ``storage.full``.
@@ -194,25 +195,26 @@ class Client:
     # -- jobs --
 
     def create_job(self, kind: str, *, fresh: bool = False, **params: Any) -> dict[str, Any]:
-        """Queue a job, or get the identical one that is there.
+        """Queue a job; an identical job that the server has is returned instead.
 
         Args:
             kind: ``views``, ``fit``, ``render`` or ``mesh``.
-            fresh: queue a new one in any case.
-            params: of the job, as docs/http-api.md lists them for its kind.
+            fresh: queue a new job although an identical one exists.
+            params: parameters of this kind of job, listed in docs/http-api.md.
 
         Returns:
             the job.
 
         Raises:
-            Dp3dError: what is wrong with the request, ``job.queue_full``, ``storage.quota`` ...
+            Dp3dError: ``server.bad_request`` and other codes for a wrong request,
+                ``job.queue_full``, ``storage.quota``.
 
         """
         body = {"kind": kind, "params": params} | ({"fresh": True} if fresh else {})
         return self._json("POST", "/v1/jobs", json=body)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """A job, as docs/http-api.md shows it; raises ``job.not_found``."""
+        """A job with the members of docs/http-api.md; raises ``job.not_found``."""
         return self._json("GET", f"/v1/jobs/{job_id}")
 
     def jobs(
@@ -225,23 +227,23 @@ class Client:
         """Jobs without parameters and results, newest first.
 
         Args:
-            limit: largest number of them, 1 to 1000.
-            before: only jobs with a smaller ``number``: that of the last one gives the next page.
+            limit: largest number of jobs, 1 to 1000.
+            before: only jobs with a smaller ``number``; the last job's number gives the next page.
             after: only jobs with a larger ``number``.
-            states: only jobs in one of these.
+            states: only jobs in one of these states; all when empty.
 
         """
         query = {"limit": limit, "before": before, "after": after, "state": ",".join(states)}
-        chosen = {name: value for name, value in query.items() if value not in (None, "")}
-        jobs: list[dict[str, Any]] = self._json("GET", "/v1/jobs", params=chosen)["jobs"]
+        params = {name: value for name, value in query.items() if value not in (None, "")}
+        jobs: list[dict[str, Any]] = self._json("GET", "/v1/jobs", params=params)["jobs"]
         return jobs
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """Cancel a job; returns it.  An ended one stays as it is."""
+        """Cancel a job and return it; an ended job is returned unchanged."""
         return self._json("DELETE", f"/v1/jobs/{job_id}")
 
     def delete_job(self, job_id: str) -> None:
-        """Delete an ended job with its events and what it made; raises ``job.not_ended``."""
+        """Delete an ended job, its events and its results; raises ``job.not_ended``."""
         self._raise_for(self._send("DELETE", f"/v1/jobs/{job_id}", params={"purge": "true"}))
 
     def delete_artifact(self, sha256: str) -> None:
@@ -249,7 +251,7 @@ class Client:
         self._raise_for(self._send("DELETE", f"/v1/artifacts/{sha256}"))
 
     def events(self, job_id: str, after: int = 0) -> Iterator[StreamEvent]:
-        """Events of a job after an id, until the one that ends it."""
+        """Events of a job with ids above ``after``, up to the event that ends the job."""
         request = self._http.build_request(
             "GET", f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": str(after)}
         )
@@ -269,8 +271,7 @@ class Client:
         """Follow a job to its end and return its result.
 
         Raises:
-            Dp3dError: what the job failed with, ``job.cancelled``, or what went wrong between
-                us and the server.
+            Dp3dError: the job's own error, ``job.cancelled``, or an error of the connection.
 
         """
         for _ in self.events(job_id):
@@ -320,7 +321,7 @@ class Client:
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[StreamEvent]:
-    """Events of a server-sent event stream; comments are skipped."""
+    """Parse the lines of a server-sent event stream; comments are skipped."""
     fields: dict[str, str] = {}
     for line in lines:
         if line.startswith(":"):

@@ -1,4 +1,4 @@
-"""Points of faces for the poses of fits, where the face models are installed."""
+"""Face landmarks for pose refinement in fits, where the face models are installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def face_points() -> PointsOf | None:
-    """What finds the points; None without face models and ``core``, which fits do not need."""
+    """The landmark detector for ``fit_views``; None without face models or the extra ``core``."""
     try:
         from dp3d_core.portraits.face_models import installed
         from dp3d_core.portraits.landmarks import stable_points

@@ -1,4 +1,4 @@
-"""Values of ours as plain JSON."""
+"""Converts dataclasses, enums, paths and numpy values to what ``json.dumps`` takes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from pathlib import PurePath
 from typing import Any
 
 
-def plain(value: Any) -> Any:
-    """JSON-ready form of a value: dataclasses, enums, numpy numbers and arrays included.
+def json_ready(value: Any) -> Any:
+    """JSON-ready copy of a value.
 
-    Numbers that JSON cannot carry (infinite, not a number) become None.  Paths are reduced to
-    their last name: where a file lies on this machine is nobody else's business.
+    Dataclasses become objects, enums their values, sets and tuples lists, numpy arrays nested
+    lists, objects with ``to_dict`` its result, and anything unknown its ``str``.  Infinite
+    numbers and NaN become None.  A path becomes its last name: clients must not learn the
+    folders of this machine.
     """
     if value is None or isinstance(value, bool | str):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, Enum):
-        return plain(value.value)
+        return json_ready(value.value)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -27,13 +29,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, PurePath):
         return value.name
     if hasattr(value, "to_dict"):
-        return plain(value.to_dict())
+        return json_ready(value.to_dict())
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: json_ready(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
+        return [json_ready(item) for item in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return plain(value.tolist())
+        return json_ready(value.tolist())
     return str(value)

@@ -1,4 +1,4 @@
-"""Settings of one server: where it listens, where it keeps its data, who may call it."""
+"""Settings of one server: address, data folder, limits, token, protection."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from dp3d_core.storage.paths import dp3d_home
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names and addresses that reach a server from its own machine only."""
 EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})
+"""Addresses that listen on all interfaces of the machine."""
 MIN_TOKEN = 24
-"""Characters of a token: 144 bits of what ``secrets.token_urlsafe`` makes."""
+"""Least characters of a token: 144 bits when ``secrets.token_urlsafe`` generated it."""
 
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
@@ -26,65 +28,66 @@ GIBIBYTE = 1024 * MEBIBYTE
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server takes at most."""
+    """Upper bounds on what clients and jobs may use of one server."""
 
     upload: int = 64 * MEBIBYTE
     """Largest artifact a client may send, bytes."""
     body: int = 8 * MEBIBYTE
     """Largest JSON body, bytes."""
     stored: int = 50 * GIBIBYTE
-    """Bytes of everything in the data folder; beyond, no upload and no job is taken, and jobs
-    wait."""
+    """Quota: bytes of everything in the data folder.  Beyond, uploads and jobs are refused, and
+    queued jobs wait."""
     queued_jobs: int = 500
-    """Jobs that may wait."""
+    """Largest number of queued jobs."""
     kept_jobs: int = 2000
-    """Ended jobs that are kept; of more, the oldest are deleted."""
+    """Largest number of ended jobs; the oldest ones beyond are deleted."""
     unused_s: float = 24 * 3600.0
     """Seconds after which an artifact that no job refers to is removed."""
     connections: int = 512
-    """Open connections."""
+    """Largest number of open connections."""
     streams: int = 256
-    """Open event streams."""
+    """Largest number of open event streams."""
     header_s: float = 10.0
-    """Seconds in which the head of a request must be complete."""
+    """Time limit for receiving the head of a request, seconds."""
     silence_s: float = 30.0
-    """Seconds in which a body, or a client that reads an answer, must have moved on."""
+    """Longest stall of a body being received or an answer being read, seconds."""
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """What a person allowed for a server that other machines can reach."""
+    """Options that protect a server which other machines can reach."""
 
     allow_remote: bool = False
-    """Whether an address beside loopback may be listened on."""
+    """Whether the server may listen on an address other than loopback."""
     hosts: tuple[str, ...] = ()
-    """Names that a ``Host`` header may carry, besides the loopback ones and the address."""
+    """Names allowed in a ``Host`` header besides the loopback names and the server's address."""
     tls_cert: Path | None = None
-    """PEM file of the certificate (and its chain)."""
+    """PEM file of the certificate and its chain."""
     tls_key: Path | None = None
-    """PEM file of its key, without a password."""
+    """PEM file of the certificate's key, without a password."""
     behind_proxy: str | None = None
-    """Address of the proxy that speaks TLS to the clients; nobody else may connect."""
+    """IP address of the TLS proxy in front of the server; no other address may connect."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a server must know before it starts."""
+    """Configuration that a server starts with."""
 
     data: Path
     """Folder for the database, artifacts, work in progress and logs."""
     token: str = field(repr=False)
-    """The bearer token every client must send."""
+    """Bearer token that every client must send."""
     host: str = DEFAULT_HOST
-    """Address to listen on; see ``serving.exposure.check_exposure`` for any but loopback."""
+    """Address to listen on; ``serving.exposure.check_exposure`` checks it when it is not loopback.
+    """
     port: int = DEFAULT_PORT
-    """TCP port, 0 for any free one."""
+    """TCP port; 0 for any free port."""
     database: str | None = None
     """SQLAlchemy URL; None for the SQLite file in ``data``."""
     limits: Limits = field(default_factory=Limits)
-    """What is taken at most."""
+    """Quota, sizes, numbers and time limits."""
     exposure: Exposure = field(default_factory=Exposure)
-    """Who may reach it."""
+    """Protection of a server that other machines can reach."""
 
     @property
     def database_url(self) -> str:
@@ -93,7 +96,7 @@ class Settings:
 
     @property
     def artifacts(self) -> Path:
-        """Folder of the content-addressed files."""
+        """Folder of the artifact store."""
         return self.data / "artifacts"
 
     @property
@@ -116,13 +119,13 @@ class Settings:
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
-        """Names a ``Host`` header may carry, in lower case."""
+        """Names allowed in a ``Host`` header, in lower case."""
         own = _own_names() if self.host in EVERY_INTERFACE else {self.host}
         return LOOPBACK_NAMES | {name.strip("[]").lower() for name in (*own, *self.exposure.hosts)}
 
 
 def _own_names() -> set[str]:
-    """Name and addresses of this machine, as far as it knows them."""
+    """Host names and addresses of this machine, without the wildcard addresses."""
     name = socket.gethostname()
     names = {name, socket.getfqdn()}
     with suppress(OSError):
@@ -131,29 +134,32 @@ def _own_names() -> set[str]:
 
 
 def default_data() -> Path:
-    """Where a server keeps its data when nothing else is said."""
+    """Data folder of a server started without ``--data``."""
     return dp3d_home() / "server"
 
 
 def token_file() -> Path:
-    """Where the generated token is kept."""
+    """File of the generated token."""
     return dp3d_home() / "token"
 
 
 def load_token(explicit: str | None = None) -> tuple[str, Path | None]:
-    """The token of this user's server, and the file it is kept in.
+    """The bearer token, and the file it was read from.
 
-    In this order: ``explicit``, the variable ``DP3D_TOKEN``, the token file, which is made
-    with a fresh token, readable by the user alone, when it is absent.
+    Sources in order: ``explicit``, the variable ``DP3D_TOKEN``, the token file.  An absent token
+    file is made with a random token, readable by the user alone.
+
+    Returns:
+        token, and the token file; None as file for a token that was passed in.
 
     Raises:
-        Dp3dError: ``server.bad_request`` for a token that no HTTP header can carry or that is
-            too short, ``output.not_writable`` when the file cannot be made.
+        Dp3dError: ``server.bad_request`` for a token that is too short or that an HTTP header
+            cannot carry, ``output.not_writable`` when the token file cannot be made.
 
     """
-    for given in (explicit, os.environ.get("DP3D_TOKEN")):
-        if given is not None and given != "":
-            return _checked(given), None
+    for token in (explicit, os.environ.get("DP3D_TOKEN")):
+        if token is not None and token != "":
+            return _check_token(token), None
     path = token_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +170,7 @@ def load_token(explicit: str | None = None) -> tuple[str, Path | None]:
         else:
             with os.fdopen(handle, "w", encoding="ascii") as file:
                 file.write(secrets.token_urlsafe(32) + "\n")
-        return _checked(path.read_text("utf-8").strip()), path
+        return _check_token(path.read_text("utf-8").strip()), path
     except OSError as error:
         raise Dp3dError(
             "output.not_writable",
@@ -173,7 +179,7 @@ def load_token(explicit: str | None = None) -> tuple[str, Path | None]:
         ) from error
 
 
-def _checked(token: str) -> str:
+def _check_token(token: str) -> str:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise Dp3dError(
             "server.bad_request",

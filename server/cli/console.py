@@ -27,7 +27,7 @@ from dp3d_core.packages import package_error
 from dp3d_core.progress import Progress
 from dp3d_core.storage.files import not_writable
 from dp3d_core.storage.paths import dp3d_home
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -116,7 +116,7 @@ class Console:
                     self._write_line(f"{at} goes on, {spent:.0f} s")
 
     def _write_event(self, event: Progress) -> None:
-        self._write_line(json.dumps(plain(asdict(event))))
+        self._write_line(json.dumps(json_ready(asdict(event))))
 
     def _write_line(self, line: str) -> None:
         self._written_at = time.monotonic()
@@ -192,7 +192,7 @@ class Console:
         self.close()
         lines = outcome.lines
         if self.as_json:
-            lines = [json.dumps({"ok": True, "result": plain(outcome.data)})]
+            lines = [json.dumps({"ok": True, "result": json_ready(outcome.data)})]
         try:
             for line in lines:
                 print(line, flush=True)
@@ -205,7 +205,7 @@ class Console:
         """Print a failure."""
         self.close()
         if self.as_json:
-            print(json.dumps({"ok": False, "error": plain(error.to_dict())}), flush=True)
+            print(json.dumps({"ok": False, "error": json_ready(error.to_dict())}), flush=True)
         else:
             what = "stopped" if error.code == "job.cancelled" else "error"
             self._to_stderr(f"{what}: {error.problem}\n  {error.remedy}\n  [{error.code}]")

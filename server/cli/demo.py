@@ -34,7 +34,7 @@ from dp3d_core.storage.files import read_json, write_atomic, write_json
 from server.cli.arguments import Faces, HeadOptions, TextureSide, number
 from server.cli.console import Common, Console, Outcome
 from server.cli.demo_report import report_lines
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 if TYPE_CHECKING:
     from dp3d_core.cameras.camera import Camera
@@ -101,7 +101,7 @@ class Stages:
         self._write(name, {"key": key, "done": False, "seconds": spent})
         began = time.monotonic()
         try:
-            about = plain(work())
+            about = json_ready(work())
         except BaseException:
             spent += time.monotonic() - began
             self._write(name, {"key": key, "done": False, "seconds": round(spent, 2)})

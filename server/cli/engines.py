@@ -7,7 +7,7 @@ import textwrap
 from dataclasses import asdict, dataclass
 
 from server.cli.console import Common, Console, Outcome
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 
 @dataclass
@@ -25,7 +25,9 @@ class Engines(Common):
             lines.append(f"  {'available' if info.available else info.problem}")
             for option in info.options:
                 values = option_summary(option)
-                lines.append(f"  --option {option['name']}={json.dumps(plain(option['default']))}")
+                lines.append(
+                    f"  --option {option['name']}={json.dumps(json_ready(option['default']))}"
+                )
                 lines += textwrap.wrap(
                     option["description"] + (f" [{values}]" if values else ""),
                     96,

@@ -11,7 +11,7 @@ import tyro
 from dp3d_core.limits import DEFAULT_FIT_PRESET, FIT_STEPS, FitPreset, PosePolicy
 from server.cli.arguments import check_seed, number
 from server.cli.console import Common, Console, Outcome
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Fit(Common):
             page = None
             if self.report:
                 page = write_fit_report(fit.root, progress=console.progress, cancel=console.cancel)
-        meta = plain(fit.meta)
+        meta = json_ready(fit.meta)
         console.warn(meta["warnings"])
         scores = meta["scores"]
         return Outcome(

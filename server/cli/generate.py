@@ -10,7 +10,7 @@ import tyro
 from dp3d_core.limits import DEFAULT_ENGINE
 from server.cli.arguments import CameraOptions, HeadOptions, check_seed, parse_engine_options
 from server.cli.console import Common, Console, Outcome, count_of
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 
 @dataclass
@@ -66,14 +66,14 @@ class Generate(Common):
             )
             save_png(self.out / "portrait.png", report_picture(portrait))
             save_png(self.out / "contact_sheet.png", viewset_sheet(views))
-        report = plain(portrait.report)
+        report = json_ready(portrait.report)
         console.warn([*notes, *views.meta.warnings])
         return Outcome(
             {
                 "views": str(views.root),
                 "count": len(views),
                 "portrait_report": report,
-                "choices": plain(views.meta.choices),
+                "choices": json_ready(views.meta.choices),
                 "warnings": notes + report["warnings"] + views.meta.warnings,
             },
             [

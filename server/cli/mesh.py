@@ -10,7 +10,7 @@ import tyro
 from dp3d_core.limits import DEFAULT_FACES, DEFAULT_TEXTURE_SIDE
 from server.cli.arguments import Faces, TextureSide
 from server.cli.console import Common, Console, Outcome
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Mesh(Common):
         from nerf_export.mesh.textured_mesh import build_mesh
         from server.reports.fit_report import write_fit_report
 
-        stats = plain(
+        stats = json_ready(
             build_mesh(
                 self.fit,
                 self.out,

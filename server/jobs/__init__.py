@@ -1,1 +1,1 @@
-"""Jobs: their table and events (``store``), and who runs them (``executor``, ``local``)."""
+"""Jobs: database (``store``, ``queries``), execution (``local``), deletion (``retention``)."""

@@ -1,4 +1,7 @@
-"""Rows of the job table that hold what no job can have: found when read, and ended."""
+"""Damaged rows of the job table: values that no job can have.
+
+They are detected when a row is read, and their job is ended as ``job.damaged``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from dp3d_core.errors import Dp3dError
 from server.jobs.model import Job, JobState, utc_now
 
 UNREADABLE = (ValueError, TypeError, LookupError, RecursionError)
-"""What reading a damaged row raises."""
-_MEND_TEXTS = """
+"""Exceptions that reading a damaged row raises."""
+_REPAIR_TEXTS = """
 UPDATE job SET
     id = CASE WHEN typeof(id) = 'text' AND length(id) = 32 AND id NOT GLOB '*[^0-9a-f]*' THEN id
          ELSE lower(hex(randomblob(16))) END,
@@ -19,11 +22,20 @@ UPDATE job SET
                  THEN created_at ELSE :now END
 WHERE number = :number
 """
-"""For SQLite alone, whose columns take values of any type."""
+"""SQL that gives a damaged row a valid id, kind and creation time.
+
+For SQLite alone, whose columns take values of any type.
+"""
 
 
 def checked_job(session: Session, number: int) -> Job | None:
-    """The job of a number; raises one of :data:`UNREADABLE` for a damaged row."""
+    """Read and check a job by its number; None when there is none.
+
+    Raises:
+        ValueError, TypeError, LookupError, RecursionError: the row is damaged; the tuple
+            :data:`UNREADABLE` has these four.
+
+    """
     job = session.exec(select(Job).where(Job.number == number)).first()
     if job is not None:
         job.check()
@@ -31,7 +43,17 @@ def checked_job(session: Session, number: int) -> Job | None:
 
 
 def end_as_damaged(session: Session, number: int, reason: str) -> Job | None:
-    """Fail the job of a damaged row, with values that can be read; None where it is gone."""
+    """Fail the job of a damaged row and overwrite its values with readable ones.
+
+    Args:
+        session: with write access.
+        number: of the job.
+        reason: the damage, for the error's detail.
+
+    Returns:
+        the failed job; None when the row no longer exists.
+
+    """
     error = Dp3dError(
         "job.damaged",
         "The job cannot be read from the database any more.",
@@ -39,7 +61,7 @@ def end_as_damaged(session: Session, number: int, reason: str) -> Job | None:
         reason,
     ).to_dict()
     if session.get_bind().dialect.name == "sqlite":
-        session.connection().execute(text(_MEND_TEXTS), {"number": number, "now": utc_now()})
+        session.connection().execute(text(_REPAIR_TEXTS), {"number": number, "now": utc_now()})
     session.exec(
         update(Job)
         .where(col(Job.number) == number)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from dp3d_core.progress import Progress
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 EndState = Literal["succeeded", "failed", "cancelled"]
 """Values of ``JobState``, which comes with the database that the worker does not need."""
@@ -96,7 +96,7 @@ _NAMES: dict[type[Command | Event], str] = {
 
 def to_line(message: Command | Event) -> str:
     """A message as a line, with its end."""
-    data = {"type": _NAMES[type(message)], **plain(message)}
+    data = {"type": _NAMES[type(message)], **json_ready(message)}
     return json.dumps(data, separators=(",", ":")) + "\n"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dp3d_core.arrays import Pixels
 from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage
-from server.json_ready import plain
+from server.json_ready import json_ready
 from server.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         cancel=context.cancel,
     )
     pictures.announce()
-    report = plain(portrait.report)
+    report = json_ready(portrait.report)
     return {
         "views": context.artifacts.add_tree(views.root).sha256,
         "portrait_report": report,
         "portrait_picture": picture,
-        "choices": plain(views.meta.choices),
+        "choices": json_ready(views.meta.choices),
         "warnings": report.get("warnings", []) + views.meta.warnings,
     }
 
@@ -122,7 +122,7 @@ def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         progress=context.progress,
         cancel=context.cancel,
     )
-    meta = plain(fit.meta)
+    meta = json_ready(fit.meta)
     return {
         "fit": context.artifacts.add_tree(fit.root).sha256,
         "scores": meta["scores"],
@@ -146,7 +146,7 @@ def run_mesh(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     )
     mesh = {"name": out.name, **context.artifacts.add_file(out).to_dict()}
     context.announce(mesh["name"], mesh["sha256"], mesh["size"])
-    return {"mesh": mesh, "stats": plain(stats)}
+    return {"mesh": mesh, "stats": json_ready(stats)}
 
 
 def run_render(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:

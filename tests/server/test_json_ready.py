@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 
 class Colour(StrEnum):
@@ -45,7 +45,7 @@ class Point:
     ],
 )
 def test_plain(value, expected):
-    found = plain(value)
+    found = json_ready(value)
     assert found == expected
     assert type(found) is type(expected)
     assert json.loads(json.dumps(found, allow_nan=False)) == found

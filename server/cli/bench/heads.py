@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dp3d_core.errors import Dp3dError
 from server.cli.console import Console, Outcome
-from server.json_ready import plain
+from server.json_ready import json_ready
 
 if TYPE_CHECKING:
     from dp3d_core.evaluation.preview_benchmark import Case
@@ -72,7 +72,7 @@ class Heads:
 
         if self.out is not None:
             save_png(self.out / f"{cases[-1].seed:06d}.png", cases[-1].sheet)
-            content = json.dumps(plain(_figures(cases, other)), indent=1)
+            content = json.dumps(json_ready(_figures(cases, other)), indent=1)
             write_atomic(self.out / _FIGURES, content.encode())
 
 
