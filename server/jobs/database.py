@@ -1,8 +1,7 @@
-"""The file of the job database: opened, checked, mended, and its errors given codes.
+"""Opens, checks, backs up and repairs the file of the job database; gives its errors codes.
 
-A damaged SQLite file is set aside, and every row that can still be read in it or in the last
-backup goes into a new one.  Other databases (a SQLAlchemy URL of the user's) are opened as they
-are: their own server looks after them.
+A damaged SQLite file is renamed, and every row still readable in it or in the last backup is
+copied into a new file.  Other databases (a SQLAlchemy URL of the user) are opened unchecked.
 """
 
 from __future__ import annotations
@@ -30,39 +29,46 @@ from server.storage.artifacts import disk_full
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
-"""``PRAGMA user_version`` of the files that are written here; 0 in those from before it was set."""
+"""``PRAGMA user_version`` of files written by this version; 0 in files of the first versions."""
 BUSY_TIMEOUT_S = 3.0
-"""Seconds that a statement waits for another program's lock."""
+"""Seconds that an SQL statement waits for another program's lock."""
 START_TIMEOUT_S = 30.0
-"""Seconds that opening waits for another program's lock."""
-_MOST_REFUSALS = 10_000
-"""Row numbers of a damaged table that are tried one after the other without an answer."""
-_SIGNS_OF_DAMAGE = ("malformed", "not a database", "corrupt", "no such table")
-"""Of SQLite; a file that was deleted is made again, without tables."""
+"""Seconds that opening the database waits for another program's lock."""
+_MAX_UNREADABLE_ROWS = 10_000
+"""Consecutive unreadable row numbers after which the copy of a damaged table stops."""
+_DAMAGE_MESSAGES = ("malformed", "not a database", "corrupt", "no such table")
+"""Parts of SQLite messages that mean damage.
+
+"no such table" is one of them: SQLite replaces a deleted file by one without tables.
+"""
 
 
 def database_error(error: BaseException) -> Dp3dError | None:
-    """The error with a code for what a database said; None where it is a defect of ours."""
+    """The coded error for an exception of the database; None for a defect of dp3d.
+
+    Codes are ``server.database_busy``, ``server.database_damaged`` and ``storage.full``.
+    """
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
-    said = str(error).lower()
-    if "disk is full" in said or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+    message = str(error).lower()
+    if "disk is full" in message or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
         return disk_full("The job database cannot be written: the disk is full.")
-    if any(sign in said for sign in _SIGNS_OF_DAMAGE):
+    if any(part in message for part in _DAMAGE_MESSAGES):
         return Dp3dError(
             "server.database_damaged",
             "The job database is damaged.",
-            "It is mended by itself from what can be read and from its last backup; send the "
-            "request again in a few seconds.",
+            "The server repairs it from its readable rows and the last backup; send the request "
+            "again in a few seconds.",
             str(error),
         )
     if isinstance(error, sqlite3.OperationalError | SQLAlchemyError | OSError | DBAPIError):
-        if "no such column" in said or "syntax" in said:
+        if "no such column" in message or "syntax" in message:
             return None
-        why = "another program holds it" if "locked" in said else f"it says: {str(error)[:120]}"
+        is_locked = "locked" in message
+        reason = "another program holds it" if is_locked else f"it says: {str(error)[:120]}"
         return Dp3dError(
             "server.database_busy",
-            f"The job database cannot be used just now ({why}).",
+            f"The job database cannot be used just now ({reason}).",
             "Send the request again in a few seconds; if it stays so, close the program that has "
             "jobs.sqlite open and check the rights of the server's data folder.",
             str(error),
@@ -72,7 +78,7 @@ def database_error(error: BaseException) -> Dp3dError | None:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Give what a database says a code.
+    """Turn exceptions of the database into coded errors; see :func:`database_error`.
 
     Raises:
         Dp3dError: ``server.database_busy``, ``server.database_damaged``, ``storage.full``.
@@ -89,7 +95,7 @@ def database_errors() -> Iterator[None]:
 
 @contextmanager
 def session_of(engine: Engine) -> Iterator[Session]:
-    """A session whose errors have codes; see :func:`database_errors`."""
+    """A database session that raises coded errors; see :func:`database_errors`."""
     with database_errors(), Session(engine, expire_on_commit=False) as session:
         yield session
 
@@ -102,7 +108,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def open_database(url: str) -> Engine:
-    """Engine of the job database, its tables made when absent, its file mended when damaged.
+    """Open the job database: make missing tables, repair a damaged file.
 
     Raises:
         Dp3dError: ``server.database_busy``, ``server.database_foreign``, ``storage.full``,
@@ -112,32 +118,32 @@ def open_database(url: str) -> Engine:
     path = sqlite_path(url)
     try:
         if path is not None:
-            if not is_sound(path):
-                mend(path)
+            if not is_intact(path):
+                repair(path)
             elif backup_path(path).is_file() and not (path.is_file() and has_tables(path)):
-                path.touch()  # it was deleted or emptied: its jobs come back from the backup
-                mend(path)
-        return _opened(url)
+                path.touch()  # deleted or emptied: the jobs come back from the backup
+                repair(path)
+        return _create_engine(url)
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
+        raise _not_writable(path, error.strerror or str(error)) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         if "readonly" in str(error).lower() or "unable to open" in str(error).lower():
-            raise _unwritable(path, "read-only") from error
+            raise _not_writable(path, "read-only") from error
         coded = database_error(error)
         if coded is None:
             raise
         raise coded from error
 
 
-def _unwritable(path: Path | None, why: str) -> Dp3dError:
+def _not_writable(path: Path | None, reason: str) -> Dp3dError:
     return Dp3dError(
         "output.not_writable",
-        f"The job database {path.name if path else ''} cannot be written ({why}).",
+        f"The job database {path.name if path else ''} cannot be written ({reason}).",
         "Check the rights of the server's data folder, or choose another one with --data.",
     )
 
 
-def _opened(url: str) -> Engine:
+def _create_engine(url: str) -> Engine:
     is_sqlite = url.startswith("sqlite")
     arguments = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_S} if is_sqlite else {}
     engine = create_engine(url, connect_args=arguments)
@@ -166,10 +172,10 @@ def _opened(url: str) -> Engine:
     return engine
 
 
-def _foreign(why: str) -> Dp3dError:
+def _foreign_database(reason: str) -> Dp3dError:
     return Dp3dError(
         "server.database_foreign",
-        f"The job database is not of this version of dp3d: {why}.",
+        f"The job database is not of this version of dp3d: {reason}.",
         "Use the version that wrote it, or give this one a folder of its own with --data.",
     )
 
@@ -179,24 +185,29 @@ def _check_version(engine: Engine, is_sqlite: bool) -> None:
         with engine.connect() as connection:
             version = connection.execute(text("PRAGMA user_version")).scalar()
         if version not in range(SCHEMA_VERSION + 1):
-            raise _foreign(f"its schema is {version}, this is {SCHEMA_VERSION}")
+            raise _foreign_database(f"its schema is {version}, this is {SCHEMA_VERSION}")
 
 
 def _add_columns(engine: Engine, table: Table) -> None:
-    """Add the columns that an older file lacks; refuse a file that lacks more than that."""
-    known = [column["name"] for column in inspect(engine).get_columns(table.name)]
-    strange = [name for name in known if name not in table.columns]
-    absent = [column for column in table.columns if column.name not in known]
-    lost = [column.name for column in absent if column.name not in model.ADDED_COLUMNS]
-    for has, names in (("has", strange), ("lacks", lost)):
+    """Add the columns that files of older versions lack; refuse any other difference.
+
+    Raises:
+        Dp3dError: ``server.database_foreign``.
+
+    """
+    existing = [column["name"] for column in inspect(engine).get_columns(table.name)]
+    unknown = [name for name in existing if name not in table.columns]
+    absent = [column for column in table.columns if column.name not in existing]
+    required = [column.name for column in absent if column.name not in model.ADDED_COLUMNS]
+    for has, names in (("has", unknown), ("lacks", required)):
         if names:
-            raise _foreign(f"table {table.name!r} {has} the column {names[0]!r}")
+            raise _foreign_database(f"table {table.name!r} {has} the column {names[0]!r}")
     for column in absent:
-        kind = column.type.compile(engine.dialect)
+        sql_type = column.type.compile(engine.dialect)
         with engine.begin() as connection:
             connection.execute(
                 text(
-                    f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind} "
+                    f"ALTER TABLE {table.name} ADD COLUMN {column.name} {sql_type} "
                     f"{model.ADDED_COLUMNS[column.name]}"
                 )
             )
@@ -205,21 +216,21 @@ def _add_columns(engine: Engine, table: Table) -> None:
 # -- damage --------------------------------------------------------------------------------
 
 
-def is_sound(path: Path, patience_s: float = START_TIMEOUT_S) -> bool:
-    """Whether SQLite can read a file from end to end; also True where there is none.
+def is_intact(path: Path, timeout_s: float = START_TIMEOUT_S) -> bool:
+    """Whether SQLite reads a database file without an error; True for a missing file.
 
     Args:
-        path: the file.
-        patience_s: seconds to wait for another program's lock.
+        path: of the file.
+        timeout_s: seconds to wait for another program's lock.
 
     Raises:
-        sqlite3.OperationalError: where another program holds it.
+        sqlite3.OperationalError: another program holds the lock for longer.
 
     """
     if not path.is_file():
         return True
     try:
-        with closing(sqlite3.connect(path, timeout=patience_s)) as connection:
+        with closing(sqlite3.connect(path, timeout=timeout_s)) as connection:
             answer = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         if "disk image" in str(error) or "malformed" in str(error):
@@ -231,37 +242,37 @@ def is_sound(path: Path, patience_s: float = START_TIMEOUT_S) -> bool:
 
 
 def has_tables(path: Path) -> bool:
-    """Whether a sound file has a table of jobs."""
+    """Whether an intact database file has the job table."""
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
         query = "SELECT count(*) FROM sqlite_master WHERE name = 'job'"
         return bool(connection.execute(query).fetchone()[0])
 
 
 def backup_path(path: Path) -> Path:
-    """Where the backup of a database file lies."""
+    """Path of the backup of a database file."""
     return path.with_name(f"{path.stem}.backup{path.suffix}")
 
 
-def _jobs_in(connection: sqlite3.Connection) -> int:
+def _count_jobs(connection: sqlite3.Connection) -> int:
     try:
         return int(connection.execute("SELECT count(*) FROM job").fetchone()[0])
     except sqlite3.Error:
         return 0
 
 
-def _jobs_in_file(path: Path) -> int:
+def _count_jobs_in_file(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
-        return _jobs_in(connection)
+        return _count_jobs(connection)
 
 
-class Anchor:
-    """A connection that stays with the file that was opened, whatever becomes of its name.
+class HeldFile:
+    """A connection that keeps a database file alive when its path is deleted or replaced.
 
-    A file that is deleted, moved away or replaced while it is open goes on taking what is
-    written, and is lost with the last connection to it.
+    SQLite goes on writing to a file that was deleted, moved or replaced while it was open; its
+    content is lost when the last connection closes.
 
     Args:
-        path: of the file.
+        path: of the database file.
 
     """
 
@@ -269,22 +280,22 @@ class Anchor:
         self._path = path
         self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens it
-        self._file = _identity(path)
+        self._file = _device_and_inode(path)
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the connection."""
         self._connection.close()
 
     @property
     def is_lost(self) -> bool:
-        """Whether another file, or none, has the name now."""
-        return _identity(self._path) != self._file
+        """Whether the path now names another file, or none."""
+        return _device_and_inode(self._path) != self._file
 
-    def put_back(self) -> None:
-        """Give the name to a copy of the file; what has it now is moved aside.
+    def restore(self) -> None:
+        """Write a copy of the held file to its path; a file that is there now is renamed.
 
         Raises:
-            sqlite3.Error, OSError: it cannot be written.
+            sqlite3.Error, OSError: the copy cannot be written.
 
         """
         fresh = self._path.with_name(f".{self._path.name}.rescued")
@@ -293,14 +304,14 @@ class Anchor:
             self._connection.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
         if os.path.lexists(self._path):
-            self._path.rename(_aside(self._path, "replaced"))
+            self._path.rename(_dated_path(self._path, "replaced"))
         for ending in ("-wal", "-shm"):
             self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
         fresh.replace(self._path)
-        log.error("the file of the job database was gone or another one; it was written anew")
+        log.error("the file of the job database was deleted or replaced; it was written again")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _device_and_inode(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError:
@@ -308,28 +319,28 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _aside(path: Path, why: str) -> Path:
-    """A name beside a file that says what became of it, and when."""
-    return path.with_name(f"{path.stem}.{why}-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
+def _dated_path(path: Path, reason: str) -> Path:
+    """Path for a file that is set aside: its name with the reason and the time."""
+    return path.with_name(f"{path.stem}.{reason}-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
 
 
 def back_up(path: Path) -> None:
-    """Copy a sound database to its backup, as a whole; one that cannot be copied is left.
+    """Copy an intact database to its backup; a damaged database leaves the old backup.
 
-    A backup is never worth a failure of the server.
+    A failure is logged and not raised: the server goes on without a new backup.
     """
     target = backup_path(path)
     temporary = target.with_name(f".{target.name}.tmp")
     try:
-        if not path.is_file() or not is_sound(path, BUSY_TIMEOUT_S):
+        if not path.is_file() or not is_intact(path, BUSY_TIMEOUT_S):
             return
         temporary.unlink(missing_ok=True)
         with (
             closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as source,
             closing(sqlite3.connect(temporary)) as copy,
         ):
-            if not _jobs_in(source) and target.is_file() and _jobs_in_file(target):
-                return  # emptied by somebody: the backup is worth more
+            if not _count_jobs(source) and target.is_file() and _count_jobs_in_file(target):
+                return  # emptied from outside: keep the backup with its jobs
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
         temporary.replace(target)
@@ -339,27 +350,27 @@ def back_up(path: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def mend(path: Path) -> Path:
-    """Set a damaged database aside and make a new one of all rows that can be read.
+def repair(path: Path) -> Path:
+    """Replace a damaged database by a new one with all readable rows.
 
-    Rows of the damaged file go before those of the backup, which may be older.
+    A row of the damaged file wins over the row of the backup, which may be older.
 
     Returns:
-        the damaged file, for who wants to look into it.
+        copy of the damaged file.
 
     """
-    aside = _copy_aside(path)
+    damaged_copy = _copy_damaged(path)
     fresh = path.with_name(f".{path.name}.mended")
     fresh.unlink(missing_ok=True)
-    _opened(f"sqlite:///{fresh.as_posix()}").dispose()
+    _create_engine(f"sqlite:///{fresh.as_posix()}").dispose()
     with closing(sqlite3.connect(fresh)) as target:
-        for source in (aside, backup_path(path)):
+        for source in (damaged_copy, backup_path(path)):
             for table in SQLModel.metadata.sorted_tables:
                 _copy_rows(source, target, table.name)
-        # Rows may be lost, and what they named must not be removed as needed by nobody.
+        # Rows may be lost: keep all artifacts that are older than this repair.
         target.execute("INSERT OR REPLACE INTO databasebirth VALUES (1, ?)", (time.time(),))
-        # Listeners wait for ids above those they have seen, some of which may be lost: go on at
-        # an id that no database has counted to.
+        # Listeners wait for ids above the last one they saw, which may be lost: continue at an id
+        # that no database has reached.
         newest = target.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()[0]
         target.execute(
             "INSERT INTO event (id, job_id, event, data) VALUES (?, '', 'deleted', '{}')",
@@ -372,37 +383,37 @@ def mend(path: Path) -> Path:
         path.with_name(path.name + ending).unlink(missing_ok=True)
     fresh.replace(path)
     log.error(
-        "the job database was damaged: %d jobs could be read and go on; the damaged file is %s",
+        "the job database was damaged: %d jobs were recovered; the damaged file is %s",
         jobs,
-        aside.name,
+        damaged_copy.name,
     )
-    return aside
+    return damaged_copy
 
 
-def _copy_aside(path: Path) -> Path:
-    """Copy a damaged file with its log, so that what was written last is looked at as well."""
-    aside = _aside(path, "damaged")
-    shutil.copyfile(path, aside)
-    log_of_writes = path.with_name(path.name + "-wal")
-    if log_of_writes.is_file():
-        shutil.copyfile(log_of_writes, aside.with_name(aside.name + "-wal"))
-    return aside
+def _copy_damaged(path: Path) -> Path:
+    """Copy a damaged file together with its write-ahead log, which has the last changes."""
+    copy = _dated_path(path, "damaged")
+    shutil.copyfile(path, copy)
+    write_ahead_log = path.with_name(path.name + "-wal")
+    if write_ahead_log.is_file():
+        shutil.copyfile(write_ahead_log, copy.with_name(copy.name + "-wal"))
+    return copy
 
 
 def _copy_rows(source: Path, target: sqlite3.Connection, table: str) -> None:
-    """Copy the rows of a table that can be read; rows that are there already stay."""
+    """Copy the readable rows of a table; rows that the target already has stay."""
     if not source.is_file():
         return
     allowed = {row[1] for row in target.execute(f"PRAGMA table_info({table})")}
     with closing(sqlite3.connect(source)) as connection:
         for names, row in _readable_rows(connection, table):
-            kept = [(n, value) for n, value in zip(names, row, strict=True) if n in allowed]
-            marks = ", ".join("?" * len(kept))
-            with suppress(sqlite3.Error):  # a row that breaks the rules of the table
+            cells = [(n, value) for n, value in zip(names, row, strict=True) if n in allowed]
+            marks = ", ".join("?" * len(cells))
+            with suppress(sqlite3.Error):  # a row that breaks a constraint of the table
                 target.execute(
-                    f"INSERT OR IGNORE INTO {table} ({', '.join(n for n, _ in kept)}) "
+                    f"INSERT OR IGNORE INTO {table} ({', '.join(n for n, _ in cells)}) "
                     f"VALUES ({marks})",
-                    [value for _, value in kept],
+                    [value for _, value in cells],
                 )
     target.commit()
 
@@ -410,9 +421,12 @@ def _copy_rows(source: Path, target: sqlite3.Connection, table: str) -> None:
 def _readable_rows(
     connection: sqlite3.Connection, table: str
 ) -> Iterator[tuple[list[str], tuple[Any, ...]]]:
-    """Names and values of rows, one query each: a bad page costs its own rows alone."""
-    number, refusals = 0, 0
-    while refusals < _MOST_REFUSALS:
+    """Column names and values of each readable row.
+
+    One query per row: a damaged page loses only the rows on it.
+    """
+    number, failures = 0, 0
+    while failures < _MAX_UNREADABLE_ROWS:
         try:
             cursor = connection.execute(
                 f"SELECT rowid, * FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT 1", (number,)
@@ -421,9 +435,9 @@ def _readable_rows(
         except sqlite3.DatabaseError as error:
             if "no such table" in str(error) or "not a database" in str(error):
                 return
-            number, refusals = number + 1, refusals + 1
+            number, failures = number + 1, failures + 1
             continue
         if row is None:
             return
-        number, refusals = row[0], 0
+        number, failures = row[0], 0
         yield [description[0] for description in cursor.description[1:]], row[1:]

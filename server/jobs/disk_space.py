@@ -1,6 +1,6 @@
-"""No room for what a job writes: it waits, and the database has a little set aside.
+"""Jobs that fail for lack of disk space wait for space, and the database has a reserve.
 
-The disk may be full or read-only, or the server stores as much as it may.
+The disk may be full or read-only, or the server's quota may be used up.
 """
 
 from __future__ import annotations
@@ -12,27 +12,35 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_NO_ROOM = ("storage.full", "storage.quota")
-_DISK_CODES = (*_NO_ROOM, "output.not_writable", "nerf.child_failed", "internal")
-"""Failures that a full or read-only disk leads to, or a quota that is used up."""
+_NO_SPACE_CODES = ("storage.full", "storage.quota")
+"""Failures that always mean a lack of space."""
+_DISK_ERROR_CODES = (*_NO_SPACE_CODES, "output.not_writable", "nerf.child_failed", "internal")
+"""Failures that a full disk, a read-only disk or a used-up quota can cause."""
 _FULL_BYTES = 32 * 2**20
-_FULL_PART = 0.05
-"""A disk with less free space than either is full."""
+"""Free bytes below which a disk counts as full, if also below ``_FULL_FRACTION``."""
+_FULL_FRACTION = 0.05
+"""Free fraction below which a disk counts as full, if also below ``_FULL_BYTES``."""
 _RETRY_S = 60.0
-"""Seconds after which a job is tried again although the disk has no more space than before."""
-_MOST_WAITS = 60
-"""Times that a job which could not write is tried again."""
+"""Seconds until a waiting job is tried again without any gain in free space."""
+_MAX_WAITS = 60
+"""Waits after which a job that cannot write fails."""
 _RESERVE_BYTES = 2**20
+"""Size of the reserve file."""
 
 
 class Reserve:
-    """A file that is given up on a full disk, so that the database can still say so."""
+    """A file that is deleted on a full disk, so that the database can record the failure.
+
+    Args:
+        path: of the file.
+
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def keep(self) -> None:
-        """Make the file when it is absent and the disk is not full."""
+        """Write the file if it is absent and the disk is not full."""
         if self._path.is_file() or _is_full(self._path.parent):
             return
         try:
@@ -41,7 +49,7 @@ class Reserve:
             self.release()
 
     def release(self) -> bool:
-        """Give the space up; whether there was any."""
+        """Delete the file; returns whether it existed."""
         existed = self._path.is_file()
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
@@ -49,54 +57,62 @@ class Reserve:
 
 
 class DiskGate:
-    """Keeps jobs waiting that could not write; others go before them."""
+    """Holds back jobs that could not write until there is space; other jobs run meanwhile.
+
+    Args:
+        folders: that jobs write to.
+
+    """
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self._folders = folders
         self._waits: dict[str, int] = {}
         self._retry_at: dict[str, float] = {}
-        self._free_then: dict[str, list[int]] = {}
+        self._free_bytes_before: dict[str, list[int]] = {}
 
-    def close_for(self, job_id: str, error: dict[str, Any]) -> bool:
-        """Let a job wait if its failure comes of a lack of room and it is worth another try.
+    def hold(self, job_id: str, error: dict[str, Any]) -> bool:
+        """Hold a failed job back if lack of space caused the failure, up to 60 times.
 
         Args:
             job_id: the job that failed.
-            error: what it failed with.
+            error: the job's error, with its ``code``.
 
         Returns:
-            whether the job should wait.
+            whether the job waits; False if it has failed for good.
 
         """
-        if error.get("code") not in _DISK_CODES:
+        if error.get("code") not in _DISK_ERROR_CODES:
             return False
-        if error["code"] not in _NO_ROOM and all(map(_takes_files, self._folders)):
+        if error["code"] not in _NO_SPACE_CODES and all(map(_is_writable, self._folders)):
             return False
         self._waits[job_id] = self._waits.get(job_id, 0) + 1
-        if self._waits[job_id] > _MOST_WAITS:
+        if self._waits[job_id] > _MAX_WAITS:
             return False
-        self._free_then[job_id] = [_free_bytes(folder) for folder in self._folders]
+        self._free_bytes_before[job_id] = [_free_bytes(folder) for folder in self._folders]
         self._retry_at[job_id] = time.monotonic() + _RETRY_S
         return True
 
     def forget(self, job_id: str) -> None:
         """Forget a job that has ended."""
-        for known in (self._waits, self._retry_at, self._free_then):
-            known.pop(job_id, None)
+        for by_job in (self._waits, self._retry_at, self._free_bytes_before):
+            by_job.pop(job_id, None)
 
     def waiting(self) -> list[str]:
-        """Jobs that still wait: no space has come free on the disk, nor has a minute passed."""
-        takes_files = bool(self._retry_at) and all(map(_takes_files, self._folders))
+        """Ids of jobs that still wait.
+
+        A job waits for 60 s, or until all folders are writable and one has gained space.
+        """
+        is_writable = bool(self._retry_at) and all(map(_is_writable, self._folders))
         now = time.monotonic()
         for job_id, retry_at in list(self._retry_at.items()):
-            if now >= retry_at or (takes_files and self._has_more(job_id)):
+            if now >= retry_at or (is_writable and self._has_gained_space(job_id)):
                 del self._retry_at[job_id]
         return list(self._retry_at)
 
-    def _has_more(self, job_id: str) -> bool:
+    def _has_gained_space(self, job_id: str) -> bool:
         return any(
             before == 0 or _free_bytes(folder) > before + _FULL_BYTES // 8
-            for folder, before in zip(self._folders, self._free_then[job_id], strict=True)
+            for folder, before in zip(self._folders, self._free_bytes_before[job_id], strict=True)
         )
 
 
@@ -108,16 +124,16 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether the disk of a folder is as good as full."""
+    """Whether the disk of a folder has less free space than both thresholds."""
     try:
         usage = shutil.disk_usage(folder)
     except OSError:
         return False
-    return usage.free < min(_FULL_BYTES, _FULL_PART * usage.total)
+    return usage.free < min(_FULL_BYTES, _FULL_FRACTION * usage.total)
 
 
-def _takes_files(folder: Path) -> bool:
-    """Whether files can be written in a folder, on a disk that is not full."""
+def _is_writable(folder: Path) -> bool:
+    """Whether a folder takes new files and its disk is not full."""
     if _is_full(folder):
         return False
     try:

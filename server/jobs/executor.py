@@ -1,7 +1,6 @@
-"""Who runs jobs: the protocol between the web process and an executor.
+"""The protocol between the web process and an executor, which runs jobs.
 
-``local`` (one spawned process on this machine) is the one implementation; the seam is here so
-that another one changes nothing above it.
+``local`` is the only implementation: one spawned process on this machine.
 """
 
 from __future__ import annotations
@@ -12,30 +11,30 @@ WorkerState = Literal["idle", "busy", "starting", "down"]
 
 
 class Executor(Protocol):
-    """Takes queued jobs from the store, runs them, and reports back to the store."""
+    """Takes queued jobs from the store, runs them, and writes progress and results to the store."""
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Start to take jobs."""
         ...
 
     def stop(self) -> None:
-        """Stop in good order: a running job goes back to the queue."""
+        """Stop the executor; a running job goes back to the queue."""
         ...
 
     def wake(self) -> None:
-        """Look at the queue now: a job was added."""
+        """Check the queue now: a job was added."""
         ...
 
     def cancel(self, job_id: str) -> None:
-        """Stop a running job within one step."""
+        """Cancel a running job within one step."""
         ...
 
     @property
     def state(self) -> WorkerState:
-        """What ``GET /v1/health`` shows."""
+        """State of the worker, shown by ``GET /v1/health``."""
         ...
 
     @property
     def engines(self) -> list[dict[str, Any]] | None:
-        """Descriptions of the engines on the worker's side; None while not known yet."""
+        """Descriptions of the engines that the worker has; None until the worker has sent them."""
         ...

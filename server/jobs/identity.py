@@ -1,4 +1,7 @@
-"""Which jobs are identical: same request, same dp3d, same models and weights on this machine."""
+"""Digest by which identical jobs are found.
+
+It covers the request, the version of dp3d and the models and weights on this machine.
+"""
 
 from __future__ import annotations
 
@@ -12,38 +15,41 @@ from dp3d_core.storage.files import hash_file
 from dp3d_core.storage.paths import dp3d_home
 from server.storage.artifacts import ArtifactStore
 
-_INSTALLED = ("models/*", "weights/*/weights.json")
-"""Files in the user's dp3d folder that results depend on."""
-_LARGEST = 16 * 1024 * 1024
-"""Bytes; a larger file there is none of ours."""
-_TREES = ("views", "fit")
-"""Members of a result that name a tree."""
+_INSTALLED_FILES = ("models/*", "weights/*/weights.json")
+"""Patterns of files in the user's dp3d folder that results depend on."""
+_MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Bytes above which an installed file is not hashed: dp3d installs no larger one there."""
+_TREE_MEMBERS = ("views", "fit")
+"""Members of a job's result that name a tree."""
 
 
 def request_digest(kind: str, params: dict[str, Any]) -> str:
-    """SHA-256 over a request and what its result depends on besides.
+    """SHA-256 over a request, the version of dp3d and the installed models and weights.
 
     Args:
         kind: of the job.
         params: complete parameters, after defaults.
 
+    Returns:
+        64 hex digits; equal for identical jobs.
+
     """
     home, installed = dp3d_home(), []
-    for pattern in _INSTALLED:
+    for pattern in _INSTALLED_FILES:
         for path in sorted(home.glob(pattern)):
-            if path.is_file() and path.stat().st_size < _LARGEST:
+            if path.is_file() and path.stat().st_size < _MAX_FILE_BYTES:
                 installed.append([path.relative_to(home).as_posix(), hash_file(path)])
     text = json.dumps([kind, params, __version__, installed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_whole(result: dict[str, Any] | None, artifacts: ArtifactStore) -> bool:
-    """Whether every artifact that a result names is still stored."""
+def is_complete(result: dict[str, Any] | None, artifacts: ArtifactStore) -> bool:
+    """Whether every artifact that a job's result names is still stored; False without a result."""
     if result is None:
         return False
     try:
         for name, value in result.items():
-            if name in _TREES:
+            if name in _TREE_MEMBERS:
                 artifacts.read_tree(value)
             elif isinstance(value, dict) and "sha256" in value:
                 artifacts.find(value["sha256"])

@@ -1,4 +1,4 @@
-"""Why a running job is interrupted, and how often before it fails."""
+"""Reasons that interrupt a running job, and the numbers of them after which the job fails."""
 
 from __future__ import annotations
 
@@ -8,30 +8,36 @@ from typing import Any
 from dp3d_core.errors import Dp3dError
 
 MAX_CRASHES = 3
-"""Deaths of the worker by a job's own doing after which the job fails."""
+"""Crashes of the worker after which a job fails."""
 MAX_KILLS = 10
-"""Kills from outside in a row, nothing new done between them, after which a job fails."""
+"""Kills of the worker in a row, without progress between them, after which a job fails."""
 
 
 class Interruption(Enum):
-    """Why a running job is not running any more although it has not ended."""
+    """Reason why a running job stopped before its end."""
 
     SERVER_STOPPED = "server stopped"
-    """Its server was stopped in good order: the start is not even counted."""
+    """The server was stopped normally; the attempt is not counted."""
     SERVER_KILLED = "server killed"
-    """Its server was killed: no fault of the job's."""
+    """The server was killed."""
     WORKER_KILLED = "worker killed"
-    """Its worker was killed from outside."""
+    """The worker was killed from outside."""
     WORKER_CRASHED = "worker crashed"
-    """Its worker died by itself: memory ran out, a library crashed."""
+    """The worker died by itself: out of memory, or a crash of a library."""
 
 
 def worker_died(crashes: int, kills: int) -> dict[str, Any]:
-    """The error ``job.worker_died`` for a job that is not started again."""
-    why = f"died {crashes} times" if crashes >= MAX_CRASHES else f"was killed {kills} times"
+    """The error ``job.worker_died`` of a job that is not started again.
+
+    Args:
+        crashes: of the worker during this job.
+        kills: of the worker in a row without progress.
+
+    """
+    cause = f"died {crashes} times" if crashes >= MAX_CRASHES else f"was killed {kills} times"
     return Dp3dError(
         "job.worker_died",
-        f"The worker process {why} while it ran this job.",
+        f"The worker process {cause} while it ran this job.",
         "Free memory or ask for fewer or smaller views; logs/worker.log in the server's data "
         "folder has the reason.",
     ).to_dict()

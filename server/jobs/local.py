@@ -1,13 +1,12 @@
-"""The local executor: one spawned worker process on this machine, that outlives its jobs.
+"""The local executor: runs jobs in one worker process on this machine.
 
-The worker is ``python -m server.worker`` with JSON lines on its standard input and output: a
-job goes in, typed events come out, and closing its input ends it.  A supervisor thread here
-owns the process, starts a new one when it dies, and is the only one to write what happens to
-a running job.
+The worker is ``python -m server.worker``.  It reads jobs as JSON lines from standard input, writes
+typed events to standard output, serves many jobs, and ends when its input closes.  A supervisor
+thread owns the process and starts a new one when it dies.  Only that thread writes changes of a
+running job.
 
-What must be written (how a job ended, that it waits again) is kept until the database takes it,
-and no other job is started before: a disk that was full or a file that was locked leaves no job
-"running" for ever.
+Changes of state are queued until the database takes them, and no other job starts before.  A full
+disk or a locked database therefore leaves no job "running" for ever.
 """
 
 from __future__ import annotations
@@ -47,23 +46,37 @@ from server.settings import Settings
 log = logging.getLogger(__name__)
 
 CANCEL_GRACE_S = 0.7
-"""A worker that does not answer a cancel for so long is ended by force: all it finished is on
-disk, and the next one starts within seconds."""
+"""Seconds after a cancel until a worker that is still busy is killed.
+
+Finished frames are on disk, and the next worker starts within seconds."""
 SILENCE_S = 1.5
-"""Seconds without news of a running job after which its last progress is sent again."""
-_TICK_S = 0.5
-_TIDY_EVERY_S = 2.0
-_TIDY_WORK_EVERY_S = 3600.0
+"""Seconds without an event of a running job after which its last progress is sent again."""
+_CHECK_EVERY_S = 0.5
+"""Longest wait of the supervisor for a message, seconds."""
+_RECOVER_EVERY_S = 2.0
+"""Seconds between checks for jobs that are marked as running but are not."""
+_REMOVE_WORK_EVERY_S = 3600.0
+"""Seconds between removals of old work folders."""
 _BACK_UP_EVERY_S = 600.0
+"""Seconds between backups of the database."""
 _REPORT_EVERY_S = 30.0
-_KEPT_WORK = 20
-"""Jobs that failed or were cancelled whose work can be looked at or taken up again, the latest
-ones; counted, because a clock may jump."""
+"""Least seconds between two log lines about a database or disk that keeps failing."""
+_MAX_KEPT_FOLDERS = 20
+"""Number of newest failed or cancelled jobs whose work folders are kept for a resume.
+
+A number and not an age, because the clock may jump."""
 _RESPAWN_PAUSE_S = (0.0, 1.0, 5.0, 30.0)
+"""Seconds until the next worker starts, by number of workers in a row that died before ready."""
 
 
 class LocalExecutor:
-    """Runs the jobs of a store one after the other in one worker process."""
+    """Runs the jobs of a store one at a time in a worker process.
+
+    Args:
+        settings: of the server.
+        store: queued jobs are taken from it, and events and results are written to it.
+
+    """
 
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings, self._store = settings, store
@@ -74,38 +87,38 @@ class LocalExecutor:
         self._ready = False
         self._engines: list[dict[str, Any]] | None = None
         self._early_deaths, self._spawn_at = 0, 0.0
-        self._running: _Run | None = None
-        self._unwritten: deque[Callable[[], object]] = deque()
-        self._reached: dict[str, set[tuple[str, int]]] = {}
+        self._running: _RunningJob | None = None
+        self._queued_writes: deque[Callable[[], object]] = deque()
+        self._reached_steps: dict[str, set[tuple[str, int]]] = {}
         self._disk = DiskGate((settings.data, Path(tempfile.gettempdir())))
         self._reserve = Reserve(settings.data / "reserve")
-        self._tidy_at = self._tidy_work_at = self._back_up_at = self._report_at = 0.0
+        self._recover_at = self._remove_work_at = self._back_up_at = self._report_at = 0.0
 
-    # -- what the web process calls, from any thread --
+    # -- called by the web process, from any thread --
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Start the supervisor thread, which takes jobs."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the worker; a running job goes back to the queue and keeps its attempt."""
+        """End the worker; a running job goes back to the queue, and its attempt is not counted."""
         self._inbox.put(("stop", None))
         self._thread.join(timeout=15)
         worker = self._worker
-        if worker is not None:  # the supervisor hangs; its worker must not outlive the server
+        if worker is not None:  # the supervisor hangs: the worker must not outlive the server
             worker.kill()
 
     def wake(self) -> None:
-        """Look at the queue now."""
+        """Check the queue now."""
         self._inbox.put(("wake", None))
 
     def cancel(self, job_id: str) -> None:
-        """Stop that job: in good order if the worker answers at once, else with its worker."""
+        """Cancel a running job; its worker is killed if the job has not stopped after 0.7 s."""
         self._inbox.put(("cancel", job_id))
 
     @property
     def state(self) -> WorkerState:
-        """What the worker is doing."""
+        """``idle``, ``busy``, ``starting``, or ``down`` after several failed starts."""
         if self._worker is None:
             return "down" if self._early_deaths >= len(_RESPAWN_PAUSE_S) - 1 else "starting"
         if not self._ready:
@@ -114,7 +127,7 @@ class LocalExecutor:
 
     @property
     def engines(self) -> list[dict[str, Any]] | None:
-        """What the worker said about its engines; None until it did."""
+        """Descriptions of the engines that the worker has; None until the worker has sent them."""
         return self._engines
 
     # -- the supervisor thread --
@@ -122,22 +135,22 @@ class LocalExecutor:
     def _supervise(self) -> None:
         while True:
             try:
-                self._mend()
+                self._repair_database()
                 if not self._step():
                     return
-            except Dp3dError as error:  # the database or the disk; both are tried again
+            except Dp3dError as error:  # of the database or the disk; the next round tries again
                 self._report(error)
-                time.sleep(_TICK_S)
-            except Exception:  # the supervisor must outlive any one job, and a disk that is full
+                time.sleep(_CHECK_EVERY_S)
+            except Exception:  # the supervisor must survive every job and a full disk
                 if self._may_report():
                     log.exception("the executor met an unexpected error")
-                time.sleep(_TICK_S)
+                time.sleep(_CHECK_EVERY_S)
 
     def _step(self) -> bool:
-        """Do what is due and one thing that somebody asked for; False after a stop."""
-        self._keep_worker()
+        """Handle one message and all duties that are due; False after a stop."""
+        self._ensure_worker()
         try:
-            kind, value = self._inbox.get(timeout=self._patience())
+            kind, value = self._inbox.get(timeout=self._seconds_until_next_check())
         except queue.Empty:
             kind, value = "wake", None
         if kind == "stop":
@@ -146,24 +159,24 @@ class LocalExecutor:
         if kind == "cancel":
             self._send_cancel(value)
         elif kind == "event":
-            self._handle(*value)
+            self._handle_event(*value)
         elif kind == "end":
-            self._worker_gone(value)
+            self._handle_worker_end(value)
         self._check_cancel_deadline()
-        self._break_silence()
-        self._write_pending()
-        self._tidy()
-        self._give_work()
+        self._repeat_progress()
+        self._write_queued()
+        self._run_maintenance()
+        self._dispatch()
         return True
 
-    def _patience(self) -> float:
-        """Seconds that the next look at the inbox may wait."""
+    def _seconds_until_next_check(self) -> float:
+        """Longest wait for a message: until the deadline of a cancel, at most 0.5 s."""
         if self._running is None or self._running.cancel_deadline is None:
-            return _TICK_S
-        return min(_TICK_S, max(0.0, self._running.cancel_deadline - time.monotonic()))
+            return _CHECK_EVERY_S
+        return min(_CHECK_EVERY_S, max(0.0, self._running.cancel_deadline - time.monotonic()))
 
     def _may_report(self) -> bool:
-        """Whether what keeps failing is logged again."""
+        """Whether a repeated failure may be logged now; at most once every 30 s."""
         now = time.monotonic()
         if now < self._report_at:
             return False
@@ -171,23 +184,23 @@ class LocalExecutor:
         return True
 
     def _report(self, error: Dp3dError) -> None:
-        """Log why something is not written, now and then."""
+        """Log a failure, at most once every 30 s."""
         if self._may_report():
             log.warning("%s", error)
 
-    def _mend(self) -> None:
-        """Mend the database when anybody found it damaged."""
+    def _repair_database(self) -> None:
+        """Repair the database if a reader or writer has found damage."""
         if self._store.is_damaged:
             try:
-                self._store.mend()
+                self._store.repair()
             except Exception:
                 if self._may_report():
-                    log.exception("the job database could not be mended; trying again")
-                time.sleep(_TICK_S)
+                    log.exception("the job database could not be repaired; trying again")
+                time.sleep(_CHECK_EVERY_S)
 
     # -- the worker --
 
-    def _keep_worker(self) -> None:
+    def _ensure_worker(self) -> None:
         if self._worker is not None or time.monotonic() < self._spawn_at:
             return
         if self._log is None:
@@ -201,10 +214,10 @@ class LocalExecutor:
             lambda worker: self._inbox.put(("end", worker)),
         )
 
-    def _worker_gone(self, worker: WorkerProcess) -> None:
+    def _handle_worker_end(self, worker: WorkerProcess) -> None:
         if worker is not self._worker:
             return
-        status = worker.kill()  # what it started must not go on writing
+        status = worker.kill()  # its child processes must stop writing
         log.error("worker %d ended with status %s", worker.pid, status)
         was_ready, self._worker, self._ready = self._ready, None, False
         self._early_deaths = 0 if was_ready else self._early_deaths + 1
@@ -213,25 +226,27 @@ class LocalExecutor:
         run, self._running = self._running, None
         if run is not None:
             killed = worker.was_killed(status)
-            why = Interruption.WORKER_KILLED if killed else Interruption.WORKER_CRASHED
+            reason = Interruption.WORKER_KILLED if killed else Interruption.WORKER_CRASHED
             advanced = self._has_advanced(run)
-            self._write(lambda: self._store.give_back(run.job_id, why, has_advanced=advanced))
+            self._queue_write(
+                lambda: self._store.requeue(run.job_id, reason, has_advanced=advanced)
+            )
 
     def _stop_worker(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
-            worker.stop(patience_s=5)
+            worker.stop(timeout_s=5)
         run, self._running = self._running, None
         if run is not None:
-            self._write(lambda: self._store.give_back(run.job_id, Interruption.SERVER_STOPPED))
-        # What is left then is mended by the next server, which finds the job running.
-        self._try_to_write(lambda: None)
+            self._queue_write(lambda: self._store.requeue(run.job_id, Interruption.SERVER_STOPPED))
+        # If this write fails, the next server finds the job running and requeues it.
+        self._write_if_possible(lambda: None)
         if self._log is not None:
             self._log.close()
 
-    # -- news --
+    # -- events of the worker --
 
-    def _handle(self, worker: WorkerProcess, event: Event) -> None:
+    def _handle_event(self, worker: WorkerProcess, event: Event) -> None:
         if worker is not self._worker:
             return
         if isinstance(event, WorkerReady):
@@ -243,134 +258,137 @@ class LocalExecutor:
             return
         run = self._running
         if run is None or event.job != run.job_id:
-            log.warning("the worker spoke of job %s, which is not running", event.job)
+            log.warning("the worker sent an event of job %s, which is not running", event.job)
             return
         if isinstance(event, JobProgress):
-            run.hear(event.progress)
+            run.record(event.progress)
             progress = asdict(event.progress)
-            self._try_to_write(lambda: self._store.add_progress(run.job_id, progress))
+            self._write_if_possible(lambda: self._store.add_progress(run.job_id, progress))
         elif isinstance(event, JobArtifact):
-            run.heard_at = time.monotonic()
+            run.last_event_at = time.monotonic()
             artifact = {"name": event.name, "sha256": event.sha256, "size": event.size}
-            self._write(lambda: self._store.add_artifact(run.job_id, artifact))
+            self._queue_write(lambda: self._store.add_artifact(run.job_id, artifact))
         else:
-            self._end(run, event)
+            self._end_job(run, event)
 
-    def _end(self, run: _Run, event: JobEnded) -> None:
+    def _end_job(self, run: _RunningJob, event: JobEnded) -> None:
         self._running = None
         state, error = JobState(event.state), event.error
-        if state is JobState.FAILED and error and self._disk.close_for(run.job_id, error):
-            self._write(lambda: self._store.wait_for_disk(run.job_id, error))
-            log.warning("job %s waits for its disk: %s", run.job_id, error["problem"])
+        if state is JobState.FAILED and error and self._disk.hold(run.job_id, error):
+            self._queue_write(lambda: self._store.requeue_for_disk(run.job_id, error))
+            log.warning("job %s waits for disk space: %s", run.job_id, error["problem"])
             return
         self._disk.forget(run.job_id)
-        self._reached.pop(run.job_id, None)
-        self._write(lambda: self._store.finish(run.job_id, state, result=event.result, error=error))
-        if state is JobState.SUCCEEDED:  # its results are artifacts now
+        self._reached_steps.pop(run.job_id, None)
+        self._queue_write(
+            lambda: self._store.finish(run.job_id, state, result=event.result, error=error)
+        )
+        if state is JobState.SUCCEEDED:  # the results are artifacts now
             work = self._settings.work / run.job_id
-            self._write(lambda: shutil.rmtree(work, ignore_errors=True))
+            self._queue_write(lambda: shutil.rmtree(work, ignore_errors=True))
         log.info("job %s %s", run.job_id, state.value)
 
-    def _break_silence(self) -> None:
-        """Send the last progress again, so that who waits sees that the worker lives."""
+    def _repeat_progress(self) -> None:
+        """Send the last progress again after 1.5 s, so that clients see that the worker lives."""
         run = self._running
-        if run is None or time.monotonic() - run.heard_at < SILENCE_S:
+        if run is None or time.monotonic() - run.last_event_at < SILENCE_S:
             return
-        run.heard_at = time.monotonic()
-        elapsed = {"elapsed_s": round(time.monotonic() - run.began_at, 1)}
-        progress = asdict(replace(run.latest, values=elapsed))
-        self._try_to_write(lambda: self._store.add_progress(run.job_id, progress))
+        run.last_event_at = time.monotonic()
+        elapsed = {"elapsed_s": round(time.monotonic() - run.started_at, 1)}
+        progress = asdict(replace(run.latest_progress, values=elapsed))
+        self._write_if_possible(lambda: self._store.add_progress(run.job_id, progress))
 
     # -- writing --
 
-    def _write(self, write: Callable[[], object]) -> None:
-        """Have something written that must not be lost, after all that waits already."""
-        self._unwritten.append(write)
+    def _queue_write(self, write: Callable[[], object]) -> None:
+        """Queue a write that must not be lost, behind the writes queued before."""
+        self._queued_writes.append(write)
 
-    def _write_pending(self) -> None:
-        """Write what waits, oldest first; what cannot be written stays.
+    def _write_queued(self) -> None:
+        """Run the queued writes, oldest first, up to the first that fails.
 
         Raises:
-            Dp3dError: why the database does not take it.
+            Dp3dError: of the write that failed, which stays queued.
 
         """
-        while self._unwritten:
+        while self._queued_writes:
             try:
-                self._unwritten[0]()
+                self._queued_writes[0]()
             except Dp3dError as error:
                 if error.code == "storage.full" and self._reserve.release():
                     continue
-                if error.code != "job.not_found":  # its row was lost with a damaged database
+                if error.code != "job.not_found":  # the row was lost with a damaged database
                     raise
                 log.warning("%s", error)
             except Exception:
-                # A row that nobody can read, say: the next write must not wait for it.
-                log.exception("something could not be written and is left out")
-            self._unwritten.popleft()
+                # For example an unreadable row: the next write must not wait for this one.
+                log.exception("a change of a job could not be written and is left out")
+            self._queued_writes.popleft()
 
-    def _try_to_write(self, write: Callable[[], object]) -> None:
-        """Write something that may be lost, after all that may not."""
+    def _write_if_possible(self, write: Callable[[], object]) -> None:
+        """Run the queued writes, then one that is dropped if the database does not take it."""
         try:
-            self._write_pending()
+            self._write_queued()
             write()
         except Dp3dError as error:
             self._report(error)
 
-    # -- giving work --
+    # -- dispatching jobs --
 
-    def _give_work(self) -> None:
+    def _dispatch(self) -> None:
+        """Send the next queued job to an idle worker."""
         if self._worker is None or not self._ready or self._running is not None:
             return
-        if self._unwritten:
+        if self._queued_writes:
             return
         job = self._store.claim_next(self._disk.waiting())
         if job is None:
             return
-        self._running = _Run(job.id)
+        self._running = _RunningJob(job.id)
         try:
-            self._adopt_work(job)
-        except (OSError, Dp3dError):  # it begins anew
-            log.exception("job %s cannot go on from earlier work", job.id)
+            self._take_over_work(job)
+        except (OSError, Dp3dError):  # the job starts from the beginning
+            log.exception("job %s cannot resume earlier work", job.id)
         log.info("job %s (%s) starts, attempt %d", job.id, job.kind, job.attempt)
         self._worker.send(RunJob(job.id, job.kind, job.params))
 
-    def _adopt_work(self, job: Job) -> None:
-        """Let a job go on from what an identical job left when it was stopped from outside."""
+    def _take_over_work(self, job: Job) -> None:
+        """Give a job the work folder of an identical interrupted job, so that it resumes that work."""
         work = self._settings.work
         if (work / job.id).exists():
             return
-        left = [folder.name for folder in work.iterdir() if folder.is_dir()]
-        for other in self._store.abandoned_like(job.id, left)[:1]:
-            (work / other).rename(work / job.id)
-            log.info("job %s goes on from the work of job %s", job.id, other)
+        candidates = [folder.name for folder in work.iterdir() if folder.is_dir()]
+        for earlier_id in self._store.resumable_jobs(job.id, candidates)[:1]:
+            (work / earlier_id).rename(work / job.id)
+            log.info("job %s resumes the work of job %s", job.id, earlier_id)
 
-    def _has_advanced(self, run: _Run) -> bool:
-        """Whether a run got to a step that no earlier one of its job had got to."""
-        reached = self._reached.setdefault(run.job_id, set())
+    def _has_advanced(self, run: _RunningJob) -> bool:
+        """Whether an attempt reached a step that no earlier attempt at its job reached."""
+        reached = self._reached_steps.setdefault(run.job_id, set())
         advanced = not run.steps <= reached
         reached |= run.steps
         return advanced
 
-    def _tidy(self) -> None:
-        """Mend what an interrupted write left behind, and back the database up."""
+    def _run_maintenance(self) -> None:
+        """Back up the database, remove old work folders and requeue lost jobs, each when due."""
         now = time.monotonic()
         if now >= self._back_up_at:
             self._back_up_at = now + _BACK_UP_EVERY_S
-            # Reading a large file from end to end must hold up neither cancel nor progress.
+            # In a thread: reading a large file must delay neither cancel nor progress.
             threading.Thread(target=self._store.back_up, name="backup", daemon=True).start()
-        if now >= self._tidy_work_at and self._running is None:
-            self._tidy_work_at = now + _TIDY_WORK_EVERY_S
-            self._tidy_work()
-        if now < self._tidy_at or self._unwritten:
+        if now >= self._remove_work_at and self._running is None:
+            self._remove_work_at = now + _REMOVE_WORK_EVERY_S
+            self._remove_old_work()
+        if now < self._recover_at or self._queued_writes:
             return
-        self._tidy_at = now + _TIDY_EVERY_S
+        self._recover_at = now + _RECOVER_EVERY_S
         self._reserve.keep()
-        mine = None if self._running is None else self._running.job_id
-        for job in self._store.recover(mine):
-            log.warning("job %s was running for nobody and goes back to the queue", job.id)
+        running_id = None if self._running is None else self._running.job_id
+        for job in self._store.recover(running_id):
+            log.warning("job %s had no worker and goes back to the queue", job.id)
 
-    def _tidy_work(self) -> None:
-        """Remove the folders of jobs that succeeded, ended long ago or are not known."""
+    def _remove_old_work(self) -> None:
+        """Remove work folders of succeeded, unknown, and all but the newest 20 other ended jobs."""
         self._settings.work.mkdir(parents=True, exist_ok=True)
         ended: list[tuple[int, Path]] = []
         for folder in self._settings.work.iterdir():
@@ -385,7 +403,7 @@ class LocalExecutor:
                 shutil.rmtree(folder, ignore_errors=True)
             elif JobState(job.state).ended:
                 ended.append((job.number or 0, folder))
-        for _, folder in sorted(ended)[:-_KEPT_WORK]:
+        for _, folder in sorted(ended)[:-_MAX_KEPT_FOLDERS]:
             shutil.rmtree(folder, ignore_errors=True)
 
     # -- cancelling --
@@ -401,23 +419,23 @@ class LocalExecutor:
         run = self._running
         if run is None or run.cancel_deadline is None or time.monotonic() < run.cancel_deadline:
             return
-        log.info("job %s did not stop in time: ending its worker", run.job_id)
+        log.info("job %s did not stop in time: killing its worker", run.job_id)
         if self._worker is not None:
-            self._worker_gone(self._worker)
+            self._handle_worker_end(self._worker)
 
 
-class _Run:
-    """One attempt at a job, as the supervisor sees it."""
+class _RunningJob:
+    """State of one attempt at a job, for the supervisor."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        self.began_at = self.heard_at = time.monotonic()
+        self.started_at = self.last_event_at = time.monotonic()
         self.cancel_deadline: float | None = None
         self.steps: set[tuple[str, int]] = set()
-        """Stages and steps that progress was heard of."""
-        self.latest = Progress("start", 0, 1, "Starting")
+        """Stages and steps with a progress event."""
+        self.latest_progress = Progress("start", 0, 1, "Starting")
 
-    def hear(self, progress: Progress) -> None:
-        """Take note of a progress event."""
-        self.heard_at, self.latest = time.monotonic(), progress
+    def record(self, progress: Progress) -> None:
+        """Record a progress event."""
+        self.last_event_at, self.latest_progress = time.monotonic(), progress
         self.steps.add((progress.stage, progress.step))

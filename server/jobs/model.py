@@ -1,4 +1,4 @@
-"""Tables of the job database.  The database is the truth about every job."""
+"""Tables of the job database: jobs, events, identities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dp3d_core.storage.json_fields import check_depth
 
 
 class JobState(StrEnum):
-    """Life of a job: ``queued -> running -> succeeded | failed | cancelled``."""
+    """State of a job: ``queued -> running -> succeeded | failed | cancelled``."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -25,17 +25,17 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Nothing more will happen to the job."""
+        """Whether this is a final state."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 def utc_now() -> str:
-    """Now, as :func:`utc_time` writes it."""
+    """Current time in the format of :func:`utc_time`."""
     return utc_time(datetime.now(UTC))
 
 
 def utc_time(when: datetime) -> str:
-    """A time (UTC) as the API writes it: ISO 8601, milliseconds, ``Z``; sorts by time."""
+    """A UTC time as ISO 8601 text with milliseconds and ``Z``; the texts sort by time."""
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -43,7 +43,7 @@ class Job(SQLModel, table=True):
     """One job."""
 
     number: int | None = Field(default=None, primary_key=True)
-    """Order of creation."""
+    """Number in order of creation."""
     id: str = Field(default_factory=lambda: uuid.uuid4().hex, index=True, unique=True)
     kind: str
     state: str = Field(default=JobState.QUEUED.value, index=True)
@@ -52,11 +52,11 @@ class Job(SQLModel, table=True):
     started_at: str | None = None
     finished_at: str | None = None
     attempt: int = 0
-    """How many times it was started."""
+    """Number of starts."""
     crashes: int = 0
-    """How many times its worker died of it."""
+    """Number of crashes of the worker during this job."""
     kills: int = 0
-    """How many times in a row its worker was killed from outside before anything new was done."""
+    """Number of kills of the worker in a row without progress between them."""
     cancel_requested: bool = False
     stage: str | None = None
     step: int = 0
@@ -67,20 +67,20 @@ class Job(SQLModel, table=True):
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
 
     def check(self) -> None:
-        """Refuse a row whose values no job can have; SQLite stores anything in any column.
+        """Refuse a damaged row: SQLite stores values of any type in any column.
 
         Raises:
-            ValueError: naming the first column that is wrong.
+            ValueError: with the name of the first damaged column.
 
         """
-        for name in _KINDS_OF_COLUMNS:
-            if not is_possible(name, getattr(self, name)):
+        for name in _COLUMN_TYPES:
+            if not is_valid(name, getattr(self, name)):
                 raise ValueError(f"its {name} is damaged")
         for name in ("params", "result", "error"):
             check_depth(getattr(self, name), f"its {name}", MAX_DEPTH)
 
     def to_dict(self) -> dict[str, Any]:
-        """As the API shows it (``docs/http-api.md``)."""
+        """Members of the job in the API (``docs/http-api.md``)."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -100,50 +100,51 @@ class Job(SQLModel, table=True):
         }
 
 
-_OPTIONAL = type(None)
-_KINDS_OF_COLUMNS: dict[str, tuple[type, ...]] = {
+_NULL = type(None)
+_COLUMN_TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,),
     "state": (str,),
     "kind": (str,),
     "params": (dict,),
     "created_at": (str,),
-    "started_at": (str, _OPTIONAL),
-    "finished_at": (str, _OPTIONAL),
+    "started_at": (str, _NULL),
+    "finished_at": (str, _NULL),
     "attempt": (int,),
     "crashes": (int,),
     "kills": (int,),
-    "stage": (str, _OPTIONAL),
+    "stage": (str, _NULL),
     "step": (int,),
     "of": (int,),
-    "eta_s": (int, float, _OPTIONAL),
+    "eta_s": (int, float, _NULL),
     "message": (str,),
-    "result": (dict, _OPTIONAL),
-    "error": (dict, _OPTIONAL),
+    "result": (dict, _NULL),
+    "error": (dict, _NULL),
 }
-_LONGEST = 100_000
-"""Characters of a text column."""
+"""Types that each column of a job may hold."""
+_MAX_TEXT = 100_000
+"""Largest number of characters of a text column."""
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 MAX_DEPTH = 64
-"""Levels of nesting of a stored JSON value; requests are held to far fewer."""
+"""Most levels of nesting of a stored JSON value; requests may have 16."""
 ADDED_COLUMNS = {"crashes": "NOT NULL DEFAULT 0", "kills": "NOT NULL DEFAULT 0"}
-"""Columns that older files lack, with how they are added."""
+"""Columns that files of older versions lack, with their SQL constraints."""
 
 
-def is_possible(name: str, value: Any) -> bool:
-    """Whether a column of a job may hold a value; True for columns that are not checked."""
-    if name == "id":  # it names a folder
+def is_valid(name: str, value: Any) -> bool:
+    """Whether a value is valid for a column of a job; True for columns without a check."""
+    if name == "id":  # the job's id becomes the name of a folder
         return isinstance(value, str) and bool(_JOB_ID.fullmatch(value))
     if name == "state":
         return value in set(JobState)
-    kinds = _KINDS_OF_COLUMNS.get(name, (object,))
-    return isinstance(value, kinds) and not (isinstance(value, str) and len(value) > _LONGEST)
+    types = _COLUMN_TYPES.get(name, (object,))
+    return isinstance(value, types) and not (isinstance(value, str) and len(value) > _MAX_TEXT)
 
 
 class JobIdentity(SQLModel, table=True):
-    """What a job was asked for, in one number.
+    """Digest of a job's request.
 
-    A table of its own: a database from before it exists gets it without a migration, and its
-    older jobs, of which nothing is known, are never taken for identical ones.
+    It is a separate table so that older databases need no migration; their older jobs have no
+    digest and never count as identical.
     """
 
     job_id: str = Field(primary_key=True)
@@ -152,7 +153,7 @@ class JobIdentity(SQLModel, table=True):
 
 
 class Event(SQLModel, table=True):
-    """One thing that happened to a job; ``id`` grows over all jobs, so a client can resume."""
+    """One event of a job; ``id`` grows over all jobs, so that a client can resume a stream."""
 
     id: int | None = Field(default=None, primary_key=True)
     job_id: str = Field(index=True)
@@ -162,12 +163,11 @@ class Event(SQLModel, table=True):
 
 
 class DatabaseBirth(SQLModel, table=True):
-    """When a database began to know its jobs.
+    """Time from which a database has complete records of its jobs.
 
-    Artifacts that are older may belong to jobs of a database that was lost: nothing here says
-    that nobody refers to them.
+    Older artifacts are kept: they may belong to jobs of a database that was lost.
     """
 
     id: int = Field(default=1, primary_key=True)
     born: float
-    """Seconds since 1970; 0 for a database that had jobs before this table."""
+    """Seconds since 1970; 0 for a database that had jobs before this table existed."""

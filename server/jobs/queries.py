@@ -1,7 +1,7 @@
-"""What the web side asks the job database besides the life of a job: lists, news, deletion.
+"""Queries of the job database that change no job's state: lists, events, references, deletion.
 
-Columns that may be large (parameters, results) are never loaded for a list, and JSON is read here
-row by row, so that one damaged row is one damaged entry.
+Lists never load the columns that may be large (parameters, results).  JSON is parsed row by row,
+so that a damaged row damages only its own entry.
 """
 
 from __future__ import annotations
@@ -23,35 +23,40 @@ from server.jobs.database import session_of
 from server.jobs.model import DatabaseBirth, Event, Job, JobIdentity, JobState
 
 _ENDED = [state.value for state in JobState if state.ended]
-_RESUMABLE = (
+_RESUMABLE_CODES = (
     *("job.worker_died", "nerf.child_killed"),
     *("storage.full", "storage.quota", "output.not_writable"),
 )
-"""Failures whose work an identical job goes on with."""
-_SUMMARY = (
+"""Error codes of failed jobs whose work an identical job may resume."""
+_SUMMARY_COLUMNS = (
     *("number", "id", "kind", "state", "created_at", "started_at", "finished_at", "attempt"),
     *("stage", "step", "of", "eta_s", "message"),
 )
+"""Columns of a job in a list."""
 _SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_AT_ONCE = 200
-_DELETED = ""
-"""Job id of the event that keeps the newest id taken."""
+_IDS_PER_QUERY = 200
+"""Job ids in one ``IN`` clause; databases bound the number of parameters."""
+_NO_JOB = ""
+"""Job id of the placeholder event that keeps the newest event id in use."""
 
 
-def birth(engine: Engine) -> float:
-    """Time of the birth of a database, noted at the first call; seconds since 1970."""
+def birth_time(engine: Engine) -> float:
+    """Time from which the database has complete records, seconds since 1970; see ``DatabaseBirth``.
+
+    The first call writes it.
+    """
     with session_of(engine) as session:
-        known = session.get(DatabaseBirth, 1)
-        if known is None:
+        birth = session.get(DatabaseBirth, 1)
+        if birth is None:
             has_jobs = session.execute(select(Job.id).limit(1)).first() is not None  # type: ignore[call-overload]
-            known = DatabaseBirth(id=1, born=0.0 if has_jobs else time.time())
-            session.add(known)
+            birth = DatabaseBirth(id=1, born=0.0 if has_jobs else time.time())
+            session.add(birth)
             session.commit()
-        elif known.born > time.time():  # the clock was ahead then
-            known.born = time.time()
-            session.add(known)
+        elif birth.born > time.time():  # the clock was ahead when the time was written
+            birth.born = time.time()
+            session.add(birth)
             session.commit()
-        return known.born
+        return birth.born
 
 
 def summaries(
@@ -65,13 +70,16 @@ def summaries(
 
     Args:
         engine: of the job database.
-        limit: largest number of them.
+        limit: largest number of jobs.
         before: only jobs with a smaller number.
         after: only jobs with a larger number.
-        states: only jobs in one of these; all when empty.
+        states: only jobs in one of these states; all when empty.
+
+    Returns:
+        the columns of ``_SUMMARY_COLUMNS`` and ``error`` for each job.
 
     """
-    columns = [getattr(Job, name) for name in _SUMMARY]
+    columns = [getattr(Job, name) for name in _SUMMARY_COLUMNS]
     query = select(*columns, cast(col(Job.error), Text))
     if before is not None:
         query = query.where(col(Job.number) < before)
@@ -82,26 +90,27 @@ def summaries(
     with session_of(engine) as session:
         rows = session.execute(query.order_by(col(Job.number).desc()).limit(limit)).all()
     return [
-        {**dict(zip(_SUMMARY, row[:-1], strict=True)), "error": read_json(row[-1])} for row in rows
+        {**dict(zip(_SUMMARY_COLUMNS, row[:-1], strict=True)), "error": read_json(row[-1])}
+        for row in rows
     ]
 
 
 def count_jobs(engine: Engine, states: Collection[JobState]) -> int:
-    """Number of jobs in any of some states."""
+    """Number of jobs in one of ``states``."""
     query = select(func.count()).where(col(Job.state).in_([s.value for s in states]))
     with session_of(engine) as session:
         return int(session.execute(query).scalar_one())
 
 
 def running_since(engine: Engine) -> float:
-    """Start of the earliest job that runs, in seconds since 1970; infinite when none does."""
+    """Earliest start of a running job, seconds since 1970; infinite when no job runs."""
     query = select(Job.started_at).where(Job.state == JobState.RUNNING.value)  # type: ignore[call-overload]
     with session_of(engine) as session:
         return min(map(_seconds, session.execute(query).scalars()), default=math.inf)
 
 
 def _seconds(time_text: Any) -> float:
-    """Seconds since 1970 of a time as the database has it; 0 of what is none."""
+    """Seconds since 1970 of a stored time; 0 for a value that is not a time."""
     try:
         return datetime.fromisoformat(time_text).timestamp()
     except (TypeError, ValueError, OverflowError, OSError):
@@ -113,7 +122,7 @@ def _seconds(time_text: Any) -> float:
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """An event as it goes over the wire."""
+    """An event with its data as stored JSON text."""
 
     id: int
     job_id: str
@@ -123,12 +132,12 @@ class StoredEvent:
 
     @property
     def is_readable(self) -> bool:
-        """Whether its data is a JSON object; a damaged row may hold anything."""
+        """Whether ``data`` is a JSON object; False for a damaged row."""
         return isinstance(read_json(self.data), dict)
 
     @property
     def ends_job(self) -> bool:
-        """Whether it is the state event after which nothing happens to its job."""
+        """Whether this is the event of the job's final state."""
         data = read_json(self.data) if self.event == "state" else None
         return isinstance(data, dict) and data.get("state") in _ENDED
 
@@ -146,8 +155,8 @@ def events_between(
 
     Args:
         engine: of the job database.
-        after: an id.
-        job_ids: of these jobs only; of all when None.
+        after: id of the last event that the caller has.
+        job_ids: only events of these jobs; of all when None.
         limit: largest number of events.
 
     """
@@ -157,17 +166,17 @@ def events_between(
         query = query.where(col(Event.job_id).in_(job_ids))
     with session_of(engine) as session:
         rows = session.execute(query.order_by(col(Event.id)).limit(limit)).all()
-    # A line break inside would end the event; JSON has none outside of its texts' escapes.
+    # A line break would end the event of the stream; valid JSON needs none.
     return [StoredEvent(n, job, kind, " ".join(str(d).splitlines())) for n, job, kind, d in rows]
 
 
 def ended_among(engine: Engine, job_ids: Iterable[str]) -> set[str]:
-    """Those of some jobs that have ended or are not there any more."""
+    """The ids in ``job_ids`` whose jobs have ended or were deleted."""
     wanted, alive = sorted(set(job_ids)), set()
     with session_of(engine) as session:
-        for start in range(0, len(wanted), _AT_ONCE):
-            part = wanted[start : start + _AT_ONCE]
-            query = select(Job.id).where(col(Job.id).in_(part), col(Job.state).not_in(_ENDED))  # type: ignore[call-overload]
+        for start in range(0, len(wanted), _IDS_PER_QUERY):
+            batch = wanted[start : start + _IDS_PER_QUERY]
+            query = select(Job.id).where(col(Job.id).in_(batch), col(Job.state).not_in(_ENDED))  # type: ignore[call-overload]
             alive |= set(session.execute(query).scalars())
     return set(wanted) - alive
 
@@ -176,21 +185,21 @@ def ended_among(engine: Engine, job_ids: Iterable[str]) -> set[str]:
 
 
 def delete_job(engine: Engine, job_id: str) -> bool:
-    """Delete an ended job with its events; False when it has not ended or is not there."""
+    """Delete an ended job with its events; False when it has not ended or does not exist."""
     ended = select(Job.id).where(col(Job.id) == job_id, col(Job.state).in_(_ENDED))  # type: ignore[call-overload]
     with session_of(engine) as session:
         if session.execute(ended.with_for_update()).first() is None:
             return False
-        # The newest id of all must stay taken: SQLite would give it out again, and listeners wait
-        # for larger ones.
+        # The newest event id must stay in use: SQLite would assign it again, and listeners wait
+        # for larger ids.
         newest = select(func.max(col(Event.id))).scalar_subquery()
         session.execute(
-            delete(Event).where(col(Event.job_id).in_([job_id, _DELETED]), col(Event.id) < newest)
+            delete(Event).where(col(Event.job_id).in_([job_id, _NO_JOB]), col(Event.id) < newest)
         )
         session.execute(
             update(Event)
             .where(col(Event.job_id) == job_id)
-            .values(job_id=_DELETED, event="deleted", data={})
+            .values(job_id=_NO_JOB, event="deleted", data={})
         )
         session.execute(delete(JobIdentity).where(col(JobIdentity.job_id) == job_id))
         session.execute(delete(Job).where(col(Job.id) == job_id))
@@ -198,81 +207,86 @@ def delete_job(engine: Engine, job_id: str) -> bool:
         return True
 
 
-def abandoned_like(engine: Engine, job_id: str, others: Collection[str]) -> list[str]:
-    """Ids of jobs of equal kind and parameters that were stopped from outside, newest first.
+def resumable_jobs(engine: Engine, job_id: str, candidates: Collection[str]) -> list[str]:
+    """Candidates whose work a job can resume, newest first.
 
-    Those are the cancelled ones and the ones whose process was killed.  What a job left
-    that failed by itself may be why it failed.
+    They have the job's kind and parameters and were stopped from outside: cancelled, killed, or
+    without disk space.  Work of a job that failed by itself is not resumed, since it may be the
+    cause of the failure.
 
     Args:
         engine: of the job database.
-        job_id: the job that they are to be like.
-        others: ids of those that are asked about.
+        job_id: the job that resumes.
+        candidates: ids of jobs with work on disk.
 
     """
     ended = [JobState.CANCELLED.value, JobState.FAILED.value]
-    mine = aliased(Job)
-    # The database compares the texts: parameters of megabytes are not read.
+    resuming = aliased(Job)
+    # The database compares the JSON texts, so that parameters of megabytes are not loaded.
     query = (
         select(col(Job.id), cast(col(Job.error), Text))
         .join(
-            mine,
+            resuming,
             and_(
-                col(mine.kind) == col(Job.kind),
-                cast(col(mine.params), Text) == cast(col(Job.params), Text),
+                col(resuming.kind) == col(Job.kind),
+                cast(col(resuming.params), Text) == cast(col(Job.params), Text),
             ),
         )
-        .where(col(mine.id) == job_id, col(Job.id).in_(list(others)), col(Job.state).in_(ended))
+        .where(
+            col(resuming.id) == job_id,
+            col(Job.id).in_(list(candidates)),
+            col(Job.state).in_(ended),
+        )
         .order_by(col(Job.number).desc())
     )
     with session_of(engine) as session:
         rows = session.execute(query).all()
     return [
-        other
-        for other, error in rows
-        if error in {None, "null"} or any(f'"{code}"' in error for code in _RESUMABLE)
+        candidate
+        for candidate, error in rows
+        if error in {None, "null"} or any(f'"{code}"' in error for code in _RESUMABLE_CODES)
     ]
 
 
-def oldest_ended(engine: Engine, kept: int) -> list[str]:
-    """Ended jobs besides the newest ``kept`` of them, newest first."""
+def ended_beyond(engine: Engine, count: int) -> list[str]:
+    """Ids of ended jobs without the newest ``count``, newest first; at most 10,000."""
     query = select(Job.id).where(col(Job.state).in_(_ENDED))  # type: ignore[call-overload]
-    query = query.order_by(col(Job.number).desc()).offset(kept).limit(10_000)
+    query = query.order_by(col(Job.number).desc()).offset(count).limit(10_000)
     with session_of(engine) as session:
         return list(session.execute(query).scalars())
 
 
 def artifact_references(
-    engine: Engine, known: Collection[str] = ()
+    engine: Engine, known_jobs: Collection[str] = ()
 ) -> Iterator[tuple[str, bool, set[str]]]:
-    """Hashes that jobs name: in parameters, results and announced artifacts.
+    """Hashes that each job refers to, in parameters, result and announced artifacts.
 
     Args:
         engine: of the job database.
-        known: ids of ended jobs whose references are known; their rows are not read again.
+        known_jobs: ids of ended jobs whose references the caller has; their rows are not read.
 
     Yields:
-        id of each job, whether it has ended, and its hashes (none for a known one).
+        id of the job, whether it has ended, and its hashes (empty for a known job).
 
     """
     with session_of(engine) as session:
         jobs = session.execute(select(Job.id, Job.state)).all()  # type: ignore[call-overload]
         for job_id, state in jobs:
             ended = state in _ENDED
-            if ended and job_id in known:
+            if ended and job_id in known_jobs:
                 yield job_id, True, set()
                 continue
-            yield job_id, ended, _hashes(session, job_id, Job.params, Job.result)
+            yield job_id, ended, _referenced_hashes(session, job_id, Job.params, Job.result)
 
 
 def result_references(engine: Engine, job_id: str) -> set[str]:
-    """Hashes of what a job made: those in its result and of its announced artifacts."""
+    """Hashes in a job's result and of its announced artifacts."""
     with session_of(engine) as session:
-        return _hashes(session, job_id, Job.result)
+        return _referenced_hashes(session, job_id, Job.result)
 
 
-def _hashes(session: Session, job_id: str, *columns: Any) -> set[str]:
-    """Hashes in columns of a job and in the artifacts that it announced."""
+def _referenced_hashes(session: Session, job_id: str, *columns: Any) -> set[str]:
+    """Hashes in the given columns of a job and of its announced artifacts."""
     texts = session.execute(
         select(*(cast(col(column), Text) for column in columns)).where(col(Job.id) == job_id)
     ).all()
@@ -290,7 +304,7 @@ def _hashes(session: Session, job_id: str, *columns: Any) -> set[str]:
 
 
 def read_json(text: str | None) -> Any:
-    """A value as the database has it; None for what cannot be read."""
+    """The value of a JSON text; None for an empty or damaged text."""
     try:
         return json.loads(text) if text else None
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
-"""What is kept and what is removed: quota, references, collection of artifacts, old jobs.
+"""Garbage collection of artifacts and old jobs, and the quota of the data folder.
 
-An artifact is *in use* when a kept job names it, in its parameters, its result or among the
-pictures it announced, or when a tree that is in use names it.  Everything else may go after a
-while: an upload that no job followed, the results of a deleted job.
+An artifact is *in use* when a job refers to it (in its parameters, its result or an announced
+artifact) or when a tree that is in use names it.  Unused artifacts are removed after a while:
+uploads without a job, results of deleted jobs.
 """
 
 from __future__ import annotations
@@ -34,17 +34,19 @@ from server.storage.disk_usage import bytes_under, on_disk, over_quota
 log = logging.getLogger(__name__)
 
 UNUSED_UNDER_PRESSURE_S = 3600.0
-"""Seconds after which an unused artifact is removed when the quota is used up."""
+"""Least age of an unused artifact that is removed when the quota is used up, seconds."""
 _JUST_USED_S = 10.0
-"""Seconds in which a request that asked for an artifact has become a job."""
-_CLOCKS_DIFFER_S = 2.0
-"""Most seconds by which the times that a file system notes are behind."""
+"""Longest time between the use of an artifact by a request and the job's creation, seconds."""
+_CLOCK_SKEW_S = 2.0
+"""Most seconds by which file times may lag behind the system clock."""
 _COUNT_EVERY_S = 30.0
+"""Least seconds between two counts of the data folder."""
 _COLLECT_EVERY_S = 60.0
+"""Least seconds between two collections under a used-up quota."""
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _StoredFile:
     path: Path
     size: int
     mtime: float
@@ -55,7 +57,15 @@ class _Stored:
 
 
 class Retention:
-    """Counts, keeps and removes for one server; safe to use from several threads."""
+    """Quota and garbage collection of one server; safe to use from several threads.
+
+    Args:
+        settings: limits and folders of the server.
+        store: of the jobs, whose references keep artifacts.
+        artifacts: of the files.
+        stopping: set when the server stops; a collection then ends early.
+
+    """
 
     def __init__(
         self,
@@ -68,37 +78,37 @@ class Retention:
         self._stopping = stopping or threading.Event()
         self._removing = threading.Lock()
         self._counting = threading.Lock()
-        """Held for a moment, also by the event loop."""
+        """Held only briefly: the event loop takes it, too."""
         self._scanning = threading.Lock()
         self._used, self._count_after, self._reserved = 0, 0.0, 0
         self._collect_after = 0.0
         self._references: dict[str, frozenset[str]] = {}
-        """Of ended jobs, which do not change."""
+        """Hashes by id of ended job; an ended job's references do not change."""
         self._trees: dict[str, tuple[str, ...]] = {}
-        """Files of the trees in use; empty for what is no tree."""
+        """Hashes of a tree's files by hash of the tree; empty for other artifacts."""
 
     # -- quota -----------------------------------------------------------------------------
 
     def used(self) -> int:
-        """Bytes that the data folder takes of the disk: artifacts, work in progress, database.
+        """Bytes on disk of the data folder: artifacts, work in progress, database.
 
-        Counted anew at most every half a minute.
+        Counted at most every 30 s; uploads and removals adjust the number between counts.
         """
         with self._scanning:
-            began = time.monotonic()
-            if began >= self._count_after:
+            started = time.monotonic()
+            if started >= self._count_after:
                 used = bytes_under(self._settings.data)
                 with self._counting:
                     self._used = used
-                took = time.monotonic() - began
-                self._count_after = began + max(_COUNT_EVERY_S, 50 * took)
+                took = time.monotonic() - started
+                self._count_after = started + max(_COUNT_EVERY_S, 50 * took)
         return self._used
 
-    def check_room(self, size: int = 0) -> None:
-        """Refuse what the quota or the disk has no room for.
+    def check_space(self, size: int = 0) -> None:
+        """Check that the quota and the disk have space.
 
         Args:
-            size: bytes that are about to be stored.
+            size: bytes to be stored.
 
         Raises:
             Dp3dError: ``storage.quota`` or ``storage.full``.
@@ -106,12 +116,12 @@ class Retention:
         """
         limit = self._settings.limits.stored
         ask_for_space(self._artifacts.root, size)
-        self.relieve(size)
+        self.collect_if_full(size)
         if self.used() + self._reserved + size > limit:
             raise over_quota(limit)
 
-    def relieve(self, size: int = 0) -> None:
-        """Remove what nobody needs if the quota has no room for ``size`` bytes, now and then."""
+    def collect_if_full(self, size: int = 0) -> None:
+        """Remove unused artifacts if the quota has no space for ``size`` bytes; once a minute."""
         if self.used() + self._reserved + size <= self._settings.limits.stored:
             return
         if time.monotonic() >= self._collect_after:
@@ -119,26 +129,26 @@ class Retention:
             self.collect(UNUSED_UNDER_PRESSURE_S)
 
     def reserve(self, size: int) -> None:
-        """Keep room for what is being received; raises as :meth:`check_room`."""
-        self.check_room(size)
+        """Reserve ``size`` bytes of the quota for an upload; raises as :meth:`check_space`."""
+        self.check_space(size)
         with self._counting:
             self._reserved += size
 
     def release(self, size: int) -> None:
-        """Give back what :meth:`reserve` kept."""
+        """Free bytes that :meth:`reserve` reserved."""
         with self._counting:
             self._reserved -= size
 
     def note_stored(self, size: int) -> None:
-        """Count a file that was stored just now."""
-        self._note(on_disk(size))
+        """Add a newly stored file of ``size`` bytes to the count."""
+        self._add_used(on_disk(size))
 
-    def _note(self, change: int) -> None:
+    def _add_used(self, change: int) -> None:
         with self._counting:
             self._used += change
 
     def check_queue(self) -> None:
-        """Refuse a job when too many wait; raises ``job.queue_full``."""
+        """Check that the queue has space; raises ``job.queue_full``."""
         limit = self._settings.limits.queued_jobs
         if queries.count_jobs(self._store.engine, [JobState.QUEUED]) >= limit:
             raise Dp3dError(
@@ -150,7 +160,7 @@ class Retention:
     # -- deletion --------------------------------------------------------------------------
 
     def delete_job(self, job_id: str) -> None:
-        """Forget an ended job, its events and what it left half done.
+        """Delete an ended job, its events and its work folder.
 
         Raises:
             Dp3dError: ``job.not_found``, ``job.not_ended``.
@@ -166,14 +176,14 @@ class Retention:
                 )
             self._references.pop(job_id, None)
         shutil.rmtree(self._settings.work / job_id, ignore_errors=True)
-        with self._scanning:  # the next look counts anew
+        with self._scanning:  # the next call of used() counts again
             self._count_after = 0.0
 
     def purge_job(self, job_id: str) -> None:
-        """:meth:`delete_job`, and at once what it made, unless somebody else refers to it.
+        """Delete an ended job together with results that no other job refers to.
 
-        What was stored or asked for just now may be about to be named by another job; it goes
-        when it is collected.
+        Artifacts used within the last 10 s stay for the next collection: a request may be about
+        to create a job with them.
 
         Raises:
             Dp3dError: ``job.not_found``, ``job.not_ended``.
@@ -181,20 +191,20 @@ class Retention:
         """
         made = queries.result_references(self._store.engine, job_id)
         for sha256 in list(made):
-            made.update(self._files_of(sha256) or ())
+            made.update(self._tree_hashes(sha256) or ())
         self.delete_job(job_id)
         with self._removing:
             oldest = min(time.time() - _JUST_USED_S, self._running_since())
             for sha256 in made - self.in_use():
-                with suppress(OSError):  # it is not there any more
+                with suppress(OSError):  # removed meanwhile
                     path = self._artifacts.path(sha256)
                     status = path.stat()
-                    stored = _Stored(path, status.st_size, status.st_mtime)
+                    stored = _StoredFile(path, status.st_size, status.st_mtime)
                     if stored.mtime < oldest and self._remove(stored):
-                        self._note(-on_disk(stored.size))
+                        self._add_used(-on_disk(stored.size))
 
     def delete_artifact(self, sha256: str) -> None:
-        """Remove a stored file that no job needs.
+        """Remove an artifact that no job refers to.
 
         Raises:
             Dp3dError: ``artifact.not_found``, ``artifact.in_use``.
@@ -208,7 +218,7 @@ class Retention:
                     "A job of this server refers to the artifact.",
                     "Delete the job first (DELETE /v1/jobs/{id}?purge=true).",
                 )
-            with suppress(OSError):  # it is gone
+            with suppress(OSError):  # removed meanwhile
                 if path.stat().st_mtime >= self._running_since():
                     raise Dp3dError(
                         "artifact.in_use",
@@ -217,29 +227,30 @@ class Retention:
                     )
             size = path.stat().st_size if path.is_file() else 0
             path.unlink(missing_ok=True)
-        self._note(-on_disk(size))
+        self._add_used(-on_disk(size))
 
     def _running_since(self) -> float:
-        """Time from which on a stored file may be of a running job, whose row does not name it yet.
+        """Start of the earliest running job less 2 s, seconds since 1970.
 
-        Also when the clock was set forward meanwhile, and the file looks old.
+        Younger files may be results that the row of the running job does not name yet.  Files are
+        compared with this time and not with an age, because the clock may have been set forward.
         """
-        return queries.running_since(self._store.engine) - _CLOCKS_DIFFER_S
+        return queries.running_since(self._store.engine) - _CLOCK_SKEW_S
 
     def collect(self, unused_s: float | None = None) -> int:
-        """Delete jobs beyond the number that is kept, then artifacts that nobody refers to.
+        """Delete the oldest ended jobs beyond ``kept_jobs``, then unused artifacts.
 
         Args:
-            unused_s: least seconds since an artifact was stored or asked for; that of the
-                settings when None.
+            unused_s: least seconds since an artifact was stored or used; ``limits.unused_s`` when
+                None.
 
         Returns:
-            bytes that were freed.
+            freed bytes.
 
         """
-        born = queries.birth(self._store.engine)
+        born = queries.birth_time(self._store.engine)
         oldest = time.time() - (self._settings.limits.unused_s if unused_s is None else unused_s)
-        for job_id in queries.oldest_ended(self._store.engine, self._settings.limits.kept_jobs):
+        for job_id in queries.ended_beyond(self._store.engine, self._settings.limits.kept_jobs):
             if self._stopping.is_set():
                 return 0
             with suppress(Dp3dError):  # deleted by a client meanwhile
@@ -250,8 +261,8 @@ class Retention:
             for stored in self._scan():
                 if stored.sha256 in needed or stored.mtime < born:
                     continue
-                if stored.mtime >= oldest:  # a tree that was sent just now keeps its files
-                    needed.update(self._files_of(stored.sha256) or ())
+                if stored.mtime >= oldest:  # a recent tree keeps its files
+                    needed.update(self._tree_hashes(stored.sha256) or ())
                 else:
                     unused.append(stored)
             freed = sum(
@@ -262,12 +273,12 @@ class Retention:
                 and self._remove(stored)
             )
         if freed:
-            log.info("removed artifacts of %.1f MiB that no job refers to", freed / 2**20)
-            self._note(-freed)
+            log.info("removed %.1f MiB of unused artifacts", freed / 2**20)
+            self._add_used(-freed)
         return freed
 
     def in_use(self) -> set[str]:
-        """Hashes of the artifacts that kept jobs refer to, files of trees included."""
+        """Hashes of all artifacts in use, files of trees included."""
         needed: set[str] = set()
         references: dict[str, frozenset[str]] = {}
         for job_id, ended, hashes in queries.artifact_references(
@@ -278,17 +289,17 @@ class Retention:
             if ended:
                 references[job_id] = of_job
         self._references = references
-        files = {sha256: self._files_of(sha256) for sha256 in needed}
-        # What is not there may be sent again, and be a tree then.
+        files = {sha256: self._tree_hashes(sha256) for sha256 in needed}
+        # A missing artifact may be uploaded again, as a tree: do not remember it as none.
         self._trees = {sha256: names for sha256, names in files.items() if names is not None}
         return needed.union(*self._trees.values())
 
     # -- helpers ---------------------------------------------------------------------------
 
-    def _files_of(self, sha256: str) -> tuple[str, ...] | None:
-        """Hashes of the files of a tree; none for what is no tree, None for what is not there."""
-        if (known := self._trees.get(sha256)) is not None:
-            return known
+    def _tree_hashes(self, sha256: str) -> tuple[str, ...] | None:
+        """Hashes of a tree's files; empty for another artifact, None for a missing one."""
+        if (hashes := self._trees.get(sha256)) is not None:
+            return hashes
         try:
             path = self._artifacts.path(sha256)
             with path.open("rb") as file:
@@ -300,7 +311,7 @@ class Retention:
             return None
         return tuple({artifact.sha256 for artifact in files.values()})
 
-    def _scan(self) -> Iterator[_Stored]:
+    def _scan(self) -> Iterator[_StoredFile]:
         for folder in self._artifacts.root.iterdir():
             if len(folder.name) != 2 or not folder.is_dir():
                 continue
@@ -309,13 +320,13 @@ class Retention:
                     with suppress(OSError):  # removed meanwhile
                         if len(entry.name) == 64 and entry.is_file(follow_symlinks=False):
                             status = entry.stat(follow_symlinks=False)
-                            yield _Stored(Path(entry.path), status.st_size, status.st_mtime)
+                            yield _StoredFile(Path(entry.path), status.st_size, status.st_mtime)
 
-    def _remove(self, stored: _Stored) -> bool:
-        """Remove a file unless somebody asked for it meanwhile.
+    def _remove(self, stored: _StoredFile) -> bool:
+        """Remove a file unless it was used since the scan; returns whether it was removed.
 
-        It is moved aside before its time is looked at again: whoever noted it as used before
-        that is seen here, whoever comes later finds that it is gone and sends it again.
+        The file is renamed before its time is compared.  A use before the rename shows in the
+        time; a later user finds the file missing and uploads it again.
         """
         aside = self._artifacts.incoming / f"{stored.sha256}.unused"
         try:
@@ -330,19 +341,19 @@ class Retention:
 
 
 class Reservation:
-    """Room of the quota for one upload, until :meth:`release`."""
+    """Space of the quota reserved for one upload, until :meth:`release`."""
 
     def __init__(self, retention: Retention) -> None:
         self._retention, self._size = retention, 0
 
     def grow(self, total: int) -> None:
-        """Have room for ``total`` bytes; raises ``storage.quota`` or ``storage.full``."""
+        """Grow the reservation to ``total`` bytes; raises ``storage.quota`` or ``storage.full``."""
         missing = on_disk(total) - self._size
         if missing > 0:
             self._retention.reserve(missing)
             self._size += missing
 
     def release(self) -> None:
-        """Give the room back: the file is stored, or was refused."""
+        """Free the reserved space."""
         self._retention.release(self._size)
         self._size = 0

@@ -1,10 +1,11 @@
-"""The job store: every change of a job's state happens here, together with its event.
+"""The job store: changes the state of jobs, and records an event with each change.
 
-Only the server process writes.  A change is an ``UPDATE ... WHERE state IN (...)``, so that of
-two who race (a cancel and a finish, say) exactly one wins, on SQLite as on PostgreSQL.
+Only the server process writes.  A change is an ``UPDATE ... WHERE state IN (...)``: of two
+concurrent changes (for example a cancel and a finish) exactly one takes effect, on SQLite and on
+PostgreSQL.
 
-A row that cannot be read (a file is damaged in many ways, and another version may have written
-it) ends its own job as ``job.damaged`` and never keeps another one from being listed or claimed.
+An unreadable row (of a damaged file, or of another version) ends its own job as ``job.damaged``.
+Other jobs can still be listed and claimed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from server.jobs import queries
 from server.jobs.damaged_rows import UNREADABLE, checked_job, end_as_damaged
 from server.jobs.database import (
     BUSY_TIMEOUT_S,
-    Anchor,
+    HeldFile,
     back_up,
     database_error,
     open_database,
@@ -34,12 +35,12 @@ from server.jobs.database import (
     sqlite_path,
 )
 from server.jobs.interruption import MAX_CRASHES, MAX_KILLS, Interruption, worker_died
-from server.jobs.model import Event, Job, JobIdentity, JobState, is_possible, utc_now
+from server.jobs.model import Event, Job, JobIdentity, JobState, is_valid, utc_now
 
 log = logging.getLogger(__name__)
 
-_CLAIMS_AT_ONCE = 20
-"""Queued jobs that are looked at for one that can be started."""
+_CLAIM_CANDIDATES = 20
+"""Queued jobs that one claim tries, oldest first."""
 
 
 class JobStore:
@@ -48,8 +49,11 @@ class JobStore:
     Every method may raise ``server.database_busy``, ``server.database_damaged`` and
     ``storage.full``, and has then changed nothing.
 
+    Args:
+        database_url: SQLAlchemy URL of the job database.
+
     Attributes:
-        engine: of the database, for what :mod:`server.jobs.queries` reads from it.
+        engine: of the database, for :mod:`server.jobs.queries`.
 
     """
 
@@ -57,56 +61,58 @@ class JobStore:
         self._url = database_url
         self.engine = open_database(database_url)
         path = sqlite_path(database_url)
-        self._anchor = None if path is None else Anchor(path)
+        self._held_file = None if path is None else HeldFile(path)
         self._damaged = threading.Event()
         event.listen(self.engine, "handle_error", self._note_error)
-        self._writing = threading.RLock()  # SQLite has one writer; wait here, not in its timeout
+        self._write_lock = (
+            threading.RLock()
+        )  # SQLite has one writer: wait here, not for its timeout
 
     def close(self) -> None:
         """Close the database."""
         self.engine.dispose()
-        if self._anchor is not None:
-            self._anchor.close()
+        if self._held_file is not None:
+            self._held_file.close()
 
     def back_up(self) -> None:
-        """Copy an SQLite database to its backup, which a damaged one is mended from."""
+        """Copy a SQLite database to its backup; :meth:`repair` reads it."""
         path = sqlite_path(self._url)
         if path is not None:
             back_up(path)
 
     @property
     def is_damaged(self) -> bool:
-        """Whether anybody has met damage since the database was mended, or its file is gone.
+        """Whether damage was met since the last repair, or the file was deleted or replaced.
 
-        Others may go on reading meanwhile: what they ask for may be in memory, or on sound pages.
+        Reads may still succeed meanwhile, from memory or from intact pages.
         """
-        return self._damaged.is_set() or (self._anchor is not None and self._anchor.is_lost)
+        return self._damaged.is_set() or (self._held_file is not None and self._held_file.is_lost)
 
     def _note_error(self, context: ExceptionContext) -> None:
         error = database_error(context.original_exception)
         if error is not None and error.code == "server.database_damaged":
             self._damaged.set()
 
-    def mend(self) -> None:
-        """Make a damaged SQLite database whole again, from what can be read and its backup."""
-        with self._writing:
+    def repair(self) -> None:
+        """Repair a damaged SQLite database from its readable rows and its backup."""
+        with self._write_lock:
             self._damaged.clear()
             try:
-                if self._anchor is not None and self._anchor.is_lost:
-                    self._anchor.put_back()
+                if self._held_file is not None and self._held_file.is_lost:
+                    self._held_file.restore()
                 open_database(self._url).dispose()
-                self._anchor_anew()
+                self._hold_new_file()
             except BaseException:
                 self._damaged.set()
                 raise
             finally:
-                self.engine.dispose()  # connections to a file that was replaced
+                self.engine.dispose()  # closes connections to the old file
 
-    def _anchor_anew(self) -> None:
+    def _hold_new_file(self) -> None:
         path = sqlite_path(self._url)
-        if path is not None and self._anchor is not None:
-            before, self._anchor = self._anchor, Anchor(path)
-            before.close()
+        if path is not None and self._held_file is not None:
+            previous, self._held_file = self._held_file, HeldFile(path)
+            previous.close()
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -114,21 +120,21 @@ class JobStore:
             yield session
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Nobody else writes; who waits too long for that is told that it is busy."""
-        if not self._writing.acquire(timeout=2 * BUSY_TIMEOUT_S):
+    def _writing_alone(self) -> Iterator[None]:
+        """Hold the write lock; raises ``server.database_busy`` after 6 s of waiting."""
+        if not self._write_lock.acquire(timeout=2 * BUSY_TIMEOUT_S):
             busy = database_error(TimeoutError("another request holds it, locked"))
             assert busy is not None
             raise busy
         try:
             yield
         finally:
-            self._writing.release()
+            self._write_lock.release()
 
     @contextmanager
-    def _writer(self) -> Iterator[Session]:
-        """A session of the one who writes now."""
-        with self._turn(), self._session() as session:
+    def _write_session(self) -> Iterator[Session]:
+        """A session that holds the write lock."""
+        with self._writing_alone(), self._session() as session:
             yield session
 
     # -- reading --
@@ -141,12 +147,12 @@ class JobStore:
         return job
 
     def state(self, job_id: str) -> JobState:
-        """State of a job, without the rest of it; raises ``job.not_found``."""
+        """State of a job, read without its other columns; raises ``job.not_found``."""
         with self._session() as session:
             state = session.exec(select(Job.state).where(Job.id == job_id)).first()
         try:
             return JobState(state or "")
-        except ValueError:  # no such job, or a row that cannot be read
+        except ValueError:  # no such job, or an unreadable row
             return JobState(self.get(job_id).state)
 
     def summaries(
@@ -156,24 +162,24 @@ class JobStore:
         after: int | None = None,
         states: Collection[str] = (),
     ) -> list[dict[str, Any]]:
-        """Jobs as :func:`server.jobs.queries.summaries`; what cannot be read is ended first."""
-        chosen = (self.engine, limit, before, after, states)
-        rows = queries.summaries(*chosen)
-        damaged = [row["number"] for row in rows if not all(starmap(is_possible, row.items()))]
+        """See :func:`server.jobs.queries.summaries`; jobs of damaged rows are ended first."""
+        filters = (self.engine, limit, before, after, states)
+        rows = queries.summaries(*filters)
+        damaged = [row["number"] for row in rows if not all(starmap(is_valid, row.items()))]
         for number in damaged:
-            self._readable(number)
-        return queries.summaries(*chosen) if damaged else rows
+            self._read_or_end(number)
+        return queries.summaries(*filters) if damaged else rows
 
-    def _jobs(self, numbers: SelectOfScalar[Any]) -> Iterator[Job]:
-        """Jobs of a query for their numbers, each read when it is asked for."""
+    def _jobs(self, query: SelectOfScalar[Any]) -> Iterator[Job]:
+        """Jobs of a query for job numbers; each job is read when the iterator reaches it."""
         with self._session() as session:
-            wanted = list(session.exec(numbers))
-        for number in wanted:
-            if (job := self._readable(number)) is not None:
+            numbers = list(session.exec(query))
+        for number in numbers:
+            if (job := self._read_or_end(number)) is not None:
                 yield job
 
-    def _readable(self, number: int) -> Job | None:
-        """The job of a number, ended as damaged where it cannot be read; None where it is gone."""
+    def _read_or_end(self, number: int) -> Job | None:
+        """The job of a number, ended as damaged if its row is unreadable; None if it was deleted."""
         for _ in range(2):
             try:
                 with self._session() as session:
@@ -183,21 +189,21 @@ class JobStore:
         return None
 
     def _end_as_damaged(self, number: int, reason: Exception) -> None:
-        """Fail a job whose row cannot be read, with values that can be."""
+        """Fail the job of an unreadable row and record the event."""
         log.error("job number %d cannot be read and is ended: %s", number, str(reason)[:200])
-        with self._writer() as session:
+        with self._write_session() as session:
             job = end_as_damaged(session, number, str(reason)[:200])
             if job is not None:
                 self._add_state_event(session, job)
                 session.commit()
 
-    def abandoned_like(self, job_id: str, others: Collection[str]) -> list[str]:
-        """See :func:`server.jobs.queries.abandoned_like`."""
-        return queries.abandoned_like(self.engine, job_id, others)
+    def resumable_jobs(self, job_id: str, candidates: Collection[str]) -> list[str]:
+        """See :func:`server.jobs.queries.resumable_jobs`."""
+        return queries.resumable_jobs(self.engine, job_id, candidates)
 
     def delete(self, job_id: str) -> bool:
-        """Delete an ended job with its events; False when it has not ended or is not there."""
-        with self._writing:
+        """Delete an ended job with its events; False when it has not ended or does not exist."""
+        with self._write_lock:
             return queries.delete_job(self.engine, job_id)
 
     # -- life of a job --
@@ -208,10 +214,10 @@ class JobStore:
         Args:
             kind: of the job.
             params: complete parameters.
-            digest: of the request, so that :meth:`create_once` can answer with this job.
+            digest: of the request; :meth:`create_once` finds the job by it.
 
         """
-        with self._writer() as session:
+        with self._write_session() as session:
             job = Job(kind=kind, params=params)
             session.add(job)
             session.flush()
@@ -231,32 +237,32 @@ class JobStore:
         *,
         fresh: bool = False,
     ) -> tuple[Job, bool]:
-        """The newest job of the same request that is waiting, running or usable, else a new one.
+        """The newest identical job that is queued, running or usable, else a new one.
 
-        Of two that ask at once, one makes the job and the other gets it.
+        Two concurrent calls make one job, and both return it.
 
         Args:
             kind: of the job.
             params: complete parameters.
             digest: of the request.
             is_usable: whether the result of a succeeded job can still be fetched.
-            check: called before a job is made; what it raises keeps it from being made.
-            fresh: whether a new one is made in any case.
+            check: called before a job is made; its exception prevents the job.
+            fresh: make a new job although an identical one exists.
 
         Returns:
             the job, and whether it is new.
 
         """
-        with self._turn():
-            for job in () if fresh else self._of_request(digest):
+        with self._writing_alone():
+            for job in () if fresh else self._jobs_of_request(digest):
                 unfinished = not JobState(job.state).ended and not job.cancel_requested
                 if unfinished or (job.state == JobState.SUCCEEDED and is_usable(job.result)):
                     return job, False
             check()
             return self.create(kind, params, digest), True
 
-    def _of_request(self, digest: str) -> Iterator[Job]:
-        """Jobs of a request that may be its answer, newest first."""
+    def _jobs_of_request(self, digest: str) -> Iterator[Job]:
+        """Queued, running and succeeded jobs of a request, newest first; at most 100."""
         query = (
             select(Job.number)
             .join(JobIdentity, col(JobIdentity.job_id) == col(Job.id))
@@ -270,16 +276,21 @@ class JobStore:
         return self._jobs(query)
 
     def claim_next(self, excluding: Sequence[str] = ()) -> Job | None:
-        """The oldest queued job but some, now running; None when nothing waits."""
+        """Start the oldest queued job and return it; None when no job waits.
+
+        Args:
+            excluding: ids of jobs that are not started.
+
+        """
         queued = select(Job.number).where(
             Job.state == JobState.QUEUED.value, col(Job.id).not_in(excluding)
         )
-        with self._turn():
-            for waiting in self._jobs(queued.order_by(col(Job.number)).limit(_CLAIMS_AT_ONCE)):
-                with self._writer() as session:
-                    job = self._change(
+        with self._writing_alone():
+            for candidate in self._jobs(queued.order_by(col(Job.number)).limit(_CLAIM_CANDIDATES)):
+                with self._write_session() as session:
+                    job = self._change_state(
                         session,
-                        waiting.id,
+                        candidate.id,
                         [JobState.QUEUED],
                         state=JobState.RUNNING.value,
                         attempt=Job.attempt + 1,
@@ -292,15 +303,15 @@ class JobStore:
         return None
 
     def request_cancel(self, job_id: str) -> tuple[Job, bool]:
-        """Cancel a job: a queued one at once, a running one is only marked.
+        """Cancel a queued job, or mark a running job for cancellation.
 
         Returns:
-            the job, and whether this changed anything (False on an ended job).
+            the job, and whether the call changed it (False for an ended job).
 
         """
-        self.get(job_id)  # one that cannot be read is ended by this
-        with self._writer() as session:
-            job = self._change(
+        self.get(job_id)  # ends the job of an unreadable row
+        with self._write_session() as session:
+            job = self._change_state(
                 session,
                 job_id,
                 [JobState.QUEUED],
@@ -327,10 +338,10 @@ class JobStore:
         result: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
     ) -> Job | None:
-        """End a running job; None when it is not running any more."""
+        """End a running job; None when it is no longer running."""
         self.get(job_id)
-        with self._writer() as session:
-            return self._change(
+        with self._write_session() as session:
+            return self._change_state(
                 session,
                 job_id,
                 [JobState.RUNNING],
@@ -342,47 +353,52 @@ class JobStore:
                 error=error,
             )
 
-    def give_back(self, job_id: str, why: Interruption, *, has_advanced: bool = True) -> Job | None:
-        """Put a running job whose worker is gone back into the queue.
+    def requeue(
+        self, job_id: str, reason: Interruption, *, has_advanced: bool = True
+    ) -> Job | None:
+        """Put an interrupted job back into the queue.
 
-        Ends it instead when a cancel was asked for, or as ``job.worker_died`` after
-        ``MAX_CRASHES`` crashes or ``MAX_KILLS`` kills in a row.
+        A job with a requested cancel ends as cancelled instead.  After ``MAX_CRASHES`` crashes, or
+        ``MAX_KILLS`` kills in a row without progress, the job fails as ``job.worker_died``.
 
         Args:
-            job_id: the job.
-            why: what happened to its worker.
-            has_advanced: whether it had done anything new since it was last interrupted.
+            job_id: of a running job.
+            reason: of the interruption.
+            has_advanced: whether the job made progress since its last interruption.
+
+        Returns:
+            the job; None when it is no longer running.
 
         """
-        with self._writer() as session:
+        with self._write_session() as session:
             job = self.get(job_id)
             if job.cancel_requested:
                 return self.finish(job_id, JobState.CANCELLED)
-            crashes = job.crashes + (why is Interruption.WORKER_CRASHED)
-            kills = (0 if has_advanced else job.kills) + (why is Interruption.WORKER_KILLED)
+            crashes = job.crashes + (reason is Interruption.WORKER_CRASHED)
+            kills = (0 if has_advanced else job.kills) + (reason is Interruption.WORKER_KILLED)
             if crashes >= MAX_CRASHES or kills >= MAX_KILLS:
                 return self.finish(job_id, JobState.FAILED, error=worker_died(crashes, kills))
-            return self._change(
+            return self._change_state(
                 session,
                 job_id,
                 [JobState.RUNNING],
                 state=JobState.QUEUED.value,
-                attempt=max(0, job.attempt - (why is Interruption.SERVER_STOPPED)),
+                attempt=max(0, job.attempt - (reason is Interruption.SERVER_STOPPED)),
                 crashes=crashes,
                 kills=kills,
                 eta_s=None,
                 message="waiting to go on",
             )
 
-    def wait_for_disk(self, job_id: str, error: dict[str, Any]) -> Job | None:
-        """Put a running job that could not write back into the queue, with the reason.
+    def requeue_for_disk(self, job_id: str, error: dict[str, Any]) -> Job | None:
+        """Put a running job that could not write back into the queue, with its error.
 
-        Ends it instead when a cancel was asked for.
+        A job with a requested cancel ends as cancelled instead.
         """
-        with self._writer() as session:
+        with self._write_session() as session:
             if self.get(job_id).cancel_requested:
                 return self.finish(job_id, JobState.CANCELLED)
-            return self._change(
+            return self._change_state(
                 session,
                 job_id,
                 [JobState.RUNNING],
@@ -393,24 +409,29 @@ class JobStore:
             )
 
     def recover(self, excluding: str | None = None) -> list[Job]:
-        """Give back every job that is running for nobody: its server died, or could not write.
+        """Requeue every job that is marked as running without a worker.
+
+        Its server died, or could not write the end of the job.
 
         Args:
-            excluding: the job that does run.
+            excluding: id of the job that does run.
+
+        Returns:
+            the requeued jobs.
 
         """
         with self._session() as session:
             query = select(Job.id).where(Job.state == JobState.RUNNING.value)
             running = [job_id for job_id in session.exec(query) if job_id != excluding]
-        jobs = [self.give_back(job_id, Interruption.SERVER_KILLED) for job_id in running]
+        jobs = [self.requeue(job_id, Interruption.SERVER_KILLED) for job_id in running]
         return [job for job in jobs if job is not None]
 
-    # -- news from a running job --
+    # -- events of a running job --
 
     def add_progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """Record a progress event of a running job; ignored when it is not running."""
         fields = ("stage", "step", "of", "message", "eta_s", "values")
-        with self._writer() as session:
+        with self._write_session() as session:
             values = {name: progress[name] for name in fields[:-1]}
             changed = session.exec(
                 update(Job)
@@ -423,22 +444,23 @@ class JobStore:
                 session.commit()
 
     def add_artifact(self, job_id: str, artifact: dict[str, Any]) -> None:
-        """Record a result that can be fetched already; the same one twice counts once."""
-        with self._writer() as session:
-            known = session.exec(
+        """Record an artifact of a running job; a repeated one is recorded once."""
+        with self._write_session() as session:
+            recorded = session.exec(
                 select(cast(col(Event.data), Text)).where(
                     Event.job_id == job_id, Event.event == "artifact"
                 )
             )
-            if artifact not in map(queries.read_json, known):
+            if artifact not in map(queries.read_json, recorded):
                 session.add(Event(job_id=job_id, event="artifact", data=artifact))
                 session.commit()
 
     # -- helpers --
 
-    def _change(
+    def _change_state(
         self, session: Session, job_id: str, allowed: Iterable[JobState], **values: Any
     ) -> Job | None:
+        """Change a job in one of the allowed states and add its event; None in another state."""
         changed = session.exec(
             update(Job)
             .where(col(Job.id) == job_id, col(Job.state).in_([s.value for s in allowed]))

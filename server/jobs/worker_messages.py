@@ -1,6 +1,7 @@
-"""What the server and its worker say to each other: one line of JSON each.
+"""Messages between the server and its worker, one line of JSON each.
 
-The server sends commands (:class:`RunJob`, :class:`CancelJob`), the worker events (all others).
+The server sends commands (:class:`RunJob`, :class:`CancelJob`), the worker sends events (all other
+classes).
 """
 
 from __future__ import annotations
@@ -13,29 +14,32 @@ from dp3d_core.progress import Progress
 from server.json_ready import json_ready
 
 EndState = Literal["succeeded", "failed", "cancelled"]
-"""Values of ``JobState``, which comes with the database that the worker does not need."""
+"""Final values of ``JobState``, whose import would load the database into the worker."""
 
 
 @dataclass(frozen=True)
 class RunJob:
-    """Run a job."""
+    """Command to run a job."""
 
     job: str
-    """Its id."""
+    """Id of the job."""
     kind: str
+    """``views``, ``fit``, ``render`` or ``mesh``."""
     params: dict[str, Any]
+    """Complete parameters of this kind of job."""
 
 
 @dataclass(frozen=True)
 class CancelJob:
-    """Stop a job within one step."""
+    """Command to cancel a job within one step."""
 
     job: str
+    """Id of the job."""
 
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """Jobs may come."""
+    """The worker is ready for jobs."""
 
     engines: list[dict[str, Any]]
     """``EngineInfo`` of each engine."""
@@ -46,22 +50,26 @@ class EnginesChanged:
     """Weights or packages were installed or removed."""
 
     engines: list[dict[str, Any]]
+    """``EngineInfo`` of each engine."""
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """A job got on."""
+    """Progress of a job."""
 
     job: str
+    """Id of the job."""
     progress: Progress
 
 
 @dataclass(frozen=True)
 class JobArtifact:
-    """A result of a job can be fetched already."""
+    """An artifact of a running job that clients can already fetch."""
 
     job: str
+    """Id of the job."""
     name: str
+    """Relative path, for example ``frames/0001.png``."""
     sha256: str
     size: int
     """Bytes."""
@@ -69,13 +77,15 @@ class JobArtifact:
 
 @dataclass(frozen=True)
 class JobEnded:
-    """A job came to its end."""
+    """A job ended."""
 
     job: str
+    """Id of the job."""
     state: EndState
     result: dict[str, Any] | None = None
+    """Result of a succeeded job."""
     error: dict[str, Any] | None = None
-    """Why it failed, as ``Dp3dError.to_dict`` writes it."""
+    """Error of a failed job, from ``Dp3dError.to_dict``."""
 
 
 Command: TypeAlias = RunJob | CancelJob
@@ -90,36 +100,36 @@ _EVENTS: dict[str, type[Event]] = {
     "ended": JobEnded,
 }
 _NAMES: dict[type[Command | Event], str] = {
-    kind: name for name, kind in (*_COMMANDS.items(), *_EVENTS.items())
+    type_: name for name, type_ in (*_COMMANDS.items(), *_EVENTS.items())
 }
 
 
 def to_line(message: Command | Event) -> str:
-    """A message as a line, with its end."""
+    """A message as one line of JSON with its newline."""
     data = {"type": _NAMES[type(message)], **json_ready(message)}
     return json.dumps(data, separators=(",", ":")) + "\n"
 
 
 def parse_command(line: str | bytes) -> Command:
-    """The command in a line; raises ``ValueError``."""
+    """Parse a line with a command; raises ``ValueError``."""
     command: Command = _parse(line, _COMMANDS)
     return command
 
 
 def parse_event(line: str | bytes) -> Event:
-    """The event in a line; raises ``ValueError``."""
+    """Parse a line with an event; raises ``ValueError``."""
     event: Event = _parse(line, _EVENTS)
     return event
 
 
-def _parse(line: str | bytes, kinds: dict[str, type[Any]]) -> Any:
+def _parse(line: str | bytes, types: dict[str, type[Any]]) -> Any:
     try:
         data = json.loads(line)
-        kind = kinds[data.pop("type")]
-        if kind is JobProgress:
+        type_ = types[data.pop("type")]
+        if type_ is JobProgress:
             data["progress"] = Progress(**data["progress"])
-        elif kind is JobEnded and data["state"] not in get_args(EndState):
+        elif type_ is JobEnded and data["state"] not in get_args(EndState):
             raise ValueError(f"a job cannot end as {data['state']!r}")
-        return kind(**data)
+        return type_(**data)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"a line is no message ({error})") from error

@@ -1,4 +1,7 @@
-"""The worker as a process: started, spoken to, listened to, ended with all that it started."""
+"""Starts the worker process, sends it commands, reads its events and log, and ends it.
+
+The process is ended together with its child processes.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,25 @@ log = logging.getLogger(__name__)
 CRASHED = 70
 """Exit code of a worker that met an error outside any job (``EX_SOFTWARE``)."""
 _LOG_BYTES = 10 * 1024 * 1024
-_LONGEST_LINE = 64 * 1024
-_KILLED_WINDOWS = 1
-"""Exit code of a process that the task manager ended."""
+"""Size at which ``worker.log`` is renamed to ``worker.log.1``."""
+_MAX_LINE_BYTES = 64 * 1024
+"""Length at which a line of the log is split."""
+_WINDOWS_KILL_STATUS = 1
+"""Exit code of a process that the task manager of Windows ended."""
 _OOM_COUNTERS = (
     (Path("/proc/vmstat"), "oom_kill"),
     (Path("/sys/fs/cgroup/memory.events"), "oom_kill"),
 )
+"""Files of Linux, and their keys, that count processes killed for lack of memory."""
 
 
 class WorkerLog:
-    """What workers print, in ``worker.log`` and, from 10 MiB on, ``worker.log.1``."""
+    """Log of the worker's standard error: ``worker.log``, and ``worker.log.1`` beyond 10 MiB.
+
+    Args:
+        folder: of the log files; made when absent.
+
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +52,7 @@ class WorkerLog:
         )
 
     def write(self, line: str) -> None:
-        """Add a line; a disk that is full loses it."""
+        """Add a line; on a full disk it is lost."""
         record = logging.LogRecord("worker", logging.INFO, "", 0, line, None, None)
         self._handler.handle(record)
 
@@ -52,18 +63,18 @@ class WorkerLog:
 
 class _QuietHandler(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """Do nothing: a log that cannot be written must not end what it is about."""
+        """Ignore the error: a failing log must not stop the worker."""
 
 
 class WorkerProcess:
-    """One ``python -m server.worker``, which outlives its jobs.
+    """One process of ``python -m server.worker``, which runs many jobs.
 
     Args:
-        data: the server's folder.
-        quota: bytes that it may take.
-        worker_log: for what it prints.
-        on_event: called with each of its events, from another thread.
-        on_end: called when it has ended, likewise.
+        data: data folder of the server.
+        quota: largest size of the data folder, bytes.
+        worker_log: takes the standard error of the process.
+        on_event: called with the process and each of its events, from a thread.
+        on_end: called with the process when its output has ended, from a thread.
 
     """
 
@@ -75,11 +86,11 @@ class WorkerProcess:
         on_event: Callable[[WorkerProcess, Event], None],
         on_end: Callable[[WorkerProcess], None],
     ) -> None:
-        # A group of its own: Ctrl-C in the terminal is the server's business.
-        own_group: dict[str, Any] = {"start_new_session": True}
+        # A process group of its own: Ctrl-C in the terminal must reach the server only.
+        group_options: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
-            own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        self._out_of_memory_before = _out_of_memory_kills()
+            group_options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        self._oom_kills_before = _count_oom_kills()
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "server.worker"),
@@ -88,13 +99,13 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **own_group,
+            **group_options,
         )
         self._log = worker_log
-        # A worker that is stopped does not read, and nobody else may wait for it.
-        self._to_send: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        threading.Thread(target=self._write, daemon=True).start()
-        for target in (self._listen, self._keep_log):
+        # Commands are written in a thread: a stopped worker does not read.
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        threading.Thread(target=self._write_commands, daemon=True).start()
+        for target in (self._read_events, self._copy_to_log):
             threading.Thread(target=target, args=(on_event, on_end), daemon=True).start()
 
     @property
@@ -103,22 +114,22 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, command: Command) -> None:
-        """Have one line written; a dead worker is noticed by its closed output."""
-        self._to_send.put(to_line(command).encode())
+        """Queue a command for writing; the end of the worker's output shows that it died."""
+        self._outgoing.put(to_line(command).encode())
 
-    def _write(self) -> None:
-        """Write what is to be sent, and close the input after it."""
+    def _write_commands(self) -> None:
+        """Write queued commands, and close the worker's input at the end of the queue."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError), self._process.stdin as lines:
-            while (line := self._to_send.get()) is not None:
+            while (line := self._outgoing.get()) is not None:
                 lines.write(line)
                 lines.flush()
 
     def kill(self) -> int:
-        """End it and everything it started, at once; the exit status.
+        """Kill the process and its child processes; returns the exit status.
 
-        On Linux and macOS a NeRF process, which has a group of its own, sees its input closed,
-        writes a checkpoint and ends by itself.
+        On Linux and macOS a NeRF process has its own group: it sees its input closed, writes a
+        checkpoint and ends by itself.
         """
         if sys.platform == "win32":
             subprocess.run(
@@ -127,21 +138,21 @@ class WorkerProcess:
         else:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        self._to_send.put(None)
+        self._outgoing.put(None)
         return self._process.wait()
 
-    def stop(self, patience_s: float) -> None:
-        """End it in good order by closing its input, and by force after a while."""
-        self._to_send.put(None)
+    def stop(self, timeout_s: float) -> None:
+        """Close the input of the process, and kill it if it has not ended after ``timeout_s``."""
+        self._outgoing.put(None)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=patience_s)
+            self._process.wait(timeout=timeout_s)
         self.kill()
 
     def was_killed(self, status: int) -> bool:
-        """Whether an exit status says that somebody ended the worker, rather than its job."""
-        return is_kill(status, _out_of_memory_kills() > self._out_of_memory_before)
+        """Whether the exit status of the worker means a kill from outside and not a crash."""
+        return is_kill(status, _count_oom_kills() > self._oom_kills_before)
 
-    def _listen(
+    def _read_events(
         self,
         on_event: Callable[[WorkerProcess, Event], None],
         on_end: Callable[[WorkerProcess], None],
@@ -151,13 +162,13 @@ class WorkerProcess:
             for line in output:
                 try:
                     event = parse_event(line)
-                except ValueError:  # cut off in the middle when the worker was killed
-                    log.warning("the worker sent half a line")
+                except ValueError:  # the worker was killed while writing
+                    log.warning("the worker sent an incomplete line")
                     continue
                 on_event(self, event)
         on_end(self)
 
-    def _keep_log(self, *_callbacks: object) -> None:
+    def _copy_to_log(self, *_callbacks: object) -> None:
         assert self._process.stderr is not None
         with self._process.stderr as errors:
             while line := _bounded_line(errors):
@@ -165,28 +176,28 @@ class WorkerProcess:
 
 
 def is_kill(status: int, out_of_memory: bool) -> bool:
-    """Whether a process was ended from outside.
+    """Whether an exit status means that the process was killed from outside.
 
     Args:
-        status: its exit status, negative for a signal.
-        out_of_memory: whether the system ended a process for want of memory while it ran; the
-            system does it by the signal that people use as well.
+        status: exit status, negative for a signal.
+        out_of_memory: whether the system killed a process for lack of memory meanwhile; SIGKILL
+            then counts as a crash.
 
     """
     if sys.platform == "win32":
-        return status == _KILLED_WINDOWS
+        return status == _WINDOWS_KILL_STATUS
     kills = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT)
     return status in kills and not (out_of_memory and status == -signal.SIGKILL)
 
 
 def _bounded_line(stream: IO[bytes]) -> str:
-    """One line, or as much of it as one record of the log takes; empty at the end."""
-    line = stream.readline(_LONGEST_LINE)
+    """One line, or its next 64 KiB; empty at the end of the stream."""
+    line = stream.readline(_MAX_LINE_BYTES)
     return line.decode("utf-8", "replace").rstrip("\n") or (" " if line else "")
 
 
-def _out_of_memory_kills() -> int:
-    """Processes that the system has ended for want of memory so far; 0 where it does not say."""
+def _count_oom_kills() -> int:
+    """Number of processes that the system has killed for lack of memory; 0 where unknown."""
     total = 0
     for path, name in _OOM_COUNTERS:
         with contextlib.suppress(OSError, ValueError):

@@ -36,7 +36,7 @@ def create_app(services: Services) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.artifacts.clean_incoming()
         try:
-            queries.birth(services.store.engine)  # before it knows a job
+            queries.birth_time(services.store.engine)  # before it knows a job
         except Dp3dError as error:  # another program holds it; it is asked for again
             log.warning("%s", error)
         services.executor.start()  # gives back what an earlier server left running
@@ -79,7 +79,7 @@ async def _collect(services: Services) -> None:
     """Remove what nobody needs, at the start and every ten minutes; sooner when it must be."""
     retention = services.retention
     for look in itertools.count():
-        remove = retention.relieve if look % _LOOKS_PER_COLLECTION else retention.collect
+        remove = retention.collect_if_full if look % _LOOKS_PER_COLLECTION else retention.collect
         try:
             await asyncio.to_thread(remove)
         except Exception:  # the next time will do; nothing depends on it

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from dp3d_core.errors import Dp3dError
-from server.jobs.identity import is_whole, request_digest
+from server.jobs.identity import is_complete, request_digest
 from server.jobs.model import Job, JobState
 from server.jobs.retention import Reservation
 from server.storage.artifacts import too_large
@@ -251,7 +251,7 @@ def _queue(services: Services, wanted: JobRequest) -> tuple[Job, bool]:
     digest = request_digest(kind, params)
     full: Dp3dError | None = None
     try:  # before any lock is held: it may remove artifacts
-        services.retention.check_room()
+        services.retention.check_space()
     except Dp3dError as error:
         full = error
 
@@ -264,7 +264,7 @@ def _queue(services: Services, wanted: JobRequest) -> tuple[Job, bool]:
         kind,
         params,
         digest,
-        lambda result: is_whole(result, services.artifacts),
+        lambda result: is_complete(result, services.artifacts),
         check,
         fresh=wanted.fresh,
     )

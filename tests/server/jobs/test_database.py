@@ -154,7 +154,7 @@ def test_damage_while_it_runs_is_mended_without_a_restart(path, ids):
     with pytest.raises(Dp3dError) as caught:
         [events_after(store, job.id, 0) for job in recent(store, 1000)]
     assert caught.value.code == "server.database_damaged"
-    store.mend()
+    store.repair()
     assert len(recent(store, 1000)) == MANY
     store.close()
 

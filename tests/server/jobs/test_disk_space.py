@@ -8,7 +8,7 @@ from server.jobs.disk_space import DiskGate, Reserve
 def test_jobs_wait_while_a_folder_takes_no_files(tmp_path):
     data = tmp_path / "data"
     gate = DiskGate((data,))
-    assert gate.close_for("job", {"code": "output.not_writable"})  # there is no such folder
+    assert gate.hold("job", {"code": "output.not_writable"})  # there is no such folder
     assert gate.waiting() == ["job"]
     data.mkdir()
     assert gate.waiting() == []
@@ -16,18 +16,18 @@ def test_jobs_wait_while_a_folder_takes_no_files(tmp_path):
 
 def test_a_failure_that_the_disk_has_no_part_in_is_one(tmp_path):
     gate = DiskGate((tmp_path,))
-    assert not gate.close_for("job", {"code": "output.not_writable"})
-    assert not gate.close_for("job", {"code": "portrait.unreadable"})
+    assert not gate.hold("job", {"code": "output.not_writable"})
+    assert not gate.hold("job", {"code": "portrait.unreadable"})
     assert gate.waiting() == []
 
 
 def test_a_job_does_not_wait_for_ever(tmp_path):
     gate = DiskGate((tmp_path,))
-    waits = [gate.close_for("job", {"code": "storage.full"}) for _ in range(100)]
+    waits = [gate.hold("job", {"code": "storage.full"}) for _ in range(100)]
     assert waits.count(True) == 60
     assert not any(waits[60:])
     gate.forget("job")
-    assert gate.close_for("job", {"code": "storage.full"})
+    assert gate.hold("job", {"code": "storage.full"})
 
 
 def test_the_reserve_is_given_up_once(tmp_path):

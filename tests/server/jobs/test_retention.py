@@ -32,7 +32,7 @@ class House:
         self.store = JobStore(self.settings.database_url)
         self.artifacts = ArtifactStore(self.settings.artifacts)
         with self.store.engine.begin() as connection:  # older than every artifact of a test
-            queries.birth(self.store.engine)
+            queries.birth_time(self.store.engine)
             connection.exec_driver_sql("UPDATE databasebirth SET born = 0")
         self.retention = Retention(self.settings, self.store, self.artifacts)
 
@@ -223,8 +223,8 @@ def test_the_quota_counts_what_is_stored_and_what_is_being_received(tmp_path):
     first.release()
     second.grow(8 * 4096)
     second.release()
-    house.retention.check_room(8 * 4096)
-    assert code_of(house.retention.check_room, 8 * 4096 + 1) == "storage.quota"
+    house.retention.check_space(8 * 4096)
+    assert code_of(house.retention.check_space, 8 * 4096 + 1) == "storage.quota"
     house.store.close()
 
 
@@ -232,7 +232,7 @@ def test_what_nobody_needs_makes_room_when_the_quota_is_used_up(tmp_path):
     house = House(tmp_path / "data")
     unused, kept = house.file(b"u", age_s=7200), house.file(b"k", age_s=7200)
     house.ended({"portrait": kept})
-    house.retention_with(bytes_under(house.settings.data) + 4096).check_room(2 * 4096)
+    house.retention_with(bytes_under(house.settings.data) + 4096).check_space(2 * 4096)
     assert house.has(unused, kept) == [False, True]
     house.store.close()
 
@@ -283,8 +283,8 @@ def test_the_disk_is_asked_before_it_is_written_to(house, monkeypatch, tmp_path)
     sha256 = house.file(b"x" * 11)
     tree = house.tree(sha256)
     monkeypatch.setattr(artifacts_module.shutil, "disk_usage", lambda _: usage)
-    house.retention.check_room(10)
-    assert code_of(house.retention.check_room, 11) == "storage.full"
+    house.retention.check_space(10)
+    assert code_of(house.retention.check_space, 11) == "storage.full"
     assert code_of(house.artifacts.add_bytes, b"y" * 11) == "storage.full"
     assert code_of(house.artifacts.materialise, tree, tmp_path / "out") == "storage.full"
     assert not (tmp_path / "out").exists()

@@ -60,7 +60,7 @@ def test_nothing_happens_to_an_ended_job(store):
     store.finish(job.id, JobState.SUCCEEDED, result={})
     before = store.get(job.id).to_dict()
     assert store.finish(job.id, JobState.FAILED) is None
-    assert store.give_back(job.id, Interruption.WORKER_CRASHED) is None
+    assert store.requeue(job.id, Interruption.WORKER_CRASHED) is None
     assert store.request_cancel(job.id)[1] is False
     store.add_progress(job.id, dict.fromkeys(("stage", "step", "of", "message", "eta_s", "values")))
     assert store.get(job.id).to_dict() == before
@@ -71,7 +71,7 @@ def test_crashes_of_its_own_run_out(store):
     job = store.create("views", {})
     for attempt in range(1, MAX_CRASHES + 1):
         assert store.claim_next().attempt == attempt
-        back = store.give_back(job.id, Interruption.WORKER_CRASHED)
+        back = store.requeue(job.id, Interruption.WORKER_CRASHED)
     assert back.state == "failed"
     assert back.error["code"] == "job.worker_died"
 
@@ -80,11 +80,11 @@ def test_being_killed_is_no_fault_as_long_as_a_job_gets_on(store):
     job = store.create("views", {})
     for _ in range(3 * MAX_KILLS):
         store.claim_next()
-        back = store.give_back(job.id, Interruption.WORKER_KILLED, has_advanced=True)
+        back = store.requeue(job.id, Interruption.WORKER_KILLED, has_advanced=True)
         assert (back.state, back.kills) == ("queued", 1)
     for _ in range(MAX_KILLS - 1):
         store.claim_next()
-        back = store.give_back(job.id, Interruption.WORKER_KILLED, has_advanced=False)
+        back = store.requeue(job.id, Interruption.WORKER_KILLED, has_advanced=False)
     assert back.state == "failed"
     assert f"killed {MAX_KILLS} times" in back.error["problem"]
 
@@ -94,19 +94,19 @@ def test_the_end_of_the_server_is_no_fault_of_the_job(store, end):
     job = store.create("views", {})
     for start in range(1, 3 * MAX_CRASHES):
         assert store.claim_next().attempt == (1 if end is Interruption.SERVER_STOPPED else start)
-        back = store.give_back(job.id, end)
+        back = store.requeue(job.id, end)
         assert (back.state, back.crashes, back.kills) == ("queued", 0, 0)
 
 
 def test_a_job_that_found_the_disk_full_waits_with_the_reason(store):
     job = store.create("views", {})
     store.claim_next()
-    waiting = store.wait_for_disk(job.id, {"code": "storage.full"})
+    waiting = store.requeue_for_disk(job.id, {"code": "storage.full"})
     assert (waiting.state, waiting.error) == ("queued", {"code": "storage.full"})
     again = store.claim_next()
     assert (again.id, again.error) == (job.id, None)
     store.request_cancel(job.id)
-    assert store.wait_for_disk(job.id, {"code": "storage.full"}).state == "cancelled"
+    assert store.requeue_for_disk(job.id, {"code": "storage.full"}).state == "cancelled"
 
 
 def test_a_job_that_waits_for_its_disk_does_not_hold_up_others(store):
@@ -203,7 +203,7 @@ def test_a_file_that_is_taken_away_while_it_is_open_loses_nothing(store, tmp_pat
         path.write_bytes(older if what == "an older file" else b"no database at all" * 100)
     second = store.create("views", {}).id
     assert store.is_damaged
-    store.mend()
+    store.repair()
     assert not store.is_damaged
     third = store.create("views", {}).id
     store.close()
@@ -272,8 +272,8 @@ def test_only_what_was_stopped_from_outside_is_taken_up_again(store):
     ]
     again = store.create("views", {"n": 1}).id
     everybody = [*others, cancelled, died, killed]
-    assert store.abandoned_like(again, everybody) == [killed, died, cancelled]
-    assert store.abandoned_like(again, [*others, died]) == [died]
+    assert store.resumable_jobs(again, everybody) == [killed, died, cancelled]
+    assert store.resumable_jobs(again, [*others, died]) == [died]
 
 
 def test_unknown_job(store):

@@ -50,7 +50,7 @@ def test_nobody_waits_for_a_worker_that_does_not_read(tmp_path):
     os.kill(worker.pid, signal.SIGSTOP)
     for _ in range(3):
         worker.send(RunJob("job", "views", {"text": "x" * 2**20}))
-    worker.stop(patience_s=0.1)
+    worker.stop(timeout_s=0.1)
     assert ended.wait(30)
     log.close()
 
