@@ -353,7 +353,7 @@ class LocalExecutor:
         self._worker.send(RunJob(job.id, job.kind, job.params))
 
     def _take_over_work(self, job: Job) -> None:
-        """Give a job the work folder of an identical interrupted job, so that it resumes that work."""
+        """Give a job the work folder of an identical interrupted job, which it then resumes."""
         work = self._settings.work
         if (work / job.id).exists():
             return

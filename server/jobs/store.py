@@ -179,7 +179,7 @@ class JobStore:
                 yield job
 
     def _read_or_end(self, number: int) -> Job | None:
-        """The job of a number, ended as damaged if its row is unreadable; None if it was deleted."""
+        """The job of a number, ended as damaged if its row is unreadable; None if deleted."""
         for _ in range(2):
             try:
                 with self._session() as session:
