@@ -25,7 +25,7 @@ from server.settings import Settings
 from server.storage.artifacts import (
     MAX_TREE_BYTES,
     ArtifactStore,
-    ask_for_space,
+    check_disk_space,
     check_sha256,
     parse_tree,
 )
@@ -115,7 +115,7 @@ class Retention:
 
         """
         limit = self._settings.limits.stored
-        ask_for_space(self._artifacts.root, size)
+        check_disk_space(self._artifacts.root, size)
         self.collect_if_full(size)
         if self.used() + self._reserved + size > limit:
             raise over_quota(limit)

@@ -1,7 +1,7 @@
-"""Accepts connections: each is counted from its first moment, before any handshake of TLS.
+"""Accepts connections and counts each one from the start, before its TLS handshake.
 
-asyncio's own servers know a connection when its handshake is over, and take as many as the system
-lets them; out of file descriptors, they log each attempt.
+asyncio's own servers count a connection only after its handshake, have no limit, and log each
+failed attempt when the file descriptors run out.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from server.settings import Limits
 
 log = logging.getLogger(__name__)
 
-_REFUSED_AT_ONCE = 32
-"""Connections beyond the limit that get an answer; more are closed without one."""
+_MAX_REFUSALS = 32
+"""Connections beyond the limit that get an answer; further ones are closed without an answer."""
 _PAUSE_S = 0.5
-"""Seconds until the next attempt when the system has no connection to give."""
+"""Seconds until the next attempt when the system has no file descriptor or memory left."""
 _LOG_EVERY_S = 60.0
+"""Least seconds between two log lines about that."""
 
 
 class Acceptor:
-    """Takes the connections of one listening socket.
+    """Accepts the connections of one listening socket.
 
     Args:
-        listener: bound and listening; it is closed with the acceptor.
-        make_protocol: makes what handles a connection, an object of ``protocol``.
-        protocol: class that knows the connections that are open.
-        limits: their number, and how long a handshake may take.
+        listener: bound and listening; closed with the acceptor.
+        make_protocol: makes an object of ``protocol`` for a connection.
+        protocol: class of the connections, which lists the open ones in ``connected``.
+        limits: number of connections, and seconds for a handshake (``header_s``).
         tls: None for plain HTTP.
 
     """
@@ -46,20 +47,20 @@ class Acceptor:
         limits: Limits,
         tls: ssl.SSLContext | None,
     ) -> None:
-        self._listener, self._make, self._protocol = listener, make_protocol, protocol
+        self._listener, self._make_protocol, self._protocol = listener, make_protocol, protocol
         self._limits, self._tls = limits, tls
         self._handshakes: dict[asyncio.Task[None], float] = {}
-        """When each began (monotonic, seconds), oldest first; for a moment also plain ones."""
+        """Start of each handshake (monotonic, seconds), oldest first; briefly also plain ones."""
         self._task: asyncio.Task[None] | None = None
-        self._logged = -inf
+        self._logged_at = -inf
 
     def start(self) -> None:
-        """Begin to accept, in the running event loop."""
+        """Start to accept connections, in the running event loop."""
         self._listener.setblocking(False)
         self._task = asyncio.get_running_loop().create_task(self._accept())
 
     async def close(self) -> None:
-        """Accept no more; connections without a handshake are ended, the others stay."""
+        """Stop accepting: end unfinished handshakes and keep the open connections."""
         tasks = [*self._handshakes, *([self._task] if self._task is not None else [])]
         for task in tasks:
             task.cancel()
@@ -71,29 +72,29 @@ class Acceptor:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except ConnectionError:  # it was gone before it was taken
+            except ConnectionError:  # closed by the client before it was accepted
                 pass
-            except OSError as error:  # no file descriptor or memory is left
+            except OSError as error:  # no file descriptor or memory left
                 self._report(error)
-                self._make_room()
+                self._close_longest_waiting()
                 await asyncio.sleep(_PAUSE_S)
             else:
-                self._take(connection)
-            await asyncio.sleep(0)  # however many wait, others have their turn between two
+                self._start_connecting(connection)
+            await asyncio.sleep(0)  # other tasks run between two connections
 
     def _report(self, error: OSError) -> None:
-        if time.monotonic() - self._logged >= _LOG_EVERY_S:
-            self._logged = time.monotonic()
+        if time.monotonic() - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = time.monotonic()
             log.warning("no connection can be accepted just now (%s)", error.strerror)
 
-    def _open(self) -> int:
+    def _count_open(self) -> int:
         return len(self._protocol.connected) + len(self._handshakes)
 
-    def _take(self, connection: socket.socket) -> None:
+    def _start_connecting(self, connection: socket.socket) -> None:
         limit = self._limits.connections
-        if self._open() >= limit:
-            self._make_room()
-        if self._open() >= limit + _REFUSED_AT_ONCE:
+        if self._count_open() >= limit:
+            self._close_longest_waiting()
+        if self._count_open() >= limit + _MAX_REFUSALS:
             connection.close()
             return
         task = asyncio.get_running_loop().create_task(self._connect(connection))
@@ -101,23 +102,23 @@ class Acceptor:
         task.add_done_callback(lambda task: self._handshakes.pop(task, None))
 
     async def _connect(self, connection: socket.socket) -> None:
-        """Make a connection of a socket; one whose handshake fails is closed."""
+        """Turn a socket into a connection; it is closed when its handshake fails."""
         seconds = self._limits.header_s if self._tls is not None else None
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._make,
+                self._make_protocol,
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=seconds,
                 ssl_shutdown_timeout=seconds,
             )
-        except OSError as error:  # those of TLS are, too
+        except OSError as error:  # errors of TLS are OSErrors, too
             log.debug("a connection was not made: %s", error)
 
-    def _make_room(self) -> None:
-        """End what has waited longest, a handshake or a connection without a request."""
+    def _close_longest_waiting(self) -> None:
+        """End the handshake, or the connection without a request, that has waited longest."""
         oldest = next(iter(self._handshakes), None) if self._tls is not None else None
         since = inf if oldest is None else self._handshakes[oldest]
-        if not self._protocol.make_room(before=since) and oldest is not None:
+        if not self._protocol.close_longest_waiting(before=since) and oldest is not None:
             del self._handshakes[oldest]
             oldest.cancel()

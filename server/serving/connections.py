@@ -1,9 +1,9 @@
-"""Connections with an end: time-outs for every phase of a request, and a bound on their number.
+"""HTTP connections with time-outs for every phase of a request, and a bound on their number.
 
-uvicorn limits only how long a connection may idle between two requests.  Here a head must be
-complete in time however its bytes trickle in, a body and the reader of an answer must move on, and
-of too many connections the one that has waited longest without a request makes room.  An answer
-that left the body of its request unread ends the connection: the rest is thrown away unparsed.
+uvicorn only limits the idle time between two requests.  Here a request's head must be complete
+within a time limit, and a body and the reader of an answer must not stall.  Beyond the limit of
+connections, the one that has waited longest without a request is closed.  An answer that leaves
+the body of its request unread ends the connection; the rest of the body is discarded unparsed.
 """
 
 from __future__ import annotations
@@ -31,44 +31,46 @@ from server.web.problems import (
     problem_document,
 )
 
-_LEAST_PER_S = 512
-"""Bytes a second that a body must have on average between two looks."""
+_MIN_BODY_RATE = 512
+"""Least average rate of a body between two checks, bytes per second."""
 _FREE_CHUNKS = 1024
-"""Chunks of a body that may be of any size."""
-_LEAST_PER_CHUNK = 256
-"""Bytes that more chunks than those must have on average: each costs as much as a long one."""
+"""Chunks of a body that may have any size."""
+_MIN_CHUNK_BYTES = 256
+"""Least average size of further chunks, bytes: a small chunk costs as much as a large one."""
 _QUIET_S = 1.0
-"""Seconds without a byte after which a client whose body is not read has stopped to send."""
+"""Seconds without a byte after which a client whose body is discarded has stopped sending."""
 _SMALL_READ = 16 * 1024
+"""Bytes below which a read of a discarded body is followed by a pause."""
 _SMALL_READ_PAUSE_S = 0.02
-"""Pause after a read of fewer bytes than that, of a body that nobody reads."""
+"""Length of that pause, seconds."""
 
 
 def protocol_for(limits: Limits) -> type[BoundedProtocol]:
-    """The protocol class of a server with some limits."""
+    """A protocol class for one server, with its limits and its own set of connections."""
     members = {"limits": limits, "connected": set()}
     return type("LimitedProtocol", (BoundedProtocol,), members)
 
 
 class _Http(h11.Connection):
-    """HTTP of one connection; refuses bodies of very many very small chunks."""
+    """HTTP parser of one connection; refuses bodies of very many very small chunks."""
 
     has_tiny_chunks = False
+    """Whether a body was refused for its tiny chunks."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER)
-        self._chunks = self._in_chunks = 0
+        self._chunks = self._chunk_bytes = 0
 
     def next_event(self) -> Any:
         """The next event; raises ``h11.RemoteProtocolError`` also for tiny chunks."""
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._chunks = self._in_chunks = 0
+            self._chunks = self._chunk_bytes = 0
         elif isinstance(event, h11.Data):
             self._chunks += event.chunk_start
-            self._in_chunks += len(event.data)
-            least = _LEAST_PER_CHUNK * (self._chunks - _FREE_CHUNKS)
-            if self._in_chunks < least:
+            self._chunk_bytes += len(event.data)
+            required = _MIN_CHUNK_BYTES * (self._chunks - _FREE_CHUNKS)
+            if self._chunk_bytes < required:
                 self.has_tiny_chunks = True
                 raise h11.RemoteProtocolError("tiny chunks")
         return event
@@ -78,14 +80,15 @@ class BoundedProtocol(H11Protocol):
     """One connection."""
 
     limits = Limits()
+    """Limits of the server."""
     connected: ClassVar[set[BoundedProtocol]] = set()
-    """Connections of the server whose socket is open, also those that are being closed."""
+    """Connections of the server with an open socket, including those being closed."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
         self.conn = self._http = _Http()
         self._application, self.app = self.app, self._run
-        self._is_lingering = self._is_ended = False
+        self._is_lingering = self._is_aborted = False
         self._linger_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_for_head = False
@@ -93,14 +96,14 @@ class BoundedProtocol(H11Protocol):
         self._received = 0
         self._waiting_since = time.monotonic()
 
-    # -- from the transport ----------------------------------------------------------------
+    # -- called by the transport ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection, or refuse it when there are too many."""
+        """Register the connection, or refuse it when there are too many."""
         super().connection_made(cast(asyncio.Transport, transport))
         self.connected.add(self)
         self._await_head()
-        if len(self.connections) > self.limits.connections and not self.make_room(self):
+        if len(self.connections) > self.limits.connections and not self.close_longest_waiting(self):
             self._refuse(
                 Dp3dError(
                     "server.busy",
@@ -110,18 +113,18 @@ class BoundedProtocol(H11Protocol):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Cancel the timers."""
         self.connected.discard(self)
         self._set_timer(None)
-        self._reader_moves()
+        self._cancel_reader_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; the phase they belong to decides how long may pass until the next."""
-        if self.transport.is_closing():  # refused: what still comes is not read
+        """Take received bytes, and set the time-out of the current phase."""
+        if self.transport.is_closing():  # refused: later bytes are ignored
             return
         if self._is_lingering:
-            self._throw_away(len(data))
+            self._discard(len(data))
             return
         self._received += len(data)
         if self._timer is None and self.conn.their_state is h11.IDLE:
@@ -132,22 +135,22 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         self._waiting_since = time.monotonic()
-        if self._is_lingering:  # there is no next one
+        if self._is_lingering:  # there is no next request
             self.server_state.total_requests += 1
             return
         super().on_response_complete()
         self._follow_phase()
 
     def pause_writing(self) -> None:
-        """Start to wait for a client that does not read."""
+        """Start the time-out of a client that does not read."""
         super().pause_writing()
         if self._reader_timer is None:
-            self._reader_timer = self.loop.call_later(self.limits.silence_s, self._end)
+            self._reader_timer = self.loop.call_later(self.limits.silence_s, self._abort)
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Cancel that time-out: the client reads again."""
         super().resume_writing()
-        self._reader_moves()
+        self._cancel_reader_timer()
 
     # -- answers ---------------------------------------------------------------------------
 
@@ -164,12 +167,12 @@ class BoundedProtocol(H11Protocol):
 
         try:
             await self._application(scope, receive, answer)  # type: ignore[arg-type, call-arg]
-        except asyncio.CancelledError:  # the server stops and has waited long enough
+        except asyncio.CancelledError:  # the server stops, and the grace time is over
             self._refuse(
                 Dp3dError(
                     "server.busy",
                     "The server was stopped before the request was answered.",
-                    "Send the request again when it is started.",
+                    "Send the request again when the server runs.",
                 )
             )
             cycle.disconnected = True
@@ -186,40 +189,42 @@ class BoundedProtocol(H11Protocol):
         if phase is h11.SEND_BODY:
             if self._timer is None or self._timer_is_for_head:
                 self._await_body()
-        elif phase is not h11.IDLE:  # the request is complete; a head may take what it had left
+        elif phase is not h11.IDLE:  # the request is complete; while IDLE the head's timer runs on
             self._set_timer(None)
 
     def _await_head(self) -> None:
-        self._set_timer(self.loop.call_later(self.limits.header_s, self._head_is_late), True)
+        self._set_timer(self.loop.call_later(self.limits.header_s, self._time_out_head), True)
 
     def _await_body(self) -> None:
         received = self._received
         self._set_timer(
-            self.loop.call_later(self.limits.silence_s, self._look_at_body, received), False
+            self.loop.call_later(self.limits.silence_s, self._check_body_rate, received), False
         )
 
-    def _head_is_late(self) -> None:
+    def _time_out_head(self) -> None:
         self._set_timer(None)
         self._refuse(
-            _late(f"The head of the request was not complete in {self.limits.header_s:g} s.")
+            _timeout_error(
+                f"The head of the request was not complete in {self.limits.header_s:g} s."
+            )
         )
 
-    def _look_at_body(self, received: int) -> None:
+    def _check_body_rate(self, received: int) -> None:
         self._set_timer(None)
         if self.conn.their_state is not h11.SEND_BODY:
             return
-        enough = self._received - received >= _LEAST_PER_S * self.limits.silence_s
-        if enough or self.flow.read_paused:  # paused: it is we who do not read
+        is_fast = self._received - received >= _MIN_BODY_RATE * self.limits.silence_s
+        if is_fast or self.flow.read_paused:  # paused: the server does not read
             self._await_body()
         else:
-            self._refuse(_late("The body of the request arrives too slowly."))
+            self._refuse(_timeout_error("The body of the request arrives too slowly."))
 
     def _set_timer(self, timer: asyncio.TimerHandle | None, is_for_head: bool = False) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._timer_is_for_head = timer, is_for_head
 
-    def _reader_moves(self) -> None:
+    def _cancel_reader_timer(self) -> None:
         if self._reader_timer is not None:
             self._reader_timer.cancel()
             self._reader_timer = None
@@ -227,50 +232,53 @@ class BoundedProtocol(H11Protocol):
     # -- ends ------------------------------------------------------------------------------
 
     @classmethod
-    def make_room(cls, newcomer: BoundedProtocol | None = None, before: float = inf) -> bool:
-        """End the connection that has waited longest without a request.
+    def close_longest_waiting(
+        cls, newcomer: BoundedProtocol | None = None, before: float = inf
+    ) -> bool:
+        """Close the connection that has waited longest without a request.
 
         Args:
-            newcomer: the one that room is made for.
-            before: only one that waits since before this time (monotonic, seconds) is ended.
+            newcomer: a connection that is not closed.
+            before: only a connection that waits since before this time (monotonic, seconds) is
+                closed.
 
         Returns:
-            whether one was ended.
+            whether a connection was closed.
 
         """
         waiting = [c for c in cls.connected if c is not newcomer and c._is_waiting()]
         oldest = min(waiting, key=lambda c: c._waiting_since, default=None)
         if oldest is None or oldest._waiting_since >= before:
             return False
-        oldest._end()
+        oldest._abort()
         return True
 
     def _is_waiting(self) -> bool:
-        """Whether nobody who has the token loses an answer when the connection is closed."""
-        if self._is_ended:
+        """Whether closing the connection loses no answer to a client with the token."""
+        if self._is_aborted:
             return False
         if not self._has_token():
             return True
-        if self._is_lingering or self.transport.is_closing():  # time for the answer to arrive
+        if self._is_lingering or self.transport.is_closing():  # leave the answer time to arrive
             return time.monotonic() - self._waiting_since > _QUIET_S
         return bool(self.cycle.response_complete)
 
     def _has_token(self) -> bool:
         return self.cycle is not None and bool(self.scope.get("state", {}).get(HAS_TOKEN))
 
-    def _end(self) -> None:
-        """Close at once, whatever waits to be sent."""
-        self._is_ended = True
+    def _abort(self) -> None:
+        """Close at once; unsent bytes are lost."""
+        self._is_aborted = True
         self.connections.discard(self)
         self.transport.abort()
 
     def linger(self) -> None:
-        """Close when the client has stopped to send: a close before would cost it the answer."""
+        """Close when the client has stopped sending; an earlier close would lose the answer."""
         if self._is_lingering or self.transport.is_closing():
             return
         self._is_lingering = True
         self._waiting_since = time.monotonic()
-        # Who has the token may take as long to send as for a body that is read.
+        # Clients with the token have no limit here, as for a body that is read.
         self._linger_until = inf if self._has_token() else time.monotonic() + self.limits.silence_s
         self.connections.discard(self)
         if self.transport.can_write_eof():
@@ -278,16 +286,16 @@ class BoundedProtocol(H11Protocol):
         self.flow.resume_reading()
         self._set_timer(self.loop.call_later(_QUIET_S, self._close))
 
-    def _throw_away(self, size: int) -> None:
+    def _discard(self, size: int) -> None:
         if time.monotonic() > self._linger_until:
-            self._end()
+            self._abort()
             return
         self._set_timer(self.loop.call_later(_QUIET_S, self._close))
-        if size < _SMALL_READ:  # what trickles is read at intervals
+        if size < _SMALL_READ:  # slow senders are read at intervals
             self.flow.pause_reading()
-            self.loop.call_later(_SMALL_READ_PAUSE_S, self._read_on)
+            self.loop.call_later(_SMALL_READ_PAUSE_S, self._resume_reading)
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if not self.transport.is_closing():
             self.flow.resume_reading()
 
@@ -298,13 +306,13 @@ class BoundedProtocol(H11Protocol):
         self.loop.call_later(self.limits.header_s, self.transport.abort)
 
     def _refuse(self, error: Dp3dError, status: int | None = None) -> None:
-        """Answer a request that was not understood or not finished, and close."""
+        """Answer an invalid or unfinished request with a problem, and close."""
         if self._is_lingering or self.transport.is_closing():
             return
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # no answer has begun
             self.transport.write(self._answer(error, status))
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # the application learns that nobody is there
+            self.cycle.disconnected = True  # ends the application's wait for the body
             self.cycle.message_event.set()
         self.linger()
 
@@ -323,11 +331,11 @@ class BoundedProtocol(H11Protocol):
         return "\r\n".join([*head, "", ""]).encode() + body
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or a body in tiny chunks."""
+        """Answer a request that is not HTTP, or has a body in tiny chunks."""
         if self._http.has_tiny_chunks:
             self._refuse(
                 bad_request(
-                    f"The chunks of the body have fewer than {_LEAST_PER_CHUNK} bytes on average.",
+                    f"The chunks of the body have fewer than {_MIN_CHUNK_BYTES} bytes on average.",
                     "Send it with Content-Length, or in larger chunks.",
                 )
             )
@@ -343,7 +351,7 @@ class BoundedProtocol(H11Protocol):
 
 
 class _LingeringTransport:
-    """What an answer is written to when the body of its request is not read: its close waits."""
+    """Transport for an answer that leaves the body of its request unread; its close lingers."""
 
     def __init__(self, protocol: BoundedProtocol) -> None:
         self._protocol = protocol
@@ -351,12 +359,12 @@ class _LingeringTransport:
         self.is_closing = protocol.transport.is_closing
 
     def close(self) -> None:
-        """Close later where the body is still coming."""
+        """Close; linger first while the body is still arriving."""
         if self._protocol._has_unread_body():
             self._protocol.linger()
         else:
             self._protocol.transport.close()
 
 
-def _late(problem: str) -> Dp3dError:
+def _timeout_error(problem: str) -> Dp3dError:
     return Dp3dError("server.timeout", problem, "Send the request again over a faster connection.")

@@ -1,4 +1,4 @@
-"""Whether a server may listen where it was told to: loopback freely, elsewhere only protected."""
+"""Checks that a server listens on loopback, or elsewhere only with TLS and the flag for it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from dp3d_core.storage.files import read_limited
 from server.settings import Settings
 
 _MAX_PEM_BYTES = 10_000_000
+"""Largest size of a certificate or key file."""
 
 
 def check_exposure(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context of a server, None for plain HTTP.
+    """Check the address and protection of a server, and load its TLS certificate.
 
-    An address that other machines can reach needs the flag that says so, and either TLS or the
-    address of a proxy that speaks it: a token that crosses a network unencrypted is no secret.
+    An address that other machines can reach needs ``allow_remote`` and either TLS or a proxy that
+    speaks TLS: otherwise the token would cross the network unencrypted.
+
+    Returns:
+        the TLS context; None for plain HTTP.
 
     Raises:
-        Dp3dError: ``server.not_protected``, ``server.bad_tls``, or ``server.bad_request`` for a
-            host name or proxy that is none.
+        Dp3dError: ``server.not_protected``, ``server.bad_tls``, or ``server.bad_request`` for an
+            invalid host name or proxy address.
 
     """
     exposure = settings.exposure
@@ -89,7 +93,7 @@ def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # Without a password of ours, OpenSSL would ask for one at the terminal.
+        # Without a password argument, OpenSSL would ask for one at the terminal.
         context.load_cert_chain(cert, key, password="")
     except (ssl.SSLError, OSError, ValueError) as error:
         raise _bad_tls(
@@ -99,9 +103,9 @@ def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     return context
 
 
-def _bad_tls(why: str) -> Dp3dError:
+def _bad_tls(reason: str) -> Dp3dError:
     return Dp3dError(
         "server.bad_tls",
-        f"TLS cannot be used: {why}.",
+        f"TLS cannot be used: {reason}.",
         "Give --tls-cert and --tls-key one PEM file each, the key without a password.",
     )

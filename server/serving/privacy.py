@@ -1,4 +1,4 @@
-"""Rights of the data folder, and the number of files that the server may have open."""
+"""File permissions of the data folder, and the limit of open files."""
 
 from __future__ import annotations
 
@@ -10,61 +10,70 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_OURS = re.compile(
+_DP3D_NAMES = re.compile(
     r"artifacts|logs|work|reserve|server\.lock|worker\.lock|\.?jobs\.([\w-]+\.)?sqlite([.-].*)?"
 )
-"""What a data folder holds; the database has a backup, damaged ones that were set aside, and side
-files of each."""
+"""Names in a data folder that dp3d makes.
+
+The database has a backup, damaged copies, and side files of each."""
 
 
 def make_private(data: Path) -> None:
-    """Take away what others may do in a data folder that an earlier server made.
+    """Remove the permissions of group and others from a data folder and dp3d's files in it.
 
-    A folder that holds other things than ours keeps its own rights, ours in it do not.  Windows
-    has no such rights: there the folder of the user protects what is in it.
+    A folder with other files in it keeps its own permissions.  On Windows nothing is done: the
+    user's folder protects its content.
     """
     if sys.platform == "win32":
         return
     contents = list(data.iterdir())
-    ours = [path for path in contents if _OURS.fullmatch(path.name)]
-    if len(ours) == len(contents):
-        _close(data)
-    for path in ours:
-        close_all(path)
+    of_dp3d = [path for path in contents if _DP3D_NAMES.fullmatch(path.name)]
+    if len(of_dp3d) == len(contents):
+        _make_file_private(data)
+    for path in of_dp3d:
+        make_tree_private(path)
 
 
-def close_all(path: Path) -> None:
-    """Take away what others may do with a file, or with a folder and all that is in it."""
+def make_tree_private(path: Path) -> None:
+    """Remove the permissions of group and others from a file, or a folder and its content."""
     if sys.platform == "win32":
         return
-    for each in _below(path):
-        _close(each)
+    for entry in _walk(path):
+        _make_file_private(entry)
 
 
-def _below(path: Path) -> Iterator[Path]:
+def _walk(path: Path) -> Iterator[Path]:
     yield path
     if path.is_dir() and not path.is_symlink():
         for folder, folders, files in os.walk(path):
             yield from (Path(folder) / name for name in (*folders, *files))
 
 
-def _close(path: Path) -> None:
-    with contextlib.suppress(OSError):  # somebody else's: not ours to change
+def _make_file_private(path: Path) -> None:
+    with contextlib.suppress(OSError):  # of another user
         mode = path.lstat().st_mode
         if mode & 0o077 and not stat.S_ISLNK(mode):
             path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Let this process open more files, as far as it may; returns how many it may then."""
+    """Raise this process's limit of open files, up to the hard limit.
+
+    Args:
+        wanted: number of files.
+
+    Returns:
+        the limit now, ``wanted`` when it is infinite or on Windows.
+
+    """
     if sys.platform == "win32":
         return wanted
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
-            soft = more
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            soft = raised
     return wanted if soft == resource.RLIM_INFINITY else soft

@@ -1,4 +1,4 @@
-"""Starts a server: lock, socket, services, uvicorn."""
+"""Starts a server: takes the lock, opens the socket, makes the services, runs uvicorn."""
 
 from __future__ import annotations
 
@@ -25,40 +25,42 @@ from server.jobs.store import JobStore
 from server.serving.acceptor import Acceptor
 from server.serving.connections import BoundedProtocol, protocol_for
 from server.serving.exposure import check_exposure
-from server.serving.privacy import close_all, make_private, raise_file_limit
+from server.serving.privacy import make_private, make_tree_private, raise_file_limit
 from server.settings import Settings
 from server.storage.artifacts import ArtifactStore
 from server.web.app import create_app
 from server.web.services import Services
 
-_SWITCH_S = 0.001
-"""Seconds after which a thread that computes (cameras are read) lets the others answer."""
+_THREAD_SWITCH_S = 0.001
+"""Longest run of one Python thread before others get a turn, seconds; 5 ms is Python's default."""
 _OTHER_FILES = 256
-"""Files that are open beside those of connections."""
-_LEAST_CONNECTIONS = 16
+"""Open files reserved for uses other than connections."""
+_MIN_CONNECTIONS = 16
+"""Connections that are allowed however few files the system allows."""
 
 
 def serve(
     settings: Settings, on_start: Callable[[str], None], orders: IO[str] | None = None
 ) -> None:
-    """Run a server until it is told to stop (Ctrl-C, SIGTERM, the end of ``orders``).
+    """Run a server until Ctrl-C, SIGTERM, or the end of ``orders``.
 
     Args:
-        settings: where and for whom.
+        settings: address, data folder, limits and protection.
         on_start: called once with the URL when the port is open.
-        orders: what the program that started the server writes, usually standard input.  The
-            line ``stop`` stops the server, and so does the end of the stream, however that
-            program ended, unless its last word was ``keep``; ``follow`` takes that back.
+        orders: stream of lines from the program that started the server, usually standard input.
+            The line ``stop`` and the end of the stream stop the server.  After the line ``keep``
+            the server outlives the end of the stream, until the line ``follow``.
 
     Raises:
-        Dp3dError: ``server.already_running``, ``server.port_taken``, ``output.not_writable``, and
-            those of :func:`server.serving.exposure.check_exposure`.
+        Dp3dError: ``server.already_running``, ``server.port_taken``, ``server.bad_address``,
+            ``output.not_writable``, and the errors of
+            :func:`server.serving.exposure.check_exposure`.
 
     """
     tls = check_exposure(settings)
-    os.umask(0o077)  # also of the worker: portraits and results are their owner's alone
-    sys.setswitchinterval(_SWITCH_S)
-    # It warns of each request that is no HTTP: strangers could fill the disk with that.
+    os.umask(0o077)  # also for the worker: only the owner reads portraits and results
+    sys.setswitchinterval(_THREAD_SWITCH_S)
+    # uvicorn warns about each request that is not HTTP: strangers could fill the disk with it.
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno != logging.WARNING)
     settings = _within_file_limit(settings)
     try:
@@ -77,7 +79,7 @@ def serve(
             "Use that one, stop it first, or give this one its own folder with --data.",
         )
     make_private(settings.data)
-    close_all(heads_folder())
+    make_tree_private(heads_folder())
     listener = _listen(settings.host, settings.port)
     try:
         store = JobStore(settings.database_url)
@@ -91,7 +93,9 @@ def serve(
         def started() -> None:
             on_start(_url(listener, tls is not None))
             if orders is not None:
-                threading.Thread(target=_obey, args=(orders, server.stop), daemon=True).start()
+                threading.Thread(
+                    target=_follow_orders, args=(orders, server.stop), daemon=True
+                ).start()
 
         server = _Server(services, tls, listener, started)
         server.run(sockets=[])
@@ -107,18 +111,18 @@ def serve(
 
 
 def _within_file_limit(settings: Settings) -> Settings:
-    """The settings, with no more connections than the system lets this process have files for.
+    """The settings with the number of connections bounded by the limit of open files.
 
-    A connection is one file, and another one while something is received or sent.
+    A connection needs one file, and a second one while it receives or sends an artifact.
     """
     wanted = settings.limits.connections
     files = raise_file_limit(2 * wanted + _OTHER_FILES)
-    bound = max(_LEAST_CONNECTIONS, min(wanted, (files - _OTHER_FILES) // 2))
+    bound = max(_MIN_CONNECTIONS, min(wanted, (files - _OTHER_FILES) // 2))
     return replace(settings, limits=replace(settings.limits, connections=min(wanted, bound)))
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with an acceptor of ours."""
+    """uvicorn with :class:`Acceptor` in place of asyncio's server."""
 
     def __init__(
         self,
@@ -150,7 +154,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:  # only now does a signal stop it in good order
+        if self.started:  # from now on a signal stops the server normally
             self._acceptor.start()
             self._on_start()
 
@@ -159,27 +163,28 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def stop(self) -> None:
-        """Stop in good order; from any thread."""
+        """Stop the server normally; callable from any thread."""
         self._services.stopping.set()
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # uvicorn waits for open responses before it runs the lifespan's end; event streams
-        # never finish by themselves.  Its own handler would also raise the signal again
-        # afterwards, and a server that was told to stop has not failed.
+        # uvicorn waits for open responses before the lifespan ends, and event streams never end
+        # by themselves: stop() ends them.  uvicorn's own handler would raise the signal again
+        # afterwards, and the exit code would be that of a failure.
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.stop()
 
 
-def _obey(orders: IO[str], stop: Callable[[], None]) -> None:
+def _follow_orders(orders: IO[str], stop: Callable[[], None]) -> None:
+    """Read orders to the end of the stream, and stop the server if they say so."""
     order = "follow"
     try:
         for line in orders:
             order = line.strip() or order
             if order == "stop":
                 break
-    except (OSError, ValueError):  # closed under us: the end as well
+    except (OSError, ValueError):  # the stream was closed meanwhile: counts as its end
         pass
     if order != "keep":
         stop()
@@ -187,11 +192,11 @@ def _obey(orders: IO[str], stop: Callable[[], None]) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol must be named: asyncio sets TCP_NODELAY only then, and without it small
-    # answers wait 40 ms for the other side's delayed acknowledgement.
+    # Name the protocol: asyncio sets TCP_NODELAY only then.  Without TCP_NODELAY small answers wait
+    # 40 ms for the other side's delayed acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if sys.platform != "win32":  # there it would allow a second server on the same port
+        if sys.platform != "win32":  # on Windows it would allow a second server on the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)

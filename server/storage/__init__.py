@@ -1,1 +1,1 @@
-"""Files by hash, their bytes on disk, and JSON of clients within bounds."""
+"""Artifact store, disk usage and quota, and bounded parsing of JSON from clients."""

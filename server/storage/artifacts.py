@@ -1,9 +1,9 @@
-"""Files by content hash, and folders as trees of them.
+"""Content-addressed storage: files by SHA-256, and folders as trees of files.
 
-Everything that crosses the network goes through here: nothing is found by a path that a
-client chose.  A file is written under a temporary name, checked against its hash, and renamed;
-a reader never sees half of one.  A *tree* is a JSON document that names the files of a folder
-and their hashes.  Trees come from clients too, so their file names are not trusted.
+All files that cross the network go through this store, and no path comes from a client.  A file
+is written under a temporary name, checked against its hash, and renamed, so that readers never
+see a partial file.  A *tree* is a JSON document with the names, hashes and sizes of a folder's
+files.  Clients send trees, too, so their file names are checked.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ from dp3d_core.storage.files import hash_file, refusal_code
 from server.storage.bounded_json import parse_bounded
 
 TREE_SCHEMA = "dp3d.tree/1"
+"""Schema of a tree document."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # Letters, digits and a few signs, no leading dot: no parent folder, drive, stream or hidden file.
 _NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]{0,119}\Z")
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z", re.IGNORECASE)
 _MAX_TREE_FILES = 20_000
+"""Largest number of files in a tree."""
 MAX_TREE_TOTAL = 32 * 1024**3
-"""Bytes of all files of a tree, each name counted."""
-KEPT_FREE = 8 * 1024**2
-"""Bytes of the disk that are never taken."""
+"""Largest total size of a tree's files, bytes; a file with two names counts twice."""
+MIN_FREE_BYTES = 8 * 1024**2
+"""Free bytes that are always left on the disk."""
 MAX_TREE_BYTES = 16 * 1024 * 1024
-"""Bytes of the document itself."""
+"""Largest size of a tree document, bytes."""
 _CHUNK = 1024 * 1024
+"""Bytes that are copied at once."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ class Artifact:
     """Bytes."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As the API shows it."""
+        """Members of the artifact in the API."""
         return {"sha256": self.sha256, "size": self.size}
 
 
 def check_sha256(text: Any) -> str:
-    """``text`` if it is a SHA-256 in lower-case hex; raises ``artifact.not_found`` otherwise."""
+    """Return ``text`` if it is a SHA-256 in lower-case hex; else raise ``artifact.not_found``."""
     if not isinstance(text, str) or not _SHA256.match(text):
         raise Dp3dError(
             "artifact.not_found",
@@ -65,7 +68,7 @@ def check_sha256(text: Any) -> str:
 
 
 def check_tree_name(name: Any) -> str:
-    """``name`` if it is a relative file name that stays inside its folder on every platform.
+    """Return ``name`` if it is a relative path that stays inside its folder on every platform.
 
     Raises:
         Dp3dError: ``artifact.bad_tree``.
@@ -83,16 +86,16 @@ def check_tree_name(name: Any) -> str:
     return str(name)
 
 
-def _bad_tree(why: str) -> Dp3dError:
+def _bad_tree(reason: str) -> Dp3dError:
     return Dp3dError(
         "artifact.bad_tree",
-        f"The folder cannot be used: {why}.",
+        f"The folder cannot be used: {reason}.",
         "Send a dp3d.tree/1 document whose files were all sent before.",
     )
 
 
 def disk_full(problem: str = "The disk of the server has no room for this.") -> Dp3dError:
-    """The error for a disk without room."""
+    """The error ``storage.full``."""
     return Dp3dError(
         "storage.full",
         problem,
@@ -101,12 +104,12 @@ def disk_full(problem: str = "The disk of the server has no room for this.") -> 
     )
 
 
-def ask_for_space(folder: Path, size: int) -> None:
-    """Refuse what would fill the disk.
+def check_disk_space(folder: Path, size: int) -> None:
+    """Check that the disk has space for a file and ``MIN_FREE_BYTES`` more.
 
     Args:
-        folder: on the disk that is written to.
-        size: bytes that are about to be written.
+        folder: on the disk to be written to.
+        size: bytes to be written.
 
     Raises:
         Dp3dError: ``storage.full``.
@@ -114,14 +117,15 @@ def ask_for_space(folder: Path, size: int) -> None:
     """
     try:
         free = shutil.disk_usage(folder).free
-    except OSError:  # a disk that does not say is asked by writing
+    except OSError:  # unknown: the write itself will show
         return
-    if size + KEPT_FREE > free:
+    if size + MIN_FREE_BYTES > free:
         raise disk_full()
 
 
 @contextmanager
 def _disk_errors() -> Iterator[None]:
+    """Turn ``OSError`` into ``storage.full`` or ``output.not_writable``."""
     try:
         yield
     except OSError as error:
@@ -135,7 +139,14 @@ def _disk_errors() -> Iterator[None]:
 
 
 class Upload:
-    """A file being received: :meth:`write` its chunks, then :meth:`commit` or :meth:`abort`."""
+    """A file being received: :meth:`write` its chunks, then :meth:`commit` or :meth:`abort`.
+
+    Args:
+        store: that the file is for.
+        sha256: the hash that the client declared.
+        limit: largest size in bytes; None for no limit.
+
+    """
 
     def __init__(self, store: ArtifactStore, sha256: str, limit: int | None) -> None:
         self._store, self._sha256, self._limit = store, sha256, limit
@@ -145,7 +156,7 @@ class Upload:
         self._file: IO[bytes] = os.fdopen(handle, "wb")
 
     def write(self, chunk: bytes) -> None:
-        """Take a chunk; raises ``artifact.too_large`` beyond the limit."""
+        """Add a chunk; raises ``artifact.too_large`` beyond the limit."""
         self._size += len(chunk)
         if self._limit is not None and self._size > self._limit:
             raise too_large(self._limit)
@@ -154,17 +165,17 @@ class Upload:
             self._file.write(chunk)
 
     def commit(self) -> Artifact:
-        """Check the hash and put the file in its place.
+        """Check the hash and move the file into the store.
 
         Raises:
             Dp3dError: ``artifact.hash_mismatch``, ``storage.full``, ``output.not_writable``.
 
         """
-        found = self._digest.hexdigest()
-        if found != self._sha256:
+        sha256 = self._digest.hexdigest()
+        if sha256 != self._sha256:
             raise Dp3dError(
                 "artifact.hash_mismatch",
-                f"The {self._size} bytes received have the SHA-256 {found}.",
+                f"The {self._size} bytes received have the SHA-256 {sha256}.",
                 "Compute the hash of exactly the bytes that are sent, and send them again.",
             )
         with _disk_errors():
@@ -173,13 +184,13 @@ class Upload:
             self._file.close()
             target = self._store.path(self._sha256)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not _touch(target):
+            if not _mark_used(target):
                 Path(self._temporary).replace(target)
-        return Artifact(found, self._size)
+        return Artifact(sha256, self._size)
 
     def abort(self) -> None:
-        """Forget what was received; harmless after :meth:`commit`."""
-        with suppress(OSError):  # closing flushes, and a full disk refuses that again
+        """Delete the received bytes; does nothing after :meth:`commit`."""
+        with suppress(OSError):  # closing flushes, which fails on a full disk
             self._file.close()
         with suppress(OSError):
             Path(self._temporary).unlink(missing_ok=True)
@@ -195,7 +206,13 @@ def too_large(limit: int) -> Dp3dError:
 
 
 class ArtifactStore:
-    """The content-addressed files under one folder; safe for several processes at once."""
+    """Artifacts in one folder; safe for several processes at once.
+
+    Attributes:
+        root: folder of the artifacts.
+        incoming: folder of unfinished uploads, inside ``root``.
+
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -203,31 +220,33 @@ class ArtifactStore:
         self.incoming.mkdir(parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
-        """Where the file of that hash is or would be."""
+        """Path of an artifact, stored or not; raises ``artifact.not_found`` for an invalid hash."""
         check_sha256(sha256)
         return self.root / sha256[:2] / sha256
 
     def find(self, sha256: str) -> Path:
-        """The stored file; raises ``artifact.not_found``."""
+        """Path of a stored artifact; raises ``artifact.not_found``."""
         path = self.path(sha256)
         if not path.is_file():
             raise _not_found(sha256)
         return path
 
     def use(self, sha256: str) -> Path:
-        """The stored file, noted as used now, so that no collection takes it for forgotten.
+        """Path of a stored artifact, marked as used now, so that garbage collection spares it.
 
         Raises:
             Dp3dError: ``artifact.not_found``.
 
         """
         path = self.find(sha256)
-        if not _touch(path):
+        if not _mark_used(path):
             path = self.find(sha256)
         return path
 
     def open(self, sha256: str) -> IO[bytes]:
-        """The stored file, opened for reading and noted as used now; whole also when removed.
+        """Open a stored artifact and mark it as used now.
+
+        The handle reads the whole file even if the artifact is removed meanwhile.
 
         Raises:
             Dp3dError: ``artifact.not_found``.
@@ -235,7 +254,7 @@ class ArtifactStore:
         """
         try:
             return self.use(sha256).open("rb")
-        except FileNotFoundError:  # removed between the two
+        except FileNotFoundError:  # removed after use()
             raise _not_found(sha256) from None
 
     def use_tree(self, sha256: str) -> dict[str, Artifact]:
@@ -247,32 +266,31 @@ class ArtifactStore:
         return files
 
     def receive(self, sha256: str, limit: int | None = None) -> Upload:
-        """Start to receive a file of at most ``limit`` bytes."""
+        """Start an upload of at most ``limit`` bytes."""
         return Upload(self, check_sha256(sha256), limit)
 
     def clean_incoming(self) -> None:
-        """Remove what interrupted uploads left behind (only while nothing is being received)."""
+        """Remove files of interrupted uploads; call it only while no upload runs."""
         for leftover in self.incoming.iterdir():
-            with suppress(OSError):  # a folder of somebody else's, say
+            with suppress(OSError):  # for example a folder of another program
                 leftover.unlink(missing_ok=True)
 
     def add_bytes(self, data: bytes) -> Artifact:
         """Store bytes."""
         artifact = Artifact(hashlib.sha256(data).hexdigest(), len(data))
-        if not _touch(self.path(artifact.sha256)):
-            ask_for_space(self.root, artifact.size)
+        if not _mark_used(self.path(artifact.sha256)):
+            check_disk_space(self.root, artifact.size)
             self._receive_all(artifact.sha256, iter([data]))
         return artifact
 
     def add_file(self, path: Path) -> Artifact:
         """Store a copy of a file.
 
-        A copy, not a hard link: a program that later appends to its own file must not be able
-        to change what a hash stands for.
+        A copy and not a hard link: a later write to the source must not change the artifact.
         """
         artifact = Artifact(hash_file(path), path.stat().st_size)
-        if not _touch(self.path(artifact.sha256)):
-            ask_for_space(self.root, artifact.size)
+        if not _mark_used(self.path(artifact.sha256)):
+            check_disk_space(self.root, artifact.size)
             with path.open("rb") as file:
                 self._receive_all(artifact.sha256, iter(lambda: file.read(_CHUNK), b""))
         return artifact
@@ -287,9 +305,14 @@ class ArtifactStore:
             upload.abort()
 
     def add_tree(self, folder: Path) -> Artifact:
-        """Store every file of a folder, and the tree that names them.
+        """Store every file of a folder, and their tree; returns the tree.
 
-        Hidden files and unfinished ones (``.name.xyz.tmp``) are left out; links are refused.
+        Hidden and unfinished files (``.name.xyz.tmp``) are left out.
+
+        Raises:
+            Dp3dError: ``artifact.bad_tree`` for a link or a file name that a tree does not allow,
+                ``storage.full``, ``output.not_writable``.
+
         """
         files: dict[str, dict[str, Any]] = {}
         for path in sorted(folder.rglob("*")):
@@ -303,11 +326,11 @@ class ArtifactStore:
         return self.add_bytes(json.dumps(document, separators=(",", ":")).encode())
 
     def read_tree(self, sha256: str) -> dict[str, Artifact]:
-        """Files of a stored tree, by name, all of them present.
+        """Files of a stored tree, by name; all of them are stored.
 
         Raises:
             Dp3dError: ``artifact.not_found`` for the tree or one of its files,
-                ``artifact.bad_tree`` when it is not one or names a file outside its folder.
+                ``artifact.bad_tree`` for an invalid document.
 
         """
         path = self.find(sha256)
@@ -320,11 +343,11 @@ class ArtifactStore:
         return files
 
     def materialise(self, sha256: str, folder: Path) -> Path:
-        """Copy a tree into a folder, file by file; goes on where an earlier call stopped.
+        """Copy a tree into a folder; resumes an interrupted call.
 
-        Files of equal content are one copy with several names, where the file system has hard
-        links: a tree takes no more of the disk than the artifacts it is made of.  The copies
-        are the folder's own, the stored files never change with them.
+        Files of equal content are hard links to one copy where the file system allows it, so that
+        the folder needs no more space than the artifacts.  Changes of the copies do not reach the
+        store.
 
         Raises:
             Dp3dError: as :meth:`read_tree`, and ``storage.full`` before anything is written.
@@ -334,11 +357,11 @@ class ArtifactStore:
         missing = {
             name: artifact
             for name, artifact in files.items()
-            # Whole files only ever arrive by a rename, and a folder is of one tree.
+            # Files appear by a rename, complete, and a folder belongs to one tree.
             if not _has_size(folder / PurePosixPath(name), artifact.size)
         }
         distinct = {artifact.sha256: artifact.size for artifact in missing.values()}
-        ask_for_space(self.root, sum(distinct.values()))
+        check_disk_space(self.root, sum(distinct.values()))
         copies: dict[str, Path] = {}
         for name, artifact in missing.items():
             target = folder / PurePosixPath(name)
@@ -348,7 +371,7 @@ class ArtifactStore:
                 temporary.unlink(missing_ok=True)
                 if not _link(copies.get(artifact.sha256), temporary):
                     if artifact.sha256 in copies:
-                        ask_for_space(self.root, artifact.size)
+                        check_disk_space(self.root, artifact.size)
                     shutil.copyfile(self.find(artifact.sha256), temporary)
                 temporary.replace(target)
             copies[artifact.sha256] = target
@@ -363,13 +386,13 @@ def _not_found(sha256: str) -> Dp3dError:
     )
 
 
-def _touch(path: Path) -> bool:
-    """Note that a file is used; False when it is not there."""
+def _mark_used(path: Path) -> bool:
+    """Set a file's time to now; False when it does not exist."""
     try:
         os.utime(path)
     except FileNotFoundError:
         return False
-    except OSError:  # a file system without times: what is there is there
+    except OSError:  # a file system without file times
         return path.is_file()
     return True
 
@@ -379,7 +402,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _link(source: Path | None, target: Path) -> bool:
-    """Give a file another name; False where that cannot be done."""
+    """Make a hard link; False where that is not possible."""
     if source is None:
         return False
     try:
@@ -392,8 +415,8 @@ def _link(source: Path | None, target: Path) -> bool:
 def parse_tree(document: bytes) -> dict[str, Artifact]:
     """Files of a tree document, by name; raises ``artifact.bad_tree``.
 
-    What it is made of is counted before it is read: a document of 16 MiB that is all brackets
-    would hold up everything else in the process.
+    Brackets and values are counted before the document is parsed: parsing 16 MiB of brackets would
+    block the process.
     """
     try:
         data = parse_bounded(document)
@@ -410,14 +433,14 @@ def parse_tree(document: bytes) -> dict[str, Artifact]:
             files[check_tree_name(name)] = Artifact(entry["sha256"], size)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _bad_tree(f"it is not a {TREE_SCHEMA} document ({str(error)[:120]})") from error
-    _check_no_clash(files)
+    _check_name_clashes(files)
     if sum(artifact.size for artifact in files.values()) > MAX_TREE_TOTAL:
         raise _bad_tree(f"its files have more than {MAX_TREE_TOTAL >> 30} GiB together")
     return files
 
 
-def _check_no_clash(files: dict[str, Artifact]) -> None:
-    # "a" and "a/b", or "A" and "a" where the file system does not tell them apart.
+def _check_name_clashes(files: dict[str, Artifact]) -> None:
+    # "a" and "a/b"; and "A" and "a", which are one file on case-insensitive file systems.
     lowered = {name.lower() for name in files}
     if len(lowered) != len(files):
         raise _bad_tree("two names differ only in capitals")

@@ -1,7 +1,7 @@
-"""JSON of a client, bounded before it is parsed: depth, number of values, lengths, numbers.
+"""Parses JSON from clients within bounds: depth, number of values, lengths, sizes of numbers.
 
-The counts are taken from the bytes, so that a body costs next to nothing until it is known to be
-small enough.  What passes can be stored, read and written again by every part of the server.
+The counts are taken from the bytes before parsing, so that an oversized body costs little.  An
+accepted value can be stored, read and written by every part of the server.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from collections.abc import Iterator
 from typing import Any
 
 MAX_DEPTH = 16
-"""Levels of lists and objects in a body."""
+"""Most levels of nested lists and objects."""
 MAX_CONTAINERS = 100_000
-"""Lists and objects: 4096 cameras of a Blender path have 65,537."""
+"""Most lists and objects; 4096 cameras of a Blender path have 65,537."""
 MAX_VALUES = 400_000
-"""Commas: 4096 cameras of a Blender path have about 250,000."""
+"""Most commas; 4096 cameras of a Blender path have about 250,000."""
 MAX_STRINGS = 100_000
-"""Texts, names of members among them."""
+"""Most strings, names of members included."""
 MAX_TEXT = 4096
-"""Characters of one text."""
+"""Most characters of one string."""
 MAX_INTEGER = 2**53
-"""Largest whole number, the one up to which every JSON reader agrees."""
+"""Largest absolute value of an integer: beyond it, JSON readers round differently."""
 
-# A text that is not closed reaches to the end, and nothing is tried twice: linear in the body.
-_LEVELS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
+# An unclosed string reaches to the end, and "++" never backtracks: linear in the body.
+_TEXTS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
 
 
 def parse_bounded(body: bytes) -> Any:
-    """The JSON value of a body.
+    """Parse the JSON value of a body.
 
     Raises:
-        ValueError: it is no JSON, or more of it than the limits of this module; duplicate
-            members, numbers that are not finite and half surrogate pairs are refused, too.
+        ValueError: the body is not JSON or exceeds a limit of this module, or has a duplicate
+            member, a number that is not finite, or half a surrogate pair.
 
     """
     _check_counts(body)
@@ -45,10 +45,10 @@ def parse_bounded(body: bytes) -> Any:
         raise ValueError("it is not UTF-8") from error
     data = json.loads(
         text,
-        object_pairs_hook=_members,
+        object_pairs_hook=_unique_members,
         parse_float=_finite,
-        parse_int=_integer,
-        parse_constant=_no_number,
+        parse_int=_bounded_integer,
+        parse_constant=_refuse_constant,
     )
     for value in _texts(data):
         _check_text(value)
@@ -68,7 +68,7 @@ def _check_counts(body: bytes) -> None:
 
 def _check_depth(body: bytes) -> None:
     depth = 0
-    for match in _LEVELS.finditer(body):
+    for match in _TEXTS_AND_BRACKETS.finditer(body):
         if match[1]:
             depth += 1
             if depth > MAX_DEPTH:
@@ -77,7 +77,7 @@ def _check_depth(body: bytes) -> None:
             depth -= 1
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("an object names a member twice")
@@ -91,29 +91,29 @@ def _finite(text: str) -> float:
     return number
 
 
-def _integer(text: str) -> int:
-    # The length first: the time to read a number of a million digits grows with its square.
+def _bounded_integer(text: str) -> int:
+    # Check the length first: parsing a number takes time quadratic in its digits.
     if len(text) > 17 or abs(number := int(text)) > MAX_INTEGER:
         raise ValueError(f"a whole number is beyond {MAX_INTEGER}")
     return number
 
 
-def _no_number(text: str) -> float:
+def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not a number of JSON")
 
 
 def _texts(data: Any) -> Iterator[str]:
-    """Every text of a parsed value, names of members included."""
-    waiting = [data]
-    while waiting:
-        value = waiting.pop()
+    """Every string of a parsed value, names of members included."""
+    stack = [data]
+    while stack:
+        value = stack.pop()
         if isinstance(value, str):
             yield value
         elif isinstance(value, list):
-            waiting.extend(item for item in value if not isinstance(item, float | int))
+            stack.extend(item for item in value if not isinstance(item, float | int))
         elif isinstance(value, dict):
             yield from value
-            waiting.extend(item for item in value.values() if not isinstance(item, float | int))
+            stack.extend(item for item in value.values() if not isinstance(item, float | int))
 
 
 def _check_text(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Bytes that files take of the disk, and the quota of a server."""
+"""Disk usage of folders, and the quota of a server."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from pathlib import Path
 
 from dp3d_core.errors import Dp3dError
 
-_BLOCK = 4096
-"""Bytes that a file takes of the disk at least."""
-_LOOK_EVERY_S = 0.5
+_BLOCK_BYTES = 4096
+"""Size of a block of the disk, bytes; a file takes whole blocks."""
+_CHECK_EVERY_S = 0.5
+"""Least seconds between two checks of the quota."""
 
 
 def on_disk(size: int) -> int:
-    """Bytes that a file of ``size`` bytes takes of the disk: whole blocks."""
-    return -(-size // _BLOCK) * _BLOCK
+    """Bytes on disk of a file of ``size`` bytes: whole blocks of 4096."""
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
 
 
 def bytes_under(folder: Path) -> int:
-    """Bytes that the files of a folder and of those in it take; several names of a file count once.
+    """Bytes on disk of all files below a folder; a file with several hard links counts once.
 
-    What is removed meanwhile, or cannot be looked at, counts nothing.
+    Entries that cannot be read or are removed meanwhile count as 0.
     """
-    total, waiting, linked = 0, [os.fspath(folder)], set[tuple[int, int]]()
-    while waiting:
-        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+    total, folders, linked = 0, [os.fspath(folder)], set[tuple[int, int]]()
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:
                 with suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
+                        folders.append(entry.path)
                         continue
                     status = entry.stat(follow_symlinks=False)
                     if status.st_nlink > 1:
@@ -42,7 +43,7 @@ def bytes_under(folder: Path) -> int:
 
 
 def over_quota(limit: int) -> Dp3dError:
-    """The error for a server that stores as much as it may."""
+    """The error ``storage.quota`` of a server with a quota of ``limit`` bytes."""
     return Dp3dError(
         "storage.quota",
         f"What this server keeps fills its quota of {limit / 2**30:.2f} GiB.",
@@ -52,24 +53,24 @@ def over_quota(limit: int) -> Dp3dError:
 
 
 class QuotaWatch:
-    """Looks now and then, while a job runs, whether the server stores more than it may.
+    """Checks the quota at intervals while a job runs.
 
     Args:
-        data: the server's folder.
-        limit: bytes that it may take.
+        data: data folder of the server.
+        limit: the quota, bytes.
 
     """
 
     def __init__(self, data: Path, limit: int) -> None:
-        self._data, self._limit, self._next = data, limit, 0.0
+        self._data, self._limit, self._check_at = data, limit, 0.0
 
     def check(self) -> None:
-        """Look if it is time to; raises ``storage.quota``."""
-        began = time.monotonic()
-        if began < self._next:
+        """Check the quota if a check is due; raises ``storage.quota``."""
+        started = time.monotonic()
+        if started < self._check_at:
             return
         used = bytes_under(self._data)
-        took = time.monotonic() - began
+        took = time.monotonic() - started
         if used > self._limit:
             raise over_quota(self._limit)
-        self._next = began + max(_LOOK_EVERY_S, 50 * took)
+        self._check_at = started + max(_CHECK_EVERY_S, 50 * took)

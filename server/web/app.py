@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 COLLECT_EVERY_S = 600.0
 """Seconds between two looks for artifacts that nobody needs."""
-_LOOKS_PER_COLLECTION = 10
+_CHECKS_PER_COLLECTION = 10
 """Looks at the quota between two of them: jobs that run use it up as well."""
 
 
@@ -42,7 +42,7 @@ def create_app(services: Services) -> FastAPI:
         services.executor.start()  # gives back what an earlier server left running
         tasks = [
             asyncio.create_task(services.events.run()),
-            asyncio.create_task(_collect(services)),
+            asyncio.create_task(_collect_garbage(services)),
         ]
         yield
         services.stopping.set()
@@ -75,13 +75,13 @@ def create_app(services: Services) -> FastAPI:
     return app
 
 
-async def _collect(services: Services) -> None:
+async def _collect_garbage(services: Services) -> None:
     """Remove what nobody needs, at the start and every ten minutes; sooner when it must be."""
     retention = services.retention
     for look in itertools.count():
-        remove = retention.collect_if_full if look % _LOOKS_PER_COLLECTION else retention.collect
+        remove = retention.collect_if_full if look % _CHECKS_PER_COLLECTION else retention.collect
         try:
             await asyncio.to_thread(remove)
         except Exception:  # the next time will do; nothing depends on it
             log.exception("artifacts that nobody needs could not be removed")
-        await asyncio.sleep(COLLECT_EVERY_S / _LOOKS_PER_COLLECTION)
+        await asyncio.sleep(COLLECT_EVERY_S / _CHECKS_PER_COLLECTION)

@@ -68,7 +68,7 @@ class OpenFileResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, or as much as the client waits for."""
-        gone = asyncio.create_task(_until_gone(receive))
+        gone = asyncio.create_task(_wait_for_disconnect(receive))
         try:
             head = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **head})
@@ -94,6 +94,6 @@ class OpenFileResponse(Response):
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

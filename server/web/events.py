@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 2.0
 """Longest silence of a stream."""
 POLL_S = 0.05
-_PAGE = 100
+_EVENTS_PER_READ = 100
 """Events that are read at once."""
-_WAITING = 256
+_MAX_QUEUED = 256
 """Events that wait in memory for one listener."""
-_WOKEN_AT_ONCE = 4
+_WAKES_PER_BATCH = 4
 """Streams that are written to before another request has its turn."""
 _WAKE_PAUSE_S = 0.002
 _T = TypeVar("_T")
@@ -51,23 +51,23 @@ class _Listener:
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
-        self.must_read = True
+        self.must_read_database = True
         """Whether the database has events that did not wait here."""
-        self.ended = False
-        """Whether the job has ended, so that the database has all of its events."""
-        self._waiting: deque[tuple[StoredEvent, bytes]] = deque()
+        self.job_ended = False
+        """Whether the job has job_ended, so that the database has all of its events."""
+        self._queued: deque[tuple[StoredEvent, bytes]] = deque()
 
     def put(self, event: StoredEvent, encoded: bytes) -> None:
         """Hand over an event, without waking the stream."""
-        if len(self._waiting) >= _WAITING:
-            self._waiting.clear()
-            self.must_read = True
-        self._waiting.append((event, encoded))
+        if len(self._queued) >= _MAX_QUEUED:
+            self._queued.clear()
+            self.must_read_database = True
+        self._queued.append((event, encoded))
 
     def take(self) -> list[tuple[StoredEvent, bytes]]:
         """All events that wait."""
-        taken = list(self._waiting)
-        self._waiting.clear()
+        taken = list(self._queued)
+        self._queued.clear()
         return taken
 
 
@@ -93,7 +93,7 @@ class EventHub:
 
     # -- streams ---------------------------------------------------------------------------
 
-    def check_room(self) -> None:
+    def check_stream_limit(self) -> None:
         """Refuse another stream when there are too many; raises ``server.busy``."""
         if self._count >= self._limit:
             raise Dp3dError(
@@ -109,17 +109,17 @@ class EventHub:
         self._count += 1
         try:
             yield b": dp3d\n\n"
-            await self._go_live()
-            listener.ended = bool(await self._in_thread(self._ended, [job_id]))
+            await self._start_polling()
+            listener.job_ended = bool(await self._in_thread(self._ended, [job_id]))
             last_sent = time.monotonic()
             # Not all at once: streams that were opened together would be written to together.
             heartbeat_s = HEARTBEAT_S * random.uniform(0.6, 1.0)
             while not self._stopping.is_set():
-                if listener.must_read:
+                if listener.must_read_database:
                     # Before the database is read: what comes meanwhile waits.
-                    listener.must_read = False
-                    is_last = listener.ended
-                    while page := await self._in_thread(self._page, job_id, after):
+                    listener.must_read_database = False
+                    is_last = listener.job_ended
+                    while page := await self._in_thread(self._read_page, job_id, after):
                         after = page[-1].id
                         yield b"".join(encode(event) for event in page)
                         if page[-1].ends_job:
@@ -128,7 +128,7 @@ class EventHub:
                         return
                 # One write for all that wait: with many listeners, writes are what costs.
                 waiting = [(e, text) for e, text in listener.take() if e.id > after]
-                if listener.must_read:
+                if listener.must_read_database:
                     continue
                 if waiting:
                     after, last_sent = waiting[-1][0].id, time.monotonic()
@@ -147,13 +147,13 @@ class EventHub:
             if not others:
                 del self._listeners[job_id]
 
-    async def _go_live(self) -> None:
+    async def _start_polling(self) -> None:
         async with self._starting:
             if self._last is None:
                 self._last = await self._in_thread(queries.last_event_id, self._engine)
 
-    def _page(self, job_id: str, after: int) -> list[StoredEvent]:
-        return queries.events_between(self._engine, after, [job_id], _PAGE)
+    def _read_page(self, job_id: str, after: int) -> list[StoredEvent]:
+        return queries.events_between(self._engine, after, [job_id], _EVENTS_PER_READ)
 
     def _ended(self, job_ids: list[str]) -> set[str]:
         return queries.ended_among(self._engine, job_ids)
@@ -172,7 +172,7 @@ class EventHub:
                 await self._poll()
                 if time.monotonic() - looked >= HEARTBEAT_S:
                     looked = time.monotonic()
-                    await self._look_for_ends()
+                    await self._wake_ended()
             except Exception:  # a database that is busy just now; listeners keep their place
                 log.exception("the events of jobs could not be read")
                 await asyncio.sleep(0.5)
@@ -190,10 +190,10 @@ class EventHub:
         newest = await self._in_thread(queries.last_event_id, self._engine)
         while self._last < newest:
             events = await self._in_thread(
-                queries.events_between, self._engine, self._last, None, _PAGE
+                queries.events_between, self._engine, self._last, None, _EVENTS_PER_READ
             )
-            self._last = events[-1].id if len(events) == _PAGE else newest
-            await _wake_by_and_by(self._hand_out(events))
+            self._last = events[-1].id if len(events) == _EVENTS_PER_READ else newest
+            await _wake_in_batches(self._hand_out(events))
 
     def _hand_out(self, events: list[StoredEvent]) -> list[_Listener]:
         """Give events to those who listen to their jobs; returns these."""
@@ -206,11 +206,11 @@ class EventHub:
                     reached[listener] = None
         return list(reached)
 
-    async def _look_for_ends(self) -> None:
-        """Wake listeners of jobs that ended without a last event, or were deleted."""
+    async def _wake_ended(self) -> None:
+        """Wake listeners of jobs that job_ended without a last event, or were deleted."""
         for job_id in await self._in_thread(self._ended, list(self._listeners)):
             for listener in self._listeners.get(job_id, ()):
-                listener.ended = listener.must_read = True
+                listener.job_ended = listener.must_read_database = True
                 listener.wake.set()
 
     async def _in_thread(self, call: Callable[..., _T], *arguments: object) -> _T:
@@ -218,12 +218,12 @@ class EventHub:
         return await loop.run_in_executor(self._threads, call, *arguments)
 
 
-async def _wake_by_and_by(listeners: list[_Listener]) -> None:
+async def _wake_in_batches(listeners: list[_Listener]) -> None:
     """Wake streams a few at a time: a request that comes meanwhile is answered between them."""
-    for start in range(0, len(listeners), _WOKEN_AT_ONCE):
+    for start in range(0, len(listeners), _WAKES_PER_BATCH):
         if start:
             await asyncio.sleep(_WAKE_PAUSE_S)
-        for listener in listeners[start : start + _WOKEN_AT_ONCE]:
+        for listener in listeners[start : start + _WAKES_PER_BATCH]:
             listener.wake.set()
 
 

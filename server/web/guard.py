@@ -48,7 +48,7 @@ class Guard:
                 "Call the server by the address of its proxy, with https.",
             )
             await problem_response(error)(scope, receive, send)
-        elif _host_name(headers.get("host", "")) not in self._hosts:
+        elif _strip_port(headers.get("host", "")) not in self._hosts:
             error = Dp3dError(
                 "server.wrong_host",
                 "The request names a host that this server does not answer for.",
@@ -56,7 +56,7 @@ class Guard:
                 "start it with --allowed-host.",
             )
             await problem_response(error)(scope, receive, send)
-        elif not self._may_pass(scope, headers):
+        elif not self._is_allowed(scope, headers):
             error = Dp3dError(
                 "server.unauthorized",
                 "The request carries no token, or a wrong one.",
@@ -71,7 +71,7 @@ class Guard:
         client = scope.get("client")
         return client is not None and _address(client[0]) == self._proxy
 
-    def _may_pass(self, scope: Scope, headers: Headers) -> bool:
+    def _is_allowed(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         has_token = scheme.lower() == "bearer" and hmac.compare_digest(
             token.strip().encode(), self._token
@@ -90,7 +90,7 @@ def _address(text: str) -> str:
     return str(mapped or address)
 
 
-def _host_name(host: str) -> str:
+def _strip_port(host: str) -> str:
     """Host header without its port: ``localhost``, ``127.0.0.1``, ``::1``; empty when odd."""
     match = _HOST.fullmatch(host)
     return (match[1] or match[2]).lower() if match else ""

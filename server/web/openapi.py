@@ -24,7 +24,7 @@ _SHA256 = {
     "examples": ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
 }
 _TIME = {"type": ["string", "null"], "description": "ISO 8601, UTC"}
-_ALWAYS = {
+_COMMON_PROBLEMS = {
     400: "The request is not HTTP/1.1.",
     401: "The token is missing or wrong.",
     403: "The request does not come from the proxy of the server.",
@@ -120,11 +120,11 @@ def _artifacts() -> dict[str, Any]:
         "put_artifact", "Store a file", {"200": stored, "201": stored}, 404, 413, 500, 507
     )
     put["requestBody"] = {"required": True, "content": body}
-    delete = _operation("delete_artifact", "Remove a file that no job needs", _EMPTY, 404, 409)
+    delete = _operation("delete_artifact", "Remove a file that no job needs", _NO_CONTENT, 404, 409)
     return {"parameters": parameters, **get, "put": put, "delete": delete}
 
 
-_EMPTY: dict[str, Any] = {"204": {"description": "Done"}}
+_NO_CONTENT: dict[str, Any] = {"204": {"description": "Done"}}
 
 
 def _jobs() -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _job() -> dict[str, Any]:
     delete = _operation(
         "cancel_job",
         "Cancel a job, or delete one that has ended",
-        {"200": job, "202": job, **_EMPTY},
+        {"200": job, "202": job, **_NO_CONTENT},
         404,
         409,
     )
@@ -230,7 +230,7 @@ def _get(
 
 def _operation(name: str, summary: str, answers: dict[str, Any], *statuses: int) -> dict[str, Any]:
     titles = {kind.http_status: kind.title for kind in CATALOGUE.values()}
-    problems = {status: f"{titles[status]}, or alike." for status in statuses} | _ALWAYS
+    problems = {status: f"{titles[status]}, or alike." for status in statuses} | _COMMON_PROBLEMS
     return {
         "operationId": name,
         "summary": summary,

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 RETRY_CODES = frozenset({"server.busy", "server.database_busy", "job.queue_full"})
 """Codes of what passes by itself; their answers carry ``Retry-After``."""
 RETRY_AFTER_S = 5
-_LONGEST = 1000
+_MAX_TEXT = 1000
 """Characters of a sentence of a problem."""
 
 MEDIA_TYPE = "application/problem+json"
@@ -43,7 +43,7 @@ def problem_document(error: Dp3dError, status: int | None = None) -> dict[str, A
     body["status"] = status or body["status"]
     for name in ("problem", "remedy", "detail"):
         text = body[name].encode(errors="replace").decode()
-        body[name] = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+        body[name] = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
     return body
 
 

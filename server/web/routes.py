@@ -23,9 +23,9 @@ from server.web.requests import DEFAULT_PAGE, IDS, PAGE, JobRequest, parse_job_r
 from server.web.services import Services
 
 API_VERSION = 1
-_WRITE_AT_ONCE = 64 * 1024
+_WRITE_BYTES = 64 * 1024
 """Bytes of an upload that wait in memory until they are written: 512 clients may wait with them."""
-_ENGINES_WAIT_S = 20.0
+_ENGINES_TIMEOUT_S = 20.0
 _GET = ["GET", "HEAD"]
 
 _Number = Annotated[int | None, Query(ge=IDS.low, le=IDS.high)]
@@ -36,7 +36,7 @@ def _services(request: Request) -> Services:
     return services
 
 
-async def _only_known_queries(request: Request) -> None:
+async def _check_query_names(request: Request) -> None:
     """Refuse query parameters that a route does not have, and one that is given twice."""
     known = {field.alias for field in request.scope["route"].dependant.query_params}
     names = [name for name, _ in request.query_params.multi_items()]
@@ -46,7 +46,7 @@ async def _only_known_queries(request: Request) -> None:
             raise bad_request(f"query.{name[:40]}: it {what}.")
 
 
-router = APIRouter(prefix="/v1", dependencies=[Depends(_only_known_queries)])
+router = APIRouter(prefix="/v1", dependencies=[Depends(_check_query_names)])
 
 
 @router.api_route("/health", methods=_GET)
@@ -70,7 +70,7 @@ async def openapi() -> JSONResponse:
 async def engines(request: Request) -> dict[str, Any]:
     """Engines as the worker sees them; waits a little while it starts."""
     executor = _services(request).executor
-    deadline = time.monotonic() + _ENGINES_WAIT_S
+    deadline = time.monotonic() + _ENGINES_TIMEOUT_S
     while executor.engines is None:
         if executor.state == "down" or time.monotonic() > deadline:
             raise Dp3dError(
@@ -97,7 +97,7 @@ async def put_artifact(sha256: str, request: Request) -> JSONResponse:
     size = await services.in_files(_stored_size, services, sha256)
     if size is not None:
         if "expect" not in request.headers:  # that one asks before it sends
-            await _pass_over(request, limit)
+            await _discard_body(request, limit)
         return JSONResponse({"sha256": sha256, "size": size})
     room = Reservation(services.retention)
     try:
@@ -119,7 +119,7 @@ def _stored_size(services: Services, sha256: str) -> int | None:
         return None
 
 
-async def _pass_over(request: Request, limit: int) -> None:
+async def _discard_body(request: Request, limit: int) -> None:
     """Take a body that nobody needs, so that its client reads the answer and sends more."""
     received = 0
     async for chunk in request.stream():
@@ -143,7 +143,7 @@ async def _receive(
         waiting, received = bytearray(), 0
         async for chunk in request.stream():
             waiting += chunk
-            if len(waiting) >= _WRITE_AT_ONCE:
+            if len(waiting) >= _WRITE_BYTES:
                 received += len(waiting)
                 await services.in_files(write, bytes(waiting), received)
                 waiting = bytearray()
@@ -170,7 +170,7 @@ async def get_artifact(
         "Cache-Control": "private, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",
     }
-    if if_none_match is not None and _names_tag(if_none_match, headers["ETag"]):
+    if if_none_match is not None and _matches_tag(if_none_match, headers["ETag"]):
         await services.in_files(services.artifacts.use, sha256)
         return Response(status_code=304, headers=headers)
     # Of several ranges the whole file is sent, and also when it is not the one that was meant.
@@ -192,7 +192,7 @@ async def get_artifact(
     return problem_response(error, headers={"Content-Range": f"bytes */{size}"})
 
 
-def _names_tag(header: str, tag: str) -> bool:
+def _matches_tag(header: str, tag: str) -> bool:
     tags = [part.strip().removeprefix("W/") for part in header.split(",")]
     return tag in tags or tags == ["*"]
 
@@ -227,9 +227,9 @@ async def create_job(request: Request) -> JSONResponse:
             services.reader, parse_job_request, body, services.artifacts
         )
     finally:
-        services.bodies.give_back(taken)
+        services.bodies.release(taken)
     _check_engine(services, wanted)
-    job, is_new = await asyncio.to_thread(_queue, services, wanted)
+    job, is_new = await asyncio.to_thread(_create_or_find_job, services, wanted)
     if is_new:
         services.executor.wake()
     headers = {"Location": f"/v1/jobs/{job.id}"}
@@ -245,7 +245,7 @@ def _check_engine(services: Services, wanted: JobRequest) -> None:
             raise Dp3dError.from_dict(engine["error"])
 
 
-def _queue(services: Services, wanted: JobRequest) -> tuple[Job, bool]:
+def _create_or_find_job(services: Services, wanted: JobRequest) -> tuple[Job, bool]:
     """A job of a request, and whether it is new."""
     kind, params = wanted.kind, wanted.params
     digest = request_digest(kind, params)
@@ -330,7 +330,7 @@ async def job_events(
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(media_type="text/event-stream", headers=headers)
-    services.events.check_room()
+    services.events.check_stream_limit()
     return StreamingResponse(
         services.events.stream(job_id, start), media_type="text/event-stream", headers=headers
     )
@@ -358,6 +358,6 @@ async def _limited_body(request: Request, services: Services, length: int) -> tu
             taken += len(chunk)
             body += chunk
     except BaseException:
-        services.bodies.give_back(taken)
+        services.bodies.release(taken)
         raise
     return bytes(body), taken

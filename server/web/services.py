@@ -18,7 +18,7 @@ from server.storage.artifacts import ArtifactStore
 from server.web.events import EventHub
 
 _T = TypeVar("_T")
-_BODIES = 64 * MEBIBYTE
+_MAX_BODIES_BYTES = 64 * MEBIBYTE
 """Bytes of all bodies that are received or wait to be read."""
 
 
@@ -32,7 +32,7 @@ class Services:
     executor: Executor
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the server shuts down: open event streams end."""
-    bodies: BodyBudget = field(default_factory=lambda: BodyBudget(_BODIES))
+    bodies: BodyBudget = field(default_factory=lambda: BodyBudget(_MAX_BODIES_BYTES))
     """Memory for the bodies of requests."""
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "requests"))
     """Reads requests for jobs, one at a time: cameras are decomposed there, and two at once would
@@ -72,6 +72,6 @@ class BodyBudget:
             )
         self._free -= size
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Give bytes back."""
         self._free += size

@@ -43,7 +43,7 @@ def main() -> NoReturn:
     commands: queue.SimpleQueue[RunJob] = queue.SimpleQueue()
     cancelled: set[str] = set()
     threading.Thread(
-        target=_listen, args=(sys.stdin.buffer, commands, cancelled), daemon=True
+        target=_read_commands, args=(sys.stdin.buffer, commands, cancelled), daemon=True
     ).start()
 
     lock = None  # a name for it until the end: a lock is freed with its object
@@ -58,7 +58,9 @@ def main() -> NoReturn:
         worker.run(commands.get())
 
 
-def _listen(source: IO[bytes], commands: queue.SimpleQueue[RunJob], cancelled: set[str]) -> None:
+def _read_commands(
+    source: IO[bytes], commands: queue.SimpleQueue[RunJob], cancelled: set[str]
+) -> None:
     with contextlib.suppress(OSError, ValueError):
         for line in source:
             command = parse_command(line)
@@ -66,10 +68,10 @@ def _listen(source: IO[bytes], commands: queue.SimpleQueue[RunJob], cancelled: s
                 cancelled.add(command.job)
             else:
                 commands.put(command)
-    _end_with_children()
+    _kill_process_tree()
 
 
-def _end_with_children() -> NoReturn:
+def _kill_process_tree() -> NoReturn:
     """End this process and everything it started, now.
 
     A NeRF process is in a group of its own: it writes a checkpoint and ends by itself.

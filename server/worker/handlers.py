@@ -190,7 +190,7 @@ def _frames(views: ViewSet, context: JobContext) -> Iterator[Pixels]:
         stage.advance()
 
 
-KINDS: dict[str, Callable[[JobContext, dict[str, Any]], dict[str, Any]]] = {
+HANDLERS: dict[str, Callable[[JobContext, dict[str, Any]], dict[str, Any]]] = {
     "views": run_views,
     "fit": run_fit,
     "render": run_render,

@@ -278,7 +278,7 @@ def test_what_a_running_job_may_have_made_is_kept_also_when_the_clock_jumps(hous
 
 def test_the_disk_is_asked_before_it_is_written_to(house, monkeypatch, tmp_path):
     usage = artifacts_module.shutil.disk_usage(tmp_path)._replace(
-        free=artifacts_module.KEPT_FREE + 10
+        free=artifacts_module.MIN_FREE_BYTES + 10
     )
     sha256 = house.file(b"x" * 11)
     tree = house.tree(sha256)

@@ -98,7 +98,7 @@ def test_a_hundred_listeners_hear_every_event_once_and_in_order(store):
 
 
 def test_a_slow_reader_keeps_nothing_in_memory_and_misses_nothing(store, monkeypatch):
-    monkeypatch.setattr(events, "_WAITING", 4)
+    monkeypatch.setattr(events, "_MAX_QUEUED", 4)
     job = running(store)
 
     async def test(hub):
@@ -111,7 +111,7 @@ def test_a_slow_reader_keeps_nothing_in_memory_and_misses_nothing(store, monkeyp
             await asyncio.sleep(0.06 if step < 10 else 0)
         (listener,) = hub._listeners[job]
         await asyncio.sleep(0.2)
-        assert len(listener._waiting) <= 4
+        assert len(listener._queued) <= 4
         await asyncio.to_thread(finish, store, job)
         async for chunk in stream:
             text += chunk
@@ -180,10 +180,10 @@ def test_the_number_of_streams_is_bounded(store):
         for stream in streams:
             await anext(stream)
         with pytest.raises(Dp3dError) as caught:
-            hub.check_room()
+            hub.check_stream_limit()
         assert caught.value.code == "server.busy"
         await streams[0].aclose()
-        hub.check_room()
+        hub.check_stream_limit()
         await streams[1].aclose()
 
     with_hub(store, test, limit=2)

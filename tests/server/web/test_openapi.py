@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from server.jobs.model import Job
-from server.jobs.queries import _SUMMARY
+from server.jobs.queries import _SUMMARY_COLUMNS
 from server.web.openapi import api_document
 from server.web.routes import router
 from tests.conftest import REPOSITORY
@@ -65,7 +65,7 @@ def test_jobs_have_the_members_that_are_described():
     job = Job(kind="views", params={}).to_dict()
     assert set(DOCUMENT["components"]["schemas"]["Job"]["properties"]) == set(job)
     summary = DOCUMENT["components"]["schemas"]["JobSummary"]["properties"]
-    assert set(summary) == {*_SUMMARY, "error"}
+    assert set(summary) == {*_SUMMARY_COLUMNS, "error"}
 
 
 @pytest.mark.parametrize("page", ["docs/http-api.md"])

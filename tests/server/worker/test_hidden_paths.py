@@ -12,7 +12,7 @@ import pytest
 from dp3d_core.errors import Dp3dError
 from server.jobs.worker_messages import RunJob
 from server.worker.hidden_paths import without_folders
-from server.worker.run import KINDS, Worker
+from server.worker.run import HANDLERS, Worker
 
 DATA = Path("/srv/dp3d data/x")
 CODE = Path(__file__).resolve().parents[3]
@@ -55,7 +55,7 @@ def test_a_failed_job_names_files_but_not_where_they_lie(
             raise RuntimeError(place)
         raise Dp3dError("nerf.child_failed", place, place, place)
 
-    monkeypatch.setitem(KINDS, "fit", fail)
+    monkeypatch.setitem(HANDLERS, "fit", fail)
     events = io.StringIO()
     Worker(tmp_path, 10**12, events, set()).run(RunJob("ab", "fit", {}))
     error = json.loads(events.getvalue().splitlines()[-1])["error"]
