@@ -1,1 +1,1 @@
-"""The web process: answers HTTP, imports no engine and no torch (see pyproject's contracts)."""
+"""The web process: answers HTTP.  It imports no engine and no torch (contracts in pyproject)."""

@@ -1,4 +1,4 @@
-"""The application: services, routes, guard and problem details put together."""
+"""Builds the ASGI application: routes, guard, problem details, background tasks."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from server.web.services import Services
 log = logging.getLogger(__name__)
 
 COLLECT_EVERY_S = 600.0
-"""Seconds between two looks for artifacts that nobody needs."""
+"""Seconds between two garbage collections."""
 _CHECKS_PER_COLLECTION = 10
-"""Looks at the quota between two of them: jobs that run use it up as well."""
+"""Checks of the quota per garbage collection; running jobs use up the quota meanwhile."""
 
 
 def create_app(services: Services) -> FastAPI:
-    """The ASGI application for some services.
+    """Build the ASGI application.
 
-    When it starts, jobs that an earlier server left running go back to the queue and the
-    executor begins; when it stops, so does the executor.
+    Its start also starts the executor, which requeues jobs that an earlier server left running;
+    its end stops the executor.
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.artifacts.clean_incoming()
         try:
-            queries.birth_time(services.store.engine)  # before it knows a job
-        except Dp3dError as error:  # another program holds it; it is asked for again
+            queries.birth_time(services.store.engine)  # before the first job
+        except Dp3dError as error:  # locked by another program; collections ask again
             log.warning("%s", error)
-        services.executor.start()  # gives back what an earlier server left running
+        services.executor.start()  # requeues jobs of an earlier server
         tasks = [
             asyncio.create_task(services.events.run()),
             asyncio.create_task(_collect_garbage(services)),
@@ -56,8 +56,8 @@ def create_app(services: Services) -> FastAPI:
         services.executor.stop()
         services.store.close()
 
-    # No interactive pages: they would load scripts from the network.  The description of the API
-    # is a route of ours.
+    # No interactive pages: they would load scripts from the network.  The OpenAPI document is a
+    # route of this application.
     app = FastAPI(
         title="dp3d",
         lifespan=lifespan,
@@ -67,8 +67,8 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    # "/v1/jobs/" is another address than "/v1/jobs": a redirect would name one that the Host
-    # header chose.
+    # No redirect from "/v1/jobs/" to "/v1/jobs": it would name a host that the client chose with
+    # its Host header.
     app.include_router(router)
     problems.install(app, router.routes)
     app.add_middleware(Guard, settings=services.settings)
@@ -76,12 +76,12 @@ def create_app(services: Services) -> FastAPI:
 
 
 async def _collect_garbage(services: Services) -> None:
-    """Remove what nobody needs, at the start and every ten minutes; sooner when it must be."""
+    """Collect garbage at the start and every 10 min; every minute while the quota is used up."""
     retention = services.retention
-    for look in itertools.count():
-        remove = retention.collect_if_full if look % _CHECKS_PER_COLLECTION else retention.collect
+    for round_ in itertools.count():
+        remove = retention.collect_if_full if round_ % _CHECKS_PER_COLLECTION else retention.collect
         try:
             await asyncio.to_thread(remove)
-        except Exception:  # the next time will do; nothing depends on it
-            log.exception("artifacts that nobody needs could not be removed")
+        except Exception:  # the next round tries again
+            log.exception("unused artifacts could not be removed")
         await asyncio.sleep(COLLECT_EVERY_S / _CHECKS_PER_COLLECTION)

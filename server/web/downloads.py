@@ -1,4 +1,4 @@
-"""Sends a stored file, or a part of it, from a handle: what is removed meanwhile arrives whole."""
+"""Sends an open file, or a range of its bytes; removal of the file meanwhile does no harm."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 _CHUNK = 64 * 1024
+"""Bytes that are read and sent at once."""
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
 
 
 def parse_range(header: str, size: int) -> range | None:
-    """Positions of the bytes that a ``Range`` header names; None where it names none of ``size``.
+    """Byte positions of a ``Range`` header; None when it is invalid or names no byte of the file.
 
     Args:
-        header: with one range.
-        size: bytes of the file.
+        header: value of the header, with one range.
+        size: of the file, bytes.
 
     """
     match = _RANGE.fullmatch(header.strip())
@@ -30,20 +31,20 @@ def parse_range(header: str, size: int) -> range | None:
         return None
     first, last, suffix = (int(text) if text else None for text in match.groups())
     if first is None:
-        part = range(max(size - (suffix or 0), 0), size)
+        positions = range(max(size - (suffix or 0), 0), size)
     else:
-        part = range(first, size if last is None else min(last + 1, size))
-    return part if part else None
+        positions = range(first, size if last is None else min(last + 1, size))
+    return positions if positions else None
 
 
 class OpenFileResponse(Response):
-    """The bytes of an open file, which is closed afterwards.
+    """Sends the bytes of an open file and closes it.
 
     Args:
-        file: opened for reading.
-        part: positions of the bytes that are sent; None for the whole file.
-        headers: of the answer, besides those of length and range.
-        threads: where the file is read.
+        file: open for reading.
+        part: byte positions to send; None for the whole file.
+        headers: of the answer; length and range are added.
+        threads: executor that reads the file.
 
     """
 
@@ -67,28 +68,28 @@ class OpenFileResponse(Response):
             self.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{status.st_size}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, or as much as the client waits for."""
-        gone = asyncio.create_task(_wait_for_disconnect(receive))
+        """Send the bytes until the client disconnects."""
+        disconnect = asyncio.create_task(_wait_for_disconnect(receive))
         try:
             head = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **head})
-            left = 0 if scope["method"] == "HEAD" else len(self._part)
-            at = self._part.start
-            while left and not gone.done():
-                chunk = await self._read(at, min(_CHUNK, left))
-                if not chunk:  # shortened by another program: the client sees that it is not whole
+            remaining = 0 if scope["method"] == "HEAD" else len(self._part)
+            position = self._part.start
+            while remaining and not disconnect.done():
+                chunk = await self._read(position, min(_CHUNK, remaining))
+                if not chunk:  # the file was shortened: the client notices by Content-Length
                     return
-                at, left = at + len(chunk), left - len(chunk)
+                position, remaining = position + len(chunk), remaining - len(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if not left:
+            if not remaining:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            gone.cancel()
+            disconnect.cancel()
             self._file.close()
 
-    async def _read(self, at: int, size: int) -> bytes:
+    async def _read(self, position: int, size: int) -> bytes:
         def read() -> bytes:
-            self._file.seek(at)
+            self._file.seek(position)
             return self._file.read(size)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)

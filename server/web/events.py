@@ -1,9 +1,9 @@
-"""Event streams: one poller reads the database for all listeners and fans out.
+"""Event streams: one poller reads new events from the database for all listeners.
 
-A listener first reads from the database what it missed, then takes what the poller hands it.  It
-is registered before it reads, so that nothing falls between the two, and the ids tell what came
-both ways.  A listener that reads more slowly than events come loses its place in memory, not its
-events: it reads them from the database again.
+A listener first reads missed events from the database, then takes events from its queue, which
+the poller fills.  It is registered before it reads, so that no event is lost between the two; ids
+show duplicates.  When a slow listener's queue is full, the queue is cleared, and the listener
+reads those events from the database again.
 """
 
 from __future__ import annotations
@@ -27,48 +27,50 @@ from server.jobs.queries import StoredEvent
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
-"""Longest silence of a stream."""
+"""Longest silence of a stream, seconds."""
 POLL_S = 0.05
+"""Seconds between two polls of the database."""
 _EVENTS_PER_READ = 100
-"""Events that are read at once."""
+"""Events that one query reads."""
 _MAX_QUEUED = 256
-"""Events that wait in memory for one listener."""
+"""Most events in the queue of one listener."""
 _WAKES_PER_BATCH = 4
-"""Streams that are written to before another request has its turn."""
+"""Streams that are woken before other requests get a turn."""
 _WAKE_PAUSE_S = 0.002
+"""Seconds between two batches of woken streams."""
 _T = TypeVar("_T")
 
 
 def encode(event: StoredEvent) -> bytes:
-    """One event in the format of the stream; nothing for one that cannot be read."""
+    """An event in the format of server-sent events; empty for an unreadable event."""
     if not event.is_readable:
         return b""
     return f"id: {event.id}\nevent: {event.event}\ndata: {event.data}\n\n".encode()
 
 
 class _Listener:
-    """What waits for one stream."""
+    """Queue of events of one stream."""
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
         self.must_read_database = True
-        """Whether the database has events that did not wait here."""
+        """Whether the database has events that are not in the queue."""
         self.job_ended = False
-        """Whether the job has job_ended, so that the database has all of its events."""
+        """Whether the job has ended, so that the database has all of its events."""
         self._queued: deque[tuple[StoredEvent, bytes]] = deque()
 
     def put(self, event: StoredEvent, encoded: bytes) -> None:
-        """Hand over an event, without waking the stream."""
+        """Add an event without waking the stream; a full queue is cleared first."""
         if len(self._queued) >= _MAX_QUEUED:
             self._queued.clear()
             self.must_read_database = True
         self._queued.append((event, encoded))
 
     def take(self) -> list[tuple[StoredEvent, bytes]]:
-        """All events that wait."""
-        taken = list(self._queued)
+        """Take all events out of the queue."""
+        events = list(self._queued)
         self._queued.clear()
-        return taken
+        return events
 
 
 class EventHub:
@@ -76,8 +78,8 @@ class EventHub:
 
     Args:
         engine: of the job database.
-        stopping: set when the server stops; streams then end.
-        limit: largest number of streams.
+        stopping: set when the server stops; all streams then end.
+        limit: largest number of open streams.
 
     """
 
@@ -86,15 +88,15 @@ class EventHub:
         self._listeners: dict[str, set[_Listener]] = {}
         self._count = 0
         self._last: int | None = None
-        """Newest id that was handed out; None while nobody listens."""
+        """Newest id that the poller has handed out; None without listeners."""
         self._starting = asyncio.Lock()
-        # Threads of their own: a hundred listeners that connect must not hold up other requests.
+        # Separate threads: a hundred connecting listeners must not block other requests.
         self._threads = ThreadPoolExecutor(2, "events")
 
     # -- streams ---------------------------------------------------------------------------
 
     def check_stream_limit(self) -> None:
-        """Refuse another stream when there are too many; raises ``server.busy``."""
+        """Check that another stream may open; raises ``server.busy``."""
         if self._count >= self._limit:
             raise Dp3dError(
                 "server.busy",
@@ -103,7 +105,7 @@ class EventHub:
             )
 
     async def stream(self, job_id: str, after: int) -> AsyncIterator[bytes]:
-        """Events of a job with ids above ``after``; ends after the one that ends the job."""
+        """Events of a job with ids above ``after``, encoded; ends with the job's last event."""
         listener = _Listener()
         self._listeners.setdefault(job_id, set()).add(listener)
         self._count += 1
@@ -112,11 +114,11 @@ class EventHub:
             await self._start_polling()
             listener.job_ended = bool(await self._in_thread(self._ended, [job_id]))
             last_sent = time.monotonic()
-            # Not all at once: streams that were opened together would be written to together.
+            # Random, so that streams that opened together do not send heartbeats together.
             heartbeat_s = HEARTBEAT_S * random.uniform(0.6, 1.0)
             while not self._stopping.is_set():
                 if listener.must_read_database:
-                    # Before the database is read: what comes meanwhile waits.
+                    # Cleared before the read: events that arrive during the read are queued.
                     listener.must_read_database = False
                     is_last = listener.job_ended
                     while page := await self._in_thread(self._read_page, job_id, after):
@@ -126,14 +128,14 @@ class EventHub:
                             return
                     if is_last:
                         return
-                # One write for all that wait: with many listeners, writes are what costs.
-                waiting = [(e, text) for e, text in listener.take() if e.id > after]
+                # One write for all queued events: with many listeners, writes are the cost.
+                queued = [(e, text) for e, text in listener.take() if e.id > after]
                 if listener.must_read_database:
                     continue
-                if waiting:
-                    after, last_sent = waiting[-1][0].id, time.monotonic()
-                    yield b"".join(text for _, text in waiting)
-                    if waiting[-1][0].ends_job:
+                if queued:
+                    after, last_sent = queued[-1][0].id, time.monotonic()
+                    yield b"".join(text for _, text in queued)
+                    if queued[-1][0].ends_job:
                         return
                     continue
                 if time.monotonic() - last_sent >= heartbeat_s:
@@ -142,12 +144,13 @@ class EventHub:
                 await _wait(listener.wake, last_sent + heartbeat_s - time.monotonic())
         finally:
             self._count -= 1
-            others = self._listeners[job_id]
-            others.discard(listener)
-            if not others:
+            listeners = self._listeners[job_id]
+            listeners.discard(listener)
+            if not listeners:
                 del self._listeners[job_id]
 
     async def _start_polling(self) -> None:
+        """Let the poller start after the newest event, unless it runs already."""
         async with self._starting:
             if self._last is None:
                 self._last = await self._in_thread(queries.last_event_id, self._engine)
@@ -161,8 +164,8 @@ class EventHub:
     # -- the poller ------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Hand out events until the server stops."""
-        looked = 0.0
+        """Poll the database and hand out events until the server stops."""
+        checked_at = 0.0
         while not self._stopping.is_set():
             await asyncio.sleep(POLL_S)
             if not self._listeners:
@@ -170,10 +173,10 @@ class EventHub:
                 continue
             try:
                 await self._poll()
-                if time.monotonic() - looked >= HEARTBEAT_S:
-                    looked = time.monotonic()
+                if time.monotonic() - checked_at >= HEARTBEAT_S:
+                    checked_at = time.monotonic()
                     await self._wake_ended()
-            except Exception:  # a database that is busy just now; listeners keep their place
+            except Exception:  # for example a locked database; listeners miss nothing
                 log.exception("the events of jobs could not be read")
                 await asyncio.sleep(0.5)
         for listeners in self._listeners.values():
@@ -181,11 +184,11 @@ class EventHub:
                 listener.wake.set()
 
     def close(self) -> None:
-        """End the threads, when no stream is open any more."""
+        """End the threads; call it when all streams are closed."""
         self._threads.shutdown(wait=False)
 
     async def _poll(self) -> None:
-        if self._last is None:  # the first listener is about to say where to begin
+        if self._last is None:  # the first listener is about to set the start
             return
         newest = await self._in_thread(queries.last_event_id, self._engine)
         while self._last < newest:
@@ -196,18 +199,18 @@ class EventHub:
             await _wake_in_batches(self._hand_out(events))
 
     def _hand_out(self, events: list[StoredEvent]) -> list[_Listener]:
-        """Give events to those who listen to their jobs; returns these."""
-        reached: dict[_Listener, None] = {}
+        """Queue events for the listeners of their jobs; returns these listeners."""
+        receivers: dict[_Listener, None] = {}
         for event in events:
             if listeners := self._listeners.get(event.job_id):
                 encoded = encode(event)
                 for listener in listeners:
                     listener.put(event, encoded)
-                    reached[listener] = None
-        return list(reached)
+                    receivers[listener] = None
+        return list(receivers)
 
     async def _wake_ended(self) -> None:
-        """Wake listeners of jobs that job_ended without a last event, or were deleted."""
+        """Wake listeners of jobs that ended without a last event, or were deleted."""
         for job_id in await self._in_thread(self._ended, list(self._listeners)):
             for listener in self._listeners.get(job_id, ()):
                 listener.job_ended = listener.must_read_database = True
@@ -219,7 +222,7 @@ class EventHub:
 
 
 async def _wake_in_batches(listeners: list[_Listener]) -> None:
-    """Wake streams a few at a time: a request that comes meanwhile is answered between them."""
+    """Wake streams in batches of four, so that other requests are answered in between."""
     for start in range(0, len(listeners), _WAKES_PER_BATCH):
         if start:
             await asyncio.sleep(_WAKE_PAUSE_S)

@@ -1,8 +1,8 @@
-"""Who may call: the right ``Host`` and the bearer token, checked before anything is read.
+"""Checks the ``Host`` header and the bearer token before a request's body is read.
 
-The ``Host`` check keeps a web page that points its own name at 127.0.0.1 (DNS rebinding) from
-talking to the server at all; no CORS header is ever sent.  What a proxy says of its clients
-(``Forwarded``, ``X-Forwarded-*``) is not read.
+The ``Host`` check stops DNS rebinding: a web page that points its own name at 127.0.0.1 cannot
+reach the server.  CORS headers are never sent.  Headers of a proxy about its clients
+(``Forwarded``, ``X-Forwarded-*``) are ignored.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from server.settings import Settings
 from server.web.problems import problem_response
 
 HAS_TOKEN = "has_token"
-"""Member of the state of a request that showed the token."""
+"""Key in a request's state: whether the request has the token."""
 _OPEN_PATHS = frozenset({"/v1/health"})
+"""Paths that need no token."""
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 
@@ -36,7 +37,7 @@ class Guard:
         self._token = settings.token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it here."""
+        """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -81,7 +82,7 @@ class Guard:
 
 
 def _address(text: str) -> str:
-    """An IP address in one spelling; one of IPv4 is the same over IPv6."""
+    """Canonical text of an IP address; IPv4 addresses mapped to IPv6 become IPv4."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -91,6 +92,6 @@ def _address(text: str) -> str:
 
 
 def _strip_port(host: str) -> str:
-    """Host header without its port: ``localhost``, ``127.0.0.1``, ``::1``; empty when odd."""
+    """Host header without its port: ``localhost``, ``127.0.0.1``, ``::1``; empty when invalid."""
     match = _HOST.fullmatch(host)
     return (match[1] or match[2]).lower() if match else ""

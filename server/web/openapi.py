@@ -1,7 +1,7 @@
-"""The API as an OpenAPI 3.1 document: what ``docs/http-api.md`` says in prose, for programs.
+"""The API as an OpenAPI 3.1 document: ``docs/http-api.md`` in machine-readable form.
 
-Written down here rather than gathered from the routes, which read bodies by themselves; a test
-compares it with them, and a fuzzer with what the server answers.
+The document is written here and not generated from the routes, because they parse bodies
+themselves.  A test compares it with the routes, and a fuzzer with the answers of a server.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ _COMMON_PROBLEMS = {
     422: "A parameter, header or body cannot be used.",
     503: "The server is busy; Retry-After says when to try again.",
 }
+"""Problems that every operation can answer, by status."""
 
 
-def _integer(limits: Range[int], **more: Any) -> dict[str, Any]:
-    return {"type": "integer", "minimum": limits.low, "maximum": limits.high, **more}
+def _integer(limits: Range[int], **keywords: Any) -> dict[str, Any]:
+    return {"type": "integer", "minimum": limits.low, "maximum": limits.high, **keywords}
 
 
 _ID = _integer(IDS)
 
 
 def api_document(version: str) -> dict[str, Any]:
-    """The document of a server of that version."""
+    """The OpenAPI document of a server of that version of dp3d."""
     paths = {
         "/v1/health": _health(),
         "/v1/openapi.json": _get("openapi", "This document", _content({"type": "object"})),
@@ -215,7 +216,7 @@ def _get(
     *statuses: int,
     parameters: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """GET, and HEAD without bodies."""
+    """The operations GET and HEAD, HEAD without bodies."""
     head = _operation(f"head_{name}", f"{summary}, without the body", {}, *statuses)
     head["responses"] = {
         status: {"description": response["description"]}

@@ -1,4 +1,4 @@
-"""Failures as RFC 9457 problem details, whatever raised them."""
+"""Error responses as RFC 9457 problem details."""
 
 from __future__ import annotations
 
@@ -18,18 +18,27 @@ from dp3d_core.errors import Dp3dError
 log = logging.getLogger(__name__)
 
 RETRY_CODES = frozenset({"server.busy", "server.database_busy", "job.queue_full"})
-"""Codes of what passes by itself; their answers carry ``Retry-After``."""
+"""Codes of temporary errors, whose answers carry ``Retry-After``."""
 RETRY_AFTER_S = 5
+"""Value of ``Retry-After``, seconds."""
 _MAX_TEXT = 1000
-"""Characters of a sentence of a problem."""
+"""Characters at which a text of a problem is cut off."""
 
 MEDIA_TYPE = "application/problem+json"
+"""Media type of RFC 9457."""
 
 
 def problem_response(
     error: Dp3dError, status: int | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """The response for an error of ours; ``status`` when HTTP has a more exact one."""
+    """The response for a coded error.
+
+    Args:
+        error: with code, problem and remedy.
+        status: HTTP status instead of that of the code.
+        headers: of the response.
+
+    """
     body = problem_document(error, status)
     headers = dict(headers or {})
     if error.code in RETRY_CODES:
@@ -38,7 +47,7 @@ def problem_response(
 
 
 def problem_document(error: Dp3dError, status: int | None = None) -> dict[str, Any]:
-    """The members of a problem; what it quotes of a request is cut off."""
+    """The members of a problem document; each text is cut off at 1000 characters."""
     body = error.to_dict()
     body["status"] = status or body["status"]
     for name in ("problem", "remedy", "detail"):
@@ -48,12 +57,18 @@ def problem_document(error: Dp3dError, status: int | None = None) -> dict[str, A
 
 
 def bad_request(problem: str, remedy: str = "See docs/http-api.md.") -> Dp3dError:
-    """A request that cannot be understood."""
+    """The error ``server.bad_request``."""
     return Dp3dError("server.bad_request", problem, remedy)
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Register the handlers of an application with some routes."""
+    """Register the error handlers of an application.
+
+    Args:
+        app: the application.
+        routes: of the API, for the ``Allow`` header.
+
+    """
 
     @app.exception_handler(Dp3dError)
     async def ours(_request: Request, error: Dp3dError) -> JSONResponse:
@@ -79,7 +94,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
-        return JSONResponse({}, 499)  # nobody is there to read it
+        return JSONResponse({}, 499)  # the client is gone: not sent
 
     @app.exception_handler(Exception)
     async def unexpected(_request: Request, error: Exception) -> JSONResponse:
@@ -94,7 +109,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 
 def _methods(routes: Sequence[BaseRoute], request: Request) -> list[str]:
-    """Methods of all routes of the address of a request; a router names those of one."""
+    """Methods of all routes at a request's address; Starlette names those of one route only."""
     methods: set[str] = set()
     for route in routes:
         if route.matches(request.scope)[0] is not Match.NONE:

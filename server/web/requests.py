@@ -1,7 +1,7 @@
-"""What a client may ask for: bodies of ``POST /v1/jobs``, checked before a job exists.
+"""Parses and checks bodies of ``POST /v1/jobs``.
 
-Everything is counted before it is computed with: a body of the largest size that is refused
-costs some milliseconds.
+Sizes and counts are checked before any computation: refusing a body of the largest size takes a
+few milliseconds.
 """
 
 from __future__ import annotations
@@ -41,23 +41,24 @@ from server.storage.bounded_json import parse_bounded
 from server.web.problems import bad_request
 
 IDS = Range(0, 2**63 - 1)
-"""Ids and numbers that the database has."""
+"""Range of event ids and job numbers."""
 PAGE = Range(1, 1000)
-"""Jobs in one answer of ``GET /v1/jobs``."""
+"""Range of ``limit`` in ``GET /v1/jobs``."""
 DEFAULT_PAGE = 50
+"""Default of ``limit`` in ``GET /v1/jobs``."""
 MAX_OPTIONS_BYTES = 64 * 1024
-"""Length of an engine's options as JSON."""
+"""Largest length of an engine's options as JSON."""
 MAX_BODY_BYTES = 128 * 1024
-"""Length of a body without its cameras."""
+"""Largest length of a body without its cameras."""
 MAX_CAMERA_BYTES = 4 * 1024
-"""Length of a camera in a body: a Blender frame of 48 numbers, each on a line of its own."""
+"""Further length allowed for each camera: a Blender frame has 48 numbers, one a line."""
 
 _SHA256 = Field(json_schema_extra={"pattern": "^[0-9a-f]{64}$"})
-"""Described only: the store of artifacts has an error of its own for what is no hash."""
+"""Pattern for the OpenAPI document; the artifact store itself refuses an invalid hash."""
 
 
 def _within(limits: Range[Any], default: Any = None) -> Any:
-    """A field whose values lie in a range."""
+    """A field with the bounds of a range."""
     return Field(default=default, ge=limits.low, le=limits.high)
 
 
@@ -119,26 +120,30 @@ JOB_PARAMS: dict[str, type[_Params]] = {
     "render": RenderParams,
     "mesh": MeshParams,
 }
-"""Parameters of each kind of job."""
+"""Model of the parameters of each kind of job."""
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A request that can be served."""
+    """A valid request for a job."""
 
     kind: str
     params: dict[str, Any]
-    """Complete, after defaults."""
+    """Complete parameters, defaults filled in."""
     fresh: bool
-    """Whether a new job is wanted although an identical one is there."""
+    """Whether to make a new job although an identical one exists."""
 
 
 def parse_job_request(body: bytes, artifacts: ArtifactStore) -> JobRequest:
-    """The job that a body asks for.
+    """Parse the body of ``POST /v1/jobs``; artifacts that it names are marked as used now.
+
+    Args:
+        body: of the request.
+        artifacts: the store with the artifacts of the request.
 
     Raises:
-        Dp3dError: ``server.bad_request``, or what is wrong with the cameras, the engine or the
-            artifacts it names.
+        Dp3dError: ``server.bad_request``, ``camera.*``, ``video.bad_option``, ``engine.unknown``,
+            ``artifact.*``, ``viewset.not_found``, ``fit.not_found``.
 
     """
     try:
@@ -202,7 +207,7 @@ def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
 
 
 def _check_size(length: int, params: _Params) -> None:
-    """Count the cameras, before one is read, and bound the length of the body by their number."""
+    """Bound the number of cameras, and the length of the body by that number."""
     data = getattr(params, "cameras", None) or {}
     lists = [data[name] for name in ("cameras", "frames") if isinstance(data.get(name), list)]
     count = max((len(cameras) for cameras in lists), default=0)

@@ -1,4 +1,4 @@
-"""The routes of API version 1 (``docs/http-api.md`` is the contract)."""
+"""The routes of API version 1; ``docs/http-api.md`` is their contract."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from server.web.requests import DEFAULT_PAGE, IDS, PAGE, JobRequest, parse_job_r
 from server.web.services import Services
 
 API_VERSION = 1
+"""Version of the HTTP API."""
 _WRITE_BYTES = 64 * 1024
-"""Bytes of an upload that wait in memory until they are written: 512 clients may wait with them."""
+"""Bytes of an upload that are collected for one write; 512 uploads together hold 32 MiB."""
 _ENGINES_TIMEOUT_S = 20.0
+"""Seconds that ``GET /v1/engines`` waits for the start of the worker."""
 _GET = ["GET", "HEAD"]
 
 _Number = Annotated[int | None, Query(ge=IDS.low, le=IDS.high)]
@@ -37,7 +39,7 @@ def _services(request: Request) -> Services:
 
 
 async def _check_query_names(request: Request) -> None:
-    """Refuse query parameters that a route does not have, and one that is given twice."""
+    """Refuse unknown and repeated query parameters."""
     known = {field.alias for field in request.scope["route"].dependant.query_params}
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
@@ -51,7 +53,7 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(_check_query_names)])
 
 @router.api_route("/health", methods=_GET)
 async def health(request: Request) -> dict[str, Any]:
-    """Who answers here, and whether it can work."""
+    """Product, versions, and the state of the worker."""
     return {
         "product": "dp3d",
         "api": API_VERSION,
@@ -68,7 +70,7 @@ async def openapi() -> JSONResponse:
 
 @router.api_route("/engines", methods=_GET)
 async def engines(request: Request) -> dict[str, Any]:
-    """Engines as the worker sees them; waits a little while it starts."""
+    """Engines of the worker; waits up to 20 s while it starts."""
     executor = _services(request).executor
     deadline = time.monotonic() + _ENGINES_TIMEOUT_S
     while executor.engines is None:
@@ -87,7 +89,7 @@ async def engines(request: Request) -> dict[str, Any]:
 
 @router.put("/artifacts/{sha256}")
 async def put_artifact(sha256: str, request: Request) -> JSONResponse:
-    """Receive a file; its hash is checked, its size limited, and it appears whole."""
+    """Receive a file; it is stored when its hash is correct and its size within the limit."""
     services = _services(request)
     services.artifacts.path(sha256)
     limit = services.settings.limits.upload
@@ -96,19 +98,21 @@ async def put_artifact(sha256: str, request: Request) -> JSONResponse:
         raise too_large(limit)
     size = await services.in_files(_stored_size, services, sha256)
     if size is not None:
-        if "expect" not in request.headers:  # that one asks before it sends
+        if (
+            "expect" not in request.headers
+        ):  # "Expect: 100-continue" sends no body before the answer
             await _discard_body(request, limit)
         return JSONResponse({"sha256": sha256, "size": size})
-    room = Reservation(services.retention)
+    reservation = Reservation(services.retention)
     try:
-        await services.in_files(room.grow, length)
-        return await _receive(sha256, request, services, room)
+        await services.in_files(reservation.grow, length)
+        return await _receive(sha256, request, services, reservation)
     finally:
-        room.release()
+        reservation.release()
 
 
 def _stored_size(services: Services, sha256: str) -> int | None:
-    """Bytes of an artifact, noted as used now; None when it is not there, or vanishes."""
+    """Size of a stored artifact in bytes, marked as used now; None when it is not stored."""
     try:
         return services.artifacts.use(sha256).stat().st_size
     except FileNotFoundError:
@@ -120,7 +124,7 @@ def _stored_size(services: Services, sha256: str) -> int | None:
 
 
 async def _discard_body(request: Request, limit: int) -> None:
-    """Take a body that nobody needs, so that its client reads the answer and sends more."""
+    """Read and discard a body, so that the client can use its connection again."""
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
@@ -129,25 +133,25 @@ async def _discard_body(request: Request, limit: int) -> None:
 
 
 async def _receive(
-    sha256: str, request: Request, services: Services, room: Reservation
+    sha256: str, request: Request, services: Services, reservation: Reservation
 ) -> JSONResponse:
     upload = await services.in_files(
         services.artifacts.receive, sha256, services.settings.limits.upload
     )
 
     def write(chunk: bytes, total: int) -> None:
-        room.grow(total)
+        reservation.grow(total)
         upload.write(chunk)
 
     try:
-        waiting, received = bytearray(), 0
+        buffer, received = bytearray(), 0
         async for chunk in request.stream():
-            waiting += chunk
-            if len(waiting) >= _WRITE_BYTES:
-                received += len(waiting)
-                await services.in_files(write, bytes(waiting), received)
-                waiting = bytearray()
-        await services.in_files(write, bytes(waiting), received + len(waiting))
+            buffer += chunk
+            if len(buffer) >= _WRITE_BYTES:
+                received += len(buffer)
+                await services.in_files(write, bytes(buffer), received)
+                buffer = bytearray()
+        await services.in_files(write, bytes(buffer), received + len(buffer))
         artifact = await services.in_files(upload.commit)
     finally:
         upload.abort()
@@ -163,7 +167,7 @@ async def get_artifact(
     byte_range: Annotated[str | None, Header(alias="Range")] = None,
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The bytes of a file.  Never sniffed, never shown: a client's bytes are not a page."""
+    """The bytes of a file, with headers that keep browsers from showing them as a page."""
     services = _services(request)
     headers = {
         "ETag": f'"{sha256}"',
@@ -173,7 +177,7 @@ async def get_artifact(
     if if_none_match is not None and _matches_tag(if_none_match, headers["ETag"]):
         await services.in_files(services.artifacts.use, sha256)
         return Response(status_code=304, headers=headers)
-    # Of several ranges the whole file is sent, and also when it is not the one that was meant.
+    # Send the whole file for several ranges, and when If-Range names another artifact.
     is_part = byte_range is not None and "," not in byte_range
     is_part = is_part and (if_range is None or if_range == headers["ETag"])
     file = await services.in_files(services.artifacts.open, sha256)
@@ -199,7 +203,7 @@ def _matches_tag(header: str, tag: str) -> bool:
 
 @router.delete("/artifacts/{sha256}", status_code=204)
 def delete_artifact(sha256: str, request: Request) -> Response:
-    """Remove a file that no job refers to."""
+    """Remove an artifact that no job refers to."""
     try:
         _services(request).retention.delete_artifact(sha256)
     except PermissionError as error:  # Windows: an open file cannot be removed
@@ -217,47 +221,47 @@ def delete_artifact(sha256: str, request: Request) -> Response:
 
 @router.post("/jobs")
 async def create_job(request: Request) -> JSONResponse:
-    """Queue a job, or answer with an identical one."""
+    """Queue a job, or answer with an identical job."""
     services = _services(request)
     length = max(_declared_length(request), 0)
     body, taken = await _limited_body(request, services, length)
     try:
         loop = asyncio.get_running_loop()
-        wanted = await loop.run_in_executor(
+        job_request = await loop.run_in_executor(
             services.reader, parse_job_request, body, services.artifacts
         )
     finally:
         services.bodies.release(taken)
-    _check_engine(services, wanted)
-    job, is_new = await asyncio.to_thread(_create_or_find_job, services, wanted)
+    _check_engine(services, job_request)
+    job, is_new = await asyncio.to_thread(_create_or_find_job, services, job_request)
     if is_new:
         services.executor.wake()
     headers = {"Location": f"/v1/jobs/{job.id}"}
     return JSONResponse(job.to_dict(), 201 if is_new else 200, headers)
 
 
-def _check_engine(services: Services, wanted: JobRequest) -> None:
-    """Refuse an engine that the worker cannot run; while the worker starts, nothing is known."""
-    if wanted.kind != "views":
+def _check_engine(services: Services, job_request: JobRequest) -> None:
+    """Refuse an engine that the worker cannot run; all pass while the worker starts."""
+    if job_request.kind != "views":
         return
     for engine in services.executor.engines or []:
-        if engine["name"] == wanted.params["engine"] and engine["error"] is not None:
+        if engine["name"] == job_request.params["engine"] and engine["error"] is not None:
             raise Dp3dError.from_dict(engine["error"])
 
 
-def _create_or_find_job(services: Services, wanted: JobRequest) -> tuple[Job, bool]:
-    """A job of a request, and whether it is new."""
-    kind, params = wanted.kind, wanted.params
+def _create_or_find_job(services: Services, job_request: JobRequest) -> tuple[Job, bool]:
+    """The job of a request, new or identical, and whether it is new."""
+    kind, params = job_request.kind, job_request.params
     digest = request_digest(kind, params)
-    full: Dp3dError | None = None
-    try:  # before any lock is held: it may remove artifacts
+    no_space: Dp3dError | None = None
+    try:  # before taking a lock: this may remove artifacts
         services.retention.check_space()
     except Dp3dError as error:
-        full = error
+        no_space = error
 
     def check() -> None:
-        if full is not None:
-            raise full
+        if no_space is not None:
+            raise no_space
         services.retention.check_queue()
 
     return services.store.create_once(
@@ -266,7 +270,7 @@ def _create_or_find_job(services: Services, wanted: JobRequest) -> tuple[Job, bo
         digest,
         lambda result: is_complete(result, services.artifacts),
         check,
-        fresh=wanted.fresh,
+        fresh=job_request.fresh,
     )
 
 
@@ -278,7 +282,7 @@ def list_jobs(
     after: _Number = None,
     state: Annotated[str | None, Query(max_length=100)] = None,
 ) -> dict[str, Any]:
-    """Jobs without their parameters and results, newest first."""
+    """Summaries of jobs, without parameters and results, newest first."""
     states = state.split(",") if state is not None else []
     for name in states:
         if name not in {*JobState}:
@@ -287,8 +291,8 @@ def list_jobs(
                 f"States are: {', '.join(JobState)}; several are joined by commas.",
             )
     jobs = _services(request).store.summaries(limit + 1, before, after, states)
-    is_more = len(jobs) > limit
-    return {"jobs": jobs[:limit], "next_before": jobs[limit - 1]["number"] if is_more else None}
+    has_next = len(jobs) > limit
+    return {"jobs": jobs[:limit], "next_before": jobs[limit - 1]["number"] if has_next else None}
 
 
 @router.api_route("/jobs/{job_id}", methods=_GET)
@@ -299,7 +303,7 @@ def get_job(job_id: str, request: Request) -> dict[str, Any]:
 
 @router.delete("/jobs/{job_id}")
 def cancel_job(job_id: str, request: Request, purge: Annotated[bool, Query()] = False) -> Response:
-    """Cancel a job: a queued one at once, a running one within a step; or delete an ended one."""
+    """Cancel a job, at once if queued, within a step if running; with ``purge`` delete it."""
     services = _services(request)
     if purge:
         services.retention.purge_job(job_id)
@@ -317,7 +321,7 @@ async def job_events(
     after: _Number = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The event stream of a job; ``Last-Event-ID`` wins over ``after``."""
+    """The event stream of a job; ``Last-Event-ID`` takes precedence over ``after``."""
     services = _services(request)
     await asyncio.to_thread(services.store.state, job_id)
     start = after or 0
@@ -342,7 +346,7 @@ def _declared_length(request: Request) -> int:
 
 
 async def _limited_body(request: Request, services: Services, length: int) -> tuple[bytes, int]:
-    """A body, and the bytes that it took of the budget for bodies."""
+    """Read a body within the limit; returns it and the bytes taken from the budget."""
     limit = services.settings.limits.body
     too_big = bad_request(
         f"The body is larger than {limit / 2**20:.0f} MiB.", "Send fewer cameras at once."

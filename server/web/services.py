@@ -1,4 +1,4 @@
-"""What the routes work with."""
+"""The services of one server, which the routes use."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from server.web.events import EventHub
 
 _T = TypeVar("_T")
 _MAX_BODIES_BYTES = 64 * MEBIBYTE
-"""Bytes of all bodies that are received or wait to be read."""
+"""Most bytes of all request bodies in memory."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """Kept in ``app.state.services``."""
+    """The services of one server, in ``app.state.services``."""
 
     settings: Settings
     store: JobStore
     artifacts: ArtifactStore
     executor: Executor
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the server shuts down: open event streams end."""
+    """Set when the server stops; event streams and collections then end."""
     bodies: BodyBudget = field(default_factory=lambda: BodyBudget(_MAX_BODIES_BYTES))
-    """Memory for the bodies of requests."""
+    """Budget of memory for request bodies."""
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "requests"))
-    """Reads requests for jobs, one at a time: cameras are decomposed there, and two at once would
-    only wait for each other while everything else waits for both."""
+    """Parses requests for jobs, one at a time: parsing cameras is CPU-bound, and two parsers would
+    block other requests twice as long."""
     files: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, "files"))
-    """Reads and writes artifacts for clients: never behind requests that wait for the database."""
+    """Reads and writes artifacts, separate from requests that wait for the database."""
 
     events: EventHub = field(init=False)
     """All event streams."""
@@ -46,7 +46,7 @@ class Services:
     """Quota and deletion."""
 
     async def in_files(self, call: Callable[..., _T], *arguments: object) -> _T:
-        """The result of a call made in a thread of ``files``."""
+        """Run a call in a thread of ``files`` and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self.files, call, *arguments)
 
     def __post_init__(self) -> None:
@@ -57,13 +57,13 @@ class Services:
 
 
 class BodyBudget:
-    """Memory that bodies of requests may take together; used by one event loop."""
+    """Budget of memory for all request bodies, bytes; used by one event loop."""
 
     def __init__(self, limit: int) -> None:
         self._free = limit
 
     def take(self, size: int) -> None:
-        """Take bytes; raises ``server.busy`` when there are not so many."""
+        """Take bytes of the budget; raises ``server.busy`` when too few are free."""
         if size > self._free:
             raise Dp3dError(
                 "server.busy",
@@ -73,5 +73,5 @@ class BodyBudget:
         self._free -= size
 
     def release(self, size: int) -> None:
-        """Give bytes back."""
+        """Return bytes to the budget."""
         self._free += size

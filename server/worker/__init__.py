@@ -1,1 +1,1 @@
-"""The worker process: the only part of the server that loads engines and geometry."""
+"""The worker process, the only part of the server that imports engines and geometry."""

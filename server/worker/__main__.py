@@ -1,9 +1,9 @@
 """Entry of the worker process: ``python -m server.worker --data DIR --quota BYTES``.
 
-Reads jobs as JSON lines from standard input and writes events as JSON lines to what was its
-standard output; anything a library prints goes to standard error, which is the log.  When the
-input ends, the server is gone, and so is this process, at once, with all it started: files are
-written atomically, so nothing is lost by that, and nothing can write beside the next worker.
+Reads commands as JSON lines from standard input and writes events as JSON lines to the original
+standard output.  Output of libraries goes to standard error, which is the log.  When the input
+ends, the server is gone: this process and its children are killed at once, so that they cannot
+write at the same time as the next worker.  Files are written atomically, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from server.worker.run import Worker
 
 
 def main() -> NoReturn:
-    """Serve jobs until the input ends."""
+    """Run jobs until the input ends."""
     parser = argparse.ArgumentParser(description="The dp3d worker; started by 'dp3d serve'.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--quota", type=int, required=True)
@@ -36,17 +36,17 @@ def main() -> NoReturn:
 
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
-    # The server decides when to stop; a Ctrl-C in its terminal must not reach half of a job.
+    # The server decides when to stop: ignore a Ctrl-C in its terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    # Daemon thread: it sits in a blocking read when the process ends.
+    # A daemon thread: it is in a blocking read when the process ends.
     commands: queue.SimpleQueue[RunJob] = queue.SimpleQueue()
     cancelled: set[str] = set()
     threading.Thread(
         target=_read_commands, args=(sys.stdin.buffer, commands, cancelled), daemon=True
     ).start()
 
-    lock = None  # a name for it until the end: a lock is freed with its object
+    lock = None  # keeps the lock object alive: its end would free the lock
     while lock is None:
         lock = try_lock(data / "worker.lock", timeout_s=60)
         if lock is None:
@@ -72,9 +72,9 @@ def _read_commands(
 
 
 def _kill_process_tree() -> NoReturn:
-    """End this process and everything it started, now.
+    """Kill this process and its children.
 
-    A NeRF process is in a group of its own: it writes a checkpoint and ends by itself.
+    A NeRF process has its own group: it writes a checkpoint and ends by itself.
     """
     if sys.platform == "win32":
         subprocess.run(
@@ -89,7 +89,7 @@ if __name__ == "__main__":
     try:
         main()
     finally:
-        # At once: the interpreter's own end would trip over the thread that reads the input.
+        # os._exit: the interpreter's normal exit would fail in the thread that reads the input.
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(CRASHED)

@@ -1,4 +1,4 @@
-"""What each kind of job does: artifacts in, a call into the right room, artifacts out."""
+"""Handlers of the kinds of jobs: read artifacts, call an engine or exporter, store artifacts."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobContext:
-    """What a job may use."""
+    """Resources of one job."""
 
     work: Path
-    """Its own folder; what it finds there is from an earlier attempt at the same job."""
+    """Folder of the job, with the files of earlier attempts at it."""
     artifacts: ArtifactStore
     progress: ProgressCallback
     cancel: CancelCheck
     announce: Callable[[str, str, int], None]
-    """Called with name, hash and size of a result that can be fetched already."""
+    """Called with name, SHA-256 and size in bytes of an artifact that clients can already fetch."""
 
 
 def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Portrait and cameras to a view set.
+    """Generate a view set from a portrait and cameras.
 
-    Models that the first portrait requires are fetched here, in the worker's process.
-    The photo with its crop is announced once the head is placed, every frame, alone and with
-    alpha, as soon as it is there.
+    Missing face models are downloaded first.  The report picture of the portrait is announced when
+    the head is placed, and each frame (RGB and RGBA) when it is finished.
     """
     from dp3d_core.engines.registry import cameras_for, get_engine
     from dp3d_core.portraits.load import load_portrait
@@ -44,7 +43,7 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from dp3d_core.viewsets.viewset import encode_png
 
     engine = get_engine(params["engine"])
-    engine.check(params["options"])  # before anything is computed
+    engine.check(params["options"])  # before any computation
     fetch_missing(context.progress, context.cancel)
     context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
     crop = params["crop"]
@@ -83,30 +82,37 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 class _PictureAnnouncer:
-    """Stores and announces the pictures of a growing view set, each once."""
+    """Stores and announces the pictures of a view set while it is written, each once.
+
+    Args:
+        root: folder of the view set.
+        folders: its subfolders with pictures to announce.
+        context: of the job.
+
+    """
 
     def __init__(self, root: Path, folders: tuple[str, ...], context: JobContext) -> None:
         self._root, self._folders, self._context = root, folders, context
-        self._done: set[str] = set()
+        self._announced: set[str] = set()
 
     def announce(self) -> None:
-        """Announce what is new: pictures of the folders whose view is finished."""
+        """Announce new pictures of finished views."""
         for frame in sorted((self._root / "frames").glob("[0-9]*.png")):
             for folder in self._folders:
                 name, path = f"{folder}/{frame.name}", self._root / folder / frame.name
-                if name not in self._done and path.is_file():
-                    self._done.add(name)
+                if name not in self._announced and path.is_file():
+                    self._announced.add(name)
                     stored = self._context.artifacts.add_file(path)
                     self._context.announce(name, stored.sha256, stored.size)
 
     def progress(self, event: Progress) -> None:
-        """Announce what is new, then pass the progress on."""
+        """Announce new pictures, then pass the event on."""
         self.announce()
         self._context.progress(event)
 
 
 def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """A view set to a fitted radiance field."""
+    """Fit a radiance field to a view set."""
     from nerf_export.field.fit import fit_views
     from server.face_points import face_points
 
@@ -117,7 +123,7 @@ def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         preset=params["preset"],
         steps=params["steps"],
         seed=params["seed"],
-        poses=params.get("poses", "auto"),  # jobs from before there was a choice have none
+        poses=params.get("poses", "auto"),  # absent in jobs of older versions
         points_of=face_points(),
         progress=context.progress,
         cancel=context.cancel,
@@ -131,7 +137,7 @@ def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_mesh(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """A fit to a textured mesh."""
+    """Extract a textured mesh from a fit."""
     from nerf_export.mesh.textured_mesh import build_mesh
 
     fit = context.artifacts.materialise(params["fit"], context.work / "fit")
@@ -150,18 +156,18 @@ def run_mesh(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_render(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """A fit and cameras to frames with alpha and depth; every frame is announced at once."""
+    """Render frames with alpha and depth from a fit; each frame is announced when finished."""
     from dp3d_core.viewsets.video import save_video
     from nerf_export.field.fit import Fit
     from nerf_export.field.render import render_cameras, render_fit, render_warnings
 
-    fit = context.artifacts.materialise(params["fit"], context.work / "fit")
+    fit_folder = context.artifacts.materialise(params["fit"], context.work / "fit")
     out = context.work / "render"
     pictures = _PictureAnnouncer(out, ("rgba",), context)
-    opened = Fit.open(fit)
-    cameras, notes = render_cameras(opened, params["cameras"])
+    fit = Fit.open(fit_folder)
+    cameras, notes = render_cameras(fit, params["cameras"])
     views = render_fit(
-        opened,
+        fit,
         cameras,
         out,
         progress=pictures.progress,
@@ -178,12 +184,12 @@ def run_render(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         "views": context.artifacts.add_tree(views.root).sha256,
         "count": len(views),
         "video": video,
-        "warnings": notes + render_warnings(views, opened),
+        "warnings": notes + render_warnings(views, fit),
     }
 
 
 def _frames(views: ViewSet, context: JobContext) -> Iterator[Pixels]:
-    """Frames of a video, with progress and cancel."""
+    """Frames of a view set for a video, with progress and cancel."""
     stage = Stage("video", len(views), context.progress, context.cancel, "Writing the video")
     for i in range(len(views)):
         yield views.frame(i)
@@ -196,3 +202,4 @@ HANDLERS: dict[str, Callable[[JobContext, dict[str, Any]], dict[str, Any]]] = {
     "render": run_render,
     "mesh": run_mesh,
 }
+"""Handler of each kind of job: context and parameters in, the job's result out."""

@@ -1,4 +1,4 @@
-"""Errors without the folders of this machine: where a file lies is no business of a client's."""
+"""Removes folders of this machine from errors, since clients must not learn them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from pathlib import Path
 from typing import Any
 
 _CODE = Path(__file__).resolve().parents[2]
+"""Folder of dp3d's packages."""
 _PACKAGES = re.compile(r"(?:[A-Za-z]:)?[\\/][^\n\"']*?[\\/](?:site|dist)-packages[\\/]")
 _ABSOLUTE = re.compile(
     r"(?<![\w/.:<-])(?:[A-Za-z]:[\\/]|\\\\|/)(?:[\w.+@~%-]+[\\/])+(?=[\w.+@~%-])"
 )
-"""Folders before a file's name, not what follows a host or stands between two words."""
+"""Absolute folders before a file name; paths of URLs and slashes between words do not match."""
 
 _QUOTED = re.compile(r"""(['"])(?:[A-Za-z]:[\\/]|/)[^'"\n]*[\\/]([^'"\\/\n]+)\1""")
 
 
 def without_folders(error: dict[str, Any], data: Path) -> dict[str, Any]:
-    """An error's members, with paths that say which file is meant but not where it lies.
+    """Shorten the paths in an error's texts.
 
-    Files in the server's data folder, in our code and in packages are named from there, others by
-    their name alone.
+    Paths in the data folder, in dp3d's code and in packages become relative to these; other paths
+    become their file name.
 
     Args:
-        error: of ``Dp3dError.to_dict``.
-        data: the server's data folder.
+        error: from ``Dp3dError.to_dict``.
+        data: data folder of the server.
+
+    Returns:
+        a copy with new ``problem``, ``remedy`` and ``detail``.
 
     """
     texts = ("problem", "remedy", "detail")

@@ -1,4 +1,4 @@
-"""Runs one job at a time inside the worker process and says what happens as typed events."""
+"""Runs jobs in the worker process, one at a time, and sends typed events about them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ from server.worker.handlers import HANDLERS, JobContext
 from server.worker.hidden_paths import without_folders
 
 _MIN_INTERVAL_S = 0.2
+"""Least seconds between two progress events within a stage."""
 _ENGINES_INTERVAL_S = 3.0
-"""Seconds between two looks at which engines can run."""
+"""Seconds between two checks of the available engines."""
 
 
 class Worker:
-    """Runs the jobs it is handed.
+    """Runs jobs and writes events.
 
     Args:
-        data: the server's folder.
-        quota: bytes that it may take; a job that needs more ends as ``storage.quota``.
-        events: where what happens is written to.
-        cancelled: jobs that shall stop; filled by the thread that reads commands.
+        data: data folder of the server.
+        quota: largest size of the data folder, bytes; beyond, a job fails as ``storage.quota``.
+        events: stream that events are written to.
+        cancelled: ids of jobs to cancel; filled by the thread that reads commands.
 
     """
 
@@ -54,27 +55,27 @@ class Worker:
         self._sending = threading.Lock()
 
     def announce(self) -> None:
-        """Say that jobs may come, and which engines are here; then say when those change."""
+        """Send the event that the worker is ready, and later one for each change of the engines."""
         engines = _engines()
         self._send(WorkerReady(engines))
         threading.Thread(target=self._watch_engines, args=(engines,), daemon=True).start()
 
-    def _watch_engines(self, known: list[dict[str, Any]]) -> None:
+    def _watch_engines(self, sent: list[dict[str, Any]]) -> None:
         """Send the engines again when weights or packages were installed or removed."""
         while True:
             time.sleep(_ENGINES_INTERVAL_S)
             try:
                 importlib.invalidate_caches()
                 engines = _engines()
-            except Exception:  # an installation in progress; the job that needs it will say
+            except Exception:  # for example during an installation
                 traceback.print_exc()
                 continue
-            if engines != known:
-                known = engines
+            if engines != sent:
+                sent = engines
                 self._send(EnginesChanged(engines))
 
     def run(self, command: RunJob) -> None:
-        """Run one job to its end; never raises for a failure of the job."""
+        """Run one job to its end; a failure of the job becomes an event, not an exception."""
         job_id = command.job
         reporter = _Reporter(job_id, self._send)
         quota = QuotaWatch(self._data, self._quota)
@@ -98,7 +99,7 @@ class Worker:
         except Cancelled:
             ended = JobEnded(job_id, "cancelled")
         except Dp3dError as error:
-            if error.code == "job.cancelled":  # came back from a child process
+            if error.code == "job.cancelled":  # from a child process
                 ended = JobEnded(job_id, "cancelled")
             else:
                 print(f"job {job_id} failed: {error}\n{error.detail}", file=sys.stderr, flush=True)
@@ -110,9 +111,9 @@ class Worker:
         self._send(ended)
 
     def _failed(self, job_id: str, error: Dp3dError) -> JobEnded:
-        """How a job ended that failed; the log has the whole paths."""
-        told = without_folders(error.to_dict(), self._data)
-        return JobEnded(job_id, "failed", error=told)
+        """The event of a failed job, with shortened paths; the log has the full ones."""
+        public_error = without_folders(error.to_dict(), self._data)
+        return JobEnded(job_id, "failed", error=public_error)
 
     def _send(self, event: Event) -> None:
         line = to_line(event)
@@ -128,7 +129,7 @@ def _engines() -> list[dict[str, Any]]:
 
 
 class _Reporter:
-    """Passes events on, progress at most five times a second except at the ends of a stage."""
+    """Sends events of a job; progress within a stage at most five times a second."""
 
     def __init__(self, job_id: str, send: Callable[[Event], None]) -> None:
         self._job_id, self._send = job_id, send
