@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def number(meaning: str, limits: Range[Any]) -> Any:
-    """Help of an argument that is a number of a range."""
+    """A tyro argument whose help names the meaning and range of its number."""
     return tyro.conf.arg(help=f"{meaning}, {limits}.")
 
 
@@ -44,7 +44,7 @@ TextureSide = Annotated[int, number("Width and height of the texture, pixels", T
 
 @dataclass
 class CameraOptions:
-    """Which cameras."""
+    """The cameras of views."""
 
     cameras: Path | None = None
     """A cameras.json, a camera path exported from Blender, a transforms.json, or nerfstudio's
@@ -62,10 +62,13 @@ class CameraOptions:
     ] = 0.0
 
     def request(self, applied: Normalisation | None = None) -> tuple[Any, list[str]]:
-        """What ``trajectories.cameras_from_request`` takes, and notes on the file.
+        """A request for ``trajectories.cameras_from_request``, and notes about the camera file.
 
         Args:
-            applied: what was done to the poses of a fit's data before they were written.
+            applied: normalisation that was applied to the poses of a fit's data.
+
+        Raises:
+            Dp3dError: ``camera.file_invalid``.
 
         """
         from dp3d_core.cameras.documents import read_camera_document
@@ -79,7 +82,7 @@ class CameraOptions:
 
 @dataclass
 class HeadOptions:
-    """Where the head is in the photo, instead of an estimate."""
+    """Crop and angles of the head by hand, instead of an estimate."""
 
     crop: tuple[float, float, float] | None = None
     """Head crop by hand: left, top and side in pixels of the upright photo; about twice as wide
@@ -101,9 +104,13 @@ class HeadOptions:
     ] = None
 
     def load(self, console: Console, photo: Path) -> Portrait:
-        """Find the head in a photo, with progress, and note the warnings.
+        """Load a portrait with progress, and print its warnings.
 
-        The models that this requires are fetched first where they are missing.
+        Missing face models are downloaded first.
+
+        Raises:
+            Dp3dError: ``portrait.*``, ``job.cancelled``.
+
         """
         from dp3d_core.portraits.load import load_portrait
         from dp3d_core.portraits.photo_file import read_photo
@@ -112,7 +119,7 @@ class HeadOptions:
 
         check_cancel(console.cancel)
         angles = HeadAngles(self.head_yaw_deg, self.head_pitch_deg, self.head_roll_deg)
-        data = read_photo(photo)  # a wrong path is reported before anything is fetched
+        data = read_photo(photo)  # report a wrong path before any download
         fetch_missing(console.progress, console.cancel)
         console.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
         portrait = load_portrait(data, self.crop, angles, cancel=console.cancel)
@@ -122,7 +129,12 @@ class HeadOptions:
 
 
 def parse_engine_options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """``name=value`` pairs; a value is JSON where it can be (numbers, true), else text."""
+    """Parse ``name=value`` pairs; a value is parsed as JSON if possible, else kept as text.
+
+    Raises:
+        Dp3dError: ``engine.bad_option``.
+
+    """
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -140,7 +152,7 @@ def parse_engine_options(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that not every random generator takes."""
+    """Check that a seed is in range; raises ``seed.out_of_range``."""
     if not SEED.holds(seed):
         raise Dp3dError(
             "seed.out_of_range", f"{seed} is not a seed.", f"Give a number from {SEED}."

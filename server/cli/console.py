@@ -1,8 +1,8 @@
-"""One run of the command line: what is shown where, and how it is stopped.
+"""Output, progress and cancellation of one run of the command line.
 
-Results go to standard output, progress and errors to standard error.  With ``--json`` both
-are for programs: one JSON object on standard output, one JSON line per progress event on
-standard error.
+Results go to standard output, progress and errors to standard error.  With ``--json`` the result
+or error is one JSON object on standard output, and each progress event one JSON line on standard
+error.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-_PLAIN_LINE_EVERY_S = 2.0
+_LOG_LINE_EVERY_S = 2.0
+"""Least seconds between two progress lines within a stage, where there is no terminal."""
 _SILENCE_S = 1.8
-"""Seconds without an event after which a log or a program is told that the work goes on."""
+"""Seconds without output after which a line says that the work goes on."""
 
 
 @dataclass
@@ -50,22 +51,29 @@ class Common:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command came to."""
+    """Result of a command."""
 
     data: dict[str, Any]
-    """For ``--json``."""
+    """Result for ``--json``; nothing is printed when it is empty."""
     lines: list[str] = field(default_factory=list)
-    """For people."""
+    """Result for people, printed without ``--json``."""
     exit_code: int = 0
+    """Exit code of the command."""
 
 
-def count_of(number: int, what: str) -> str:
-    """``1 view``, ``2 views``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun: ``1 view``, ``2 views``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class Console:
-    """Progress, cancel and output of one command."""
+    """Progress, cancellation and output of one command.
+
+    Args:
+        as_json: print JSON instead of text.
+        debug: show tracebacks of unexpected errors.
+
+    """
 
     def __init__(self, as_json: bool, debug: bool) -> None:
         self.as_json, self.debug = as_json, debug
@@ -78,24 +86,24 @@ class Console:
         self._output = threading.Lock()
         self._ended = threading.Event()
 
-    # -- progress and cancel, handed to the work --
+    # -- progress and cancel, passed to the work --
 
     def progress(self, event: Progress) -> None:
-        """Show a progress event."""
+        """Show a progress event, as a bar, a text line or a JSON line."""
         if not self.as_json and sys.stderr.isatty():
-            self._show_bar(event)  # which moves by itself
+            self._show_bar(event)  # updates its elapsed time by itself
             return
         with self._output:
             if self._latest is None:
-                threading.Thread(target=self._break_silence, daemon=True).start()
+                threading.Thread(target=self._repeat_progress, daemon=True).start()
             self._latest, self._latest_at = event, time.monotonic()
             if self.as_json:
                 self._write_event(event)
             else:
                 self._show_line(event)
 
-    def _break_silence(self) -> None:
-        """Say now and then that a long step goes on."""
+    def _repeat_progress(self) -> None:
+        """Print a line after every 1.8 s of silence during a long step."""
         while not self._ended.wait(_SILENCE_S / 4):
             with self._output:
                 now = time.monotonic()
@@ -105,15 +113,15 @@ class Console:
                     or now - self._written_at < _SILENCE_S
                 ):
                     continue
-                spent = now - self._latest_at
+                elapsed_s = now - self._latest_at
                 if self.as_json:
-                    values = self._latest.values | {"elapsed_s": round(spent, 1)}
+                    values = self._latest.values | {"elapsed_s": round(elapsed_s, 1)}
                     self._write_event(replace(self._latest, eta_s=None, values=values))
-                elif self._latest_at > self._written_at:  # one that came too soon to be shown
+                elif self._latest_at > self._written_at:  # the latest event was not shown yet
                     self._write_event_line(self._latest)
                 else:
-                    at = f"{self._latest.stage} {self._latest.step}/{self._latest.of}"
-                    self._write_line(f"{at} goes on, {spent:.0f} s")
+                    step = f"{self._latest.stage} {self._latest.step}/{self._latest.of}"
+                    self._write_line(f"{step} goes on, {elapsed_s:.0f} s")
 
     def _write_event(self, event: Progress) -> None:
         self._write_line(json.dumps(json_ready(asdict(event))))
@@ -123,11 +131,11 @@ class Console:
         self._to_stderr(line)
 
     def cancel(self) -> bool:
-        """True once the user asked to stop."""
+        """Whether the user asked to stop."""
         return self._cancelled.is_set()
 
     def note(self, text: str) -> None:
-        """A sentence for the person who watches (nothing with ``--json``)."""
+        """Print a sentence on standard error; nothing with ``--json``."""
         if not self.as_json:
             if self._bars is not None:
                 self._bars.console.print(text, highlight=False, markup=False)
@@ -135,12 +143,12 @@ class Console:
                 self._to_stderr(text)
 
     def warn(self, warnings: Iterable[str]) -> None:
-        """A line for each warning about the result."""
+        """Print a line for each warning; nothing with ``--json``."""
         for warning in warnings:
             self.note(f"note: {warning}")
 
     def listen_for_signals(self) -> None:
-        """Turn the first Ctrl-C (or SIGTERM) into a cancel, the second into an abrupt end."""
+        """Make the first Ctrl-C or SIGTERM a cancel, and the second an immediate end."""
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             if self._cancelled.is_set():
@@ -153,7 +161,7 @@ class Console:
 
     def _show_bar(self, event: Progress) -> None:
         if self._bars is None:
-            self._bars = _new_bars()
+            self._bars = _make_bars()
             self._bars.start()
         if event.stage not in self._tasks:
             self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.of, note="")
@@ -161,10 +169,10 @@ class Console:
         self._bars.update(self._tasks[event.stage], completed=event.step, total=event.of, note=note)
 
     def _show_line(self, event: Progress) -> None:
-        # A log file or a build server: a line when a stage begins or ends, else every 2 s.
+        # For log files and build servers: a line at the start and end of a stage, else every 2 s.
         now = time.monotonic()
-        edge = event.stage != self._stage or event.step >= event.of
-        if edge or now - self._shown_at >= _PLAIN_LINE_EVERY_S:
+        is_start_or_end = event.stage != self._stage or event.step >= event.of
+        if is_start_or_end or now - self._shown_at >= _LOG_LINE_EVERY_S:
             self._stage, self._shown_at = event.stage, now
             self._write_event_line(event)
 
@@ -174,11 +182,11 @@ class Console:
 
     @staticmethod
     def _to_stderr(text: str) -> None:
-        with suppress(OSError):  # whoever read it went away; the work goes on
+        with suppress(OSError):  # the reader is gone; the work goes on
             print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Stop progress output and restore the terminal."""
         with self._output:
             self._ended.set()
         if self._bars is not None:
@@ -197,21 +205,20 @@ class Console:
             for line in lines:
                 print(line, flush=True)
         except BrokenPipeError:
-            # Whoever read the answer went away; the work is done.  Python's own flush at the
-            # end must find somewhere to write.
+            # The reader is gone, and the work is done.  Python still flushes the stream at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def show_error(self, error: Dp3dError) -> None:
-        """Print a failure."""
+        """Print an error."""
         self.close()
         if self.as_json:
             print(json.dumps({"ok": False, "error": json_ready(error.to_dict())}), flush=True)
         else:
-            what = "stopped" if error.code == "job.cancelled" else "error"
-            self._to_stderr(f"{what}: {error.problem}\n  {error.remedy}\n  [{error.code}]")
+            label = "stopped" if error.code == "job.cancelled" else "error"
+            self._to_stderr(f"{label}: {error.problem}\n  {error.remedy}\n  [{error.code}]")
 
 
-def _new_bars() -> Bars:
+def _make_bars() -> Bars:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -238,13 +245,14 @@ def _new_bars() -> Bars:
     )
 
 
-def unexpected(error: BaseException) -> Dp3dError:
-    """An error of ours for a full disk, for a package that is missing or broken, or for a defect.
+def unexpected_error(error: BaseException) -> Dp3dError:
+    """The coded error for an unexpected exception.
 
-    The traceback of a defect is kept in a log file.
+    A full or read-only disk and missing or broken packages have their own codes.  Any other
+    exception is a defect (``internal``), whose traceback is written to a log file.
     """
-    if (refused := not_writable(error) or package_error(error)) is not None:
-        return refused
+    if (known_error := not_writable(error) or package_error(error)) is not None:
+        return known_error
     text = "".join(traceback.format_exception(error))
     name = f"dp3d-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     for folder in (dp3d_home() / "logs", Path(tempfile.gettempdir())):

@@ -1,8 +1,8 @@
-"""``dp3d demo``: the whole chain on one photo, stage by stage, resumable.
+"""``dp3d demo``: all stages on one photo, resumable.
 
-portrait -> views -> fitted head -> fit -> mesh -> both meshes -> turntable -> report.  Each stage
-leaves a note of what it was made from; run again, a stage whose inputs are the same is kept, an
-interrupted one goes on, and one whose inputs changed is made anew.
+portrait -> views -> fitted head -> fit -> mesh -> both meshes -> turntable -> report.
+``.stages.json`` has a hash of each stage's inputs.  A later run skips finished stages with
+unchanged inputs, resumes interrupted ones, and repeats stages whose inputs changed.
 """
 
 from __future__ import annotations
@@ -40,23 +40,34 @@ if TYPE_CHECKING:
     from dp3d_core.cameras.camera import Camera
     from dp3d_core.portraits.portrait import Portrait
 
-_NOTES = ".stages.json"
-_FRAMES_OF_TURNTABLE = 36
-_FITTED = "head_fitted.glb"
-_FITTED_TEXTURE = 2048
+_STAGES_FILE = ".stages.json"
+"""File with the inputs, times and results of the stages."""
+_TURNTABLE_FRAMES = 36
+"""Frames of a full turn of the mesh."""
+_FITTED_HEAD = "head_fitted.glb"
+"""File of the fitted head."""
+_FITTED_HEAD_TEXTURE = 2048
 """Side of the fitted head's texture, texels."""
-_MESH_YAWS, _MESH_TILE = (0, 45, 90, 180), 256
-"""Directions, degrees, from which both meshes are shown, and size of each picture, pixels."""
+_MESH_YAWS = (0, 45, 90, 180)
+"""Yaw of the cameras that both meshes are rendered from, degrees."""
+_MESH_TILE = 256
+"""Side of each of these pictures, pixels."""
 
 
 class Stages:
-    """Which stages of a folder are done, and from what they were made."""
+    """State of the stages in a folder, and the inputs of each.
+
+    Args:
+        out: folder of the demo.
+        console: for notes and cancel.
+
+    """
 
     def __init__(self, out: Path, console: Console) -> None:
         self.out, self._console = out, console
         self.notes: dict[str, dict[str, Any]] = {}
         try:
-            notes = read_json(out / _NOTES)
+            notes = read_json(out / _STAGES_FILE)
             self.notes = {k: v for k, v in notes.items() if isinstance(v, dict)}
         except (OSError, ValueError, AttributeError):
             pass
@@ -68,28 +79,28 @@ class Stages:
         results: list[str],
         work: Callable[[], dict[str, Any]],
     ) -> dict[str, Any]:
-        """Run a stage, or keep what an earlier run made from the same inputs.
+        """Run a stage, unless an earlier run finished it with equal inputs.
 
         Args:
             name: of the stage.
-            inputs: everything the result depends on, JSON.
+            inputs: everything the results depend on, as JSON values.
             results: files and folders in ``out`` that the stage makes.
-            work: does it, going on from what is there; returns what the report says about it.
+            work: makes the results, resuming partial ones; returns the stage's summary.
 
         Returns:
-            what ``work`` returned, now or then.
+            summary of the stage for the report, of this run or the earlier one.
 
         """
         check_cancel(self._console.cancel, "The demo")
         key = hashlib.sha256(json.dumps([name, inputs], sort_keys=True).encode()).hexdigest()
         note = self.notes.get(name, {})
-        there = all((self.out / result).exists() for result in results)
-        if note.get("key") == key and note.get("done") and there:
+        have_results = all((self.out / result).exists() for result in results)
+        if note.get("key") == key and note.get("done") and have_results:
             self._console.note(f"{name}: kept from an earlier run")
-            kept: dict[str, Any] = note["about"]
-            return kept
+            earlier_summary: dict[str, Any] = note["about"]
+            return earlier_summary
         if note and note.get("key") != key:
-            # Only what an earlier demo noted as its own is ever removed.
+            # Only results that an earlier demo recorded are removed.
             for result in results:
                 path = self.out / result
                 if path.is_dir():
@@ -97,26 +108,27 @@ class Stages:
                 else:
                     path.unlink(missing_ok=True)
             note = {}
-        spent = float(note.get("seconds", 0.0))
-        self._write(name, {"key": key, "done": False, "seconds": spent})
-        began = time.monotonic()
+        seconds = float(note.get("seconds", 0.0))
+        self._write(name, {"key": key, "done": False, "seconds": seconds})
+        started = time.monotonic()
         try:
-            about = json_ready(work())
+            summary = json_ready(work())
         except BaseException:
-            spent += time.monotonic() - began
-            self._write(name, {"key": key, "done": False, "seconds": round(spent, 2)})
+            seconds += time.monotonic() - started
+            self._write(name, {"key": key, "done": False, "seconds": round(seconds, 2)})
             raise
-        spent += time.monotonic() - began
-        self._write(name, {"key": key, "done": True, "seconds": round(spent, 2), "about": about})
-        return dict(about)
+        seconds += time.monotonic() - started
+        note = {"key": key, "done": True, "seconds": round(seconds, 2), "about": summary}
+        self._write(name, note)
+        return dict(summary)
 
     def key(self, name: str) -> str:
-        """What a finished stage was made from, as input of the next."""
+        """Hash of a finished stage's inputs, for the inputs of the next stage."""
         return str(self.notes[name]["key"])
 
     def _write(self, name: str, note: dict[str, Any]) -> None:
         self.notes[name] = note
-        write_json(self.out / _NOTES, self.notes)
+        write_json(self.out / _STAGES_FILE, self.notes)
 
 
 @dataclass
@@ -148,13 +160,13 @@ class Demo(Common):
         from nerf_export.mesh.textured_mesh import check_mesh_options
         from nerf_export.process.environment import nerf_python
 
-        # Whatever would stop a later stage is said before the first.
+        # Check what later stages need before the first one starts.
         request = {"preset": "capture", "views": self.views, "size": self.size}
         cameras = cameras_from_request(request)
         get_preset(self.fit_preset)
         check_mesh_options(self.faces, self.texture_size)
         photo = self.photo or default_photo()
-        with output_folder(self.out, (_NOTES,), (photo,)):
+        with output_folder(self.out, (_STAGES_FILE,), (photo,)):
             nerf_python()
             return self._run(console, photo, request, cameras)
 
@@ -163,71 +175,71 @@ class Demo(Common):
     ) -> Outcome:
         from dp3d_core.cameras.files import cameras_to_dict
 
-        began, out = time.monotonic(), self.out
+        started, out = time.monotonic(), self.out
         portrait = self.head.load(console, photo)
         stages = Stages(out, console)
-        made_from = {
+        portrait_inputs = {
             "photo": portrait.sha256,
             **asdict(self.head),
             "dp3d": __version__,
         }
-        about: dict[str, Any] = {
+        summaries: dict[str, Any] = {
             "portrait": stages.run(
-                "portrait", made_from, ["portrait.png"], lambda: _draw_portrait(portrait, out)
+                "portrait", portrait_inputs, ["portrait.png"], lambda: _draw_portrait(portrait, out)
             )
         }
         write_json(out / "cameras.json", cameras_to_dict(cameras))
-        about["views"] = stages.run(
+        summaries["views"] = stages.run(
             "views",
             [stages.key("portrait"), request],
             ["views", "contact_sheet.png"],
             lambda: _make_views(portrait, cameras, out, console),
         )
-        about["fitted head"] = stages.run(
+        summaries["fitted head"] = stages.run(
             "fitted head",
-            [stages.key("views"), _FITTED_TEXTURE],
-            [_FITTED],
-            lambda: _write_fitted(out, console),
+            [stages.key("views"), _FITTED_HEAD_TEXTURE],
+            [_FITTED_HEAD],
+            lambda: _write_fitted_head(out, console),
         )
-        about["fit"] = stages.run(
+        summaries["fit"] = stages.run(
             "fit",
             [stages.key("views"), self.fit_preset],
             ["fit"],
             lambda: self._fit(out, console),
         )
-        about["mesh"] = stages.run(
+        summaries["mesh"] = stages.run(
             "mesh",
             [stages.key("fit"), self.faces, self.texture_size],
             ["head.glb"],
             lambda: self._mesh(out, console),
         )
-        about["both meshes"] = stages.run(
+        summaries["both meshes"] = stages.run(
             "both meshes",
             [stages.key("fitted head"), stages.key("mesh"), _MESH_YAWS, _MESH_TILE],
             ["meshes.png"],
-            lambda: _show_meshes(out, console),
+            lambda: _draw_meshes(out, console),
         )
-        about["turntable"] = stages.run(
+        summaries["turntable"] = stages.run(
             "turntable",
-            [stages.key("mesh"), _FRAMES_OF_TURNTABLE],
+            [stages.key("mesh"), _TURNTABLE_FRAMES],
             ["turntable.gif"],
-            lambda: _make_turntable(out, console),
+            lambda: _write_turntable(out, console),
         )
-        about["fit report"] = stages.run(
+        summaries["fit report"] = stages.run(
             "fit report",
             [stages.key("mesh")],
             ["fit/report/report.html"],
-            lambda: _show_fit(out, about["mesh"], console),
+            lambda: _write_fit_report(out, summaries["mesh"], console),
         )
-        fitted, mesh = about["fitted head"], about["mesh"]
+        fitted, mesh = summaries["fitted head"], summaries["mesh"]
         report = {
             "schema": "dp3d.demo-report/1",
             "dp3d": __version__,
             "photo": {"name": photo.name, "sha256": portrait.sha256},
             "cameras": request,
-            "seconds": {name: stages.notes[name]["seconds"] for name in about},
-            "seconds_this_run": round(time.monotonic() - began, 2),
-            "stages": about,
+            "seconds": {name: stages.notes[name]["seconds"] for name in summaries},
+            "seconds_this_run": round(time.monotonic() - started, 2),
+            "stages": summaries,
         }
         write_json(out / "report.json", report)
         text = "\n".join(report_lines(report)) + "\n"
@@ -301,26 +313,26 @@ def _make_views(
     return {"engine": views.meta.engine, "count": len(views)}
 
 
-def _write_fitted(out: Path, console: Console) -> dict[str, Any]:
-    """The mesh that ``dp3d head`` writes of the views."""
+def _write_fitted_head(out: Path, console: Console) -> dict[str, Any]:
+    """Write the fitted head of the views as a textured mesh, as ``dp3d head`` does."""
     from dp3d_core.preview.asset import textured_parts, write_asset
     from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
     from dp3d_core.progress import Stage
 
     stage = Stage("fitted head", 1, console.progress, console.cancel, "Painting the textures")
-    parts = textured_parts(read_head(out / "views" / HEAD_FILE), _FITTED_TEXTURE)
-    write_asset(parts, out / _FITTED)
-    stage.advance("The fitted head is written", file=_FITTED)
+    parts = textured_parts(read_head(out / "views" / HEAD_FILE), _FITTED_HEAD_TEXTURE)
+    write_asset(parts, out / _FITTED_HEAD)
+    stage.advance("The fitted head is written", file=_FITTED_HEAD)
     return {
         "faces": sum(len(part.faces) for part in parts),
         "vertices": sum(len(part.vertices) for part in parts),
-        "texture_size": _FITTED_TEXTURE,
-        "bytes": (out / _FITTED).stat().st_size,
+        "texture_size": _FITTED_HEAD_TEXTURE,
+        "bytes": (out / _FITTED_HEAD).stat().st_size,
     }
 
 
-def _show_meshes(out: Path, console: Console) -> dict[str, Any]:
-    """The fitted head in the left half, the mesh of the field in the right one."""
+def _draw_meshes(out: Path, console: Console) -> dict[str, Any]:
+    """Draw the fitted head (left half) beside the mesh of the radiance field (right half)."""
     from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
     from dp3d_core.evaluation.textured import TexturedMesh
     from dp3d_core.progress import Stage
@@ -330,10 +342,10 @@ def _show_meshes(out: Path, console: Console) -> dict[str, Any]:
     cameras = [canonical_camera(yaw, 0, _MESH_TILE, focal=WHOLE_HEAD_FOCAL) for yaw in _MESH_YAWS]
     rows: list[list[Any]] = [[], []]
     labels: list[list[str]] = [[], []]
-    for name, file in (("fitted head", _FITTED), ("radiance field", "head.glb")):
+    for name, file in (("fitted head", _FITTED_HEAD), ("radiance field", "head.glb")):
         mesh = TexturedMesh.open(out / file)
-        for row, way in enumerate((mesh.render, mesh.clay)):
-            rows[row] += [way(camera).composite((255, 255, 255)) for camera in cameras]
+        for row, render in enumerate((mesh.render, mesh.clay)):
+            rows[row] += [render(camera).composite((255, 255, 255)) for camera in cameras]
             labels[row] += [f"{name}, {yaw} degrees" for yaw in _MESH_YAWS]
         stage.advance()
     sheet = contact_sheet(rows[0] + rows[1], 2 * len(cameras), labels[0] + labels[1], _MESH_TILE)
@@ -341,7 +353,7 @@ def _show_meshes(out: Path, console: Console) -> dict[str, Any]:
     return {"directions_deg": list(_MESH_YAWS)}
 
 
-def _show_fit(out: Path, mesh_stats: dict[str, Any], console: Console) -> dict[str, Any]:
+def _write_fit_report(out: Path, mesh_stats: dict[str, Any], console: Console) -> dict[str, Any]:
     from server.reports.fit_report import write_fit_report
 
     page = write_fit_report(
@@ -354,13 +366,13 @@ def _show_fit(out: Path, mesh_stats: dict[str, Any], console: Console) -> dict[s
     return {"page": page.relative_to(out).as_posix()}
 
 
-def _make_turntable(out: Path, console: Console) -> dict[str, Any]:
+def _write_turntable(out: Path, console: Console) -> dict[str, Any]:
     from dp3d_core.viewsets.sheets import save_gif
-    from server.reports.turntable import turned
+    from server.reports.turntable import turntable_frames
 
-    frames = turned(
+    frames = turntable_frames(
         out / "head.glb",
-        _FRAMES_OF_TURNTABLE,
+        _TURNTABLE_FRAMES,
         256,
         progress=console.progress,
         cancel=console.cancel,

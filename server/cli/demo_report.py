@@ -1,4 +1,4 @@
-"""The demo's report in words."""
+"""The demo's report as Markdown."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _FILES = {
     "meshes.png": "both meshes, the fitted head on the left, textured and as plain clay",
     "turntable.gif": "the mesh all around, textured and as plain clay",
 }
+"""Files of the demo and their meaning."""
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
-    """Lines of ``report.md`` for a ``report.json``."""
+    """Lines of ``report.md`` for the content of ``report.json``."""
     stages = report["stages"]
     portrait, mesh, fitted = stages["portrait"], stages["mesh"], stages["fitted head"]
     cameras = report["cameras"]
@@ -70,7 +71,7 @@ def report_lines(report: dict[str, Any]) -> list[str]:
         "",
         "## Files",
         "",
-        *(f"- `{name}`: {what}" for name, what in _FILES.items()),
+        *(f"- `{name}`: {meaning}" for name, meaning in _FILES.items()),
     ]
 
 

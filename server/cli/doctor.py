@@ -1,4 +1,4 @@
-"""``dp3d doctor``: what works here, what is missing, and the command that changes it."""
+"""``dp3d doctor``: checks the installation, and names the command for each missing part."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from dp3d_core.storage.paths import dp3d_home
 from server.cli.console import Common, Console, Outcome
 
 Status = Literal["ok", "warn", "fail"]
+"""Result of a check."""
 _MARKS: dict[Status, str] = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
-# Distribution names of each extra, as in pyproject.toml; a test holds the two together.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "core": (
         "embreex",
@@ -53,47 +53,53 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "uvicorn",
     ),
 }
-_NEEDED = "core"
+"""Distribution names of each extra in pyproject.toml; a test compares the two."""
+_REQUIRED_EXTRA = "core"
+"""Extra without which the doctor fails."""
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor."""
+    """Result of one check."""
 
     name: str
     status: Status
-    """``fail`` only for what the main job cannot do without."""
+    """``fail`` only for parts that the preview engine needs."""
     text: str
+    """What was found."""
     remedy: str = ""
+    """What to do; empty when nothing is missing."""
     command: tuple[str, ...] | None = None
-    """Arguments of the dp3d command that mends it."""
+    """Arguments of the dp3d command that installs or repairs the part."""
     terminal: str = ""
-    """A line for a terminal that mends it; made of ``command`` where there is one."""
+    """Command line for a terminal that does so; made from ``command`` if that is given."""
 
     def __post_init__(self) -> None:
         if self.command and not self.terminal:
-            object.__setattr__(self, "terminal", _line("-m", "server.cli.main", *self.command))
+            object.__setattr__(
+                self, "terminal", _command_line("-m", "server.cli.main", *self.command)
+            )
 
 
-def _line(*arguments: str) -> str:
-    """A command line for this Python, quoted for the platform's usual shell."""
+def _command_line(*arguments: str) -> str:
+    """A command line for this Python, quoted for a POSIX shell, or for PowerShell on Windows."""
     words = [sys.executable, *arguments]
     if sys.platform != "win32":
         return shlex.join(words)
-    # "&" runs a quoted program in PowerShell, the terminal of today's Windows.
+    # "&" runs a quoted program in PowerShell.
     return "& " + " ".join(word if word.isalnum() else f'"{word}"' for word in words)
 
 
 @dataclass
 class Doctor(Common):
-    """What works on this machine, what is missing, and what to do about it."""
+    """Check what works on this machine, what is missing, and what to do about it."""
 
     port: int = 8765
     """Port that 'dp3d serve' would use."""
 
     def run(self, console: Console) -> Outcome:
-        """Look at everything; the exit code is 4 when something needed is missing."""
+        """Run all checks; the exit code is 4 when a required part is missing."""
         if not 1 <= self.port <= 65535:
             raise Dp3dError(
                 "server.bad_request", f"{self.port} is not a TCP port.", "Use 1 to 65535."
@@ -104,7 +110,7 @@ class Doctor(Common):
             check_packages,
             check_models,
             check_home,
-            check_nerf,  # every mesh needs it: before what only some engines need
+            check_nerf,  # before the engines: every mesh needs it
             check_engines,
             check_weights,
             lambda: check_port(self.port),
@@ -112,7 +118,7 @@ class Doctor(Common):
         for check in checks:
             try:
                 findings += list(check())
-            except Exception as error:  # one broken part must not hide the others
+            except Exception as error:  # a failing check must not hide the others
                 name = getattr(check, "__name__", "check").removeprefix("check_")
                 text = f"the check itself failed: {error!r}"
                 findings.append(Finding(name, "warn", text, "Please report this."))
@@ -130,7 +136,7 @@ class Doctor(Common):
 
 
 def check_python() -> Iterator[Finding]:
-    """The interpreter's version."""
+    """Check the version of Python."""
     version = ".".join(str(n) for n in sys.version_info[:3])
     if (3, 11) <= sys.version_info[:2] < (3, 14):
         yield Finding("python", "ok", f"{version} ({sys.executable})")
@@ -139,28 +145,28 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """The packages of each extra."""
+    """Check the packages of each extra."""
     for extra, names in PACKAGES.items():
-        found, missing = [], []
+        installed, missing = [], []
         for name in names:
             try:
-                found.append(f"{name} {importlib.metadata.version(name)}")
+                installed.append(f"{name} {importlib.metadata.version(name)}")
             except importlib.metadata.PackageNotFoundError:
                 missing.append(name)
         if missing:
             yield Finding(
                 f"packages ({extra})",
-                "fail" if extra == _NEEDED else "warn",
+                "fail" if extra == _REQUIRED_EXTRA else "warn",
                 f"missing: {', '.join(missing)}",
                 f"Run: {Path(sys.executable).name} -m pip install 'dp3d[{extra}]'",
-                terminal=_line("-m", "pip", "install", f"dp3d[{extra}]"),
+                terminal=_command_line("-m", "pip", "install", f"dp3d[{extra}]"),
             )
         else:
-            yield Finding(f"packages ({extra})", "ok", ", ".join(found))
+            yield Finding(f"packages ({extra})", "ok", ", ".join(installed))
 
 
 def check_models() -> Iterator[Finding]:
-    """Whether the files that reading a portrait requires are installed."""
+    """Check the files that a portrait requires: face models and head data."""
     from dp3d_core.portraits.required_files import missing
     from dp3d_core.storage.paths import models_folder
 
@@ -180,7 +186,7 @@ def check_models() -> Iterator[Finding]:
 
 
 def check_engines() -> Iterator[Finding]:
-    """Every engine; one that cannot run says itself what it needs."""
+    """Check each engine; an unavailable engine names what it needs."""
     from dp3d_core.engines.registry import list_engines
     from dp3d_core.limits import DEFAULT_ENGINE
 
@@ -193,7 +199,7 @@ def check_engines() -> Iterator[Finding]:
 
 
 def check_weights() -> Iterator[Finding]:
-    """The published weights of the diffusion engines; the engine preview needs none."""
+    """Check the published weights of the diffusion engines; the preview engine needs none."""
     from dp3d_core.weights.installed import SOURCES, find_weights, how
 
     for variant, source in SOURCES.items():
@@ -206,20 +212,24 @@ def check_weights() -> Iterator[Finding]:
         if weights is not None:
             yield Finding(name, "ok", f"in {weights.folder}")
             continue
-        # A host without an interface leaves the fetching to a person.
+        # A host without a download interface: the user downloads the file.
         command = ("models", "install", str(variant)) if source.repository is not None else None
-        by_hand = "" if command else _line("-m", "server.cli.main", "models", "import", source.file)
+        by_hand = (
+            ""
+            if command
+            else _command_line("-m", "server.cli.main", "models", "import", source.file)
+        )
         text = "not installed (optional: only the diffusion engines use weights)"
         yield Finding(name, "warn", text, how(variant), command, by_hand)
 
 
 def check_home() -> Iterator[Finding]:
-    """The user's folder: can it be written, and is there room?"""
+    """Check that the dp3d folder is writable and its disk has space."""
     home = dp3d_home()
-    # A diagnosis leaves no folders behind: look at the nearest one that is there.
-    there = next(path for path in (home, *home.parents) if path.exists())
+    # The doctor makes no folders: check the nearest parent that exists.
+    existing = next(path for path in (home, *home.parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there) as probe:
+        with tempfile.TemporaryFile(dir=existing) as probe:
             probe.write(b"dp3d")
     except OSError as error:
         yield Finding(
@@ -230,7 +240,7 @@ def check_home() -> Iterator[Finding]:
         )
         return
     yield Finding("home", "ok", str(home))
-    free = shutil.disk_usage(there).free / _GIB
+    free = shutil.disk_usage(existing).free / _GIB
     if free >= 5:
         yield Finding("disk space", "ok", f"{free:.0f} GiB free")
     else:
@@ -244,7 +254,7 @@ def check_home() -> Iterator[Finding]:
 
 
 def check_nerf() -> Iterator[Finding]:
-    """The NeRF environment."""
+    """Check the NeRF environment: its Python, nerfstudio and torch."""
     from nerf_export.process.environment import nerf_python, repair_hint
 
     try:
@@ -252,13 +262,17 @@ def check_nerf() -> Iterator[Finding]:
     except Dp3dError as error:
         yield Finding("NeRF environment", "warn", error.problem, error.remedy, _setup_nerf())
         return
-    ask = (
+    script = (
         "import importlib.metadata as m; "
         "print('nerfstudio', m.version('nerfstudio'), 'torch', m.version('torch'))"
     )
     try:
         answer = subprocess.run(
-            [str(python), "-I", "-c", ask], capture_output=True, text=True, timeout=60, check=True
+            [str(python), "-I", "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         yield Finding(
@@ -273,12 +287,12 @@ def check_nerf() -> Iterator[Finding]:
 
 
 def _setup_nerf(*flags: str) -> tuple[str, ...] | None:
-    """The command that builds our environment; none helps while a variable names another one."""
+    """The command that builds dp3d's NeRF environment; None while a variable names another."""
     return None if os.environ.get("DP3D_NERF_PYTHON") else ("setup", "nerf", *flags)
 
 
 def check_port(port: int) -> Iterator[Finding]:
-    """The server's port: free, ours, or somebody else's."""
+    """Check the server's port: free, used by a dp3d server, or used by another program."""
     from server.client import Client
     from server.settings import DEFAULT_HOST
 

@@ -1,4 +1,4 @@
-"""``dp3d engines``: the engines and their options."""
+"""``dp3d engines``: lists the engines and their options."""
 
 from __future__ import annotations
 

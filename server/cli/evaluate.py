@@ -1,4 +1,4 @@
-"""``dp3d evaluate``: metrics of a view set."""
+"""``dp3d evaluate``: computes metrics of a view set."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _MEANING = {
     "seam": "1: windows of views cannot be told",
     "reprojection": "dB, agreement of neighbours on the surface",
 }
+"""Unit and best value of each metric."""
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Evaluate(Common):
     names."""
 
     def run(self, console: Console) -> Outcome:
-        """Compute all that can be computed here."""
+        """Compute the metrics whose inputs and packages are available."""
         from dp3d_core.evaluation.compare import METRICS, evaluate
         from nerf_export.folders.importing import open_views
 
@@ -77,5 +78,5 @@ class Evaluate(Common):
             "warnings": warnings,
             "missing": {name: error.to_dict() for name, error in results.missing.items()},
         }
-        asked = [error for name, error in results.missing.items() if name in self.metrics]
-        return Outcome(data, lines, max((error.exit_code for error in asked), default=0))
+        failures = [error for name, error in results.missing.items() if name in self.metrics]
+        return Outcome(data, lines, max((error.exit_code for error in failures), default=0))

@@ -1,4 +1,4 @@
-"""``dp3d export``: a view set, or a fit, for other tools."""
+"""``dp3d export``: writes a view set, or a fit, for other tools."""
 
 from __future__ import annotations
 

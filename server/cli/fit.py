@@ -1,4 +1,4 @@
-"""``dp3d fit``: views to a radiance field."""
+"""``dp3d fit``: fits a radiance field to views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dp3d generate``: a photo and cameras to consistent views."""
+"""``dp3d generate``: generates consistent views from a photo and cameras."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ class Generate(Common):
         check_seed(self.seed)
         engine = with_pictures(self.engine, self.condition_images, self.start_images)
         options = parse_engine_options(self.option)
-        # before anything that the engine's packages bring is imported
-        engine.check(options)
+        engine.check(options)  # before the imports below, which need the engine's packages
         request, notes = self.camera.request()
         cameras = cameras_for(engine, request)
         from dp3d_core.portraits.report_picture import report_picture

@@ -1,4 +1,4 @@
-"""``dp3d head``: the fitted head of the preview engine as a textured mesh."""
+"""``dp3d head``: writes the fitted head of the preview engine as a textured mesh."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Head(Common):
 
         check_seed(self.seed)
         check_asset_path(self.out)
-        head = self._of_views() if is_folder(self.source) else self._of_photo(console)
+        head = self._read_from_views() if is_folder(self.source) else self._fit_to_photo(console)
         if self.unlit:
             head.appearance.lit = False
         stage = Stage("mesh", 1, console.progress, console.cancel, "Painting the textures")
@@ -61,7 +61,7 @@ class Head(Common):
         triangles = sum(len(part.faces) for part in parts)
         return Outcome(data, [f"{self.out}: {triangles} triangles, a texture for each part"])
 
-    def _of_views(self) -> PreviewHead:
+    def _read_from_views(self) -> PreviewHead:
         from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
         from dp3d_core.viewsets.viewset import ViewSet
 
@@ -76,7 +76,7 @@ class Head(Common):
         head.appearance.lit = bool(ViewSet.open(self.source).meta.parameters.get("lit", True))
         return head
 
-    def _of_photo(self, console: Console) -> PreviewHead:
+    def _fit_to_photo(self, console: Console) -> PreviewHead:
         from dp3d_core.engines.options import parse_options
         from dp3d_core.preview.engine import PreviewOptions
         from dp3d_core.preview.kept_heads import fitted_head

@@ -1,4 +1,4 @@
-"""Entry of the ``dp3d`` command: parse, run, and turn every failure into code and sentence."""
+"""Entry of the ``dp3d`` command: parses arguments, runs the command, reports errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tyro
 
 from dp3d_core.errors import Cancelled, Dp3dError, ExitCode
 from server.cli.bench import Bench
-from server.cli.console import Console, Outcome, unexpected
+from server.cli.console import Console, Outcome, unexpected_error
 from server.cli.demo import Demo
 from server.cli.doctor import Doctor
 from server.cli.engines import Engines
@@ -54,8 +54,10 @@ docs/errors.md."""
 
 
 def parse(arguments: Sequence[str]) -> Any:
-    """The command that the arguments name; exits with 2 and a hint when they are wrong."""
-    choices = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in _COMMANDS.items())
+    """Parse a command line; exits with code 2 and a hint when it is wrong."""
+    choices = tuple(
+        Annotated[command, tyro.conf.subcommand(name)] for name, command in _COMMANDS.items()
+    )
     any_command: Any = Union[choices]  # noqa: UP007 - built at run time
     return tyro.cli(
         any_command,
@@ -67,7 +69,7 @@ def parse(arguments: Sequence[str]) -> Any:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; returns the exit code."""
+    """Run a command line; returns the exit code of docs/cli.md."""
     if list(arguments) == ["--version"]:
         import importlib.metadata
 
@@ -75,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.OK
     command = parse(arguments)
     console = Console(command.json, command.debug)
-    if not isinstance(command, Serve):  # uvicorn has its own way to stop
+    if not isinstance(command, Serve):  # uvicorn handles signals itself
         console.listen_for_signals()
     try:
         outcome: Outcome = command.run(console)
@@ -84,10 +86,10 @@ def run(arguments: Sequence[str]) -> int:
         return outcome.exit_code
     except KeyboardInterrupt:
         error: Dp3dError = Cancelled("The command")
-    except Dp3dError as ours:
-        error = ours
+    except Dp3dError as coded:
+        error = coded
     except Exception as defect:
-        error = unexpected(defect)
+        error = unexpected_error(defect)
         console.close()
         if console.debug:
             sys.excepthook(type(defect), defect, defect.__traceback__)
@@ -100,9 +102,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The ``dp3d`` console script."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a terminal that cannot show a name shows its codes
+        if isinstance(stream, io.TextIOWrapper):  # show characters that cannot be encoded as codes
             stream.reconfigure(errors="backslashreplace")
     try:
         code = run(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""``dp3d mesh``: a fit to a textured mesh."""
+"""``dp3d mesh``: extracts a textured mesh from a fit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Mesh(Common):
             )
         )
         page = None
-        if self.report and self.out.suffix.lower() != ".ply":  # which has no texture to show
+        if self.report and self.out.suffix.lower() != ".ply":  # the turntable needs a texture
             page = write_fit_report(
                 self.fit,
                 mesh=self.out,

@@ -1,4 +1,4 @@
-"""``dp3d models``: the published weights on this machine."""
+"""``dp3d models``: lists, imports, downloads and verifies published weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Name = Annotated[Variant, tyro.conf.EnumChoicesFromValues]
 
 @dataclass
 class List:
-    """What is installed, and where the rest is had."""
+    """What is installed, and how to get the rest."""
 
     def run(self, console: Console) -> Outcome:
         """List all variants."""
@@ -29,19 +29,21 @@ class List:
 
         data, lines = {}, []
         for variant, source in SOURCES.items():
-            found = find_weights(variant)
+            weights = find_weights(variant)
             data[str(variant)] = {
-                "installed": found is not None,
-                "folder": None if found is None else str(found.folder),
+                "installed": weights is not None,
+                "folder": None if weights is None else str(weights.folder),
                 "source": source.file,
-                "source_sha256": None if found is None else found.source_sha256,
-                "source_revision": None if found is None else found.source_revision,
+                "source_sha256": None if weights is None else weights.source_sha256,
+                "source_revision": None if weights is None else weights.source_revision,
                 "page": source.page,
                 "published_gigabytes": source.gigabytes,
                 "published_revision": source.revision,
             }
-            told = how(variant) if found is None else f"{found.folder} (of {found.source_name})"
-            lines.append(f"{variant:22}{'installed' if found else 'missing':11}{told}")
+            state, text = "missing", how(variant)
+            if weights is not None:
+                state, text = "installed", f"{weights.folder} (of {weights.source_name})"
+            lines.append(f"{variant:22}{state:11}{text}")
             commit = f", commit {source.revision}" if source.revision else ""
             lines.append(f"{'':22}published  {source.file}, {source.gigabytes:g} GB{commit}")
         return Outcome({"weights": data}, lines)
@@ -60,27 +62,27 @@ class Import:
         """Import it."""
         from dp3d_core.checkpoints.file_kinds import check_weights_file
 
-        check_weights_file(self.file)  # a wrong file is told before a gigabyte of packages is
+        check_weights_file(self.file)  # report a wrong file before asking for packages of 1 GB
         require_import_packages()
         from dp3d_core.checkpoints.importer import import_weights
 
-        found = import_weights(
+        weights = import_weights(
             self.file, half=self.half, progress=console.progress, cancel=console.cancel
         )
-        return _imported(found)
+        return _import_outcome(weights)
 
 
-def _imported(found: Weights) -> Outcome:
-    commit = found.source_revision
+def _import_outcome(weights: Weights) -> Outcome:
+    commit = weights.source_revision
     return Outcome(
         {
-            "variant": str(found.config.variant),
-            "folder": str(found.folder),
-            "source_sha256": found.source_sha256,
+            "variant": str(weights.config.variant),
+            "folder": str(weights.folder),
+            "source_sha256": weights.source_sha256,
             "source_revision": commit,
         },
         [
-            f"{found.config.variant} is installed in {found.folder}",
+            f"{weights.config.variant} is installed in {weights.folder}",
             *(
                 [f"from commit {commit}; '--revision {commit}' gives the same again"]
                 if commit
@@ -102,7 +104,7 @@ class Install:
     """Commit, tag or branch on the hub; without one the newest, or offline what is here."""
 
     def run(self, console: Console) -> Outcome:
-        """Download (or go on, or take it from the cache), then import."""
+        """Download, resume a download or take it from the cache; then import."""
         require_import_packages()
         from dp3d_core.checkpoints.download import downloads_folder, fetch
         from dp3d_core.checkpoints.importer import import_weights
@@ -114,7 +116,7 @@ class Install:
             cancel=console.cancel,
         )
         try:
-            found = import_weights(
+            weights = import_weights(
                 fetched.path,
                 half=self.half,
                 expected_sha256=fetched.sha256,
@@ -124,9 +126,9 @@ class Install:
             )
         except Dp3dError as error:
             if error.code == "weights.damaged" and fetched.path.parent == downloads_folder():
-                fetched.path.unlink(missing_ok=True)  # the next install fetches it anew
+                fetched.path.unlink(missing_ok=True)  # the next install downloads it again
             raise
-        outcome = _imported(found)
+        outcome = _import_outcome(weights)
         outcome.lines.append(f"the download is kept: {fetched.path}")
         return outcome
 
@@ -147,12 +149,12 @@ class Verify:
             if self.name is not None
             else [variant for variant in SOURCES if find_weights(variant) is not None]
         )
-        good = [
+        verified = [
             verify_weights(variant, progress=console.progress, cancel=console.cancel)
             for variant in chosen
         ]
-        data = {str(w.config.variant): {"files": len(w.files), "good": True} for w in good}
-        lines = [f"{w.config.variant}: {len(w.files)} files are as imported" for w in good]
+        data = {str(w.config.variant): {"files": len(w.files), "good": True} for w in verified}
+        lines = [f"{w.config.variant}: {len(w.files)} files are as imported" for w in verified]
         return Outcome({"weights": data}, lines or ["No weights are installed."])
 
 

@@ -1,4 +1,4 @@
-"""``dp3d render``: views of a fit from other cameras."""
+"""``dp3d render``: renders views of a fit from other cameras."""
 
 from __future__ import annotations
 

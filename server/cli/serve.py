@@ -1,4 +1,4 @@
-"""``dp3d serve``: the backend for Blender."""
+"""``dp3d serve``: runs the backend for Blender."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Serve(Common):
             level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
         self._check_numbers()
-        token, kept_in = load_token(self.token)
+        token, token_file = load_token(self.token)
         settings = Settings(
             data=(self.data or default_data()).absolute(),
             token=token,
@@ -90,13 +90,13 @@ class Serve(Common):
 
         def started(url: str) -> None:
             note_program()
-            where = str(kept_in) if kept_in else None
+            token_path = str(token_file) if token_file else None
             console.show(
                 Outcome(
-                    {"url": url, "token_file": where, "data": str(settings.data)},
+                    {"url": url, "token_file": token_path, "data": str(settings.data)},
                     [
                         f"dp3d serves at {url}",
-                        f"token: in {where}" if where else "token: as given",
+                        f"token: in {token_path}" if token_path else "token: as given",
                         f"data: {settings.data}",
                         "Ctrl-C stops it; unfinished jobs go on at the next start.",
                     ],
@@ -107,11 +107,11 @@ class Serve(Common):
         return Outcome({}, [])
 
     def _check_numbers(self) -> None:
-        for value, low, high, what, remedy in (
+        for value, low, high, noun, remedy in (
             (self.port, 0, 65535, "a TCP port", "Use 0 to 65535."),
             (self.quota_gib, 0.01, 1e6, "a quota", "Give --quota-gib 0.01 GiB or more."),
             (self.max_queued, 1, 1_000_000, "a number of jobs", "Give --max-queued 1 or more."),
             (self.keep_jobs, 1, 10_000_000, "a number of jobs", "Give --keep-jobs 1 or more."),
         ):
             if not low <= value <= high:
-                raise Dp3dError("server.bad_request", f"{value} is not {what}.", remedy)
+                raise Dp3dError("server.bad_request", f"{value} is not {noun}.", remedy)

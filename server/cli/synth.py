@@ -1,4 +1,4 @@
-"""``dp3d synth``: synthetic heads with exact cameras, depth, normals and labels."""
+"""``dp3d synth``: renders synthetic heads with exact cameras, depth, normals and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dp3d verify-parity``: our networks against tensors of the original implementations."""
+"""``dp3d verify-parity``: compares networks with tensors of the original implementations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dp3d_core.errors import ExitCode
 from dp3d_core.weights.requirements import require_packages
 from server.cli.console import Common, Console, Outcome
 
-_SHOWN = 8
+_MAX_ROWS = 8
 """Rows of each kind that are printed when all is well; ``--all`` prints every one."""
 
 
@@ -25,7 +25,7 @@ class VerifyParity(Common):
     """Print every tensor, not only the worst of each set."""
 
     def run(self, console: Console) -> Outcome:
-        """Verify set after set."""
+        """Verify each set."""
         require_packages()
         from dp3d_core.checkpoints.parity import INPUT, TOLERANCE, verify_parity
 
@@ -46,7 +46,7 @@ class VerifyParity(Common):
                 f"{prefix}: {len(compared)} tensors recomputed, {len(skipped)} not, "
                 f"{len(bad)} wrong (largest relative error allowed: {TOLERANCE:g})"
             ]
-            shown = compared if self.all else compared[: max(_SHOWN, len(bad))]
+            shown = compared if self.all else compared[: max(_MAX_ROWS, len(bad))]
             lines += [f"  {row.error:10.2e}  {row.name}" for row in shown]
             lines += [
                 f"  {row.reason or 'NOT COMPARED':>10}  {row.name}"

@@ -1,1 +1,1 @@
-"""Pages and pictures that show what a result is worth."""
+"""Report pages and turntables of fits and meshes."""

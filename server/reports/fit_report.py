@@ -1,12 +1,12 @@
-"""A fit's report: what to look at and what was measured, as a page and as JSON.
+"""Writes the report of a fit: pictures and figures, as a page and as JSON.
 
 ::
 
     FIT/report/
-      report.html  report.json   mesh figures join them when there is a mesh
+      report.html  report.json   figures of the field, and of a mesh if there is one
       views.png                  held-out views, their renders, and the difference
-      turntable.webm             the field from all around
-      mesh.webm                  the mesh from all around, textured and as clay
+      turntable.webm             orbit around the field
+      mesh.webm                  orbit around the mesh, textured and as clay
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ from dp3d_core.viewsets.video import save_video
 from dp3d_core.viewsets.viewset import ViewSet, over
 from nerf_export.field.fit import Fit
 from nerf_export.field.render import head_turn, render_cameras, render_fit
-from server.reports.turntable import turned
+from server.reports.turntable import turntable_frames
 
 SCHEMA = "dp3d.fit-report/1"
-_TURN_FRAMES, _TURN_SIZE, _FPS = 36, 256, 12.0
-_STRONGER = 4
-"""Factor that makes differences visible."""
+"""Schema of ``report.json``."""
+_TURN_FRAMES = 36
+"""Frames of a turntable."""
+_TURN_SIZE = 256
+"""Height of a turntable's frames, pixels."""
+_FPS = 12.0
+"""Frames per second of a turntable."""
+_DIFFERENCE_GAIN = 4
+"""Factor by which differences are multiplied in ``views.png``."""
 
 
 def write_fit_report(
@@ -47,13 +53,13 @@ def write_fit_report(
 
     Args:
         root: folder of the fit.
-        mesh: GLB that was made of it.
-        mesh_stats: what ``build_mesh`` told of it.
+        mesh: GLB made from the fit.
+        mesh_stats: figures of the mesh, from ``build_mesh``.
         progress: stages ``render`` and ``turntable``.
         cancel: polled between frames.
 
     Returns:
-        The page.
+        path of ``report.html``.
 
     Raises:
         Dp3dError: ``fit.*``, ``nerf.*``, ``mesh.unreadable``, ``job.cancelled``.
@@ -62,11 +68,11 @@ def write_fit_report(
     fit = Fit.open(root)
     out = fit.root / "report"
     calls: dict[str, Any] = {"progress": progress, "cancel": cancel}
-    report = _present(out / "report.json", fit)
+    report = _read_current_report(out / "report.json", fit)
     if report is None:
-        report = _field_part(fit, out, calls)
+        report = _report_field(fit, out, calls)
     if mesh is not None:
-        frames = turned(mesh, _TURN_FRAMES, _TURN_SIZE, head_turn(fit), **calls)
+        frames = turntable_frames(mesh, _TURN_FRAMES, _TURN_SIZE, head_turn(fit), **calls)
         save_video(out / "mesh.webm", frames, _FPS)
         report["mesh"] = {"file": mesh.name, "bytes": mesh.stat().st_size, **(mesh_stats or {})}
     write_json(out / "report.json", report)
@@ -74,20 +80,21 @@ def write_fit_report(
     return out / "report.html"
 
 
-def _present(path: Path, fit: Fit) -> dict[str, Any] | None:
-    """An earlier report of this very field."""
+def _read_current_report(path: Path, fit: Fit) -> dict[str, Any] | None:
+    """A complete earlier report of the field; None when there is none."""
     try:
         report: dict[str, Any] = read_json(path)
     except (OSError, ValueError):
         return None
-    whole = all((path.parent / name).is_file() for name in ("views.png", "turntable.webm"))
-    return report if whole and report.get("field_sha256") == fit.meta.field_sha256 else None
+    has_files = all((path.parent / name).is_file() for name in ("views.png", "turntable.webm"))
+    return report if has_files and report.get("field_sha256") == fit.meta.field_sha256 else None
 
 
-def _field_part(fit: Fit, out: Path, calls: dict[str, Any]) -> dict[str, Any]:
+def _report_field(fit: Fit, out: Path, calls: dict[str, Any]) -> dict[str, Any]:
+    """Render ``views.png`` and ``turntable.webm``; returns the figures of the field."""
     held_out = list(fit.meta.held_out)
     work = out / "work"
-    shutil.rmtree(work, ignore_errors=True)  # of another field
+    shutil.rmtree(work, ignore_errors=True)  # left by a report of another field
     renders = render_fit(fit, [fit.cameras[i] for i in held_out], work / "views", **calls)
     save_png(out / "views.png", _sheet(fit, held_out, renders))
     orbit = {"preset": "orbit", "views": _TURN_FRAMES, "size": _TURN_SIZE}
@@ -114,16 +121,17 @@ def _field_part(fit: Fit, out: Path, calls: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sheet(fit: Fit, held_out: Sequence[int], renders: ViewSet) -> Pixels:
-    """A row of held-out views over white, a row of renders, a row of differences."""
+    """Rows of held-out views over white, of renders, and of differences."""
     rows: list[list[Pixels]] = [[], [], []]
-    for place, index in enumerate(held_out):
-        seen = renders.frame(place)
+    for position, index in enumerate(held_out):
+        render = renders.frame(position)
         _, rgba = fit.picture(index)
-        true = resized(over(rgba), seen.shape[1], seen.shape[0])
-        away = np.abs(true.astype(int) - seen).clip(0, 255 // _STRONGER) * _STRONGER
-        for row, picture in zip(rows, (true, seen, away.astype(np.uint8)), strict=True):
+        truth = resized(over(rgba), render.shape[1], render.shape[0])
+        error = np.abs(truth.astype(int) - render)
+        difference = error.clip(0, 255 // _DIFFERENCE_GAIN) * _DIFFERENCE_GAIN
+        for row, picture in zip(rows, (truth, render, difference.astype(np.uint8)), strict=True):
             row.append(picture)
-    names = ["held out", "rendered", f"difference x {_STRONGER}"]
+    names = ["held out", "rendered", f"difference x {_DIFFERENCE_GAIN}"]
     labels = [f"{name}: view {i}" for name in names for i in held_out]
     return contact_sheet([p for row in rows for p in row], len(held_out), labels, 256)
 
@@ -143,13 +151,14 @@ _NAMES = {
     "ssim": "SSIM",
     "held_out_views": "held-out views that show the head",
 }
+"""Labels of the scores."""
 
 
 def _page(report: dict[str, Any]) -> str:
-    """The report for people: one page, its pictures beside it."""
+    """The report as HTML; pictures and videos are files beside it."""
     notes = "".join(f"<p class=note>{html.escape(str(w))}</p>" for w in report["warnings"])
     seconds = report["seconds"]
-    about = [
+    facts = [
         f"preset {report['preset']}, {report['steps']} steps, seed {report['seed']}",
         f"{report['views']} views",
         *([f"{seconds:.0f} s on {report['device']}"] if seconds is not None else []),
@@ -157,7 +166,7 @@ def _page(report: dict[str, Any]) -> str:
     scores = {_NAMES.get(k, k): v for k, v in report["scores"].items()}
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>dp3d fit</title>",
-        f"<style>{_STYLE}</style><h1>Fit</h1><p>{html.escape(', '.join(about))}</p>{notes}",
+        f"<style>{_STYLE}</style><h1>Fit</h1><p>{html.escape(', '.join(facts))}</p>{notes}",
         "<h2>Views that the fit has not seen</h2>",
         _table(scores),
         "<img src=views.png alt='held-out views, their renders, and the difference'>",
@@ -178,12 +187,12 @@ def _page(report: dict[str, Any]) -> str:
 
 
 def _agreement(report: dict[str, Any]) -> dict[str, Any]:
-    """Rows: what was found out about silhouettes and poses."""
+    """Rows about the consistency of silhouettes and poses."""
     rows: dict[str, Any] = {}
     if (silhouettes := report.get("silhouettes")) is not None:
-        each = [part for part in silhouettes["views"] if part is not None]
+        fractions = [value for value in silhouettes["views"] if value is not None]
         rows["silhouettes that one shape fills"] = (
-            f"{silhouettes['mean']:.1%}, {min(each, default=0):.1%} of the worst"
+            f"{silhouettes['mean']:.1%}, {min(fractions, default=0):.1%} of the worst"
         )
     if (poses := report.get("registration")) is None:
         return rows | {"poses": "as given"}
@@ -199,11 +208,11 @@ def _agreement(report: dict[str, Any]) -> dict[str, Any]:
 
 def _table(rows: dict[str, Any]) -> str:
     cells = "".join(
-        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(_shown(value))}</td></tr>"
+        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(_format_value(value))}</td></tr>"
         for name, value in rows.items()
     )
     return f"<table>{cells}</table>"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""A textured mesh seen from all around: what shows what it is worth."""
+"""Renders a textured mesh from an orbit of cameras."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 
 _BACKGROUND = (255, 255, 255)
 _DIAGONAL = 1.2
-"""Of a head with its neck, head units: so much fills the frames of the canonical orbit."""
+"""Diagonal of the bounding box of a head with its neck that fills the frames, head units."""
 _UPRIGHT = np.eye(3)
+"""Rotation of a mesh in head space."""
 
 
 def _orbit_around(vertices: Array, turn: Array, frames: int, size: int) -> list[Camera]:
-    """Cameras of a full turn around what lies anywhere, of any size."""
+    """Cameras of a full turn around vertices of any position and size.
+
+    Args:
+        vertices: (n, 3), units of the mesh.
+        turn: (3, 3) rotation from head space to the space of the mesh.
+        frames: number of cameras.
+        size: of the frames, pixels.
+
+    """
     low, high = vertices.min(0), vertices.max(0)
     scale, centre = float(np.linalg.norm(high - low)) / _DIAGONAL, (low + high) / 2
     cameras = []
@@ -35,16 +44,17 @@ def _orbit_around(vertices: Array, turn: Array, frames: int, size: int) -> list[
 def turntable(
     mesh_file: Path, frames: int = 36, size: int = 256, turn: Array = _UPRIGHT
 ) -> Iterator[Pixels]:
-    """Frames of an orbit about a GLB, textured on the left and as plain clay on the right.
+    """Frames of an orbit around a mesh, textured on the left and as plain clay on the right.
 
     Args:
-        mesh_file: one mesh with a base colour texture, as ``build_mesh`` writes.
-        frames: of the full turn.
-        size: height of a frame in pixels; it is twice as wide.
-        turn: (3, 3) of head space to the mesh's, see :func:`nerf_export.field.render.head_turn`.
+        mesh_file: GLB with one mesh and a base colour texture, from ``build_mesh``.
+        frames: number of frames of the full turn.
+        size: height of a frame, pixels; its width is twice that.
+        turn: (3, 3) rotation from head space to the space of the mesh, see
+            :func:`nerf_export.field.render.head_turn`.
 
     Yields:
-        (size, 2 * size, 3) uint8 each.
+        frames, (size, 2 * size, 3) uint8.
 
     Raises:
         Dp3dError: ``mesh.unreadable``.
@@ -52,10 +62,10 @@ def turntable(
     """
     mesh = TexturedMesh.open(mesh_file)
     for camera in _orbit_around(mesh.mesh.vertices, turn, frames, size):
-        yield np.hstack([way(camera).composite(_BACKGROUND) for way in (mesh.render, mesh.clay)])
+        yield np.hstack([draw(camera).composite(_BACKGROUND) for draw in (mesh.render, mesh.clay)])
 
 
-def turned(
+def turntable_frames(
     mesh_file: Path,
     frames: int,
     size: int,

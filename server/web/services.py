@@ -36,7 +36,7 @@ class Services:
     """Budget of memory for request bodies."""
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "requests"))
     """Parses requests for jobs, one at a time: parsing cameras is CPU-bound, and two parsers would
-    block other requests twice as long."""
+    slow each other and all other requests."""
     files: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, "files"))
     """Reads and writes artifacts, separate from requests that wait for the database."""
 

@@ -1,7 +1,7 @@
-"""The preview engine of another commit of the project, in a process of its own.
+"""Runs the preview engine of another commit in a separate process, for comparisons.
 
-The commit is checked out beside ours (``git worktree``) into a temporary folder, and a small
-program (``beside_child.py``) runs there, with our packages and our face models.
+``git worktree`` checks the commit out into a temporary folder.  ``beside_child.py`` runs there,
+with the packages and face models of this installation.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from dp3d_core.evaluation.preview_benchmark import GREY, EngineResult
 from dp3d_core.storage.paths import dp3d_home, models_folder
 
 _CHILD = Path(__file__).with_name("beside_child.py")
-_LAST_LINES = 20
+_MAX_ERROR_LINES = 20
+"""Last lines of the child's standard error that an error quotes."""
 
 
 class OtherCommit:
-    """The engine of a commit; a context manager, callable as ``evaluation.synthetic.Engine``.
+    """The preview engine of a commit: a context manager, callable as an engine of the benchmark.
 
     Attributes:
-        commit: its full hash.
-        subject: first line of its message.
+        commit: full hash.
+        subject: first line of the commit message.
 
     """
 
     def __init__(self, commit: str, clone: Path | None = None) -> None:
-        """Look the commit up.
+        """Look up the commit.
 
         Args:
-            commit: any name that git knows.
-            clone: folder of the project's clone, None for the one this file lies in.
+            commit: any revision that git knows.
+            clone: folder of the project's clone; None for the clone that contains this file.
 
         Raises:
             Dp3dError: ``bench.no_commit``.
@@ -57,12 +58,12 @@ class OtherCommit:
                 "Clone the project with git, and run the measurement from there.",
             )
         if commit.startswith("-"):
-            raise _unknown(commit)
+            raise _no_such_commit(commit)
         try:
             self.commit = self._git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
             self.subject = self._git("log", "-1", "--format=%s", self.commit)
         except subprocess.CalledProcessError as error:
-            raise _unknown(commit, str(error.stderr)) from error
+            raise _no_such_commit(commit, str(error.stderr)) from error
         except FileNotFoundError as error:
             raise Dp3dError(
                 "bench.no_commit",
@@ -70,7 +71,7 @@ class OtherCommit:
                 "Install git, and run the measurement again.",
             ) from error
         self._child: subprocess.Popen[str] | None = None
-        self._errors: deque[str] = deque(maxlen=_LAST_LINES)
+        self._errors: deque[str] = deque(maxlen=_MAX_ERROR_LINES)
 
     def _git(self, *arguments: str) -> str:
         run = subprocess.run(
@@ -85,7 +86,7 @@ class OtherCommit:
             self._git("worktree", "add", "--detach", str(self._tree), self.commit)
             self._start()
         except subprocess.CalledProcessError as error:
-            self._clean()
+            self._remove_worktree()
             raise Dp3dError(
                 "bench.no_commit",
                 f"Commit {self.commit[:10]} cannot be checked out.",
@@ -93,7 +94,7 @@ class OtherCommit:
                 str(error.stderr),
             ) from error
         except BaseException:
-            self._clean()
+            self._remove_worktree()
             raise
         return self
 
@@ -103,9 +104,9 @@ class OtherCommit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._clean()
+        self._remove_worktree()
 
-    def _clean(self) -> None:
+    def _remove_worktree(self) -> None:
         if self._child is not None:
             self._child.kill()
             self._child.wait()
@@ -119,7 +120,7 @@ class OtherCommit:
     def _start(self) -> None:
         home = Path(self._temporary.name) / "home"
         home.mkdir()
-        # older versions look for the face models in the home alone
+        # older versions look for the face models only in DP3D_HOME
         if models_folder() != dp3d_home() / "models" and models_folder().is_dir():
             (home / "models").symlink_to(models_folder(), target_is_directory=True)
         else:
@@ -133,28 +134,29 @@ class OtherCommit:
             cwd=self._tree,
             env=os.environ | {"PYTHONPATH": str(self._tree), "DP3D_HOME": str(home)},
         )
-        Thread(target=self._listen, args=(self._child,), daemon=True).start()
-        where = Path(self._reply()["package"]).resolve()
-        if self._tree.resolve() not in where.parents:
-            raise self._failed(f"the engine was imported from {where}")
+        Thread(target=self._collect_errors, args=(self._child,), daemon=True).start()
+        package = Path(self._reply()["package"]).resolve()
+        if self._tree.resolve() not in package.parents:
+            raise self._engine_failed(f"the engine was imported from {package}")
 
-    def _listen(self, child: subprocess.Popen[str]) -> None:
+    def _collect_errors(self, child: subprocess.Popen[str]) -> None:
         if child.stderr is not None:
             self._errors.extend(child.stderr)
 
     def _reply(self) -> dict[str, Any]:
+        """Read the next reply of the child; raises ``bench.engine_failed``."""
         if self._child is None or self._child.stdout is None:
-            raise self._failed("it is not running")
+            raise self._engine_failed("it is not running")
         line = self._child.stdout.readline()
         if not line:
             self._child.wait()
-            raise self._failed("the process ended")
+            raise self._engine_failed("the process ended")
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise self._failed(reply["error"])
+            raise self._engine_failed(reply["error"])
         return reply
 
-    def _failed(self, detail: str) -> Dp3dError:
+    def _engine_failed(self, detail: str) -> Dp3dError:
         return Dp3dError(
             "bench.engine_failed",
             f"The engine of commit {self.commit[:10]} failed.",
@@ -163,9 +165,18 @@ class OtherCommit:
         )
 
     def __call__(self, png: bytes, cameras: list[Camera]) -> EngineResult:
-        """The head of a photo; raises ``bench.engine_failed``."""
+        """Fit a head to a photo and render it.
+
+        Args:
+            png: bytes of the photo.
+            cameras: of the views.
+
+        Raises:
+            Dp3dError: ``bench.engine_failed``.
+
+        """
         if self._child is None or self._child.stdin is None:
-            raise self._failed("it is not running")
+            raise self._engine_failed("it is not running")
         out = Path(self._temporary.name) / "answer.npz"
         request = {
             "photo": base64.b64encode(png).decode(),
@@ -177,7 +188,7 @@ class OtherCommit:
             self._child.stdin.write(json.dumps(request) + "\n")
             self._child.stdin.flush()
         except OSError as error:
-            raise self._failed(str(error)) from error
+            raise self._engine_failed(str(error)) from error
         seconds = float(self._reply()["seconds"])
         with np.load(out, allow_pickle=False) as answer:
             return EngineResult(
@@ -185,7 +196,7 @@ class OtherCommit:
             )
 
 
-def _unknown(commit: str, detail: str = "") -> Dp3dError:
+def _no_such_commit(commit: str, detail: str = "") -> Dp3dError:
     return Dp3dError(
         "bench.no_commit",
         f"git knows no commit {commit!r} here.",

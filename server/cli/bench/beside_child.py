@@ -1,6 +1,6 @@
-"""Runs the preview engine of the tree that ``PYTHONPATH`` names: a photo a line, JSON.
+"""Runs the preview engine of the source tree in ``PYTHONPATH``; one JSON request per line.
 
-Imports nothing of ours but what every version has, under either of its names.
+It imports only modules of dp3d that every supported version has, under their old or new names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    # what the engine prints is not for our reader
+    # output of the engine goes to standard error, replies to the original standard output
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -28,7 +28,7 @@ def main() -> None:
     try:
         import dp3d_core
 
-        load_portrait = loader()
+        load_portrait = import_loader()
         reply(package=str(Path(dp3d_core.__path__[0]).resolve()))
         for line in sys.stdin:
             reply(seconds=answer(json.loads(line), load_portrait))
@@ -37,8 +37,8 @@ def main() -> None:
         reply(error=f"{type(error).__name__}: {error}")
 
 
-def loader() -> Any:
-    """What prepares a photo."""
+def import_loader() -> Any:
+    """The function that loads a portrait, from its old or new module."""
     try:
         from dp3d_core.portraits.load import load_portrait
     except ImportError:
@@ -46,8 +46,8 @@ def loader() -> Any:
     return load_portrait
 
 
-def of_any_version() -> tuple[Any, Any]:
-    """The classes of cameras and heads."""
+def import_classes() -> tuple[Any, Any]:
+    """The classes ``Camera`` and ``PreviewHead``, from their old or new modules."""
     try:
         from dp3d_core.cameras.camera import Camera
         from dp3d_core.preview.head import PreviewHead
@@ -58,10 +58,16 @@ def of_any_version() -> tuple[Any, Any]:
 
 
 def answer(request: dict[str, Any], load_portrait: Any) -> float:
-    """Write head and views of a photo; seconds from the photo's bytes to the head."""
+    """Fit a head to a photo and write its mesh and views; returns the seconds of the fit.
+
+    Args:
+        request: photo (base64), cameras, background and output file.
+        load_portrait: function that loads a portrait.
+
+    """
     import numpy as np
 
-    Camera, PreviewHead = of_any_version()
+    Camera, PreviewHead = import_classes()
 
     photo = base64.b64decode(request["photo"])
     started = time.perf_counter()

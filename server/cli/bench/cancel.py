@@ -1,4 +1,4 @@
-"""``dp3d bench cancel``: how soon a job stops in each stage, and how long it is ever silent."""
+"""``dp3d bench cancel``: seconds until a cancelled job stops in each stage, longest silence."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from server.client import Client
 
 _POLL_S = 0.01
-_LATEST_S = 1.5
-"""Seconds after the beginning of a stage within which the cancel comes."""
+"""Seconds between two polls of a job's state."""
+_MAX_DELAY_S = 1.5
+"""Most seconds from the start of a stage to the cancel."""
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Cancel:
     """Of the moments."""
 
     def run(self, console: Console) -> Outcome:
-        """In a server of its own, on a folder that is removed afterwards."""
+        """Measure a new server on a temporary folder."""
         with tempfile.TemporaryDirectory(prefix="dp3d-bench-", ignore_cleanup_errors=True) as name:
             server = OwnServer(Path(name)).start()
             try:
@@ -61,8 +62,8 @@ class Cancel:
                 seconds = []
                 for _ in range(self.times):
                     check_cancel(console.cancel, "The measurement")
-                    took = _cancel_in(
-                        client, jobs.start(kind), stage, generator.uniform(0, _LATEST_S)
+                    took = _cancel_in_stage(
+                        client, jobs.start(kind), stage, generator.uniform(0, _MAX_DELAY_S)
                     )
                     if took is not None:
                         seconds.append(round(took, 3))
@@ -73,19 +74,20 @@ class Cancel:
 
 
 class _Jobs:
-    """Jobs of every kind, each like no other."""
+    """Creates jobs of every kind, each with unique parameters."""
 
     kinds = ("views", "fit", "render", "mesh")
+    """Order in which later kinds can use results of earlier ones."""
 
     def __init__(self, client: Client) -> None:
         from dp3d_core.portraits.photo_file import default_photo
 
         self._client, self._count = client, 0
         self._portrait = client.put_file(default_photo())
-        self._latest, self._views, self._fit = "", "", ""
+        self._latest_id, self._views, self._fit = "", "", ""
 
     def start(self, kind: str) -> str:
-        """Queue a job; its id."""
+        """Queue a job; returns its id."""
         self._count += 1
         cameras = {"preset": "orbit", "views": 24, "size": 256}
         params: dict[str, dict[str, Any]] = {
@@ -94,12 +96,12 @@ class _Jobs:
             "render": {"fit": self._fit, "cameras": cameras},
             "mesh": {"fit": self._fit, "faces": 20_000 + self._count},
         }
-        self._latest = str(self._client.create_job(kind, fresh=True, **params[kind])["id"])
-        return self._latest
+        self._latest_id = str(self._client.create_job(kind, fresh=True, **params[kind])["id"])
+        return self._latest_id
 
     def remember(self, kind: str) -> None:
-        """Let later kinds work on what the latest job made."""
-        result = self._client.job(self._latest)["result"]
+        """Use the result of the latest job as input of later kinds."""
+        result = self._client.job(self._latest_id)["result"]
         if kind == "views":
             self._views = result["views"]
         elif kind == "fit":
@@ -107,38 +109,44 @@ class _Jobs:
 
 
 def _stages_and_silence(client: Client, job_id: str) -> tuple[list[str], float]:
-    """Stages of a job in their order, and the longest time between two events while it ran."""
+    """Stages of a job in order, and the longest time between two events while it ran, seconds."""
     stages: list[str] = []
-    longest, heard = 0.0, None
+    longest, last_event_at = 0.0, None
     for event in client.events(job_id):
         now = time.monotonic()
-        if heard is not None:
-            longest = max(longest, now - heard)
+        if last_event_at is not None:
+            longest = max(longest, now - last_event_at)
         if event.event == "progress" and event.data["stage"] not in stages:
             stages.append(event.data["stage"])
         if event.event != "state" or event.data["state"] == "running":
-            heard = now
+            last_event_at = now
     client.wait(job_id)
     return stages, round(longest, 2)
 
 
-def _cancel_in(client: Client, job_id: str, stage: str, after_s: float) -> float | None:
-    """Seconds from a cancel in a stage to the state; None where the job ended before."""
+def _cancel_in_stage(client: Client, job_id: str, stage: str, after_s: float) -> float | None:
+    """Cancel a job ``after_s`` seconds into a stage.
+
+    Returns:
+        seconds until the state is ``cancelled``; None when the job ended before.
+
+    """
     for event in client.events(job_id):
         if event.event == "progress" and event.data["stage"] == stage:
             break
     time.sleep(after_s)
-    began = time.monotonic()
+    cancelled_at = time.monotonic()
     client.cancel(job_id)
     for state in _states(client, job_id):
         if state == "cancelled":
-            return time.monotonic() - began
+            return time.monotonic() - cancelled_at
         if state in ("succeeded", "failed"):
             return None
     return None
 
 
 def _states(client: Client, job_id: str) -> Iterator[str]:
+    """Poll the state of a job."""
     while True:
         yield str(client.job(job_id)["state"])
         time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""``dp3d bench denoise``: what one step of the diffusion engines costs."""
+"""``dp3d bench denoise``: time, operations and memory of one denoising step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Denoise:
     memory."""
 
     def run(self, console: Console) -> Outcome:
-        """Count and measure."""
+        """Count the operations, and measure time and memory."""
         require_packages()
         import torch
 
@@ -55,8 +55,8 @@ class Denoise:
         )
         from dp3d_core.weights.requirements import find_device
 
-        odd = self.channels % 32 or self.context % 8 or self.latent % 8
-        if min(self.channels, self.context, self.latent, self.views) < 1 or odd:
+        has_odd_size = self.channels % 32 or self.context % 8 or self.latent % 8
+        if min(self.channels, self.context, self.latent, self.views) < 1 or has_odd_size:
             raise Dp3dError(
                 "server.bad_request",
                 "Networks of this size cannot be measured.",
@@ -73,12 +73,12 @@ class Denoise:
             self.overlap,
             self.closed,
         )
-        counted = count_operations(load)
-        data: dict[str, object] = {"gflop": {k: round(v, 1) for k, v in counted.items()}}
-        total = counted["total"]
+        gflop = count_operations(load)
+        data: dict[str, object] = {"gflop": {k: round(v, 1) for k, v in gflop.items()}}
+        total = gflop["total"]
         lines = [f"operations of a step: {total / 1000:.3f} TFLOP"]
         lines += [
-            f"  {name:14}{counted[name] / 1000:9.3f}  {100 * counted[name] / total:5.1f} %"
+            f"  {name:14}{gflop[name] / 1000:9.3f}  {100 * gflop[name] / total:5.1f} %"
             for name in (*PARTS, "view_modules")
         ]
         key = (load.variant, self.channels, self.latent, self.views)
@@ -100,8 +100,8 @@ class Denoise:
                 "saved_cpu": round(times.saved_cpu_s, 3),
                 "parts_cpu": {k: round(v, 3) for k, v in times.parts_cpu_s.items()},
             }
-            part = times.cpu_s / (times.cpu_s + times.saved_cpu_s)
-            data["cpu_of_original"] = round(part, 4)
+            fraction = times.cpu_s / (times.cpu_s + times.saved_cpu_s)
+            data["cpu_of_original"] = round(fraction, 4)
             data["peak_gb"] = round(times.peak_gb, 3)
             lines += [
                 f"a step takes {times.wall_s:.2f} s, {times.cpu_s:.2f} CPU seconds, "
@@ -111,6 +111,6 @@ class Denoise:
                     for name, seconds in times.parts_cpu_s.items()
                 ),
                 f"  what the original computes besides takes {times.saved_cpu_s:.2f}: "
-                f"ours is {part:.3f} of the whole",
+                f"ours is {fraction:.3f} of the whole",
             ]
         return Outcome(data, lines)

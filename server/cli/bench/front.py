@@ -1,4 +1,4 @@
-"""``dp3d bench front``: photos at their own camera."""
+"""``dp3d bench front``: compares photos with the preview engine's view from their own camera."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Front:
     """Folder for contact sheets of the orbits."""
 
     def run(self, console: Console) -> Outcome:
-        """Once per photo; the first also pays for what a process builds once."""
+        """Measure each photo; the time of the first includes the one-time set-up of the process."""
         from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, full_orbit
         from dp3d_core.evaluation.scores import score_front
         from dp3d_core.portraits.load import load_portrait
@@ -34,7 +34,7 @@ class Front:
             photo.stem if photo.stem != "portrait" else photo.parent.name: photo
             for photo in self.photos
         } or {name: make() for name, make in sample_photos().items()}
-        found, lines = (
+        figures, lines = (
             {},
             [f"{'':28}{'PSNR':>8}{'IoU':>8}{'head IoU':>10}{'fit, s':>9}{'32 views, s':>13}"],
         )
@@ -53,7 +53,7 @@ class Front:
                 "fit_s": round(fitted - started, 2),
                 "views_s": round(rendered - fitted, 2),
             }
-            found[name] = front.to_dict() | seconds
+            figures[name] = front.to_dict() | seconds
             lines.append(
                 f"{name:28}{front.psnr:8.1f}{front.iou:8.3f}{front.head_iou:10.3f}"
                 f"{seconds['fit_s']:9.1f}{seconds['views_s']:13.1f}"
@@ -63,4 +63,4 @@ class Front:
                     self.out / f"{name}.png",
                     contact_sheet([portrait.image, *views[::4]], 9, tile=160),
                 )
-        return Outcome({"photos": found}, lines)
+        return Outcome({"photos": figures}, lines)

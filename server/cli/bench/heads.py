@@ -1,4 +1,4 @@
-"""``dp3d bench heads``: the preview engine on heads whose truth is known."""
+"""``dp3d bench heads``: errors of the preview engine on synthetic heads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dp3d_core.evaluation.preview_benchmark import Case
     from server.cli.bench.beside import OtherCommit
 
-_FIGURES = "heads.json"
+_RESULTS_FILE = "heads.json"
+"""File of all figures, in ``--out``."""
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Heads:
     """Folder for heads.json, all figures, and a contact sheet of each head."""
 
     def run(self, console: Console) -> Outcome:
-        """Measure head after head."""
+        """Measure each head."""
         from contextlib import nullcontext
 
         from dp3d_core.evaluation.head_summary import summary_lines
@@ -53,30 +54,30 @@ class Heads:
                 self.count,
                 self.seed,
                 other,
-                lambda cases: self._keep(cases, other),
+                lambda cases: self._write_cases(cases, other),
                 progress=console.progress,
                 cancel=console.cancel,
             )
-        data = _figures(cases, other)
+        data = _results(cases, other)
         lines = summary_lines(data["summary"])
         if other is not None:
             lines.append(f"beside is commit {other.commit[:10]}: {other.subject}")
         if self.out is not None:
-            lines.append(f"all figures: {self.out / _FIGURES}")
+            lines.append(f"all figures: {self.out / _RESULTS_FILE}")
         return Outcome(data, lines)
 
-    def _keep(self, cases: list[Case], other: OtherCommit | None) -> None:
-        """Write what is known so far: an interrupted run leaves it."""
+    def _write_cases(self, cases: list[Case], other: OtherCommit | None) -> None:
+        """Write the figures so far, so that an interrupted run leaves them."""
         from dp3d_core.storage.files import write_atomic
         from dp3d_core.viewsets.sheets import save_png
 
         if self.out is not None:
             save_png(self.out / f"{cases[-1].seed:06d}.png", cases[-1].sheet)
-            content = json.dumps(json_ready(_figures(cases, other)), indent=1)
-            write_atomic(self.out / _FIGURES, content.encode())
+            content = json.dumps(json_ready(_results(cases, other)), indent=1)
+            write_atomic(self.out / _RESULTS_FILE, content.encode())
 
 
-def _figures(cases: list[Case], other: OtherCommit | None) -> dict[str, Any]:
+def _results(cases: list[Case], other: OtherCommit | None) -> dict[str, Any]:
     from dp3d_core.evaluation.head_summary import summary
 
     figures = summary(cases)

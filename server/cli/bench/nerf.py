@@ -1,4 +1,4 @@
-"""``dp3d bench nerf``: the way from views to a mesh, on heads whose truth is known."""
+"""``dp3d bench nerf``: errors of fits and meshes on synthetic heads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from dp3d_core.evaluation.textured import TexturedMesh
     from dp3d_core.synthetic.rendering import SyntheticHead
 
-_PREVIEW = 320
+_PICTURE_SIDE = 320
+"""Side of each picture in ``compare.png``, pixels."""
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Nerf:
     """Folder for views, fits, meshes and pictures; run again, finished fits are kept."""
 
     def run(self, console: Console) -> Outcome:
-        """Measure head after head."""
+        """Measure each head."""
         if not self.seeds or min(self.seeds) < 0 or self.views < 8:
             raise Dp3dError(
                 "server.bad_request",
@@ -74,7 +75,7 @@ class Nerf:
         return Outcome({"cases": cases}, lines)
 
     def _cases(self, seed: int, console: Console) -> Iterator[dict[str, Any]]:
-        """One row for each way from the field to a mesh; ours first."""
+        """One row of figures for each method of meshing the field; dp3d's default first."""
         from dp3d_core.cameras.camera import camera_from_eg3d
         from dp3d_core.cameras.trajectories import capture_sphere, diffportrait3d_ellipse
         from dp3d_core.evaluation.perturbed_views import write_perturbed_views
@@ -94,7 +95,7 @@ class Nerf:
         from server.face_points import face_points
 
         folder = self.out / f"{seed:06d}"
-        # white behind: what a frame mixes into its edges is then known
+        # a white backdrop, so that the colour mixed into the edges of frames is known
         subject = replace(random_subject(seed), backdrop=((1.0, 1.0, 1.0),))
         calls: dict[str, Any] = {"progress": console.progress, "cancel": console.cancel}
         detail: dict[str, Any] = {"faces": self.faces, "texture_size": self.texture_size}
@@ -112,11 +113,11 @@ class Nerf:
         )
         truth = SyntheticHead(subject)
 
-        def row(way: str, mesh: TexturedMesh, seconds: float) -> dict[str, Any]:
+        def row(method: str, mesh: TexturedMesh, seconds: float) -> dict[str, Any]:
             features = feature_errors(mesh, truth)
             return {
                 "seed": seed,
-                "way": way,
+                "way": method,
                 "fit_s": fit.meta.seconds,
                 "mesh_s": round(seconds, 1),
                 "psnr": fit.scores["foreground_psnr"],
@@ -127,45 +128,45 @@ class Nerf:
             }
 
         for surface in SURFACES if self.compare else SURFACES[:1]:
-            ours = surface == SURFACES[0]
-            name = "head.glb" if ours else f"head-{surface}.glb"
-            began = time.monotonic()
+            is_default = surface == SURFACES[0]
+            name = "head.glb" if is_default else f"head-{surface}.glb"
+            started = time.monotonic()
             build_mesh(folder / "fit", folder / name, surface=surface, **detail, **calls)
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - started
             mesh = TexturedMesh.open(folder / name)
-            if ours:
-                save_png(folder / "compare.png", _picture(mesh, truth))
+            if is_default:
+                save_png(folder / "compare.png", _comparison_picture(mesh, truth))
             yield row(surface, mesh, seconds)
         if self.compare:
-            for way, mesh, seconds in _stock(folder, detail, calls):
-                yield row(way, mesh, seconds)
+            for method, mesh, seconds in _stock_exports(folder, detail, calls):
+                yield row(method, mesh, seconds)
 
 
-def _stock(
+def _stock_exports(
     folder: Path, detail: dict[str, Any], calls: dict[str, Any]
 ) -> Iterator[tuple[str, TexturedMesh, float]]:
-    """Name, mesh and seconds of nerfstudio's own exporters on the field in ``folder``."""
+    """Mesh the field in ``folder`` with nerfstudio's exporters; yields name, mesh and seconds."""
     from dp3d_core.cameras.camera import HEAD_FROM_Z_UP
     from dp3d_core.evaluation.textured import TexturedMesh
     from nerf_export.field.ns_commands import STOCK_EXPORTERS, stock_mesh, write_run_folder
 
     config = write_run_folder(folder / "fit", folder / "run", **calls)
     for kind in STOCK_EXPORTERS:
-        began = time.monotonic()
+        started = time.monotonic()
         path = stock_mesh(config, folder / "fit", kind, folder / f"ns-{kind}", **detail, **calls)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         yield f"ns-export {kind}", TexturedMesh.open(path).rotated(HEAD_FROM_Z_UP[:3, :3]), seconds
 
 
-def _picture(mesh: TexturedMesh, truth: SyntheticHead) -> np.ndarray:
-    """Truth above, mesh below, its form below that, from five sides."""
+def _comparison_picture(mesh: TexturedMesh, truth: SyntheticHead) -> np.ndarray:
+    """Rows of truth, textured mesh and clay render, from five cameras; (h, w, 3) uint8."""
     from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
     from dp3d_core.viewsets.viewset import over
 
     white = (255, 255, 255)
     rows: list[list[np.ndarray]] = [[], [], []]
     for yaw, pitch in ((0, 0), (40, 10), (90, 0), (180, 15), (-60, -10)):
-        camera = canonical_camera(yaw, pitch, _PREVIEW, focal=WHOLE_HEAD_FOCAL)
+        camera = canonical_camera(yaw, pitch, _PICTURE_SIDE, focal=WHOLE_HEAD_FOCAL)
         rows[0].append(over(truth.render(camera).rgba))
         rows[1].append(mesh.render(camera).composite(white))
         rows[2].append(mesh.clay(camera).composite(white))

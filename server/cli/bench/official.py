@@ -1,4 +1,4 @@
-"""``dp3d bench official``: what can be made of the frames published with DiffPortrait3D."""
+"""``dp3d bench official``: comparisons with, and fits of, DiffPortrait3D's published frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dp3d_core.evaluation.published_frames import PublishedSample
 
 _SIDE = 256
-"""Width of a picture in the sheets of fits, pixels."""
+"""Side of each picture in the sheets of fits, pixels."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Official:
     the field, the mesh and its form."""
 
     def run(self, console: Console) -> Outcome:
-        """Compare sample after sample."""
+        """Compare, or fit, each sample."""
         from dp3d_core.evaluation.published_frames import compare_with_published, published_samples
         from dp3d_core.evaluation.scores import table
         from dp3d_core.portraits.required_files import fetch_missing
@@ -44,11 +44,13 @@ class Official:
             return self._fits(samples, self.fit, console)
         scores, rows = {}, []
         for sample in samples:
-            found = compare_with_published(sample, progress=console.progress, cancel=console.cancel)
-            scores[sample.name] = {name: s.to_dict() for name, s in found.scores.items()}
+            comparison = compare_with_published(
+                sample, progress=console.progress, cancel=console.cancel
+            )
+            scores[sample.name] = {name: s.to_dict() for name, s in comparison.scores.items()}
             rows += [(f"{sample.name} {name}", s) for name, s in scores[sample.name].items()]
             if self.out is not None:
-                save_png(self.out / f"{sample.name}.png", contact_sheet(found.frames))
+                save_png(self.out / f"{sample.name}.png", contact_sheet(comparison.frames))
         return Outcome({"scores": scores}, table(rows))
 
     def _fits(self, samples: list[PublishedSample], preset: FitPreset, console: Console) -> Outcome:
@@ -62,7 +64,7 @@ class Official:
         if self.out is None:
             raise Dp3dError("server.bad_request", "Fits need a folder.", "Name one with --out.")
         calls: dict[str, Any] = {"progress": console.progress, "cancel": console.cancel}
-        found, lines = {}, []
+        fits, lines = {}, []
         for sample in samples:
             folder = self.out / sample.name
             write_published_views(sample, folder / "views", **calls)
@@ -79,17 +81,17 @@ class Official:
                 folder / "fit", mesh=folder / "head.glb", mesh_stats=stats.to_dict(), **calls
             )
             save_png(folder / "sheet.png", _sheet(folder, console))
-            found[sample.name] = {**fit.meta.scores, "warnings": list(fit.meta.warnings)}
+            fits[sample.name] = {**fit.meta.scores, "warnings": list(fit.meta.warnings)}
             lines += [
                 f"{sample.name}: {fit.scores['foreground_psnr']:.1f} dB on held-out frames, "
                 f"{fit.meta.seconds or float('nan'):.0f} s; look at {folder / 'sheet.png'}",
                 *(f"  note: {warning}" for warning in fit.meta.warnings),
             ]
-        return Outcome({"fits": found}, lines)
+        return Outcome({"fits": fits}, lines)
 
 
 def _sheet(folder: Path, console: Console) -> np.ndarray:
-    """Rows: published frames, held-out ones first; the field there; the mesh; its form."""
+    """Rows of published frames (held-out first), field, textured mesh, clay; (h, w, 3) uint8."""
     import numpy as np
 
     from dp3d_core.evaluation.textured import TexturedMesh
@@ -99,10 +101,10 @@ def _sheet(folder: Path, console: Console) -> np.ndarray:
     from nerf_export.field.render import render_fit
 
     fit, views = Fit.open(folder / "fit"), ViewSet.open(folder / "views")
-    held = list(fit.meta.held_out)
-    chosen = held + [i for i in range(0, len(views), 4) if i not in held]
+    held_out = list(fit.meta.held_out)
+    chosen = held_out + [i for i in range(0, len(views), 4) if i not in held_out]
     cameras = [fit.cameras[i].resized(_SIDE, _SIDE) for i in chosen]
-    seen = render_fit(
+    renders = render_fit(
         fit,
         cameras,
         folder / "held-out",
@@ -112,7 +114,7 @@ def _sheet(folder: Path, console: Console) -> np.ndarray:
     mesh, white = TexturedMesh.open(folder / "head.glb"), (255, 255, 255)
     rows = [
         [resized(over(views.rgba(i)), _SIDE, _SIDE) for i in chosen],
-        [over(seen.rgba(k)) for k in range(len(chosen))],
+        [over(renders.rgba(k)) for k in range(len(chosen))],
         [mesh.render(camera).composite(white) for camera in cameras],
         [mesh.clay(camera).composite(white) for camera in cameras],
     ]

@@ -1,4 +1,4 @@
-"""A server in a process of its own, for measurements."""
+"""A server in a separate process, for measurements."""
 
 from __future__ import annotations
 
@@ -16,10 +16,21 @@ if TYPE_CHECKING:
     from server.client import Client
 
 TOKEN = "token-of-the-measurement"
+"""Token of the server."""
 
 
 class OwnServer:
-    """``dp3d serve`` on a folder; can be killed and started again."""
+    """``dp3d serve`` on a folder; can be killed and started again.
+
+    Args:
+        folder: for the data folder and the log.
+        environment: further variables for the process.
+
+    Attributes:
+        data: data folder of the server.
+        url: of the server, once started.
+
+    """
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.data = folder / "data"
@@ -28,7 +39,7 @@ class OwnServer:
         self.url = ""
 
     def start(self) -> OwnServer:
-        """Start it and wait until its port is open."""
+        """Start the server and wait until its port is open; raises ``server.unreachable``."""
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -53,19 +64,19 @@ class OwnServer:
         return self
 
     def client(self) -> Client:
-        """A client of it."""
+        """A client of the server."""
         from server.client import Client
 
         return Client(self.url, TOKEN)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill the server process."""
         assert self._process is not None
         self._process.kill()
         self._process.communicate(timeout=30)
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Stop the server normally; kill it after 30 s."""
         if self._process is not None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""``dp3d bench status``: how fast a busy server answers."""
+"""``dp3d bench status``: response times of a busy server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from server.client import Client
 
 _PAUSE_S = 0.02
-"""Between requests while the job runs, so that they fall on all of its phases."""
+"""Seconds between two requests while the job runs, so that they cover all of its stages."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Status:
     """Event streams that are open at the last; half of them follow the running job."""
 
     def run(self, console: Console) -> Outcome:
-        """In a server of its own, on a folder that is removed afterwards."""
+        """Measure a new server on a temporary folder."""
         with tempfile.TemporaryDirectory(prefix="dp3d-bench-") as name:
             folder = Path(name)
             server = OwnServer(folder, DP3D_HOME=str(folder / "home")).start()
@@ -49,26 +49,28 @@ class Status:
                     while client.health()["worker"] != "idle":
                         time.sleep(0.1)
                     idle, busy = self._measure(client, console)
-                    queue, crowd, heard = self._measure_crowd(client, console)
+                    queued, listened, heard = self._measure_with_queue(client, console)
             finally:
                 server.stop()
         idle_ms, busy_ms = _quantiles(idle), _quantiles(busy)
         ratios = {name: round(busy_ms[name] / idle_ms[name], 2) for name in ("p50", "p99")}
         data: dict[str, Any] = {"idle_ms": idle_ms, "busy_ms": busy_ms, "busy_over_idle": ratios}
         lines = [_line("idle", idle), _line("busy", busy)]
-        if queue:
-            ratio = round(_quantiles(crowd)["p99"] / _quantiles(queue)["p99"], 2)
-            crowd_data = {"queued_ms": _quantiles(queue), "listened_ms": _quantiles(crowd)}
-            data = {**data, **crowd_data, "listened_over_queued": ratio, "heard": heard}
+        if queued:
+            queued_ms, listened_ms = _quantiles(queued), _quantiles(listened)
+            ratio = round(listened_ms["p99"] / queued_ms["p99"], 2)
+            data |= {"queued_ms": queued_ms, "listened_ms": listened_ms}
+            data |= {"listened_over_queued": ratio, "heard": heard}
             lines += [
-                _line(f"{self.queued} queued", queue),
-                _line(f"and {self.listeners} listeners", crowd),
+                _line(f"{self.queued} queued", queued),
+                _line(f"and {self.listeners} listeners", listened),
                 f"p99 with listeners over without: {ratio}; "
                 f"{heard['events']} events heard, {heard['faulty']} listeners with a fault",
             ]
         return Outcome(data, lines)
 
     def _measure(self, client: Client, console: Console) -> tuple[list[float], list[float]]:
+        """Response times of the idle server, and while a job runs, milliseconds."""
         from dp3d_core.portraits.photo_file import default_photo
 
         portrait = client.put_file(default_photo())
@@ -76,9 +78,9 @@ class Status:
         def job(views: int) -> str:
             return _views_job(client, portrait, views)
 
-        small = job(1)
-        client.wait(small)
-        idle = [_timed(partial(client.job, small)) for _ in range(self.requests)]
+        ended = job(1)
+        client.wait(ended)
+        idle = [_timed(partial(client.job, ended)) for _ in range(self.requests)]
         running = ""
         busy: list[float] = []
         while len(busy) < self.requests:
@@ -92,10 +94,13 @@ class Status:
         client.cancel(running)
         return idle, busy
 
-    def _measure_crowd(
+    def _measure_with_queue(
         self, client: Client, console: Console
     ) -> tuple[list[float], list[float], dict[str, int]]:
-        """Times with a queue, times with listeners besides, and what these heard."""
+        """Response times with a queue, and with listeners as well, milliseconds.
+
+        The third value is the summary of the listeners.
+        """
         from dp3d_core.portraits.photo_file import default_photo
 
         if not self.queued or not self.listeners:
@@ -114,17 +119,18 @@ class Status:
                 console.progress(Progress("crowd", done + len(times), 2 * self.requests))
             return times
 
-        queue = measure(0)
-        crowd, heard = self._with_listeners(
+        queued = measure(0)
+        listened, heard = self._with_listeners(
             client, [jobs[0], *jobs[1 : self.listeners // 2 + 1]], lambda: measure(self.requests)
         )
         for job in reversed(jobs):
             client.cancel(job)
-        return queue, crowd, heard
+        return queued, listened, heard
 
     def _with_listeners(
         self, client: Client, jobs: list[str], measure: Callable[[], list[float]]
     ) -> tuple[list[float], dict[str, int]]:
+        """Measure with listeners: half follow the first job, the others one of the rest each."""
         followed = [jobs[0] if i % 2 else jobs[1 + i // 2] for i in range(2 * (len(jobs) - 1))]
         process = subprocess.Popen(
             [
@@ -144,8 +150,8 @@ class Status:
                     "Ask for fewer with --listeners.",
                 )
             times = measure()
-            answer, _ = process.communicate("", timeout=30)
-            heard: dict[str, int] = json.loads(answer)
+            output, _ = process.communicate("", timeout=30)
+            heard: dict[str, int] = json.loads(output)
             return times, heard
         finally:
             process.kill()
@@ -159,14 +165,15 @@ def _views_job(client: Client, portrait: str, views: int) -> str:
 
 
 def _line(name: str, times: list[float]) -> str:
-    q = _quantiles(times)
-    return f"{name}: median {q['p50']} ms, p99 {q['p99']} ms of {len(times)}"
+    quantiles = _quantiles(times)
+    return f"{name}: median {quantiles['p50']} ms, p99 {quantiles['p99']} ms of {len(times)}"
 
 
 def _timed(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    """Duration of a call, milliseconds."""
+    started = time.perf_counter()
     call()
-    return (time.perf_counter() - began) * 1000
+    return (time.perf_counter() - started) * 1000
 
 
 def _quantiles(times: list[float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""``dp3d bench survival``: what becomes of jobs whose server and workers are killed."""
+"""``dp3d bench survival``: counts jobs that are lost when server and workers are killed."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ from server.cli.console import Console, Outcome
 if TYPE_CHECKING:
     from server.client import Client
 
-_WAITING = 4
-"""Jobs that are kept in the queue while processes are killed."""
+_UNFINISHED_JOBS = 4
+"""Unfinished jobs at any time while processes are killed."""
 _LONGEST_PAUSE_S = 24.0
-"""Seconds between two kills at most: long enough for most jobs to end, so that kills reach all
-kinds."""
-_PATIENCE_S = 1800.0
-"""Seconds without a job that ends after which the measurement gives up."""
+"""Most seconds between two kills: most jobs can end meanwhile, so that kills hit all kinds."""
+_GIVE_UP_S = 1800.0
+"""Seconds without the end of a job after which the measurement stops waiting."""
 
 
 @dataclass
 class Survival:
     """Kill server and worker at random moments over jobs of every kind, and count what is lost.
 
-    Linux: worker processes are looked for in /proc.
+    Linux only: worker processes are found in /proc.
     """
 
     kills: int = 50
@@ -46,7 +45,7 @@ class Survival:
     """Of moments, victims and jobs."""
 
     def run(self, console: Console) -> Outcome:
-        """In a server of its own, on a folder that is removed afterwards."""
+        """Measure a new server on a temporary folder."""
         if sys.platform != "linux":
             raise Dp3dError(
                 "bench.unsupported",
@@ -58,8 +57,8 @@ class Survival:
             try:
                 trial.prepare()
                 trial.kill_at_random(self.kills)
-                trial.wait_for_the_rest()
-                data = trial.verdict(Path(name))
+                trial.wait_until_ended()
+                data = trial.count_faults(Path(name))
             finally:
                 trial.server.stop()
         lines = [
@@ -72,17 +71,24 @@ class Survival:
 
 
 class _Trial:
-    """One server under attack."""
+    """One server whose processes are killed.
+
+    Args:
+        server: already started.
+        generator: source of moments, victims and jobs.
+        console: for progress and cancel.
+
+    """
 
     def __init__(self, server: OwnServer, generator: random.Random, console: Console) -> None:
         self.server, self._random, self._console = server, generator, console
-        self._asked: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._requests: dict[str, tuple[str, dict[str, Any]]] = {}
         self._kills: Counter[str] = Counter()
         self._portrait = self._views = self._fit = ""
         self._count = 0
 
     def prepare(self) -> None:
-        """Make what jobs of later stages start from, undisturbed."""
+        """Make the views and the fit that other jobs start from, without kills."""
         from dp3d_core.portraits.photo_file import default_photo
 
         with self.server.client() as client:
@@ -93,8 +99,8 @@ class _Trial:
             fit = client.create_job("fit", views=self._views, preset="tiny", steps=60)
             self._fit = client.wait(fit["id"])["fit"]
 
-    def _next_job(self) -> tuple[str, dict[str, Any]]:
-        """Kind and parameters of a job like no other."""
+    def _random_job(self) -> tuple[str, dict[str, Any]]:
+        """Kind and parameters of a random job, unlike all others."""
         self._count += 1
         n = self._count
         cameras = {"preset": "orbit", "views": 8 + n, "size": 96}
@@ -107,7 +113,7 @@ class _Trial:
         return self._random.choice(kinds)
 
     def kill_at_random(self, count: int) -> None:
-        """Kill one process after the other, the queue never empty."""
+        """Kill processes at random moments while the queue is never empty."""
         for number in range(count):
             self._keep_busy()
             self._pause(self._random.uniform(0.0, _LONGEST_PAUSE_S))
@@ -116,7 +122,7 @@ class _Trial:
                 self.server.kill()
                 self._kills[victim] += 1
                 self.server.start()
-            elif (pid := self._worker()) is not None:
+            elif (pid := self._find_worker()) is not None:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self._kills[victim] += 1
@@ -128,7 +134,8 @@ class _Trial:
             check_cancel(self._console.cancel, "The measurement")
             time.sleep(0.05)
 
-    def _worker(self) -> int | None:
+    def _find_worker(self) -> int | None:
+        """Process id of the server's worker; None when there is none."""
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 words = path.read_bytes().decode(errors="replace").split("\0")
@@ -137,12 +144,15 @@ class _Trial:
         return None
 
     def _keep_busy(self) -> None:
+        """Queue jobs until four are unfinished."""
         with self.server.client() as client:
-            states = [self._state(client, job_id) for job_id in self._asked]
-            for _ in range(_WAITING - sum(state in ("queued", "running") for state in states)):
-                kind, params = self._next_job()
+            states = [self._state(client, job_id) for job_id in self._requests]
+            for _ in range(
+                _UNFINISHED_JOBS - sum(state in ("queued", "running") for state in states)
+            ):
+                kind, params = self._random_job()
                 job = client.create_job(kind, **params)
-                self._asked[job["id"]] = (kind, params)
+                self._requests[job["id"]] = (kind, params)
 
     @staticmethod
     def _state(client: Client, job_id: str) -> str:
@@ -153,27 +163,27 @@ class _Trial:
                 raise
             return "lost"
 
-    def wait_for_the_rest(self) -> None:
+    def wait_until_ended(self) -> None:
         """Wait until every job has ended."""
         with self.server.client() as client:
-            deadline, before = time.monotonic() + _PATIENCE_S, -1
+            deadline, previous = time.monotonic() + _GIVE_UP_S, -1
             while time.monotonic() < deadline:
                 check_cancel(self._console.cancel, "The measurement")
-                states = [self._state(client, job_id) for job_id in self._asked]
+                states = [self._state(client, job_id) for job_id in self._requests]
                 unfinished = sum(state in ("queued", "running") for state in states)
                 if unfinished == 0:
                     return
-                if unfinished != before:
-                    deadline, before = time.monotonic() + _PATIENCE_S, unfinished
+                if unfinished != previous:
+                    deadline, previous = time.monotonic() + _GIVE_UP_S, unfinished
                 time.sleep(0.5)
 
-    def verdict(self, folder: Path) -> dict[str, Any]:
-        """Count what is lost, there twice, damaged or failed."""
+    def count_faults(self, folder: Path) -> dict[str, Any]:
+        """Count lost, duplicated, corrupt and failed jobs."""
         faults: list[str] = []
         counts: Counter[str] = Counter()
         attempts: Counter[int] = Counter()
         with self.server.client() as client:
-            for job_id, (kind, params) in self._asked.items():
+            for job_id, (kind, params) in self._requests.items():
                 state = self._state(client, job_id)
                 job: dict[str, Any] = {"attempt": 0, "error": None}
                 if state != "lost":
@@ -182,27 +192,27 @@ class _Trial:
                 label = {"succeeded": "", "lost": "lost"}.get(state, "failed")
                 reasons = [label] if label else []
                 if not label:
-                    reasons = list(_damage(client, job, params, folder / job_id))
-                    again = client.create_job(kind, **params)["id"]
-                    reasons += ["duplicated"] if again != job_id else []
+                    reasons = list(_find_damage(client, job, params, folder / job_id))
+                    identical_id = client.create_job(kind, **params)["id"]
+                    reasons += ["duplicated"] if identical_id != job_id else []
                 for reason in reasons:
                     counts[reason.partition(":")[0]] += 1
                     faults.append(f"{kind} {job_id}: {reason} {json.dumps(job['error'])[:300]}")
         names = ("lost", "duplicated", "corrupt", "failed")
         return {
             "kills": {name: self._kills[name] for name in ("server", "worker")},
-            "jobs": len(self._asked),
-            "by_kind": dict(Counter(kind for kind, _ in self._asked.values())),
+            "jobs": len(self._requests),
+            "by_kind": dict(Counter(kind for kind, _ in self._requests.values())),
             "attempts": {str(key): attempts[key] for key in sorted(attempts)},
             **{name: counts[name] for name in names},
             "faults": faults,
         }
 
 
-def _damage(
+def _find_damage(
     client: Client, job: dict[str, Any], params: dict[str, Any], folder: Path
 ) -> Iterator[str]:
-    """What is wrong with a job that succeeded: its events, its artifacts, its result."""
+    """Faults in the events, artifacts and result of a job that succeeded."""
     events = list(client.events(job["id"]))
     names = Counter(e.data["name"] for e in events if e.event == "artifact")
     states = [e.data["state"] for e in events if e.event == "state"]
@@ -215,7 +225,7 @@ def _damage(
             if event.event == "artifact":
                 client.get_bytes(event.data["sha256"])
         _CHECKS[job["kind"]](client, job["result"], params, folder)
-    except Exception as error:  # whatever a damaged result leads to is what is counted
+    except Exception as error:  # any error of a damaged result counts
         yield f"corrupt: {type(error).__name__} {error}"
 
 

@@ -1,4 +1,4 @@
-"""``dp3d bench synth``: how fast synthetic heads are made."""
+"""``dp3d bench synth``: time to build and render synthetic heads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dp3d_core.progress import Stage
 from server.cli.console import Console, Outcome
 
 _DIRECTIONS = 6
+"""Cameras for each subject, on a full orbit."""
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Synth:
     """The first subject's number."""
 
     def run(self, console: Console) -> Outcome:
-        """Build and render, one subject after the other."""
+        """Build and render each subject."""
         from dp3d_core.cameras.trajectories import full_orbit
         from dp3d_core.synthetic.rendering import SyntheticHead
         from dp3d_core.synthetic.subjects import random_subject
@@ -38,22 +39,24 @@ class Synth:
                 f"Give a count from 1, a seed from 0 and a size from {PRESET_SIDE}.",
             )
         cameras = full_orbit(_DIRECTIONS, size=self.size)
-        SyntheticHead(random_subject(self.seed)).render(cameras[0])  # what a process builds once
-        built, rendered = [], []
+        SyntheticHead(random_subject(self.seed)).render(
+            cameras[0]
+        )  # one-time set-up of the process
+        build_seconds, render_seconds = [], []
         stage = Stage("synth", self.count, console.progress, console.cancel)
         for seed in range(self.seed, self.seed + self.count):
             started = time.perf_counter()
             head = SyntheticHead(random_subject(seed))
-            built.append(time.perf_counter() - started)
+            build_seconds.append(time.perf_counter() - started)
             for camera in cameras:
                 started = time.perf_counter()
                 head.render(camera)
-                rendered.append(time.perf_counter() - started)
+                render_seconds.append(time.perf_counter() - started)
             stage.advance()
         data = {
-            "head_s": round(statistics.median(built), 3),
-            "view_s": round(statistics.median(rendered), 4),
-            "slowest_view_s": round(max(rendered), 4),
+            "head_s": round(statistics.median(build_seconds), 3),
+            "view_s": round(statistics.median(render_seconds), 4),
+            "slowest_view_s": round(max(render_seconds), 4),
         }
         lines = [
             f"a head {data['head_s']:.2f} s, a view of {self.size} pixels {data['view_s']:.3f} s "

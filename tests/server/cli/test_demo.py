@@ -151,11 +151,11 @@ def test_the_turntable_follows_a_head_that_lies_elsewhere(tmp_path):
 def test_the_fitted_head_is_written_and_shown_beside_another_mesh(tmp_path, console):
     portrait = load_portrait(default_photo())
     demo._make_views(portrait, [canonical_camera(0, 0, 64)], tmp_path, console)
-    about = demo._write_fitted(tmp_path, console)
+    about = demo._write_fitted_head(tmp_path, console)
     assert about["faces"] > 10_000
     assert about["bytes"] == (tmp_path / "head_fitted.glb").stat().st_size
     (tmp_path / "head.glb").write_bytes((tmp_path / "head_fitted.glb").read_bytes())
-    demo._show_meshes(tmp_path, console)
+    demo._draw_meshes(tmp_path, console)
     with Image.open(tmp_path / "meshes.png") as image:
         sheet = np.asarray(image)
     assert sheet.shape == (2 * (256 + 16), 8 * 256, 3)
