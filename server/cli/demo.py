@@ -138,7 +138,7 @@ class Demo(Common):
     photo: tyro.conf.Positional[Path | None] = field(default=None)
     """The portrait; without one, a public-domain photo that comes with scikit-image."""
     out: Path = Path("out/demo")
-    """Folder for everything; run again, the demo goes on where it stopped."""
+    """Folder for all results; an interrupted run is resumed."""
     views: Annotated[
         int, number("Number of views, on three rings around the head", PRESET_VIEWS)
     ] = DEFAULT_VIEWS

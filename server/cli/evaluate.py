@@ -13,15 +13,15 @@ from server.cli.console import Common, Console, Outcome
 
 _MEANING = {
     "psnr": "dB, higher is nearer",
-    "ssim": "1: the same",
+    "ssim": "1: identical",
     "sharpness": "1: as sharp as the reference",
-    "lpips": "0: the same",
-    "dists": "0: the same",
-    "fid": "0: the same; depends on the number of views",
+    "lpips": "0: identical",
+    "dists": "0: identical",
+    "fid": "0: identical; depends on the number of views",
     "id": "1: the same face",
     "pose": "degrees between the face's direction as estimated and as given, median; the "
     "estimate itself is off by about 4",
-    "seam": "1: windows of views cannot be told",
+    "seam": "1: no visible seam between windows of views",
     "reprojection": "dB, agreement of neighbours on the surface",
 }
 """Unit and best value of each metric."""
@@ -34,15 +34,14 @@ class Evaluate(Common):
     views: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
     """The view set, or a folder of another tool."""
     against: Path | None = None
-    """True views, or those of another engine, from the same cameras."""
+    """Reference: true views, or views of another engine, from the same cameras."""
     mesh: Path | None = None
     """Mesh in head space, as 'dp3d mesh' writes it: for the reprojection of neighbours."""
     metrics: tuple[str, ...] = ()
-    """Which: psnr ssim sharpness lpips dists fid id pose seam reprojection; all that can be
-    computed without.  One that is named and cannot be computed makes the exit code 4."""
+    """Metrics among psnr ssim sharpness lpips dists fid id pose seam reprojection; by default all
+    that can be computed.  A named one that cannot be computed makes the exit code 4."""
     window: int | None = None
-    """For the seam ratio: blocks of so many views, instead of the windows that the view set
-    names."""
+    """Views per block for the seam ratio, instead of the windows recorded in the view set."""
 
     def run(self, console: Console) -> Outcome:
         """Compute the metrics whose inputs and packages are available."""

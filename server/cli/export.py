@@ -19,10 +19,10 @@ class Export(Common):
     views: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
     """Folder of the views, or one of another tool; for nerfstudio-run, of a fit."""
     out: Path = field(default=tyro.MISSING)
-    """Folder to write: new, or of an earlier export."""
+    """Folder to write: a new one, or that of an earlier export."""
     to: ExportFormat = "nerfstudio"
-    """Format. blender is the one of NeRF's synthetic scenes; colmap has a cloud of points, too;
-    nerfstudio-run is a fit as ns-train leaves it, for ns-viewer, ns-render and ns-export."""
+    """Format: blender is that of NeRF's synthetic scenes; colmap also has a point cloud;
+    nerfstudio-run is the folder that ns-train leaves, for ns-viewer, ns-render and ns-export."""
 
     def run(self, console: Console) -> Outcome:
         """Write the folder."""

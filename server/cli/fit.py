@@ -22,17 +22,17 @@ class Fit(Common):
     """Folder of the views, or one of another tool: nerfstudio, instant-ngp, synthetic scenes,
     COLMAP."""
     out: Path = field(default=tyro.MISSING)
-    """Folder of the fit; one that an interrupted run left is continued."""
+    """Folder of the fit; an interrupted run is resumed."""
     preset: FitPreset = DEFAULT_FIT_PRESET
     """Size and length of the fit; high wants a GPU."""
     steps: Annotated[int | None, number("Training steps instead of the preset's", FIT_STEPS)] = None
     seed: int = 0
-    """Seed of everything random."""
+    """Random seed."""
     max_memory_gb: float | None = None
-    """GiB of memory, the GPU's where there is one, that the fit may take; else what is free."""
+    """Most memory for the fit, GiB, of the GPU where there is one; by default all that is free."""
     poses: PosePolicy = "auto"
-    """Where the cameras see the face elsewhere than the frames show it: auto moves the cameras of
-    views that a network drew, and tells others; given moves none; refined moves all."""
+    """Cameras that disagree with the face in their frames: auto corrects those of generated views
+    and warns about others; given corrects none; refined corrects all."""
     report: bool = True
     """Whether report/ with pictures and a turntable is written into the folder."""
 

@@ -20,12 +20,12 @@ class Generate(Common):
     photo: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
     """The portrait: any image file."""
     out: Path = field(default=tyro.MISSING)
-    """Folder of the views; one that an interrupted run left is completed."""
+    """Folder of the views; an interrupted run is resumed."""
     camera: tyro.conf.OmitArgPrefixes[CameraOptions] = field(default_factory=CameraOptions)
     engine: str = DEFAULT_ENGINE
     """Engine that makes the views; 'dp3d engines' lists them."""
     seed: int = 0
-    """Seed of everything random."""
+    """Random seed."""
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Engine option as name=value; may be given several times."""

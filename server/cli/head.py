@@ -26,15 +26,15 @@ class Head(Common):
     out: Path = Path("out/head.glb")
     """File to write, .glb or .obj; an OBJ has its material and textures beside it."""
     texture_size: Literal[512, 1024, 2048, 4096] = 2048
-    """Side of the texture of the face, texels; hair has half of it."""
+    """Side of the face's texture, texels; the hair's texture has half that side."""
     unlit: bool = False
     """Colours under even light, for a scene that has lights of its own; views that were made with
     lit=false have them anyway."""
     seed: int = 0
-    """Seed of everything random; of a photo only."""
+    """Random seed; for a photo only."""
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Option of the preview engine as name=value, such as hair=short; of a photo only."""
+    """Option of the preview engine as name=value, such as hair=short; for a photo only."""
 
     def run(self, console: Console) -> Outcome:
         """Fit or read the head, and write it."""

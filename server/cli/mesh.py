@@ -24,9 +24,9 @@ class Mesh(Common):
     faces: Faces = DEFAULT_FACES
     texture_size: TextureSide = DEFAULT_TEXTURE_SIDE
     normal_map: bool = False
-    """Also a normal map (GLB alone): the form that the triangles are too few for."""
+    """Also a normal map (GLB only), with shape details finer than the triangles."""
     splats: bool = False
-    """Gaussian splats instead of triangles (PLY alone), one for each texel of the texture."""
+    """Gaussian splats instead of triangles (PLY only), one for each texel of the texture."""
     report: bool = True
     """Whether the mesh is added to the fit's report."""
 

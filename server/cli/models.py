@@ -83,11 +83,7 @@ def _import_outcome(weights: Weights) -> Outcome:
         },
         [
             f"{weights.config.variant} is installed in {weights.folder}",
-            *(
-                [f"from commit {commit}; '--revision {commit}' gives the same again"]
-                if commit
-                else []
-            ),
+            *([f"from commit {commit}; '--revision {commit}' installs it again"] if commit else []),
         ],
     )
 
@@ -97,11 +93,11 @@ class Install:
     """Download published weights and import them."""
 
     name: tyro.conf.Positional[_Name]
-    """Which; 'diffportrait360' also needs 'diffportrait360-back' for a full orbit."""
+    """Variant; 'diffportrait360' also needs 'diffportrait360-back' for a full orbit."""
     half: bool = False
     """Store float16: half the space, and what a GPU computes with anyway."""
     revision: str | None = None
-    """Commit, tag or branch on the hub; without one the newest, or offline what is here."""
+    """Commit, tag or branch on the hub; by default the newest, or the downloaded one offline."""
 
     def run(self, console: Console) -> Outcome:
         """Download, resume a download or take it from the cache; then import."""
@@ -138,7 +134,7 @@ class Verify:
     """Compare installed weights with the hashes they had when they were imported."""
 
     name: tyro.conf.Positional[_Name | None] = None
-    """Which; all that are installed without."""
+    """Variant; by default all that are installed."""
 
     def run(self, console: Console) -> Outcome:
         """Hash every file."""
@@ -175,5 +171,5 @@ class Models(Common):
     )
 
     def run(self, console: Console) -> Outcome:
-        """Do it."""
+        """Run the chosen action."""
         return self.what.run(console)

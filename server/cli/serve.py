@@ -35,8 +35,8 @@ class Serve(Common):
     data: Path | None = None
     """Folder for jobs and artifacts, instead of the one in the user's data folder."""
     follow_stdin: bool = False
-    """For programs that start the server: it stops when standard input ends or says 'stop'; after
-    the line 'keep' it outlives its end, until 'follow'."""
+    """For programs that start the server: it stops when standard input ends or has the line 'stop'.
+    After the line 'keep' it outlives the end of the input, until the line 'follow'."""
     allow_remote: bool = False
     """Let other machines reach the server; it then wants TLS or --behind-proxy."""
     allowed_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -52,12 +52,12 @@ class Serve(Common):
     quota_gib: float = 50.0
     """GiB that the data folder may take: artifacts, work in progress, database."""
     max_queued: int = 500
-    """Jobs that may wait."""
+    """Largest number of queued jobs."""
     keep_jobs: int = 2000
-    """Ended jobs that are kept; of more, the oldest are deleted with what only they refer to."""
+    """Ended jobs to keep; older ones are deleted with the artifacts that only they refer to."""
 
     def run(self, console: Console) -> Outcome:
-        """Serve until told to stop."""
+        """Serve until the server is stopped."""
         import logging
         import sys
 

@@ -22,9 +22,9 @@ class Setup(Common):
     force: bool = False
     """Install again even if it is there."""
     source: Path | None = None
-    """The package with the face models, fetched by hand, instead of a download."""
+    """Package with the face models that you downloaded by hand."""
     head_source: Path | None = None
-    """The package with the human head's data, fetched by hand, instead of a download."""
+    """Package with the data of the human head that you downloaded by hand."""
 
     def run(self, console: Console) -> Outcome:
         """Build the environment, or download the models."""

@@ -17,10 +17,10 @@ _COUNT, _SEED = Range(1, 100_000), Range(0, 2**31 - 1)
 
 @dataclass
 class Synth(Common):
-    """Synthetic heads: multi-view pictures with everything that is known of them."""
+    """Synthetic heads: multi-view pictures with their ground truth."""
 
     out: Path = Path("out/synth")
-    """Folder of the data set; a run that was stopped goes on in it."""
+    """Folder of the data set; an interrupted run is resumed."""
     count: Annotated[int, number("Number of subjects", _COUNT)] = 4
     views: Annotated[
         int, number("Cameras per subject, the first before the face", PRESET_VIEWS)

@@ -101,7 +101,7 @@ class EventHub:
             raise Dp3dError(
                 "server.busy",
                 f"{self._limit} clients follow jobs already.",
-                "Close streams that nobody reads, or ask for the job now and then.",
+                "Close unused streams, or poll GET /v1/jobs/{id} instead.",
             )
 
     async def stream(self, job_id: str, after: int) -> AsyncIterator[bytes]:

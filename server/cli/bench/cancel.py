@@ -30,7 +30,7 @@ class Cancel:
     times: int = 3
     """Cancels in each stage, at random moments."""
     seed: int = 0
-    """Of the moments."""
+    """Seed of the random moments."""
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""

@@ -17,7 +17,7 @@ class Denoise:
     """Seconds, operations and memory of one denoising step, both passes, random weights."""
 
     variant: Literal["diffportrait3d", "diffportrait360"] = "diffportrait360"
-    """Networks of which published model."""
+    """Published model whose networks are measured."""
     channels: int = 320
     """Channels of the first level; 320 is the published size."""
     context: int = 768
@@ -25,20 +25,19 @@ class Denoise:
     latent: int = 64
     """Width and height of the latents: an eighth of the pictures'."""
     views: int = 8
-    """Views; every 8 are a window."""
+    """Number of views; 8 make a window."""
     windows: WindowMode = "blocks"
-    """blocks as the original, or overlap as the engines by default."""
+    """blocks as in the original code, or overlap as in the engines by default."""
     overlap: int = 1
     """Views that neighbouring windows share."""
     closed: bool = False
-    """The first view follows the last."""
+    """Whether the cameras form a closed orbit, so that windows wrap around."""
     device: str = "cpu"
     """cpu, cuda or cuda:1 ..."""
     dtype: Precision = "float32"
-    """Of weights and features."""
+    """Data type of weights and features."""
     repeats: int = 2
-    """Steps that are measured after a first one; 0 only counts operations, which needs no
-    memory."""
+    """Measured steps after a warm-up step; 0 only counts operations, which needs no memory."""
 
     def run(self, console: Console) -> Outcome:
         """Count the operations, and measure time and memory."""
@@ -84,7 +83,7 @@ class Denoise:
         key = (load.variant, self.channels, self.latent, self.views)
         if (published := PUBLISHED_GFLOP.get(key)) is not None:
             data["of_original"] = round(total / published, 4)
-            lines += [f"  the original needs {published / 1000:.3f}: {total / published:.3f} of it"]
+            lines += [f"  the original needs {published / 1000:.3f}: ratio {total / published:.3f}"]
         if self.repeats > 0:
             stage = Stage("step", self.repeats + 1, console.progress, console.cancel)
             times = measure_step(
@@ -110,7 +109,7 @@ class Denoise:
                     f"  {name:14}{seconds:9.2f}  {100 * seconds / times.cpu_s:5.1f} %"
                     for name, seconds in times.parts_cpu_s.items()
                 ),
-                f"  what the original computes besides takes {times.saved_cpu_s:.2f}: "
-                f"ours is {fraction:.3f} of the whole",
+                f"  the original takes {times.saved_cpu_s:.2f} CPU seconds more for work of its own: "
+                f"ratio {fraction:.3f}",
             ]
         return Outcome(data, lines)

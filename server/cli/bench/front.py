@@ -12,10 +12,10 @@ from server.cli.console import Console, Outcome
 
 @dataclass
 class Front:
-    """How well the preview engine repeats photos at their own camera, and how fast."""
+    """Fidelity of the preview engine to photos at their own camera, and its speed."""
 
     photos: tuple[Path, ...] = ()
-    """Photos, instead of those of all kinds that dp3d makes or finds by itself."""
+    """Photos, instead of the sample photos of dp3d."""
     out: Path | None = None
     """Folder for contact sheets of the orbits."""
 

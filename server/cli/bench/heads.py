@@ -24,11 +24,11 @@ class Heads:
     """The preview engine on synthetic heads whose pose, mesh and views are known."""
 
     count: int = 50
-    """How many."""
+    """Number of heads."""
     seed: int = 1
-    """Of subjects and cameras."""
+    """Seed of subjects and cameras."""
     beside: str | None = None
-    """A commit of this clone whose engine gets the same photos, for example ce0c737."""
+    """Commit of this clone whose engine is measured on the same photos, for example ce0c737."""
     out: Path | None = None
     """Folder for heads.json, all figures, and a contact sheet of each head."""
 

@@ -34,21 +34,21 @@ class Nerf:
     """Views to radiance field to textured mesh, on synthetic heads of known surface and colours."""
 
     seeds: tuple[int, ...] = (9001, 9002, 9003)
-    """Subjects."""
+    """Numbers of the subjects."""
     views: int = DEFAULT_VIEWS
-    """Views of the capture path."""
+    """Number of views of the capture path."""
     size: int = 256
     """Width and height of the views, pixels."""
     preset: FitPreset = DEFAULT_FIT_PRESET
-    """Of the fit."""
+    """Preset of the fit."""
     faces: Faces = DEFAULT_FACES
     texture_size: TextureSide = DEFAULT_TEXTURE_SIDE
     compare: bool = False
-    """Also mesh the same fields by rendered depth, and by nerfstudio's own ns-export, which needs
-    more packages in the NeRF environment: it says which."""
+    """Also mesh the fields by rendered depth and by nerfstudio's ns-export.  ns-export needs more
+    packages in the NeRF environment; an error names missing ones."""
     drawn: bool = False
-    """Instead of exact views from all sides, 16 from the front that contradict each other as a
-    network's do; --views is of no effect then."""
+    """Use 16 inconsistent front views, like those of a network, instead of exact views from all
+    sides; --views then has no effect."""
     out: Path = Path("out/bench-nerf")
     """Folder for views, fits, meshes and pictures; run again, finished fits are kept."""
 

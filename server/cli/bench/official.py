@@ -26,10 +26,10 @@ class Official:
     data: Path
     """Folder of the published samples, NAME/portrait.png, generated/ and start/."""
     out: Path | None = None
-    """Folder for contact sheets; for fits, too."""
+    """Folder for contact sheets and fits."""
     fit: FitPreset | None = None
-    """Instead, fit the published frames with this preset: a mesh, and a sheet of held-out frames,
-    the field, the mesh and its form."""
+    """Fit the published frames with this preset instead: a mesh, and a sheet of held-out frames,
+    field, textured mesh and clay."""
 
     def run(self, console: Console) -> Outcome:
         """Compare, or fit, each sample."""

@@ -28,16 +28,16 @@ _PAUSE_S = 0.02
 
 @dataclass
 class Status:
-    """How long GET /v1/jobs/{id} takes: on an idle server, while a views job runs, with a queue,
-    and with listeners besides.
+    """Response time of GET /v1/jobs/{id}: idle, while a views job runs, with a queue of jobs, and
+    with a queue and listeners.
     """
 
     requests: int = 200
-    """Requests on the idle server, and the least while the job runs."""
+    """Requests for each of the four figures."""
     queued: int = 300
-    """Jobs that wait while the last two are measured; 0 leaves those out."""
+    """Queued jobs for the last two figures; 0 leaves these out."""
     listeners: int = 100
-    """Event streams that are open at the last; half of them follow the running job."""
+    """Open event streams for the last figure; half of them follow the running job."""
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""

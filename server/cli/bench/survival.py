@@ -40,9 +40,9 @@ class Survival:
     """
 
     kills: int = 50
-    """Kills, of the server and of the worker by turns at random."""
+    """Number of kills; each hits the server or the worker at random."""
     seed: int = 0
-    """Of moments, victims and jobs."""
+    """Seed of moments, victims and jobs."""
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""

@@ -17,10 +17,10 @@ _DIRECTIONS = 6
 
 @dataclass
 class Synth:
-    """Seconds to build a synthetic head, and to render a view of it with all that is known."""
+    """Seconds to build a synthetic head, and to render a view of the head with its ground truth."""
 
     count: int = 6
-    """Subjects; each is seen from six sides."""
+    """Number of subjects; each is rendered from six sides."""
     size: int = 256
     """Width and height of the views, pixels."""
     seed: int = 0
