@@ -1,4 +1,4 @@
-"""A real server in a process of its own, with a real worker, on a free port."""
+"""A real server in a separate process, with a real worker, on a free port."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ServerProcess:
         return Client(self.url, TOKEN)
 
     def kill(self) -> None:
-        """As the power going out would."""
+        """Kill the process with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         self._wait()
 
@@ -68,7 +68,7 @@ class ServerProcess:
         return self.process.wait()
 
     def worker_pids(self) -> list[int]:
-        """Workers on this data folder, whoever started them (Linux)."""
+        """Process ids of the workers of this data folder (Linux)."""
         pids = []
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
@@ -89,7 +89,7 @@ def server_process(tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server for tests that leave it as it was."""
+    """One server for all tests of a module."""
     process = ServerProcess(tmp_path_factory.mktemp("server")).start()
     yield process
     process.stop()
@@ -108,20 +108,20 @@ def photo() -> Path:
     return default_photo()
 
 
-def small_views(portrait: str, views: int = 3, **more: Any) -> dict[str, Any]:
+def small_views(portrait: str, views: int = 3, **params: Any) -> dict[str, Any]:
     """Parameters of a quick ``views`` job."""
     return {
         "portrait": portrait,
         "cameras": {"preset": "orbit", "views": views, "size": 64},
-        **more,
+        **params,
     }
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
-    """The first true value of ``condition``; the limit is for what hangs, not for what is slow."""
+    """Poll ``condition`` until it is true and return its value; fails after ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if value := condition():
             return value
         time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
+    raise AssertionError("the condition was not met in time")

@@ -1,4 +1,4 @@
-"""Views to fit to mesh through the server, the fit interrupted on its way."""
+"""Views, fit and mesh through the server, with an interruption of the fit."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def usual_environment(nerf_environment, monkeypatch):
-    """The server under test has a home of its own; the environment is the usual one."""
+    """The NeRF environment of the machine, for a server with a temporary dp3d folder."""
     monkeypatch.setenv("DP3D_NERF_PYTHON", str(nerf_environment))
 
 
-def test_a_killed_server_goes_on_with_the_fit_and_the_mesh_follows(request, photo, tmp_path):
+def test_a_killed_server_resumes_the_fit_and_a_mesh_follows(request, photo, tmp_path):
     server = request.getfixturevalue("server_process")
     with server.client() as client:
         params = small_views(client.put_file(photo), views=8)

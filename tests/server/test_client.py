@@ -1,4 +1,4 @@
-"""The Python client as docs/http-api.md describes it, against a real server and against others."""
+"""The Python client against a real server, and against servers of other products."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def code_of(call, *arguments):
     return caught.value.code
 
 
-def test_what_it_exports_is_there():
+def test_exported_names_exist():
     assert all(hasattr(server.client, name) for name in server.client.__all__)
     assert issubclass(Cancelled, Dp3dError)
 
@@ -38,7 +38,7 @@ def run_example(code, shared_server, photo, folder, monkeypatch, **names):
     return names
 
 
-def test_the_example_of_the_page(shared_server, photo, tmp_path, monkeypatch, capsys):
+def test_the_example_of_http_api_md_runs(shared_server, photo, tmp_path, monkeypatch, capsys):
     page = (REPOSITORY / "docs/http-api.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
     code = code.replace('Path("~/.local/share/dp3d/token")', 'Path("token")')
@@ -48,7 +48,7 @@ def test_the_example_of_the_page(shared_server, photo, tmp_path, monkeypatch, ca
     assert "progress The head is placed" in capsys.readouterr().out
 
 
-def test_the_example_of_the_module(shared_server, photo, tmp_path, monkeypatch):
+def test_the_example_of_the_docstring_runs(shared_server, photo, tmp_path, monkeypatch):
     lines = re.findall(r"^(?:>>>|\.\.\.) (.*)$", server.client.__doc__, re.M)
     assert len(lines) == 5
     code = "\n".join(["from pathlib import Path", *lines])
@@ -58,14 +58,14 @@ def test_the_example_of_the_module(shared_server, photo, tmp_path, monkeypatch):
     assert set(names["result"]) >= {"views", "portrait_report", "warnings"}
 
 
-def test_every_call_is_in_the_table_of_the_page():
+def test_every_method_is_in_http_api_md():
     page = (REPOSITORY / "docs/http-api.md").read_text("utf-8").partition("## Python client")[2]
     named = set(re.findall(r"[`, ](\w+)(?=[`(])", "\n".join(re.findall(r"^\| `.*", page, re.M))))
     calls = {name for name in vars(Client) if not name.startswith("_")} - {"close", "url"}
     assert calls <= named
 
 
-def test_files_and_folders_come_back_as_they_were_sent(client, tmp_path):
+def test_files_and_folders_survive_a_round_trip(client, tmp_path):
     (tmp_path / "in/sub").mkdir(parents=True)
     (tmp_path / "in/a.txt").write_bytes(b"first")
     (tmp_path / "in/sub/b.bin").write_bytes(bytes(range(256)))
@@ -78,18 +78,18 @@ def test_files_and_folders_come_back_as_they_were_sent(client, tmp_path):
     assert client.put_file(tmp_path / "in/a.txt") == client.put_bytes(b"first")
 
 
-def test_names_that_no_tree_can_have(client, tmp_path):
+def test_invalid_file_names_are_refused(client, tmp_path):
     (tmp_path / "what?").write_bytes(b"")
     assert code_of(client.put_tree, tmp_path) == "artifact.bad_tree"
 
 
-def test_what_is_not_there(client):
+def test_missing_artifacts_and_jobs_are_reported(client):
     assert code_of(client.get_bytes, 64 * "0") == "artifact.not_found"
     assert code_of(client.job, "none") == "job.not_found"
     assert code_of(lambda: list(client.events("none"))) == "job.not_found"
 
 
-def test_a_job_that_was_cancelled(client, photo):
+def test_waiting_for_a_cancelled_job_raises_cancelled(client, photo):
     job = client.create_job("views", fresh=True, **small_views(client.put_file(photo), views=60))
     client.cancel(job["id"])
     wait_until(lambda: client.job(job["id"])["state"] == "cancelled")
@@ -97,30 +97,30 @@ def test_a_job_that_was_cancelled(client, photo):
         client.wait(job["id"])
 
 
-def test_events_go_on_after_an_id(client, photo):
+def test_events_resume_after_an_id(client, photo):
     job = client.create_job("views", **small_views(client.put_file(photo)))
-    every = list(client.events(job["id"]))
-    half = every[len(every) // 2].id
-    assert [event.id for event in client.events(job["id"], half)] == [
-        event.id for event in every if event.id > half
+    events = list(client.events(job["id"]))
+    middle = events[len(events) // 2].id
+    assert [event.id for event in client.events(job["id"], middle)] == [
+        event.id for event in events if event.id > middle
     ]
 
 
-def test_a_wrong_token(shared_server):
+def test_a_wrong_token_is_refused(shared_server):
     with Client(shared_server.url, "wrong") as client:
-        client.health()  # needs none
+        client.health()  # needs no token
         assert code_of(client.jobs) == "server.unauthorized"
 
 
-def test_nobody_answers():
+def test_a_server_that_does_not_answer_is_reported():
     with Client("http://127.0.0.1:9", TOKEN) as client:
         assert code_of(client.health) == "server.unreachable"
         assert code_of(lambda: list(client.events("x"))) == "server.unreachable"
 
 
 @pytest.fixture
-def stranger():
-    """Maker of a client whose server gives one answer to everything."""
+def client_of():
+    """Makes a client of a server that gives one answer to every request."""
     servers = []
 
     def make(status, body):
@@ -135,15 +135,15 @@ def stranger():
             def log_message(self, *_):
                 pass
 
-        other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        servers.append(other)
-        return Client(f"http://127.0.0.1:{other.server_port}", TOKEN)
+        fake = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=fake.serve_forever, daemon=True).start()
+        servers.append(fake)
+        return Client(f"http://127.0.0.1:{fake.server_port}", TOKEN)
 
     yield make
-    for other in servers:
-        other.shutdown()
-        other.server_close()
+    for fake in servers:
+        fake.shutdown()
+        fake.server_close()
 
 
 @pytest.mark.parametrize(
@@ -156,18 +156,18 @@ def stranger():
          "server.version_mismatch"),
     ],
 )  # fmt: skip
-def test_another_server_is_named(stranger, status, body, code):
-    with stranger(status, body) as client:
+def test_another_product_or_version_is_reported(client_of, status, body, code):
+    with client_of(status, body) as client:
         assert code_of(client.health) == code
 
 
-def test_an_answer_that_is_no_problem_of_ours(stranger):
-    with stranger(500, b"a page") as client:
+def test_an_error_page_of_another_server_is_reported(client_of):
+    with client_of(500, b"a page") as client:
         assert code_of(client.jobs) == "server.not_ours"
 
 
-def test_bytes_that_were_changed_on_the_way(stranger):
-    with stranger(200, b"changed") as client:
+def test_corrupted_bytes_are_refused(client_of):
+    with client_of(200, b"changed") as client:
         assert code_of(client.get_bytes, 64 * "a") == "artifact.hash_mismatch"
 
 

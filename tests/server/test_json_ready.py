@@ -1,4 +1,4 @@
-"""Values of ours as JSON."""
+"""Conversion of values to JSON."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Point:
         (Point(1.5, Path("/secret/place/head.glb")), {"x": 1.5, "where": "head.glb"}),
     ],
 )
-def test_plain(value, expected):
-    found = json_ready(value)
-    assert found == expected
-    assert type(found) is type(expected)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+def test_json_ready(value, expected):
+    converted = json_ready(value)
+    assert converted == expected
+    assert type(converted) is type(expected)
+    assert json.loads(json.dumps(converted, allow_nan=False)) == converted

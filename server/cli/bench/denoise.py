@@ -109,7 +109,7 @@ class Denoise:
                     f"  {name:14}{seconds:9.2f}  {100 * seconds / times.cpu_s:5.1f} %"
                     for name, seconds in times.parts_cpu_s.items()
                 ),
-                f"  the original takes {times.saved_cpu_s:.2f} CPU seconds more for work of its own: "
+                f"  extra work of the original takes {times.saved_cpu_s:.2f} CPU seconds: "
                 f"ratio {fraction:.3f}",
             ]
         return Outcome(data, lines)

@@ -1,4 +1,4 @@
-"""The command line as a user or a script meets it: a real process."""
+"""The command line in a real process."""
 
 from __future__ import annotations
 

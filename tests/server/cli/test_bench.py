@@ -1,4 +1,4 @@
-"""``dp3d bench``: every measurement runs, and the promised bounds hold."""
+"""``dp3d bench``: every measurement runs, and the documented bounds hold."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from tests.server.cli.conftest import result
 
 
-def test_bench_measures_a_server_of_its_own(dp3d):
-    few = ("--queued", 4, "--listeners", 6)
-    run = dp3d("bench", "status", "--requests", 5, *few, "--json")
+def test_bench_status_measures_a_server(dp3d):
+    sizes = ("--queued", 4, "--listeners", 6)
+    run = dp3d("bench", "status", "--requests", 5, *sizes, "--json")
     assert run.returncode == 0, run.stderr
     data = result(run)["result"]
     assert data["heard"]["listeners"] == 6
@@ -21,7 +21,7 @@ def test_bench_measures_a_server_of_its_own(dp3d):
     assert data["idle_ms"]["p50"] > 0
 
 
-def test_bench_measures_synthetic_heads(dp3d):
+def test_bench_synth_measures_synthetic_heads(dp3d):
     run = dp3d("bench", "synth", "--count", 1, "--size", 32, "--json")
     assert run.returncode == 0, run.stderr
     data = result(run)["result"]
@@ -31,7 +31,7 @@ def test_bench_measures_synthetic_heads(dp3d):
 
 
 @pytest.mark.nerf
-def test_bench_measures_the_ways_from_views_to_a_mesh(dp3d, tmp_path, nerf_environment):
+def test_bench_nerf_measures_fit_and_mesh(dp3d, tmp_path, nerf_environment):
     run = dp3d(
         *("bench", "nerf", "--seeds", 9001, "--views", 12, "--size", 64, "--preset", "tiny"),
         *("--faces", 2000, "--texture-size", 128, "--out", tmp_path / "out", "--json"),
@@ -51,8 +51,8 @@ def test_bench_measures_the_ways_from_views_to_a_mesh(dp3d, tmp_path, nerf_envir
 @pytest.mark.nerf
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_head_is_measured_as_well_as_promised(dp3d, tmp_path, nerf_environment):
-    """The bounds of docs/benchmarks.md, but for the time."""
+def test_bench_nerf_meets_the_documented_bounds(dp3d, tmp_path, nerf_environment):
+    """The bounds of docs/benchmarks.md, except the time."""
     run = dp3d(
         *("bench", "nerf", "--seeds", 9001, "--out", tmp_path / "out", "--json"),
         timeout_s=1100,
@@ -68,10 +68,10 @@ def test_a_head_is_measured_as_well_as_promised(dp3d, tmp_path, nerf_environment
     assert max(case["lips"], case["iris"]) <= 0.05
 
 
-def test_a_comparison_says_at_once_what_it_lacks(dp3d, tmp_path, nerf_environment):
-    there = [nerf_environment, "-c", "import open3d, pymeshlab"]
-    if subprocess.run(there, check=False, capture_output=True).returncode == 0:
-        pytest.skip("the NeRF environment has the packages that this is about")
+def test_a_comparison_names_missing_packages_first(dp3d, tmp_path, nerf_environment):
+    import_packages = [nerf_environment, "-c", "import open3d, pymeshlab"]
+    if subprocess.run(import_packages, check=False, capture_output=True).returncode == 0:
+        pytest.skip("the NeRF environment has these packages")
     run = dp3d(
         *("bench", "nerf", "--compare", "--out", tmp_path / "out"),
         DP3D_NERF_PYTHON=str(nerf_environment),
@@ -83,7 +83,7 @@ def test_a_comparison_says_at_once_what_it_lacks(dp3d, tmp_path, nerf_environmen
 
 @pytest.mark.slow
 @pytest.mark.nerf
-def test_bench_fits_the_published_frames(self, dp3d, tmp_path, nerf_environment, official_outputs):
+def test_bench_fits_the_published_frames(dp3d, tmp_path, nerf_environment, official_outputs):
     run = dp3d(
         *("bench", "official", "--data", official_outputs, "--fit", "tiny"),
         *("--out", tmp_path / "out", "--json"),

@@ -60,7 +60,7 @@ LAYOUTS = {
 
 @pytest.fixture(params=LAYOUTS)
 def clone(request, tmp_path: Path) -> Path:
-    """A repository whose last commit has no engine any more, and the one before has."""
+    """A repository whose last commit has no engine, but the commit before has one."""
     folder = tmp_path / "clone"
     core = folder / "dp3d_core"
     loader, cameras, engine = LAYOUTS[request.param]
@@ -98,7 +98,7 @@ def test_an_engine_of_another_commit_answers(clone):
     assert "dp3d-beside" not in git(clone, "worktree", "list")
 
 
-def test_an_engine_that_fails_says_why(clone):
+def test_a_failing_engine_reports_its_error(clone):
     with OtherCommit("HEAD~1", clone) as engine, pytest.raises(Dp3dError) as error:
         engine(b"bad", [])
     assert error.value.code == "bench.engine_failed"
@@ -110,14 +110,14 @@ def test_an_engine_that_fails_says_why(clone):
 
 
 @pytest.mark.parametrize("commit", ["0000000", "no-such-branch", "--all", "HEAD:dp3d_core"])
-def test_a_commit_that_is_not_there(clone, commit):
+def test_an_unknown_commit_is_refused(clone, commit):
     with pytest.raises(Dp3dError) as error:
         OtherCommit(commit, clone)
     assert error.value.code == "bench.no_commit"
     assert commit in error.value.problem
 
 
-def test_an_installation_that_is_no_clone(tmp_path):
+def test_an_installation_without_a_clone_is_refused(tmp_path):
     with pytest.raises(Dp3dError) as error:
         OtherCommit("HEAD", tmp_path)
     assert error.value.code == "bench.no_commit"

@@ -1,4 +1,4 @@
-"""The measurement of what survives kills, at a small number of them."""
+"""``dp3d bench survival`` with a few kills."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.nerf
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
-def test_nothing_is_lost_by_kills(nerf_environment):
+def test_kills_lose_no_job(nerf_environment):
     command = [sys.executable, "-m", "server.cli.main", "bench", "survival", "--kills", "8"]
     done = subprocess.run(
         [*command, "--seed", "3", "--json"], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What a log or a program sees of a command that works."""
+"""Progress in logs and as JSON lines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from server.cli.console import Console
 
 
 @pytest.fixture
-def soon(monkeypatch):
-    """Silence is long after a tenth of a second."""
+def short_silence(monkeypatch):
+    """A silence of 0.1 s counts as long."""
     monkeypatch.setattr(console_module, "_SILENCE_S", 0.1)
 
 
@@ -28,7 +28,7 @@ def lines_of(console, capsys):
     return lines
 
 
-def test_a_program_hears_that_a_long_step_goes_on(soon, capsys):
+def test_json_output_repeats_progress_of_a_long_step(short_silence, capsys):
     events = [json.loads(line) for line in lines_of(Console(as_json=True, debug=False), capsys)]
     assert len(events) > 3
     assert {(event["stage"], event["step"], event["of"]) for event in events} == {("fit", 3, 9)}
@@ -38,7 +38,7 @@ def test_a_program_hears_that_a_long_step_goes_on(soon, capsys):
     assert all(event["eta_s"] is None for event in events[1:])
 
 
-def test_a_log_shows_what_came_too_soon_for_a_line_of_its_own(soon, capsys):
+def test_a_log_shows_the_latest_event_after_a_silence(short_silence, capsys):
     console = Console(as_json=False, debug=False)
     for step in (3, 4):
         console.progress(Progress("fit", step, 9))
@@ -47,7 +47,7 @@ def test_a_log_shows_what_came_too_soon_for_a_line_of_its_own(soon, capsys):
     assert capsys.readouterr().err.splitlines()[:2] == ["fit 3/9", "fit 4/9"]
 
 
-def test_a_log_says_that_a_long_step_goes_on(soon, capsys):
+def test_a_log_says_that_a_long_step_goes_on(short_silence, capsys):
     lines = lines_of(Console(as_json=False, debug=False), capsys)
     assert lines[0] == "fit 3/9, 12 s left Step 3 of 9"
     assert len(lines) > 3

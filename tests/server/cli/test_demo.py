@@ -1,4 +1,4 @@
-"""The demo: stages that are kept, go on, or are made anew; and the whole chain, small."""
+"""The demo: finished, interrupted and repeated stages; and all stages at small sizes."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Counter:
         return {"calls": self.calls}
 
 
-def test_a_stage_with_the_same_inputs_is_kept(tmp_path, console):
+def test_a_stage_with_unchanged_inputs_is_kept(tmp_path, console):
     work = Counter(tmp_path / "result")
     for _ in range(2):
-        about = Stages(tmp_path, console).run("one", {"a": 1}, ["result"], work)
-    assert (about, work.calls) == ({"calls": 1}, 1)
+        summary = Stages(tmp_path, console).run("one", {"a": 1}, ["result"], work)
+    assert (summary, work.calls) == ({"calls": 1}, 1)
 
 
-def test_other_inputs_make_it_anew(tmp_path, console):
+def test_changed_inputs_repeat_a_stage(tmp_path, console):
     work = Counter(tmp_path / "result")
     Stages(tmp_path, console).run("one", {"a": 1}, ["result"], work)
     Stages(tmp_path, console).run("one", {"a": 2}, ["result"], work)
@@ -59,7 +59,7 @@ def test_a_lost_result_is_made_again(tmp_path, console):
     assert work.calls == 2
 
 
-def test_an_interrupted_stage_goes_on_with_what_is_there(tmp_path, console):
+def test_an_interrupted_stage_keeps_its_partial_results(tmp_path, console):
     (tmp_path / "half").mkdir()
     with pytest.raises(Cancelled):
         Stages(tmp_path, console).run("one", {}, ["half"], Counter(None, Cancelled()))
@@ -68,14 +68,14 @@ def test_an_interrupted_stage_goes_on_with_what_is_there(tmp_path, console):
     assert (tmp_path / "half" / "frame").exists()
 
 
-def test_what_the_demo_did_not_make_is_never_removed(tmp_path, console):
+def test_files_of_others_are_never_removed(tmp_path, console):
     (tmp_path / "views").mkdir()
     (tmp_path / "views" / "mine").write_text("x")
     Stages(tmp_path, console).run("one", {}, ["views"], lambda: {})
     assert (tmp_path / "views" / "mine").exists()
 
 
-def test_damaged_notes_count_as_none(tmp_path, console):
+def test_a_damaged_stages_file_is_ignored(tmp_path, console):
     (tmp_path / ".stages.json").write_text('{"one": 3, "two"')
     assert Stages(tmp_path, console).notes == {}
 
@@ -101,7 +101,7 @@ def test_a_mesh_without_texture_is_refused(tmp_path):
 
 
 def test_the_turntable_shows_the_texture_the_right_way_up(tmp_path):
-    """A square before the origin, red above and blue below, red on the left of the green."""
+    """A square at the origin: red top left, green top right, blue below."""
     import trimesh
 
     from server.reports.turntable import turntable
@@ -127,7 +127,7 @@ def test_the_turntable_shows_the_texture_the_right_way_up(tmp_path):
     assert tuple(frame[48, 16]) == (0, 0, 255)
 
 
-def test_the_turntable_follows_a_head_that_lies_elsewhere(tmp_path):
+def test_the_turntable_follows_position_and_size_of_the_mesh(tmp_path):
     import trimesh
 
     from server.reports.turntable import turntable
@@ -151,9 +151,9 @@ def test_the_turntable_follows_a_head_that_lies_elsewhere(tmp_path):
 def test_the_fitted_head_is_written_and_shown_beside_another_mesh(tmp_path, console):
     portrait = load_portrait(default_photo())
     demo._make_views(portrait, [canonical_camera(0, 0, 64)], tmp_path, console)
-    about = demo._write_fitted_head(tmp_path, console)
-    assert about["faces"] > 10_000
-    assert about["bytes"] == (tmp_path / "head_fitted.glb").stat().st_size
+    summary = demo._write_fitted_head(tmp_path, console)
+    assert summary["faces"] > 10_000
+    assert summary["bytes"] == (tmp_path / "head_fitted.glb").stat().st_size
     (tmp_path / "head.glb").write_bytes((tmp_path / "head_fitted.glb").read_bytes())
     demo._draw_meshes(tmp_path, console)
     with Image.open(tmp_path / "meshes.png") as image:
@@ -169,7 +169,7 @@ def test_the_fitted_head_is_written_and_shown_beside_another_mesh(tmp_path, cons
 
 @pytest.mark.nerf
 @pytest.mark.slow
-def test_the_whole_chain_small(tmp_path, capsys):
+def test_the_whole_demo_at_small_sizes(tmp_path, capsys):
     from nerf_export.process.environment import nerf_python
 
     try:

@@ -1,4 +1,4 @@
-"""``dp3d doctor``: findings, exit codes, and the commands that help."""
+"""``dp3d doctor``: findings, exit codes, and commands for missing parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_doctor(dp3d):
     assert findings["home"]["status"] == "ok"
 
 
-def test_doctor_says_what_is_needed_and_exits_with_4(dp3d, tmp_path):
+def test_doctor_exits_with_4_when_a_required_part_is_missing(dp3d, tmp_path):
     (tmp_path / "file").write_text("in the way")
     run = dp3d("doctor", DP3D_HOME=str(tmp_path / "file"))
     assert run.returncode == 4
@@ -45,7 +45,7 @@ def test_doctor_knows_the_packages_of_every_extra():
 
 @pytest.fixture
 def bare(tmp_path, monkeypatch):
-    """A machine where nothing was set up."""
+    """Findings of a machine without models, weights and NeRF environment."""
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
     monkeypatch.setenv("DP3D_MODELS", str(tmp_path / "models"))
     monkeypatch.delenv("DP3D_NERF_PYTHON", raising=False)
@@ -53,7 +53,7 @@ def bare(tmp_path, monkeypatch):
     return {finding.name: finding for check in checks for finding in check()}
 
 
-def test_what_is_missing_names_the_command_that_brings_it(bare):
+def test_missing_parts_name_the_command_that_installs_them(bare):
     commands = {name: finding.command for name, finding in bare.items()}
     assert commands == {
         "models": ("setup", "models"),
@@ -64,7 +64,7 @@ def test_what_is_missing_names_the_command_that_brings_it(bare):
     }
 
 
-def test_every_command_is_one_of_dp3d(bare):
+def test_every_named_command_parses(bare):
     for finding in bare.values():
         if finding.command is not None:
             parse(finding.command)
@@ -86,7 +86,7 @@ def test_lines_for_powershell_are_quoted(monkeypatch):
     )
 
 
-def test_a_chosen_python_is_not_mended_by_building_ours(bare, monkeypatch):
+def test_a_chosen_python_has_no_install_command(bare, monkeypatch):
     monkeypatch.setenv("DP3D_NERF_PYTHON", "/nope")
     (finding,) = doctor.check_nerf()
     assert (finding.status, finding.command, finding.terminal) == ("warn", None, "")

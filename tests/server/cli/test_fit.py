@@ -1,4 +1,4 @@
-"""``dp3d fit``: what it refuses."""
+"""``dp3d fit``: refusals."""
 
 from __future__ import annotations
 

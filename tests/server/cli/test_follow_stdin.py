@@ -1,4 +1,4 @@
-"""A server that another program starts, and ends with it: real processes, real signals."""
+"""``dp3d serve --follow-stdin``: a server that ends with the program that started it."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ def answers(url):
         return False
 
 
-def test_it_stops_in_good_order_when_its_input_ends(follower):
+def test_the_server_stops_when_its_input_ends(follower):
     assert answers(follower.url)
     follower.stdin.close()
     assert follower.wait(20) == 0
     assert not answers(follower.url)
 
 
-def test_it_stops_when_told_to(follower):
+def test_the_server_stops_on_the_line_stop(follower):
     say(follower, "keep")
     say(follower, "stop")
     assert follower.wait(20) == 0
 
 
-def test_it_outlives_the_end_of_its_input_after_keep(follower):
+def test_the_server_outlives_its_input_after_keep(follower):
     say(follower, "follow")
     say(follower, "keep")
     follower.stdin.close()
@@ -71,7 +71,7 @@ def test_it_outlives_the_end_of_its_input_after_keep(follower):
     assert answers(follower.url)
 
 
-def test_follow_takes_keep_back(follower):
+def test_follow_revokes_keep(follower):
     say(follower, "keep")
     say(follower, "follow")
     follower.stdin.close()
@@ -87,7 +87,7 @@ time.sleep(100)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks for processes by signal 0")
-def test_it_ends_when_its_parent_is_killed(tmp_path):
+def test_the_server_ends_when_its_parent_is_killed(tmp_path):
     from tests.server.conftest import wait_until
 
     with subprocess.Popen(
@@ -104,7 +104,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path):
         wait_until(lambda: not answers(url), 15)
 
 
-def test_serve_notes_which_python_runs_it(follower, tmp_path):
+def test_serve_writes_which_python_runs_dp3d(follower, tmp_path):
     note = json.loads((tmp_path / "home" / "program.json").read_text("utf-8"))
     assert note == {"schema": "dp3d.program/1", "python": sys.executable}
 

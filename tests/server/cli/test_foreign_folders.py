@@ -40,7 +40,7 @@ def test_export_and_evaluate(tmp_path):
     assert "scaled by 2.5" in answer["result"]["warnings"][0]
 
 
-def test_a_folder_that_cannot_be_used(tmp_path):
+def test_an_unusable_folder_is_refused(tmp_path):
     captures.write_transforms(tmp_path / "in", change=lambda data: data.update(latlong=True))
     answer = dp3d("export", tmp_path / "in", "--out", tmp_path / "out")
     assert answer["error"]["code"] == "camera.file_invalid"

@@ -1,4 +1,4 @@
-"""``dp3d generate``: exit codes, what is written, and going on after Ctrl-C."""
+"""``dp3d generate``: exit codes, files, and resuming after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dp3d_core.viewsets.viewset import ViewSet
 from tests.server.cli.conftest import result
 
 
-def small(*more):
-    return ("--views", 3, "--size", 32, *more)
+def small(*options):
+    return ("--views", 3, "--size", 32, *options)
 
 
 def test_views_are_written(dp3d, photo, tmp_path):
@@ -100,13 +100,13 @@ def test_bad_input_exits_with_3_and_its_code(dp3d, photo, tmp_path, arguments, c
 @pytest.mark.parametrize("name", ["portrait.png", "contact_sheet.png", "frames/0000.png"])
 @pytest.mark.parametrize("command", ["generate", "demo"])
 def test_the_photo_itself_is_never_overwritten(dp3d, photo, tmp_path, name, command):
-    mine = tmp_path / "mine" / name
-    mine.parent.mkdir(parents=True)
-    mine.write_bytes(photo.read_bytes())
-    run = dp3d(command, mine, "--out", tmp_path / "mine", "--views", "3", "--json")
+    users_photo = tmp_path / "mine" / name
+    users_photo.parent.mkdir(parents=True)
+    users_photo.write_bytes(photo.read_bytes())
+    run = dp3d(command, users_photo, "--out", tmp_path / "mine", "--views", "3", "--json")
     assert result(run)["error"]["code"] == "output.occupied"
-    assert [p for p in (tmp_path / "mine").rglob("*") if p.is_file()] == [mine]
-    assert mine.read_bytes() == photo.read_bytes()
+    assert [p for p in (tmp_path / "mine").rglob("*") if p.is_file()] == [users_photo]
+    assert users_photo.read_bytes() == photo.read_bytes()
 
 
 def test_an_error_for_people(dp3d, tmp_path):
@@ -118,7 +118,7 @@ def test_an_error_for_people(dp3d, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of another kind there")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_keeps_the_work_and_the_same_command_goes_on(dp3d, photo, tmp_path, home, number):
+def test_ctrl_c_keeps_the_work_and_a_second_run_resumes(dp3d, photo, tmp_path, home, number):
     arguments = ("generate", photo, "--out", tmp_path / "v", "--views", 40, "--size", 96)
     process = subprocess.Popen(
         [sys.executable, "-m", "server.cli.main", *map(str, arguments), "--json"],
@@ -135,9 +135,9 @@ def test_ctrl_c_keeps_the_work_and_the_same_command_goes_on(dp3d, photo, tmp_pat
     answer, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert json.loads(answer)["error"]["code"] == "job.cancelled"
-    kept = 40 - len(ViewSet.open(tmp_path / "v", complete=False).missing())
-    assert 5 <= kept < 40
+    finished = 40 - len(ViewSet.open(tmp_path / "v", complete=False).missing())
+    assert 5 <= finished < 40
     run = dp3d(*arguments, "--json")
     assert run.returncode == 0
     views = [json.loads(line) for line in run.stderr.splitlines()]
-    assert next(e["step"] for e in views if e["stage"] == "views") == kept
+    assert next(e["step"] for e in views if e["stage"] == "views") == finished

@@ -1,4 +1,4 @@
-"""What must stay out of a process, seen from inside that process."""
+"""Imports that must not load heavy packages."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_version(dp3d):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
-def test_a_reader_that_goes_away_is_no_error(home):
+def test_a_closed_pipe_is_no_error(home):
     command = f"{sys.executable} -m server.cli.main engines; echo $? >&2"
     run = subprocess.run(
         ["bash", "-c", f"({command}) | true"],

@@ -1,4 +1,4 @@
-"""``dp3d mesh``: what it refuses."""
+"""``dp3d mesh``: refusals."""
 
 from __future__ import annotations
 

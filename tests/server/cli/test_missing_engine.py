@@ -1,4 +1,4 @@
-"""An engine whose packages or weights are missing: refused at once, by its own code."""
+"""Engines whose packages or weights are missing: refused by their codes, before any work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def without_packages(tmp_path: Path) -> Path:
 
 
 def generate(photo: Path, out: Path, engine: str, **variables: str) -> tuple[dict, int, float]:
-    """Result, exit code and seconds of user time of ``dp3d generate --json``."""
+    """JSON answer, exit code and user time in seconds of ``dp3d generate --json``."""
     before = os.times()
     done = subprocess.run(
         [
@@ -53,7 +53,7 @@ def generate(photo: Path, out: Path, engine: str, **variables: str) -> tuple[dic
     return json.loads(done.stdout), done.returncode, after.children_user - before.children_user
 
 
-def test_a_file_that_holds_no_weights_is_named_without_packages(photo, without_packages):
+def test_a_file_without_weights_is_refused_without_packages(photo, without_packages):
     done = subprocess.run(
         [sys.executable, "-m", "server.cli.main", "models", "import", str(photo)],
         capture_output=True,
@@ -88,8 +88,8 @@ def test_the_command_line_without_packages(photo, tmp_path, without_packages, en
     )
     assert (answer["error"]["code"], code) == ("engine.packages_missing", 4)
     assert all(name in answer["error"]["problem"] for name in ("torch", "diffusers"))
-    assert "transformers" not in answer["error"]["problem"], "views need none"
-    assert seconds < 2, "it computed something first"
+    assert "transformers" not in answer["error"]["problem"], "generating views does not need it"
+    assert seconds < 2, "the command computed something first"
     assert not (tmp_path / "views").exists()
 
 
@@ -136,7 +136,7 @@ def test_the_server_without_packages(photo, tmp_path, without_packages, monkeypa
     server.stop()
 
 
-def test_weights_installed_while_the_server_runs_are_seen(tmp_path, photo):
+def test_weights_installed_while_the_server_runs_are_noticed(tmp_path, photo):
     pytest.importorskip("diffusers")
     server = ServerProcess(tmp_path)
     server.home = tmp_path / "home"

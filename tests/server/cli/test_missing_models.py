@@ -1,4 +1,4 @@
-"""A portrait where the face models are missing and the package index cannot be reached."""
+"""A portrait without face models and without access to the package index."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_the_command_line_says_what_is_missing(photo, tmp_path, offline, command
     error = json.loads(done.stdout)["error"]
     assert (error["code"], done.returncode) == ("portrait.model_missing", 4)
     assert "dp3d setup models --source" in error["remedy"]
-    assert '"models"' in done.stderr  # that they were being fetched
+    assert '"models"' in done.stderr  # the stage of the download
     assert not (tmp_path / "views").exists()
 
 
-def test_a_wrong_path_is_said_before_anything_is_fetched(tmp_path, offline):
+def test_a_wrong_path_is_reported_before_any_download(tmp_path, offline):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "server.cli.main", "generate", str(tmp_path / "none.jpg")),

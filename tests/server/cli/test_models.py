@@ -1,4 +1,4 @@
-"""``dp3d models``: what is listed of the published weights."""
+"""``dp3d models list``."""
 
 from __future__ import annotations
 

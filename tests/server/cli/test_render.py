@@ -1,4 +1,4 @@
-"""``dp3d render``: what it refuses."""
+"""``dp3d render``: refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dp3d serve``: its token, and where it listens."""
+"""``dp3d serve``: token and address."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from server.client import Client
 from tests.server.cli.conftest import result
 
 
-def start(home, data, *more, **environment):
+def start(home, data, *options, **environment):
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "server.cli.main", "serve", "--port", "0", "--json"),
-            *("--data", str(data), *more),
+            *("--data", str(data), *options),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -47,7 +47,7 @@ def test_a_token_is_made_once_and_kept_private(home, tmp_path):
     assert len(tokens[0]) >= 40
 
 
-def test_the_variable_is_taken_and_nothing_is_written(home, tmp_path):
+def test_a_token_from_the_variable_is_not_written(home, tmp_path):
     process, answer = start(home, tmp_path / "data", DP3D_TOKEN="a-token-from-the-variable")
     assert answer["token_file"] is None
     assert not (home / "token").exists()
@@ -56,7 +56,7 @@ def test_the_variable_is_taken_and_nothing_is_written(home, tmp_path):
     assert stop(process) == 0
 
 
-def test_a_token_that_no_header_can_carry(dp3d):
+def test_a_token_that_a_header_cannot_carry_is_refused(dp3d):
     run = dp3d("serve", "--token", "two words", "--json")
     assert (run.returncode, result(run)["error"]["code"]) == (3, "server.bad_request")
 

@@ -1,4 +1,4 @@
-"""Interpreters without transformers: everything but the import of weights runs."""
+"""Without transformers, all commands except the import of weights run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PathFinder.find_spec = classmethod(
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights that were imported where transformers is."""
+    """A dp3d folder with weights that were imported with transformers."""
     folder = tmp_path_factory.mktemp("home")
     file = folder / "model_state-540000-001.th"
     torch.save(official_state(VARIANT), file)
@@ -53,7 +53,7 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dp3d(hidden: Path, home: Path, *arguments: str) -> dict:
-    """What a command answers."""
+    """JSON answer of a command."""
     path = os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "server.cli.main", *arguments, "--json"],
@@ -105,7 +105,7 @@ def test_views_are_generated(tmp_path, photo, hidden, home):
         "bench denoise --channels 32 --context 24 --latent 16 --views 2 --repeats 1",
     ],
 )
-def test_commands_that_need_none(hidden, home, command):
+def test_commands_that_do_not_need_transformers(hidden, home, command):
     answer = dp3d(hidden, home, *command.split())
     assert answer["ok"], answer
 

@@ -23,8 +23,8 @@ from tests.support.job_reading import events_after
 OLD_S = 10**6
 
 
-class House:
-    """A data folder with a database, artifacts and what keeps them in order."""
+class ServerData:
+    """A data folder with a database, artifacts and their retention."""
 
     def __init__(self, folder, **limits):
         folder.mkdir(exist_ok=True)
@@ -67,10 +67,10 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path):
-    house = House(tmp_path / "data")
-    yield house
-    house.store.close()
+def server_data(tmp_path):
+    server_data = ServerData(tmp_path / "data")
+    yield server_data
+    server_data.store.close()
 
 
 def code_of(call, *arguments):
@@ -79,143 +79,147 @@ def code_of(call, *arguments):
     return caught.value.code
 
 
-def test_what_jobs_refer_to_is_kept_and_the_rest_goes(house):
-    photo, frame, mesh, shown, lost = (house.file(x) for x in (b"p", b"f", b"m", b"s", b"l"))
-    views = house.tree(frame)
-    house.ended({"portrait": photo}, {"views": views, "mesh": {"sha256": mesh, "size": 1}})
-    house.store.create("views", {})
-    house.store.add_artifact(house.store.claim_next().id, {"name": "a", "sha256": shown, "size": 1})
-    queued = house.file(b"q")
-    house.store.create("fit", {"views": queued})
-    assert house.retention.collect() > 0
-    assert house.has(photo, frame, views, mesh, shown, queued) == [True] * 6
-    assert house.has(lost) == [False]
-    assert house.retention.collect() == 0
+def test_collection_removes_only_unreferenced_artifacts(server_data):
+    photo, frame, mesh, announced, unused = (
+        server_data.file(x) for x in (b"p", b"f", b"m", b"s", b"l")
+    )
+    views = server_data.tree(frame)
+    server_data.ended({"portrait": photo}, {"views": views, "mesh": {"sha256": mesh, "size": 1}})
+    server_data.store.create("views", {})
+    server_data.store.add_artifact(
+        server_data.store.claim_next().id, {"name": "a", "sha256": announced, "size": 1}
+    )
+    queued = server_data.file(b"q")
+    server_data.store.create("fit", {"views": queued})
+    assert server_data.retention.collect() > 0
+    assert server_data.has(photo, frame, views, mesh, announced, queued) == [True] * 6
+    assert server_data.has(unused) == [False]
+    assert server_data.retention.collect() == 0
 
 
-def test_a_fresh_upload_and_the_files_of_a_fresh_tree_are_kept(house):
-    frame, fresh = house.file(b"frame"), house.file(b"fresh", age_s=10)
-    tree = house.tree(frame, age_s=10)
-    house.retention.collect()
-    assert house.has(frame, fresh, tree) == [True] * 3
-    house.age(tree)
-    house.retention.collect()
-    assert house.has(frame, fresh, tree) == [False, True, False]
+def test_recent_uploads_and_files_of_recent_trees_are_kept(server_data):
+    frame, recent = server_data.file(b"frame"), server_data.file(b"recent", age_s=10)
+    tree = server_data.tree(frame, age_s=10)
+    server_data.retention.collect()
+    assert server_data.has(frame, recent, tree) == [True] * 3
+    server_data.age(tree)
+    server_data.retention.collect()
+    assert server_data.has(frame, recent, tree) == [False, True, False]
 
 
-def test_a_file_that_is_asked_for_counts_as_fresh(house):
-    frame = house.file(b"frame")
-    tree = house.tree(frame)
-    house.artifacts.use_tree(tree)
-    again = house.file(b"again")
-    house.artifacts.add_bytes(b"again")
-    house.retention.collect()
-    assert house.has(frame, tree, again) == [True] * 3
+def test_use_makes_an_artifact_recent(server_data):
+    frame = server_data.file(b"frame")
+    tree = server_data.tree(frame)
+    server_data.artifacts.use_tree(tree)
+    again = server_data.file(b"again")
+    server_data.artifacts.add_bytes(b"again")
+    server_data.retention.collect()
+    assert server_data.has(frame, tree, again) == [True] * 3
 
 
-def test_a_file_that_is_asked_for_while_it_is_removed_stays(house, monkeypatch):
-    sha256 = house.file(b"data")
-    (stored,) = house.retention._scan()
-    house.artifacts.use(sha256)  # after it was looked at, before it is removed
-    assert not house.retention._remove(stored)
-    assert house.has(sha256) == [True]
+def test_an_artifact_used_during_its_removal_stays(server_data, monkeypatch):
+    sha256 = server_data.file(b"data")
+    (stored,) = server_data.retention._scan()
+    server_data.artifacts.use(sha256)  # between the scan and the removal
+    assert not server_data.retention._remove(stored)
+    assert server_data.has(sha256) == [True]
 
 
-def test_artifacts_of_a_lost_database_are_kept(house):
-    """A database that was made anew knows no jobs; that says nothing of what was there before."""
-    old = house.file(b"old")
-    house.store.close()
-    for path in house.settings.data.glob("jobs.sqlite*"):
+def test_artifacts_of_a_lost_database_are_kept(server_data):
+    """A new database has no jobs, but artifacts older than it may belong to lost ones."""
+    old = server_data.file(b"old")
+    server_data.store.close()
+    for path in server_data.settings.data.glob("jobs.sqlite*"):
         path.unlink()
-    store = JobStore(house.settings.database_url)
-    retention = Retention(house.settings, store, house.artifacts)
+    store = JobStore(server_data.settings.database_url)
+    retention = Retention(server_data.settings, store, server_data.artifacts)
     assert retention.collect() == 0
-    assert house.has(old) == [True]
+    assert server_data.has(old) == [True]
     store.close()
 
 
-def test_jobs_beyond_the_number_that_is_kept_are_deleted_with_their_results(tmp_path):
-    house = House(tmp_path / "data", kept_jobs=2)
-    results = [house.file(bytes([i])) for i in range(4)]
-    jobs = [house.ended(result={"views": sha256}) for sha256 in results]
-    (house.settings.work / jobs[0]).mkdir(parents=True)
-    waiting = house.store.create("views", {}).id
-    house.retention.collect()
-    left = [job["id"] for job in queries.summaries(house.store.engine, 10)]
-    assert left == [waiting, jobs[3], jobs[2]]
-    assert house.has(*results) == [False, False, True, True]
-    assert not (house.settings.work / jobs[0]).exists()
-    house.store.close()
+def test_jobs_beyond_kept_jobs_are_deleted_with_their_results(tmp_path):
+    server_data = ServerData(tmp_path / "data", kept_jobs=2)
+    results = [server_data.file(bytes([i])) for i in range(4)]
+    jobs = [server_data.ended(result={"views": sha256}) for sha256 in results]
+    (server_data.settings.work / jobs[0]).mkdir(parents=True)
+    waiting = server_data.store.create("views", {}).id
+    server_data.retention.collect()
+    remaining = [job["id"] for job in queries.summaries(server_data.store.engine, 10)]
+    assert remaining == [waiting, jobs[3], jobs[2]]
+    assert server_data.has(*results) == [False, False, True, True]
+    assert not (server_data.settings.work / jobs[0]).exists()
+    server_data.store.close()
 
 
-def test_only_an_ended_job_is_deleted(house):
-    job = house.store.create("views", {})
-    assert code_of(house.retention.delete_job, job.id) == "job.not_ended"
-    house.store.claim_next()
-    assert code_of(house.retention.delete_job, job.id) == "job.not_ended"
-    house.store.finish(job.id, JobState.CANCELLED)
-    house.retention.delete_job(job.id)
-    assert code_of(house.store.get, job.id) == "job.not_found"
-    assert code_of(house.retention.delete_job, job.id) == "job.not_found"
-    assert events_after(house.store, job.id, 0) == []
+def test_only_an_ended_job_is_deleted(server_data):
+    job = server_data.store.create("views", {})
+    assert code_of(server_data.retention.delete_job, job.id) == "job.not_ended"
+    server_data.store.claim_next()
+    assert code_of(server_data.retention.delete_job, job.id) == "job.not_ended"
+    server_data.store.finish(job.id, JobState.CANCELLED)
+    server_data.retention.delete_job(job.id)
+    assert code_of(server_data.store.get, job.id) == "job.not_found"
+    assert code_of(server_data.retention.delete_job, job.id) == "job.not_found"
+    assert events_after(server_data.store, job.id, 0) == []
 
 
-def test_an_artifact_in_use_is_not_deleted(house):
-    frame = house.file(b"frame")
-    tree = house.tree(frame)
-    job = house.ended(result={"views": tree})
-    assert code_of(house.retention.delete_artifact, frame) == "artifact.in_use"
-    assert code_of(house.retention.delete_artifact, tree) == "artifact.in_use"
-    house.retention.delete_job(job)
-    house.retention.delete_artifact(frame)
-    house.retention.delete_artifact(tree)
-    assert house.has(frame, tree) == [False, False]
-    assert code_of(house.retention.delete_artifact, tree) == "artifact.not_found"
+def test_an_artifact_in_use_is_not_deleted(server_data):
+    frame = server_data.file(b"frame")
+    tree = server_data.tree(frame)
+    job = server_data.ended(result={"views": tree})
+    assert code_of(server_data.retention.delete_artifact, frame) == "artifact.in_use"
+    assert code_of(server_data.retention.delete_artifact, tree) == "artifact.in_use"
+    server_data.retention.delete_job(job)
+    server_data.retention.delete_artifact(frame)
+    server_data.retention.delete_artifact(tree)
+    assert server_data.has(frame, tree) == [False, False]
+    assert code_of(server_data.retention.delete_artifact, tree) == "artifact.not_found"
 
 
-def test_a_tree_that_is_sent_again_keeps_its_files(house):
-    frame = house.file(b"frame")
-    tree = house.tree(frame)
-    document = house.artifacts.path(tree).read_bytes()
-    house.ended(result={"views": tree})
-    house.artifacts.path(tree).unlink()
-    house.retention.in_use()
-    house.artifacts.add_bytes(document)
-    house.retention.collect()
-    assert house.has(frame, tree) == [True, True]
+def test_a_tree_that_is_uploaded_again_keeps_its_files(server_data):
+    frame = server_data.file(b"frame")
+    tree = server_data.tree(frame)
+    document = server_data.artifacts.path(tree).read_bytes()
+    server_data.ended(result={"views": tree})
+    server_data.artifacts.path(tree).unlink()
+    server_data.retention.in_use()
+    server_data.artifacts.add_bytes(document)
+    server_data.retention.collect()
+    assert server_data.has(frame, tree) == [True, True]
 
 
-def test_a_damaged_row_does_not_keep_the_others_from_being_kept(house):
-    photo = house.file(b"p")
-    house.ended({"portrait": photo})
-    bad = house.ended({"x": 1})
-    with house.store.engine.begin() as connection:
+def test_references_are_read_despite_a_damaged_row(server_data):
+    photo = server_data.file(b"p")
+    server_data.ended({"portrait": photo})
+    damaged = server_data.ended({"x": 1})
+    with server_data.store.engine.begin() as connection:
         connection.exec_driver_sql(
-            f"UPDATE job SET params = '[[[', error = '{{' WHERE id = '{bad}'"
+            f"UPDATE job SET params = '[[[', error = '{{' WHERE id = '{damaged}'"
         )
-    house.retention.collect()
-    assert house.has(photo) == [True]
-    assert len(queries.summaries(house.store.engine, 10)) == 2
+    server_data.retention.collect()
+    assert server_data.has(photo) == [True]
+    assert len(queries.summaries(server_data.store.engine, 10)) == 2
 
 
-def test_a_database_that_was_born_in_the_future_does_not_keep_everything(house):
-    with house.store.engine.begin() as connection:
+def test_a_birth_time_in_the_future_is_corrected(server_data):
+    with server_data.store.engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE databasebirth SET born = {time.time() + OLD_S}")
-    house.retention.collect()
-    unused = house.file(b"unused", age_s=-10)
+    server_data.retention.collect()
+    unused = server_data.file(b"unused", age_s=-10)
     with pytest.MonkeyPatch.context() as patch:
         now = time.time()
         patch.setattr(time, "time", lambda: now + OLD_S)
-        house.retention.collect()
-    assert house.has(unused) == [False]
+        server_data.retention.collect()
+    assert server_data.has(unused) == [False]
 
 
-def test_the_quota_counts_what_is_stored_and_what_is_being_received(tmp_path):
-    house = House(tmp_path / "data", stored=0)
-    house.file(b"x" * 4097, age_s=0)  # two blocks
-    limit = bytes_under(house.settings.data) + 8 * 4096
-    house.retention = house.retention_with(limit)
-    first, second = Reservation(house.retention), Reservation(house.retention)
+def test_the_quota_counts_stored_files_and_reservations(tmp_path):
+    server_data = ServerData(tmp_path / "data", stored=0)
+    server_data.file(b"x" * 4097, age_s=0)  # two blocks
+    limit = bytes_under(server_data.settings.data) + 8 * 4096
+    server_data.retention = server_data.retention_with(limit)
+    first, second = Reservation(server_data.retention), Reservation(server_data.retention)
     first.grow(5 * 4096)
     first.grow(4 * 4096)
     second.grow(3 * 4096)
@@ -223,79 +227,83 @@ def test_the_quota_counts_what_is_stored_and_what_is_being_received(tmp_path):
     first.release()
     second.grow(8 * 4096)
     second.release()
-    house.retention.check_space(8 * 4096)
-    assert code_of(house.retention.check_space, 8 * 4096 + 1) == "storage.quota"
-    house.store.close()
+    server_data.retention.check_space(8 * 4096)
+    assert code_of(server_data.retention.check_space, 8 * 4096 + 1) == "storage.quota"
+    server_data.store.close()
 
 
-def test_what_nobody_needs_makes_room_when_the_quota_is_used_up(tmp_path):
-    house = House(tmp_path / "data")
-    unused, kept = house.file(b"u", age_s=7200), house.file(b"k", age_s=7200)
-    house.ended({"portrait": kept})
-    house.retention_with(bytes_under(house.settings.data) + 4096).check_space(2 * 4096)
-    assert house.has(unused, kept) == [False, True]
-    house.store.close()
+def test_unused_artifacts_are_removed_when_the_quota_is_used_up(tmp_path):
+    server_data = ServerData(tmp_path / "data")
+    unused, used = server_data.file(b"u", age_s=7200), server_data.file(b"k", age_s=7200)
+    server_data.ended({"portrait": used})
+    server_data.retention_with(bytes_under(server_data.settings.data) + 4096).check_space(2 * 4096)
+    assert server_data.has(unused, used) == [False, True]
+    server_data.store.close()
 
 
-def test_work_in_progress_and_the_database_count(house):
-    before = house.retention_with(0).used()
-    assert before >= (house.settings.data / "jobs.sqlite").stat().st_size
-    work = house.settings.work / "job" / "views"
+def test_work_in_progress_and_the_database_count(server_data):
+    before = server_data.retention_with(0).used()
+    assert before >= (server_data.settings.data / "jobs.sqlite").stat().st_size
+    work = server_data.settings.work / "job" / "views"
     work.mkdir(parents=True)
     (work / "0000.png").write_bytes(b"x" * 5000)
     (work / "0001.png").hardlink_to(work / "0000.png")
-    assert house.retention_with(0).used() == before + 2 * 4096
+    assert server_data.retention_with(0).used() == before + 2 * 4096
 
 
-def test_what_a_purged_job_made_goes_at_once(house):
-    photo, frame, shared = house.file(b"photo"), house.file(b"frame"), house.file(b"shared")
-    tree, other = house.tree(frame, shared), house.tree(shared)
-    job = house.ended({"portrait": photo}, {"views": tree})
-    house.ended({}, {"views": other})
-    house.retention.purge_job(job)
-    assert house.has(photo, frame, tree) == [True, False, False]
-    assert house.has(shared, other) == [True, True]
+def test_purging_a_job_removes_its_results(server_data):
+    photo, frame, shared = (
+        server_data.file(b"photo"),
+        server_data.file(b"frame"),
+        server_data.file(b"shared"),
+    )
+    tree, other = server_data.tree(frame, shared), server_data.tree(shared)
+    job = server_data.ended({"portrait": photo}, {"views": tree})
+    server_data.ended({}, {"views": other})
+    server_data.retention.purge_job(job)
+    assert server_data.has(photo, frame, tree) == [True, False, False]
+    assert server_data.has(shared, other) == [True, True]
 
 
-def test_what_a_running_job_may_have_made_is_kept_also_when_the_clock_jumps(house, monkeypatch):
-    frame = house.file(b"frame")
-    tree = house.tree(frame)
-    job = house.ended(result={"views": tree})
-    house.store.create("views", {})
-    running = house.store.claim_next()
-    house.artifacts.use_tree(tree)
-    unused, now = house.file(b"unused"), time.time()
+def test_possible_results_of_a_running_job_survive_a_jump_of_the_clock(server_data, monkeypatch):
+    frame = server_data.file(b"frame")
+    tree = server_data.tree(frame)
+    job = server_data.ended(result={"views": tree})
+    server_data.store.create("views", {})
+    running = server_data.store.claim_next()
+    server_data.artifacts.use_tree(tree)
+    unused, now = server_data.file(b"unused"), time.time()
     monkeypatch.setattr(time, "time", lambda: now + OLD_S)
-    house.retention.purge_job(job)
-    house.retention.collect()
-    assert house.has(frame, tree, unused) == [True, True, False]
-    assert code_of(house.retention.delete_artifact, frame) == "artifact.in_use"
-    house.store.finish(running.id, JobState.SUCCEEDED, result={"views": tree})
-    assert code_of(house.retention.purge_job, job) == "job.not_found"
-    house.retention.purge_job(running.id)
-    assert house.has(frame, tree) == [False, False]
+    server_data.retention.purge_job(job)
+    server_data.retention.collect()
+    assert server_data.has(frame, tree, unused) == [True, True, False]
+    assert code_of(server_data.retention.delete_artifact, frame) == "artifact.in_use"
+    server_data.store.finish(running.id, JobState.SUCCEEDED, result={"views": tree})
+    assert code_of(server_data.retention.purge_job, job) == "job.not_found"
+    server_data.retention.purge_job(running.id)
+    assert server_data.has(frame, tree) == [False, False]
 
 
-def test_the_disk_is_asked_before_it_is_written_to(house, monkeypatch, tmp_path):
+def test_disk_space_is_checked_before_writing(server_data, monkeypatch, tmp_path):
     usage = artifacts_module.shutil.disk_usage(tmp_path)._replace(
         free=artifacts_module.MIN_FREE_BYTES + 10
     )
-    sha256 = house.file(b"x" * 11)
-    tree = house.tree(sha256)
+    sha256 = server_data.file(b"x" * 11)
+    tree = server_data.tree(sha256)
     monkeypatch.setattr(artifacts_module.shutil, "disk_usage", lambda _: usage)
-    house.retention.check_space(10)
-    assert code_of(house.retention.check_space, 11) == "storage.full"
-    assert code_of(house.artifacts.add_bytes, b"y" * 11) == "storage.full"
-    assert code_of(house.artifacts.materialise, tree, tmp_path / "out") == "storage.full"
+    server_data.retention.check_space(10)
+    assert code_of(server_data.retention.check_space, 11) == "storage.full"
+    assert code_of(server_data.artifacts.add_bytes, b"y" * 11) == "storage.full"
+    assert code_of(server_data.artifacts.materialise, tree, tmp_path / "out") == "storage.full"
     assert not (tmp_path / "out").exists()
 
 
 def test_the_queue_is_bounded(tmp_path):
-    house = House(tmp_path / "data", queued_jobs=2)
+    server_data = ServerData(tmp_path / "data", queued_jobs=2)
     for _ in range(2):
-        house.retention.check_queue()
-        house.store.create("views", {})
-    assert code_of(house.retention.check_queue) == "job.queue_full"
-    house.store.claim_next()
-    house.retention.check_queue()
-    house.store.close()
+        server_data.retention.check_queue()
+        server_data.store.create("views", {})
+    assert code_of(server_data.retention.check_queue) == "job.queue_full"
+    server_data.store.claim_next()
+    server_data.retention.check_queue()
+    server_data.store.close()

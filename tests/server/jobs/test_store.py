@@ -1,4 +1,4 @@
-"""The job store: states, attempts, and that of two who race one wins."""
+"""The job store: states, attempts, damaged rows, concurrent changes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def states(store, job_id):
     return [e.data["state"] for e in events_after(store, job_id, 0) if e.event == "state"]
 
 
-def test_oldest_first_and_each_once(store):
+def test_jobs_are_claimed_oldest_first_and_once(store):
     ids = [store.create("views", {"n": n}).id for n in range(3)]
     assert [store.claim_next().id for _ in ids] == ids
     assert store.claim_next() is None
     assert [job.id for job in recent(store)] == ids[::-1]
 
 
-def test_a_life_with_its_events(store):
+def test_every_change_of_a_job_adds_an_event(store):
     job = store.create("views", {})
     store.claim_next()
     store.add_progress(
@@ -54,7 +54,7 @@ def test_a_life_with_its_events(store):
     assert (ended.stage, ended.step, ended.of, ended.eta_s) == ("views", 1, 2, None)
 
 
-def test_nothing_happens_to_an_ended_job(store):
+def test_an_ended_job_never_changes(store):
     job = store.create("views", {})
     store.claim_next()
     store.finish(job.id, JobState.SUCCEEDED, result={})
@@ -67,7 +67,7 @@ def test_nothing_happens_to_an_ended_job(store):
     assert states(store, job.id) == ["queued", "running", "succeeded"]
 
 
-def test_crashes_of_its_own_run_out(store):
+def test_a_job_fails_after_max_crashes(store):
     job = store.create("views", {})
     for attempt in range(1, MAX_CRASHES + 1):
         assert store.claim_next().attempt == attempt
@@ -76,7 +76,7 @@ def test_crashes_of_its_own_run_out(store):
     assert back.error["code"] == "job.worker_died"
 
 
-def test_being_killed_is_no_fault_as_long_as_a_job_gets_on(store):
+def test_kills_count_only_without_progress(store):
     job = store.create("views", {})
     for _ in range(3 * MAX_KILLS):
         store.claim_next()
@@ -90,7 +90,7 @@ def test_being_killed_is_no_fault_as_long_as_a_job_gets_on(store):
 
 
 @pytest.mark.parametrize("end", [Interruption.SERVER_STOPPED, Interruption.SERVER_KILLED])
-def test_the_end_of_the_server_is_no_fault_of_the_job(store, end):
+def test_ends_of_the_server_are_not_counted(store, end):
     job = store.create("views", {})
     for start in range(1, 3 * MAX_CRASHES):
         assert store.claim_next().attempt == (1 if end is Interruption.SERVER_STOPPED else start)
@@ -98,7 +98,7 @@ def test_the_end_of_the_server_is_no_fault_of_the_job(store, end):
         assert (back.state, back.crashes, back.kills) == ("queued", 0, 0)
 
 
-def test_a_job_that_found_the_disk_full_waits_with_the_reason(store):
+def test_a_job_on_a_full_disk_waits_with_its_error(store):
     job = store.create("views", {})
     store.claim_next()
     waiting = store.requeue_for_disk(job.id, {"code": "storage.full"})
@@ -109,7 +109,7 @@ def test_a_job_that_found_the_disk_full_waits_with_the_reason(store):
     assert store.requeue_for_disk(job.id, {"code": "storage.full"}).state == "cancelled"
 
 
-def test_a_job_that_waits_for_its_disk_does_not_hold_up_others(store):
+def test_a_job_waiting_for_its_disk_does_not_block_others(store):
     first, second = (store.create("views", {}).id for _ in range(2))
     assert store.claim_next([first]).id == second
     assert store.claim_next([first]) is None
@@ -139,25 +139,28 @@ BAD_VALUES = [
 
 
 @pytest.mark.parametrize(("column", "value"), BAD_VALUES)
-def test_a_row_that_cannot_be_read_ends_its_own_job_alone(store, tmp_path, column, value):
-    before, bad, after = (store.create("views", {"n": n}, "digest") for n in range(3))
+def test_an_unreadable_row_ends_only_its_own_job(store, tmp_path, column, value):
+    before, damaged, after = (store.create("views", {"n": n}, "digest") for n in range(3))
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as connection:
-        connection.execute(f'UPDATE job SET "{column}" = {value} WHERE number = {bad.number}')
+        connection.execute(f'UPDATE job SET "{column}" = {value} WHERE number = {damaged.number}')
         connection.commit()
     with contextlib.suppress(Dp3dError):  # its id may be what is damaged
-        store.request_cancel(bad.id)
+        store.request_cancel(damaged.id)
     listed = {job.number: job for job in recent(store)}
-    assert listed[bad.number].state in ("failed", "cancelled")
+    assert listed[damaged.number].state in ("failed", "cancelled")
     json.dumps([job.to_dict() for job in listed.values()])
-    assert listed[bad.number].error is None or listed[bad.number].error["code"] == "job.damaged"
-    assert store.create_once("views", {}, "digest", whole)[1] is False
+    assert (
+        listed[damaged.number].error is None
+        or listed[damaged.number].error["code"] == "job.damaged"
+    )
+    assert store.create_once("views", {}, "digest", has_result)[1] is False
     store.recover()
     assert [store.claim_next().id, store.claim_next().id] == [before.id, after.id]
     assert store.claim_next() is None
 
 
 @pytest.mark.parametrize(("column", "value"), BAD_VALUES)
-def test_a_list_holds_every_job_whatever_is_in_a_row(store, tmp_path, column, value):
+def test_a_list_has_every_job_despite_a_damaged_row(store, tmp_path, column, value):
     jobs = [store.create("views", {}) for _ in range(3)]
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as connection:
         connection.execute(f'UPDATE job SET "{column}" = {value} WHERE number = {jobs[1].number}')
@@ -167,7 +170,7 @@ def test_a_list_holds_every_job_whatever_is_in_a_row(store, tmp_path, column, va
     assert [listed[0]["id"], listed[2]["id"]] == [jobs[2].id, jobs[0].id]
 
 
-def test_an_event_that_cannot_be_read_is_left_out(store, tmp_path):
+def test_an_unreadable_event_is_left_out(store, tmp_path):
     job = store.create("views", {})
     store.claim_next()
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as connection:
@@ -176,7 +179,7 @@ def test_an_event_that_cannot_be_read_is_left_out(store, tmp_path):
     assert [event.id for event in events_after(store, job.id, 0)] == [2]
 
 
-def test_an_artifact_is_noted_beside_an_event_that_cannot_be_read(store, tmp_path):
+def test_an_artifact_is_recorded_despite_an_unreadable_event(store, tmp_path):
     job = store.create("views", {})
     store.claim_next()
     store.add_artifact(job.id, {"name": "a"})
@@ -189,18 +192,18 @@ def test_an_artifact_is_noted_beside_an_event_that_cannot_be_read(store, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file keeps its name there")
-@pytest.mark.parametrize("what", ["nothing", "a folder", "an older file", "no database"])
-def test_a_file_that_is_taken_away_while_it_is_open_loses_nothing(store, tmp_path, what):
+@pytest.mark.parametrize("replacement", ["nothing", "a folder", "an older file", "no database"])
+def test_deleting_or_replacing_the_open_file_loses_no_job(store, tmp_path, replacement):
     path = tmp_path / "jobs.sqlite"
     first = store.create("views", {}).id
     store.back_up()
     older = (tmp_path / "jobs.backup.sqlite").read_bytes()
     for file in tmp_path.glob("jobs.sqlite*"):
         file.unlink()
-    if what == "a folder":
+    if replacement == "a folder":
         path.mkdir()
-    elif what != "nothing":
-        path.write_bytes(older if what == "an older file" else b"no database at all" * 100)
+    elif replacement != "nothing":
+        path.write_bytes(older if replacement == "an older file" else b"no database at all" * 100)
     second = store.create("views", {}).id
     assert store.is_damaged
     store.repair()
@@ -212,7 +215,7 @@ def test_a_file_that_is_taken_away_while_it_is_open_loses_nothing(store, tmp_pat
     again.close()
 
 
-def test_recover_takes_back_what_a_dead_server_left(tmp_path):
+def test_recover_requeues_jobs_of_a_dead_server(tmp_path):
     url = f"sqlite:///{tmp_path / 'jobs.sqlite'}"
     first = JobStore(url)
     running, cancelled, waiting = (first.create("views", {}).id for _ in range(3))
@@ -222,13 +225,13 @@ def test_recover_takes_back_what_a_dead_server_left(tmp_path):
     first.close()
     second = JobStore(url)
     assert {job.id for job in second.recover()} == {running, cancelled}
-    found = {job.id: job.state for job in recent(second)}
-    assert found == {running: "queued", cancelled: "cancelled", waiting: "queued"}
-    assert second.claim_next().id == running, "it keeps its place in the queue"
+    states_by_id = {job.id: job.state for job in recent(second)}
+    assert states_by_id == {running: "queued", cancelled: "cancelled", waiting: "queued"}
+    assert second.claim_next().id == running, "the job lost its place in the queue"
     second.close()
 
 
-def test_cancel_and_finish_race_and_one_wins(store):
+def test_of_a_concurrent_claim_and_cancel_one_wins(store):
     for _ in range(20):
         job = store.create("views", {})
         start = threading.Barrier(2)
@@ -246,17 +249,17 @@ def test_cancel_and_finish_race_and_one_wins(store):
             thread.start()
         for thread in threads:
             thread.join()
-        found = store.get(job.id)
-        assert (found.state, states(store, job.id)) in [
+        current = store.get(job.id)
+        assert (current.state, states(store, job.id)) in [
             ("cancelled", ["queued", "cancelled"]),
             ("running", ["queued", "running"]),
         ]
-        if found.state == "running":
-            assert found.cancel_requested
+        if current.state == "running":
+            assert current.cancel_requested
             store.finish(job.id, JobState.CANCELLED)
 
 
-def test_only_what_was_stopped_from_outside_is_taken_up_again(store):
+def test_only_jobs_stopped_from_outside_are_resumable(store):
     def ended(params, state, code=None):
         job = store.create("views", params)
         store.claim_next()
@@ -265,15 +268,15 @@ def test_only_what_was_stopped_from_outside_is_taken_up_again(store):
     cancelled = ended({"n": 1}, JobState.CANCELLED)
     died = ended({"n": 1}, JobState.FAILED, "job.worker_died")
     killed = ended({"n": 1}, JobState.FAILED, "nerf.child_killed")
-    others = [
+    not_resumable = [
         ended({"n": 1}, JobState.FAILED, "nerf.child_failed"),
         ended({"n": 2}, JobState.CANCELLED),
         ended({"n": 1}, JobState.SUCCEEDED),
     ]
-    again = store.create("views", {"n": 1}).id
-    everybody = [*others, cancelled, died, killed]
-    assert store.resumable_jobs(again, everybody) == [killed, died, cancelled]
-    assert store.resumable_jobs(again, [*others, died]) == [died]
+    new = store.create("views", {"n": 1}).id
+    candidates = [*not_resumable, cancelled, died, killed]
+    assert store.resumable_jobs(new, candidates) == [killed, died, cancelled]
+    assert store.resumable_jobs(new, [*not_resumable, died]) == [died]
 
 
 def test_unknown_job(store):
@@ -282,43 +285,43 @@ def test_unknown_job(store):
     assert caught.value.code == "job.not_found"
 
 
-def whole(result):
+def has_result(result):
     return result is not None
 
 
 def test_an_identical_job_is_made_once(store):
-    first, is_new = store.create_once("views", {"n": 1}, "digest", whole)
+    first, is_new = store.create_once("views", {"n": 1}, "digest", has_result)
     assert is_new
-    assert store.create_once("views", {"n": 1}, "digest", whole)[0].id == first.id
-    assert store.create_once("views", {"n": 2}, "another", whole)[1]
+    assert store.create_once("views", {"n": 1}, "digest", has_result)[0].id == first.id
+    assert store.create_once("views", {"n": 2}, "another", has_result)[1]
     store.claim_next()
-    assert store.create_once("views", {"n": 1}, "digest", whole)[0].state == "running"
+    assert store.create_once("views", {"n": 1}, "digest", has_result)[0].state == "running"
     store.request_cancel(first.id)
-    second, is_new = store.create_once("views", {"n": 1}, "digest", whole)
-    assert is_new, "a job that is about to end is no answer"
+    second, is_new = store.create_once("views", {"n": 1}, "digest", has_result)
+    assert is_new, "a job with a requested cancel was reused"
     store.finish(first.id, JobState.CANCELLED)
     store.claim_next()
     store.claim_next()
     store.finish(second.id, JobState.SUCCEEDED, result={"views": "x"})
-    assert store.create_once("views", {"n": 1}, "digest", whole)[0].id == second.id
+    assert store.create_once("views", {"n": 1}, "digest", has_result)[0].id == second.id
     assert store.create_once("views", {"n": 1}, "digest", lambda result: False)[1]
 
 
-def test_a_failed_job_is_no_answer(store):
-    first, _ = store.create_once("views", {}, "digest", whole)
+def test_a_failed_job_is_not_reused(store):
+    first, _ = store.create_once("views", {}, "digest", has_result)
     store.claim_next()
     store.finish(first.id, JobState.FAILED, error={"code": "internal"})
-    assert store.create_once("views", {}, "digest", whole)[1]
+    assert store.create_once("views", {}, "digest", has_result)[1]
 
 
-def test_two_who_ask_at_once_get_one_job(store):
+def test_concurrent_identical_requests_make_one_job(store):
     start, answers = threading.Barrier(8), []
 
-    def ask():
+    def create():
         start.wait()
-        answers.append(store.create_once("views", {}, "digest", whole))
+        answers.append(store.create_once("views", {}, "digest", has_result))
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=create) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -327,7 +330,7 @@ def test_two_who_ask_at_once_get_one_job(store):
     assert sum(is_new for _, is_new in answers) == 1
 
 
-def test_a_database_from_before_there_were_identities(tmp_path):
+def test_a_database_without_the_identity_table_is_upgraded(tmp_path):
     url = f"sqlite:///{tmp_path / 'jobs.sqlite'}"
     first = JobStore(url)
     old = first.create("views", {})
@@ -335,13 +338,13 @@ def test_a_database_from_before_there_were_identities(tmp_path):
         connection.exec_driver_sql("DROP TABLE jobidentity")
     first.close()
     second = JobStore(url)
-    job, is_new = second.create_once("views", {}, "digest", whole)
+    job, is_new = second.create_once("views", {}, "digest", has_result)
     assert is_new
     assert {j.id for j in recent(second)} == {old.id, job.id}
     second.close()
 
 
-def test_what_a_result_depends_on_is_part_of_the_request(tmp_path, monkeypatch):
+def test_the_digest_covers_parameters_version_and_models(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
     params = {"seed": 0, "cameras": {"preset": "orbit"}}
     before = request_digest("views", params)

@@ -23,7 +23,7 @@ MANY = 40
 
 
 def all_pictures():
-    """Names of what a job announces, each once."""
+    """Names of the artifacts that a job announces."""
     folders = ("frames", "rgba")
     return sorted(["portrait.png", *(f"{f}/{i:04d}.png" for f in folders for i in range(MANY))])
 
@@ -42,7 +42,7 @@ def start_long_job(server, photo, at_least=5):
     return job["id"]
 
 
-def test_a_killed_server_goes_on_with_the_job_when_started_again(server_process, photo, tmp_path):
+def test_a_killed_server_resumes_its_job_after_a_restart(server_process, photo, tmp_path):
     job_id = start_long_job(server_process, photo)
     server_process.kill()
     wait_until(lambda: not server_process.worker_pids(), 5)
@@ -51,12 +51,12 @@ def test_a_killed_server_goes_on_with_the_job_when_started_again(server_process,
     first = server_process.data / "work" / job_id / "views" / "frames" / "0000.png"
     written_at = first.stat().st_mtime_ns
     time.sleep(0.3)
-    assert frames_written(server_process, job_id) == before, "an orphan goes on writing"
+    assert frames_written(server_process, job_id) == before, "an orphaned worker goes on writing"
 
     server_process.start()
     with server_process.client() as client:
         wait_until(lambda: client.job(job_id)["state"] == "running")
-        assert first.stat().st_mtime_ns == written_at, "a finished frame was made again"
+        assert first.stat().st_mtime_ns == written_at, "a finished frame was rendered again"
         result = client.wait(job_id)
         job = client.job(job_id)
         assert (job["state"], job["attempt"]) == ("succeeded", 2)
@@ -83,10 +83,10 @@ def test_stopping_does_not_wait_for_open_event_streams(server_process, photo):
     with server_process.client() as client:
         stream = client.events(job_id)
         next(stream)
-        assert server_process.stop() == 0, "it had to be killed"
+        assert server_process.stop() == 0, "the server had to be killed"
 
 
-def test_a_killed_worker_is_replaced_and_the_job_goes_on(server_process, photo):
+def test_a_killed_worker_is_replaced_and_the_job_resumes(server_process, photo):
     job_id = start_long_job(server_process, photo)
     os.kill(server_process.worker_pids()[0], signal.SIGKILL)
     with server_process.client() as client:
@@ -107,7 +107,7 @@ def wait_for_attempt(client, job_id, attempt):
     )
 
 
-def test_after_three_crashes_of_its_own_the_job_fails(server_process, photo):
+def test_a_job_fails_after_three_crashes(server_process, photo):
     with server_process.client() as client:
         params = long_job(client, photo)
         job_id = client.create_job("views", **params)["id"]
@@ -117,11 +117,11 @@ def test_after_three_crashes_of_its_own_the_job_fails(server_process, photo):
         with pytest.raises(Dp3dError) as caught:
             client.wait(job_id)
         assert caught.value.code == "job.worker_died"
-        # and the next job is none the worse for it
+        # the next job is not affected
         client.wait(client.create_job("views", **small_views(params["portrait"]))["id"])
 
 
-def test_a_worker_that_is_killed_often_is_no_fault_of_the_job(server_process, photo):
+def test_repeated_kills_of_the_worker_do_not_fail_the_job(server_process, photo):
     with server_process.client() as client:
         job_id = client.create_job("views", **long_job(client, photo))["id"]
         for attempt in range(1, 6):
@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_often_is_no_fault_of_the_job(server_process, ph
         client.cancel(job_id)
 
 
-def test_a_worker_that_cannot_start_is_told(tmp_path):
+def test_a_worker_that_cannot_start_is_reported(tmp_path):
     (tmp_path / "data" / "worker.lock").mkdir(parents=True)
     server = ServerProcess(tmp_path).start()
     with server.client() as client:
@@ -156,17 +156,17 @@ def test_cancel_of_a_running_job(server_process, photo):
         wait_until(lambda: client.health()["worker"] == "idle")
 
 
-def test_a_cancelled_job_started_again_goes_on_from_what_is_there(server_process, photo):
+def test_an_identical_job_resumes_a_cancelled_one(server_process, photo):
     job_id = start_long_job(server_process, photo)
     with server_process.client() as client:
         client.cancel(job_id)
         list(client.events(job_id))
-        kept = frames_written(server_process, job_id)
+        written = frames_written(server_process, job_id)
         job = client.job(job_id)
         again = client.create_job(job["kind"], **job["params"])
         events = list(client.events(again["id"]))
         views = [e.data for e in events if e.event == "progress" and e.data["stage"] == "views"]
-        assert 5 <= kept <= views[0]["step"]
+        assert 5 <= written <= views[0]["step"]
         names = [e.data["name"] for e in events if e.event == "artifact"]
         assert sorted(names) == all_pictures()
         assert not (server_process.data / "work" / job_id).exists()
@@ -191,7 +191,7 @@ def test_cancel_of_a_queued_job_is_immediate(server_process, photo):
         client.wait(running)
 
 
-def test_a_cancel_does_not_wait_for_a_worker_that_does_not_answer(server_process, photo):
+def test_a_stopped_worker_does_not_delay_a_cancel(server_process, photo):
     job_id = start_long_job(server_process, photo)
     stuck = server_process.worker_pids()[0]
     os.kill(stuck, signal.SIGSTOP)
@@ -202,7 +202,7 @@ def test_a_cancel_does_not_wait_for_a_worker_that_does_not_answer(server_process
     assert stuck not in server_process.worker_pids()
 
 
-def test_a_silent_worker_is_shown_to_live(server_process, photo):
+def test_progress_is_repeated_while_the_worker_is_silent(server_process, photo):
     job_id = start_long_job(server_process, photo)
     pid = server_process.worker_pids()[0]
     os.kill(pid, signal.SIGSTOP)
@@ -215,7 +215,7 @@ def test_a_silent_worker_is_shown_to_live(server_process, photo):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder with a disk of 48 MB of its own."""
+    """A folder on a separate disk of 48 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "dp3d-test", str(folder)]
@@ -231,15 +231,15 @@ def fill(folder):
             file.write(bytes(65536))
 
 
-def assert_whole(client, job_id, folder):
-    """The job ends well, with every view, and every picture was announced once."""
+def assert_complete(client, job_id, folder):
+    """Assert that the job succeeds with every view, each picture announced once."""
     result = client.wait(job_id)
     assert len(ViewSet.open(client.get_tree(result["views"], folder))) == MANY
     names = [e.data["name"] for e in client.events(job_id) if e.event == "artifact"]
     assert sorted(names) == all_pictures()
 
 
-def test_a_job_that_found_the_disk_full_goes_on_when_there_is_space(small_disk, photo, tmp_path):
+def test_a_job_resumes_when_a_full_disk_has_space_again(small_disk, photo, tmp_path):
     server = ServerProcess(tmp_path)
     server.data = small_disk / "data"
     server.start()
@@ -254,12 +254,12 @@ def test_a_job_that_found_the_disk_full_goes_on_when_there_is_space(small_disk, 
                 client.put_bytes(os.urandom(2**20))
             assert caught.value.code == "storage.full"
             (small_disk / "filler").unlink()
-            assert_whole(client, job_id, tmp_path / "got")
+            assert_complete(client, job_id, tmp_path / "got")
     finally:
         server.stop()
 
 
-def test_a_job_that_used_up_the_quota_goes_on_when_there_is_room(photo, tmp_path):
+def test_a_job_resumes_when_the_quota_has_space_again(photo, tmp_path):
     server = ServerProcess(tmp_path).start("--quota-gib", "0.05")
     filler = server.data / "logs" / "filler"
     try:
@@ -271,12 +271,12 @@ def test_a_job_that_used_up_the_quota_goes_on_when_there_is_room(photo, tmp_path
             assert (job["state"], job["error"]["code"]) == ("queued", "storage.quota")
             assert job["message"] == "waiting for room on the disk"
             filler.unlink()
-            assert_whole(client, job_id, tmp_path / "got")
+            assert_complete(client, job_id, tmp_path / "got")
     finally:
         server.stop()
 
 
-def test_a_job_goes_on_when_another_program_lets_the_database_go(server_process, photo):
+def test_a_job_goes_on_after_a_database_lock(server_process, photo):
     job_id = start_long_job(server_process, photo)
     with contextlib.closing(
         sqlite3.connect(server_process.data / "jobs.sqlite", isolation_level=None)
@@ -291,13 +291,13 @@ def test_a_job_goes_on_when_another_program_lets_the_database_go(server_process,
             client.wait(job_id)
 
 
-def test_a_database_damaged_while_the_server_runs_is_mended(server_process, photo):
+def test_a_database_damaged_while_the_server_runs_is_repaired(server_process, photo):
     with server_process.client() as client:
         ended = client.create_job("views", **small_views(client.put_file(photo)))["id"]
         client.cancel(ended)
         wait_until(lambda: client.job(ended)["state"] == "cancelled")
         server_process.stop()
-        server_process.start()  # backs the database up
+        server_process.start()  # writes a backup of the database
     with server_process.client() as client:
         wait_until(lambda: client.health()["worker"] == "idle")
         database = server_process.data / "jobs.sqlite"
@@ -333,14 +333,14 @@ def test_a_database_damaged_while_the_server_runs_is_mended(server_process, phot
 def test_a_cancel_survives_the_death_of_the_worker(server_process, photo):
     job_id = start_long_job(server_process, photo)
     pid = server_process.worker_pids()[0]
-    os.kill(pid, signal.SIGSTOP)  # it cannot answer
+    os.kill(pid, signal.SIGSTOP)  # the worker cannot answer
     with server_process.client() as client:
         client.cancel(job_id)
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: client.job(job_id)["state"] == "cancelled")
 
 
-def test_a_worker_waits_until_the_one_before_is_gone(tmp_path, photo):
+def test_a_worker_waits_for_the_end_of_the_previous_one(tmp_path, photo):
     server = ServerProcess(tmp_path)
     lock = try_lock(server.data / "worker.lock")
     assert lock is not None
@@ -371,7 +371,7 @@ def test_two_servers_do_not_share_a_data_folder(server_process):
     assert "server.already_running" in second.stderr
 
 
-def test_a_taken_port_is_named(server_process, tmp_path):
+def test_a_taken_port_is_reported(server_process, tmp_path):
     port = server_process.url.rpartition(":")[2]
     second = subprocess.run(
         [
@@ -388,7 +388,7 @@ def test_a_taken_port_is_named(server_process, tmp_path):
     assert "server.port_taken" in second.stderr
 
 
-def test_half_an_upload_is_cleaned_up_at_the_next_start(tmp_path):
+def test_partial_uploads_are_removed_at_the_next_start(tmp_path):
     server = ServerProcess(tmp_path)
     incoming = server.data / "artifacts" / "incoming"
     incoming.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Server and worker understand each other, and what is no message is refused."""
+"""Messages between server and worker: round trips, and refusal of invalid lines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EVENTS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_come_back(command) -> None:
+def test_commands_survive_a_round_trip(command) -> None:
     line = to_line(command)
     assert line.endswith("\n")
     assert "\n" not in line[:-1]
@@ -47,11 +47,11 @@ def test_commands_come_back(command) -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_events_come_back(event) -> None:
+def test_events_survive_a_round_trip(event) -> None:
     assert parse_event(to_line(event)) == event
 
 
-def test_values_of_ours_become_json() -> None:
+def test_values_become_json() -> None:
     progress = Progress("fit", 1, 2, values={"psnr": math.nan, "file": Path("/secret/a.png")})
     event = parse_event(to_line(JobProgress("a", progress)))
     assert event == JobProgress("a", Progress("fit", 1, 2, values={"psnr": None, "file": "a.png"}))
@@ -72,15 +72,15 @@ def test_values_of_ours_become_json() -> None:
         json.dumps({"type": "ended", "job": "a", "state": "failed", "more": 1}),
     ],
 )
-def test_what_is_no_event_is_refused(line: str) -> None:
+def test_invalid_events_are_refused(line: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         parse_event(line)
 
 
-def test_ends_are_states_of_a_job_that_has_ended() -> None:
+def test_end_states_are_the_final_job_states() -> None:
     assert set(get_args(EndState)) == {state.value for state in JobState if state.ended}
 
 
-def test_the_worker_does_without_the_database() -> None:
+def test_the_worker_does_not_import_the_database() -> None:
     code = "import sys, server.worker.__main__; sys.exit('sqlmodel' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The worker as a process: what its end says, and what it prints."""
+"""The worker process: its exit status, its log, and sending to a stopped process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_kills_and_crashes(status, out_of_memory, killed):
     assert is_kill(status, out_of_memory) is killed
 
 
-def test_a_long_log_is_set_aside_while_the_worker_runs(tmp_path, monkeypatch):
+def test_a_long_log_is_rotated(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_process, "_LOG_BYTES", 2000)
     log = WorkerLog(tmp_path / "logs")
     for n in range(100):
@@ -44,7 +44,7 @@ def test_a_long_log_is_set_aside_while_the_worker_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="stops a process by a signal")
-def test_nobody_waits_for_a_worker_that_does_not_read(tmp_path):
+def test_sending_to_a_stopped_worker_does_not_block(tmp_path):
     log, ended = WorkerLog(tmp_path / "logs"), threading.Event()
     worker = WorkerProcess(tmp_path, 2**30, log, lambda *_: None, lambda _: ended.set())
     os.kill(worker.pid, signal.SIGSTOP)
@@ -55,7 +55,7 @@ def test_nobody_waits_for_a_worker_that_does_not_read(tmp_path):
     log.close()
 
 
-def test_a_log_that_cannot_be_written_is_no_failure(tmp_path):
+def test_an_unwritable_log_is_ignored(tmp_path):
     log = WorkerLog(tmp_path / "logs")
     (tmp_path / "logs" / "worker.log").mkdir()
     log.write("lost")

@@ -20,11 +20,11 @@ CALLS = {"progress": no_progress, "cancel": never_cancel}
 
 
 @pytest.mark.nerf
-def test_a_report_shows_and_measures(
+def test_a_report_has_pictures_and_figures(
     tiny_fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit_report, "_TURN_FRAMES", 6)
-    fit = tmp_path / "fit"  # the report is written into the folder, which others look at
+    fit = tmp_path / "fit"  # a copy: the report is written into the folder
     shutil.copytree(tiny_fit.root, fit)
     page = write_fit_report(fit, **CALLS)
     folder = page.parent
@@ -44,7 +44,7 @@ def test_a_report_shows_and_measures(
     reader = cv2.VideoCapture(str(folder / "turntable.webm"))
     good, frame = reader.read()
     assert good
-    assert (frame.min(-1) < 200).mean() > 0.05  # the head is in the picture, not all of it
+    assert (frame.min(-1) < 200).mean() > 0.05  # the head covers part of the picture
     assert (frame[0] > 230).all()
     before = (folder / "turntable.webm").stat().st_mtime_ns
 
@@ -55,4 +55,4 @@ def test_a_report_shows_and_measures(
     assert str(stats.faces) in text
     for name in re.findall(r"src='?([\w.]+)", text):
         assert (folder / name).is_file()
-    assert (folder / "turntable.webm").stat().st_mtime_ns == before  # not made again
+    assert (folder / "turntable.webm").stat().st_mtime_ns == before  # not written again

@@ -1,4 +1,4 @@
-"""Connections are bounded before a handshake, and what nobody reads is not parsed."""
+"""The bound on connections before their handshake, and bodies that are discarded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.server.conftest import TOKEN
 from tests.server.serving.test_exposure import certificate  # noqa: F401 - a fixture
 from tests.server.web.test_limits import server
 
-PATIENCE_S = 5.0
-"""Far less than what silent connections may hold a server up otherwise."""
+TIMEOUT_S = 5.0
+"""Seconds for an answer; silent connections could block a server for 30 s."""
 
 
 def address(url):
@@ -32,8 +32,8 @@ def address(url):
 
 
 def health(url):
-    """Status of the answer to a client that does not wait for long."""
-    return httpx.get(url + "/v1/health", timeout=PATIENCE_S, verify=False).status_code
+    """Status of ``GET /v1/health`` within ``TIMEOUT_S``."""
+    return httpx.get(url + "/v1/health", timeout=TIMEOUT_S, verify=False).status_code
 
 
 def read_all(connection):
@@ -46,19 +46,19 @@ def read_all(connection):
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of files are of other systems")
 @pytest.mark.parametrize("is_tls", [False, True])
-def test_silent_connections_do_not_take_health_away(is_tls, tmp_path, request):
+def test_silent_connections_do_not_block_health(is_tls, tmp_path, request):
     limits = {"connections": 60, "header_s": 30.0, "files": 400}
     if is_tls:
         cert, key = request.getfixturevalue("certificate")
         limits["exposure"] = {"tls_cert": str(cert), "tls_key": str(key)}
     with server(tmp_path, **limits) as url, contextlib.ExitStack() as silent:
         for _ in range(600):
-            silent.enter_context(socket.create_connection(address(url), timeout=PATIENCE_S))
+            silent.enter_context(socket.create_connection(address(url), timeout=TIMEOUT_S))
         assert [health(url) for _ in range(3)] == [200] * 3
     assert (tmp_path / "server.log").stat().st_size < 1000
 
 
-def test_a_handshake_that_does_not_go_on_is_given_up(tmp_path, certificate):  # noqa: F811
+def test_a_stalled_handshake_times_out(tmp_path, certificate):  # noqa: F811
     cert, key = certificate
     exposure = {"tls_cert": str(cert), "tls_key": str(key)}
     with server(tmp_path, exposure=exposure, header_s=1.0) as url:
@@ -67,23 +67,23 @@ def test_a_handshake_that_does_not_go_on_is_given_up(tmp_path, certificate):  # 
         assert read_all(connection) == b""
 
 
-def test_tls_clients_that_do_not_say_goodbye_make_room(tmp_path, certificate):  # noqa: F811
+def test_tls_clients_without_a_shutdown_are_closed_for_others(tmp_path, certificate):  # noqa: F811
     cert, key = certificate
     exposure = {"tls_cert": str(cert), "tls_key": str(key)}
     context = ssl._create_unverified_context()
     with (
         server(tmp_path, exposure=exposure, header_s=60.0, connections=20) as url,
-        contextlib.ExitStack() as kept,
+        contextlib.ExitStack() as connections,
     ):
         for _ in range(60):
-            plain = socket.create_connection(address(url), timeout=PATIENCE_S)
-            connection = kept.enter_context(context.wrap_socket(plain))
+            plain_socket = socket.create_connection(address(url), timeout=TIMEOUT_S)
+            connection = connections.enter_context(context.wrap_socket(plain_socket))
             with contextlib.suppress(OSError):
                 connection.sendall(b"GET /v1/jobs HTTP/1.1\r\nConnection: close\r\n\r\n")
         assert health(url) == 200
 
 
-def test_no_file_descriptors_are_said_once_and_waited_for(monkeypatch, caplog):
+def test_a_lack_of_file_descriptors_is_logged_once_and_retried(monkeypatch, caplog):
     monkeypatch.setattr("server.serving.acceptor._PAUSE_S", 0.05)
 
     async def main():
@@ -139,19 +139,21 @@ HUGE = f"Content-Length: {100 * 2**20}"
         (200, "GET /v1/health", (HUGE,), TOKEN),
     ],
 )
-def test_an_answer_that_left_the_body_unread_closes(plain, status, line, fields, token):
+def test_an_answer_before_the_end_of_the_body_closes_the_connection(
+    plain, status, line, fields, token
+):
     body = b"100\r\n" if "chunked" in fields[0] else bytes(100_000)
     began = time.monotonic()
     with send(plain, line, *fields, body=body, token=token) as connection:
         head = read_all(connection).partition(b"\r\n\r\n")[0].lower()
-    assert time.monotonic() - began < PATIENCE_S
+    assert time.monotonic() - began < TIMEOUT_S
     assert int(head.split()[1]) == status
     assert b"\r\nconnection: close" in head
 
 
-def test_an_answer_to_a_body_that_was_read_keeps_the_connection(plain):
+def test_an_answer_after_the_body_keeps_the_connection(plain):
     connection = send(plain, "POST /v1/jobs", "Content-Length: 2", body=b"[]")
-    head = connection.recv(65536)  # its body may come later
+    head = connection.recv(65536)  # the body may come later
     assert head.startswith(b"HTTP/1.1 422 ")
     assert b"connection: close" not in head.lower()
     connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
@@ -159,7 +161,7 @@ def test_an_answer_to_a_body_that_was_read_keeps_the_connection(plain):
     connection.close()
 
 
-def test_who_sends_on_after_the_answer_is_cut_off(plain):
+def test_a_client_that_keeps_sending_after_the_answer_is_cut_off(plain):
     with send(plain, "POST /v1/jobs", HUGE, token="wrong") as connection:
         began = time.monotonic()
         with contextlib.suppress(ConnectionError):
@@ -169,7 +171,7 @@ def test_who_sends_on_after_the_answer_is_cut_off(plain):
         assert time.monotonic() - began < 12
 
 
-def test_tiny_chunks_without_the_token_do_not_hold_up_others(plain):
+def test_tiny_chunks_without_the_token_do_not_block_others(plain):
     stop = threading.Event()
 
     def attack():
@@ -206,7 +208,7 @@ def test_many_tiny_chunks_are_refused_with_the_token_too(plain, chunk, count, is
     assert (b"chunks of the body" in answer) is not is_taken
 
 
-def test_what_is_no_http_writes_no_log(tmp_path):
+def test_requests_that_are_not_http_are_not_logged(tmp_path):
     with server(tmp_path) as url:
         for text in (
             b"GARBAGE\r\n\r\n",
@@ -230,7 +232,7 @@ def test_stalled_uploads_take_little_memory(tmp_path):
 
 
 def resident(folder):
-    """Bytes of memory of the process whose server works in a folder (Linux)."""
+    """Resident memory of a server process, by its folder, bytes (Linux)."""
     process = Path("/proc", (folder / "pid").read_text())
     if not process.is_dir():
         pytest.skip("needs /proc")

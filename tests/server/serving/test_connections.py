@@ -1,4 +1,4 @@
-"""Connections: streams that live, clients that hang up, services that are not ours."""
+"""Connections: heartbeats, disconnected clients, a locked database, a stop, reconnects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dp3d_core.errors import Dp3dError
 from tests.server.conftest import TOKEN, small_views, wait_until
 
 
-def test_a_silent_stream_says_that_it_lives(server_process, photo):
+def test_a_silent_stream_sends_heartbeats(server_process, photo):
     with server_process.client() as client:
         portrait = client.put_file(photo)
         wait_until(lambda: client.health()["worker"] == "idle")
@@ -51,7 +51,7 @@ def test_a_silent_stream_says_that_it_lives(server_process, photo):
         client.wait(job["id"])
 
 
-def test_a_client_that_hangs_up_leaves_nothing(shared_server, client):
+def test_a_disconnected_upload_leaves_no_file(shared_server, client):
     host, port = shared_server.url.removeprefix("http://").split(":")
     incoming = shared_server.data / "artifacts" / "incoming"
     with socket.create_connection((host, int(port))) as connection:
@@ -78,17 +78,17 @@ def test_a_damaged_view_set_fails_its_job_with_a_reason(client, tmp_path):
     assert caught.value.code == "viewset.invalid"
 
 
-def test_artifacts_do_not_wait_behind_a_locked_database(server_process, photo):
-    """Forty new jobs wait for the database, in all threads that there are for them."""
+def test_a_locked_database_does_not_block_artifacts(server_process, photo):
+    """Forty new jobs wait for the database and fill all threads for jobs."""
     with server_process.client() as client, contextlib.ExitStack() as waiting:
         portrait = client.put_file(photo)
         wait_until(lambda: client.health()["worker"] == "idle")
-        other = waiting.enter_context(
+        lock_holder = waiting.enter_context(
             contextlib.closing(
                 sqlite3.connect(server_process.data / "jobs.sqlite", isolation_level=None)
             )
         )
-        other.execute("BEGIN IMMEDIATE")
+        lock_holder.execute("BEGIN IMMEDIATE")
         host, port = server_process.url.removeprefix("http://").split(":")
         for seed in range(40):
             params = small_views(portrait, seed=seed)
@@ -99,12 +99,12 @@ def test_artifacts_do_not_wait_behind_a_locked_database(server_process, photo):
             ]
             connection = waiting.enter_context(socket.create_connection((host, int(port))))
             connection.sendall("\r\n".join(lines).encode() + body)
-        time.sleep(1)  # until they are read
+        time.sleep(1)  # until the requests are parsed
         began = time.monotonic()
         client.put_bytes(b"meanwhile")
         assert client.get_bytes(portrait) == photo.read_bytes()
         assert client.health()["product"] == "dp3d"
-        assert time.monotonic() - began < 2.0, "they waited for the database"
+        assert time.monotonic() - began < 2.0, "the artifacts waited for the database"
 
 
 def test_a_stop_ends_a_long_request_without_a_traceback(server_process):
@@ -118,27 +118,27 @@ def test_a_stop_ends_a_long_request_without_a_traceback(server_process):
     assert "Traceback" not in (server_process.folder / "server.log").read_text()
 
 
-def events_over_the_wire(url, job_id, last, most):
-    """Ids of the events after one, until the stream ends or ``most`` were read."""
-    heard = []
+def event_ids(url, job_id, last, limit):
+    """Ids of up to ``limit`` events after ``last``, and whether the stream ended."""
+    ids = []
     headers = {"Authorization": f"Bearer {TOKEN}"} | ({"Last-Event-ID": str(last)} if last else {})
     with httpx.stream(
         "GET", f"{url}/v1/jobs/{job_id}/events", headers=headers, timeout=30
     ) as answer:
         for line in answer.iter_lines():
             if line.startswith("id: "):
-                heard.append(int(line[4:]))
-                if len(heard) == most:
-                    return heard, False
-    return heard, True
+                ids.append(int(line[4:]))
+                if len(ids) == limit:
+                    return ids, False
+    return ids, True
 
 
-def test_a_client_that_keeps_reconnecting_hears_every_event_once(shared_server, client, photo):
+def test_a_reconnecting_client_gets_every_event_once(shared_server, client, photo):
     job = client.create_job("views", **small_views(client.put_file(photo), views=12), fresh=True)
-    heard, is_over = [], False
+    received, is_over = [], False
     while not is_over:
-        last = heard[-1] if heard else 0
-        more, is_over = events_over_the_wire(shared_server.url, job["id"], last, most=3)
-        heard += more
-    assert heard == [event.id for event in client.events(job["id"])]
-    assert heard == sorted(set(heard))
+        last = received[-1] if received else 0
+        ids, is_over = event_ids(shared_server.url, job["id"], last, limit=3)
+        received += ids
+    assert received == [event.id for event in client.events(job["id"])]
+    assert received == sorted(set(received))

@@ -1,4 +1,4 @@
-"""Where a server listens, and what it wants before others can reach it."""
+"""Protection of servers on remote addresses, tokens, and permissions of the data folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def certificate(tmp_path_factory):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "LOCALHOST", "127.0.0.5"])
-def test_loopback_is_free(host):
+def test_loopback_needs_no_protection(host):
     assert check_exposure(settings(host)) is None
 
 
@@ -56,7 +56,7 @@ REMOTE = ["0.0.0.0", "::", "", "192.168.1.5", "example.org", "127.0.0.1.example.
 
 
 @pytest.mark.parametrize("host", REMOTE)
-def test_elsewhere_wants_the_flag_and_encryption(host):
+def test_remote_addresses_need_the_flag_and_encryption(host):
     assert code_of(check_exposure, settings(host)) == "server.not_protected"
     assert code_of(check_exposure, settings(host, allow_remote=True)) == "server.not_protected"
     proxied = settings(host, allow_remote=True, behind_proxy="10.0.0.1")
@@ -72,7 +72,7 @@ def test_tls_files_make_a_context(certificate):
     assert isinstance(context, ssl.SSLContext)
 
 
-def test_tls_files_that_are_none(certificate, tmp_path):
+def test_invalid_tls_files_are_refused(certificate, tmp_path):
     cert, key = certificate
     locked, text = tmp_path / "locked.pem", tmp_path / "text.pem"
     text.write_text("hello")
@@ -100,17 +100,17 @@ def test_tls_files_that_are_none(certificate, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "http://a", "a:80", "a b", "a/b", "*", "é", "a,b"])
-def test_hosts_that_are_none(name):
+def test_invalid_host_names_are_refused(name):
     assert code_of(check_exposure, settings("127.0.0.1", hosts=(name,))) == "server.bad_request"
 
 
 @pytest.mark.parametrize("address", ["", "proxy.example.org", "10.0.0.1:80", "*", "10.0.0.0/8"])
-def test_proxies_that_are_none(address):
+def test_invalid_proxy_addresses_are_refused(address):
     wrong = settings("127.0.0.1", behind_proxy=address)
     assert code_of(check_exposure, wrong) == "server.bad_request"
 
 
-def test_allowed_hosts_are_the_address_and_what_was_named():
+def test_allowed_hosts_are_the_address_and_the_named_hosts():
     assert settings("127.0.0.1").allowed_hosts == {"localhost", "127.0.0.1", "::1"}
     named = settings("192.168.1.5", hosts=("Head.example.org",)).allowed_hosts
     assert named >= {"192.168.1.5", "head.example.org"}
@@ -120,7 +120,7 @@ def test_allowed_hosts_are_the_address_and_what_was_named():
 
 
 @pytest.mark.parametrize("token", ["x", "t" * (MIN_TOKEN - 1)])
-def test_short_tokens_are_refused_wherever_they_come_from(token, tmp_path, monkeypatch):
+def test_short_tokens_are_refused_from_every_source(token, tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
     monkeypatch.delenv("DP3D_TOKEN", raising=False)
     assert code_of(load_token, token) == "server.bad_request"
@@ -148,14 +148,14 @@ class TestPrivacy:
     def open_to_others(self, folder):
         return [p.name for p in (folder, *folder.rglob("*")) if p.stat().st_mode & 0o077]
 
-    def test_a_folder_of_an_earlier_version_is_closed(self, tmp_path):
+    def test_a_folder_of_an_earlier_version_becomes_private(self, tmp_path):
         folder = tmp_path / "data"
         self.old_folder(folder)
         make_private(folder)
         assert self.open_to_others(folder) == []
 
     @pytest.mark.parametrize("name", ["workshop.txt", "reserved", "jobs.txt", "logs of mine"])
-    def test_names_that_only_begin_like_ours_are_not_ours(self, tmp_path, name):
+    def test_similar_names_are_not_taken_for_files_of_dp3d(self, tmp_path, name):
         folder = tmp_path / "data"
         self.old_folder(folder)
         (folder / name).write_bytes(b"")
@@ -163,7 +163,7 @@ class TestPrivacy:
         make_private(folder)
         assert sorted(self.open_to_others(folder)) == ["data", name]
 
-    def test_a_start_closes_all_that_a_copy_opened(self, tmp_path):
+    def test_a_start_makes_a_copied_data_folder_private(self, tmp_path):
         server = ServerProcess(tmp_path).start()
         server.home = tmp_path / "home"
         with server.client() as client:
@@ -183,7 +183,7 @@ class TestPrivacy:
         finally:
             server.stop()
 
-    def test_what_is_not_ours_keeps_its_rights(self, tmp_path):
+    def test_other_files_keep_their_permissions(self, tmp_path):
         folder = tmp_path / "data"
         self.old_folder(folder)
         (folder / "holiday.jpg").write_bytes(b"")

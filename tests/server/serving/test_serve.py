@@ -7,7 +7,7 @@ import socket
 from server.serving.serve import _listen
 
 
-def test_small_answers_are_sent_at_once():
-    """asyncio sets TCP_NODELAY only where the protocol is named; 40 ms per answer otherwise."""
+def test_the_listener_allows_tcp_nodelay():
+    """asyncio sets TCP_NODELAY only on a socket with this protocol; else an answer takes 40 ms."""
     with _listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP

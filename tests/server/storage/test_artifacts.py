@@ -1,4 +1,4 @@
-"""The content-addressed store and trees."""
+"""The artifact store and trees."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fill(folder):
     return folder
 
 
-def test_bytes_and_files_have_the_same_address(store, tmp_path):
+def test_bytes_and_files_of_equal_content_have_one_hash(store, tmp_path):
     (tmp_path / "file").write_bytes(b"hello")
     assert store.add_file(tmp_path / "file") == store.add_bytes(b"hello")
     sha256 = hashlib.sha256(b"hello").hexdigest()
@@ -47,7 +47,7 @@ def test_a_stored_file_does_not_change_with_its_source(store, tmp_path):
     assert store.find(stored.sha256).read_bytes() == b"hello"
 
 
-def test_a_folder_comes_back_as_it_was(store, tmp_path):
+def test_a_folder_survives_a_round_trip(store, tmp_path):
     folder = fill(tmp_path / "views")
     (folder / ".0001.png.x.tmp").write_bytes(b"unfinished")
     tree = store.add_tree(folder)
@@ -57,7 +57,7 @@ def test_a_folder_comes_back_as_it_was(store, tmp_path):
     assert (out / "frames/0000.png").read_bytes() == b"frame"
 
 
-def test_what_a_job_does_to_its_copy_does_not_reach_the_store(store, tmp_path):
+def test_changes_of_a_copy_do_not_reach_the_store(store, tmp_path):
     tree = store.add_tree(fill(tmp_path / "views"))
     out = store.materialise(tree.sha256, tmp_path / "out")
     with (out / "meta.json").open("ab") as file:
@@ -65,14 +65,14 @@ def test_what_a_job_does_to_its_copy_does_not_reach_the_store(store, tmp_path):
     assert store.find(store.read_tree(tree.sha256)["meta.json"].sha256).read_bytes() == b"{}"
 
 
-def test_materialise_goes_on_where_it_stopped(store, tmp_path):
+def test_materialise_resumes(store, tmp_path):
     tree = store.add_tree(fill(tmp_path / "views"))
     out = store.materialise(tree.sha256, tmp_path / "out")
     (out / "frames/0000.png").unlink()
-    kept = (out / "meta.json").stat().st_mtime_ns
+    written_at = (out / "meta.json").stat().st_mtime_ns
     store.materialise(tree.sha256, out)
     assert (out / "frames/0000.png").read_bytes() == b"frame"
-    assert (out / "meta.json").stat().st_mtime_ns == kept
+    assert (out / "meta.json").stat().st_mtime_ns == written_at
 
 
 @pytest.mark.skipif(os.name == "nt", reason="making links needs rights there")
@@ -98,12 +98,12 @@ def test_an_upload_stops_at_the_limit(store):
 
 
 @pytest.mark.parametrize("text", ["", "0" * 63, "0" * 65, "A" * 64, "../" + "0" * 61, 7, None])
-def test_what_is_no_hash(store, text):
+def test_invalid_hashes_are_refused(store, text):
     assert code_of(store.path, text) == "artifact.not_found"
 
 
 @pytest.mark.parametrize("name", ["a", "frames/0000.png", "a b+c-d_e.f", "a/b/c/d", "_x"])
-def test_good_names(name):
+def test_valid_file_names_are_accepted(name):
     assert check_tree_name(name) == name
 
 
@@ -115,7 +115,7 @@ def test_good_names(name):
         *("x" * 121, "/".join("abcdefghi"), None, 5, ["a"]),
     ],
 )
-def test_bad_names(name):
+def test_invalid_file_names_are_refused(name):
     assert code_of(check_tree_name, name) == "artifact.bad_tree"
 
 
@@ -134,12 +134,12 @@ def test_bad_names(name):
         b'{"schema": "dp3d.tree/1", "files": {"a": {"sha256": "%s", "size": true}}}' % (64 * b"0"),
     ],
 )
-def test_bad_documents(document):
+def test_invalid_tree_documents_are_refused(document):
     assert code_of(parse_tree, document) == "artifact.bad_tree"
 
 
 @pytest.mark.parametrize("names", [["a", "A"], ["a", "a/b"], ["a/b/c", "A/b"]])
-def test_names_that_clash(names):
+def test_clashing_names_are_refused(names):
     entry = {"sha256": 64 * "0", "size": 0}
     document = {"schema": "dp3d.tree/1", "files": dict.fromkeys(names, entry)}
     assert code_of(parse_tree, json.dumps(document).encode()) == "artifact.bad_tree"
@@ -159,7 +159,7 @@ def test_a_tree_must_have_its_files_and_their_sizes(store):
         assert code_of(store.read_tree, tree.sha256) == code
 
 
-def test_a_tree_of_one_file_under_many_names_takes_the_disk_of_one(store, tmp_path):
+def test_a_file_under_many_names_is_stored_once(store, tmp_path):
     blob = store.add_bytes(os.urandom(100_000))
     entries = {f"frames/{i:04d}.png": blob.to_dict() for i in range(40)}
     tree = store.add_bytes(json.dumps({"schema": "dp3d.tree/1", "files": entries}).encode())
@@ -179,7 +179,7 @@ def test_a_tree_of_more_than_the_limit_is_refused(store):
     assert code_of(parse_tree, document) == "artifact.bad_tree"
 
 
-def test_a_name_that_stands_twice_is_refused():
+def test_a_repeated_name_is_refused():
     entry = json.dumps({"sha256": 64 * "0", "size": 0})
     document = '{"schema": "dp3d.tree/1", "files": {' + f'"a": {entry}, "a": {entry}' + "}}"
     assert code_of(parse_tree, document.encode()) == "artifact.bad_tree"

@@ -1,4 +1,4 @@
-"""Bodies of clients: bounded before they are parsed."""
+"""Bounds on JSON from clients."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def frames(count):
     return {"cameras": {"frames": [{**frame, "width": 512, "height": 512}] * count}}
 
 
-def test_the_longest_path_of_blender_is_taken():
+def test_the_longest_path_of_blender_is_accepted():
     assert parse_bounded(json.dumps(frames(4096), indent=1).encode()) == frames(4096)
 
 
 @pytest.mark.parametrize("depth", [1, MAX_DEPTH])
-def test_what_is_nested_a_little_is_taken(depth):
+def test_nesting_up_to_the_limit_is_accepted(depth):
     assert parse_bounded(b"[" * depth + b"]" * depth) is not None
 
 
@@ -68,23 +68,23 @@ def nested(depth, opening=b'{"a":', end=b"}"):
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_what_is_refused(body):
+def test_bodies_beyond_a_limit_are_refused(body):
     with pytest.raises(ValueError, match=r"."):
         parse_bounded(body)
 
 
-def test_a_whole_pair_of_surrogates_is_a_character():
+def test_a_surrogate_pair_is_one_character():
     assert parse_bounded(b'["\\ud83d\\ude00"]') == ["\U0001f600"]
 
 
 @pytest.mark.parametrize("name", ["deep_300.json", "deep_962.json", "deep_964.json"])
-def test_the_bodies_of_the_attack(name):
+def test_deep_bodies_of_a_known_attack_are_refused(name):
     if not ATTACKS.is_dir():
         pytest.skip("needs ../shared/data/server_attacks")
     with pytest.raises(ValueError, match="levels deep"):
         parse_bounded((ATTACKS / name).read_bytes())
 
 
-def test_a_text_that_is_never_closed_is_read_once():
+def test_an_unclosed_string_is_refused():
     with pytest.raises(ValueError, match=r"JSON|Unterminated|texts"):
         parse_bounded(b'{"a": "' + rb"\"" * 90_000)

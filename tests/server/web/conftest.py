@@ -1,4 +1,4 @@
-"""The HTTP API against a real server: requests as any program sends them, one finished job."""
+"""Raw HTTP requests to a real server, and one finished job."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_put_head_get(shared_server):
 
 
 @pytest.fixture
-def ten(client):
+def ten_bytes(client):
     return "/v1/artifacts/" + client.put_bytes(b"0123456789")
 
 
@@ -37,8 +37,8 @@ def ten(client):
     [("bytes=0-3", b"0123"), ("bytes=8-", b"89"), ("bytes=-2", b"89"), ("bytes=-99", b"0123456789"),
      ("bytes=5-99", b"56789"), ("bytes=0-1,3-4", None)],
 )  # fmt: skip
-def test_a_range(shared_server, ten, header, body):
-    response = raw(shared_server, "GET", ten, headers={"Range": header})
+def test_a_range(shared_server, ten_bytes, header, body):
+    response = raw(shared_server, "GET", ten_bytes, headers={"Range": header})
     assert response.status_code == (200 if body is None else 206)
     assert response.content == (body or b"0123456789")
 
@@ -48,26 +48,26 @@ def test_a_range(shared_server, ten, header, body):
     ["", "x", "bytes", "bytes=", "bytes=x-", "bytes=-", "bytes=-0", "bytes=10-", "bytes=5-2", "lines=1-2",
      "bytes=+1-2", "bytes=1-2-3", "bytes=" + 30 * "9" + "-", "bytes=0x1-", "bytes 0-1"],
 )  # fmt: skip
-def test_a_range_that_is_none(shared_server, ten, header):
-    response = raw(shared_server, "GET", ten, headers={"Range": header})
+def test_invalid_ranges_are_refused(shared_server, ten_bytes, header):
+    response = raw(shared_server, "GET", ten_bytes, headers={"Range": header})
     assert problem(response) == (416, "artifact.bad_range")
     assert response.headers["content-range"] == "bytes */10"
     tag = {"Range": header, "If-Range": '"another"'}
-    assert raw(shared_server, "GET", ten, headers=tag).status_code == 200
+    assert raw(shared_server, "GET", ten_bytes, headers=tag).status_code == 200
 
 
-def test_what_the_client_has_is_not_sent_again(shared_server, ten):
-    tag = raw(shared_server, "GET", ten).headers["etag"]
+def test_a_cached_artifact_is_not_sent_again(shared_server, ten_bytes):
+    tag = raw(shared_server, "GET", ten_bytes).headers["etag"]
     for header in (tag, f'"x", {tag}', f"W/{tag}", "*"):
-        response = raw(shared_server, "GET", ten, headers={"If-None-Match": header})
+        response = raw(shared_server, "GET", ten_bytes, headers={"If-None-Match": header})
         assert (response.status_code, response.content) == (304, b"")
         assert response.headers["etag"] == tag
     for header in ("", '"x"', tag[1:-1], "**"):
-        response = raw(shared_server, "GET", ten, headers={"If-None-Match": header})
+        response = raw(shared_server, "GET", ten_bytes, headers={"If-None-Match": header})
         assert response.status_code == 200
 
 
-def test_an_unused_one_is_deleted(client):
+def test_an_unused_artifact_is_deleted(client):
     sha256 = client.put_bytes(b"to be deleted")
     client.delete_artifact(sha256)
     for call in (client.get_bytes, client.delete_artifact):
@@ -105,5 +105,5 @@ def test_too_large(shared_server, declared):
 
 @pytest.mark.parametrize("name", ["abc", "A" * 64, "..%2f..%2fjobs.sqlite", "0" * 63 + "g"])
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_what_is_no_hash_is_not_found(shared_server, method, name):
+def test_an_invalid_hash_is_not_found(shared_server, method, name):
     assert raw(shared_server, method, f"/v1/artifacts/{name}").status_code == 404

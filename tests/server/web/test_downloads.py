@@ -1,4 +1,4 @@
-"""Artifacts that are removed while somebody asks for them, sends them or reads them."""
+"""Artifacts that are removed while clients read or upload them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_ranges(header, part):
     assert parse_range(header, 0) is None
 
 
-def test_an_open_artifact_is_whole_also_when_it_is_removed(tmp_path):
+def test_an_open_artifact_can_be_read_after_its_removal(tmp_path):
     store = ArtifactStore(tmp_path)
     sha256 = store.add_bytes(b"whole").sha256
     with store.open(sha256) as file:
@@ -37,8 +37,8 @@ def test_an_open_artifact_is_whole_also_when_it_is_removed(tmp_path):
         assert file.read() == b"whole"
 
 
-def test_artifacts_that_come_and_go_are_sent_whole_or_not_found(shared_server):
-    """Two clients read, one stores and one deletes; every answer is one of the contract."""
+def test_concurrently_deleted_artifacts_are_complete_or_not_found(shared_server):
+    """Clients read, store and delete one artifact; each answer has an allowed status."""
     data = os.urandom(200_000)
     url = f"{shared_server.url}/v1/artifacts/{hashlib.sha256(data).hexdigest()}"
     until, faults = time.monotonic() + 4.0, []
@@ -52,15 +52,15 @@ def test_artifacts_that_come_and_go_are_sent_whole_or_not_found(shared_server):
                 except httpx.HTTPError as error:
                     faults.append((method, repr(error)))
                     continue
-                is_whole = method != "GET" or answer.status_code != 200 or answer.content == data
-                if answer.status_code not in statuses or not is_whole:
+                is_complete = method != "GET" or answer.status_code != 200 or answer.content == data
+                if answer.status_code not in statuses or not is_complete:
                     faults.append((method, answer.status_code, answer.text[:300]))
 
     rounds = [
         ("GET", {200, 404}), ("GET", {200, 404}), ("HEAD", {200, 404}), ("PUT", {200, 201}), ("PUT", {200, 201}),
         ("DELETE", {204, 404, 409}),
     ]  # fmt: skip
-    threads = [threading.Thread(target=work, args=each) for each in rounds]
+    threads = [threading.Thread(target=work, args=arguments) for arguments in rounds]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,4 @@
-"""The list of engines, and the refusal of one that cannot run."""
+"""The list of engines, and the refusal of an unavailable engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_preview_is_listed_with_its_options(client):
         assert all(set(option) == members for option in engine["options"])
 
 
-def test_one_that_cannot_run_is_refused_at_once(client, shared_server, portrait):
+def test_an_unavailable_engine_is_refused(client, shared_server, portrait):
     """The server of the tests has a home without weights."""
     engine = next(e for e in client.engines() if e["name"] == "diffportrait360")
     assert not engine["available"]

@@ -1,4 +1,4 @@
-"""One poller for all listeners: every event once and in order, however slowly it is read."""
+"""Event streams: every listener gets every event once and in order."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ids(text):
     return [int(line[4:]) for line in text.splitlines() if line.startswith("id: ")]
 
 
-def stored(store, job_id, after=0):
+def stored_ids(store, job_id, after=0):
     return [e.id for e in events_after(store, job_id, after, limit=10**6)]
 
 
@@ -63,14 +63,14 @@ def with_hub(store, test: Callable[[EventHub], Awaitable[None]], limit=1000):
 
 
 async def listen(hub, job_id, after=0, pause_s=0.0):
-    heard = []
+    received = []
     async for chunk in hub.stream(job_id, after):
-        heard += ids(chunk.decode())
+        received += ids(chunk.decode())
         await asyncio.sleep(pause_s)
-    return heard
+    return received
 
 
-def test_a_hundred_listeners_hear_every_event_once_and_in_order(store):
+def test_a_hundred_listeners_get_every_event_once_and_in_order(store):
     jobs = [running(store) for _ in range(3)]
 
     def work():
@@ -87,17 +87,17 @@ def test_a_hundred_listeners_hear_every_event_once_and_in_order(store):
         late = [
             asyncio.create_task(listen(hub, jobs[i % 3], after=5, pause_s=0.05)) for i in range(30)
         ]
-        heard = await asyncio.gather(*early, *late)
+        received = await asyncio.gather(*early, *late)
         await worker
-        for i, one in enumerate(heard[:70]):
-            assert one == stored(store, jobs[i % 3])
-        for i, one in enumerate(heard[70:]):
-            assert one == stored(store, jobs[i % 3], after=5)
+        for i, event_ids in enumerate(received[:70]):
+            assert event_ids == stored_ids(store, jobs[i % 3])
+        for i, event_ids in enumerate(received[70:]):
+            assert event_ids == stored_ids(store, jobs[i % 3], after=5)
 
     with_hub(store, test)
 
 
-def test_a_slow_reader_keeps_nothing_in_memory_and_misses_nothing(store, monkeypatch):
+def test_a_slow_listener_uses_bounded_memory_and_misses_nothing(store, monkeypatch):
     monkeypatch.setattr(events, "_MAX_QUEUED", 4)
     job = running(store)
 
@@ -115,7 +115,7 @@ def test_a_slow_reader_keeps_nothing_in_memory_and_misses_nothing(store, monkeyp
         await asyncio.to_thread(finish, store, job)
         async for chunk in stream:
             text += chunk
-        assert ids(text.decode()) == stored(store, job)
+        assert ids(text.decode()) == stored_ids(store, job)
 
     with_hub(store, test)
 
@@ -126,13 +126,13 @@ def test_the_stream_of_an_ended_job_ends(store, after):
     finish(store, job)
 
     async def test(hub):
-        assert await listen(hub, job, after) == stored(store, job, after)
+        assert await listen(hub, job, after) == stored_ids(store, job, after)
 
     with_hub(store, test)
 
 
 @pytest.mark.parametrize("how", ["deleted", "ended without an event"])
-def test_a_job_that_is_gone_ends_its_streams(store, monkeypatch, how):
+def test_deleted_and_failed_jobs_end_their_streams(store, monkeypatch, how):
     monkeypatch.setattr(events, "HEARTBEAT_S", 0.1)
     job = running(store)
 
@@ -152,7 +152,7 @@ def test_a_job_that_is_gone_ends_its_streams(store, monkeypatch, how):
 
 
 def test_events_after_a_deletion_have_new_ids(store):
-    """SQLite gives the largest id out again once its row is gone; a listener would miss it."""
+    """SQLite reuses the largest id once its row is deleted; a listener would miss that event."""
     first = running(store)
     finish(store, first)
     newest = queries.last_event_id(store.engine)
@@ -163,12 +163,12 @@ def test_events_after_a_deletion_have_new_ids(store):
         await asyncio.sleep(0.2)
         store.add_progress(job, progress(1))
         finish(store, job)
-        assert await listening == stored(store, job)
+        assert await listening == stored_ids(store, job)
 
     assert queries.delete_job(store.engine, first)
-    assert stored(store, first) == []
+    assert stored_ids(store, first) == []
     second = running(store)
-    assert min(stored(store, second)) > newest
+    assert min(stored_ids(store, second)) > newest
     with_hub(store, test)
 
 
@@ -189,7 +189,7 @@ def test_the_number_of_streams_is_bounded(store):
     with_hub(store, test, limit=2)
 
 
-def test_a_silent_stream_says_that_it_lives(store, monkeypatch):
+def test_a_silent_stream_sends_heartbeats(store, monkeypatch):
     monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
     job = running(store)
 
@@ -201,7 +201,7 @@ def test_a_silent_stream_says_that_it_lives(store, monkeypatch):
     with_hub(store, test)
 
 
-def test_an_event_that_cannot_be_read_is_not_sent(store):
+def test_an_unreadable_event_is_not_sent(store):
     job = running(store)
     with store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE event SET data = '{' WHERE id = 1")
@@ -209,6 +209,6 @@ def test_an_event_that_cannot_be_read_is_not_sent(store):
     finish(store, job)
 
     async def test(hub):
-        assert await listen(hub, job) == stored(store, job) == [2, 3, 4]
+        assert await listen(hub, job) == stored_ids(store, job) == [2, 3, 4]
 
     with_hub(store, test)

@@ -1,4 +1,4 @@
-"""Who may call the server, by which name, and with which addresses, methods and queries."""
+"""Token, Host header, addresses, methods and query parameters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_health_needs_no_token(shared_server):
         ("GET", "/v1/health/"),
     ],
 )
-def test_everything_else_does(shared_server, method, path, headers):
+def test_all_other_routes_need_a_token(shared_server, method, path, headers):
     response = httpx.request(method, shared_server.url + path, headers=headers)
     assert problem(response) == (401, "server.unauthorized")
     assert response.headers["www-authenticate"] == "Bearer"
@@ -47,16 +47,16 @@ def test_a_foreign_host_name_is_refused(shared_server, host):
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]:8765"])
-def test_loopback_names_are_welcome(shared_server, host):
+def test_loopback_names_are_accepted(shared_server, host):
     assert raw(shared_server, "GET", "/v1/jobs", headers={"Host": host}).status_code == 200
 
 
-def test_no_cors(shared_server):
+def test_no_cors_headers_are_sent(shared_server):
     response = raw(shared_server, "OPTIONS", "/v1/jobs", headers={"Origin": "http://evil.example"})
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
-def test_unknown_address_and_method(shared_server):
+def test_unknown_addresses_and_methods_are_refused(shared_server):
     assert problem(raw(shared_server, "GET", "/nope")) == (404, "server.no_such_address")
     assert problem(raw(shared_server, "GET", "/v1/jobs/")) == (404, "server.no_such_address")
     for method, path, allowed in (

@@ -1,4 +1,4 @@
-"""A request that was made before: answered by its job, unless it is to be made anew."""
+"""Identical requests return the existing job, unless ``fresh`` is set."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.server.conftest import small_views
 from tests.server.web.conftest import problem, raw
 
 
-def post(server, params, **more):
-    body = {"kind": "views", "params": params} | more
+def post(server, params, **members):
+    body = {"kind": "views", "params": params} | members
     response = raw(server, "POST", "/v1/jobs", json=body)
     assert response.headers["location"] == f"/v1/jobs/{response.json()['id']}"
     return response.status_code, response.json()
 
 
-def test_a_finished_one_is_the_answer(done, shared_server, portrait):
+def test_a_finished_identical_job_is_returned(done, shared_server, portrait):
     _, _, ended = done
     assert post(shared_server, small_views(portrait, views=4)) == (200, ended)
     spelled_out = small_views(portrait, views=4, seed=0, engine="preview")

@@ -22,9 +22,9 @@ def listed(done, shared_server, portrait):
 
 
 def test_summaries_have_neither_parameters_nor_results(listed, client):
-    kept = [name for name in JOB_FIELDS if name not in ("params", "result")]
+    members = [name for name in JOB_FIELDS if name not in ("params", "result")]
     for job in client.jobs(1000):
-        assert sorted(job) == sorted(["number", *kept])
+        assert sorted(job) == sorted(["number", *members])
 
 
 def test_pages_follow_each_other(listed, shared_server):
@@ -41,7 +41,7 @@ def test_pages_follow_each_other(listed, shared_server):
     assert set(listed) <= set(seen)
 
 
-def test_only_some(listed, client, done):
+def test_lists_are_filtered(listed, client, done):
     assert [job["number"] for job in client.jobs(after=listed[2])] == listed[:2]
     assert [job["number"] for job in client.jobs(before=listed[0], after=listed[3])] == listed[1:3]
     assert done[0]["id"] in [job["id"] for job in client.jobs(1000, states=["succeeded"])]
@@ -58,7 +58,7 @@ def test_a_deleted_job_is_gone(client, portrait, shared_server):
         assert problem(response) == (404, "job.not_found")
 
 
-def test_a_job_that_runs_is_not_deleted(client, portrait):
+def test_a_running_job_is_not_deleted(client, portrait):
     job = client.create_job("views", fresh=True, **small_views(portrait, views=60))
     with pytest.raises(Dp3dError) as caught:
         client.delete_job(job["id"])

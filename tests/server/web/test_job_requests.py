@@ -39,7 +39,7 @@ from tests.server.web.conftest import problem, raw
         ),
     ],
 )
-def test_bad_bodies(shared_server, body, status, code):
+def test_invalid_bodies_are_refused(shared_server, body, status, code):
     assert problem(raw(shared_server, "POST", "/v1/jobs", content=body)) == (status, code)
 
 
@@ -68,7 +68,7 @@ def test_bad_parameters(shared_server, portrait, changes, code):
     assert problem(response)[1] == code
 
 
-def test_too_long_a_body(shared_server):
+def test_a_long_body_is_refused(shared_server):
     body = b'{"kind": "' + b"x" * (9 * 1024 * 1024) + b'"}'
     response = raw(shared_server, "POST", "/v1/jobs", content=body)
     assert problem(response) == (422, "server.bad_request")
@@ -83,7 +83,7 @@ def test_events_of_an_unknown_job(shared_server):
     assert problem(raw(shared_server, "GET", "/v1/jobs/none/events")) == (404, "job.not_found")
 
 
-def test_a_job_that_fails_says_why(client):
+def test_a_failed_job_has_its_error(client):
     text = client.put_bytes(b"this is no picture")
     job = client.create_job("views", **small_views(text))
     with pytest.raises(Dp3dError) as caught:
@@ -124,11 +124,11 @@ def test_a_tree_that_leaves_its_folder_is_refused(client, name):
         assert caught.value.code == "artifact.bad_tree"
 
 
-def test_poses_are_taken_as_fits_know_them():
+def test_pose_policies_are_those_of_fits():
     assert get_args(FitParams.model_fields["poses"].annotation) == POSE_POLICIES
 
 
-def test_a_tree_of_something_else_is_refused_at_once(client):
+def test_a_tree_of_the_wrong_kind_is_refused(client):
     blob = client.put_bytes(b"x")
     tree = {"schema": "dp3d.tree/1", "files": {"notes.txt": {"sha256": blob, "size": 1}}}
     sha256 = client.put_bytes(json.dumps(tree).encode())

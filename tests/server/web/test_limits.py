@@ -1,4 +1,4 @@
-"""Time-outs, bounds and TLS of a real server, whose limits are small."""
+"""Time-outs, bounds and TLS of a real server with small limits."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from pathlib import Path
 from server.serving.serve import serve
 from server.settings import Exposure, Limits, Settings
 
-asked = json.loads(sys.argv[1])
-if files := asked.pop("files", 0):
+options = json.loads(sys.argv[1])
+if files := options.pop("files", 0):
     import resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-exposure = asked.pop("exposure", {})
+exposure = options.pop("exposure", {})
 for name in ("tls_cert", "tls_key"):
     if name in exposure:
         exposure[name] = Path(exposure[name])
 serve(
     Settings(
-        Path(asked.pop("data")), asked.pop("token"), port=0, exposure=Exposure(**exposure),
-        limits=Limits(**asked),
+        Path(options.pop("data")), options.pop("token"), port=0, exposure=Exposure(**exposure),
+        limits=Limits(**options),
     ),
     lambda url: print(url, flush=True),
 )
@@ -44,12 +44,18 @@ serve(
 
 
 @contextlib.contextmanager
-def server(folder, **asked):
-    """URL of a server with some limits; its process may open ``files``, its id is in ``pid``."""
-    asked |= {"data": str(folder / "data"), "token": TOKEN}
+def server(folder, **options):
+    """Start a server and yield its URL.
+
+    Args:
+        folder: for its data, its log and the file ``pid``.
+        options: limits, ``exposure``, and ``files``, the limit of open files.
+
+    """
+    options |= {"data": str(folder / "data"), "token": TOKEN}
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps(asked)],
+            [sys.executable, "-c", START, json.dumps(options)],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -102,13 +108,13 @@ def health(url):
 PUT = f"PUT /v1/artifacts/{64 * 'a'} HTTP/1.1"
 
 
-def test_half_a_head_is_given_up(small):
+def test_a_partial_head_times_out(small):
     connections = [connect(small, "GET /v1/jobs HTTP/1.1") for _ in range(10)]
     answers = [answer(connection) for connection in connections]
     assert [(status, body["code"]) for status, body in answers] == [(408, "server.timeout")] * 10
 
 
-def test_a_head_that_trickles_is_given_up(small):
+def test_a_trickling_head_times_out(small):
     connection = connect(small, "GET /v1/jobs HTTP/1.1")
     with contextlib.suppress(OSError):
         for _ in range(200):
@@ -120,13 +126,13 @@ def test_a_head_that_trickles_is_given_up(small):
 
 
 @pytest.mark.parametrize("line", [PUT, "POST /v1/jobs HTTP/1.1"])
-def test_half_a_body_is_given_up_and_leaves_nothing(small, line):
+def test_a_partial_body_times_out(small, line):
     connection = connect(small, line, "Content-Length: 100000", body=b"\r\n\r\nabc")
     status, body = answer(connection)
     assert (status, body["code"]) == (408, "server.timeout")
 
 
-def test_a_body_that_keeps_coming_is_taken(small):
+def test_a_slow_steady_body_is_accepted(small):
     data = os.urandom(60_000)
     sha256 = hashlib.sha256(data).hexdigest()
 
@@ -144,7 +150,7 @@ def test_a_body_that_keeps_coming_is_taken(small):
     assert response.status_code == 201
 
 
-def test_a_client_that_does_not_read_is_given_up(small):
+def test_a_client_that_does_not_read_is_disconnected(small):
     with Client(small, TOKEN) as client:
         sha256 = client.put_bytes(os.urandom(16 * 2**20))
     connection = connect(small, f"GET /v1/artifacts/{sha256} HTTP/1.1", body=b"\r\n\r\n")
@@ -156,7 +162,7 @@ def test_a_client_that_does_not_read_is_given_up(small):
     assert received < 16 * 2**20
 
 
-def test_those_who_wait_make_room_for_those_who_ask(small):
+def test_idle_connections_are_closed_for_new_requests(small):
     waiting = [connect(small, "GET /v1/jobs HTTP/1.1") for _ in range(60)]
     assert health(small) == 200
     for connection in waiting:
@@ -164,7 +170,7 @@ def test_those_who_wait_make_room_for_those_who_ask(small):
     wait_until(lambda: health(small) == 200)
 
 
-def test_too_many_that_are_being_answered_are_refused(small):
+def test_busy_connections_beyond_the_limit_are_refused(small):
     line = ("Content-Length: 100000",)
     working = [connect(small, PUT, *line, body=b"\r\n\r\nabc") for _ in range(35)]
     statuses = sorted(answer(connection)[0] for connection in working)
@@ -173,7 +179,7 @@ def test_too_many_that_are_being_answered_are_refused(small):
     wait_until(lambda: health(small) == 200)
 
 
-def test_what_is_no_http_is_refused_as_a_problem(small):
+def test_requests_that_are_not_http_get_a_problem(small):
     for text in (
         b"GARBAGE\r\n\r\n",
         b"GET / HTTP/1.1\r\nx: " + b"a" * 100_000,
@@ -200,7 +206,7 @@ def test_streams_are_bounded_and_so_is_the_queue(small, photo):
         response = httpx.post(f"{small}/v1/jobs", json=body, headers=headers, timeout=30)
         assert problem(response) == (429, "job.queue_full")
         assert response.headers["retry-after"]
-        body["fresh"] = False  # the identical one is there: nothing is queued
+        body["fresh"] = False  # an identical job exists: nothing is queued
         response = httpx.post(f"{small}/v1/jobs", json=body, headers=headers, timeout=30)
         assert response.status_code == 200
 
@@ -241,7 +247,7 @@ def test_the_quota_refuses_uploads_and_jobs(small, photo):
     assert portrait
 
 
-def test_tls_and_what_a_proxy_says(tmp_path, certificate):  # noqa: F811
+def test_tls_works_and_proxy_headers_are_ignored(tmp_path, certificate):  # noqa: F811
     cert, key = certificate
     exposure = {
         **{"tls_cert": str(cert), "tls_key": str(key), "behind_proxy": "127.0.0.1"},

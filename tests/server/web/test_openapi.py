@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and true of what a server answers."""
+"""The OpenAPI document: complete, and consistent with the routes and a server's answers."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def test_every_parameter_of_a_route_is_described():
             assert {p["name"].lower() for p in described} == names
 
 
-def test_every_reference_leads_somewhere():
+def test_every_reference_resolves():
     for name in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOCUMENT)):
         assert name in DOCUMENT["components"]["schemas"]
 
 
-def test_operations_have_names_of_their_own():
+def test_operation_ids_are_unique():
     names = [operation["operationId"] for _, _, operation in OPERATIONS]
     assert len(set(names)) == len(names)
 
 
-def test_jobs_have_the_members_that_are_described():
+def test_jobs_have_the_described_members():
     job = Job(kind="views", params={}).to_dict()
     assert set(DOCUMENT["components"]["schemas"]["Job"]["properties"]) == set(job)
     summary = DOCUMENT["components"]["schemas"]["JobSummary"]["properties"]
@@ -76,7 +76,7 @@ def test_the_page_names_every_address(page):
 
 
 class Generator:
-    """Requests that are right, nearly right and wrong, from the document."""
+    """Generates valid and invalid requests from the document."""
 
     TEXTS = ("", "0", "-1", "x", "é", "%00", "..", "a" * 300, "9" * 30, "null", "[]", "\U0001f600")
     VALUES: tuple[Any, ...] = (
@@ -88,7 +88,7 @@ class Generator:
         self.random = random.Random(seed)
 
     def schema(self, schema: dict[str, Any], depth: int = 0) -> Any:
-        """A value of a schema, or, one time in six, of none."""
+        """A value of a schema or, in one of six cases, any value."""
         if depth > 6 or self.random.random() < 0.17:
             return self.random.choice(self.VALUES)
         if "$ref" in schema:
@@ -152,25 +152,25 @@ class Generator:
 
 
 def check(operation, request, response):
-    what = f"{request.method} {request.url} {request.content[:300]!r} -> {response.status_code}"
+    message = f"{request.method} {request.url} {request.content[:300]!r} -> {response.status_code}"
     status = str(response.status_code)
     if status in ("404", "405") and "no_such_address" in response.text:
-        return  # the text of a parameter made it another address
-    assert status in operation["responses"], what
-    assert response.status_code < 500, what
+        return  # the text of a parameter changed the address
+    assert status in operation["responses"], message
+    assert response.status_code < 500, message
     if request.method == "HEAD" or response.status_code in (204, 304):
-        assert response.content == b"", what
+        assert response.content == b"", message
     elif status[0] in "45":
-        assert response.headers["content-type"] == "application/problem+json", what
+        assert response.headers["content-type"] == "application/problem+json", message
         problem = DOCUMENT["components"]["schemas"]["Problem"]
-        assert set(response.json()) == set(problem["required"]), what
+        assert set(response.json()) == set(problem["required"]), message
     else:
         kinds = operation["responses"][status]["content"]
-        assert response.headers["content-type"].partition(";")[0] in kinds, what
+        assert response.headers["content-type"].partition(";")[0] in kinds, message
 
 
-def test_requests_from_the_document_are_answered_as_it_says(shared_server, client, photo):
-    """The small sister of the run with Schemathesis below."""
+def test_generated_requests_get_described_answers(shared_server, client, photo):
+    """A small version of the slow test with Schemathesis below."""
     portrait = client.put_file(photo)
     params = {"portrait": portrait, "cameras": {"preset": "orbit", "views": 1, "size": 16}}
     client.engines()
@@ -187,8 +187,8 @@ def test_requests_from_the_document_are_answered_as_it_says(shared_server, clien
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_ten_thousand_requests_of_schemathesis(server_process):
-    beside = str(Path(sys.executable).parent)
-    program = shutil.which("schemathesis", path=beside) or shutil.which("schemathesis")
+    environment = str(Path(sys.executable).parent)
+    program = shutil.which("schemathesis", path=environment) or shutil.which("schemathesis")
     if program is None:
         pytest.skip("needs Schemathesis: pip install 'dp3d[fuzz]'")
     with server_process.client() as client:

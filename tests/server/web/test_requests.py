@@ -1,4 +1,4 @@
-"""Requests for jobs: what is counted before it is computed with."""
+"""Parsing of requests for jobs: counts and bounds."""
 
 from __future__ import annotations
 
@@ -39,18 +39,20 @@ def refusal(body, store):
     return caught.value.code
 
 
-def document(count, name="cameras", **more: Any):
-    return {"schema": "dp3d.cameras/1", name: [CAMERA] * count, **more}
+def document(count, name="cameras", **members: Any):
+    return {"schema": "dp3d.cameras/1", name: [CAMERA] * count, **members}
 
 
 @pytest.mark.parametrize("name", ["cameras", "frames"])
 def test_cameras_are_counted_before_one_is_read(store, monkeypatch, name):
-    monkeypatch.setattr(requests, "cameras_from_request", lambda _: pytest.fail("they were read"))
+    monkeypatch.setattr(
+        requests, "cameras_from_request", lambda _: pytest.fail("the cameras were read")
+    )
     cameras = document(PATH_VIEWS.high + 1, name)
     assert refusal(views(store, cameras=cameras), store) == "camera.invalid"
 
 
-def test_the_limit_is_that_of_the_reader(store):
+def test_the_camera_limit_is_that_of_the_reader(store):
     most = document(PATH_VIEWS.high)
     assert len(cameras_from_request(most)) == PATH_VIEWS.high
     assert parse_job_request(views(store, cameras=most), store).params["cameras"] == most
@@ -59,12 +61,12 @@ def test_the_limit_is_that_of_the_reader(store):
     assert caught.value.code == "camera.invalid"
 
 
-def test_a_path_of_many_cameras_is_taken(store):
+def test_a_path_of_many_cameras_is_accepted(store):
     job = parse_job_request(views(store, cameras=document(700)), store)
     assert len(job.params["cameras"]["cameras"]) == 700
 
 
-def test_a_fit_takes_the_presets_there_are_and_no_other(store):
+def test_a_fit_accepts_only_existing_presets(store):
     files = {
         name: {"sha256": store.add_bytes(b"{}").sha256, "size": 2}
         for name in ("cameras.json", "meta.json")
@@ -85,12 +87,12 @@ def test_options_are_bounded(store):
     assert parse_job_request(views(store, options={"size": 512}), store).params["options"]
 
 
-def test_what_no_camera_needs_is_bounded(store):
-    more = {"notes": ["x" * 4000] * 60}
-    assert refusal(views(store, cameras=document(2, **more)), store) == "server.bad_request"
+def test_other_members_of_a_camera_file_are_bounded(store):
+    members = {"notes": ["x" * 4000] * 60}
+    assert refusal(views(store, cameras=document(2, **members)), store) == "server.bad_request"
 
 
-def test_the_portrait_of_a_request_counts_as_used_now(store):
+def test_the_portrait_of_a_request_is_marked_as_used(store):
     body = views(store)
     path = store.find(json.loads(body)["params"]["portrait"])
     before = path.stat().st_mtime - 5000
@@ -99,7 +101,7 @@ def test_the_portrait_of_a_request_counts_as_used_now(store):
     assert path.stat().st_mtime > before + 1000
 
 
-def test_limits_of_the_api_are_those_of_the_work():
+def test_mesh_limits_are_those_of_dp3d_core():
     fields = MeshParams.model_json_schema()["properties"]
     limits = {name: (f.get("minimum"), f.get("maximum")) for name, f in fields.items()}
     assert limits["faces"] == MESH_FACES

@@ -14,7 +14,7 @@ NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py(?:::\w+)+)`", PAGE)))
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_the_test_exists(name):
+def test_a_named_test_exists(name):
     path, *parts = name.split("::")
     body = ast.parse((REPOSITORY / path).read_text("utf-8")).body
     for part in parts:
@@ -23,7 +23,7 @@ def test_the_test_exists(name):
     assert parts[-1].startswith("test_")
 
 
-def test_every_promise_names_one():
+def test_every_promise_names_a_test():
     rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "held by" not in line]
     assert len(rows) > 15
     assert [row for row in rows if "`tests/" not in row] == []

@@ -32,7 +32,7 @@ def test_job_has_the_fields_of_the_contract(done):
     assert ended["finished_at"].endswith("Z")
 
 
-def test_event_stream_tells_the_story(done):
+def test_the_event_stream_has_all_states_and_progress(done):
     job, events, _ = done
     states = [e.data["state"] for e in events if e.event == "state"]
     assert states == ["queued", "running", "succeeded"]
@@ -55,13 +55,13 @@ def test_frames_are_announced_once_each_before_the_end(done, client):
 
 def test_the_photo_with_its_crop_comes_first(done, client):
     _, events, ended = done
-    told = ended["result"]["portrait_picture"]
+    picture_artifact = ended["result"]["portrait_picture"]
     announced = next(e for e in events if e.event == "artifact")
-    assert announced.data == told
+    assert announced.data == picture_artifact
     placed = next(e for e in events if e.data.get("message") == "The head is placed")
     first_view = next(e for e in events if e.data.get("stage") == "views")
     assert announced.id < placed.id < first_view.id
-    picture = Image.open(io.BytesIO(client.get_bytes(told["sha256"])))
+    picture = Image.open(io.BytesIO(client.get_bytes(picture_artifact["sha256"])))
     assert picture.mode == "RGB"
     assert min(picture.size) >= 64
 
@@ -80,14 +80,14 @@ def test_result_is_a_complete_view_set(done, client, tmp_path):
     assert set(result["choices"]) == {"hair", "hat", "clothes", "beard"}
 
 
-@pytest.mark.parametrize("way", ["header", "query"])
-def test_a_client_that_reconnects_gets_exactly_what_it_missed(done, shared_server, way):
+@pytest.mark.parametrize("source", ["header", "query"])
+def test_a_reconnecting_client_gets_exactly_the_missed_events(done, shared_server, source):
     job, events, _ = done
     for seen in (0, 1, len(events) // 2, len(events) - 1, len(events)):
         after = events[seen - 1].id if seen else 0
         arguments = (
             {"headers": {"Last-Event-ID": str(after)}}
-            if way == "header"
+            if source == "header"
             else {"params": {"after": after}}
         )
         response = raw(shared_server, "GET", f"/v1/jobs/{job['id']}/events", **arguments)
@@ -101,14 +101,14 @@ def test_a_client_that_reconnects_gets_exactly_what_it_missed(done, shared_serve
     ["x", "-1", "1.5", "+1", "0x1", "1 2", "1,2", "1_0", "1e3", "9223372036854775808", 400 * "9", b"\xb2", b"\xd9\xa1"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_an_odd_last_event_id_is_refused(done, shared_server, last, method):
+def test_an_invalid_last_event_id_is_refused(done, shared_server, last, method):
     path = f"/v1/jobs/{done[0]['id']}/events"
     response = raw(shared_server, method, path, headers={"Last-Event-ID": last})
     assert response.status_code == 422
 
 
 @pytest.mark.parametrize("last", ["", "0", "000", str(2**63 - 1)])
-def test_a_last_event_id_of_no_event_is_a_place_as_well(done, shared_server, last):
+def test_a_last_event_id_without_an_event_is_accepted(done, shared_server, last):
     path = f"/v1/jobs/{done[0]['id']}/events"
     text = raw(shared_server, "GET", path, headers={"Last-Event-ID": last}).text
     assert text.count("id: ") == (0 if last.startswith("9") else len(done[1]))
@@ -123,12 +123,12 @@ def test_a_last_event_id_that_is_sent_twice_is_refused(done, shared_server):
 
 
 @pytest.mark.parametrize("after", ["-1", "9223372036854775808", "x", "1.5", ""])
-def test_an_odd_place_to_begin_is_refused(done, shared_server, after):
+def test_an_invalid_after_is_refused(done, shared_server, after):
     path = f"/v1/jobs/{done[0]['id']}/events?after={after}"
     assert problem(raw(shared_server, "GET", path)) == (422, "server.bad_request")
 
 
-def test_nothing_of_the_photos_exif_is_in_a_result(done, client, shared_server, portrait):
+def test_no_exif_of_the_photo_is_in_a_result(done, client, shared_server, portrait):
     _, events, job = done
     tree = json.loads(client.get_bytes(job["result"]["views"]))
     hashes = {f["sha256"] for f in tree["files"].values()}
@@ -139,7 +139,7 @@ def test_nothing_of_the_photos_exif_is_in_a_result(done, client, shared_server, 
         assert b"Exif" not in data
 
 
-def test_what_a_job_refers_to_is_not_deleted(done, client, portrait):
+def test_referenced_artifacts_are_not_deleted(done, client, portrait):
     views = done[2]["result"]["views"]
     frame = json.loads(client.get_bytes(views))["files"]["frames/0000.png"]["sha256"]
     for sha256 in (portrait, views, frame):
@@ -148,7 +148,7 @@ def test_what_a_job_refers_to_is_not_deleted(done, client, portrait):
         assert caught.value.code == "artifact.in_use"
 
 
-def test_the_work_folder_is_gone(done, shared_server):
+def test_the_work_folder_is_removed(done, shared_server):
     wait_until(lambda: not (shared_server.data / "work" / done[0]["id"]).exists())
 
 
@@ -169,19 +169,19 @@ def test_status_answers_while_a_job_runs(shared_server, client, photo):
     job = client.create_job("views", **small_views(client.put_file(photo), views=60))
     wait_until(lambda: client.job(job["id"])["state"] == "running")
     steps = set()
-    while (now := client.job(job["id"]))["state"] == "running":
-        steps.add(now["step"])
-    assert len(steps) > 3, "the status was not told while the job ran"
+    while (current := client.job(job["id"]))["state"] == "running":
+        steps.add(current["step"])
+    assert len(steps) > 3, "the server did not answer while the job ran"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
-def test_files_of_the_data_folder_are_the_users_alone(done, client, shared_server):
+def test_the_data_folder_is_private(done, client, shared_server):
     no_photo = client.put_bytes(b"no photo")
     failed = client.create_job("views", **small_views(no_photo, views=1))
     assert list(client.events(failed["id"]))[-1].data["state"] == "failed"  # the log says why
     modes = {}
     for path in (shared_server.data, *shared_server.data.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):  # of a job that ends just now
+        with contextlib.suppress(FileNotFoundError):  # removed at the end of a job
             modes[path] = path.lstat().st_mode
     assert {"jobs.sqlite", "worker.log", "artifacts"} <= {path.name for path in modes}
     assert [path for path, mode in modes.items() if mode & 0o077] == []

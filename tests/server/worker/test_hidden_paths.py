@@ -1,4 +1,4 @@
-"""What a failed job tells of this machine's folders: nothing."""
+"""Errors of failed jobs contain no folders of this machine."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_paths_are_shortened(text: str, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize("defect", [False, True])
-def test_a_failed_job_names_files_but_not_where_they_lie(
+def test_errors_of_failed_jobs_name_files_without_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defect: bool
 ) -> None:
     def fail(context, params):
-        place = f"{context.work}/train.log and {sys.prefix}/bin/python"
+        text = f"{context.work}/train.log and {sys.prefix}/bin/python"
         if defect:
-            raise RuntimeError(place)
-        raise Dp3dError("nerf.child_failed", place, place, place)
+            raise RuntimeError(text)
+        raise Dp3dError("nerf.child_failed", text, text, text)
 
     monkeypatch.setitem(HANDLERS, "fit", fail)
     events = io.StringIO()

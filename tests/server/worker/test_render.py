@@ -34,11 +34,11 @@ def moving_cameras():
     """Cameras with a shifted centre and pixels that are not square."""
     cameras = []
     for i in range(4):
-        seen = canonical_camera(yaw_deg=25 * i - 30, pitch_deg=8, size=WIDTH)
-        K = seen.K.copy()
+        canonical = canonical_camera(yaw_deg=25 * i - 30, pitch_deg=8, size=WIDTH)
+        K = canonical.K.copy()
         K[1, 1] *= 0.8
         K[:2, 2] = 0.6 * WIDTH, 0.4 * HEIGHT
-        cameras.append(Camera(seen.c2w, K, WIDTH, HEIGHT))
+        cameras.append(Camera(canonical.c2w, K, WIDTH, HEIGHT))
     return cameras
 
 
@@ -67,14 +67,14 @@ def blender_path(cameras):
 class TestRenders:
     @pytest.fixture(autouse=True)
     def usual_environment(self, nerf_environment, monkeypatch):
-        """The server under test has a home of its own; the environment is the usual one."""
+        """The NeRF environment of the machine, for a server with a temporary dp3d folder."""
         monkeypatch.setenv("DP3D_NERF_PYTHON", str(nerf_environment))
 
     def test_a_blender_path_is_rendered_as_its_cameras(self, request, tiny_fit, tmp_path):
         cameras = moving_cameras()
-        away = canonical_camera(size=WIDTH)
-        behind = away.c2w @ np.diag([1.0, -1.0, -1.0, 1.0])  # turned by 180 degrees
-        cameras.append(Camera(behind, cameras[0].K, WIDTH, HEIGHT))
+        front = canonical_camera(size=WIDTH)
+        facing_away = front.c2w @ np.diag([1.0, -1.0, -1.0, 1.0])  # turned by 180 degrees
+        cameras.append(Camera(facing_away, cameras[0].K, WIDTH, HEIGHT))
         server = request.getfixturevalue("server_process")
         with server.client() as client:
             params = {
@@ -90,8 +90,8 @@ class TestRenders:
             result = job["result"]
             assert set(result) == {"views", "count", "video", "warnings"}
             views = ViewSet.open(client.get_tree(result["views"], tmp_path / "got"))
-            film = tmp_path / "film.webm"
-            film.write_bytes(client.get_bytes(result["video"]["sha256"]))
+            video = tmp_path / "video.webm"
+            video.write_bytes(client.get_bytes(result["video"]["sha256"]))
 
             artifacts = [e.data for e in events if e.event == "artifact"]
             names = [f"rgba/{i:04d}.png" for i in range(5)]
@@ -112,22 +112,22 @@ class TestRenders:
             "1 of 5 frames shows nothing of the head, the first is frame 5: their cameras look "
             "past it or stand in it."
         ]
-        reader = cv2.VideoCapture(str(film))
+        reader = cv2.VideoCapture(str(video))
         assert reader.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
         reader.release()
-        ours = render_fit(
-            tiny_fit, cameras, tmp_path / "ours", progress=no_progress, cancel=never_cancel
+        local = render_fit(
+            tiny_fit, cameras, tmp_path / "local", progress=no_progress, cancel=never_cancel
         )
         for i, camera in enumerate(cameras):
             np.testing.assert_allclose(views.cameras[i].K, camera.K, atol=1e-6)
-            for a, b in ((views.rgba(i), ours.rgba(i)), (views.frame(i), ours.frame(i))):
-                off = np.abs(a.astype(int) - b)
-                assert off.mean() < 0.05
-                assert np.quantile(off, 0.999) <= 2
-            assert (np.isfinite(views.depth(i)) == np.isfinite(ours.depth(i))).mean() > 0.995
+            for a, b in ((views.rgba(i), local.rgba(i)), (views.frame(i), local.frame(i))):
+                difference = np.abs(a.astype(int) - b)
+                assert difference.mean() < 0.05
+                assert np.quantile(difference, 0.999) <= 2
+            assert (np.isfinite(views.depth(i)) == np.isfinite(local.depth(i))).mean() > 0.995
         assert views.mask(0).max() > 250, "the cameras show no head: nothing was compared"
 
-    def test_cancelled_killed_and_taken_up_again(self, request, tiny_fit):
+    def test_a_render_resumes_after_cancel_and_kill(self, request, tiny_fit):
         server = request.getfixturevalue("server_process")
         with server.client() as client:
             params = {
@@ -139,13 +139,15 @@ class TestRenders:
             client.cancel(job_id)
             *_, last = client.events(job_id)
             assert last.data["state"] == "cancelled"
-            kept = len(list((server.data / "work" / job_id / "render/frames").glob("[0-9]*.png")))
-            assert 3 <= kept < 30
+            finished = len(
+                list((server.data / "work" / job_id / "render/frames").glob("[0-9]*.png"))
+            )
+            assert 3 <= finished < 30
 
             again = client.create_job("render", **params)["id"]
             assert again != job_id
             folder = server.data / "work" / again / "render/frames"
-            wait_until(lambda: len(list(folder.glob("[0-9]*.png"))) > kept)
+            wait_until(lambda: len(list(folder.glob("[0-9]*.png"))) > finished)
         server.kill()
         wait_until(lambda: not server.worker_pids(), 5)
         first = folder / "0000.png"
@@ -155,7 +157,7 @@ class TestRenders:
         with server.client() as client:
             for event in client.events(again):
                 if event.event == "progress" and first.is_file():
-                    assert first.stat().st_mtime_ns == written_at, "a frame was made again"
+                    assert first.stat().st_mtime_ns == written_at, "a frame was rendered again"
             job = client.job(again)
             assert (job["state"], job["attempt"]) == ("succeeded", 2)
             assert job["result"]["count"] == 30
@@ -168,8 +170,8 @@ class TestRenders:
                 for e in events
                 if e.event == "progress" and e.data["message"] == "Rendering the field"
             ]
-            assert steps[0] >= kept
-            assert steps[-1] > kept
+            assert steps[0] >= finished
+            assert steps[-1] > finished
             tree = json.loads(client.get_bytes(job["result"]["views"]))["files"]
             assert {name.partition("/")[0] for name in tree} == {
                 "cameras.json", "meta.json", "frames", "masks", "rgba", "depth",
@@ -213,14 +215,14 @@ class TestRefusals:
             client.create_job("render", fit=fit, cameras=cameras, video="mp4")
         assert caught.value.code == "video.bad_option"
 
-    def test_a_fit_that_cannot_be_read_fails_the_job(self, client, fit):
+    def test_an_unreadable_fit_fails_the_job(self, client, fit):
         job = client.create_job("render", fit=fit, cameras={"preset": "orbit", "views": 1})
         assert job["params"]["fps"] == 24
         with pytest.raises(Dp3dError) as caught:
             client.wait(job["id"])
         assert caught.value.code == "fit.invalid"
 
-    def test_a_tree_that_is_no_fit(self, client):
+    def test_a_tree_that_is_not_a_fit_is_refused(self, client):
         blob = client.put_bytes(b"{}")
         tree = {"schema": "dp3d.tree/1", "files": {"fit.json": {"sha256": blob, "size": 2}}}
         sha256 = client.put_bytes(json.dumps(tree).encode())
