@@ -1,4 +1,4 @@
-"""Cameras as Blender has them: the inverse of what ``dp3d_core.cameras.camera`` reads."""
+"""Blender's matrices for cameras in head space: inverses of ``dp3d_core.cameras.camera``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from dp3d_core.cameras.camera import Z_UP_FROM_HEAD, Array, CameraAxes, convert_
 def projection_from_intrinsics(
     K: ArrayLike, width: int, height: int, near: float = 0.1, far: float = 100.0
 ) -> Array:
-    """OpenGL projection matrix of a K; inverse of ``intrinsics_from_projection``."""
-    k = np.asarray(K, np.float64)
-    p = np.zeros((4, 4))
-    p[0, 0], p[0, 2] = 2 * k[0, 0] / width, 1 - 2 * k[0, 2] / width
-    p[1, 1], p[1, 2] = 2 * k[1, 1] / height, 2 * k[1, 2] / height - 1
-    p[2, 2], p[2, 3] = -(far + near) / (far - near), -2 * far * near / (far - near)
-    p[3, 2] = -1
-    return p
+    """(4, 4) OpenGL projection matrix of intrinsics; inverse of ``intrinsics_from_projection``."""
+    K = np.asarray(K, np.float64)
+    projection = np.zeros((4, 4))
+    projection[0, 0], projection[0, 2] = 2 * K[0, 0] / width, 1 - 2 * K[0, 2] / width
+    projection[1, 1], projection[1, 2] = 2 * K[1, 1] / height, 2 * K[1, 2] / height - 1
+    projection[2, 2] = -(far + near) / (far - near)
+    projection[2, 3] = -2 * far * near / (far - near)
+    projection[3, 2] = -1
+    return projection
 
 
 def blender_pose_from_head(c2w: ArrayLike, anchor_world: ArrayLike) -> Array:
@@ -33,7 +34,7 @@ def blender_pose_from_head(c2w: ArrayLike, anchor_world: ArrayLike) -> Array:
 
 def default_anchor(location: Sequence[float] = (0, 0, 0), scale: float = 1.0) -> Array:
     """``matrix_world`` of an upright head anchor in Blender, facing the front view (-Y)."""
-    m = Z_UP_FROM_HEAD.copy()
-    m[:3, :3] *= scale
-    m[:3, 3] = location
-    return m
+    anchor = Z_UP_FROM_HEAD.copy()
+    anchor[:3, :3] *= scale
+    anchor[:3, 3] = location
+    return anchor

@@ -1,4 +1,4 @@
-"""The ellipsoid head as other tools keep it, small, in every format that is read."""
+"""Writes small captures of the ellipsoid head in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from tests.support.scene import trace
 
 CALLS: dict[str, Any] = {"progress": no_progress, "cancel": never_cancel}
 COUNT, SIDE = 6, 32
+"""Number of views, and their width and height in pixels."""
 
 
 def cameras(count: int = COUNT, side: int = SIDE) -> list[Camera]:
+    """Cameras of a capture."""
     return capture_sphere(count, (-15.0, 20.0), side, 3.2)
 
 
 def write_pictures(folder: Path, views: list[Camera], *, alpha: bool = True) -> list[str]:
-    """RGBA pictures, or RGB ones with masks/ beside them; their names."""
+    """Write RGBA pictures, or RGB pictures and masks/; returns the names of the pictures."""
     (folder / "images").mkdir(parents=True)
     if not alpha:
         (folder / "masks").mkdir()
@@ -46,7 +48,10 @@ def write_pictures(folder: Path, views: list[Camera], *, alpha: bool = True) -> 
 def write_transforms(
     folder: Path, *, alpha: bool = True, change: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
-    """nerfstudio's folder; ``change`` edits the document before it is written."""
+    """Write nerfstudio's ``transforms.json`` with pictures.
+
+    ``change`` edits the document before it is written.
+    """
     views = cameras()
     names = write_pictures(folder, views, alpha=alpha)
     masks = None if alpha else [name.replace("images", "masks") for name in names]
@@ -58,20 +63,20 @@ def write_transforms(
 
 
 def write_synthetic(folder: Path) -> None:
-    """NeRF's synthetic scenes: four frames to train on, one for each other split."""
+    """Write a synthetic scene of NeRF: four training frames, one for each other split."""
     views = cameras()
     names = write_pictures(folder, views)
     frames = cameras_to_transforms(views, names)["frames"]
     angle = 2 * np.arctan(views[0].width / 2 / views[0].K[0, 0])
     for split, indices in (("train", range(4)), ("val", [4]), ("test", [5])):
-        part = [
+        split_frames = [
             {
                 "file_path": "./" + names[i].removesuffix(".png"),
                 "transform_matrix": frames[i]["transform_matrix"],
             }
             for i in indices
         ]
-        document = {"camera_angle_x": float(angle), "frames": part}
+        document = {"camera_angle_x": float(angle), "frames": split_frames}
         (folder / f"transforms_{split}.json").write_text(json.dumps(document))
 
 
@@ -84,7 +89,17 @@ def write_colmap(
     where: str = "sparse/0",
     one_line: bool = False,
 ) -> None:
-    """COLMAP's model of one camera, as its documentation says; ``one_line`` leaves points out."""
+    """Write pictures and a COLMAP model with one camera.
+
+    Args:
+        folder: to write to.
+        binary: binary files instead of text.
+        model: camera model of COLMAP.
+        bends: distortion coefficients of the model.
+        where: folder of the model.
+        one_line: leave out the lines of points in images.txt.
+
+    """
     views = cameras()
     write_pictures(folder, views)
     (folder / where).mkdir(parents=True, exist_ok=True)
@@ -117,11 +132,12 @@ def write_colmap(
 
 
 def read(folder: Path, out: Path) -> ViewSet:
+    """Import a capture as a view set."""
     return import_folder(folder, out, **CALLS)
 
 
 def check_cameras(views: ViewSet, truth: list[Camera] | None = None) -> None:
-    """That points land on the pixels that they should."""
+    """Assert that cameras project points to the pixels of the true cameras."""
     points = np.random.default_rng(3).uniform(-0.2, 0.2, (20, 3))
     for camera, true in zip(views.cameras, truth or cameras(), strict=True):
         np.testing.assert_allclose(
@@ -130,7 +146,7 @@ def check_cameras(views: ViewSet, truth: list[Camera] | None = None) -> None:
 
 
 def camera_path(views: list[Camera], scale: float = 1.0) -> dict[str, Any]:
-    """nerfstudio's ``camera_path.json``; ``scale`` is that of its space."""
+    """Content of nerfstudio's ``camera_path.json``; positions are multiplied by ``scale``."""
     path = []
     for camera in views:
         pose = convert_pose(

@@ -1,14 +1,15 @@
-"""Files as damage, wrong programs and attackers leave them: seeded changes of whole ones."""
+"""Random damage of file contents, seeded."""
 
 from __future__ import annotations
 
 import random
 
 _NUMBERS = (b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(4), b"\xff\xff\xff\x7f", b"\0\0\xff\xff")
+"""Extreme 32-bit numbers, for sizes and offsets in headers."""
 
 
 def damaged(whole: bytes, source: random.Random) -> bytes:
-    """A file with bits turned, an end cut off, a header that lies or parts that moved."""
+    """A copy of ``whole`` with flipped bits, a missing end, a wrong header or moved parts."""
     data = bytearray(whole)
     place = source.randrange(len(data))
     kind = source.randrange(6)
@@ -26,6 +27,6 @@ def damaged(whole: bytes, source: random.Random) -> bytes:
     elif kind == 4:
         data[place : place + 4] = source.choice(_NUMBERS)
     else:
-        other = source.randrange(len(data))
-        data[place:place] = data[other : other + source.randrange(1, 300)]
+        start = source.randrange(len(data))
+        data[place:place] = data[start : start + source.randrange(1, 300)]
     return bytes(data)

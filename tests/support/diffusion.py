@@ -1,4 +1,4 @@
-"""Diffusion networks of a few kilobytes: the real classes at tiny sizes."""
+"""Diffusion networks of the real classes at tiny sizes, a few kilobytes each."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from dp3d_core.pipelines.samplers import get_sampler
 from dp3d_core.weights.installed import Weights, find_weights, hash_file
 
 LATENT = 16
-"""Width and height of latents; at 8 a group of the lowest level would have two numbers to norm."""
+"""Width and height of latents; at 8, a group norm of the lowest level would see two numbers."""
 
 
 def tiny_config(variant: Variant) -> NetworkConfig:
+    """The configuration of a variant with tiny sizes."""
     published = PUBLISHED[variant]
     views = published.view_modules
     if views is not None:
@@ -40,17 +41,17 @@ def tiny_config(variant: Variant) -> NetworkConfig:
 
 
 def tiny_networks(variant: Variant, seed: int = 0) -> Networks:
-    """Random weights; layers that start at zero are filled, too, so that every path matters."""
+    """Networks with random weights, also in layers that are initialised with zeros."""
     return _tiny(variant, seed)[0]
 
 
 def tiny_text_encoder(variant: Variant, seed: int = 0) -> CLIPTextModel:
-    """The text encoder that belongs to :func:`tiny_networks`."""
+    """The text encoder for :func:`tiny_networks`."""
     return _tiny(variant, seed)[1]
 
 
 def tiny_prompt(variant: Variant) -> EmptyPrompt:
-    """The empty prompt as the importer should store it."""
+    """The encoded empty prompt, as the importer stores it."""
     return EmptyPrompt.of(
         encode_empty_prompt(tiny_text_encoder(variant), tiny_config(variant).text)
     )
@@ -69,7 +70,7 @@ def _tiny(variant: Variant, seed: int) -> tuple[Networks, CLIPTextModel]:
 
 
 def official_state(variant: Variant) -> dict[str, Tensor]:
-    """The tiny networks and their text encoder as the authors' files hold them."""
+    """Weights of the tiny networks and text encoder under the names of the authors' files."""
     networks, encoder = _tiny(variant, 0)
     config = tiny_config(variant)
     views = config.view_modules
@@ -93,9 +94,9 @@ def official_state(variant: Variant) -> dict[str, Tensor]:
 
 
 def write_older_import(folder: Path) -> Weights:
-    """An import of DiffPortrait3D as it was before: ``dp3d.weights/1``, with a text encoder.
+    """Write an import of DiffPortrait3D in the older schema ``dp3d.weights/1``.
 
-    Written by the libraries' own ``save_pretrained``.
+    It includes a text encoder; ``save_pretrained`` of the libraries writes the networks.
     """
     variant = Variant.DIFFPORTRAIT3D
     networks, encoder = _tiny(variant, 0)
@@ -135,4 +136,5 @@ def write_older_import(folder: Path) -> Weights:
 
 
 def prompt_size(config: NetworkConfig) -> tuple[int, int, int]:
+    """Shape of the encoded prompt."""
     return (1, TextSize.LENGTH, config.context)

@@ -1,4 +1,4 @@
-"""Fits that take seconds, and one that takes none: its folder is written, not trained."""
+"""Fits of the preset tiny, and a folder of a fit that is written without training."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ SIZE = FieldSize(
 )
 
 
-def fit_tiny(views: Path, out: Path, **more: Any) -> Fit:
-    """A fit of the preset ``tiny``, in silence unless ``more`` says otherwise."""
+def fit_tiny(views: Path, out: Path, **options: Any) -> Fit:
+    """A fit of the preset ``tiny``, without progress; ``options`` go to ``fit_views``."""
     return fit_views(
-        views, out, **{"preset": "tiny", "progress": no_progress, "cancel": never_cancel, **more}
+        views, out, **{"preset": "tiny", "progress": no_progress, "cancel": never_cancel, **options}
     )
 
 
 def field_file(size: FieldSize = SIZE) -> bytes:
     """A ``field.safetensors`` of zeros."""
-    header, place = {}, 0
+    header, start = {}, 0
     for name, (dtype, shape) in size.tensors().items():
-        end = place + int(np.prod(shape)) * {"F32": 4, "BOOL": 1}[dtype]
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [place, end]}
-        place = end
+        end = start + int(np.prod(shape)) * {"F32": 4, "BOOL": 1}[dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+        start = end
     text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(place)
+    return struct.pack("<Q", len(text)) + text + bytes(start)
 
 
 def written_fit(root: Path) -> Path:
-    """The folder of a fit that nobody trained: twelve views of 64 pixels, trained at 32."""
+    """Write the folder of an untrained fit: 12 views of 64 pixels, data set of 32 pixels."""
     views = write_views(root.with_name("views"), capture_sphere(12, (-20.0, 5.0, 35.0), 64))
     calls: dict[str, Any] = {"progress": no_progress, "cancel": never_cancel}
     dataset = write_dataset(views, root / "dataset", 32, **calls)

@@ -1,4 +1,4 @@
-"""What tests read from a job store: whole jobs and parsed events."""
+"""Reads jobs and parsed events from a job store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from server.jobs.store import JobStore
 
 
 def recent(store: JobStore, limit: int = 50) -> list[Job]:
-    """Jobs, newest first."""
+    """The newest jobs, newest first."""
     return [store.get(summary["id"]) for summary in store.summaries(limit)]
 
 
 def events_after(store: JobStore, job_id: str, after: int, limit: int = 500) -> list[Event]:
-    """Events of a job with an id above ``after`` that can be read, oldest first."""
+    """Readable events of a job with ids above ``after``, oldest first."""
     return [
         Event(id=e.id, job_id=e.job_id, event=e.event, data=json.loads(e.data))
         for e in queries.events_between(store.engine, after, [job_id], limit)

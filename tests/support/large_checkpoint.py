@@ -1,9 +1,9 @@
-"""A checkpoint of random weights in the official layout and at full size, and what importing it costs.
+"""Makes a full-size checkpoint of random weights in the official layout, and measures its import.
 
     python -m tests.support.large_checkpoint make model.th --variant diffportrait3d
     python -m tests.support.large_checkpoint measure model.th
 
-The file is written without holding it in memory.  Linux alone: memory is read from /proc.
+The file is never in memory as a whole.  Linux only: memory use is read from /proc.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from dp3d_core.models.networks import Networks
 from dp3d_core.models.text_encoder import text_encoder
 
 PIECE = 1 << 22
+"""Random numbers that are repeated to fill the weights."""
 
 
 def official_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes by official name."""
+    """Shapes of the weights by official name."""
     views = config.view_modules
     official = Official(views is not None and views.after_downsamplers)
     components = Networks.of(config, meta=True).named()
@@ -43,9 +44,9 @@ def official_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 
 def make(path: Path, config: NetworkConfig) -> None:
-    """Write float32 weights with torch, then fill in their numbers."""
+    """Write the file's structure with torch, then fill in random float32 numbers."""
     state = {name: torch.empty(shape) for name, shape in official_shapes(config).items()}
-    with torch.serialization.skip_data():  # memory that is never written to is never taken
+    with torch.serialization.skip_data():  # memory that is not written to is not allocated
         torch.save({"state_dict": state}, path)
     numbers = np.random.default_rng(0).normal(0, 0.02, PIECE).astype("<f4").tobytes()
     with zipfile.ZipFile(path) as archive:
@@ -56,13 +57,13 @@ def make(path: Path, config: NetworkConfig) -> None:
             lengths = file.read(4)
             skipped = int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
             file.seek(skipped, 1)
-            left = entry.file_size
-            while left:
-                left -= file.write(numbers[: min(left, len(numbers))])
+            remaining = entry.file_size
+            while remaining:
+                remaining -= file.write(numbers[: min(remaining, len(numbers))])
 
 
 class MemoryWatch(threading.Thread):
-    """Highest memory of a process while it runs, bytes."""
+    """Records the peak memory of a process while it runs, bytes."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -76,17 +77,26 @@ class MemoryWatch(threading.Thread):
             except OSError:
                 return
             for line in lines:
-                name, _, rest = line.partition(":")
+                name, _, value = line.partition(":")
                 if name in self.peaks:
-                    self.peaks[name] = max(self.peaks[name], int(rest.split()[0]) * 1024)
+                    self.peaks[name] = max(self.peaks[name], int(value.split()[0]) * 1024)
             time.sleep(0.05)
 
 
-def measure(path: Path, *more: str) -> dict[str, object]:
-    """Time, memory and the longest silence of ``dp3d models import``."""
+def measure(path: Path, *options: str) -> dict[str, object]:
+    """Time, memory and longest silence of ``dp3d models import``."""
     began = time.monotonic()
     child = subprocess.Popen(
-        [sys.executable, "-m", "server.cli.main", "models", "import", str(path), "--json", *more],
+        [
+            sys.executable,
+            "-m",
+            "server.cli.main",
+            "models",
+            "import",
+            str(path),
+            "--json",
+            *options,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -119,12 +129,14 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("--variant", type=Variant, default=Variant.DIFFPORTRAIT3D)
     parser.add_argument("--half", action="store_true")
-    chosen = parser.parse_args()
-    if chosen.what == "make":
-        make(chosen.path, PUBLISHED[chosen.variant])
-        print(f"{chosen.path}: {chosen.path.stat().st_size / 1e9:.2f} GB")
+    arguments = parser.parse_args()
+    if arguments.what == "make":
+        make(arguments.path, PUBLISHED[arguments.variant])
+        print(f"{arguments.path}: {arguments.path.stat().st_size / 1e9:.2f} GB")
     else:
-        print(json.dumps(measure(chosen.path, *(["--half"] if chosen.half else [])), indent=1))
+        print(
+            json.dumps(measure(arguments.path, *(["--half"] if arguments.half else [])), indent=1)
+        )
 
 
 if __name__ == "__main__":

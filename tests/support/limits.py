@@ -1,4 +1,4 @@
-"""Machines that run out of something."""
+"""Limits of resources for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Writing beyond this fails, here and in children, as on a full disk."""
+    """Make writes beyond ``size`` bytes of a file fail, in this process and its children."""
     import resource  # not on Windows
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

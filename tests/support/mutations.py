@@ -1,6 +1,6 @@
-"""Random faults in folders of other tools, seeded, and what reading them comes to.
+"""Random faults in folders of other tools, seeded, and the outcomes of reading them.
 
-``python -m tests.support.mutations 2000`` counts what becomes of so many.
+``python -m tests.support.mutations 2000`` counts the outcomes of 2000 damaged folders.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MODES = ("L", "P", "1", "RGB", "RGBA", "LA", "I", "F", "CMYK")
 
 
 def write_folder(format_: str, folder: Folder) -> None:
-    """A whole folder to damage."""
+    """Write an undamaged folder of a format."""
     if format_ == "nerfstudio":
         captures.write_transforms(folder)
     elif format_ in {"masks", "camera-transforms"}:
@@ -69,14 +69,17 @@ def write_folder(format_: str, folder: Folder) -> None:
 
 
 def write_camera_path(path: Path) -> None:
-    """nerfstudio's path along the cameras of a capture."""
+    """Write nerfstudio's camera path along the cameras of a capture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = captures.camera_path(captures.cameras())
     path.write_text(json.dumps(document))
 
 
 def outcome(format_: str, folder: Folder, out: Path) -> str:
-    """``read``, ``read with notes``, or the code of the refusal; anything else is raised."""
+    """Read a folder; ``read``, ``read with notes``, or the code of the refusal.
+
+    Any other exception is raised.
+    """
     try:
         if format_.startswith("camera-"):
             name = "camera_path.json" if format_ == "camera-path" else "transforms.json"
@@ -125,7 +128,7 @@ def _save(path: Path, data: Any) -> None:
 
 
 def _value(folder: Folder, rng: random.Random) -> None:
-    """Something missing, added or of the wrong kind, anywhere in a document."""
+    """Remove, add or replace values anywhere in a document."""
     path, data = _document(folder, rng)
     for _ in range(rng.choice((1, 1, 2, 5))):
         holder: Any = data
@@ -148,7 +151,7 @@ def _value(folder: Folder, rng: random.Random) -> None:
 
 
 def _name(folder: Folder, rng: random.Random) -> None:
-    """Names as other machines write them, and names that lead elsewhere."""
+    """Change file names to those of other systems, or to names outside the folder."""
     path, data = _document(folder, rng)
     change = rng.choice(
         [
@@ -180,7 +183,7 @@ def _name(folder: Folder, rng: random.Random) -> None:
 
 
 def _pose(folder: Folder, rng: random.Random) -> None:
-    """Scaled, mirrored, sheared, flat, short or broken matrices."""
+    """Scale, mirror, shear, round, reshape or break matrices."""
     path, data = _document(folder, rng)
     frames = data.get("frames") or data.get("camera_path") or []
     kind, factor = rng.randrange(9), 10 ** rng.uniform(-6, 6)
@@ -214,7 +217,7 @@ def _pose(folder: Folder, rng: random.Random) -> None:
 
 
 def _text(folder: Folder, rng: random.Random) -> None:
-    """Text that is cut off, changed by hand, or of another encoding."""
+    """Cut off a document, change its text, or encode it differently."""
     path = rng.choice(sorted(folder.glob("*.json")))
     text = path.read_text()
     kind, place = rng.randrange(6), rng.randrange(len(text))
@@ -235,7 +238,7 @@ def _text(folder: Folder, rng: random.Random) -> None:
 
 
 def _colmap(folder: Folder, rng: random.Random) -> None:
-    """Tokens or bytes of a model that are missing or wrong."""
+    """Remove or change tokens or bytes of a COLMAP model."""
     path = rng.choice(sorted([*folder.rglob("cameras.*"), *folder.rglob("images.*")]))
     if path.suffix == ".bin":
         data = bytearray(path.read_bytes())
@@ -289,7 +292,7 @@ def _mask(folder: Folder, rng: random.Random) -> None:
 
 
 def _relabel(masks: list[Path], kind: int, rng: random.Random) -> None:
-    """Labels, levels, colours, voids and palettes for black and white."""
+    """Replace black and white by labels, levels, colours, voids or palettes."""
     low, high = rng.sample(range(256), 2)
     for path in masks if rng.random() < 0.8 else masks[::2]:
         head = np.asarray(Image.open(path)) > 127
@@ -313,7 +316,7 @@ def _relabel(masks: list[Path], kind: int, rng: random.Random) -> None:
 
 
 def _alpha(folder: Folder, rng: random.Random) -> None:
-    """Alpha with holes, without corners, of single pixels, or that some pictures lack."""
+    """Give pictures an alpha with holes, cut corners or single pixels; some get none."""
     kind, part = rng.randrange(5), rng.choice((0.3, 0.8, 1.0))
     for i, path in enumerate(sorted((folder / "images").iterdir())):
         picture = Image.open(path).convert("RGB")
@@ -335,7 +338,7 @@ def _alpha(folder: Folder, rng: random.Random) -> None:
 
 
 def _damage(path: Path, rng: random.Random) -> None:
-    """A picture that is gone, cut off, of another kind, mode or size."""
+    """Remove a picture, cut it off, or change its kind, mode or size."""
     data = path.read_bytes()
     kind = rng.randrange(7)
     if kind == 0:
@@ -361,7 +364,10 @@ def _damage(path: Path, rng: random.Random) -> None:
 
 
 def count_outcomes(count: int, seed: int = 0, echo: bool = False) -> Counter[tuple[str, str]]:
-    """What becomes of so many damaged folders, by format; raises what is no refusal of ours."""
+    """Outcomes of ``count`` damaged folders, by format and outcome.
+
+    An exception that is not a :class:`Dp3dError` is raised, or counted if ``echo`` is set.
+    """
     outcomes: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

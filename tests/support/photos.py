@@ -1,4 +1,4 @@
-"""Pictures as the bytes of image files."""
+"""Pictures encoded as image files, and ICC profiles for them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 
 def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
+    """Bytes of an image file of a format of Pillow."""
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
     buffer = io.BytesIO()
@@ -19,15 +20,15 @@ def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) -
 
 
 def grey_profile(gamma: float) -> bytes:
-    """An ICC profile of grey values."""
+    """An ICC profile for grey values with a gamma curve."""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
     return _profile(b"GRAY", b"mntr", b"XYZ ", [(b"kTRC", curve)])
 
 
 def ink_profile(gain: float = 1.0) -> bytes:
-    """An ICC profile of CMYK: inks that each take all of one colour, mixed in Lab.
+    """An ICC profile for CMYK with ideal inks, each absorbing one primary, mixed in Lab.
 
-    Ink spreads on paper: its amount is raised to ``1 / gain``.
+    Amounts of ink are raised to ``1 / gain``, which models dot gain on paper.
     """
     corners = np.stack(np.meshgrid(*[[0.0, 1.0]] * 4, indexing="ij"), -1).reshape(-1, 4)
     light = (1 - corners[:, :3]) * (1 - corners[:, 3:])

@@ -1,7 +1,7 @@
-"""A head of four ellipsoids, ray-traced exactly: known shape, known colours, cheap.
+"""A head of four ray-traced ellipsoids with known shape and colours.
 
-Head space.  The head is coloured by direction (a different colour to each side), the nose is
-white, and a red knob sits off centre at the upper left so that any flip or swap shows.
+In head space.  The head's colour depends on direction, the nose is white, and a red knob is at
+the upper left, so that flips and swaps of axes are visible.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Ellipsoid:
     centre: tuple[float, float, float]
     radii: tuple[float, float, float]
     colour: tuple[float, float, float] | None
-    """None: by direction, see :func:`side_colour`."""
+    """RGB, 0 to 1; None for :func:`side_colour`."""
 
     @property
     def low(self) -> np.ndarray:
@@ -42,14 +42,17 @@ HIGH = np.max([part.high for part in PARTS], 0)
 
 
 def side_colour(points: np.ndarray) -> np.ndarray:
-    """Smooth colours that name the side: red grows to +x, green to +y, blue to +z."""
+    """Colours by position, (n, 3): red increases to +x, green to +y, blue to +z."""
     return 0.5 + 0.35 * np.sin(points / np.array(HEAD.radii) * np.pi / 2)
 
 
 def trace(
     camera: Camera, samples: int = 3, parts: Sequence[Ellipsoid] = PARTS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(h, w, 3) frame over white and (h, w) alpha, uint8, ``samples``^2 rays per pixel."""
+    """Ray-trace a frame over white, (h, w, 3), and its alpha, (h, w), both uint8.
+
+    Each pixel has ``samples`` x ``samples`` rays.
+    """
     fine = camera.resized(camera.width * samples, camera.height * samples)
     directions = fine.directions(fine.pixel_centres()).reshape(-1, 3)
     nearest = np.full(len(directions), np.inf)
@@ -71,6 +74,7 @@ def trace(
 
 
 def write_views(root: Path, cameras: Sequence[Camera], masks: bool = True) -> ViewSet:
+    """Write a view set of the head."""
     writer = ViewSetWriter(root, cameras, ViewMeta(engine="test"))
     for i in writer.missing():
         frame, alpha = trace(cameras[i])

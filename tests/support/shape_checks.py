@@ -1,7 +1,7 @@
-"""Shapes of arrays are checked while tests run: jaxtyping compares them, beartype calls it.
+"""Checks shapes of arrays while tests run, with jaxtyping and beartype.
 
-``tests/conftest.py`` imports this before any module of ours.  What is started as a process of its
-own (the server, its worker, the NeRF interpreter) runs unchecked, as at a user's.
+``tests/conftest.py`` imports this module before any module of dp3d.  Separate processes (the
+server, its worker, the NeRF interpreter) run unchecked, as for a user.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TYPES = BeartypeConf(is_pep484_tower=True)  # an int is a float, as for mypy
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check shapes of parameters and result at each call.  All other types are mypy's part."""
+    """Check shapes of parameters and result at each call; mypy checks all other types."""
     hints = function.__annotations__
     function.__annotations__ = {name: hint for name, hint in hints.items() if _has_shape(hint)}
     checked: Callable[..., Any] = beartype(conf=_TYPES)(function)

@@ -1,4 +1,4 @@
-"""A synthetic person whose geometry and camera are known exactly; no one's rights are in it."""
+"""A synthetic person with known geometry and camera, free of rights of others."""
 
 from __future__ import annotations
 
