@@ -14,7 +14,9 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.storage.paths import dp3d_home
 
 DEFAULT_HOST = "127.0.0.1"
+"""Address of a server started without ``--host``."""
 DEFAULT_PORT = 8765
+"""TCP port of a server started without ``--port``."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names and addresses that reach a server from its own machine only."""
 EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})

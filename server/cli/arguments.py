@@ -39,7 +39,9 @@ def number(meaning: str, limits: Range[Any]) -> Any:
 
 
 Faces = Annotated[int, number("About how many triangles the mesh has", MESH_FACES)]
+"""Option for the number of triangles."""
 TextureSide = Annotated[int, number("Width and height of the texture, pixels", TEXTURE_SIDE)]
+"""Option for the side of the texture."""
 
 
 @dataclass

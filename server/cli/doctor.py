@@ -22,6 +22,7 @@ from server.cli.console import Common, Console, Outcome
 Status = Literal["ok", "warn", "fail"]
 """Result of a check."""
 _MARKS: dict[Status, str] = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+"""Mark of each status at the start of a line."""
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "core": (

@@ -46,6 +46,7 @@ _COMMANDS: dict[str, Any] = {
     "models": Models,
     "verify-parity": VerifyParity,
 }
+"""Commands by name."""
 
 DESCRIPTION = """A photo of a head and a camera path to 3D-consistent frames with exact poses, a
 radiance field and a textured mesh.  Start with 'dp3d demo'; 'dp3d COMMAND --help' explains a

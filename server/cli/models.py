@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dp3d_core.weights.installed import Weights
 
 _Name = Annotated[Variant, tyro.conf.EnumChoicesFromValues]
+"""Argument with the name of a variant."""
 
 
 @dataclass

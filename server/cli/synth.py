@@ -12,7 +12,10 @@ from dp3d_core.storage.files import output_folder
 from server.cli.arguments import number
 from server.cli.console import Common, Console, Outcome
 
-_COUNT, _SEED = Range(1, 100_000), Range(0, 2**31 - 1)
+_COUNT = Range(1, 100_000)
+"""Range of ``--count``."""
+_SEED = Range(0, 2**31 - 1)
+"""Range of ``--seed``."""
 
 
 @dataclass

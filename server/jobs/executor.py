@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 WorkerState = Literal["idle", "busy", "starting", "down"]
+"""State of the worker; ``down`` when several starts in a row have failed."""
 
 
 class Executor(Protocol):

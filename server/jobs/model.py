@@ -124,6 +124,7 @@ _COLUMN_TYPES: dict[str, tuple[type, ...]] = {
 _MAX_TEXT = 100_000
 """Largest number of characters of a text column."""
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
+"""Form of a job id."""
 MAX_DEPTH = 64
 """Most levels of nesting of a stored JSON value; requests may have 16."""
 ADDED_COLUMNS = {"crashes": "NOT NULL DEFAULT 0", "kills": "NOT NULL DEFAULT 0"}

@@ -23,6 +23,7 @@ from server.jobs.database import session_of
 from server.jobs.model import DatabaseBirth, Event, Job, JobIdentity, JobState
 
 _ENDED = [state.value for state in JobState if state.ended]
+"""Values of the final states."""
 _RESUMABLE_CODES = (
     *("job.worker_died", "nerf.child_killed"),
     *("storage.full", "storage.quota", "output.not_writable"),
@@ -34,6 +35,7 @@ _SUMMARY_COLUMNS = (
 )
 """Columns of a job in a list."""
 _SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+"""A hash inside a JSON text."""
 _IDS_PER_QUERY = 200
 """Job ids in one ``IN`` clause; databases bound the number of parameters."""
 _NO_JOB = ""

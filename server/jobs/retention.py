@@ -290,7 +290,7 @@ class Retention:
                 references[job_id] = of_job
         self._references = references
         files = {sha256: self._tree_hashes(sha256) for sha256 in needed}
-        # A missing artifact may be uploaded again, as a tree: do not remember it as none.
+        # Do not cache a missing artifact: it may be uploaded later, and be a tree.
         self._trees = {sha256: names for sha256, names in files.items() if names is not None}
         return needed.union(*self._trees.values())
 

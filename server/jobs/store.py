@@ -64,9 +64,8 @@ class JobStore:
         self._held_file = None if path is None else HeldFile(path)
         self._damaged = threading.Event()
         event.listen(self.engine, "handle_error", self._note_error)
-        self._write_lock = (
-            threading.RLock()
-        )  # SQLite has one writer: wait here, not for its timeout
+        # SQLite has one writer: wait for this lock, not for the timeout of SQLite.
+        self._write_lock = threading.RLock()
 
     def close(self) -> None:
         """Close the database."""

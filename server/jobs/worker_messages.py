@@ -89,7 +89,9 @@ class JobEnded:
 
 
 Command: TypeAlias = RunJob | CancelJob
+"""Message from the server to the worker."""
 Event: TypeAlias = WorkerReady | EnginesChanged | JobProgress | JobArtifact | JobEnded
+"""Message from the worker to the server."""
 
 _COMMANDS: dict[str, type[Command]] = {"run": RunJob, "cancel": CancelJob}
 _EVENTS: dict[str, type[Event]] = {

@@ -28,9 +28,12 @@ TREE_SCHEMA = "dp3d.tree/1"
 """Schema of a tree document."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-# Letters, digits and a few signs, no leading dot: no parent folder, drive, stream or hidden file.
+"""Form of a hash."""
 _NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]{0,119}\Z")
+"""Form of a folder or file name in a tree: excludes parent folders, drives, streams, hidden files.
+"""
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z", re.IGNORECASE)
+"""Names of devices on Windows, which a tree must not have."""
 _MAX_TREE_FILES = 20_000
 """Largest number of files in a tree."""
 MAX_TREE_TOTAL = 32 * 1024**3

@@ -25,8 +25,10 @@ MAX_TEXT = 4096
 MAX_INTEGER = 2**53
 """Largest absolute value of an integer: beyond it, JSON readers round differently."""
 
-# An unclosed string reaches to the end, and "++" never backtracks: linear in the body.
 _TEXTS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
+"""Strings, opening brackets and closing brackets.
+
+Matching takes linear time: an unclosed string reaches to the end, and "++" never backtracks."""
 
 
 def parse_bounded(body: bytes) -> Any:

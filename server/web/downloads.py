@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 _CHUNK = 64 * 1024
 """Bytes that are read and sent at once."""
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
+"""Value of a ``Range`` header with one range."""
 
 
 def parse_range(header: str, size: int) -> range | None:

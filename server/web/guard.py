@@ -24,6 +24,7 @@ _OPEN_PATHS = frozenset({"/v1/health"})
 """Paths that need no token."""
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+"""Value of a ``Host`` header: an IPv6 address in brackets, or a name or IPv4 address; a port."""
 
 
 class Guard:

@@ -18,6 +18,7 @@ from server.web.problems import MEDIA_TYPE
 from server.web.requests import DEFAULT_PAGE, IDS, JOB_PARAMS, PAGE
 
 JSON = "application/json"
+"""Media type of JSON."""
 _SHA256 = {
     "type": "string",
     "pattern": "^[0-9a-f]{64}$",

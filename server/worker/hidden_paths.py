@@ -11,12 +11,14 @@ from typing import Any
 _CODE = Path(__file__).resolve().parents[2]
 """Folder of dp3d's packages."""
 _PACKAGES = re.compile(r"(?:[A-Za-z]:)?[\\/][^\n\"']*?[\\/](?:site|dist)-packages[\\/]")
+"""Path up to the folder of an installed package."""
 _ABSOLUTE = re.compile(
     r"(?<![\w/.:<-])(?:[A-Za-z]:[\\/]|\\\\|/)(?:[\w.+@~%-]+[\\/])+(?=[\w.+@~%-])"
 )
 """Absolute folders before a file name; paths of URLs and slashes between words do not match."""
 
 _QUOTED = re.compile(r"""(['"])(?:[A-Za-z]:[\\/]|/)[^'"\n]*[\\/]([^'"\\/\n]+)\1""")
+"""Absolute path in quotes, which may contain spaces."""
 
 
 def without_folders(error: dict[str, Any], data: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ Measurement = (
     | Annotated[Survival, tyro.conf.subcommand("survival")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
 )
+"""The measurements of ``dp3d bench``."""
 
 
 @dataclass

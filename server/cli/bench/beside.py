@@ -26,6 +26,7 @@ from dp3d_core.evaluation.preview_benchmark import GREY, EngineResult
 from dp3d_core.storage.paths import dp3d_home, models_folder
 
 _CHILD = Path(__file__).with_name("beside_child.py")
+"""Program that runs in the other commit."""
 _MAX_ERROR_LINES = 20
 """Last lines of the child's standard error that an error quotes."""
 

@@ -270,3 +270,4 @@ _CHECKS: dict[str, _Check] = {
     "fit": _check_fit,
     "mesh": _check_mesh,
 }
+"""Check of the result of each kind of job."""
