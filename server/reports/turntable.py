@@ -41,7 +41,7 @@ def turntable(
         mesh_file: one mesh with a base colour texture, as ``build_mesh`` writes.
         frames: of the full turn.
         size: height of a frame in pixels; it is twice as wide.
-        turn: (3, 3) of head space to the mesh's, see :func:`nerf_export.field.render.head_turn`.
+        turn: (3, 3) of head space to the mesh's (:func:`nerf_export.field.render.head_rotation`).
 
     Yields:
         (size, 2 * size, 3) uint8 each.

@@ -9,7 +9,7 @@ import trimesh
 
 from dp3d_core.cameras.trajectories import capture_sphere, frontal_arc
 from dp3d_core.progress import Stage
-from nerf_export.mesh.bake import Painted, _unwrap, paint
+from nerf_export.mesh.bake import PaintedMesh, _unwrap, paint
 from nerf_export.mesh.textured_mesh import to_glb, to_obj, to_ply
 from tests.support.scene import HEAD, side_colour, trace
 
@@ -31,7 +31,7 @@ def side_pictures(cameras):
 
 
 @pytest.fixture(scope="module")
-def painted(ellipsoid: trimesh.Trimesh) -> Painted:
+def painted(ellipsoid: trimesh.Trimesh) -> PaintedMesh:
     cameras = capture_sphere(18, (-35.0, 0.0, 35.0), 192)
     return paint(ellipsoid, side_pictures(cameras), SIZE, Stage("mesh", 50))
 
@@ -43,14 +43,14 @@ def texture_at(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return texture[row, column] / 255
 
 
-def test_every_point_carries_the_colour_the_views_show_there(painted: Painted) -> None:
+def test_every_point_carries_the_colour_the_views_show_there(painted: PaintedMesh) -> None:
     error = np.abs(texture_at(painted.texture, painted.uv) - side_colour(painted.vertices))
     assert error.mean() < 0.02
     assert np.quantile(error, 0.99) < 0.08
     assert painted.seen > 0.95
 
 
-def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: Painted) -> None:
+def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: PaintedMesh) -> None:
     assert painted.uv.min() >= 0
     assert painted.uv.max() <= 1
     texels = painted.texels
@@ -61,7 +61,7 @@ def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: Painted)
     assert len(np.unique(place[deep])) == deep.sum()
 
 
-def test_glb_shows_the_same_colours_when_read_back(painted: Painted) -> None:
+def test_glb_shows_the_same_colours_when_read_back(painted: PaintedMesh) -> None:
     """V up in the atlas, V down in glTF: a flip would show here."""
     scene = trimesh.load(io.BytesIO(to_glb(painted)["head.glb"]), file_type="glb")
     mesh = scene.to_geometry()
@@ -90,7 +90,7 @@ def test_unseen_sides_take_the_colour_of_their_surroundings(ellipsoid: trimesh.T
     assert colours[back & left, 0].mean() > colours[back & right, 0].mean() + 0.1
 
 
-def test_obj_and_ply_show_the_same_colours(painted: Painted, tmp_path: Path) -> None:
+def test_obj_and_ply_show_the_same_colours(painted: PaintedMesh, tmp_path: Path) -> None:
     for name, data in {**to_obj(painted, "face.obj"), **to_ply(painted, "face.ply")}.items():
         (tmp_path / name).write_bytes(data)
     names = {"face.obj", "face.mtl", "face.png", "face.ply", "face_ply.png"}

@@ -8,7 +8,12 @@ import trimesh
 
 from dp3d_core.cameras.camera import Z_UP_FROM_HEAD
 from dp3d_core.errors import Dp3dError
-from nerf_export.shape.surface import LEAST_BLUR, DistanceGrid, _unpinched, extract_surface
+from nerf_export.shape.surface import (
+    LEAST_BLUR,
+    DistanceGrid,
+    _without_pinched_edges,
+    extract_surface,
+)
 
 CELL = 0.01
 LOW = np.array([-0.32, -0.3, -0.31])
@@ -88,7 +93,7 @@ def test_sheets_that_decimation_pinched_together_are_taken_apart() -> None:
     pinched = trimesh.util.concatenate(blocks)
     pinched.merge_vertices()
     assert not pinched.is_watertight
-    mended = _unpinched(pinched)
+    mended = _without_pinched_edges(pinched)
     assert mended.is_watertight
     assert mended.volume == pytest.approx(0.016, rel=0.05)
     assert len(mended.faces) <= len(pinched.faces) + 2

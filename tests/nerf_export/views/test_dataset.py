@@ -13,7 +13,13 @@ from dp3d_core.decoding.png import read_png
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
-from nerf_export.views.dataset import hold_out, leave_out, training_size, views_hash, write_dataset
+from nerf_export.views.dataset import (
+    exclude_rays,
+    hold_out,
+    training_size,
+    views_hash,
+    write_dataset,
+)
 from tests.support.scene import write_views
 
 
@@ -97,7 +103,7 @@ def test_no_rays_where_the_field_has_no_room(head_views: ViewSet, tmp_path: Path
     before = [read_png(tmp_path / f"masks/{i:04d}.png", "L") for i in range(2)]
     lower = np.zeros((16, 16), bool)
     lower[8:] = True
-    leave_out(dataset, [lower, *[None] * (len(head_views) - 1)])
+    exclude_rays(dataset, [lower, *[None] * (len(head_views) - 1)])
     after = [read_png(tmp_path / f"masks/{i:04d}.png", "L") for i in range(2)]
     half = len(before[0]) // 2
     np.testing.assert_array_equal(after[0][:half], before[0][:half])

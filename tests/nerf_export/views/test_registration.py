@@ -20,7 +20,7 @@ from dp3d_core.synthetic.dataset import write_subject
 from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
 from nerf_export.field.fit import fit_views
-from nerf_export.views.registration import PointsOf, meet, register
+from nerf_export.views.registration import PointsOf, register, triangulate
 
 needs_faces = pytest.mark.skipif(
     not face_models.installed(), reason="the face models are absent: dp3d setup models"
@@ -83,10 +83,10 @@ def test_cameras_that_are_wrong_come_to_agree() -> None:
     assert found.after < 0.3 * found.before
 
     def miss(cameras: Sequence[Camera]) -> float:
-        """Median distance, pixels, of points that took no part from where they meet."""
+        """Median reprojection error, pixels, of points that were not adjusted."""
         subset = [cameras[i] for i in found.faces]
         fresh = np.stack([np.delete(pixels[i], used, axis=0) for i in found.faces])
-        met = meet(subset, fresh)
+        met = triangulate(subset, fresh)
         off = [c.project(met)[0] - uv for c, uv in zip(subset, fresh, strict=True)]
         return float(np.median(np.linalg.norm(off, axis=-1)))
 
