@@ -24,8 +24,8 @@ names = pytest.mark.parametrize(
 
 def headings(page: Path) -> set[str]:
     """Anchors of a page, as the forges make them."""
-    found = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
-    return {re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in found}
+    titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in titles}
 
 
 @names

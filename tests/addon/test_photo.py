@@ -167,8 +167,8 @@ def test_a_turned_photo_is_measured_as_the_server_measures(addon, portrait, tmp_
     picture = Image.open(portrait).convert("RGB").resize((300, 360))
     path = tmp_path / "turned.jpg"
     path.write_bytes(saved(picture.transpose(Image.Transpose.ROTATE_90), "JPEG", 6))
-    found = load_portrait(path, crop=(40, 50, 200))
-    read = photo.read_report(json.dumps(found.report.to_dict()))
+    cropped_portrait = load_portrait(path, crop=(40, 50, 200))
+    read = photo.read_report(json.dumps(cropped_portrait.report.to_dict()))
     stored = np.ones((300, 360, 4), np.float32)
     upright = photo.upright(array("f", stored.ravel()), 360, 300, photo.orientation_of(path))
     assert (upright.photo_width, upright.photo_height) == (300, 360)

@@ -45,11 +45,11 @@ def test_vertices_stand_at_anchor_times_point(blender, tmp_path: Path, node: str
     for got in result["out"]:
         anchor = np.array(got["anchor_world"])
         expected = points @ anchor[:3, :3].T + anchor[:3, 3]
-        found = np.array(got["vertices"])
+        vertices = np.array(got["vertices"])
         assert got["objects"] == 1
-        assert found.shape == expected.shape
+        assert vertices.shape == expected.shape
         scale = np.cbrt(np.linalg.det(anchor[:3, :3]))
-        distance = np.linalg.norm(found[:, None] - expected[None], axis=-1)
+        distance = np.linalg.norm(vertices[:, None] - expected[None], axis=-1)
         worst = max(worst, distance.min(1).max() / scale, distance.min(0).max() / scale)
     print(f"worst vertex error {worst:.2e} head units")
     # float32 coordinates a few units from the world's origin, divided by the anchor's scale

@@ -47,16 +47,16 @@ def fit(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "fit"))
 
 
-def places(content: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Where there is something in JSON; of long lists the first few."""
-    if before:
-        yield before
+    if path:
+        yield path
     if isinstance(content, dict):
         for key, value in content.items():
-            yield from places(value, (*before, key))
+            yield from places(value, (*path, key))
     elif isinstance(content, list):
         for i, value in enumerate(content[:6]):
-            yield from places(value, (*before, i))
+            yield from places(value, (*path, i))
 
 
 def changed(content: Any, source: random.Random) -> bytes:
@@ -67,10 +67,10 @@ def changed(content: Any, source: random.Random) -> bytes:
         holder = content
         for key in place[:-1]:
             holder = holder[key]
-        value, how = holder[place[-1]], source.randrange(4)
-        if how == 0 and isinstance(holder, dict):
+        value, change = holder[place[-1]], source.randrange(4)
+        if change == 0 and isinstance(holder, dict):
             del holder[place[-1]]
-        elif how == 1 and isinstance(value, float):
+        elif change == 1 and isinstance(value, float):
             holder[place[-1]] = value * source.choice([-1, 0, 2, 1e6, 1e-6, 1.0000001, 1e30])
         else:
             holder[place[-1]] = source.choice(ODD)

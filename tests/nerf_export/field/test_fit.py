@@ -104,8 +104,8 @@ def test_a_cancelled_fit_goes_on_from_its_checkpoint(
     reached = steps[-1]
     resumed = True
     steps.clear()
-    done = fit()
-    assert done.meta.resumed_at >= reached
+    finished_fit = fit()
+    assert finished_fit.meta.resumed_at >= reached
     assert steps[0] > reached
     assert steps[-1] == 400
 
@@ -132,8 +132,8 @@ def test_rendered_frames_show_the_head_from_cameras_never_given(
         rays = camera.directions(camera.pixel_centres())[near]
         along = rays @ camera.c2w[:3, 2]
         points = camera.position + rays * (depth[near] / along)[:, None]
-        off = np.abs(np.linalg.norm((points - HEAD.centre) / HEAD.radii, axis=1) - 1) * 0.2
-        assert np.median(off) < 0.01  # head units; nose, knob and ear are elsewhere
+        distances = np.abs(np.linalg.norm((points - HEAD.centre) / HEAD.radii, axis=1) - 1) * 0.2
+        assert np.median(distances) < 0.01  # head units; nose, knob and ear are elsewhere
         assert not np.isfinite(depth[0, 0])
         with Image.open(tmp_path / f"rgba/{i:04d}.png") as picture:
             assert picture.mode == "RGBA"
@@ -225,11 +225,11 @@ def test_a_held_out_view_without_a_head_is_in_no_mean(
         writer.write(i, frame if shown else np.full_like(frame, 255), alpha * np.uint8(shown))
     writer.finish()
     fit = fit_tiny(tmp_path / "views", tmp_path / "fit")
-    empty, other = fit.meta.view_scores
+    empty, head_view = fit.meta.view_scores
     assert empty.scores["foreground_psnr"] is None
     assert empty.scores["psnr"] < 18  # the field has a head there
     assert fit.scores["held_out_views"] == 1
-    assert fit.scores["foreground_psnr"] == other.scores["foreground_psnr"] > 14
+    assert fit.scores["foreground_psnr"] == head_view.scores["foreground_psnr"] > 14
 
 
 @pytest.mark.nerf

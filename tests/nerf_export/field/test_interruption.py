@@ -56,11 +56,11 @@ def test_a_killed_fit_goes_on(
     process.wait()
     process.stderr.close()
     assert not (tmp_path / "fit/fit.json").exists()
-    done = fit_tiny(head_views.root, tmp_path / "fit")
-    assert {path.name for path in done.root.iterdir() if path.name[0] != "."} == FINISHED
-    assert done.scores["foreground_psnr"] > 18
+    resumed = fit_tiny(head_views.root, tmp_path / "fit")
+    assert {path.name for path in resumed.root.iterdir() if path.name[0] != "."} == FINISHED
+    assert resumed.scores["foreground_psnr"] > 18
     if (stage, step) == ("fit", 70):
-        assert done.meta.resumed_at >= 30
+        assert resumed.meta.resumed_at >= 30
 
 
 @pytest.mark.nerf
@@ -102,9 +102,9 @@ def test_a_damaged_checkpoint_costs_the_steps_not_the_fit(
         fit_tiny(head_views.root, tmp_path / "fit", progress=listen, cancel=lambda: reached[0] > 40)
     (checkpoint,) = (tmp_path / "fit").rglob("*.ckpt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    done = fit_tiny(head_views.root, tmp_path / "fit")
-    assert done.meta.resumed_at == 0
-    assert done.scores["foreground_psnr"] > 18
+    restarted = fit_tiny(head_views.root, tmp_path / "fit")
+    assert restarted.meta.resumed_at == 0
+    assert restarted.scores["foreground_psnr"] > 18
 
 
 def child_at_work(fit: Path) -> int:
@@ -124,13 +124,13 @@ def test_a_stopped_child_of_a_killed_fit_does_not_hold_the_next_one(
     process.wait()
     process.stderr.close()
     messages = []
-    done = fit_tiny(
+    resumed = fit_tiny(
         head_views.root, tmp_path / "fit", progress=lambda event: messages.append(event.message)
     )
     assert not Path(f"/proc/{child}").exists()
     waited = sum("earlier run" in message for message in messages)
     assert 0 < waited < 4 * 25, "four times a second, within the grace time"
-    assert done.meta.resumed_at >= 40, "woken, it wrote its checkpoint"
+    assert resumed.meta.resumed_at >= 40, "woken, it wrote its checkpoint"
 
 
 @pytest.mark.slow

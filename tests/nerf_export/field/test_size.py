@@ -69,9 +69,9 @@ def test_a_file_that_fits(tmp_path: Path):
     path = tmp_path / "field.safetensors"
     path.write_bytes(field_file())
     check_field_file(path, SIZE)
-    other = FieldSize.from_dict({**SIZE.to_dict(), "hidden": 5})
+    other_size = FieldSize.from_dict({**SIZE.to_dict(), "hidden": 5})
     with pytest.raises(ValueError, match="does not match"):
-        check_field_file(path, other)
+        check_field_file(path, other_size)
 
 
 def lying(change: str) -> bytes:

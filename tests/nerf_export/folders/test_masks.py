@@ -317,8 +317,8 @@ def test_labels_of_0_and_1_survive_jpeg(tmp_path: Path) -> None:
         Image.fromarray(values).save(path.with_suffix(".jpg"), quality=100)
         path.unlink()
     views = read(tmp_path / "in", tmp_path / "out")
-    wrong = binary(views.mask(0)) != binary(alphas()[0])
-    assert wrong.mean() < 0.02
+    differing = binary(views.mask(0)) != binary(alphas()[0])
+    assert differing.mean() < 0.02
     assert "no more than 1" in views.meta.warnings[0]
 
 

@@ -130,10 +130,10 @@ def test_a_model_of_colmap_with_a_name_for_its_number(tmp_path, where):
 
 def test_several_models_with_names_are_refused(tmp_path):
     captures.write_colmap(tmp_path / "in", binary=True, where="sparse/geo")
-    other = tmp_path / "in/sparse/old"
-    other.mkdir()
+    second_model = tmp_path / "in/sparse/old"
+    second_model.mkdir()
     for path in (tmp_path / "in/sparse/geo").iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
+        (second_model / path.name).write_bytes(path.read_bytes())
     error = refusal(tmp_path / "in", tmp_path / "out")
     assert "'geo', 'old'" in error.problem
 
@@ -151,23 +151,23 @@ def test_a_lens_of_a_newer_colmap(tmp_path):
 
 def deepen(folder: Path, white: int) -> list[np.ndarray]:
     """Make the pictures grey, of 16 bits, each darker than the last; what they should become."""
-    wanted = []
+    expected = []
     for i, path in enumerate(sorted((folder / "images").glob("*.png"))):
         grey = np.asarray(Image.open(path).convert("L"), np.float64) / 255
         values = np.rint(grey * white / (i + 1)).astype(np.uint16)
         if not i:
             values[0, 0] = white
         Image.fromarray(values).save(path)
-        wanted.append(values.astype(np.float64) * 255 / white)
-    return wanted
+        expected.append(values.astype(np.float64) * 255 / white)
+    return expected
 
 
 @pytest.mark.parametrize("white", [1023, 4095, 65535])
 def test_deep_grey_pictures_have_one_exposure(tmp_path, white):
     captures.write_transforms(tmp_path / "in", alpha=False)
-    wanted = deepen(tmp_path / "in", white)
+    expected = deepen(tmp_path / "in", white)
     views = read(tmp_path / "in", tmp_path / "out")
-    for i, grey in enumerate(wanted):
+    for i, grey in enumerate(expected):
         inside = views.mask(i) == 255
         np.testing.assert_allclose(views.frame(i)[inside, 0], grey[inside], atol=1.01)
     notes = [note for note in views.meta.warnings if f"{white} is taken for white" in note]
@@ -180,15 +180,15 @@ def test_one_float_beyond_white_is_no_other_exposure(tmp_path):
             frame["file_path"] = frame["file_path"].replace(".png", ".tif")
 
     captures.write_transforms(tmp_path / "in", alpha=False, change=change)
-    wanted = []
+    expected = []
     for i, path in enumerate(sorted((tmp_path / "in/images").glob("*.png"))):
         values = np.asarray(Image.open(path).convert("L")).astype(np.float32) / 255
-        wanted.append(values * 255)
+        expected.append(values * 255)
         values[0, 0] = 1.2 if i == 2 else 1.0
         Image.fromarray(values).save(path.with_suffix(".tif"))
         path.unlink()
     views = read(tmp_path / "in", tmp_path / "out")
-    for i, grey in enumerate(wanted):
+    for i, grey in enumerate(expected):
         inside = views.mask(i) == 255
         np.testing.assert_allclose(views.frame(i)[inside, 0], grey[inside], atol=1.01)
 

@@ -59,9 +59,9 @@ class _Bent(Camera):
 
 
 def bent(camera: Camera, lens: Lens) -> _Bent:
-    made = _Bent(camera.c2w, camera.K, camera.width, camera.height)
-    object.__setattr__(made, "lens", lens)
-    return made
+    camera_with_lens = _Bent(camera.c2w, camera.K, camera.width, camera.height)
+    object.__setattr__(camera_with_lens, "lens", lens)
+    return camera_with_lens
 
 
 @pytest.mark.parametrize("model", sorted(LENSES))

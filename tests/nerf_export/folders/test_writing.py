@@ -172,44 +172,44 @@ def test_folders_that_cannot_be_used(views: ViewSet, tmp_path: Path, wrong: str)
     export_views(views, folder, "nerfstudio", **CALLS)
     file = folder / "transforms.json"
     data = json.loads(file.read_text())
-    frame = data["frames"][2]
+    broken_frame = data["frames"][2]
     if wrong == "no frames":
         del data["frames"]
     elif wrong == "absent pictures":
-        for other in data["frames"][:5]:
-            (folder / other["file_path"]).unlink()
+        for frame in data["frames"][:5]:
+            (folder / frame["file_path"]).unlink()
     elif wrong == "outside":
-        frame["file_path"] = "../../elsewhere.png"
+        broken_frame["file_path"] = "../../elsewhere.png"
     elif wrong == "size":
-        frame["w"] = 60
+        broken_frame["w"] = 60
     elif wrong == "unknown name":
         data["train_filenames"] = ["images/9999.png"]
     elif wrong == "nan":
-        frame["transform_matrix"][0][3] = float("nan")
+        broken_frame["transform_matrix"][0][3] = float("nan")
     elif wrong == "bare names":
-        data["frames"] = [other["file_path"] for other in data["frames"]]
+        data["frames"] = [frame["file_path"] for frame in data["frames"]]
     elif wrong == "no lens":
-        del frame["fl_x"], frame["fl_y"]
+        del broken_frame["fl_x"], broken_frame["fl_y"]
         data["camera_angle_x"] = 0
     elif wrong == "endless width":
-        frame["w"] = 1e400
+        broken_frame["w"] = 1e400
     elif wrong == "a number for a split":
         data["train_filenames"] = 5
     elif wrong == "panorama":
         data["camera_model"] = "EQUIRECTANGULAR"
     elif wrong == "the folder itself":
-        frame["mask_path"] = ""
+        broken_frame["mask_path"] = ""
     elif wrong == "one mask too few":
-        for other in data["frames"]:
-            path = folder / other["file_path"]
+        for frame in data["frames"]:
+            path = folder / frame["file_path"]
             Image.open(path).convert("RGB").save(path)
-            other["mask_path"] = other["file_path"]
-        del frame["mask_path"]
+            frame["mask_path"] = frame["file_path"]
+        del broken_frame["mask_path"]
     file.write_text("{" if wrong == "text" else json.dumps(data))
-    wanted = {"viewset.invalid", "camera.file_invalid", "camera.invalid"}
+    expected_codes = {"viewset.invalid", "camera.file_invalid", "camera.invalid"}
     with pytest.raises(Dp3dError) as caught:
         import_folder(folder, tmp_path / "back", **CALLS)
-    assert caught.value.code in wanted
+    assert caught.value.code in expected_codes
     with suppress(Dp3dError):
         folder_hash(folder)  # what a fit begins with: no other error, if any
 

@@ -137,8 +137,8 @@ def test_a_normal_map_gives_back_the_form_that_the_triangles_lost() -> None:
     shaded = local[:, :1] * tangent + local[:, 1:2] * across + local[:, 2:] * normal
     shaded /= np.linalg.norm(shaded, axis=1, keepdims=True)
 
-    def off(found: np.ndarray) -> float:
-        cosine = np.einsum("nc,nc->n", found, waves(middle)).clip(-1, 1)
+    def off(normals: np.ndarray) -> float:
+        cosine = np.einsum("nc,nc->n", normals, waves(middle)).clip(-1, 1)
         return float(np.degrees(np.arccos(cosine)).mean())
 
     assert off(normal) > 8

@@ -29,8 +29,8 @@ def test_as_many_threads_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     allowed = usable_cores()
     assert allowed >= 1
-    for told, expected in (("1", 1), ("100000", allowed), ("0", allowed), ("many", allowed)):
-        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    for setting, expected in (("1", 1), ("100000", allowed), ("0", allowed), ("many", allowed)):
+        monkeypatch.setenv("OMP_NUM_THREADS", setting)
         assert usable_cores() == expected
 
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_is_data_and_never_a_program(nerf_environment: Path, tmp_pa
         "torch.save({'step': Evil()}, 'evil.ckpt')\n"
         "torch.load('evil.ckpt', weights_only=False)\n"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [str(nerf_environment), "-c", program],
         cwd=tmp_path,
         capture_output=True,
@@ -87,8 +87,8 @@ def test_a_checkpoint_is_data_and_never_a_program(nerf_environment: Path, tmp_pa
         check=False,
         timeout=120,
     )
-    assert done.returncode != 0
-    assert "Weights only load failed" in done.stderr
+    assert completed.returncode != 0
+    assert "Weights only load failed" in completed.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
 
 
@@ -101,7 +101,7 @@ def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> No
         "import nerf_export, dp3d_core\n"
         "print([p for p in sys.path if p and not p.startswith((sys.prefix, sys.base_prefix))])"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [str(nerf_environment), "-c", program],
         stdin=subprocess.DEVNULL,
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
@@ -111,4 +111,4 @@ def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> No
         timeout=120,
     )
     # The launcher sends stdout to the log, which is stderr.
-    assert done.stderr.strip().splitlines()[-1] == "[]"
+    assert completed.stderr.strip().splitlines()[-1] == "[]"

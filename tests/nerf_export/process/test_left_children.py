@@ -83,10 +83,10 @@ def nothing() -> None:
 
 def test_a_stopped_child_of_a_dead_parent_is_woken_and_ends(tmp_path: Path) -> None:
     child, _ = left_child(str(tmp_path))
-    asked: list[float] = []
-    end_left_child(tmp_path, 20.0, lambda: asked.append(time.monotonic()))
+    wait_times: list[float] = []
+    end_left_child(tmp_path, 20.0, lambda: wait_times.append(time.monotonic()))
     assert gone(child)
-    assert len(asked) < 40, "it had to be killed"
+    assert len(wait_times) < 40, "it had to be killed"
 
 
 def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:

@@ -53,16 +53,16 @@ def test_where_points_of_the_face_are_known_it_starts_there() -> None:
         begun = replace(start, distance=start.start)
         return float(np.abs(begun.at(fresh @ Z_UP_FROM_HEAD[:3, :3].T)).mean())
 
-    told = with_head_like_start(hull, FRONT, face)
-    assert miss(told) < 0.005 < 0.03 < miss(with_head_like_start(hull, FRONT))
-    untold = with_head_like_start(hull, FRONT)
-    assert told.start is not None
-    assert untold.start is not None
+    with_face = with_head_like_start(hull, FRONT, face)
+    assert miss(with_face) < 0.005 < 0.03 < miss(with_head_like_start(hull, FRONT))
+    without_face = with_head_like_start(hull, FRONT)
+    assert with_face.start is not None
+    assert without_face.start is not None
     points = grid_points(hull.low, hull.cell, hull.distance.shape) @ HEAD_FROM_Z_UP[:3, :3].T
-    away = cKDTree(face).query(points)[0].reshape(hull.distance.shape)
-    change = np.abs(told.start - untold.start)
-    assert change[away < 0.02].mean() > 0.02
-    assert change[away > 0.2].max() < 0.005  # crown, neck and shoulders stay
+    face_distances = cKDTree(face).query(points)[0].reshape(hull.distance.shape)
+    change = np.abs(with_face.start - without_face.start)
+    assert change[face_distances < 0.02].mean() > 0.02
+    assert change[face_distances > 0.2].max() < 0.005  # crown, neck and shoulders stay
 
 
 def test_the_hull_of_a_face_reaches_to_the_back_of_the_head() -> None:

@@ -15,8 +15,8 @@ from tests.support.scene import HIGH, LOW, trace
 def ball_mask(camera: Camera, centre: np.ndarray, radius: float) -> np.ndarray:
     rays = camera.directions(camera.pixel_centres())
     to_centre = centre - camera.position
-    off = np.linalg.norm(to_centre - (rays @ to_centre)[..., None] * rays, axis=-1)
-    return np.where(off < radius, 255, 0).astype(np.uint8)
+    ray_distances = np.linalg.norm(to_centre - (rays @ to_centre)[..., None] * rays, axis=-1)
+    return np.where(ray_distances < radius, 255, 0).astype(np.uint8)
 
 
 def corners(hull: Hull) -> np.ndarray:
@@ -46,10 +46,10 @@ def test_box_fits_tightly_whatever_the_camera_distance() -> None:
         cameras = []
         for yaw in np.arange(0, 360, 45):
             height = 1.0 if yaw % 90 else -1.0
-            away = np.array([np.sin(np.radians(yaw)), height, np.cos(np.radians(yaw))])
+            direction = np.array([np.sin(np.radians(yaw)), height, np.cos(np.radians(yaw))])
             focal = 100 * distance
             K = np.array([[focal, 0, 64], [0, focal, 64], [0, 0, 1.0]])
-            cameras.append(Camera(look_at(centre + distance * away, centre), K, 128, 128))
+            cameras.append(Camera(look_at(centre + distance * direction, centre), K, 128, 128))
         hull = visual_hull(cameras, [ball_mask(c, centre, radius) for c in cameras], 40)
         extent = hull.high - hull.low
         assert np.all(extent > 2 * radius)
@@ -235,10 +235,10 @@ def test_cameras_that_no_field_can_be_fitted_to_are_refused(
 def test_hulls_of_all_sizes_are_alike(factor: float) -> None:
     masks = [ball_mask(c, np.zeros(3), 0.2) for c in ROUND]
     hull = visual_hull(ROUND, masks, 24)
-    other = visual_hull(moved(ROUND, scaled(factor)), masks, 24)
-    assert other.cell == pytest.approx(factor * hull.cell, rel=1e-3)
+    scaled_hull = visual_hull(moved(ROUND, scaled(factor)), masks, 24)
+    assert scaled_hull.cell == pytest.approx(factor * hull.cell, rel=1e-3)
     near = np.abs(hull.distance) < 2 * hull.cell
-    np.testing.assert_allclose(other.distance[near] / factor, hull.distance[near], atol=1e-3)
+    np.testing.assert_allclose(scaled_hull.distance[near] / factor, hull.distance[near], atol=1e-3)
 
 
 def test_a_head_that_lies_far_from_the_origin() -> None:

@@ -68,8 +68,8 @@ def test_shrunken_edges_take_no_background_colour(tmp_path: Path) -> None:
     soft = small[(small[..., 3] > 30) & (small[..., 3] < 225)]
     assert len(soft) > 10
     assert np.abs(soft[:, :3] - [200, 0, 0]).max() <= 4
-    kept = np.asarray(Image.open(tmp_path / "data/originals/0000.png"))
-    assert kept.shape == (64, 64, 4)
+    original = np.asarray(Image.open(tmp_path / "data/originals/0000.png"))
+    assert original.shape == (64, 64, 4)
 
 
 def test_frames_are_never_enlarged() -> None:
@@ -91,10 +91,10 @@ def test_cancel_stops_between_pictures(head_views: ViewSet, tmp_path: Path) -> N
 
 
 def test_hash_tells_view_sets_apart(tmp_path: Path) -> None:
-    one = write_views(tmp_path / "a", full_orbit(4, size=16))
+    first = write_views(tmp_path / "a", full_orbit(4, size=16))
     same = write_views(tmp_path / "b", full_orbit(4, size=16))
-    other = write_views(tmp_path / "c", full_orbit(4, size=16), masks=False)
-    assert views_hash(one) == views_hash(same) != views_hash(other)
+    without_masks = write_views(tmp_path / "c", full_orbit(4, size=16), masks=False)
+    assert views_hash(first) == views_hash(same) != views_hash(without_masks)
 
 
 def test_no_rays_where_the_field_has_no_room(head_views: ViewSet, tmp_path: Path) -> None:
