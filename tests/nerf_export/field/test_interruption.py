@@ -47,7 +47,7 @@ def wait_for_step(process: subprocess.Popen[str], stage: str, step: int) -> None
 
 @pytest.mark.nerf
 @pytest.mark.parametrize(("stage", "step"), [("dataset", 9), ("fit", 1), ("fit", 70), ("score", 1)])
-def test_a_killed_fit_goes_on(
+def test_a_killed_fit_resumes(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path, stage: str, step: int
 ) -> None:
     process = start(head_views.root, tmp_path / "fit")
@@ -64,7 +64,9 @@ def test_a_killed_fit_goes_on(
 
 
 @pytest.mark.nerf
-def test_a_disk_that_fills_up(nerf_environment: Path, head_views: ViewSet, tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_ends_the_fit_with_a_code(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
     with largest_file(700_000), pytest.raises(Dp3dError) as caught:
         fit_tiny(head_views.root, tmp_path / "fit")  # its checkpoints are larger
     assert caught.value.code == "output.not_writable"
@@ -74,7 +76,7 @@ def test_a_disk_that_fills_up(nerf_environment: Path, head_views: ViewSet, tmp_p
 
 
 @pytest.mark.nerf
-def test_memory_that_does_not_suffice_is_told_before_the_fit(
+def test_too_little_memory_is_refused_before_the_fit(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     with pytest.raises(Dp3dError) as caught:
@@ -89,7 +91,7 @@ def test_memory_that_does_not_suffice_is_told_before_the_fit(
 
 
 @pytest.mark.nerf
-def test_a_damaged_checkpoint_costs_the_steps_not_the_fit(
+def test_a_damaged_checkpoint_restarts_the_fit(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     reached = [0]
@@ -113,7 +115,7 @@ def child_at_work(fit: Path) -> int:
 
 @pytest.mark.nerf
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
-def test_a_stopped_child_of_a_killed_fit_does_not_hold_the_next_one(
+def test_a_stopped_orphan_does_not_block_the_next_fit(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     process = start(head_views.root, tmp_path / "fit")
@@ -135,7 +137,7 @@ def test_a_stopped_child_of_a_killed_fit_does_not_hold_the_next_one(
 
 @pytest.mark.slow
 @pytest.mark.nerf
-def test_a_fit_whose_child_is_killed_every_few_seconds_gets_on(
+def test_a_fit_progresses_though_its_child_is_killed_every_few_seconds(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     """Long before nerfstudio's own count, every 500 steps here, would save it."""

@@ -93,7 +93,7 @@ def test_ns_train_knows_the_method_and_its_run_opens_again(
 
 
 @pytest.mark.nerf
-def test_a_fit_of_ours_opens_in_nerfstudio_with_the_same_score(
+def test_nerfstudio_evaluates_our_fit_to_an_equal_score(
     nerf_environment: Path, installed: Path, tiny_fit: Fit, tmp_path: Path
 ) -> None:
     command = [

@@ -162,7 +162,7 @@ def test_soft_greys_are_stretched(tmp_path: Path) -> None:
         (lambda h: voc(with_label(levels(h, 0, 15), rims(h), 255)), rims, "255 for unknown"),
     ],
 )  # fmt: skip
-def test_what_masks_leave_open_is_unknown(tmp_path: Path, mask, unknown, words: str) -> None:
+def test_void_labels_are_unknown(tmp_path: Path, mask, unknown, words: str) -> None:
     check(imported(tmp_path, mask), words, unknown)
 
 
@@ -223,7 +223,7 @@ def test_colours_of_a_segmentation_are_the_head(tmp_path: Path) -> None:
         (lambda h: colours(h, (255, 0, 0), (0, 130, 0)), "colours of one brightness"),
     ],
 )
-def test_what_cannot_be_decided_is_refused(tmp_path: Path, mask, words: str) -> None:
+def test_undecided_backgrounds_are_refused(tmp_path: Path, mask, words: str) -> None:
     rows = iter(range(6))
 
     def different(head: Pixels) -> Pixels:

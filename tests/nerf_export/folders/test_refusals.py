@@ -60,7 +60,7 @@ def halve(folder: Path, factor: int) -> None:
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-def test_pictures_that_are_there_scaled_only(tmp_path, absolute):
+def test_reduced_pictures_are_read(tmp_path, absolute):
     def change(data):
         for frame in data["frames"] if absolute else []:
             frame["file_path"] = "/home/me/scene/" + frame["file_path"]
@@ -86,7 +86,7 @@ def test_scaled_pictures_of_a_lens_without_a_size_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_zip_is_to_be_unpacked(tmp_path, inside):
+def test_a_zip_is_refused_with_a_remedy(tmp_path, inside):
     path = tmp_path / "in" / "scene.ZIP"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
@@ -104,7 +104,7 @@ def test_a_pipe_for_a_file_of_cameras_is_refused(tmp_path, name):
     assert "neither" in refusal(tmp_path / name, tmp_path / "out").problem
 
 
-def test_a_name_that_no_file_can_have(tmp_path):
+def test_a_too_long_name_is_not_found(tmp_path):
     with pytest.raises(Dp3dError) as caught:
         find_place(tmp_path / ("x" * 300))
     assert caught.value.code == "viewset.not_found"
@@ -112,7 +112,7 @@ def test_a_name_that_no_file_can_have(tmp_path):
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u0085", "\x0c", "\x1d"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_colmaps_lines_end_at_line_feeds_alone(tmp_path, odd, end):
+def test_colmap_text_is_split_at_line_feeds_only(tmp_path, odd, end):
     captures.write_colmap(tmp_path / "in", binary=False)
     name = f"a{odd}b.png"
     (tmp_path / "in/images/0000.png").rename(tmp_path / "in/images" / name)
@@ -174,7 +174,7 @@ def test_deep_grey_pictures_have_one_exposure(tmp_path, white):
     assert len(notes) == (white != 65535)
 
 
-def test_one_float_beyond_white_is_no_other_exposure(tmp_path):
+def test_a_float_beyond_white_keeps_the_exposure(tmp_path):
     def change(data):
         for frame in data["frames"]:
             frame["file_path"] = frame["file_path"].replace(".png", ".tif")

@@ -83,7 +83,7 @@ def test_a_photograph_of_a_bent_lens_becomes_a_pinhole_one(model: str) -> None:
     assert after < before / 3
 
 
-def test_what_a_barrel_does_not_show_is_unknown(tmp_path: Path) -> None:
+def test_pixels_outside_a_barrel_picture_are_invalid(tmp_path: Path) -> None:
     captures.write_transforms(tmp_path / "in", change=lambda d: d.update(k1=3.0, p1=0.0))
     views = read(tmp_path / "in", tmp_path / "out")
     known = views.known(0)

@@ -38,7 +38,7 @@ def views(tmp_path_factory) -> ViewSet:
 
 
 @pytest.mark.parametrize("to", ["nerfstudio", "instant-ngp"])
-def test_there_and_back(views: ViewSet, tmp_path: Path, to: str) -> None:
+def test_exports_import_to_equal_views(views: ViewSet, tmp_path: Path, to: str) -> None:
     assert export_views(views, tmp_path / "out", to, **CALLS) == ["transforms.json"]
     back = import_folder(tmp_path / "out", tmp_path / "back", **CALLS)
     for i, (ours, theirs) in enumerate(zip(back.cameras, views.cameras, strict=True)):
@@ -93,7 +93,7 @@ def test_masks_of_pictures_without_alpha(tmp_path: Path) -> None:
     assert back.known(0) is None
 
 
-def test_a_picture_that_the_head_fills_is_one_of_the_others(views: ViewSet, tmp_path: Path) -> None:
+def test_a_picture_that_the_head_fills_has_alpha_too(views: ViewSet, tmp_path: Path) -> None:
     """It is opaque all over, and has no mask: alpha is foreground there as well."""
     export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
     picture = tmp_path / "out/images/0004.png"
@@ -103,7 +103,7 @@ def test_a_picture_that_the_head_fills_is_one_of_the_others(views: ViewSet, tmp_
     np.testing.assert_array_equal(back.mask(3), views.mask(3))
 
 
-def test_a_program_is_no_picture(views: ViewSet, tmp_path: Path) -> None:
+def test_a_program_is_refused_as_a_picture(views: ViewSet, tmp_path: Path) -> None:
     """Pillow hands PostScript to another program, whatever the file is called."""
     export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
     text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n"
@@ -221,7 +221,7 @@ def test_an_unknown_format(views: ViewSet, tmp_path: Path) -> None:
     assert set(FORMATS) == {"nerfstudio", "instant-ngp", "blender", "colmap"}
 
 
-def test_what_is_unknown_and_held_out_goes_there_and_back(views: ViewSet, tmp_path: Path) -> None:
+def test_valid_masks_and_splits_survive_export_and_import(views: ViewSet, tmp_path: Path) -> None:
     meta = ViewMeta(engine="test", parameters={"held_out": [1]})
     writer = ViewSetWriter(tmp_path / "views", views.cameras, meta)
     known = np.ones((views.cameras[0].height, views.cameras[0].width), bool)
@@ -237,9 +237,7 @@ def test_what_is_unknown_and_held_out_goes_there_and_back(views: ViewSet, tmp_pa
     assert back.meta.parameters["held_out"] == [1]
 
 
-def test_what_is_unknown_goes_there_and_back_without_silhouettes(
-    views: ViewSet, tmp_path: Path
-) -> None:
+def test_valid_masks_survive_without_silhouettes(views: ViewSet, tmp_path: Path) -> None:
     """Each frame another part, as lenses differ: the masks are no heads."""
     writer = ViewSetWriter(tmp_path / "views", views.cameras, ViewMeta(engine="test"))
     for i in range(len(views)):
@@ -253,9 +251,7 @@ def test_what_is_unknown_goes_there_and_back_without_silhouettes(
         assert (~back.known(i)).sum() == 64 * (4 + i)
 
 
-def test_another_export_into_the_same_folder_leaves_nothing_of_the_first(
-    views: ViewSet, tmp_path: Path
-) -> None:
+def test_a_second_export_deletes_the_first(views: ViewSet, tmp_path: Path) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
     export_views(views, tmp_path, "nerfstudio", **calls)
     fewer = ViewSet(views.root, views.cameras[:3], views.meta)

@@ -43,7 +43,7 @@ def texture_at(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return texture[row, column] / 255
 
 
-def test_every_point_carries_the_colour_the_views_show_there(painted: PaintedMesh) -> None:
+def test_texels_have_the_colours_of_the_views(painted: PaintedMesh) -> None:
     error = np.abs(texture_at(painted.texture, painted.uv) - side_colour(painted.vertices))
     assert error.mean() < 0.02
     assert np.quantile(error, 0.99) < 0.08
@@ -106,7 +106,7 @@ def test_obj_and_ply_show_the_same_colours(painted: PaintedMesh, tmp_path: Path)
     assert len(mesh.faces) == len(painted.faces)
 
 
-def test_a_normal_map_gives_back_the_form_that_the_triangles_lost() -> None:
+def test_a_normal_map_restores_the_normals_of_the_fine_surface() -> None:
     """Of a sphere with waves on it, seen through the normals of a coarse one."""
     coarse = trimesh.creation.icosphere(subdivisions=2, radius=0.2)
 

@@ -67,7 +67,7 @@ def drawn(splats: dict[str, np.ndarray], camera: Camera) -> np.ndarray:
 
 
 @pytest.mark.parametrize("yaw", [20, 160])
-def test_splats_show_what_the_views_show(yaw: int) -> None:
+def test_rendered_splats_match_the_views(yaw: int) -> None:
     mesh = trimesh.creation.icosphere(subdivisions=3)
     mesh.apply_scale(HEAD.radii)
     pictures = []

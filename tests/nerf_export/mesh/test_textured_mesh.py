@@ -52,7 +52,7 @@ def vertex_colours(mesh: trimesh.Trimesh) -> np.ndarray:
 
 
 @pytest.mark.nerf
-def test_mesh_is_closed_and_as_light_as_asked(built: tuple[Path, MeshStats]) -> None:
+def test_mesh_is_closed_and_has_the_requested_triangles(built: tuple[Path, MeshStats]) -> None:
     stats = built[1]
     assert stats.watertight
     assert 4000 < stats.faces <= 6000
@@ -124,7 +124,7 @@ def test_an_obj_replaces_no_picture_of_somebody_else(tiny_fit: Fit, tmp_path: Pa
 
 
 @pytest.mark.nerf
-def test_a_mesh_has_the_very_name_that_was_asked_for(tiny_fit: Fit, tmp_path: Path) -> None:
+def test_a_mesh_file_has_the_requested_name(tiny_fit: Fit, tmp_path: Path) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
     sizes = {"faces": 500, "texture_size": 64}
     for name, files in (

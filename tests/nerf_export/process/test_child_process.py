@@ -20,12 +20,12 @@ pytestmark = pytest.mark.nerf
 LAUNCHER = Path(__file__).resolve().parents[3] / "nerf_export/child/launch.py"
 
 
-def test_a_command_answers(nerf_environment: Path, tmp_path: Path) -> None:
+def test_a_command_returns_its_result(nerf_environment: Path, tmp_path: Path) -> None:
     answer = run_child("check", {}, tmp_path, progress=no_progress, cancel=never_cancel)
     assert answer["versions"]["nerfstudio"] == "1.1.5"
 
 
-def test_as_many_threads_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_follow_omp_num_threads_within_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     allowed = usable_cores()
     assert allowed >= 1
@@ -34,7 +34,9 @@ def test_as_many_threads_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert usable_cores() == expected
 
 
-def test_a_crash_carries_the_end_of_the_log(nerf_environment: Path, tmp_path: Path) -> None:
+def test_the_error_of_a_crash_has_the_end_of_the_log(
+    nerf_environment: Path, tmp_path: Path
+) -> None:
     with pytest.raises(Dp3dError) as caught:
         run_child(
             "train",
@@ -48,7 +50,7 @@ def test_a_crash_carries_the_end_of_the_log(nerf_environment: Path, tmp_path: Pa
     assert "train.log" in caught.value.remedy
 
 
-def test_cancel_is_heard_while_the_child_still_imports(
+def test_cancel_works_while_the_child_imports(
     nerf_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
@@ -68,7 +70,7 @@ def test_cancel_is_heard_while_the_child_still_imports(
     assert started[0].returncode == STOPPED, "it had to be killed"
 
 
-def test_a_checkpoint_is_data_and_never_a_program(nerf_environment: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_cannot_run_code(nerf_environment: Path, tmp_path: Path) -> None:
     """Whatever asks torch to load it, and whatever torch would do by itself."""
     program = (
         "import os, runpy, sys, torch\n"
@@ -92,7 +94,7 @@ def test_a_checkpoint_is_data_and_never_a_program(nerf_environment: Path, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
 
 
-def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> None:
+def test_the_child_imports_no_package_of_the_host(nerf_environment: Path) -> None:
     """Only our two packages are borrowed; site-packages of the host stay out of sight."""
     program = (
         "import runpy, sys; sys.argv = ['launch.py', 'check']\n"

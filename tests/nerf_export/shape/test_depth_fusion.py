@@ -31,7 +31,7 @@ def scene() -> tuple[list[Camera], list[np.ndarray], DistanceGrid]:
 
 
 @pytest.mark.parametrize("fuse", [tsdf_grid, poisson_grid])
-def test_depth_pictures_become_the_ball_they_show(scene, fuse) -> None:
+def test_fused_depth_of_a_ball_is_the_ball(scene, fuse) -> None:
     mesh = extract_surface(fuse(*scene), 4000)
     assert mesh.is_watertight
     distances = np.linalg.norm(mesh.vertices - CENTRE, axis=1) - RADIUS

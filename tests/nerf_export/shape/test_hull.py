@@ -28,7 +28,7 @@ def in_world_n(points: np.ndarray) -> np.ndarray:
     return points @ Z_UP_FROM_HEAD[:3, :3].T
 
 
-def test_ball_distances_are_those_of_the_ball() -> None:
+def test_hull_distances_of_a_ball() -> None:
     centre, radius = np.array([0.03, -0.05, 0.02]), 0.2
     cameras = capture_sphere(30, (-50.0, 0.0, 50.0), 128)
     hull = visual_hull(cameras, [ball_mask(c, centre, radius) for c in cameras], 48)
@@ -125,14 +125,14 @@ def test_rays_enter_the_box_through_free_space(masked: bool) -> None:
         assert distance.take([0, -1], axis).min() > 0
 
 
-def test_masks_that_agree_nowhere_are_refused() -> None:
+def test_masks_without_common_volume_are_refused() -> None:
     cameras = full_orbit(6, size=32)
     with pytest.raises(Dp3dError) as caught:
         visual_hull(cameras, [np.zeros((32, 32), np.uint8)] * 6, 24)
     assert caught.value.code == "viewset.invalid"
 
 
-def test_few_of_many_views_carve_and_they_are_spread() -> None:
+def test_carving_views_are_bounded_and_spread() -> None:
     assert carving_views(range(30)) == list(range(30))
     chosen = carving_views(range(500))
     assert len(chosen) == 72
@@ -140,7 +140,7 @@ def test_few_of_many_views_carve_and_they_are_spread() -> None:
     assert set(np.diff(chosen)) <= {6, 7, 8}
 
 
-def test_what_is_not_known_cuts_nothing() -> None:
+def test_invalid_pixels_do_not_carve() -> None:
     """Each view knows only the middle of its frame, and its mask is empty elsewhere."""
     cameras = full_orbit(12, size=64)
     whole = visual_hull(cameras, [ball_mask(c, np.zeros(3), 0.2) for c in cameras], 40)
@@ -219,9 +219,7 @@ SIDEWAYS = [Camera(look_at((x, 0, 2.7), (x, 0, 0)), ROUND[0].K, 32, 32)
         (moved(ROUND, shifted(1e5)), "single precision"),
     ],
 )
-def test_cameras_that_no_field_can_be_fitted_to_are_refused(
-    cameras: list[Camera], why: str, masked: bool
-) -> None:
+def test_unusable_cameras_are_refused(cameras: list[Camera], why: str, masked: bool) -> None:
     masks = [ball_mask(c, np.zeros(3), 0.2) for c in ROUND][: len(cameras)]
     if not masked:
         masks = [np.full_like(mask, 255) for mask in masks]
@@ -232,7 +230,7 @@ def test_cameras_that_no_field_can_be_fitted_to_are_refused(
 
 
 @pytest.mark.parametrize("factor", [0.01, 1e3, 1e5])
-def test_hulls_of_all_sizes_are_alike(factor: float) -> None:
+def test_hulls_scale_with_the_cameras(factor: float) -> None:
     masks = [ball_mask(c, np.zeros(3), 0.2) for c in ROUND]
     hull = visual_hull(ROUND, masks, 24)
     scaled_hull = visual_hull(moved(ROUND, scaled(factor)), masks, 24)
@@ -250,7 +248,7 @@ def test_a_head_that_lies_far_from_the_origin() -> None:
 
 
 @pytest.mark.parametrize("count", [7, 8, 9, 10])
-def test_distances_are_numbers_where_most_cameras_do_not_look(count: int) -> None:
+def test_distances_are_finite_outside_most_frames(count: int) -> None:
     """Behind cameras there is no distance, and the third of the frames falls between two views."""
     cameras = ROUND[:count]
     silhouettes = [Silhouette.of(ball_mask(c, np.zeros(3), 0.2)) for c in cameras]

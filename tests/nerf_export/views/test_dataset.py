@@ -90,14 +90,14 @@ def test_cancel_stops_between_pictures(head_views: ViewSet, tmp_path: Path) -> N
         write_dataset(head_views, tmp_path, 16, progress=no_progress, cancel=lambda: True)
 
 
-def test_hash_tells_view_sets_apart(tmp_path: Path) -> None:
+def test_hash_differs_between_view_sets(tmp_path: Path) -> None:
     first = write_views(tmp_path / "a", full_orbit(4, size=16))
     same = write_views(tmp_path / "b", full_orbit(4, size=16))
     without_masks = write_views(tmp_path / "c", full_orbit(4, size=16), masks=False)
     assert views_hash(first) == views_hash(same) != views_hash(without_masks)
 
 
-def test_no_rays_where_the_field_has_no_room(head_views: ViewSet, tmp_path: Path) -> None:
+def test_excluded_pixels_get_no_rays(head_views: ViewSet, tmp_path: Path) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
     dataset = write_dataset(head_views, tmp_path, 64, **calls)
     before = [read_png(tmp_path / f"masks/{i:04d}.png", "L") for i in range(2)]
@@ -112,7 +112,7 @@ def test_no_rays_where_the_field_has_no_room(head_views: ViewSet, tmp_path: Path
     np.testing.assert_array_equal(after[1], before[1])
 
 
-def test_rays_are_drawn_where_something_is_known(tmp_path: Path) -> None:
+def test_rays_are_drawn_at_valid_pixels(tmp_path: Path) -> None:
     cameras = full_orbit(4, size=64)
     known = np.zeros((64, 64), bool)
     known[:, :33] = True

@@ -67,7 +67,7 @@ def apart(a: Camera, b: Camera) -> float:
     return float(np.degrees(Rotation.from_matrix(relative).magnitude()))
 
 
-def test_exact_cameras_stay() -> None:
+def test_exact_cameras_are_kept() -> None:
     rng = np.random.default_rng(1)
     registration = register(CAMERAS, detected_pixels(face(rng), CAMERAS, rng))
     assert not registration.suspicious
@@ -75,7 +75,7 @@ def test_exact_cameras_stay() -> None:
     assert registration.left == ()
 
 
-def test_cameras_that_are_wrong_come_to_agree() -> None:
+def test_wrong_cameras_are_corrected() -> None:
     rng = np.random.default_rng(2)
     wrong, points = wrong_cameras(rng), face(rng)
     pixels = detected_pixels(points, CAMERAS, rng)
@@ -104,7 +104,7 @@ def test_the_view_from_behind_keeps_its_camera() -> None:
     assert len(YAWS) - 1 not in registration.faces
 
 
-def test_points_of_something_else_move_no_camera() -> None:
+def test_points_of_no_face_are_rejected() -> None:
     rng = np.random.default_rng(4)
     pixels = detected_pixels(face(rng), CAMERAS, rng)
     pixels[3] = rng.uniform(0, SIZE, pixels[3].shape)
@@ -114,7 +114,7 @@ def test_points_of_something_else_move_no_camera() -> None:
     assert max(registration.turns_deg) < 0.3
 
 
-def test_one_wrong_camera_among_exact_ones_is_named() -> None:
+def test_one_wrong_camera_among_exact_ones_is_rejected() -> None:
     rng = np.random.default_rng(5)
     cameras = [*CAMERAS[:5], turned(CAMERAS[5], 8.0, (0, 1, 0)), *CAMERAS[6:]]
     registration = register(cameras, detected_pixels(face(rng), CAMERAS, rng))
@@ -122,7 +122,7 @@ def test_one_wrong_camera_among_exact_ones_is_named() -> None:
     assert registration.cameras[5] is cameras[5]
 
 
-def test_a_view_that_is_far_off_is_left_and_turns_no_other() -> None:
+def test_a_view_far_off_is_rejected_and_moves_no_other() -> None:
     rng = np.random.default_rng(8)
     wrong = wrong_cameras(rng)
     wrong[5] = turned(CAMERAS[5], 35.0, (0, 0, 1))
@@ -139,7 +139,7 @@ def test_a_view_that_is_far_off_is_left_and_turns_no_other() -> None:
     assert np.degrees(np.linalg.norm(turns, axis=1)).max() > 0.5
 
 
-def test_cameras_in_one_place_do_not_fail_here() -> None:
+def test_cameras_in_one_place_are_registered() -> None:
     rng = np.random.default_rng(9)
     points = face(rng)
     cameras = [CAMERAS[4]] * 6
@@ -170,7 +170,7 @@ def turned_head(tmp_path_factory: pytest.TempPathFactory) -> ViewSet:
 
 
 @needs_faces
-def test_poses_of_a_fit_are_refined_where_this_is_asked_for(
+def test_poses_are_refined_on_request(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
@@ -192,7 +192,7 @@ def test_poses_of_a_fit_are_refined_where_this_is_asked_for(
 
 
 @needs_faces
-def test_views_that_a_network_drew_are_refined_unasked(
+def test_generated_views_are_refined_by_default(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:
     meta = replace(turned_head.meta, approximate_poses=True)
@@ -232,7 +232,7 @@ def test_views_without_a_face_are_refused_only_where_poses_must_be_refined(
     fit("auto", lambda frame: None)
 
 
-def test_poses_are_the_same_after_a_stop(
+def test_a_resumed_fit_keeps_its_poses(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:
     """What finds faces may be gone by then."""
