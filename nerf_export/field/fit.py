@@ -39,8 +39,8 @@ from nerf_export.field.fit_meta import FIT_SCHEMA, FitMeta
 from nerf_export.field.presets import get_preset
 from nerf_export.field.size import check_field_file
 from nerf_export.folders.capture import Capture
+from nerf_export.folders.capture_folders import find_capture_folder, is_view_set, view_set_folder
 from nerf_export.folders.importing import import_capture
-from nerf_export.folders.places import find_place, is_view_set, view_set_folder
 from nerf_export.process.child_process import run_child
 from nerf_export.process.environment import nerf_python
 from nerf_export.shape.head_prior import room_behind, with_head_like_start
@@ -265,10 +265,10 @@ def fit_views(
             f"There is no way with poses called {poses!r}.",
             f"Choose one of: {', '.join(POSE_POLICIES)}.",
         )
-    began = time.monotonic()
+    started_at = time.monotonic()
     views, out = Path(views), Path(out).absolute()
-    place = None if is_view_set(views) else find_place(views)
-    capture = None if place is None else place.read(cancel)
+    source_folder = None if is_view_set(views) else find_capture_folder(views)
+    capture = None if source_folder is None else source_folder.read(cancel)
     job = {
         "preset": json.loads(json.dumps(chosen.to_dict())),
         "seed": seed,
@@ -288,10 +288,10 @@ def fit_views(
     callbacks: dict[str, Any] = {"progress": progress, "cancel": cancel}
     try:
         nerf_python()  # raises before any work where nerfstudio is not installed
-        if place is None or capture is None:
+        if source_folder is None or capture is None:
             view_set = ViewSet.open(view_set_folder(views))
         else:
-            view_set = import_capture(place, capture, work / "views", **callbacks)
+            view_set = import_capture(source_folder, capture, work / "views", **callbacks)
         settled = settled_poses(view_set, work / "poses.json", poses, points_of, callbacks)
         view_set = replace(view_set, cameras=settled.cameras)
         dataset = write_dataset(view_set, out / "dataset", chosen.image_size, **callbacks)
@@ -335,7 +335,7 @@ def fit_views(
         "silhouettes": silhouettes,
         "start": "hull" if hull.start is None else "head",
         # the time of a resumed fit was not measured as a whole
-        "seconds": None if trained.resumed_at else round(time.monotonic() - began, 1),
+        "seconds": None if trained.resumed_at else round(time.monotonic() - started_at, 1),
         "field_sha256": hash_file(out / "field.safetensors"),
         **trained.answer(),
     }
@@ -383,14 +383,14 @@ def _carve_hull(
         [dataset.cameras[i] for i in carving],
         [dataset.masks[i] for i in carving],
         corners,
-        [dataset.known[i] for i in carving],
+        [dataset.valid[i] for i in carving],
         back,
     )
     stage.advance("Comparing the silhouettes")
     warnings += check_cameras(dataset.cameras, hull)
     if not dataset.has_masks:
         return hull, [*warnings, NO_MASKS], None
-    agreement = compare_silhouettes(dataset.cameras, dataset.masks, dataset.known, hull, stage)
+    agreement = compare_silhouettes(dataset.cameras, dataset.masks, dataset.valid, hull, stage)
     warnings += agreement.warnings(views)
     exclude_rays(dataset, agreement.beyond)
     # An empty view has no silhouette to compare (NaN), which JSON cannot hold.

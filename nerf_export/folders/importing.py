@@ -17,9 +17,14 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter, over
 from nerf_export.folders.capture import Capture, Frame, Notes, unusable
+from nerf_export.folders.capture_folders import (
+    CaptureFolder,
+    find_capture_folder,
+    is_view_set,
+    view_set_folder,
+)
 from nerf_export.folders.masks import MaskConvention, mask_convention
 from nerf_export.folders.pictures import read_picture, read_white
-from nerf_export.folders.places import Place, find_place, is_view_set, view_set_folder
 from nerf_export.folders.undistortion import Undistortion
 
 _COMMON_FOCUS_PART = 0.9
@@ -61,12 +66,19 @@ def import_folder(
     path: Path, out: Path, *, progress: ProgressCallback, cancel: CancelCheck
 ) -> ViewSet:
     """Import a folder of another tool as a view set (see :func:`import_capture`)."""
-    place = find_place(path)
-    return import_capture(place, place.read(cancel), out, progress=progress, cancel=cancel)
+    source_folder = find_capture_folder(path)
+    return import_capture(
+        source_folder, source_folder.read(cancel), out, progress=progress, cancel=cancel
+    )
 
 
 def import_capture(
-    place: Place, capture: Capture, out: Path, *, progress: ProgressCallback, cancel: CancelCheck
+    source_folder: CaptureFolder,
+    capture: Capture,
+    out: Path,
+    *,
+    progress: ProgressCallback,
+    cancel: CancelCheck,
 ) -> ViewSet:
     """Write a capture as a view set; an interrupted import resumes at the first missing frame.
 
@@ -75,7 +87,7 @@ def import_capture(
     and masks mean.
 
     Args:
-        place: the folder.
+        source_folder: the folder.
         capture: its parsed cameras.
         out: folder of the view set, whose ``meta.warnings`` are the capture's notes.
         progress: stages ``masks`` and ``import``.
@@ -98,7 +110,7 @@ def import_capture(
             ) from error
     _check_directions(frames)
     mask_stage = Stage("masks", 2 * len(frames), progress, cancel, "Looking at masks and alpha")
-    convention = mask_convention(capture, place.root, mask_stage)
+    convention = mask_convention(capture, source_folder.root, mask_stage)
     mask_stage.end()
     lenses, whites = _Lenses(frames, notes), _common_whites(frames, notes, cancel)
     held_out = list(capture.held_out)
@@ -131,7 +143,7 @@ class _Lenses:
         self._lens: Lens | None = None
         self._undistortion: Undistortion | None = None
         valid_parts = {
-            lens: float(self.of(lens).known.mean())
+            lens: float(self.of(lens).valid.mean())
             for lens in {frame.lens for frame in frames}
             if lens.distorted
         }
@@ -182,7 +194,7 @@ def _pixels(
     if not frame.lens.distorted:
         return np.ascontiguousarray(rgb), head, valid
     undistortion = lenses.of(frame.lens)
-    pinhole_valid = undistortion.known
+    pinhole_valid = undistortion.valid
     if valid is not None:
         remapped = undistortion.apply(np.where(valid, 255, 0).astype(np.uint8), nearest=True)
         pinhole_valid = pinhole_valid & (remapped >= 128)

@@ -79,23 +79,23 @@ class MaskConvention:
 
         """
         rgba = pictures.read_picture(frame.picture, frame.name, frame.turned)
-        mask, known = None, None
+        mask, valid = None, None
         if frame.mask is not None and self.masks is not Use.NOTHING:
-            mask, known = self._mask(frame)
+            mask, valid = self._mask(frame)
         head = None
         if self.alpha is Use.BACKGROUND:
             head = rgba[..., 3]
             if mask is not None:
-                known = _intersection(known, (mask >= DARK) | (head == 0))
+                valid = _intersection(valid, (mask >= DARK) | (head == 0))
         elif self.masks is Use.BACKGROUND:
             head = mask
         elif self.masks is Use.UNKNOWN and mask is not None:
-            known = _intersection(known, mask >= DARK)
+            valid = _intersection(valid, mask >= DARK)
         if self.alpha is Use.UNKNOWN:
-            known = _intersection(known, rgba[..., 3] >= DARK)
-        if head is not None and known is not None:
-            head = np.where(known, head, 0).astype(np.uint8)
-        return rgba, head, known
+            valid = _intersection(valid, rgba[..., 3] >= DARK)
+        if head is not None and valid is not None:
+            head = np.where(valid, head, 0).astype(np.uint8)
+        return rgba, head, valid
 
     def _mask(self, frame: Frame) -> tuple[Pixels, Mask | None]:
         """(h, w) uint8 mask at its picture's size, white is 255, and (h, w) valid mask or None."""
@@ -104,10 +104,10 @@ class MaskConvention:
         if entries is not None and not self.indices:
             values = entries[values]
         size = (frame.lens.width, frame.lens.height)
-        known = None
+        valid = None
         if self.levels.unknown is not None:
-            known = _mapped(values, self.levels.unknown, size) < DARK
-        return _mapped(values, self.levels.shades, size), known
+            valid = _mapped(values, self.levels.unknown, size) < DARK
+        return _mapped(values, self.levels.shades, size), valid
 
 
 def _mapped(values: Pixels, levels: bytes, size: tuple[int, int]) -> Pixels:

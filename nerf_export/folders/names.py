@@ -123,8 +123,8 @@ class FileNames:
                 return None
             folder /= chosen
         stem = PurePosixPath(last).stem if PurePosixPath(last).suffix.lower() in ENDINGS else last
-        for wanted in (last, *(stem + end for end in ENDINGS)):
-            names = self._names(folder).get(_key(wanted), [])
+        for candidate in (last, *(stem + end for end in ENDINGS)):
+            names = self._names(folder).get(_key(candidate), [])
             if len(names) == 1 and _is_file(folder / names[0]):
                 return folder / names[0]
         return None
@@ -180,12 +180,12 @@ class FileNames:
 
     def _leads_out(self, name: str, path: Path) -> Exception:
         common = Path(os.path.commonpath([self.root, path]))
-        near = len(self.root.relative_to(common).parts) <= 3 and len(common.parts) > 2
+        is_near = len(self.root.relative_to(common).parts) <= 3 and len(common.parts) > 2
         return unusable(
             f"{name!r:.120} lies outside of the folder {self.root.name!r}, and nothing outside of "
             "the folder that is given is read",
             f"Give the folder {str(common)!r}, which holds both."
-            if near
+            if is_near
             else "Copy the pictures into the folder, and name them relative to it.",
         )
 

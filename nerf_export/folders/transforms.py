@@ -115,17 +115,17 @@ class FrameReader:
 
     def _add(self, frame: Frame, where: str) -> int:
         """Index of a frame; a frame with the picture and pose of an earlier one is that one."""
-        known = self._by_picture.get(frame.picture)
-        if known is None:
+        index = self._by_picture.get(frame.picture)
+        if index is None:
             self._by_picture[frame.picture] = len(self.frames)
             self.frames.append(frame)
             return len(self.frames) - 1
-        if not np.allclose(self.frames[known].c2w, frame.c2w, atol=1e-6):
+        if not np.allclose(self.frames[index].c2w, frame.c2w, atol=1e-6):
             raise unusable(
                 f"{where} has the picture of another frame, and another pose",
                 "Take one of the two out, or name the right picture.",
             )
-        return known
+        return index
 
     def finish(self) -> None:
         """Check masks, and note the pictures that are missing.

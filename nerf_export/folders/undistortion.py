@@ -19,13 +19,13 @@ class Undistortion:
     Attributes:
         columns: (h, w) float32, pixels as OpenCV counts: the centre of the first one is 0.
         rows: (h, w) float32, counted likewise.
-        known: (h, w) bool, valid mask: pixels that the distorted picture shows.
+        valid: (h, w) bool, valid mask: pixels that the distorted picture shows.
 
     """
 
     columns: Array32
     rows: Array32
-    known: Mask
+    valid: Mask
 
     @classmethod
     def of(cls, lens: Lens) -> Undistortion:
@@ -48,13 +48,13 @@ class Undistortion:
             columns, rows = cv2.initUndistortRectifyMap(
                 K, coefficients, np.eye(3), K, size, cv2.CV_32FC1
             )
-        known = (
+        valid = (
             (columns >= -0.5) & (columns <= lens.width - 0.5)
             & (rows >= -0.5) & (rows <= lens.height - 0.5)
         )  # fmt: skip
         if lens.crop_radius is not None:
-            known &= np.hypot(columns - K[0, 2], rows - K[1, 2]) <= lens.crop_radius
-        return cls(columns, rows, known & ~_folded(columns, rows, lens))
+            valid &= np.hypot(columns - K[0, 2], rows - K[1, 2]) <= lens.crop_radius
+        return cls(columns, rows, valid & ~_folded(columns, rows, lens))
 
     def apply(self, pixels: Pixels, *, nearest: bool = False) -> Pixels:
         """Undistort an (h, w) or (h, w, c) uint8 picture; invalid pixels become 0.
@@ -69,7 +69,7 @@ class Undistortion:
         undistorted = cv2.remap(
             pixels, self.columns, self.rows, interpolation, borderMode=cv2.BORDER_REPLICATE
         )
-        undistorted[~self.known] = 0
+        undistorted[~self.valid] = 0
         return np.asarray(undistorted, np.uint8)
 
 

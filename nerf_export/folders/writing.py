@@ -83,12 +83,12 @@ def export_views(
     for i, name in enumerate(_pictures(views)):
         rgba = views.rgba(i)
         if masks is not None:
-            known = views.known(i)
-            if known is None:
-                known = np.ones(rgba.shape[:2], bool)
+            valid = views.known(i)
+            if valid is None:
+                valid = np.ones(rgba.shape[:2], bool)
             # invalid pixels are opaque, since transparent ones would mean background
-            rgba[~known, 3] = 255
-            write_atomic(out / masks[i], encode_png(np.where(known, 255, 0).astype(np.uint8)))
+            rgba[~valid, 3] = 255
+            write_atomic(out / masks[i], encode_png(np.where(valid, 255, 0).astype(np.uint8)))
         write_atomic(out / name, encode_png(rgba))
         stage.advance()
     files = chosen.write(views, out)

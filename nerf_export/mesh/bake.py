@@ -145,10 +145,10 @@ def paint(
     vertex_colours = _diffuse_into_unseen(mesh, vertex_total, vertex_weight)
     fallback = np.einsum("nk,nkc->nc", texels.weights, vertex_colours[texel_corners])
     # Where views have little weight, the diffused colours take over without an edge.
-    least = 0.02
-    colour = (total + least * fallback) / (weight + least)[:, None]
+    fallback_weight = 0.02
+    colour = (total + fallback_weight * fallback) / (weight + fallback_weight)[:, None]
     sharpest = detail / detail_weight.clip(1e-300)[:, None]
-    colour += _DETAIL_GAIN * (weight / (weight + least))[:, None] * sharpest
+    colour += _DETAIL_GAIN * (weight / (weight + fallback_weight))[:, None] * sharpest
     texture = _filled_texture(texels, colour, texture_size)
     normal_map = tangents = None
     if normals_of is not None:
@@ -164,7 +164,7 @@ def paint(
         uv=uv,
         texture=texture,
         texels=texels,
-        seen=float((weight > least).mean()),
+        seen=float((weight > fallback_weight).mean()),
         normal_map=normal_map,
         tangents=tangents,
     )

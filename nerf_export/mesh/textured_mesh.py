@@ -36,7 +36,7 @@ from nerf_export.process.left_children import working_folder
 from nerf_export.shape.depth_fusion import poisson_grid, tsdf_grid
 from nerf_export.shape.hull import Silhouette, carving_views, grid_points, hull_distances
 from nerf_export.shape.surface import LEAST_BLUR, DistanceGrid, extract_surface
-from nerf_export.views.dataset import wholly_known
+from nerf_export.views.dataset import wholly_valid
 
 SURFACES = ("distance", "tsdf", "poisson")
 """Methods of surface extraction: the field's distances, and two kinds of depth fusion."""
@@ -251,17 +251,17 @@ def _picture_at_field_exposure(fit: Fit, index: int) -> tuple[Camera, Pixels]:
 def _silhouette(fit: Fit, index: int) -> tuple[Camera, Silhouette]:
     """A view's camera and silhouette, at most :data:`_SILHOUETTE_SIDE` pixels wide and high."""
     camera, rgba = fit.picture(index)
-    alpha, known = rgba[..., 3], fit.known(index)
-    if known is not None and known.shape != alpha.shape:
+    alpha, valid = rgba[..., 3], fit.known(index)
+    if valid is not None and valid.shape != alpha.shape:
         raise invalid_fit(f"known/{index:04d}.png is not as large as its frame")
     factor = _SILHOUETTE_SIDE / max(alpha.shape)
     if factor < 1:
         size = (max(1, round(alpha.shape[1] * factor)), max(1, round(alpha.shape[0] * factor)))
         camera = camera.resized(*size)
         alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BOX))
-        if known is not None:
-            known = wholly_known(Image.fromarray(np.where(known, 255, 0).astype(np.uint8)), size)
-    return camera, Silhouette.of(alpha, known)
+        if valid is not None:
+            valid = wholly_valid(Image.fromarray(np.where(valid, 255, 0).astype(np.uint8)), size)
+    return camera, Silhouette.of(alpha, valid)
 
 
 def _hull_distances(fit: Fit, grid: DistanceGrid) -> Array32:

@@ -137,7 +137,7 @@ class Silhouette:
     border: Float[Array32, "h w"] | None = None
 
     @classmethod
-    def of(cls, mask: UInt8[Pixels, "h w"], known: Bool[Mask, "h w"] | None = None) -> Silhouette:
+    def of(cls, mask: UInt8[Pixels, "h w"], valid: Bool[Mask, "h w"] | None = None) -> Silhouette:
         """Silhouette of an alpha mask.
 
         The borders of picture and valid mask are no outline: a head that they cut continues
@@ -145,26 +145,26 @@ class Silhouette:
 
         Args:
             mask: (h, w) uint8.
-            known: (h, w) valid mask; None: all pixels are valid.
+            valid: (h, w) valid mask; None: all pixels are valid.
 
         """
         inside = mask >= 128
-        if known is None or known.all():
+        if valid is None or valid.all():
             return cls(_signed_pixels(inside))
-        if not known.any():
+        if not valid.any():
             nothing = np.full(mask.shape, 1e6, np.float32)
             return cls(-nothing, nothing)
         row, column = ndimage.distance_transform_edt(
-            ~known, return_distances=False, return_indices=True
+            ~valid, return_distances=False, return_indices=True
         )
-        return cls(_signed_pixels(inside[row, column]), _signed_pixels(known))
+        return cls(_signed_pixels(inside[row, column]), _signed_pixels(valid))
 
 
 def visual_hull(
     cameras: Sequence[Camera],
     masks: Sequence[UInt8[Pixels, "_h _w"]],
     corners: int,
-    known: Sequence[Bool[Mask, "_h _w"] | None] | None = None,
+    valid: Sequence[Bool[Mask, "_h _w"] | None] | None = None,
     back: float | None = None,
 ) -> Hull:
     """Hull of masks on a grid with ``corners`` corners along its longest axis.
@@ -179,7 +179,7 @@ def visual_hull(
         cameras: cameras in head space.
         masks: (h, w) uint8 alpha of each.
         corners: corners along the longest axis of the grid.
-        known: (h, w) valid mask of each; None: all pixels are valid.
+        valid: (h, w) valid mask of each; None: all pixels are valid.
         back: y in world N up to which the hull may extend, for a head whose back lies behind the
             searched cube; None: not beyond the cube.
 
@@ -191,8 +191,8 @@ def visual_hull(
     centre, half = _seen_sphere(cameras)
     _check_focus(cameras, centre, half)
     silhouettes = [
-        Silhouette.of(mask, valid)
-        for mask, valid in zip(masks, known or [None] * len(masks), strict=True)
+        Silhouette.of(mask, view_valid)
+        for mask, view_valid in zip(masks, valid or [None] * len(masks), strict=True)
     ]
     if all(silhouette.edge.max() < 0 for silhouette in silhouettes):
         return _ball_hull(centre, half, corners)

@@ -64,10 +64,10 @@ class DistanceGrid:
 
     def normals_at(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         """(n, 3) outward unit normals at (n, 3) points near the surface, both in head space."""
-        places = (points @ Z_UP_FROM_HEAD[:3, :3].T - self.low) / self.cell
+        grid_positions = (points @ Z_UP_FROM_HEAD[:3, :3].T - self.low) / self.cell
         slope = np.stack(
             [
-                ndimage.map_coordinates(np.asarray(part), places.T, order=1, mode="nearest")
+                ndimage.map_coordinates(np.asarray(part), grid_positions.T, order=1, mode="nearest")
                 for part in np.gradient(self.smoothed)
             ],
             -1,

@@ -151,7 +151,7 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
 def compare_silhouettes(
     cameras: Sequence[Camera],
     masks: Sequence[Pixels],
-    known: Sequence[Mask | None],
+    valid: Sequence[Mask | None],
     hull: Hull,
     stage: Stage | None = None,
 ) -> Agreement:
@@ -160,15 +160,15 @@ def compare_silhouettes(
     Args:
         cameras: of the views, head space.
         masks: (h, w) uint8 alpha of each view.
-        known: (h, w) valid mask of each view; None: all pixels are valid.
+        valid: (h, w) valid mask of each view; None: all pixels are valid.
         hull: visual hull of the views.
         stage: advanced once for each view.
 
     """
     filled: list[float] = []
     beyond: list[Mask | None] = []
-    for camera, mask, valid in zip(cameras, masks, known, strict=True):
-        inside, on_hull = _silhouette_and_hull(camera, mask, valid, hull)
+    for camera, mask, view_valid in zip(cameras, masks, valid, strict=True):
+        inside, on_hull = _silhouette_and_hull(camera, mask, view_valid, hull)
         filled.append(float(on_hull[inside].mean()) if inside.any() else float("nan"))
         outside_hull = inside & ~ndimage.binary_dilation(on_hull, np.ones((3, 3), bool))
         beyond.append(outside_hull if outside_hull.any() else None)

@@ -70,7 +70,7 @@ class Dataset:
     """Cameras at the training size, head space."""
     masks: tuple[Pixels, ...]
     """(h, w) uint8 alpha of each view at the training size."""
-    known: tuple[Mask | None, ...]
+    valid: tuple[Mask | None, ...]
     """(h, w) valid mask of each view at the training size; None: all pixels are valid."""
     held_out: tuple[int, ...]
     """Indices of the views that are not trained on."""
@@ -81,8 +81,8 @@ class Dataset:
     def has_masks(self) -> bool:
         """Whether any valid pixel of a mask is not fully opaque."""
         return any(
-            bool((mask < 255).any() if known is None else (mask[known] < 255).any())
-            for mask, known in zip(self.masks, self.known, strict=True)
+            bool((mask < 255).any() if valid is None else (mask[valid] < 255).any())
+            for mask, valid in zip(self.masks, self.valid, strict=True)
         )
 
     @property
@@ -169,7 +169,7 @@ def write_dataset(
         if valid is not None:
             valid_picture = np.where(valid, 255, 0).astype(np.uint8)
             write_atomic(root / f"known/{i:04d}.png", encode_png(valid_picture))
-            valid = wholly_known(Image.fromarray(valid_picture), (width, height))
+            valid = wholly_valid(Image.fromarray(valid_picture), (width, height))
         masks.append(pixels[..., 3])
         looks.append(Look.of(pixels))
         all_valid.append(valid)
@@ -214,7 +214,7 @@ def exclude_rays(dataset: Dataset, beyond: Sequence[Mask | None]) -> None:
         write_atomic(path, encode_png(np.minimum(read_png(path, "L"), np.asarray(allowed))))
 
 
-def wholly_known(mask: Image.Image, size: tuple[int, int]) -> Mask:
+def wholly_valid(mask: Image.Image, size: tuple[int, int]) -> Mask:
     """(h, w) valid mask at ``size`` (width, height): pixels whose whole area is white in a mask."""
     valid: Mask = np.asarray(mask.convert("L").resize(size, Image.Resampling.BOX)) == 255
     return valid

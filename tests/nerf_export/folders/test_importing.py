@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dp3d_core.errors import Cancelled, Dp3dError
+from nerf_export.folders.capture_folders import find_capture_folder, is_view_set
 from nerf_export.folders.importing import import_folder, open_views
-from nerf_export.folders.places import find_place, is_view_set
 from nerf_export.folders.writing import FORMATS, export_views
 from tests.conftest import shared_path
 from tests.support import captures
@@ -263,7 +263,7 @@ def test_axes_of_opencv_are_recognised(tmp_path):
 
 def test_the_hash_is_of_cameras_pictures_and_masks(tmp_path):
     def sha256():
-        return find_place(tmp_path / "in").read(CALLS["cancel"]).sha256(CALLS["cancel"])
+        return find_capture_folder(tmp_path / "in").read(CALLS["cancel"]).sha256(CALLS["cancel"])
 
     captures.write_transforms(tmp_path / "in", alpha=False)
     hashes = {sha256()}

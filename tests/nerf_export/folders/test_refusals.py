@@ -14,7 +14,7 @@ from PIL import Image
 
 from dp3d_core.cameras.files import TRANSPOSED
 from dp3d_core.errors import Dp3dError
-from nerf_export.folders.places import find_place
+from nerf_export.folders.capture_folders import find_capture_folder
 from tests.support import captures
 from tests.support.captures import check_cameras, read
 
@@ -106,7 +106,7 @@ def test_a_pipe_for_a_file_of_cameras_is_refused(tmp_path, name):
 
 def test_a_too_long_name_is_not_found(tmp_path):
     with pytest.raises(Dp3dError) as caught:
-        find_place(tmp_path / ("x" * 300))
+        find_capture_folder(tmp_path / ("x" * 300))
     assert caught.value.code == "viewset.not_found"
 
 

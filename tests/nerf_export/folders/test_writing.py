@@ -16,8 +16,8 @@ from dp3d_core.cameras.trajectories import capture_sphere, full_orbit
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from nerf_export.folders.capture_folders import find_capture_folder
 from nerf_export.folders.importing import import_folder
-from nerf_export.folders.places import find_place
 from nerf_export.folders.writing import FORMATS, export_views
 from nerf_export.views.dataset import held_out_of, write_dataset
 from tests.support.scene import HIGH, LOW, write_views
@@ -26,7 +26,7 @@ CALLS = {"progress": no_progress, "cancel": never_cancel}
 
 
 def folder_hash(folder: Path) -> str:
-    return find_place(folder).read(never_cancel).sha256(never_cancel)
+    return find_capture_folder(folder).read(never_cancel).sha256(never_cancel)
 
 
 POINTS = np.random.default_rng(3).uniform(LOW, HIGH, (40, 3))

@@ -127,7 +127,7 @@ def test_rays_are_drawn_at_valid_pixels(tmp_path: Path) -> None:
     drawn = np.asarray(Image.open(tmp_path / "data/masks/0000.png")) > 0
     assert drawn[:, 8:16].all()
     assert not drawn[:, 16:].any()  # column 16 is known in half
-    assert dataset.known[0][:, :16].all()
+    assert dataset.valid[0][:, :16].all()
     assert dataset.has_masks
     before = views_hash(views)
     views.known_path(0).unlink()

@@ -61,7 +61,7 @@ _AMBIGUOUS_FILES = {
 
 
 @dataclass(frozen=True)
-class Place:
+class CaptureFolder:
     """A folder of another tool, and the reader of its format."""
 
     root: Path
@@ -91,7 +91,7 @@ def view_set_folder(path: Path) -> Path:
     return path.parent if path.name in {VIEWSET_MARKER, "cameras.json"} else path
 
 
-def find_place(path: Path) -> Place:
+def find_capture_folder(path: Path) -> CaptureFolder:
     """Find the cameras of another tool's folder.
 
     Args:
@@ -103,24 +103,26 @@ def find_place(path: Path) -> Place:
     """
     with _refusing_unreadable(path):
         # only existing paths are resolved: a path that is too long cannot be
-        return _place_at(path.resolve() if is_file(path) or is_folder(path) else path)
+        return _capture_folder_at(path.resolve() if is_file(path) or is_folder(path) else path)
 
 
-def _place_at(path: Path) -> Place:
+def _capture_folder_at(path: Path) -> CaptureFolder:
     if is_file(path):
-        return _place_of_file(path)
+        return _capture_folder_of_file(path)
     if not is_folder(path):
         raise _not_found_error(path)
-    if (place := _place_of_folder(path, path)) is not None:
-        return place
+    if (capture_folder := _capture_folder_in(path, path)) is not None:
+        return capture_folder
     # the dataset in the folder of a fit is not to be fitted again
     subfolders = [] if (path / "fit.json").is_file() else _subfolders(path)
-    places = [
-        place for folder in subfolders if (place := _place_of_folder(path, folder)) is not None
+    capture_folders = [
+        capture_folder
+        for folder in subfolders
+        if (capture_folder := _capture_folder_in(path, folder)) is not None
     ]
-    if len(places) == 1:
-        return places[0]
-    if len(places) > 1:
+    if len(capture_folders) == 1:
+        return capture_folders[0]
+    if len(capture_folders) > 1:
         raise unusable(f"several folders in {path.name!r} hold cameras", "Give one of them.")
     raise _no_cameras_error(path)
 
@@ -149,25 +151,25 @@ def _subfolders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and not p.is_symlink())
 
 
-def _place_of_folder(root: Path, folder: Path) -> Place | None:
+def _capture_folder_in(root: Path, folder: Path) -> CaptureFolder | None:
     """The capture whose cameras lie in a folder itself; None: the folder has no cameras."""
     file = folder / "transforms.json"
     if file.is_file():
-        return Place(root, lambda cancel: read_transforms(root, file, cancel))
+        return CaptureFolder(root, lambda cancel: read_transforms(root, file, cancel))
     if split_files(folder):
-        return Place(root, lambda cancel: read_synthetic(root, folder, cancel))
+        return CaptureFolder(root, lambda cancel: read_synthetic(root, folder, cancel))
     if (files := colmap_model(folder)) is not None:
-        return Place(root, lambda cancel: read_colmap(root, files, cancel))
+        return CaptureFolder(root, lambda cancel: read_colmap(root, files, cancel))
     return None
 
 
-def _place_of_file(path: Path) -> Place:
+def _capture_folder_of_file(path: Path) -> CaptureFolder:
     folder = path.parent
     if path.suffix.lower() == ".json":
-        return Place(folder, lambda cancel: read_transforms(folder, path, cancel))
+        return CaptureFolder(folder, lambda cancel: read_transforms(folder, path, cancel))
     files = model_files(folder)
     if files is not None and path in files:
-        return Place(folder, lambda cancel: read_colmap(folder, files, cancel))
+        return CaptureFolder(folder, lambda cancel: read_colmap(folder, files, cancel))
     if is_zipfile(path):
         raise unusable(f"{path.name!r:.80} is a ZIP archive", _UNPACK)
     raise camera_file_error(
