@@ -34,10 +34,10 @@ def test_links_lead_somewhere(page: Path) -> None:
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
-        there = page.parent / path if path else page
-        assert there.exists(), f"{page.name}: {target}"
+        linked_page = page.parent / path if path else page
+        assert linked_page.exists(), f"{page.name}: {linked_page}"
         if anchor:
-            assert anchor in headings(there), f"{page.name}: {target}"
+            assert anchor in headings(linked_page), f"{page.name}: {linked_page}"
 
 
 @names

@@ -62,16 +62,19 @@ def test_what_leaves_blender_comes_back_to_its_place(
         expected = glb @ anchor[:3, :3].T + anchor[:3, 3]
         vertices = np.array(frame_report["vertices"])
         # every vertex of the file has one in Blender, and the other way round
-        apart = _distances(vertices, expected).max(), _distances(expected, vertices).max()
-        place_error = max(place_error, *(a / scale for a in apart))
+        vertex_distances = (
+            _distances(vertices, expected).max(),
+            _distances(expected, vertices).max(),
+        )
+        place_error = max(place_error, *(a / scale for a in vertex_distances))
 
         scene_camera = normalised(frame_report["scene_camera"])
         for name in ("view_camera", "player"):
-            off = np.abs(normalised(frame_report[name]) - scene_camera)
-            pose_error = max(pose_error, off[:3, :3].max(), off[:3, 3].max() / scale)
+            difference = np.abs(normalised(frame_report[name]) - scene_camera)
+            pose_error = max(pose_error, difference[:3, :3].max(), difference[:3, 3].max() / scale)
         for name in ("view_projection", "player_projection"):
-            off = np.abs(np.array(frame_report[name]) - frame_report["scene_projection"])[:2]
-            lens_error = max(lens_error, off.max() * max(width, height) / 2)
+            difference = np.abs(np.array(frame_report[name]) - frame_report["scene_projection"])[:2]
+            lens_error = max(lens_error, difference.max() * max(width, height) / 2)
 
         mask = views.mask(index)
         assert mask is not None

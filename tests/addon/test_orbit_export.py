@@ -145,7 +145,7 @@ def check_resume(report: dict[str, Any]) -> None:
     assert times["complete"] == times["again"] == times["refused"]
     assert "there already" in report["complete"]["message"]
     others = ("cameras", "scene", "vertices", "colour", "look")
-    for name in [f"other_{what}" for what in others]:
+    for name in [f"other_{change}" for change in others]:
         assert report[name]["error_code"] == "viewset.mismatch", name
         assert "Start Over" in report[name]["error_remedy"]
     assert report["broken"]["error_code"] == "viewset.invalid"
@@ -284,8 +284,8 @@ def test_a_fitted_export_lies_on_what_was_rendered(
     fit = fit_views(tmp_path / "views", tmp_path / "fit", preset="tiny", **calls)
     build_mesh(fit.root, tmp_path / "head.glb", faces=4000, texture_size=128, **calls)
     mesh = trimesh.load(tmp_path / "head.glb", force="mesh")
-    there, back = distances(mesh, original), distances(original, mesh)
-    both = np.concatenate([there, back]) / HEAD_SIZE
+    mesh_to_scene, scene_to_mesh = distances(mesh, original), distances(original, mesh)
+    both = np.concatenate([mesh_to_scene, scene_to_mesh]) / HEAD_SIZE
     print(f"mean {both.mean():.4f}, 95 % {np.quantile(both, 0.95):.4f}, worst {both.max():.4f}")
     assert both.mean() < 0.01
     assert np.quantile(both, 0.95) < 0.01

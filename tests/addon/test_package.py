@@ -66,10 +66,10 @@ def test_licence_header(path: Path) -> None:
 
 
 def test_manifest_is_valid(blender_ext: Path, bpy_python: Path) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [bpy_python, blender_ext, "validate", ADDON], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     name = next(
         line
         for line in (ADDON / "blender_manifest.toml").read_text().splitlines()

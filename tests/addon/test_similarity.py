@@ -52,8 +52,8 @@ def distances(fit: Fit, points: np.ndarray) -> np.ndarray:
     size = fit.meta.field_size
     table = safetensors.load_file(fit.root / "field.safetensors")["distance_grid.table"]
     grid = size.cell * table.reshape(size.corners)
-    places = (points @ Z_UP_FROM_HEAD[:3, :3].T - size.low) / size.cell
-    return map_coordinates(grid, places.T, order=1, mode="nearest")
+    grid_positions = (points @ Z_UP_FROM_HEAD[:3, :3].T - size.low) / size.cell
+    return map_coordinates(grid, grid_positions.T, order=1, mode="nearest")
 
 
 def test_an_imported_fit_lies_where_the_field_puts_it(
