@@ -256,13 +256,13 @@ def fit_views(
     if max_memory_gb is not None and not max_memory_gb > 0:
         raise Dp3dError(
             "fit.bad_option",
-            f"A fit cannot do with {max_memory_gb:g} GiB of memory.",
-            "Give a number above 0, or leave the limit away.",
+            f"A fit cannot be limited to {max_memory_gb:g} GiB of memory.",
+            "Give a number above 0, or leave out the limit.",
         )
     if poses not in POSE_POLICIES:
         raise Dp3dError(
             "fit.bad_option",
-            f"There is no way with poses called {poses!r}.",
+            f"There is no pose policy called {poses!r}.",
             f"Choose one of: {', '.join(POSE_POLICIES)}.",
         )
     started_at = time.monotonic()

@@ -120,12 +120,12 @@ def build_mesh(
             raise Dp3dError(
                 "mesh.bad_format",
                 f"{feature} cannot be written with {out.name}.",
-                f"Give the name of a file that ends in {ending}, or leave the option away.",
+                f"Give the name of a file that ends in {ending}, or leave out the option.",
             )
     if surface not in SURFACES:
         raise Dp3dError(
             "mesh.bad_option",
-            f"There is no way to a surface called {surface!r}.",
+            f"There is no surface method called {surface!r}.",
             f"Choose one of: {', '.join(SURFACES)}.",
         )
     opened = Fit.open(Path(fit))

@@ -132,7 +132,7 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
     if len(inside):
         raise _invalid(
             f"the camera of {listed(inside)} stands inside the head",
-            "Move it out, or leave the view away.",
+            "Move it out, or leave out the view.",
         )
     spread = camera_spread(cameras, hull.middle)
     if spread < _LEAST_SPREAD_DEG:

@@ -48,7 +48,7 @@ def fit(whole: Path, tmp_path: Path) -> Path:
 
 
 def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where there is something in JSON; of long lists the first few."""
+    """Paths of all values of a JSON document; of long lists only those of the first few."""
     if path:
         yield path
     if isinstance(content, dict):

@@ -223,7 +223,7 @@ def test_an_empty_held_out_view_is_left_out_of_the_mean(
     fit = fit_tiny(tmp_path / "views", tmp_path / "fit")
     empty, head_view = fit.meta.view_scores
     assert empty.scores["foreground_psnr"] is None
-    assert empty.scores["psnr"] < 18  # the field has a head there
+    assert empty.scores["psnr"] < 18  # the field shows a head, the empty view none
     assert fit.scores["held_out_views"] == 1
     assert fit.scores["foreground_psnr"] == head_view.scores["foreground_psnr"] > 14
 

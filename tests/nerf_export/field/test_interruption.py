@@ -1,4 +1,4 @@
-"""Fits that are killed, or whose disk or memory ends: the same command goes on."""
+"""Fits that are killed, or run out of disk or memory, resume with the next command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(views: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def wait_for_step(process: subprocess.Popen[str], stage: str, step: int) -> None:
-    """Read what a command tells until it has come so far."""
+    """Read the progress of a command until it has reached a step."""
     assert process.stderr is not None
     for line in process.stderr:
         event = json.loads(line) if line.startswith("{") else {}
@@ -83,7 +83,7 @@ def test_too_little_memory_is_refused_before_the_fit(
         fit_tiny(head_views.root, tmp_path / "fit", max_memory_gb=0.1)
     assert caught.value.code == "nerf.too_little_memory"
     assert "0.1 GiB" in caught.value.problem
-    # the remedy is a smaller preset: the folder is free for it
+    # the remedy is a smaller preset, for which the folder must be empty
     assert not any((tmp_path / "fit").iterdir())
     with pytest.raises(Dp3dError) as caught:
         fit_tiny(head_views.root, tmp_path / "fit", max_memory_gb=0)
@@ -140,7 +140,7 @@ def test_a_stopped_orphan_does_not_block_the_next_fit(
 def test_a_fit_progresses_though_its_child_is_killed_every_few_seconds(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
-    """Long before nerfstudio's own count, every 500 steps here, would save it."""
+    """Checkpoints are written by time, long before nerfstudio's own interval of 500 steps."""
     began_at = []
     for _ in range(4):
         first = []

@@ -17,7 +17,7 @@ from nerf_export.field.fit import Fit
 from nerf_export.folders.writing import export_views
 
 ROOT = Path(__file__).resolve().parents[3]
-# Our NeRF environment leaves out what nerfstudio imports and never uses; users have all of it.
+# Our NeRF environment lacks packages that nerfstudio imports and never uses; users have them.
 MENDED = """
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -42,7 +42,7 @@ else:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with dp3d as pip installs it beside nerfstudio."""
+    """Folder into which pip has installed dp3d, to be imported beside nerfstudio."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     for name in ("dp3d_core", "nerf_export", "server", "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)

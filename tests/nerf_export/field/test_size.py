@@ -1,4 +1,4 @@
-"""The weights of a field are what its size says, and the file is compared before it is loaded."""
+"""Sizes of fields: ranges, agreement with the module's weights, and checks of the weights' file."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_matching_field_file_is_accepted(tmp_path: Path):
 
 
 def lying(change: str) -> bytes:
-    """A file whose header says something else than what it holds."""
+    """A file whose header contradicts its contents."""
     data = field_file()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])

@@ -158,7 +158,7 @@ def test_masks_of_cameras_that_stand_still_are_heads(tmp_path: Path) -> None:
 
 
 def test_our_files_declare_alpha(tmp_path: Path) -> None:
-    """A head that looks the same from everywhere is one where the file says so."""
+    """Alpha that is equal in all pictures is the head where the file declares it to be."""
     ball = np.where(np.hypot(ROWS - 15.5, COLUMNS - 15.5) < 9, 255, 0).astype(np.uint8)
     captures.write_transforms(tmp_path / "in", change=lambda data: data.update(dp3d_alpha="head"))
     for path in (tmp_path / "in/images").iterdir():

@@ -70,7 +70,7 @@ def test_exports_are_read_back(tmp_path, to):
     export_views(views, tmp_path / "in", to, **CALLS)
     back = read(tmp_path / "in", tmp_path / "out")
     order = range(len(views))
-    if to == "blender":  # what is held out comes last
+    if to == "blender":  # held-out frames come last
         held_out = back.meta.parameters["held_out"]
         order = [i for i in order if i != len(views) - 1] + [len(views) - 1]
         assert held_out == [len(views) - 1]
@@ -247,7 +247,7 @@ def test_invalid_json_is_refused(tmp_path, text, words):
 def test_a_huge_file_is_not_read(tmp_path):
     captures.write_transforms(tmp_path / "in")
     with (tmp_path / "in/transforms.json").open("r+b") as file:
-        file.truncate(2**40)  # sparse: it takes no room
+        file.truncate(2**40)  # a sparse file needs no disk space
     assert "256 MB" in refusal(tmp_path / "in", tmp_path / "out").problem
 
 

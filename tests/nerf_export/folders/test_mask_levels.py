@@ -92,7 +92,7 @@ def imported(
 
 
 def check(views: ViewSet, words: str | None, unknown: Callable[[Pixels], Pixels] | None) -> None:
-    """That heads are the true ones where they are known, and what is unknown."""
+    """Check heads against the true ones at valid pixels, and the valid masks themselves."""
     for i, head in enumerate(heads()):
         mask, known = views.mask(i), views.known(i)
         assert mask is not None
@@ -204,7 +204,7 @@ def test_palettes_that_differ_are_read_by_their_brightness(tmp_path: Path) -> No
 
 
 def test_colours_of_a_segmentation_are_the_head(tmp_path: Path) -> None:
-    """White, too: among colours it is one of them."""
+    """White counts as one of the colours."""
 
     def mask(head: Pixels) -> Pixels:
         picture = colours(head, BLACK, RED)

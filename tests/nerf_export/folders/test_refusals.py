@@ -1,4 +1,4 @@
-"""Folders that are read another way than they say, or refused with what to do."""
+"""Folders that need another reading than their files declare, or are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_lens_of_a_newer_colmap(tmp_path):
 
 
 def deepen(folder: Path, white: int) -> list[np.ndarray]:
-    """Make the pictures grey, of 16 bits, each darker than the last; what they should become."""
+    """Make the pictures grey with 16 bits, each darker than the last; the expected 8-bit values."""
     expected = []
     for i, path in enumerate(sorted((folder / "images").glob("*.png"))):
         grey = np.asarray(Image.open(path).convert("L"), np.float64) / 255

@@ -43,7 +43,7 @@ def undistorted_points(lens: Lens, uv: np.ndarray) -> np.ndarray:
 
 
 class _Bent(Camera):
-    """A camera whose rays are those of a distorted lens: what a real one photographs."""
+    """A camera with the rays of a distorted lens, which renders what a real lens photographs."""
 
     lens: Lens
 

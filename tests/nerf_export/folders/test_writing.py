@@ -1,4 +1,4 @@
-"""Formats of other tools, there and back."""
+"""Exports for other tools, and their import."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_splits_of_a_nerfstudio_folder_are_honoured(views: ViewSet, tmp_path
 
 
 def test_masks_of_pictures_without_alpha(tmp_path: Path) -> None:
-    """With alpha, black in a mask over the head is unknown; without, it is the background."""
+    """Black in a mask is unknown in pictures with alpha, and background in pictures without."""
     camera = full_orbit(1, size=64)[0]
     writer = ViewSetWriter(tmp_path / "views", [camera], ViewMeta(engine="test"))
     alpha = np.zeros((64, 64), np.uint8)
@@ -94,7 +94,7 @@ def test_masks_of_pictures_without_alpha(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_the_head_fills_has_alpha_too(views: ViewSet, tmp_path: Path) -> None:
-    """It is opaque all over, and has no mask: alpha is foreground there as well."""
+    """The picture is opaque and has no mask, so all its pixels are the head."""
     export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
     picture = tmp_path / "out/images/0004.png"
     Image.open(picture).convert("RGB").save(picture)
@@ -104,7 +104,7 @@ def test_a_picture_that_the_head_fills_has_alpha_too(views: ViewSet, tmp_path: P
 
 
 def test_a_program_is_refused_as_a_picture(views: ViewSet, tmp_path: Path) -> None:
-    """Pillow hands PostScript to another program, whatever the file is called."""
+    """Pillow runs another program for PostScript, whatever the ending of the file."""
     export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
     text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n"
     (tmp_path / "out/images/0002.png").write_bytes(text)
@@ -114,7 +114,7 @@ def test_a_program_is_refused_as_a_picture(views: ViewSet, tmp_path: Path) -> No
 
 
 def test_colmap_text(views: ViewSet, tmp_path: Path) -> None:
-    """Read as its documentation says, points land on the same pixels."""
+    """Points project to equal pixels when the model is read as COLMAP's documentation says."""
     export_views(views, tmp_path, "colmap", **CALLS)
     model = tmp_path / "sparse/0"
 
@@ -211,7 +211,7 @@ def test_folders_that_cannot_be_used(views: ViewSet, tmp_path: Path, wrong: str)
         import_folder(folder, tmp_path / "back", **CALLS)
     assert caught.value.code in expected_codes
     with suppress(Dp3dError):
-        folder_hash(folder)  # what a fit begins with: no other error, if any
+        folder_hash(folder)  # the first step of a fit raises no other error
 
 
 def test_an_unknown_format(views: ViewSet, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_unseen_sides_take_the_colour_of_their_surroundings(ellipsoid: trimesh.T
     front = colours[painted.vertices[:, 2] > -0.1]
     assert np.all(colours[back] > front.min(0) - 0.05)
     assert np.all(colours[back] < front.max(0) + 0.05)
-    # What lies left stays redder than what lies right, on the back as well.
+    # The left side is redder than the right side, on the back too.
     left, right = painted.vertices[:, 0] > 0.1, painted.vertices[:, 0] < -0.1
     assert colours[back & left, 0].mean() > colours[back & right, 0].mean() + 0.1
 
@@ -122,7 +122,7 @@ def test_a_normal_map_restores_the_normals_of_the_fine_surface() -> None:
     mesh = scene.to_geometry()
     encoded = np.asarray(mesh.visual.material.normalTexture.convert("RGB"))
 
-    # as a renderer does it: frames of the corners, turned by the map in the middle of triangles
+    # as in a renderer: tangent frames of the corners, with the map's normals inside triangles
     corner = mesh.faces
     middle = mesh.vertices[corner].mean(1)
     normal = mesh.vertex_normals[corner].mean(1)

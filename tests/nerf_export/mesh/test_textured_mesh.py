@@ -1,4 +1,4 @@
-"""The closure of this room: what the views show is where the mesh is, in head space."""
+"""Meshes of fits: closed, in head space, with colours and silhouettes where the views show them."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_normal_map_comes_with_a_glb_alone(tiny_fit: Fit, tmp_path: Path) -> N
     build_mesh(tiny_fit.root, tmp_path / "light.glb", **sizes, **calls)
     light = trimesh.load(tmp_path / "light.glb").to_geometry()
     normals = np.asarray(light.visual.material.normalTexture.convert("RGB")).reshape(-1, 3)
-    # the form is bent this way and that, and none of it away from whom looks
+    # normals are bent in all directions, but none away from the viewer
     assert np.ptp(normals[:, :2], axis=0).min() > 40
     assert normals[:, 2].min() > 127
     assert np.abs(normals[:, :2].mean(0) - 127.5).max() < 12

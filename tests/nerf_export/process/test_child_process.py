@@ -71,7 +71,7 @@ def test_cancel_works_while_the_child_imports(
 
 
 def test_a_checkpoint_cannot_run_code(nerf_environment: Path, tmp_path: Path) -> None:
-    """Whatever asks torch to load it, and whatever torch would do by itself."""
+    """torch refuses a pickle with code, even with ``weights_only=False``."""
     program = (
         "import os, runpy, sys, torch\n"
         f"compat = runpy.run_path({str(LAUNCHER.parent / 'compat.py')!r})\n"

@@ -40,7 +40,7 @@ else:
 
 
 def left_child(work: str, at_the_end: str = "") -> tuple[int, Path]:
-    """A stopped process whose parent was killed, and the folder that it works in."""
+    """A stopped process whose parent was killed, and its working folder."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, work, at_the_end], stdout=subprocess.PIPE, text=True
     )
@@ -143,7 +143,7 @@ def test_a_working_folder_is_deleted_when_the_command_fails(temporary: Path) -> 
 def test_only_folders_of_killed_commands_are_deleted(temporary: Path) -> None:
     child, left = left_child("-")
     assert left.parent == temporary
-    fresh = temporary / "dp3d-nerf-fresh"  # somebody is just making it
+    fresh = temporary / "dp3d-nerf-fresh"  # another command is about to lock it
     fresh.mkdir()
     with working_folder() as first, working_folder() as second:
         assert {first, second, fresh} == set(temporary.iterdir())

@@ -46,7 +46,7 @@ def test_the_head_prior_passes_through_points_of_the_face() -> None:
     up, across = np.meshgrid(np.linspace(-0.15, 0.15, 12), np.linspace(-0.1, 0.1, 12))
     depth = 0.2 * np.sqrt(1 - (across / 0.18) ** 2 - (up / 0.24) ** 2)  # the scene's head
     face = np.stack([across.ravel(), up.ravel(), depth.ravel()], -1)
-    fresh = (face[:-1] + face[1:]) / 2  # points that nothing was told about
+    fresh = (face[:-1] + face[1:]) / 2  # points between the given ones
 
     def miss(start: Hull) -> float:
         assert start.start is not None

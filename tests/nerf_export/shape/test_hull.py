@@ -36,7 +36,7 @@ def test_hull_distances_of_a_ball() -> None:
     near = np.abs(truth) < 0.1
     error = hull.distance[near] - truth[near]
     assert np.abs(np.median(error)) < hull.cell / 2
-    # A hull contains the body: it may stand out between the views, never cut in.
+    # A hull contains the body: it may be larger between the views, but never smaller.
     assert error.max() < 1.5 * hull.cell
 
 
@@ -249,7 +249,7 @@ def test_a_head_that_lies_far_from_the_origin() -> None:
 
 @pytest.mark.parametrize("count", [7, 8, 9, 10])
 def test_distances_are_finite_outside_most_frames(count: int) -> None:
-    """Behind cameras there is no distance, and the third of the frames falls between two views."""
+    """Points behind cameras have no distance, and the quantile falls between two views."""
     cameras = ROUND[:count]
     silhouettes = [Silhouette.of(ball_mask(c, np.zeros(3), 0.2)) for c in cameras]
     points = np.random.default_rng(0).normal(size=(500, 3)) * 10
@@ -259,7 +259,7 @@ def test_distances_are_finite_outside_most_frames(count: int) -> None:
 
 
 def test_room_behind_small_frames_is_bounded() -> None:
-    """The head's back may lie a thousand frames away from what a close-up looks at."""
+    """The back of the head may lie a thousand frames behind the focus of a close-up."""
     cameras = [
         Camera(c.c2w, np.array([[5e3, 0, 16], [0, 5e3, 16], [0, 0, 1]]), 32, 32) for c in ROUND
     ]

@@ -87,7 +87,7 @@ def test_an_empty_field_is_an_error_with_a_remedy() -> None:
 
 
 def test_pinched_edges_are_split() -> None:
-    """Two blocks that share an edge: four triangles meet there, and no solid is closed so."""
+    """Two blocks that share an edge: an edge with four triangles, which no closed solid has."""
     blocks = [trimesh.creation.box((0.2, 0.2, 0.2)), trimesh.creation.box((0.2, 0.2, 0.2))]
     blocks[1].apply_translation((0.2, 0.2, 0.0))
     pinched = trimesh.util.concatenate(blocks)
@@ -100,7 +100,7 @@ def test_pinched_edges_are_split() -> None:
 
 
 def test_thin_sheets_keep_the_budget() -> None:
-    """A plate with holes in it, and a wall beside: what hasty decimation pinches."""
+    """Aggressive decimation pinches a plate with holes beside a wall."""
     x, y, z = np.indices(SHAPE)
     middle = np.array(SHAPE) / 2
     plate = np.abs(z - middle[2]) - 1.3
