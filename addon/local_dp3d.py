@@ -236,20 +236,23 @@ def _tick() -> float | None:
     return _SLOW_S if SERVER.busy else None
 
 
-def _leave() -> None:
-    """Blender ends; without this the server would notice as well, by the end of its input."""
+def _release_processes() -> None:
+    """Release the server and cancel the command when Blender ends.
+
+    Without this the server would stop too, at the end of its input.
+    """
     SERVER.release()
     cancel_command()
 
 
 def attach() -> None:
     """Let the server go with Blender."""
-    atexit.register(_leave)
+    atexit.register(_release_processes)
 
 
 def detach() -> None:
     """Let go of the processes: the add-on ends."""
-    atexit.unregister(_leave)
+    atexit.unregister(_release_processes)
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     for timer in (_first_look, _ask):

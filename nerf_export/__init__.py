@@ -1,25 +1,27 @@
 """nerf_export: from a :class:`~dp3d_core.viewsets.viewset.ViewSet` to a radiance field and a mesh.
 
-The flow, file by file::
+The flow, module by module::
 
-    presets        how large and how long
-    dataset        view set -> nerfstudio dataset (pictures, transforms.json, train/held-out)
-    hull           silhouettes -> signed distance grid: the field's box and its first guess
-    prior          a head-like first guess where only one side is seen
-    registration   cameras moved to where the faces in their frames lie; ``poses``: when they are
-    agreement      do cameras and frames belong together? refusals and warnings
-    fit            runs nerfstudio in its own interpreter, keeps ``field.safetensors``
-    surface        distance grid -> one closed, smooth, light surface
-    bake           surface -> UV atlas and texture from the views
-    splats         the painted surface as Gaussian splats
-    mesh           surface and texture -> GLB, OBJ, PLY
-    render         new cameras -> frames of the field
-    folders        folders of other tools in and out: nerfstudio, instant-ngp, COLMAP ...
+    field/presets         grid sizes, ray counts and steps of a fit
+    folders/              folders of other tools in and out: nerfstudio, instant-ngp, COLMAP ...
+    views/pose_policy     whether a fit takes the given poses or refined ones
+    views/registration    poses refined by bundle adjustment of face points
+    views/dataset         view set -> nerfstudio dataset (pictures, transforms.json, splits)
+    shape/hull            silhouettes -> signed distance grid: bounds and start of the field
+    shape/head_prior      average head as the start, for captures of the front alone
+    views/consistency     whether cameras and frames belong together: refusals and warnings
+    field/fit             runs nerfstudio in its own interpreter, keeps ``field.safetensors``
+    shape/surface         distance grid -> one closed, smooth, decimated surface
+    mesh/bake             surface -> UV atlas and texture from the views
+    mesh/splats           the textured surface as Gaussian splats
+    mesh/textured_mesh    surface and texture -> GLB, OBJ, PLY
+    field/render          new cameras -> frames of the field
 
-To compare: ``fusion`` makes surfaces of rendered depth, ``stock`` hands a fit to nerfstudio's own
-commands.
+For comparison, ``shape/depth_fusion`` makes surfaces from rendered depth, and
+``field/ns_commands`` hands a fit to nerfstudio's own commands.
 
-``environment`` builds and finds that other interpreter, ``child_process`` talks to it, and
-``child/`` is what runs there: nothing else of ours imports torch or nerfstudio.  ``left_children``
-ends what killed commands left, processes and folders.
+``process/environment`` builds and finds nerfstudio's interpreter, ``process/child_process`` runs
+commands in it, and ``child/`` is the code of these commands: no other module imports torch or
+nerfstudio.  ``process/left_children`` ends the processes and removes the folders that killed
+commands left.
 """

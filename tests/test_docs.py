@@ -24,8 +24,8 @@ names = pytest.mark.parametrize(
 
 def headings(page: Path) -> set[str]:
     """Anchors of a page, as the forges make them."""
-    found = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
-    return {re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in found}
+    titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in titles}
 
 
 @names
@@ -34,10 +34,10 @@ def test_links_lead_somewhere(page: Path) -> None:
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
-        there = page.parent / path if path else page
-        assert there.exists(), f"{page.name}: {target}"
+        linked_page = page.parent / path if path else page
+        assert linked_page.exists(), f"{page.name}: {target}"
         if anchor:
-            assert anchor in headings(there), f"{page.name}: {target}"
+            assert anchor in headings(linked_page), f"{page.name}: {target}"
 
 
 @names

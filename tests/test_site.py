@@ -83,8 +83,8 @@ def _uris(item: Any) -> list[str]:
 def test_anchors_are_those_of_the_forges(pages):
     for page in (REPOSITORY / "docs").glob("*.md"):
         lines = page.read_text("utf-8").splitlines()
-        found = {pages.anchor(x.lstrip("# "), "-") for x in lines if x.startswith("#")}
-        assert found == headings(page)
+        anchors = {pages.anchor(x.lstrip("# "), "-") for x in lines if x.startswith("#")}
+        assert anchors == headings(page)
 
 
 @pytest.mark.parametrize("tag", ['<script src="https://a.b/c.js">', "<img src=//a.b/c.png>"])

@@ -64,21 +64,21 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
             "Load the views of this result again.",
         )
     render = scene.render
-    looked: dict[str, Any] = dict(_own_size(scene))
-    own = own_camera(scene) if is_looking(scene) else scene.camera
-    if own is not None:
-        looked["camera"] = own
+    look: dict[str, Any] = dict(_own_size(scene))
+    own_scene_camera = own_camera(scene) if is_looking(scene) else scene.camera
+    if own_scene_camera is not None:
+        look["camera"] = own_scene_camera
     scene.camera = player
     render.resolution_x, render.resolution_y = view.width, view.height
     render.resolution_percentage = 100
     render.pixel_aspect_x, render.pixel_aspect_y = scene_views.pixel_aspect(view)
-    looked["ours"] = _size(scene)
-    _remember(scene, "look", looked)
+    look["ours"] = _size(scene)
+    _remember(scene, "look", look)
     backgrounds = camera_data(player).background_images
     if len(backgrounds) and (frames := sequence.frames_of(backgrounds[0].image_user)):
         set_timeline(scene, frames)
     if area is not None and area.type == "VIEW_3D":
-        _look(scene, area, player)
+        _enter_camera_view(scene, area, player)
 
 
 def restore(scene: bpy.types.Scene, area: bpy.types.Area | None = None) -> bool:
@@ -98,8 +98,8 @@ def restore(scene: bpy.types.Scene, area: bpy.types.Area | None = None) -> bool:
     before = _before(scene)
     if not before:
         return False
-    looked, timeline = before.get("look"), before.get("timeline")
-    if looked:
+    look, timeline = before.get("look"), before.get("timeline")
+    if look:
         for name, value in _own_size(scene).items():
             setattr(scene.render, name, value)
         scene.camera = own_camera(scene)
@@ -113,11 +113,11 @@ def restore(scene: bpy.types.Scene, area: bpy.types.Area | None = None) -> bool:
         scene.frame_preview_start, scene.frame_preview_end = start, end
         scene.use_preview_range = bool(use)
     areas = before.get("areas") or {}
-    for key, each in _areas(scene):
+    for key, view_area in _areas(scene):
         if key in areas:
-            _leave(each, areas[key])
-        elif looked and area is not None and each == area:
-            _leave(each, None)
+            _leave_camera_view(view_area, areas[key])
+        elif look and area is not None and view_area == area:
+            _leave_camera_view(view_area, None)
     del scene[BEFORE]
     return True
 
@@ -140,8 +140,8 @@ def own_camera(scene: bpy.types.Scene) -> bpy.types.Object | None:
 @contextlib.contextmanager
 def own_settings(scene: bpy.types.Scene) -> Iterator[None]:
     """The artist's camera and render size for as long as the block runs (a camera path is read)."""
-    looked = _before(scene).get("look")
-    if not looked:
+    look = _before(scene).get("look")
+    if not look:
         player = scene.camera if _is_player(scene.camera) else None
         if player is not None:
             scene.camera = None
@@ -151,7 +151,7 @@ def own_settings(scene: bpy.types.Scene) -> Iterator[None]:
             if player is not None:
                 scene.camera = player
         return
-    camera, now = scene.camera, _size(scene)
+    camera, view_size = scene.camera, _size(scene)
     scene.camera = own_camera(scene)
     for name, value in _own_size(scene).items():
         setattr(scene.render, name, value)
@@ -159,7 +159,7 @@ def own_settings(scene: bpy.types.Scene) -> Iterator[None]:
         yield
     finally:
         scene.camera = camera
-        for name, value in now.items():
+        for name, value in view_size.items():
             setattr(scene.render, name, value)
 
 
@@ -281,10 +281,13 @@ def _regions_3d(space: bpy.types.SpaceView3D) -> list[bpy.types.RegionView3D]:
     return quads or [space.region_3d]
 
 
-def _look(scene: bpy.types.Scene, area: bpy.types.Area, player: bpy.types.Object) -> None:
+def _enter_camera_view(
+    scene: bpy.types.Scene, area: bpy.types.Area, player: bpy.types.Object
+) -> None:
+    """Look through the player in a 3D view, and remember the view before."""
     space = _view_3d(area)
     view = space.region_3d
-    key = next((key for key, each in _areas(scene) if each == area), "")
+    key = next((key for key, other in _areas(scene) if other == area), "")
     areas = dict(_before(scene).get("areas") or {})
     if key and key not in areas:
         areas[key] = {
@@ -303,7 +306,8 @@ def _look(scene: bpy.types.Scene, area: bpy.types.Area, player: bpy.types.Object
     view.view_perspective = "CAMERA"
 
 
-def _leave(area: bpy.types.Area, remembered: Any) -> None:
+def _leave_camera_view(area: bpy.types.Area, remembered: Any) -> None:
+    """Give a 3D view back what ``_enter_camera_view`` remembered; None: leave the camera only."""
     space = _view_3d(area)
     view = space.region_3d
     if remembered is None:
@@ -341,13 +345,13 @@ def _size(scene: bpy.types.Scene) -> dict[str, float]:
 def _own_size(scene: bpy.types.Scene) -> dict[str, float]:
     """The artist's render size: what was remembered, where the scene's is still the view's."""
     size = _size(scene)
-    looked = _before(scene).get("look")
-    if not looked:
+    look = _before(scene).get("look")
+    if not look:
         return size
-    ours = looked.get("ours") or size  # of an early version, which did not remember it
+    ours = look.get("ours") or size  # of an early version, which did not remember it
     for names in _SIZES:
         if all(size[name] == ours[name] for name in names):
-            size.update({name: looked[name] for name in names})
+            size.update({name: look[name] for name in names})
     return size
 
 

@@ -12,7 +12,7 @@ from .. import export_record, exporting
 from ..link.errors import AddonError
 from ..scene import orbit_cameras
 from ..scene.orbit_export import OrbitExport
-from . import panel, pictures, sentences
+from . import failures, panel, pictures, run_words, sentences
 from .cancel_button import CancelButton
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class DP3D_PT_export(panel.Tab, bpy.types.Panel):
         for warning in filter(None, settings.warnings.split("\n")):
             sentences.draw(layout, context, warning, "ERROR")
         if settings.error_code:
-            panel.draw_failure(layout, context, settings, "dp3d.dismiss_export")
+            failures.draw(layout, context, settings, "dp3d.dismiss_export")
 
 
 def _draw_settings(layout: Any, scene: bpy.types.Scene) -> None:
@@ -195,7 +195,7 @@ def _draw_progress(layout: Any, export: OrbitExport) -> None:
     text = export_record.message(export)
     eta = export.eta_s
     if eta >= 0:
-        text += f", {panel.duration(round(eta))} left"
+        text += f", {run_words.duration(round(eta))} left"
     of = len(export.cameras) if export.state == "preparing" else export.done
     layout.progress(factor=of / max(1, export.views), type="BAR", text=text)
     if export.picture is not None and (icon := pictures.thumbnail(export.picture)):

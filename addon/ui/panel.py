@@ -3,50 +3,34 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import bpy
 
 from .. import settings, watch, windows
 from ..limits import DEFAULT_ENGINE
-from ..link.errors import AddonError
-from ..scene import anchor as head_anchor
 from ..scene import camera_path, look, viewing, views
-from . import anchor, engine_options, packing, pictures, portrait, presets, sentences, server_page
+from . import (
+    anchor,
+    engine_options,
+    failures,
+    packing,
+    pictures,
+    portrait,
+    presets,
+    run_words,
+    sentences,
+    server_page,
+)
 
 if TYPE_CHECKING:
     from bpy.types import Panel as _Panel
 else:
     _Panel = object  # Blender would take a subclass of its own for one to register
 
-_KINDS = {
-    "views": "Views",
-    "fit": "Fit",
-    "mesh": "Mesh",
-    "render": "Playback",
-    "save_fit": "Saving the fit",
-}
-_STAGES = {
-    "models": "fetching the models",
-    "portrait": "reading the photo",
-    "head": "fitting the head",
-    "views": "view",
-    "shape": "finding the shape",
-    "fit": "training",
-    "mesh": "building",
-    "render": "frame",
-    "send": "sending",
-    "save": "file",
-}
-"""Words for the stages of a job; others are shown as they are."""
-
-_STILL_S = 3
-"""Seconds without a step after which the panel counts them, so that it moves."""
-
 
 class Tab(_Panel):
-    """Base of the panels: where they stand."""
+    """Base of the panels: the tab of the sidebar that shows them."""
 
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
@@ -66,13 +50,13 @@ class DP3D_PT_main(Tab, bpy.types.Panel):
         layout.use_property_decorate = False
         server_page.draw_server(layout, context)
         portrait.draw_portrait(layout, context)
-        _anchor(layout, scene)
+        _draw_anchor(layout, scene)
         draw_cameras(layout, scene, scene.dp3d, "camera_source")
-        _engine(layout, context)
-        _wide(layout).prop(scene.dp3d, "then_mesh")
+        _draw_engine(layout, context)
+        _full_width_row(layout).prop(scene.dp3d, "then_mesh")
         draw_action(layout, context)
-        _error(layout, context)
-        _pictures(layout, context)
+        _draw_failure(layout, context)
+        _draw_pictures(layout, context)
 
 
 class DP3D_PT_options(Tab, bpy.types.Panel):
@@ -89,7 +73,7 @@ class DP3D_PT_options(Tab, bpy.types.Panel):
         presets.DP3D_PT_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the engine's options, the manual place of the head, and the output folder."""
+        """Draw the engine's options, crop and head angles given by hand, and the output folder."""
         layout, s = self.layout, context.scene.dp3d
         layout.use_property_split = True
         layout.use_property_decorate = False
@@ -124,7 +108,7 @@ class DP3D_UL_results(bpy.types.UIList):
         row.label(text=item.title or item.run_id[:8], icon="SCENE" if exported else "IMAGE_DATA")
         right = row.row(align=True)
         right.alignment = "RIGHT"
-        if psnr := _score(item.scores):
+        if psnr := run_words.foreground_psnr(item.scores):
             right.label(text=f"{psnr:.0f} dB")
         if item.mesh:
             right.label(text="", icon="MESH_DATA")
@@ -133,7 +117,7 @@ class DP3D_UL_results(bpy.types.UIList):
 
 
 class DP3D_PT_results(Tab, bpy.types.Panel):
-    """The list of results, and what is to be done with the chosen one."""
+    """The list of results, and the buttons of the chosen one."""
 
     bl_idname = "DP3D_PT_results"
     bl_parent_id = "DP3D_PT_main"
@@ -156,7 +140,7 @@ class DP3D_PT_results(Tab, bpy.types.Panel):
         buttons.operator("dp3d.open_folder", text="", icon="FILE_FOLDER")
         buttons.operator("dp3d.delete_result", text="", icon="TRASH")
         run = scene.dp3d_run
-        layout.label(text=_about(run))
+        layout.label(text=run_words.origin_text(run))
         row = layout.row(align=True)
         row.operator("dp3d.load_result", text="Views", icon="IMAGE_DATA").what = "VIEWS"
         part = row.row(align=True)
@@ -200,7 +184,7 @@ class DP3D_PT_mesh(Tab, bpy.types.Panel):
         column = layout.column(align=True)
         column.enabled = watch.current() is None
         column.operator("dp3d.save_fit", icon="FILE_TICK")
-        for line in _numbers(run):
+        for line in run_words.score_lines(run):
             layout.label(text=line, icon="CHECKMARK")
         layout.prop(s, "look")
         if run.mesh and s.look == "PHOTO" and (warning := look.view_transform_warning(scene)):
@@ -241,56 +225,14 @@ class DP3D_PT_playback(Tab, bpy.types.Panel):
             where.what = "PLAYBACK"
 
 
-def _fields(text: str) -> dict[str, Any]:
-    """Numbers that a result keeps as JSON; none where the text is no such thing."""
-    try:
-        return dict(json.loads(text or "{}"))
-    except (ValueError, TypeError):
-        return {}
-
-
-def _score(scores: str) -> float:
-    """Foreground PSNR of a fit's scores (JSON), dB; 0 where there is none."""
-    return float(_fields(scores).get("foreground_psnr", 0.0))
-
-
-def _in_words(psnr: float) -> str:
-    """What a foreground PSNR in dB looks like beside the views."""
-    words = ((32, "Very good fit"), (26, "Good fit"), (20, "Soft fit"))
-    return next((word for least, word in words if psnr >= least), "Poor fit")
-
-
-def _about(run: Any) -> str:
-    """Engine, seed and number of frames of the chosen result."""
-    engine = run.engine.replace("BLENDER_", "").capitalize()
-    parts = [f"Made with {engine}" if engine else "Views"]
-    if run.seed:
-        parts.append(f"seed {run.seed}")
-    if run.frames:
-        parts.append(f"{run.frames.count(',') + 1} frames")
-    return ", ".join(parts)
-
-
-def _numbers(run: Any) -> list[str]:
-    """Scores of the fit and statistics of the mesh, a line each."""
-    lines = []
-    if psnr := _score(run.scores):
-        held_out = _fields(run.scores).get("held_out_views", 0)
-        lines.append(f"{_in_words(psnr)}: {psnr:.1f} dB on {held_out} views left out")
-    stats = _fields(run.stats)
-    if "faces" in stats:
-        lines.append(f"{stats['faces']:,} triangles, {stats.get('vertices', 0):,} vertices")
-    return lines
-
-
-def _wide(layout: Any) -> Any:
-    """A row without the column for labels: long words would be cut off beside it."""
+def _full_width_row(layout: Any) -> Any:
+    """A row without the column for labels, beside which long words would be cut off."""
     row = layout.row()
     row.use_property_split = False
     return row
 
 
-def _anchor(layout: Any, scene: bpy.types.Scene) -> None:
+def _draw_anchor(layout: Any, scene: bpy.types.Scene) -> None:
     s = scene.dp3d
     row = layout.row(align=True)
     row.prop(s, "anchor")
@@ -300,7 +242,7 @@ def _anchor(layout: Any, scene: bpy.types.Scene) -> None:
 
 
 def draw_cameras(layout: Any, scene: bpy.types.Scene, owner: Any, source: str) -> None:
-    """Where cameras come from, and the settings of that source.
+    """Draw the choice of where cameras come from, and the settings of that source.
 
     Args:
         layout: where to draw.
@@ -310,7 +252,7 @@ def draw_cameras(layout: Any, scene: bpy.types.Scene, owner: Any, source: str) -
 
     """
     s, chosen = scene.dp3d, getattr(owner, source)
-    _wide(layout).prop(owner, source, expand=True)
+    _full_width_row(layout).prop(owner, source, expand=True)
     column = layout.column(align=True)
     if chosen == "PRESET":
         for name in ("preset", "views", "size"):
@@ -327,7 +269,7 @@ def draw_cameras(layout: Any, scene: bpy.types.Scene, owner: Any, source: str) -
         column.prop(s, "frame_step")
 
 
-def _engine(layout: Any, context: bpy.types.Context) -> None:
+def _draw_engine(layout: Any, context: bpy.types.Context) -> None:
     s = context.scene.dp3d
     name = s.engine or DEFAULT_ENGINE
     engine = next((e for e in settings.ENGINES if e["name"] == name), {"name": name})
@@ -347,7 +289,7 @@ def _engine(layout: Any, context: bpy.types.Context) -> None:
 
 
 def draw_action(layout: Any, context: bpy.types.Context) -> None:
-    """Generate or Cancel, in one place and never greyed; below it how the run is doing."""
+    """Draw Generate or Cancel, in one place and never greyed, and the state of the run below it."""
     scene = context.scene
     run = scene.dp3d_run
     running = watch.current(scene)
@@ -356,10 +298,10 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
     if running is not None:
         running.cancel_button.drawn()
         row.operator("dp3d.cancel", text="Cancelling" if running.cancelling else "Cancel", icon="X")
-        layout.progress(factor=run.fraction, type="BAR", text=progress_text(run))
-        if times := time_text(run):
+        layout.progress(factor=run.fraction, type="BAR", text=run_words.progress_text(run))
+        if times := run_words.time_text(run):
             layout.label(text=times, icon="TIME")
-        if run.message and not _repeats(run):
+        if run.message and not run_words.message_repeats_progress(run):
             sentences.draw(layout, context, run.message)
         return
     row.operator("dp3d.generate", icon="PLAY")
@@ -373,13 +315,13 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
         icon = "CHECKMARK" if run.state == "succeeded" else "X"
         sentences.draw(layout, context, run.message, icon)
         if run.state == "succeeded":
-            _next_steps(layout, scene)
+            _draw_next_steps(layout, scene)
     for warning in run.warnings.split("\n"):
         if warning:
             sentences.draw(layout, context, warning, "ERROR")
 
 
-def _next_steps(layout: Any, scene: bpy.types.Scene) -> None:
+def _draw_next_steps(layout: Any, scene: bpy.types.Scene) -> None:
     """Buttons for what the message of a finished run names."""
     run = scene.dp3d_run
     column = layout.column(align=True)  # side by side their names would be cut off
@@ -394,97 +336,28 @@ def _next_steps(layout: Any, scene: bpy.types.Scene) -> None:
         column.operator("dp3d.load_result", text="Show Mesh", icon="MESH_DATA").what = "MESH"
 
 
-def progress_text(run: Any) -> str:
-    """Step of the run and count of its stage, short enough for a narrow bar."""
-    text = _KINDS.get(run.kind, run.kind) or "Starting"
-    if run.count > 1:
-        text += f" ({run.number} of {run.count})"
-    stage = _STAGES.get(run.stage, run.stage)
-    if run.of > 1:
-        return f"{text}, {stage} {run.step} of {run.of}".replace(",  ", ", ")
-    return f"{text}, {stage}" if stage else text
-
-
-def _repeats(run: Any) -> bool:
-    """Whether the message of a step says no more than the bar: "View 3 of 24"."""
-    return bool(run.message.endswith(f" {run.step} of {run.of}"))
-
-
-def time_text(run: Any) -> str:
-    """Time left of the stage, or the time it has not moved; empty where neither is to be told."""
-    if run.eta_s >= 0:
-        return f"{duration(round(run.eta_s))} left in this step"
-    return f"{duration(run.elapsed_s)} so far" if run.elapsed_s >= _STILL_S else ""
-
-
-def duration(seconds: int) -> str:
-    """A time in words."""
-    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
-
-
-def _pictures(layout: Any, context: bpy.types.Context) -> None:
+def _draw_pictures(layout: Any, context: bpy.types.Context) -> None:
     running = watch.current(context.scene)
     paths = running.pictures if running is not None else watch.last_pictures(context.scene)
     if paths:
         pictures.draw_strip(layout, context, paths)
 
 
-def _stale(scene: bpy.types.Scene, code: str) -> bool:
-    """Whether the cause of a failure that the scene's objects led to is gone."""
-    s = scene.dp3d
-    if code in ("addon.anchor_missing", "camera.anchor_not_uniform"):
-        try:
-            head_anchor.check(head_anchor.required(scene).matrix_world)
-        except AddonError:
-            return False
-        return True
-    if code in ("addon.camera_missing", "camera.not_perspective"):
-        data = None if scene.camera is None else scene.camera.data
-        return isinstance(data, bpy.types.Camera) and data.type == "PERSP"
-    if code == "addon.no_camera_selected":
-        return any(o.type == "CAMERA" for o in bpy.context.selected_objects)
-    if code == "addon.no_views":
-        return bool(scene.dp3d_run.views)
-    return code == "addon.engine_unavailable" and s.engine in {
-        e["name"] for e in settings.ENGINES if e.get("available", True)
-    }
-
-
-def _error(layout: Any, context: bpy.types.Context) -> None:
+def _draw_failure(layout: Any, context: bpy.types.Context) -> None:
     run = context.scene.dp3d_run
-    if not run.error_code or _stale(context.scene, run.error_code):
+    if not run.error_code or failures.is_outdated(context.scene, run.error_code):
         return
-    draw_failure(layout, context, run, "dp3d.forget")
+    failures.draw(layout, context, run, "dp3d.forget")
 
 
-def draw_failure(layout: Any, context: bpy.types.Context, owner: Any, dismiss: str) -> None:
-    """What is wrong, what to do, the code, and a button that clears it.
-
-    Args:
-        layout: where to draw.
-        context: of the drawing.
-        owner: property group with ``error_code``, ``error_problem`` and ``error_remedy``.
-        dismiss: operator of the button.
-
-    """
-    box = layout.box()
-    sentences.draw(box, context, owner.error_problem, "ERROR")
-    sentences.draw(box, context, owner.error_remedy)
-    row = box.row()
-    code = row.row()
-    code.active = False
-    code.label(text=owner.error_code)
-    row.operator(dismiss, text="", icon="X", emboss=False)
-
-
-def _status(self: Any, context: bpy.types.Context) -> None:
+def _draw_status(self: Any, context: bpy.types.Context) -> None:
     """Progress in the status bar, seen from every workspace."""
     for scene in bpy.data.scenes:
         if watch.current(scene) is not None:
             run = scene.dp3d_run
             row = self.layout.row()
             row.ui_units_x = 16
-            row.progress(factor=run.fraction, type="BAR", text=progress_text(run))
+            row.progress(factor=run.fraction, type="BAR", text=run_words.progress_text(run))
 
 
 CLASSES = (
@@ -499,12 +372,12 @@ CLASSES = (
 
 def attach() -> None:
     """Add our progress to the status bar."""
-    windows.status_draw = _status
-    bpy.types.STATUSBAR_HT_header.append(_status)
+    windows.status_draw = _draw_status
+    bpy.types.STATUSBAR_HT_header.append(_draw_status)
 
 
 def detach() -> None:
-    """Take it away."""
+    """Remove our progress from the status bar."""
     windows.status_draw = None
-    if _status in getattr(bpy.types.STATUSBAR_HT_header.draw, "_draw_funcs", ()):
-        bpy.types.STATUSBAR_HT_header.remove(_status)
+    if _draw_status in getattr(bpy.types.STATUSBAR_HT_header.draw, "_draw_funcs", ()):
+        bpy.types.STATUSBAR_HT_header.remove(_draw_status)

@@ -16,7 +16,7 @@ from dp3d_core.progress import Progress
 from dp3d_core.viewsets.psnr import psnr
 from nerf_export.child.talk import Talk
 from nerf_export.field.child_messages import ViewScore
-from nerf_export.views.dataset import wholly_known
+from nerf_export.views.dataset import wholly_valid
 
 _MOST_GAIN = 1.25
 
@@ -35,7 +35,7 @@ def _known(picture: Path, shape: tuple[int, int]) -> NDArray[np.bool]:
     if not path.is_file():
         return np.ones(shape, bool)
     with Image.open(path, formats=["PNG"]) as mask:
-        return wholly_known(mask, shape[::-1])
+        return wholly_valid(mask, shape[::-1])
 
 
 def score_held_out(

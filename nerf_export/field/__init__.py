@@ -1,1 +1,1 @@
-"""The radiance field: presets, fit, renders, and its run in nerfstudio's own commands."""
+"""Radiance fields: presets, fitting, rendering, and run folders for nerfstudio's commands."""

@@ -1,4 +1,4 @@
-"""What the host asks the child process for, and what training answers; JSON between the two.
+"""Requests of the host to the child process and the result of training, with their JSON.
 
 ``nerf_export.child`` reads a request with ``from_dict``, once.  ``fit.json`` has the members of
 :class:`TrainResult` and may come from another machine: they are checked when they are read.
@@ -16,9 +16,12 @@ from dp3d_core.viewsets.viewset import ViewMeta
 from nerf_export.field.presets import Preset
 from nerf_export.field.size import FieldSize
 
-_MAX_VERSIONS, _MAX_SCORES = 64, 32
+_MAX_VERSIONS = 64
+"""Package versions that a ``fit.json`` may list."""
+_MAX_SCORES = 32
+"""Scores that one object of a ``fit.json`` may have."""
 _GAINS = (1e-3, 1e3)
-"""Range of a view's exposure against the field's."""
+"""Range of the factor by which a view is brighter than the field."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,11 @@ class TrainRequest:
     preset: Preset
     seed: int
     max_memory_gb: float | None
-    """GiB of the device's memory; None: what is free."""
+    """GiB of the device's memory that the fit may take; None: all that is free."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**_with_texts_for_paths(self), "preset": self.preset.to_dict()}
+        return {**_with_paths_as_text(self), "preset": self.preset.to_dict()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TrainRequest:
@@ -72,7 +75,7 @@ class SurfaceRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**_with_texts_for_paths(self), "field_size": self.field_size.to_dict()}
+        return {**_with_paths_as_text(self), "field_size": self.field_size.to_dict()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SurfaceRequest:
@@ -99,7 +102,7 @@ class RenderRequest:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
-            **_with_texts_for_paths(self),
+            **_with_paths_as_text(self),
             "field_size": self.field_size.to_dict(),
             "meta": self.meta.to_dict(),
         }
@@ -118,7 +121,7 @@ class RenderRequest:
         )
 
 
-def _with_texts_for_paths(request: Any) -> dict[str, Any]:
+def _with_paths_as_text(request: Any) -> dict[str, Any]:
     """The members of a dataclass, each path as text."""
     return {k: str(v) if isinstance(v, Path) else v for k, v in vars(request).items()}
 
@@ -152,7 +155,7 @@ class ViewScore:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training came to, as measured by the child."""
+    """Result of training, measured by the child."""
 
     field_size: FieldSize
     scores: dict[str, float]
@@ -170,7 +173,7 @@ class TrainResult:
     versions: dict[str, str]
 
     def answer(self) -> dict[str, Any]:
-        """JSON-ready, as the child answers and ``fit.json`` keeps it."""
+        """JSON-ready, with the members of ``fit.json``."""
         return {
             "field_size": self.field_size.to_dict(),
             "scores": self.scores,
@@ -190,11 +193,11 @@ class TrainResult:
         views = FIT_VIEWS.high
         return TrainResult(
             field_size=FieldSize.from_dict(members.object("field_size")),
-            scores=_plain_numbers(members.object("scores"), "scores"),
+            scores=_checked_numbers(members.object("scores"), "scores"),
             view_scores=tuple(map(ViewScore.from_dict, members.listed("view_scores", views, []))),
             gains=_gains(members.listed("gains", views)) if "gains" in members else None,
             training_error=members.number("training_error", 0.0, 10.0, 0.0),
-            poses=_plain_numbers(members.object("poses"), "poses"),
+            poses=_checked_numbers(members.object("poses"), "poses"),
             device=members.text("device", "", 100),
             resumed_at=members.whole("resumed_at", 0, 10_000_000, 0),
             versions=_versions(members.object("versions")),
@@ -208,7 +211,7 @@ def _scores(data: dict[str, Any]) -> dict[str, float | None]:
     return {str(name)[:100]: value for name, value in data.items()}
 
 
-def _plain_numbers(data: dict[str, Any], name: str) -> dict[str, float]:
+def _checked_numbers(data: dict[str, Any], name: str) -> dict[str, float]:
     if len(data) > _MAX_SCORES or not all(is_number(value) for value in data.values()):
         raise ValueError(f"{name} in fit.json are not numbers")
     return dict(data)

@@ -2,12 +2,12 @@
 
 A fit is a folder::
 
-    fit.json             how it was made, how good it is; written last: it marks the end
-    field.safetensors    the field
-    dataset/             what it was fitted to, in nerfstudio's format
+    fit.json             settings and scores; written last, so it marks a finished fit
+    field.safetensors    weights of the field
+    dataset/             training pictures and cameras in nerfstudio's format
 
-While it runs there is also ``work/`` (log, hull, checkpoints); run again with the same
-arguments after a stop, it goes on from the last checkpoint.
+A running fit also has ``work/`` (log, hull, checkpoints).  A stopped fit resumes from its last
+checkpoint when the command is given again with the arguments of the first run.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from nerf_export.field.fit_meta import FIT_SCHEMA, FitMeta
 from nerf_export.field.presets import get_preset
 from nerf_export.field.size import check_field_file
 from nerf_export.folders.capture import Capture
+from nerf_export.folders.capture_folders import find_capture_folder, is_view_set, view_set_folder
 from nerf_export.folders.importing import import_capture
-from nerf_export.folders.places import find_place, is_view_set, view_set_folder
 from nerf_export.process.child_process import run_child
 from nerf_export.process.environment import nerf_python
 from nerf_export.shape.head_prior import room_behind, with_head_like_start
@@ -52,15 +52,19 @@ from nerf_export.views.consistency import (
     compare_silhouettes,
     score_warnings,
 )
-from nerf_export.views.dataset import Dataset, leave_out, views_hash, write_dataset
+from nerf_export.views.dataset import Dataset, exclude_rays, views_hash, write_dataset
 from nerf_export.views.pose_policy import settled_poses
 from nerf_export.views.registration import PointsOf
 
-_MAX_META_BYTES, _MAX_CAMERA_BYTES = 4_000_000, 16_000_000
-_SAME_SHAPE = 1.1
-"""Ratio of the sides of a frame and of its training picture, whose sides are rounded."""
+_MAX_META_BYTES = 4_000_000
+"""Bytes of a ``fit.json`` that is read."""
+_MAX_CAMERA_BYTES = 16_000_000
+"""Bytes of a dataset's ``transforms.json`` that is read."""
+_ASPECT_TOLERANCE = 1.1
+"""Factor between the aspect ratios of a frame and of its training picture, whose sides are
+rounded to whole pixels."""
 FIT_MARKER = "job.json"
-"""The file that makes a folder ours; it is written before anything else."""
+"""File that marks a folder as a fit's; it is written before all other files."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,12 @@ class Fit:
         for i, camera in enumerate(self.cameras):
             path = self.picture_path(i)
             width, height = png_size(path)
-            shape = width / height / (camera.width / camera.height)
+            aspect_ratio = width / height / (camera.width / camera.height)
             is_larger = path.parent.name == "originals"
-            if not (is_larger and _SAME_SHAPE > shape > 1 / _SAME_SHAPE) and (width, height) != (
+            if not (is_larger and _ASPECT_TOLERANCE > aspect_ratio > 1 / _ASPECT_TOLERANCE) and (
+                width,
+                height,
+            ) != (
                 camera.width,
                 camera.height,
             ):
@@ -124,7 +131,7 @@ class Fit:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Quality on views that were held out (PSNR in dB)."""
+        """Scores on the held-out views, means and worst (PSNR in dB)."""
         return self.meta.scores
 
     @cached_property
@@ -141,7 +148,7 @@ class Fit:
 
     @property
     def applied(self) -> Normalisation | None:
-        """What was done to the poses of foreign views before they were written."""
+        """Transform that another tool had applied to its poses before it wrote them."""
         return None if self.meta.source is None else self.meta.source.applied
 
     @property
@@ -153,19 +160,19 @@ class Fit:
 
     @property
     def box(self) -> tuple[Array, float]:
-        """Centre (3,), head space, and diagonal of the box that the field fills, head units."""
+        """Centre (3,) in head space, and diagonal, of the field's box in head units."""
         low, high = self.bounds
         return HEAD_FROM_Z_UP[:3, :3] @ (low + high) / 2, float(np.linalg.norm(high - low))
 
     def picture_path(self, index: int) -> Path:
-        """The largest picture of a fitted view."""
+        """Path of the largest picture of a fitted view."""
         original = self.root / f"dataset/originals/{index:04d}.png"
         if original.is_file():
             return original
         return self.root / f"dataset/images/{index:04d}.png"
 
     def picture(self, index: int) -> tuple[Camera, Pixels]:
-        """A fitted view at its frame's own size: camera and (h, w, 4) uint8 straight alpha."""
+        """Camera and (h, w, 4) uint8 picture, straight alpha, of a fitted view at full size."""
         path = self.picture_path(index)
         try:
             pixels = read_png(path, "RGBA")
@@ -176,17 +183,19 @@ class Fit:
     def exposure(self, index: int) -> Array32:
         """(3,) factor by which a view is brighter than the field, near 1."""
         held_out, gains = self.meta.held_out, self.meta.gains
-        if index in held_out:  # measured on its render
+        if index in held_out:  # its gain was measured on a render
             name = f"{index:04d}.png"
-            measured = [row.gain for row in self.meta.view_scores if row.file == name and row.gain]
-            return np.asarray(measured[0] if measured else np.ones(3), np.float32)
+            render_gains = [
+                row.gain for row in self.meta.view_scores if row.file == name and row.gain
+            ]
+            return np.asarray(render_gains[0] if render_gains else np.ones(3), np.float32)
         if gains is None:
             return np.ones(3, np.float32)
-        place = index - sum(1 for other in held_out if other < index)
-        return np.asarray(gains[place], np.float32)
+        training_index = index - sum(1 for held in held_out if held < index)
+        return np.asarray(gains[training_index], np.float32)
 
     def known(self, index: int) -> Mask | None:
-        """(h, w) pixels of :meth:`picture` that are known; None: all."""
+        """(h, w) valid mask of :meth:`picture`; None: all pixels are valid."""
         path = self.root / f"dataset/known/{index:04d}.png"
         if not path.is_file():
             return None
@@ -218,48 +227,48 @@ def fit_views(
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> Fit:
-    """Fit a field to the view set in ``views``.
+    """Fit a radiance field to views.
 
     Args:
-        views: view set folder, or one of another tool (see :mod:`nerf_export.folders`), or the
-            file with its cameras; at least four views; masks make it much better.
-        out: folder of the fit.  One that holds a finished fit of the same arguments is
-            returned as it is, an unfinished one is continued, a damaged one made anew.
+        views: folder of a view set or of another tool (see :mod:`nerf_export.folders`), or its
+            file of cameras.  At least four views; masks improve the shape much.
+        out: folder of the fit.  A finished fit of these arguments is returned, an unfinished
+            one resumes, a damaged one is made anew.
         preset: ``draft`` (a CPU in minutes), ``standard``, ``high`` (a GPU), ``tiny`` (tests).
-        steps: other number of steps than the preset's.
-        seed: of everything random.
-        max_memory_gb: GiB that the fit may take, of the device's memory; None: what is free.
+        steps: number of steps in place of the preset's.
+        seed: of all random numbers.
+        max_memory_gb: GiB of the device's memory that the fit may take; None: all that is free.
         poses: one of :data:`~dp3d_core.limits.POSE_POLICIES`.
-        points_of: finds points of the face in a frame, for the poses and for the form that a
-            capture of the front alone starts from; None: poses are taken as given, and not
-            doubted.
+        points_of: finds points of the face in a frame.  They refine or check the poses, and
+            shape the head prior of a capture of the front alone.  None: the given poses are
+            taken unchecked.
         progress: stages ``poses``, ``dataset``, ``shape``, ``fit`` (values: losses, psnr),
             ``score``.
         cancel: polled four times a second.
 
     Raises:
         Dp3dError: ``fit.bad_option``, ``viewset.*``, ``viewset.mismatch`` if ``out`` holds
-            another fit, ``viewset.no_faces`` where poses are to be refined,
-            ``output.occupied`` if it holds something else, ``nerf.*``, ``job.cancelled``.
+            another fit, ``viewset.no_faces`` where poses cannot be refined,
+            ``output.occupied`` if ``out`` holds other files, ``nerf.*``, ``job.cancelled``.
 
     """
     chosen = get_preset(preset, steps)
     if max_memory_gb is not None and not max_memory_gb > 0:
         raise Dp3dError(
             "fit.bad_option",
-            f"A fit cannot do with {max_memory_gb:g} GiB of memory.",
-            "Give a number above 0, or leave the limit away.",
+            f"A fit cannot be limited to {max_memory_gb:g} GiB of memory.",
+            "Give a number above 0, or leave out the limit.",
         )
     if poses not in POSE_POLICIES:
         raise Dp3dError(
             "fit.bad_option",
-            f"There is no way with poses called {poses!r}.",
+            f"There is no pose policy called {poses!r}.",
             f"Choose one of: {', '.join(POSE_POLICIES)}.",
         )
-    began = time.monotonic()
+    started_at = time.monotonic()
     views, out = Path(views), Path(out).absolute()
-    place = None if is_view_set(views) else find_place(views)
-    capture = None if place is None else place.read(cancel)
+    source_folder = None if is_view_set(views) else find_capture_folder(views)
+    capture = None if source_folder is None else source_folder.read(cancel)
     job = {
         "preset": json.loads(json.dumps(chosen.to_dict())),
         "seed": seed,
@@ -269,33 +278,33 @@ def fit_views(
     }
     if poses != POSE_POLICIES[0]:
         job["poses"] = poses
-    known = (out / FIT_MARKER).exists()
-    _adopt(out, job)
+    folder_was_ours = (out / FIT_MARKER).exists()
+    _claim_folder(out, job)
     if (out / "fit.json").is_file():
         with contextlib.suppress(Dp3dError):
             return Fit.open(out)
         (out / "fit.json").unlink()
     work = out / "work"
-    calls: dict[str, Any] = {"progress": progress, "cancel": cancel}
+    callbacks: dict[str, Any] = {"progress": progress, "cancel": cancel}
     try:
-        nerf_python()  # before any work: without it there is no fit
-        if place is None or capture is None:
+        nerf_python()  # raises before any work where nerfstudio is not installed
+        if source_folder is None or capture is None:
             view_set = ViewSet.open(view_set_folder(views))
         else:
-            view_set = import_capture(place, capture, work / "views", **calls)
-        settled = settled_poses(view_set, work / "poses.json", poses, points_of, calls)
+            view_set = import_capture(source_folder, capture, work / "views", **callbacks)
+        settled = settled_poses(view_set, work / "poses.json", poses, points_of, callbacks)
         view_set = replace(view_set, cameras=settled.cameras)
-        dataset = write_dataset(view_set, out / "dataset", chosen.image_size, **calls)
-        # another tool's world has its head anywhere
+        dataset = write_dataset(view_set, out / "dataset", chosen.image_size, **callbacks)
+        # in another tool's world the head may lie anywhere, so no room can be given behind it
         back = None if capture else room_behind(dataset.cameras)
-        hull, doubts, silhouettes = _common_shape(dataset, chosen.grid, back, calls)
+        hull, warnings, silhouettes = _carve_hull(dataset, chosen.grid, back, callbacks)
         if capture is None:
             hull = with_head_like_start(hull, dataset.cameras, settled.face)
         work.mkdir(exist_ok=True)
         hull.save(work / "hull.npz")
     except Exception:
-        if not known:
-            _leave(out)
+        if not folder_was_ours:
+            _reset_folder(out)
         raise
     request = TrainRequest(
         dataset=dataset.root,
@@ -308,45 +317,46 @@ def fit_views(
         max_memory_gb=max_memory_gb,
     )
     try:
-        trained = _train(request, calls)
+        trained = _train(request, callbacks)
     except Dp3dError as error:
         if error.code == "nerf.too_little_memory" and not any(work.rglob("*.ckpt")):
-            _leave(out)  # to a smaller preset
+            _reset_folder(out)  # so that a smaller preset may take it
         raise
-    notes = view_set.meta.warnings if capture else []  # others were shown when they were made
-    doubts += score_warnings(trained.scores, dataset.has_masks)
+    # a view set of ours showed its warnings when it was made
+    notes = view_set.meta.warnings if capture else []
+    warnings += score_warnings(trained.scores, dataset.has_masks)
     meta = {
         "schema": FIT_SCHEMA,
         "job": job,
-        **({} if capture is None else {"source": _source(capture)}),
+        **({} if capture is None else {"source": _source_fields(capture)}),
         "held_out": list(dataset.held_out),
-        "warnings": notes + settled.warnings + doubts,
+        "warnings": notes + settled.warnings + warnings,
         "registration": settled.registration,
         "silhouettes": silhouettes,
         "start": "hull" if hull.start is None else "head",
-        # of a fit that went on after a stop, nobody has measured the whole
-        "seconds": None if trained.resumed_at else round(time.monotonic() - began, 1),
+        # the time of a resumed fit was not measured as a whole
+        "seconds": None if trained.resumed_at else round(time.monotonic() - started_at, 1),
         "field_sha256": hash_file(out / "field.safetensors"),
         **trained.answer(),
     }
     write_json(out / "fit.json", meta)
-    # Checkpoints are pickles, and nobody needs them now.
+    # Checkpoints are pickles, and a finished fit does not need them.
     shutil.rmtree(work, ignore_errors=True)
     return Fit.open(out)
 
 
-def _train(request: TrainRequest, calls: dict[str, Any]) -> TrainResult:
-    """Have the child train."""
-    answer = run_child("train", request.to_dict(), request.work, **calls)
+def _train(request: TrainRequest, callbacks: dict[str, Any]) -> TrainResult:
+    """Train in the child process; raises ``fit.invalid`` for an answer that cannot be read."""
+    answer = run_child("train", request.to_dict(), request.work, **callbacks)
     try:
         return TrainResult.from_dict(answer)
     except ValueError as error:
-        shutil.rmtree(request.work, ignore_errors=True)  # or the next run would go on from there
+        shutil.rmtree(request.work, ignore_errors=True)  # so that the next run does not resume
         raise invalid_fit(str(error)) from error
 
 
-def _source(capture: Capture) -> dict[str, Any]:
-    """Where foreign views come from, and what was done to their poses before."""
+def _source_fields(capture: Capture) -> dict[str, Any]:
+    """``source`` of ``fit.json``: format of another tool, and the transform it had applied."""
     source: dict[str, Any] = {"format": capture.source}
     if capture.applied is not None:
         source["applied_transform"] = capture.applied.transform.tolist()
@@ -354,42 +364,42 @@ def _source(capture: Capture) -> dict[str, Any]:
     return source
 
 
-def _leave(out: Path) -> None:
-    """Empty a folder in which no fit was begun: it is free for the next command."""
+def _reset_folder(out: Path) -> None:
+    """Delete what a command wrote before training began, so that another fit may take ``out``."""
     shutil.rmtree(out / "dataset", ignore_errors=True)
     shutil.rmtree(out / "work", ignore_errors=True)
     (out / FIT_MARKER).unlink(missing_ok=True)
 
 
-def _common_shape(
-    dataset: Dataset, corners: int, back: float | None, calls: dict[str, Any]
+def _carve_hull(
+    dataset: Dataset, corners: int, back: float | None, callbacks: dict[str, Any]
 ) -> tuple[Hull, list[str], dict[str, Any] | None]:
-    """The hull of the training views, warnings, and how well all silhouettes agree with it."""
+    """Visual hull of the training views, warnings, and the part of each silhouette it fills."""
     views = range(len(dataset.cameras))
-    stage = Stage("shape", len(views) + 1, **calls, message="Carving the silhouettes")
+    stage = Stage("shape", len(views) + 1, **callbacks, message="Carving the silhouettes")
     warnings = check_frames(dataset.looks)
-    train = carving_views(dataset.training)
+    carving = carving_views(dataset.training)
     hull = visual_hull(
-        [dataset.cameras[i] for i in train],
-        [dataset.masks[i] for i in train],
+        [dataset.cameras[i] for i in carving],
+        [dataset.masks[i] for i in carving],
         corners,
-        [dataset.known[i] for i in train],
+        [dataset.valid[i] for i in carving],
         back,
     )
     stage.advance("Comparing the silhouettes")
     warnings += check_cameras(dataset.cameras, hull)
     if not dataset.has_masks:
         return hull, [*warnings, NO_MASKS], None
-    agreement = compare_silhouettes(dataset.cameras, dataset.masks, dataset.known, hull, stage)
+    agreement = compare_silhouettes(dataset.cameras, dataset.masks, dataset.valid, hull, stage)
     warnings += agreement.warnings(views)
-    leave_out(dataset, agreement.beyond)
-    # A view that shows nothing has no silhouette to compare, and JSON no word for it but null.
-    each = [None if np.isnan(part) else round(part, 4) for part in agreement.filled]
-    return hull, warnings, {"mean": round(agreement.mean, 4), "views": each}
+    exclude_rays(dataset, agreement.beyond)
+    # An empty view has no silhouette to compare (NaN), which JSON cannot hold.
+    filled = [None if np.isnan(share) else round(share, 4) for share in agreement.filled]
+    return hull, warnings, {"mean": round(agreement.mean, 4), "views": filled}
 
 
-def _adopt(out: Path, job: dict[str, Any]) -> None:
-    """Mark ``out`` as this job's folder, or refuse one that is another's."""
+def _claim_folder(out: Path, job: dict[str, Any]) -> None:
+    """Mark ``out`` as this job's folder; raises ``viewset.mismatch`` for another job's."""
     check_folder(out, (FIT_MARKER,))
     marker = out / FIT_MARKER
     if marker.is_file():

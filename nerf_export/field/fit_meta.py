@@ -1,7 +1,7 @@
-"""``fit.json``: how a fit was made and how good it is, typed and within bounds.
+"""``fit.json``: settings, scores and sources of a fit, typed and within bounds.
 
-A fit may come from a client or another machine: every member is checked when it is read, and
-nothing that memory or time depends on is taken from it unseen.
+A fit may come from a client or another machine.  Every member is checked when the file is read,
+so that no number in it can demand unbounded memory or time.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from nerf_export.field.presets import Preset
 from nerf_export.field.size import colour_levels
 
 FIT_SCHEMA = "dp3d.fit/1"
+"""Value of ``schema`` in a ``fit.json``."""
 _MAX_WARNINGS = 2000
-_WHOLE = {
+"""Warnings that a ``fit.json`` may list."""
+_WHOLE_NUMBER_RANGES = {
     "image_size": (1, 16384),
     "grid": (2, 1024),
     "hidden": (1, 1024),
@@ -29,11 +31,12 @@ _WHOLE = {
     "fine_samples": (1, 1024),
     "gloss": (0, 1024),
 }
+"""Least and largest value of the preset's fields that are whole numbers."""
 
 
 @dataclass(frozen=True)
 class FitJob:
-    """What was asked for; the same views and the same job make the same fit."""
+    """Arguments of a fit.  Two jobs that are equal, of equal views, make equal fits."""
 
     preset: Preset
     seed: int
@@ -49,7 +52,7 @@ class FitSource:
     format: str
     """Name of its format."""
     applied: Normalisation | None
-    """What was done to its poses before they were written."""
+    """Transform that the tool had applied to its poses before it wrote them."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> FitSource:
@@ -70,21 +73,21 @@ class FitSource:
 
 @dataclass(frozen=True)
 class FitMeta(TrainResult):
-    """Contents of a ``fit.json``: what training came to, and how."""
+    """Contents of a ``fit.json``: arguments, result and warnings of a fit."""
 
     job: FitJob
     field_sha256: str
     held_out: tuple[int, ...]
-    """Views that were never trained on."""
+    """Indices of the views that were not trained on."""
     warnings: tuple[str, ...]
     registration: dict[str, Any] | None
-    """How cameras were moved to where faces lie; None: they were not."""
+    """As :meth:`~nerf_export.views.registration.Registration.to_dict`; None: poses as given."""
     silhouettes: dict[str, Any] | None
-    """How well the silhouettes agree; None without masks."""
+    """Part of each silhouette that the visual hull fills, and their mean; None without masks."""
     start: str
-    """What the form started from: ``hull`` or ``head``."""
+    """Initial shape: ``hull`` (visual hull) or ``head`` (head prior)."""
     seconds: float | None
-    """None for a fit that went on after a stop."""
+    """Duration of the fit; None for one that was resumed."""
     source: FitSource | None = None
     """Folder of another tool; None for views of ours."""
 
@@ -108,7 +111,12 @@ class FitMeta(TrainResult):
         )
 
     def check_views(self, count: int) -> None:
-        """Compare what is said of views with their number; raises ``ValueError``."""
+        """Check held-out views and exposures against the number of views.
+
+        Raises:
+            ValueError: half a sentence on what is wrong.
+
+        """
         if any(index >= count for index in self.held_out):
             raise ValueError(f"fit.json holds out views of which there are only {count}")
         if self.gains is not None and len(self.gains) != count - len(self.held_out):
@@ -126,25 +134,29 @@ def _job(data: dict[str, Any]) -> FitJob:
 
 
 def _preset(data: dict[str, Any]) -> Preset:
-    """The preset, with the defaults of today for what an older fit did not say."""
+    """The preset; fields that an older fit lacks get today's defaults."""
     preset = Fields(data, "preset")
     values: dict[str, Any] = {
         "name": preset.text("name", most=100),
         "colour_levels": colour_levels(preset.listed("colour_levels", 8)),
     }
     for field in fields(Preset):
-        if field.name in values or (field.name not in data and field.name not in _WHOLE):
+        if field.name in values or (
+            field.name not in data and field.name not in _WHOLE_NUMBER_RANGES
+        ):
             continue
-        if field.name in _WHOLE:
+        if field.name in _WHOLE_NUMBER_RANGES:
             default = {} if field.name != "gloss" else {"default": 0}
-            values[field.name] = preset.whole(field.name, *_WHOLE[field.name], **default)
+            values[field.name] = preset.whole(
+                field.name, *_WHOLE_NUMBER_RANGES[field.name], **default
+            )
         else:
             values[field.name] = preset.number(field.name, 0.0, 1e6)
     return Preset(**values)
 
 
 def _held_out(values: list[Any]) -> tuple[int, ...]:
-    whole = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
-    if len(whole) != len(values) or len(set(whole)) != len(whole):
+    indices = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
+    if len(indices) != len(values) or len(set(indices)) != len(indices):
         raise ValueError("held_out in fit.json is not a list of views")
-    return tuple(whole)
+    return tuple(indices)

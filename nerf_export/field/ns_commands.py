@@ -1,4 +1,4 @@
-"""A fit in nerfstudio's own hands: a run folder for its commands, and its own mesh exporters."""
+"""A fit as a run folder for nerfstudio's commands, and meshes made by nerfstudio's exporters."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from nerf_export.process.child_process import run_child
 from nerf_export.process.left_children import working_folder
 
 STOCK_EXPORTERS = ("tsdf", "poisson")
+"""Mesh exporters of ``ns-export`` that a fit can be given to."""
 
 
 def check_stock_exporters(*, progress: ProgressCallback, cancel: CancelCheck) -> None:

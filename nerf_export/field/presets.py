@@ -9,14 +9,15 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import FIT_STEPS
 
 AGREEING_ERROR = 0.001
-"""Mean squared error of training, colours in [0, 1], up to which views count as agreeing: 30 dB."""
+"""Mean squared training error, colours in [0, 1], up to which views count as consistent: 30 dB."""
 REFERENCE_CORNERS = 160
-"""Corners of the grid, along its longest side, that lengths and weights in cells are given for."""
+"""Corners along the longest side of the grid for which lengths in cells, and weights that depend
+on the cell size, are given."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that decides how a field is fitted."""
+    """Grid sizes, ray counts, steps and loss weights of a fit."""
 
     name: str
     image_size: int
@@ -35,23 +36,26 @@ class Preset:
     fine_samples: int
     """Samples placed where the coarse ones found density."""
     width_start: float = 0.3
+    """Softness of the surface at the first step, cells."""
     width_end: float = 0.15
-    """Softness of the surface at the first and last step, cells.  A softer one is transparent
-    where it is thin: brims of hats grow until they are not."""
+    """Softness of the surface at the last step, cells.  Thin parts of a softer surface are
+    transparent, and the fit thickens them: brims of hats grow."""
     spread_until: float = 0.9
-    """Part of the steps until which the distance's gradients are shared with their surroundings."""
+    """Part of the steps up to which gradients of the distance grid are smoothed."""
     gloss: int = 16
-    """Width of the network for what changes with the view; 0 for none."""
+    """Width of the network for view-dependent colour; 0 for none."""
     gloss_weight: float = 2e-5
+    """Weight of the penalty on view-dependent colour."""
     gains_weight: float = 0.05
-    """Weights that keep gloss and exposures of the views small."""
+    """Weight of the penalty on the views' exposures."""
     mask_weight: float = 0.1
+    """Weight of the silhouette loss."""
     eikonal_weight: float = 0.003
+    """Weight of the eikonal loss, which keeps gradients of the distance at length 1."""
     curvature_weight: float = 0.004
-    """Weights of the silhouette and of the two penalties that keep the surface regular; that of
-    the curvature at the last step."""
+    """Weight of the curvature loss at the last step."""
     contrast_weight: float = 0.0125
-    """Weight of the pictures' local contrast."""
+    """Weight of the loss on the pictures' local contrast."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -113,7 +117,7 @@ PRESETS = {
 
 
 def get_preset(name: str, steps: int | None = None) -> Preset:
-    """The preset of that name, with another number of steps if one is given.
+    """The preset of a name, with ``steps`` in place of its number of steps.
 
     Raises:
         Dp3dError: ``fit.bad_option``.

@@ -1,4 +1,4 @@
-"""Renders a fitted field from any cameras, as a view set."""
+"""Renders a fitted field from given cameras into a view set."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ from nerf_export.process.child_process import run_child
 from nerf_export.process.left_children import working_folder
 
 _OPAQUE = 128
-"""Alpha, 8 bit, from which a pixel shows the head."""
-_SHOWN = 0.45
-"""Head units to each side of the middle that the presets' wide lens shows."""
-_BOX_PART = 0.6
-"""Part of a field's box, along its longest side, that presets show to each side."""
-_NEAR = 0.35
-"""Head units between a field's middle and the origin up to which it lies in head space."""
-_SIZES = (0.4, 2.2)
-"""Sizes, over that of a usual head, of fields that lie in head space."""
-_AGREE = 0.4
-"""Length of the mean of unit vectors from which they have a common direction."""
-_ABOUT = 0.8
-"""Cosine from which a direction is taken for that of the world's axis."""
+"""Alpha, 0 to 255, from which a pixel shows the head."""
+_PRESET_HALF_WIDTH = 0.45
+"""Half of the width, head units, that the camera presets' wide lens shows."""
+_SHOWN_BOX_PART = 0.6
+"""Half of the width that camera presets show at most, as part of the box's longest side."""
+_HEAD_SPACE_OFFSET = 0.35
+"""Distance of the box's centre from the origin, head units, below which a field counts as lying
+in head space."""
+_HEAD_SPACE_SIZES = (0.4, 2.2)
+"""Least and largest size of a field in head space, relative to a canonical head."""
+_COMMON_DIRECTION = 0.4
+"""Length of the mean of unit vectors above which they count as one direction."""
+_AXIS_COSINE = 0.8
+"""Cosine to a world axis above which a direction is replaced by that axis."""
 
 
 def render_cameras(fit: Fit, request: Any) -> tuple[list[Camera], list[str]]:
-    """Cameras of a request, and notes; those of a preset go around the field's own box.
+    """Cameras of a request, and notes about them.
 
-    A field in head space has them where they always are.  One of another world, in which the head
-    has another size, lies elsewhere or stands another way up, has them around its box, as large
-    as its views showed it, with the front where most of its views are.
+    Around a field in head space, camera presets stand at their canonical poses.  In another world
+    the head may have another size, place or orientation: there presets are scaled to what the
+    fitted views show, centred on the field's box, and turned to the mean direction of these views.
 
     Args:
         fit: the fit.
@@ -57,64 +58,75 @@ def render_cameras(fit: Fit, request: Any) -> tuple[list[Camera], list[str]]:
         return cameras, []
     low, high = fit.bounds
     centre = fit.box[0]
-    size = min(_shown(fit.cameras, centre), _BOX_PART * float((high - low).max())) / _SHOWN
-    turn = head_turn(fit)
-    usual = _SIZES[0] < size < _SIZES[1] and np.linalg.norm(centre) < _NEAR
-    if (usual and np.allclose(turn, np.eye(3))) or not (np.isfinite(size) and size > 0):
+    size = (
+        min(_visible_radius(fit.cameras, centre), _SHOWN_BOX_PART * float((high - low).max()))
+        / _PRESET_HALF_WIDTH
+    )
+    rotation = head_rotation(fit)
+    is_in_head_space = (
+        _HEAD_SPACE_SIZES[0] < size < _HEAD_SPACE_SIZES[1]
+        and np.linalg.norm(centre) < _HEAD_SPACE_OFFSET
+    )
+    if (is_in_head_space and np.allclose(rotation, np.eye(3))) or not (
+        np.isfinite(size) and size > 0
+    ):
         return cameras, []
     moved = []
     for camera in cameras:
         pose = np.eye(4)
-        pose[:3, :3] = turn @ camera.c2w[:3, :3]
-        pose[:3, 3] = turn @ camera.position * size + centre
+        pose[:3, :3] = rotation @ camera.c2w[:3, :3]
+        pose[:3, 3] = rotation @ camera.position * size + centre
         moved.append(Camera(pose, camera.K, camera.width, camera.height))
     return moved, [
         f"The cameras go around the field, at {size:.3g} times the distance for a head of usual "
-        f"size. {_place(fit)}"
+        f"size. {_location_sentence(fit)}"
     ]
 
 
-def head_turn(fit: Fit) -> Array:
-    """(3, 3) turn of head space to the world of a fit, as far as its views tell of up and front."""
-    return _upright(fit.cameras, fit.box[0])
+def head_rotation(fit: Fit) -> Array:
+    """(3, 3) rotation from canonical head axes to the up and front of a fit's views."""
+    return _upright_rotation(fit.cameras, fit.box[0])
 
 
-def _place(fit: Fit) -> str:
-    """Where a field lies, a sentence."""
+def _location_sentence(fit: Fit) -> str:
+    """Sentence with centre and size of a field's box."""
     low, high = fit.bounds
     middle = ", ".join(f"{value:.3g}" for value in (low + high) / 2)
     return f"Its middle is ({middle}) in its world with Z up, and it is {max(high - low):.3g} wide."
 
 
-def _shown(cameras: Sequence[Camera], centre: Array) -> float:
-    """How far from the centre the middle one of the fitted views shows things, head units."""
-    reach = [
+def _visible_radius(cameras: Sequence[Camera], centre: Array) -> float:
+    """Half of the longer side that a view shows at the centre, head units: median over views."""
+    radii = [
         np.linalg.norm(camera.position - centre)
         * max(camera.width / camera.K[0, 0], camera.height / camera.K[1, 1])
         / 2
         for camera in cameras
     ]
-    return float(np.median(reach))
+    return float(np.median(radii))
 
 
-def _upright(cameras: Sequence[Camera], centre: Array) -> Array:
-    """(3, 3) turn of head space to where the views have up and front; the identity if near."""
+def _upright_rotation(cameras: Sequence[Camera], centre: Array) -> Array:
+    """(3, 3) rotation from head axes to the mean up and front of the views.
+
+    Directions near a world axis are replaced by the axis, so that it may be the identity.
+    """
     up = np.mean([-camera.c2w[:3, 1] for camera in cameras], axis=0)
-    length = float(np.linalg.norm(up))
-    up = up / length if length > _AGREE else np.array([0.0, 1.0, 0.0])
-    if up[1] > _ABOUT:
+    agreement = float(np.linalg.norm(up))
+    up = up / agreement if agreement > _COMMON_DIRECTION else np.array([0.0, 1.0, 0.0])
+    if up[1] > _AXIS_COSINE:
         up = np.array([0.0, 1.0, 0.0])
     directions = np.array([camera.position for camera in cameras]) - centre
     directions /= np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-9)
     front = directions.mean(0)
     front -= up * (front @ up)
-    # seen from all sides, there is no front: the world's own, or any
-    if np.linalg.norm(front) < _AGREE:
+    # views from all sides have no mean front: take +Z, or -Y where up lies along Z
+    if np.linalg.norm(front) < _COMMON_DIRECTION:
         front = np.array([0.0, 0.0, 1.0]) - up * up[2]
-    if np.linalg.norm(front) < _AGREE:
+    if np.linalg.norm(front) < _COMMON_DIRECTION:
         front = np.array([0.0, -1.0, 0.0]) + up * up[1]
     front /= np.linalg.norm(front)
-    if up[1] == 1 and front[2] > _ABOUT:
+    if up[1] == 1 and front[2] > _AXIS_COSINE:
         front = np.array([0.0, 0.0, 1.0])
     return np.column_stack([np.cross(up, front), up, front])
 
@@ -137,8 +149,8 @@ def render_fit(
         cancel: polled four times a second.
 
     Returns:
-        Frames over white, with masks and depth, and ``rgba/`` with frame and mask in one PNG,
-        each complete when its progress is reported; ``meta.engine`` is ``nerf``.
+        Frames over white, with masks and depth, and ``rgba/`` with frame and mask in one PNG.
+        A frame's files are complete when its progress is reported.  ``meta.engine`` is ``nerf``.
 
     Raises:
         Dp3dError: ``nerf.*``, ``viewset.mismatch``, ``job.cancelled``.
@@ -174,13 +186,11 @@ def render_fit(
 
 
 def render_warnings(views: ViewSet, fit: Fit | None = None) -> list[str]:
-    """What a person should know of rendered views: frames whose camera misses the head.
-
-    A frame shows nothing where no pixel is at least half opaque.
+    """Warnings about rendered frames whose camera misses the head: no pixel is half opaque.
 
     Args:
         views: rendered from a fit.
-        fit: the fit, to say where its field lies where no frame shows anything.
+        fit: the fit, whose place is named where every frame is empty.
 
     """
     empty = []
@@ -192,7 +202,7 @@ def render_warnings(views: ViewSet, fit: Fit | None = None) -> list[str]:
         return []
     if len(empty) == len(views):
         nothing = "No frame shows anything of the head: no camera looks at it."
-        return [nothing if fit is None else f"{nothing} {_place(fit)}"]
+        return [nothing if fit is None else f"{nothing} {_location_sentence(fit)}"]
     return [
         f"{len(empty)} of {len(views)} frames {'shows' if len(empty) == 1 else 'show'} nothing of "
         f"the head, the first is frame {empty[0] + 1}: their cameras look past it or stand in it."
@@ -200,7 +210,7 @@ def render_warnings(views: ViewSet, fit: Fit | None = None) -> list[str]:
 
 
 def _depth_unit(fit: Fit, cameras: Sequence[Camera]) -> float:
-    """So that the farthest corner of the field fits into 16 bits; head units if it can be."""
+    """Depth unit, head units: the usual one, or the least multiple that fits all into 16 bits."""
     centre, diagonal = fit.box
     farthest = max(float(np.linalg.norm(c.position - centre)) for c in cameras) + diagonal / 2
     return DEPTH_UNIT * max(1.0, math.ceil(farthest / (DEPTH_STEPS * DEPTH_UNIT)))

@@ -1,6 +1,7 @@
-"""Size of a radiance field: the numbers that rebuild the module its weights belong to.
+"""Size of a radiance field: the numbers from which the module of its weights is rebuilt.
 
-Without torch: the file of weights is checked against them before anybody takes memory for it.
+Needs no torch.  The header of ``field.safetensors`` is checked against these numbers before
+memory is taken for the weights.
 """
 
 from __future__ import annotations
@@ -16,20 +17,30 @@ from typing import Any
 from dp3d_core.storage.json_fields import Fields, is_number
 
 MAX_CORNERS = 1 << 24
-"""Corners of the distance grid: a cube of 256."""
+"""Most corners of a distance grid: a cube of 256."""
 MAX_VALUES = 1 << 28
-"""Values of all colour grids together: 1 GB, three times what the largest preset has."""
-_MAX_SIDE, _MAX_WIDTH, _MAX_LEVELS, _MAX_CHANNELS = 1024, 1024, 8, 32
+"""Most values of all colour grids together: 1 GB, three times those of the largest preset."""
+_MAX_SIDE = 1024
+"""Most corners along one axis of the distance grid."""
+_MAX_WIDTH = 1024
+"""Largest width of the networks for colour and gloss."""
+_MAX_LEVELS = 8
+"""Most levels of the colour grid."""
+_MAX_CHANNELS = 32
+"""Most channels of one level of the colour grid."""
 _HARMONICS = 9
+"""Spherical harmonics of a direction that the networks read (degrees 0 to 2)."""
 _BYTES = {"F32": 4, "BOOL": 1}
+"""Bytes of a value by safetensors' name of its type."""
 _MAX_HEADER = 100_000
+"""Most bytes of a safetensors header."""
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
-"""Data type (``F32``, ``BOOL``) and shape by name."""
+"""Data type (``F32``, ``BOOL``) and shape of each tensor by its name."""
 
 
 @dataclass(frozen=True)
 class FieldSize:
-    """Numbers that rebuild the module the weights of a field belong to."""
+    """Numbers from which the module of a field's weights is rebuilt."""
 
     corners: tuple[int, int, int]
     low: tuple[float, float, float]
@@ -41,9 +52,9 @@ class FieldSize:
     hidden: int
     """Width of the colour network."""
     backdrop: bool = False
-    """Whether the views have no masks, so that what is behind the head is learned too."""
+    """Whether a background is learned too, as for views without masks."""
     gloss: int = 0
-    """Width of the network for what changes with the view; 0 for none."""
+    """Width of the network for view-dependent colour; 0 for none."""
     contrast: bool = False
     """Whether the colour network also gives the local contrast."""
 
@@ -81,23 +92,24 @@ class FieldSize:
 
     def level_corners(self, level: int) -> tuple[int, int, int]:
         """Corners of a level of the colour grid."""
-        nx, ny, nz = (self._part(n, self.colour_levels[level][0]) for n in self.corners)
+        nx, ny, nz = (self._scaled_count(n, self.colour_levels[level][0]) for n in self.corners)
         return nx, ny, nz
 
     @property
     def normal_corners(self) -> tuple[int, int, int]:
-        """Corners of the grid of normals that gloss is mirrored at."""
-        nx, ny, nz = (self._part(n, 0.5) for n in self.corners)  # finer: would follow a highlight
+        """Corners of the grid of normals that reflect view directions for gloss."""
+        # half the resolution: finer normals would bend to follow a highlight
+        nx, ny, nz = (self._scaled_count(n, 0.5) for n in self.corners)
         return nx, ny, nz
 
     @staticmethod
-    def _part(count: int, part: float) -> int:
+    def _scaled_count(count: int, part: float) -> int:
         return max(4, round(count * part))
 
     def tensors(self) -> Tensors:
-        """The weights of a field of this size."""
+        """Names, types and shapes of the weights of a field of this size."""
         channels = sum(count for _, count in self.colour_levels)
-        wanted: Tensors = {
+        expected: Tensors = {
             "low": ("F32", (3,)),
             "extent": ("F32", (3,)),
             "width": ("F32", ()),
@@ -106,19 +118,19 @@ class FieldSize:
         }
         for i, (_, count) in enumerate(self.colour_levels):
             rows = math.prod(self.level_corners(i))
-            wanted[f"colour_grids.{i}.table"] = ("F32", (rows, count))
+            expected[f"colour_grids.{i}.table"] = ("F32", (rows, count))
         hidden = self.hidden
-        wanted |= _layers("colour_net", [channels, hidden, hidden, 3 + self.contrast])
+        expected |= _layers("colour_net", [channels, hidden, hidden, 3 + self.contrast])
         if self.gloss:
-            wanted |= _layers("gloss_net", [channels + _HARMONICS + 1, self.gloss, 3])
-            wanted["normal_grid.table"] = ("F32", (math.prod(self.normal_corners), 3))
+            expected |= _layers("gloss_net", [channels + _HARMONICS + 1, self.gloss, 3])
+            expected["normal_grid.table"] = ("F32", (math.prod(self.normal_corners), 3))
         if self.backdrop:
-            wanted |= _layers("backdrop_net", [_HARMONICS, 32, 3])
-        return wanted
+            expected |= _layers("backdrop_net", [_HARMONICS, 32, 3])
+        return expected
 
 
 def colour_levels(values: Sequence[Any]) -> tuple[tuple[float, int], ...]:
-    """(part, channels) of each level, of a parsed list; raises ``ValueError``."""
+    """(part, channels) of each level from a parsed list; raises ``ValueError``."""
     for level in values:
         if (
             not isinstance(level, list | tuple)
@@ -137,7 +149,7 @@ def check_field_file(path: Path, size: FieldSize) -> None:
     Only the header is read (see the format of safetensors: length, JSON, values).
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         ValueError: half a sentence on what is wrong.
 
     """
@@ -155,18 +167,18 @@ def check_field_file(path: Path, size: FieldSize) -> None:
             }
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("field.safetensors is damaged") from error
-    wanted = size.tensors()
-    if {name: (dtype, shape) for name, (dtype, shape, _) in tensors.items()} != wanted:
+    expected = size.tensors()
+    if {name: (dtype, shape) for name, (dtype, shape, _) in tensors.items()} != expected:
         raise mismatch
-    place = 0
+    previous_end = 0
     for begin, end in sorted(offsets for _, _, offsets in tensors.values()):
-        if begin != place:
+        if begin != previous_end:
             raise mismatch
-        place = end
+        previous_end = end
     for dtype, shape, (begin, end) in tensors.values():
         if end - begin != _BYTES[dtype] * math.prod(shape):
             raise mismatch
-    if path.stat().st_size != 8 + length + place:
+    if path.stat().st_size != 8 + length + previous_end:
         raise ValueError("field.safetensors is cut off, or longer than it says")
 
 
@@ -178,11 +190,11 @@ def _offsets(values: Sequence[Any]) -> tuple[int, int]:
 
 
 def _layers(name: str, widths: Sequence[int]) -> Tensors:
-    """Linear layers of a sequence with an activation between any two."""
+    """Tensors of linear layers of these widths, with an activation between any two layers."""
     tensors: Tensors = {}
-    for i, (before, after) in enumerate(pairwise(widths)):
-        tensors[f"{name}.{2 * i}.weight"] = ("F32", (after, before))
-        tensors[f"{name}.{2 * i}.bias"] = ("F32", (after,))
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
+        tensors[f"{name}.{2 * i}.weight"] = ("F32", (outputs, inputs))
+        tensors[f"{name}.{2 * i}.bias"] = ("F32", (outputs,))
     return tensors
 
 

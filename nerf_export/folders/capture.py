@@ -1,4 +1,4 @@
-"""What a folder of another tool is read into, whatever its format."""
+"""Captures: frames with pictures, masks, lenses and poses, as read from any folder format."""
 
 from __future__ import annotations
 
@@ -15,33 +15,38 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import CancelCheck, check_cancel
 from dp3d_core.storage.files import hash_file
 
-_NAMED = 3
-"""Frames that a note lists."""
+_LISTED_FRAMES = 3
+"""Frames that a note lists by name."""
 KNOWN_MASKS = ("dp3d_masks", "known")
-"""Key and value in a ``transforms.json`` of ours: masks are what is known, not the head."""
+"""Key and value in a ``transforms.json`` of ours: masks are valid masks, not the head."""
 HEAD_ALPHA = ("dp3d_alpha", "head")
-"""Key and value in files of ours: pictures are transparent where the head is not."""
+"""Key and value in camera files of ours: alpha is the head."""
 
 
 def unusable(why: str, remedy: str) -> Dp3dError:
-    """The refusal of a folder; ``why`` is half a sentence."""
+    """The error for a folder that cannot be used; ``why`` is half a sentence."""
     return Dp3dError("viewset.invalid", f"The views cannot be used: {why}.", remedy)
 
 
 class Notes:
-    """What was understood or left out: a sentence each, with the frames that it is true of."""
+    """Notes on how a folder was understood: sentences, each with the frames that it holds for."""
 
     def __init__(self) -> None:
         self._frames: dict[str, list[str]] = {}
 
     def add(self, sentence: str, frame: str | None = None) -> None:
-        """Note a sentence, about one frame or about all."""
+        """Add a sentence about one frame, or about all."""
         frames = self._frames.setdefault(sentence, [])
         if frame is not None and frame not in frames:
             frames.append(frame)
 
     def sentences(self, count: int) -> list[str]:
-        """All notes; ``count`` is the number of frames: what is true of all names none."""
+        """All notes, with the names of their frames.
+
+        Args:
+            count: number of frames; a note that holds for all of them lists none.
+
+        """
         return [
             sentence if not frames or len(frames) >= count else f"{sentence} ({listed(frames)})"
             for sentence, frames in self._frames.items()
@@ -49,10 +54,10 @@ class Notes:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message: the first ones, and how many more."""
+    """Names for a message: the first three, and how many more there are."""
     names = list(names)
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(repr(name)[:82] for name in names[:_NAMED]) + rest
+    more = f" and {len(names) - _LISTED_FRAMES} more" if len(names) > _LISTED_FRAMES else ""
+    return ", ".join(repr(name)[:82] for name in names[:_LISTED_FRAMES]) + more
 
 
 @dataclass(frozen=True)
@@ -60,27 +65,29 @@ class Frame:
     """A frame of a capture."""
 
     name: str
-    """As its file names it."""
+    """Name in the folder's file of cameras."""
     picture: Path
+    """File of the picture."""
     mask: Path | None
+    """File of the mask; None: the frame has none."""
     c2w: Array
     """(4, 4) rigid, head space, OpenCV axes; the folder's world is read as Z up."""
     lens: Lens
-    """At the picture's size."""
+    """Lens for the picture's size."""
     turned: bool = False
-    """Whether the picture is to be turned as its EXIF data say: its camera has it upright."""
+    """Whether the picture is turned by its EXIF orientation, because its camera is upright."""
     deep: str = ""
-    """Mode of a grey picture of more than 8 bits, whose file does not say what white is."""
+    """Pillow's mode of a grey picture of more than 8 bits without a known white; else empty."""
 
     @property
     def camera(self) -> Camera:
-        """The pinhole that the frame has once its picture is undistorted."""
+        """Pinhole camera of the undistorted picture."""
         return Camera(self.c2w, self.lens.K, self.lens.width, self.lens.height)
 
 
 @dataclass(frozen=True)
 class Capture:
-    """A folder of another tool, its cameras understood, its pictures not decoded yet."""
+    """A folder of another tool with parsed cameras, its pictures not decoded yet."""
 
     source: str
     """Name of the format."""
@@ -88,17 +95,18 @@ class Capture:
     """Files that describe the cameras."""
     frames: tuple[Frame, ...]
     held_out: tuple[int, ...] = ()
-    """Frames that are kept for scoring; empty: the folder names none."""
+    """Indices of held-out frames; empty: the folder names none."""
     notes: Notes = field(default_factory=Notes)
+    """How the folder was understood, and what was left out."""
     applied: Normalisation | None = None
-    """What was done to the poses before they were written: nerfstudio's ``applied_transform``."""
+    """Transform that was applied to the written poses: nerfstudio's ``applied_transform``."""
     masks_are_known: bool = False
-    """Whether the folder says that masks are what is known, as exports of ours do."""
+    """Whether the folder declares its masks to be valid masks, as our exports do."""
     alpha_is_head: bool = False
-    """Whether the folder says that alpha is the head, as exports of ours do."""
+    """Whether the folder declares alpha to be the head, as our exports do."""
 
     def sha256(self, cancel: CancelCheck) -> str:
-        """Hash over the cameras' files, the pictures and the masks.
+        """SHA-256 over the files of cameras, pictures and masks.
 
         Raises:
             Dp3dError: ``viewset.invalid`` for a file that cannot be read, ``job.cancelled``.

@@ -1,4 +1,4 @@
-"""COLMAP folders: a sparse model beside its pictures."""
+"""COLMAP folders -> captures: the sparse model and the pictures beside it."""
 
 from __future__ import annotations
 
@@ -25,39 +25,40 @@ from nerf_export.folders.transforms import MISSING_PART, scaled_frame
 
 MODELS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "dense/0/sparse",
           "dense/sparse", "0", ".")  # fmt: skip
-"""Where a folder keeps its model; the first counts, and of models beside each other the largest."""
-_PARENTS = ("sparse", "colmap/sparse", "dense/sparse")
-"""Where models lie that have a name instead of a number."""
-_PICTURES = ("images", "input", "", "images_2", "images_4", "images_8")
-"""Where pictures lie, beside the model or above it."""
+"""Folders of a model, tried in this order; of numbered models the one with most images is taken."""
+_MODEL_PARENTS = ("sparse", "colmap/sparse", "dense/sparse")
+"""Folders of models that have a name instead of a number."""
+_PICTURE_FOLDERS = ("images", "input", "", "images_2", "images_4", "images_8")
+"""Folders of the pictures, beside the model or above it."""
 _COMMENT_BYTES = 1024
+"""Bytes at the start of ``cameras.txt`` in which the comment on alpha is searched."""
 
 
 def colmap_model(folder: Path) -> tuple[Path, Path] | None:
-    """The files of a folder's model, None where it has none."""
+    """Files of cameras and images of a folder's model; None where there is no model."""
     for name in MODELS:
         base = folder / name
-        models = _numbered(base.parent) if PurePath(name).name == "0" else []
+        models = _numbered_models(base.parent) if PurePath(name).name == "0" else []
         if len(models) > 1:
             return max(models, key=_image_count)
         files = models[0] if models else model_files(base)
         if files is not None:
             return files
-    return _only_model(folder)
+    return _named_model(folder)
 
 
-def _only_model(folder: Path) -> tuple[Path, Path] | None:
-    """The model in a folder of ``sparse/`` that somebody gave a name; None where there is none.
+def _named_model(folder: Path) -> tuple[Path, Path] | None:
+    """Files of the model in the only named folder of ``sparse/``; None where there is none.
 
     Raises:
-        Dp3dError: ``viewset.invalid`` for several.
+        Dp3dError: ``viewset.invalid`` for several models.
 
     """
-    for name in _PARENTS:
-        below = folder / name
-        if not below.is_dir():
+    for name in _MODEL_PARENTS:
+        parent = folder / name
+        if not parent.is_dir():
             continue
-        models = [files for path in sorted(below.iterdir()) if (files := model_files(path))]
+        models = [files for path in sorted(parent.iterdir()) if (files := model_files(path))]
         if len(models) > 1:
             names = listed(files[0].parent.name for files in models)
             raise unusable(
@@ -69,15 +70,15 @@ def _only_model(folder: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _numbered(folder: Path) -> list[tuple[Path, Path]]:
-    """The models that COLMAP made of the same pictures, in order of their numbers."""
+def _numbered_models(folder: Path) -> list[tuple[Path, Path]]:
+    """Files of the numbered models, which COLMAP makes of one set of pictures, by number."""
     paths = [p for p in folder.glob("[0-9]*") if p.name.isdecimal()]
     models = (model_files(path) for path in sorted(paths, key=lambda p: (int(p.name), p.name)))
     return [files for files in models if files is not None]
 
 
 def _image_count(files: tuple[Path, Path]) -> int:
-    """Images of a model; none of one that cannot be read."""
+    """Number of a model's images; 0 where the model cannot be read."""
     try:
         return len(read_model(files).images)
     except (Dp3dError, OSError):
@@ -85,11 +86,11 @@ def _image_count(files: tuple[Path, Path]) -> int:
 
 
 def read_colmap(root: Path, files: tuple[Path, Path], cancel: CancelCheck) -> Capture:
-    """Read a model and find its pictures; its world is read as Z up.
+    """Read a model and find its pictures; the model's world is read as Z up.
 
     Args:
-        root: the folder that was given.
-        files: of cameras and images.
+        root: the user's folder.
+        files: files of cameras and images.
         cancel: polled between images.
 
     Raises:
@@ -97,11 +98,13 @@ def read_colmap(root: Path, files: tuple[Path, Path], cancel: CancelCheck) -> Ca
 
     """
     notes, model = Notes(), read_model(files)
-    beside = _numbered(files[0].parent.parent) if files[0].parent.name.isdecimal() else []
-    if len(beside) > 1:
-        sizes = ", ".join(f"{_image_count(one)} in {one[0].parent.name}" for one in beside[:9])
+    siblings = _numbered_models(files[0].parent.parent) if files[0].parent.name.isdecimal() else []
+    if len(siblings) > 1:
+        sizes = ", ".join(
+            f"{_image_count(sibling)} in {sibling[0].parent.name}" for sibling in siblings[:9]
+        )
         notes.add(
-            f"COLMAP made {len(beside)} models of these pictures, with images: {sizes}. That in "
+            f"COLMAP made {len(siblings)} models of these pictures, with images: {sizes}. That in "
             f"{files[0].parent.name} is read."
         )
     names = _picture_folder(root, model, notes)
@@ -129,12 +132,12 @@ def read_colmap(root: Path, files: tuple[Path, Path], cancel: CancelCheck) -> Ca
             f"{len(absent)} of {len(model.images)} frames are left out, because their pictures "
             f"are missing: {listed(absent)}."
         )
-    ours = _alpha_is_head(files[0])
-    return Capture("COLMAP", files, tuple(frames), (), notes, alpha_is_head=ours)
+    alpha_is_head = _alpha_is_head(files[0])
+    return Capture("COLMAP", files, tuple(frames), (), notes, alpha_is_head=alpha_is_head)
 
 
 def _alpha_is_head(cameras: Path) -> bool:
-    """Whether a comment that exports of ours begin with says so."""
+    """Whether ``cameras.txt`` has the comment of our exports that alpha is the head."""
     if cameras.suffix != ".txt":
         return False
     with cameras.open("rb") as file:
@@ -142,7 +145,7 @@ def _alpha_is_head(cameras: Path) -> bool:
 
 
 def colmap_alpha_comment() -> str:
-    """The comment in ``cameras.txt`` that alpha is the head."""
+    """Comment for ``cameras.txt`` that declares alpha to be the head."""
     return f"# {HEAD_ALPHA[0]}: {HEAD_ALPHA[1]}"
 
 
@@ -164,21 +167,21 @@ def _frame(image: PosedImage, lens: Lens, picture: Path, where: str, notes: Note
 
 
 def _picture_folder(root: Path, model: Model, notes: Notes) -> FileNames:
-    """Where the pictures of a model lie, no further up than ``root``."""
+    """Names in the folder of a model's pictures, which lies in ``root``."""
     folder = model.files[0].parent
     levels = [folder, *folder.parents]
     levels = levels[: levels.index(root) + 1] if root in levels else [folder]
-    some = [image.name for image in model.images[:3]]
+    sample_names = [image.name for image in model.images[:3]]
     for level in levels:
-        for name in _PICTURES:
+        for name in _PICTURE_FOLDERS:
             base = level / name
-            if any((base / picture).is_file() for picture in some):
+            if any((base / picture).is_file() for picture in sample_names):
                 return FileNames(root, base, notes)
     for level in levels:
-        for name in _PICTURES:
+        for name in _PICTURE_FOLDERS:
             if (level / name).is_dir():
                 names = FileNames(root, level / name, Notes())
-                if any(names.find(picture) is not None for picture in some):
+                if any(names.find(picture) is not None for picture in sample_names):
                     return FileNames(root, level / name, notes)
     if root in (folder, folder.parent):
         raise unusable(
@@ -189,7 +192,7 @@ def _picture_folder(root: Path, model: Model, notes: Notes) -> FileNames:
 
 
 def _camera_to_world(image: PosedImage, where: str) -> Array:
-    """(4, 4) rigid pose with OpenCV axes, COLMAP's world."""
+    """(4, 4) rigid camera-to-world pose, OpenCV axes, in COLMAP's world."""
     rotation = np.array(image.rotation)
     with np.errstate(over="ignore"):
         length = np.linalg.norm(rotation)
@@ -198,7 +201,7 @@ def _camera_to_world(image: PosedImage, where: str) -> Array:
             f"{where} has a pose that is none", "Reconstruct the scene again with COLMAP."
         )
     w, x, y, z = rotation / length
-    turn = np.array(
+    world_to_camera = np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
             [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
@@ -206,7 +209,7 @@ def _camera_to_world(image: PosedImage, where: str) -> Array:
         ]
     )
     pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = turn.T, -turn.T @ np.array(image.translation)
+    pose[:3, :3], pose[:3, 3] = world_to_camera.T, -world_to_camera.T @ np.array(image.translation)
     try:
         return rigid_and_scale(pose)[0]
     except UnusableCamera as error:

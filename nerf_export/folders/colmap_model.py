@@ -19,35 +19,45 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import FIT_VIEWS
 from dp3d_core.storage.files import open_regular, read_limited
 
-_AGAIN = "Export the model again with COLMAP, as text for instance: 'colmap model_converter'."
+_EXPORT_AGAIN = (
+    "Export the model again with COLMAP, as text for instance: 'colmap model_converter'."
+)
+"""Remedy for a model that cannot be read."""
 _MAX_TEXT = 2**30
+"""Most bytes of a text file of a model."""
 _LONGEST_NAME = 1024
+"""Most bytes of an image's name in a binary model, with the zero at its end."""
 _POINT_BYTES = 24
-"""Bytes of a point in a binary image: x, y and its id."""
+"""Bytes of one point of an image in a binary model: x, y and id."""
 
 
 @dataclass(frozen=True)
 class PosedImage:
-    """An image of a model."""
+    """An image of a model: name, camera and pose."""
 
     name: str
     camera: int
+    """Id of its camera."""
     rotation: tuple[float, ...]
     """World to camera, quaternion w x y z."""
     translation: tuple[float, ...]
+    """World to camera, x y z."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """Lenses by their camera's id, and images in the order of their names."""
+    """Lenses and images of a model."""
 
     files: tuple[Path, Path]
+    """Files of cameras and images."""
     lenses: dict[int, Lens]
+    """Lenses by the id of their camera."""
     images: tuple[PosedImage, ...]
+    """Images in the order of their names."""
 
 
 def model_files(folder: Path) -> tuple[Path, Path] | None:
-    """The files of cameras and images in a folder, binary ones before text; None: no model."""
+    """Files of cameras and images in a folder, binary preferred to text; None: no model."""
     for ending in (".bin", ".txt"):
         files = folder / f"cameras{ending}", folder / f"images{ending}"
         if all(file.is_file() for file in files):
@@ -71,7 +81,7 @@ def read_model(files: tuple[Path, Path]) -> Model:
             f"COLMAP's model cannot be opened ({error.strerror})", "Check the files' rights."
         ) from error
     if not images:
-        raise camera_file_error(f"{files[1].name} has no images", _AGAIN)
+        raise camera_file_error(f"{files[1].name} has no images", _EXPORT_AGAIN)
     lenses = {}
     for key, (model, parameters, width, height) in cameras.items():
         try:
@@ -83,7 +93,7 @@ def read_model(files: tuple[Path, Path]) -> Model:
             raise camera_file_error(
                 f"the image {image.name!r:.80} has camera {image.camera}, which is not in "
                 f"{files[0].name}",
-                _AGAIN,
+                _EXPORT_AGAIN,
             )
     return Model(files, lenses, tuple(sorted(images, key=lambda image: image.name)))
 
@@ -95,18 +105,20 @@ _Camera = tuple[str, list[float], int, int]
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines end at line feeds alone: a name may hold whatever else Unicode ends lines with."""
+    """Lines of a text file, split at line feeds only: names may hold Unicode line separators."""
     try:
         text = read_limited(path, _MAX_TEXT).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise camera_file_error(f"{path.name} is no text file", _AGAIN) from error
+        raise camera_file_error(f"{path.name} is no text file", _EXPORT_AGAIN) from error
     except ValueError as error:
         raise camera_file_error(str(error), "Use the binary model.") from error
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _bad_line(path: Path, number: int) -> Dp3dError:
-    return camera_file_error(f"line {number} of {path.name} is not as COLMAP writes it", _AGAIN)
+    return camera_file_error(
+        f"line {number} of {path.name} is not as COLMAP writes it", _EXPORT_AGAIN
+    )
 
 
 def _text_cameras(path: Path) -> dict[int, _Camera]:
@@ -125,7 +137,7 @@ def _text_cameras(path: Path) -> dict[int, _Camera]:
 
 def _text_images(path: Path) -> list[PosedImage]:
     images: list[PosedImage] = []
-    after_image = False  # the line behind an image has its points, and may be empty
+    after_image = False  # the line after an image holds its points, and may be empty
     for number, line in enumerate(_lines(path), 1):
         parts = line.split(maxsplit=9)
         if after_image and not _is_image(parts):
@@ -144,7 +156,7 @@ def _text_images(path: Path) -> list[PosedImage]:
 
 
 def _is_image(parts: list[str]) -> bool:
-    """Whether a line where points may stand is the next image's: it ends in a name."""
+    """Whether a line after an image is the next image and not points: it ends in a name."""
     if len(parts) < 10 or parts[0].startswith("#"):
         return False
     try:
@@ -157,7 +169,7 @@ def _is_image(parts: list[str]) -> bool:
 # -- binary --------------------------------------------------------------------------------
 
 
-def _take(file: BufferedReader, layout: str) -> tuple[Any, ...]:
+def _unpack(file: BufferedReader, layout: str) -> tuple[Any, ...]:
     size = struct.calcsize(layout)
     data = file.read(size)
     if len(data) != size:
@@ -175,20 +187,20 @@ def _cut_off(file: BufferedReader) -> Dp3dError:
 def _binary_cameras(path: Path) -> dict[int, _Camera]:
     cameras: dict[int, _Camera] = {}
     with open_regular(path) as file:
-        (count,) = _take(file, "<Q")
+        (count,) = _unpack(file, "<Q")
         _check_count(count)
         for _ in range(count):
-            key, model, width, height = _take(file, "<IiQQ")
+            key, model, width, height = _unpack(file, "<IiQQ")
             if not 0 <= model < len(COLMAP_MODELS):
-                newer = " (a newer COLMAP wrote it)" if model > 0 else ""
+                hint = " (a newer COLMAP wrote it)" if model > 0 else ""
                 raise camera_file_error(
                     f"camera {key} of COLMAP has the model number {model}, which is not known here"
-                    + newer,
+                    + hint,
                     "Undistort the pictures with 'colmap image_undistorter', which makes a PINHOLE "
                     "model, and give the folder that it writes.",
                 )
             name, parameters = COLMAP_MODELS[model]
-            cameras[key] = name, list(_take(file, f"<{parameters}d")), width, height
+            cameras[key] = name, list(_unpack(file, f"<{parameters}d")), width, height
     return cameras
 
 
@@ -196,13 +208,13 @@ def _binary_images(path: Path) -> list[PosedImage]:
     images: list[PosedImage] = []
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        (count,) = _take(file, "<Q")
+        (count,) = _unpack(file, "<Q")
         _check_count(count)
         for _ in range(count):
-            _, *pose = _take(file, "<I7d")
-            (camera,) = _take(file, "<I")
+            _, *pose = _unpack(file, "<I7d")
+            (camera,) = _unpack(file, "<I")
             name = _binary_name(file)
-            (points,) = _take(file, "<Q")
+            (points,) = _unpack(file, "<Q")
             if points * _POINT_BYTES > size - file.tell():
                 raise _cut_off(file)
             file.seek(points * _POINT_BYTES, os.SEEK_CUR)

@@ -1,8 +1,8 @@
-"""The file that a name in another tool's folder means.
+"""Finds the file that a name in another tool's folder means.
 
 Such names were written on other machines: with backslashes, without endings, as absolute paths,
-escaped as in addresses, in other upper and lower case.  Nothing outside of the folder is ever
-looked at, whether a name or a link leads there.
+percent-encoded, in other upper and lower case.  Names and links that lead out of the folder are
+refused.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from nerf_export.folders.capture import Notes, unusable
 from nerf_export.folders.pictures import ENDINGS, read_header
 
 _DRIVE = re.compile(r"^[A-Za-z]:/")
-_LONGEST = 4096
-_USUAL = "images"
-"""Where pictures lie that are named without a folder."""
-_REDUCED = (2, 4, 8)
-"""Factors of scaled pictures, which lie in folders such as ``images_4`` beside ``images``."""
+"""Start of an absolute path of Windows, with slashes."""
+_MAX_NAME_LENGTH = 4096
+"""Most characters of a name."""
+_USUAL_FOLDER = "images"
+"""Folder in which pictures are searched that are named without a folder."""
+_REDUCTION_FACTORS = (2, 4, 8)
+"""Factors of reduced pictures, which lie in folders such as ``images_4`` beside ``images``."""
 
 
 class FileNames:
     """Finds the files of one folder."""
 
     def __init__(self, root: Path, base: Path, notes: Notes) -> None:
-        """Start in a folder.
+        """Prepare the search in a folder.
 
         Args:
-            root: the folder that was given; nothing outside of it is read.
-            base: the folder that names are relative to, in ``root``.
-            notes: where is noted what a name was taken to mean.
+            root: the user's folder; files outside are not read.
+            base: the folder in ``root`` that names are relative to.
+            notes: gets notes on names that needed another reading.
 
         """
         self.root, self.base = root.resolve(), base.resolve()
@@ -45,22 +47,22 @@ class FileNames:
         self._listings: dict[Path, dict[str, list[str]]] = {}
         self._example = ""
         self.guessed: set[str] = set()
-        """Names of which the folder has the end alone."""
+        """Names that were matched by the end of their path alone."""
         self.reduced: set[Path] = set()
-        """Files that were scaled, the folder of the whole ones being absent."""
+        """Reduced pictures that were taken because the folder of full ones is absent."""
 
     def find(self, name: str, *, mask: bool = False, where: str = "") -> Path | None:
         """The file of a name, or None where there is none.
 
         Args:
-            name: as the file of cameras has it.
-            mask: whether it is that of a mask: its last part alone says nothing then, as pictures
-                have the same.
-            where: how a refusal calls the name, such as "the mask_path of frame 2".
+            name: from the file of cameras.
+            mask: whether the name is a mask's.  Its last part alone is then not searched, since
+                pictures often have an equal file name.
+            where: description of the name for messages, such as "the mask_path of frame 2".
 
         Raises:
-            Dp3dError: ``viewset.invalid`` for a name that leads out of the folder, and for what is
-                no name of a file.
+            Dp3dError: ``viewset.invalid`` for a name that leads out of the folder or is no file
+                name.
 
         """
         text = self._cleaned(name, where)
@@ -88,7 +90,7 @@ class FileNames:
         return self._noted(name, likeliest)
 
     def missing(self, name: str) -> str:
-        """Half a sentence on a name that no file has."""
+        """Half a sentence about a name without a file."""
         if _is_absolute(name.replace("\\", "/")):
             return f"{name!r:.120} is a path of another machine, and this folder has no such file"
         return f"{name!r:.120} is not in the folder"
@@ -96,13 +98,13 @@ class FileNames:
     @staticmethod
     def _cleaned(name: str, where: str) -> str:
         text = name.removeprefix("file://").strip()
-        if not text or len(text) > _LONGEST or "\0" in text:
+        if not text or len(text) > _MAX_NAME_LENGTH or "\0" in text:
             which = f"{where} is {name!r:.60}, which" if where else f"{name!r:.60}"
             raise unusable(f"{which} is no name of a file", "Correct it in the file.")
         return text
 
     def _at(self, path: Path) -> Path | None:
-        """The file at a path inside the folder, of any ending and case."""
+        """The file at a path in the folder, with any ending of pictures and in any case."""
         for candidate in (path, *(path.with_name(path.name + end) for end in ENDINGS)):
             if _is_file(candidate):
                 return self._inside(candidate)
@@ -111,7 +113,7 @@ class FileNames:
         return None
 
     def _other_case(self, path: Path) -> Path | None:
-        """The only file of that name in another case, or with another ending of a picture."""
+        """The only file whose name differs in case or in the ending of pictures."""
         folder = self.root
         *folders, last = path.relative_to(self.root).parts
         for part in folders:
@@ -121,14 +123,14 @@ class FileNames:
                 return None
             folder /= chosen
         stem = PurePosixPath(last).stem if PurePosixPath(last).suffix.lower() in ENDINGS else last
-        for wanted in (last, *(stem + end for end in ENDINGS)):
-            names = self._names(folder).get(_key(wanted), [])
+        for candidate in (last, *(stem + end for end in ENDINGS)):
+            names = self._names(folder).get(_key(candidate), [])
             if len(names) == 1 and _is_file(folder / names[0]):
                 return folder / names[0]
         return None
 
     def _names(self, folder: Path) -> dict[str, list[str]]:
-        """Names in a folder by their small letters, accents composed."""
+        """Names in a folder, by their case-folded form with composed accents."""
         if folder not in self._listings:
             listing: dict[str, list[str]] = {}
             try:
@@ -141,12 +143,12 @@ class FileNames:
         return self._listings[folder]
 
     def _tail(self, text: str, *, mask: bool) -> Path | None:
-        """The file with the longest end of a path, for paths of other machines and other places."""
+        """The file that matches the longest end of a path of another machine or folder."""
         parts = [p for p in PurePosixPath(text).parts if p not in {"/", "..", "."}]
         if not parts:
             return None
         tails = ["/".join(parts[i:]) for i in range(max(1, len(parts) - 8), len(parts))]
-        for tail in tails[:-1] if mask else [*tails, f"{_USUAL}/{parts[-1]}"]:
+        for tail in tails[:-1] if mask else [*tails, f"{_USUAL_FOLDER}/{parts[-1]}"]:
             path = Path(os.path.normpath(self.base / tail))
             if self.root not in path.parents:
                 continue
@@ -155,11 +157,11 @@ class FileNames:
         return None
 
     def _reduced(self, path: Path) -> Path | None:
-        """The scaled picture of a path, the largest one, where only scaled ones are there."""
+        """The largest reduced picture of a path whose folder of full pictures is absent."""
         folder = path.parent
         if self.root not in folder.parents or is_folder(folder):
             return None
-        for factor in _REDUCED:
+        for factor in _REDUCTION_FACTORS:
             scaled = folder.with_name(f"{folder.name}_{factor}") / path.name
             if is_folder(scaled.parent) and (file := self._at(scaled)) is not None:
                 self.reduced.add(file)
@@ -167,7 +169,7 @@ class FileNames:
         return None
 
     def _inside(self, path: Path) -> Path:
-        """A path whose links do not lead out of the folder."""
+        """The path; raises ``viewset.invalid`` where a link leads out of the folder."""
         resolved = path.resolve()
         if resolved != self._resolved and self._resolved not in resolved.parents:
             raise unusable(
@@ -178,17 +180,17 @@ class FileNames:
 
     def _leads_out(self, name: str, path: Path) -> Exception:
         common = Path(os.path.commonpath([self.root, path]))
-        near = len(self.root.relative_to(common).parts) <= 3 and len(common.parts) > 2
+        is_near = len(self.root.relative_to(common).parts) <= 3 and len(common.parts) > 2
         return unusable(
             f"{name!r:.120} lies outside of the folder {self.root.name!r}, and nothing outside of "
             "the folder that is given is read",
             f"Give the folder {str(common)!r}, which holds both."
-            if near
+            if is_near
             else "Copy the pictures into the folder, and name them relative to it.",
         )
 
     def _noted(self, name: str, file: Path) -> Path:
-        """The file, with a note where its name had to be read another way."""
+        """The file; adds a note where its name needed another reading."""
         plain = os.path.normpath(self.base / name)
         if _composed(plain) == _composed(str(file)):
             return file
@@ -207,7 +209,7 @@ class FileNames:
 
 
 def picture_sizes(folder: Path) -> Callable[[Mapping[str, Any]], tuple[int, int] | None]:
-    """A function that reads width and height of a frame's picture, where the folder has it."""
+    """A function from a frame to width and height of its picture; None for an absent picture."""
     names = FileNames(folder, folder, Notes())
 
     def size_of(frame: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -219,7 +221,7 @@ def picture_sizes(folder: Path) -> Callable[[Mapping[str, Any]], tuple[int, int]
 
 
 def _key(name: str) -> str:
-    """What names have in common that differ in case, or in how accents are encoded (macOS)."""
+    """A key that names share which differ in case or in the encoding of accents (macOS)."""
     return _composed(name).casefold()
 
 

@@ -17,18 +17,18 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.storage.files import read_limited
 from nerf_export.folders.capture import unusable
 
-_TINT = 8
-"""How far channels may differ in grey: JPEG stores colours coarsely."""
+_GREY_TOLERANCE = 8
+"""Largest difference of a grey pixel's channels, 0 to 255: JPEG stores colours coarsely."""
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"),
     *(".heic", ".heif", ".avif", ".gif", ".ppm", ".tga"),
 )
-"""Endings that are tried where a file is named by another one, the likeliest first."""
+"""Endings of pictures, the likeliest first, that are tried for a name without a file."""
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Give the refusal of a picture the name that its folder calls it by."""
+def _refusing_by_name(name: str) -> Iterator[None]:
+    """Turn errors of reading a picture into ``viewset.invalid`` with the folder's name of it."""
     try:
         yield
     except OSError as error:
@@ -47,26 +47,30 @@ def _naming(name: str) -> Iterator[None]:
 def read_header(path: Path, name: str) -> PictureHeader:
     """Size, orientation and kind of a picture by its header.
 
+    Args:
+        path: the file.
+        name: the folder's name of the picture, for messages.
+
     Raises:
-        Dp3dError: ``viewset.invalid``; ``name`` is how the folder calls the picture.
+        Dp3dError: ``viewset.invalid``.
 
     """
-    with _naming(name):
+    with _refusing_by_name(name):
         return picture_header(_contents(path))
 
 
 def _contents(path: Path) -> bytes:
-    check_file_bytes(path.stat().st_size)  # before anything of it is read
+    check_file_bytes(path.stat().st_size)  # before the file is read
     return read_limited(path, MAX_FILE_BYTES)
 
 
 def _decoded(path: Path, name: str, wanted: Wanted) -> DecodedPicture:
-    with _naming(name):
+    with _refusing_by_name(name):
         return decode_outside(_contents(path), wanted)
 
 
 def orientation(path: Path, name: str) -> int:
-    """How EXIF data turn a picture, 1 to 8; 1: not."""
+    """EXIF orientation of a picture, 1 to 8; 1 is upright."""
     return read_header(path, name).orientation
 
 
@@ -76,7 +80,7 @@ def has_transparency(path: Path, name: str) -> bool:
 
 
 def read_white(path: Path, name: str) -> float | None:
-    """What a deep grey picture alone would have taken for white; see :class:`DecodedPicture`.
+    """Value of white that a deep grey picture gets if decoded alone (:class:`DecodedPicture`).
 
     Raises:
         Dp3dError: ``viewset.invalid``.
@@ -90,9 +94,9 @@ def read_picture(path: Path, name: str, turned: bool = False, white: float | Non
 
     Args:
         path: the file.
-        name: how the folder calls it.
-        turned: whether to turn it as its EXIF data say.
-        white: value of white in a deep grey picture; None: by its own largest value.
+        name: the folder's name of the picture, for messages.
+        turned: whether to apply the EXIF orientation.
+        white: value of white in a deep grey picture; None: from its own largest value.
 
     Raises:
         Dp3dError: ``viewset.invalid``.
@@ -105,18 +109,18 @@ def read_picture(path: Path, name: str, turned: bool = False, white: float | Non
 
 @dataclass(frozen=True)
 class MaskFile:
-    """Values of a mask as its file has them."""
+    """Values of a mask as stored in its file."""
 
     values: Pixels
-    """(h, w) alpha, brightness, or numbers of the entries of a palette."""
+    """(h, w) uint8 alpha, brightness, or indices of a palette."""
     palette: bytes | None = None
-    """RGB of the palette's entries where ``values`` are their numbers."""
+    """RGB of the palette that ``values`` index; None: no indices."""
     colours: int = 0
-    """How many colours it has that no palette lists; 0: it is grey."""
+    """Number of colours of a mask without palette; 0: it is grey."""
 
     @property
     def entry_brightness(self) -> Pixels | None:
-        """(256,) brightness of the palette's entries; None: values are brightness already."""
+        """(256,) uint8 brightness of the palette's entries; None: values are no indices."""
         if self.palette is None:
             return None
         entries = np.zeros((256, 3), np.uint8)
@@ -127,7 +131,12 @@ class MaskFile:
 
 
 def read_mask(path: Path, name: str, turned: bool = False) -> MaskFile:
-    """Values of a mask: its alpha where that says anything, else indices or brightness.
+    """Values of a mask: its alpha where that varies, else indices or brightness.
+
+    Args:
+        path: the file.
+        name: the folder's name of the mask, for messages.
+        turned: whether to apply the EXIF orientation.
 
     Raises:
         Dp3dError: ``viewset.invalid``.
@@ -144,14 +153,14 @@ def read_mask(path: Path, name: str, turned: bool = False) -> MaskFile:
 
 
 def _brightness(rgb: Pixels) -> Pixels:
-    """(...) uint8 luminance of (..., 3) colours: ITU-R BT.601, as Pillow's mode L."""
+    """(...) uint8 luminance of (..., 3) uint8 colours: ITU-R BT.601, as in Pillow's mode L."""
     luminance: Pixels = np.rint(rgb @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
     return luminance
 
 
 def _colour_count(rgb: Pixels) -> int:
-    """How many colours a picture has; 0 where all are grey."""
-    if int(np.ptp(rgb, axis=-1).max()) <= _TINT:
+    """Number of distinct colours of a picture; 0 for a grey one."""
+    if int(np.ptp(rgb, axis=-1).max()) <= _GREY_TOLERANCE:
         return 0
     present = np.zeros(1 << 24, bool)
     present[rgb @ np.array([1 << 16, 1 << 8, 1])] = True

@@ -11,20 +11,21 @@ from nerf_export.folders.names import FileNames
 from nerf_export.folders.transforms import FrameReader
 
 SPLITS = ("train", "val", "test")
+"""Names of the splits, as in the files' names."""
 
 
 def split_files(folder: Path) -> list[Path]:
-    """The files of a folder's splits, the one to train on first."""
+    """The existing files of a folder's splits, the one for training first."""
     files = [folder / f"transforms_{split}.json" for split in SPLITS]
     return [file for file in files if file.is_file()]
 
 
 def read_synthetic(root: Path, folder: Path, cancel: CancelCheck) -> Capture:
-    """Read the splits of a folder; what is not for training is held out.
+    """Read the splits of a folder; all frames that are not for training are held out.
 
     Args:
-        root: the folder that was given.
-        folder: the one with the files.
+        root: the user's folder.
+        folder: the folder with the files of the splits.
         cancel: polled between frames.
 
     Raises:

@@ -1,4 +1,4 @@
-"""``transforms.json``: nerfstudio, instant-ngp, BlenderNeRF."""
+"""Reads ``transforms.json`` of nerfstudio, instant-ngp and BlenderNeRF."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ from nerf_export.folders.names import FileNames
 from nerf_export.folders.pictures import has_transparency, read_header
 
 MISSING_PART = 1 / 3
-"""Part of the pictures that may be missing: more of them, and the folder is not whole."""
+"""Largest part of the pictures that may be missing; a folder that lacks more is refused."""
 _SPLITS = ("train_filenames", "val_filenames", "test_filenames")
+"""Keys of the splits: training, validation, test."""
 
 
 @dataclass
 class FrameReader:
-    """Reads frames of one file or several in one folder; those without pictures are left out."""
+    """Reads the frames of one or several files of a folder; frames without picture are skipped."""
 
     names: FileNames
     notes: Notes
@@ -59,7 +60,7 @@ class FrameReader:
         """Read all frames of a parsed file.
 
         Returns:
-            Index in ``frames`` by the names that the file gives them.
+            Index in ``frames`` by the file's name of each frame.
 
         Raises:
             Dp3dError: ``camera.file_invalid``, ``viewset.invalid``.
@@ -113,24 +114,24 @@ class FrameReader:
         return Frame(name, picture, path, parsed.c2w, parsed.lens, turned, header.deep)
 
     def _add(self, frame: Frame, where: str) -> int:
-        """Index of a frame; one that is there already is the same one."""
-        known = self._by_picture.get(frame.picture)
-        if known is None:
+        """Index of a frame; a frame with the picture and pose of an earlier one is that one."""
+        index = self._by_picture.get(frame.picture)
+        if index is None:
             self._by_picture[frame.picture] = len(self.frames)
             self.frames.append(frame)
             return len(self.frames) - 1
-        if not np.allclose(self.frames[known].c2w, frame.c2w, atol=1e-6):
+        if not np.allclose(self.frames[index].c2w, frame.c2w, atol=1e-6):
             raise unusable(
                 f"{where} has the picture of another frame, and another pose",
                 "Take one of the two out, or name the right picture.",
             )
-        return known
+        return index
 
     def finish(self) -> None:
-        """Note the pictures that are missing.
+        """Check masks, and note the pictures that are missing.
 
         Raises:
-            Dp3dError: ``viewset.invalid`` where too many are, and where a mask is a picture.
+            Dp3dError: ``viewset.invalid`` where too many are missing, or a mask is a picture.
 
         """
         self._check_masks()
@@ -149,7 +150,7 @@ class FrameReader:
         )
 
     def _check_masks(self) -> None:
-        """Refuse masks that are pictures: brightness is no outline."""
+        """Refuse masks that are pictures without alpha: their brightness is no outline."""
         for frame in self.frames:
             if frame.mask in self._by_picture and not has_transparency(frame.mask, frame.name):
                 raise unusable(
@@ -160,7 +161,7 @@ class FrameReader:
 
 
 def _check_size_is_said(entry: Mapping[str, Any], top: Mapping[str, Any], where: str) -> None:
-    """Refuse pixels of a lens for pictures that were scaled, where nothing tells of what size."""
+    """Refuse a focal length in pixels for reduced pictures without the size that it is for."""
     sizes = [entry.get(key, top.get(key)) for key in ("w", "h", "cx", "cy")]
     if entry.get("fl_x", top.get("fl_x")) is not None and all(side is None for side in sizes):
         raise camera_file_error(
@@ -171,13 +172,13 @@ def _check_size_is_said(entry: Mapping[str, Any], top: Mapping[str, Any], where:
 
 
 def _is_upright(entry: Mapping[str, Any], top: Mapping[str, Any], size: tuple[int, int]) -> bool:
-    """Whether the camera of a picture that EXIF data turn has it turned."""
+    """Whether the camera's size is that of the picture turned by its EXIF orientation."""
     sides = [entry.get(key, top.get(key)) for key in ("w", "h")]
     return sides == [size[1], size[0]] and size[0] != size[1]
 
 
 def scaled_frame(frame: Frame, size: tuple[int, int], where: str) -> Frame:
-    """A frame whose lens is for its picture's size; raises ``camera.file_invalid``."""
+    """The frame with its lens scaled to the picture's size; raises ``camera.file_invalid``."""
     try:
         return replace(frame, lens=lens_of_picture(frame.lens, size))
     except UnusableCamera as error:
@@ -188,8 +189,8 @@ def read_transforms(root: Path, file: Path, cancel: CancelCheck) -> Capture:
     """Read a folder with a ``transforms.json``.
 
     Args:
-        root: the folder that was given.
-        file: the file, in ``root``; its names are relative to its own folder.
+        root: the user's folder.
+        file: the file in ``root``; its names are relative to its own folder.
         cancel: polled between frames.
 
     Raises:
@@ -201,27 +202,27 @@ def read_transforms(root: Path, file: Path, cancel: CancelCheck) -> Capture:
     reader = FrameReader(FileNames(root, file.parent, notes), notes, cancel)
     indices = reader.read(data, file.name)
     reader.finish()
-    train, val, test = (_listed(data, key, indices, reader.absent) for key in _SPLITS)
+    train, val, test = (_split_indices(data, key, indices, reader.absent) for key in _SPLITS)
     held_out = sorted({*val, *test} - set(train))
-    kept = sorted({*train, *held_out}) if train else list(range(len(reader.frames)))
+    used = sorted({*train, *held_out}) if train else list(range(len(reader.frames)))
     if (val or test) and not held_out:
         notes.add("Every frame for validation is one for training, too: others are held out.")
-    if len(kept) < len(reader.frames):
-        notes.add(f"{len(reader.frames) - len(kept)} frames are in no split, and are not read.")
+    if len(used) < len(reader.frames):
+        notes.add(f"{len(reader.frames) - len(used)} frames are in no split, and are not read.")
     return Capture(
         "nerfstudio",
         (file,),
-        tuple(reader.frames[i] for i in kept),
-        tuple(kept.index(i) for i in held_out),
+        tuple(reader.frames[i] for i in used),
+        tuple(used.index(i) for i in held_out),
         notes,
-        _applied(data),
+        _applied_normalisation(data),
         data.get(KNOWN_MASKS[0]) == KNOWN_MASKS[1],
         data.get(HEAD_ALPHA[0]) == HEAD_ALPHA[1],
     )
 
 
-def _applied(data: Mapping[str, Any]) -> Normalisation | None:
-    """What the file says was done to its poses; it is not undone, but camera paths need it."""
+def _applied_normalisation(data: Mapping[str, Any]) -> Normalisation | None:
+    """The transform that was applied to the file's poses; kept, since camera paths need it."""
     transform, scale = data.get("applied_transform"), data.get("applied_scale", 1.0)
     if transform is None and scale == 1.0:
         return None
@@ -231,22 +232,31 @@ def _applied(data: Mapping[str, Any]) -> Normalisation | None:
     return None
 
 
-def _listed(
+def _split_indices(
     data: Mapping[str, Any], key: str, indices: Mapping[str, int], absent: Sequence[str]
 ) -> list[int]:
-    """Frames that a split names."""
+    """Indices of the frames that a split names; raises ``camera.file_invalid``."""
     names = data.get(key) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise camera_file_error(f"{key} is no list of file names", f"Correct {key}.")
-    plain = {_plain(name): index for name, index in indices.items()}
-    gone = {_plain(name) for name in absent}
-    unknown = [name for name in names if _plain(name) not in plain and _plain(name) not in gone]
+    indices_by_name = {_normalised_name(name): index for name, index in indices.items()}
+    absent_names = {_normalised_name(name) for name in absent}
+    unknown = [
+        name
+        for name in names
+        if _normalised_name(name) not in indices_by_name
+        and _normalised_name(name) not in absent_names
+    ]
     if unknown:
         raise camera_file_error(
             f"{key} names {unknown[0]!r:.80}, which is no frame", f"Correct {key}, or remove it."
         )
-    return [plain[_plain(name)] for name in names if _plain(name) in plain]
+    return [
+        indices_by_name[_normalised_name(name)]
+        for name in names
+        if _normalised_name(name) in indices_by_name
+    ]
 
 
-def _plain(name: str) -> str:
+def _normalised_name(name: str) -> str:
     return os.path.normpath(name.replace("\\", "/"))

@@ -1,4 +1,4 @@
-"""Distorted pictures to pinhole pictures of the same focal length and size, with OpenCV."""
+"""Undistortion of pictures with OpenCV, at unchanged focal length and size."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ from dp3d_core.arrays import Array32, Mask, Pixels
 from dp3d_core.cameras.lenses import Distortion, Lens
 from dp3d_core.errors import Dp3dError
 
-_Pixels = Pixels
-
 
 @dataclass(frozen=True)
 class Undistortion:
-    """Where every pixel of the pinhole picture lies in the distorted one.
+    """Map from pixels of the pinhole picture to positions in the distorted one.
 
     Attributes:
-        columns: (h, w) float32, in OpenCV's pixels: the first one's centre is 0.
-        rows: (h, w) float32.
-        known: (h, w) bool, pixels that the distorted picture shows at all.
+        columns: (h, w) float32, pixels as OpenCV counts: the centre of the first one is 0.
+        rows: (h, w) float32, counted likewise.
+        valid: (h, w) bool, valid mask: pixels that the distorted picture shows.
 
     """
 
     columns: Array32
     rows: Array32
-    known: Mask
+    valid: Mask
 
     @classmethod
     def of(cls, lens: Lens) -> Undistortion:
-        """Of a lens that is distorted.
+        """The undistortion of a distorted lens.
 
         Raises:
             Dp3dError: ``engine.packages_missing`` without OpenCV.
@@ -41,34 +39,44 @@ class Undistortion:
         K = lens.K
         K[:2, 2] -= 0.5  # OpenCV counts from the centre of the first pixel
         size = (lens.width, lens.height)
-        bends = np.array(lens.coefficients)
+        coefficients = np.array(lens.coefficients)
         if lens.distortion is Distortion.FISHEYE:
             columns, rows = cv2.fisheye.initUndistortRectifyMap(
-                K, bends, np.eye(3), K, size, cv2.CV_32FC1
+                K, coefficients, np.eye(3), K, size, cv2.CV_32FC1
             )
         else:
-            columns, rows = cv2.initUndistortRectifyMap(K, bends, np.eye(3), K, size, cv2.CV_32FC1)
-        known = (
+            columns, rows = cv2.initUndistortRectifyMap(
+                K, coefficients, np.eye(3), K, size, cv2.CV_32FC1
+            )
+        valid = (
             (columns >= -0.5) & (columns <= lens.width - 0.5)
             & (rows >= -0.5) & (rows <= lens.height - 0.5)
         )  # fmt: skip
         if lens.crop_radius is not None:
-            known &= np.hypot(columns - K[0, 2], rows - K[1, 2]) <= lens.crop_radius
-        return cls(columns, rows, known & ~_folded(columns, rows, lens))
+            valid &= np.hypot(columns - K[0, 2], rows - K[1, 2]) <= lens.crop_radius
+        return cls(columns, rows, valid & ~_folded(columns, rows, lens))
 
-    def apply(self, pixels: _Pixels, *, nearest: bool = False) -> _Pixels:
-        """The pinhole picture of an (h, w) or (h, w, c) one; 0 where nothing is known."""
+    def apply(self, pixels: Pixels, *, nearest: bool = False) -> Pixels:
+        """Undistort an (h, w) or (h, w, c) uint8 picture; invalid pixels become 0.
+
+        Args:
+            pixels: the distorted picture.
+            nearest: take the nearest pixel, as for masks, instead of interpolating.
+
+        """
         cv2 = _opencv()
-        how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-        moved = cv2.remap(pixels, self.columns, self.rows, how, borderMode=cv2.BORDER_REPLICATE)
-        moved[~self.known] = 0
-        return np.asarray(moved, np.uint8)
+        interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+        undistorted = cv2.remap(
+            pixels, self.columns, self.rows, interpolation, borderMode=cv2.BORDER_REPLICATE
+        )
+        undistorted[~self.valid] = 0
+        return np.asarray(undistorted, np.uint8)
 
 
 def _folded(columns: Array32, rows: Array32, lens: Lens) -> Mask:
-    """(h, w) pixels beyond the angle up to which a lens was calibrated.
+    """(h, w) pixels beyond the angle at which the lens polynomial stops growing.
 
-    Further out its polynomial turns back, and the picture would appear there a second time.
+    Further out the polynomial turns back, and the picture would appear a second time.
     """
     folded = np.zeros(columns.shape, bool)
     if min(columns.shape) < 2:
@@ -76,13 +84,13 @@ def _folded(columns: Array32, rows: Array32, lens: Lens) -> Mask:
     with np.errstate(all="ignore"):
         down_x, right_x = np.gradient(columns)
         down_y, right_y = np.gradient(rows)
-        # a NaN is no picture either
-        turned = ~(right_x * down_y - right_y * down_x > 0)
-    if turned.any():
+        # "not > 0", so that NaN counts as reversed too
+        reversed_pixels = ~(right_x * down_y - right_y * down_x > 0)
+    if reversed_pixels.any():
         x = (np.arange(lens.width) + 0.5 - lens.cx) / lens.fx
         y = (np.arange(lens.height) + 0.5 - lens.cy) / lens.fy
         radius = np.hypot(x[None], y[:, None])
-        folded = radius >= radius[turned].min()
+        folded = radius >= radius[reversed_pixels].min()
     return folded
 
 

@@ -1,15 +1,15 @@
-"""What transparent or black may mean."""
+"""The meanings that transparent pixels and black pixels of masks may have."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 DARK = 128
-"""Alpha, and brightness of a mask, 8 bit, below which a pixel is background or unknown."""
+"""Value of alpha or of a mask, 0 to 255, below which a pixel is background or unknown."""
 
 
 class Use(Enum):
-    """What something black means."""
+    """Meaning of transparent pixels, or of black pixels of a mask."""
 
     NOTHING = "nothing"
     BACKGROUND = "background"

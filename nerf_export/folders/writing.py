@@ -1,7 +1,7 @@
-"""View sets for other tools.
+"""Exports view sets for other tools.
 
-Every format is written with exact poses in the same world: Z up, as Blender has it (the world N of
-docs/coordinates.md), so that what another tool makes of the frames lies where ours does.
+Every format gets exact poses in world N of docs/coordinates.md (Z up, as in Blender), so that the
+results of other tools lie where ours do.
 """
 
 from __future__ import annotations
@@ -24,21 +24,24 @@ from nerf_export.folders.capture import HEAD_ALPHA, KNOWN_MASKS
 from nerf_export.folders.colmap_writing import write_colmap
 from nerf_export.views.dataset import held_out_of
 
-_OF_EXPORTS = ("images", "masks", "sparse", "head", "transforms.json", "transforms_*.json")
-"""What exports write into their folder."""
+_EXPORTED_NAMES = ("images", "masks", "sparse", "head", "transforms.json", "transforms_*.json")
+"""Files and folders that exports write, as patterns."""
 EXPORT_MARKER = "dp3d-export.json"
-"""The file that makes a folder ours; it is written before anything else."""
+"""File that marks a folder as an export; it is written before all other files."""
 
 
 @dataclass(frozen=True)
 class _Format:
+    """A format: its title and its writer."""
+
     title: str
+    """Name for progress messages."""
     write: Callable[[ViewSet, Path], list[str]]
-    """Writes the cameras, returns the names of the files."""
+    """Writes the cameras; returns the names of the files."""
     check: Callable[[Sequence[Camera]], None] = lambda cameras: None
-    """Refuses cameras that the format cannot say."""
+    """Raises ``camera.invalid`` for cameras that the format cannot describe."""
     masks: bool = False
-    """Whether what is not known is told by masks, in ``masks/`` beside ``images/``."""
+    """Whether valid masks are written, into ``masks/`` beside ``images/``."""
 
 
 def export_views(
@@ -52,8 +55,8 @@ def export_views(
     """Write a view set for another tool.
 
     Args:
-        views: the views; RGBA pictures are written where there are masks.
-        out: folder, new or from an earlier export.
+        views: the views; those with masks become RGBA pictures.
+        out: folder, new or of an earlier export.
         to: a name of :data:`FORMATS`.
         progress: stage ``export``.
         cancel: polled between pictures.
@@ -63,7 +66,7 @@ def export_views(
 
     Raises:
         Dp3dError: ``export.bad_format``, ``camera.invalid`` for cameras that the format
-            cannot say.
+            cannot describe, ``job.cancelled``.
 
     """
     if to not in FORMATS:
@@ -80,12 +83,12 @@ def export_views(
     for i, name in enumerate(_pictures(views)):
         rgba = views.rgba(i)
         if masks is not None:
-            known = views.known(i)
-            if known is None:
-                known = np.ones(rgba.shape[:2], bool)
-            # opaque: alpha must not say that there is no head
-            rgba[~known, 3] = 255
-            write_atomic(out / masks[i], encode_png(np.where(known, 255, 0).astype(np.uint8)))
+            valid = views.known(i)
+            if valid is None:
+                valid = np.ones(rgba.shape[:2], bool)
+            # invalid pixels are opaque, since transparent ones would mean background
+            rgba[~valid, 3] = 255
+            write_atomic(out / masks[i], encode_png(np.where(valid, 255, 0).astype(np.uint8)))
         write_atomic(out / name, encode_png(rgba))
         stage.advance()
     files = chosen.write(views, out)
@@ -94,9 +97,9 @@ def export_views(
 
 
 def mark_export(out: Path, to: str) -> None:
-    """Make a folder ours and clear it of an earlier export: two must never mix."""
+    """Mark a folder as an export, and delete the files of an earlier one: two must not mix."""
     if (out / EXPORT_MARKER).is_file():
-        for name in _OF_EXPORTS:
+        for name in _EXPORTED_NAMES:
             for path in out.glob(name):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
@@ -110,34 +113,34 @@ def _pictures(views: ViewSet) -> list[str]:
 
 
 def _masks(views: ViewSet) -> list[str] | None:
-    """Masks of what is known, black where nobody is to draw rays; None: all is known."""
+    """Names of the valid masks, black where no rays are to be drawn; None: all pixels are valid."""
     if not any(views.known_path(i).is_file() for i in range(len(views))):
         return None
     return [name.replace("images/", "masks/") for name in _pictures(views)]
 
 
 def _alpha(views: ViewSet) -> dict[str, str]:
-    """What a file says of the pictures' alpha."""
+    """The entry of a camera file that declares alpha to be the head; empty without masks."""
     masked = any(views.mask_path(i).is_file() for i in range(len(views)))
     return dict([HEAD_ALPHA]) if masked else {}
 
 
 def _write_nerfstudio(views: ViewSet, out: Path) -> list[str]:
-    """With masks where frames are known in part, and the split if the views' source named one."""
+    """nerfstudio: with valid masks where frames have them, and the split that the source named."""
     names, masks = _pictures(views), _masks(views)
     data = cameras_to_transforms(views.cameras, names, masks) | _alpha(views)
     if masks is not None:
         data |= dict([KNOWN_MASKS])
-    held = views.meta.parameters.get("held_out")
-    if held:
-        data["train_filenames"] = [name for i, name in enumerate(names) if i not in held]
-        data["val_filenames"] = data["test_filenames"] = [names[i] for i in held]
+    held_out = views.meta.parameters.get("held_out")
+    if held_out:
+        data["train_filenames"] = [name for i, name in enumerate(names) if i not in held_out]
+        data["val_filenames"] = data["test_filenames"] = [names[i] for i in held_out]
     write_json(out / "transforms.json", data)
     return ["transforms.json"]
 
 
 def _write_instant_ngp(views: ViewSet, out: Path) -> list[str]:
-    """instant-ngp's own additions: a head fills most of its unit cube."""
+    """instant-ngp: scale and offset put the head into most of its unit cube."""
     data = cameras_to_transforms(views.cameras, _pictures(views)) | _alpha(views)
     first = views.cameras[0]
     data |= {
@@ -157,15 +160,19 @@ def _write_instant_ngp(views: ViewSet, out: Path) -> list[str]:
 
 
 def _check_blender(cameras: Sequence[Camera]) -> None:
-    """Refuse what NeRF's synthetic format cannot say: one lens, centred, square pixels."""
+    """Refuse cameras that NeRF's synthetic format cannot describe.
+
+    It has one size, one centred lens and square pixels for all frames.
+    """
     first = cameras[0]
     for i, camera in enumerate(cameras):
         centred = np.allclose(camera.K[:2, 2], [camera.width / 2, camera.height / 2], atol=1e-3)
         square = math.isclose(camera.K[0, 0], camera.K[1, 1], rel_tol=1e-6)
-        same = (camera.width, camera.height) == (first.width, first.height) and math.isclose(
-            camera.K[0, 0], first.K[0, 0], rel_tol=1e-6
-        )
-        if not (centred and square and same):
+        equals_first = (camera.width, camera.height) == (
+            first.width,
+            first.height,
+        ) and math.isclose(camera.K[0, 0], first.K[0, 0], rel_tol=1e-6)
+        if not (centred and square and equals_first):
             raise Dp3dError(
                 "camera.invalid",
                 f"The format 'blender' has one centred lens with square pixels for all, camera "
@@ -175,7 +182,7 @@ def _check_blender(cameras: Sequence[Camera]) -> None:
 
 
 def _write_blender(views: ViewSet, out: Path) -> list[str]:
-    """NeRF's synthetic format: one lens for all; the same frames for every split but held-out."""
+    """NeRF's synthetic format: one lens for all; validation and test are the held-out frames."""
     first = views.cameras[0]
     angle = 2 * math.atan(first.width / 2 / float(first.K[0, 0]))
     names = [name.removesuffix(".png") for name in _pictures(views)]
@@ -185,14 +192,14 @@ def _write_blender(views: ViewSet, out: Path) -> list[str]:
             names, cameras_to_transforms(views.cameras, names)["frames"], strict=True
         )
     ]
-    held = held_out_of(views)
+    held_out = held_out_of(views)
     splits = {
-        "train": [frame for i, frame in enumerate(frames) if i not in held],
-        "val": [frames[i] for i in held],
-        "test": [frames[i] for i in held],
+        "train": [frame for i, frame in enumerate(frames) if i not in held_out],
+        "val": [frames[i] for i in held_out],
+        "test": [frames[i] for i in held_out],
     }
-    for name, part in splits.items():
-        document = {"camera_angle_x": angle, **_alpha(views), "frames": part}
+    for name, split_frames in splits.items():
+        document = {"camera_angle_x": angle, **_alpha(views), "frames": split_frames}
         write_json(out / f"transforms_{name}.json", document)
     return [f"transforms_{name}.json" for name in splits]
 
@@ -203,4 +210,4 @@ FORMATS: dict[str, _Format] = {
     "blender": _Format("NeRF's synthetic format", _write_blender, _check_blender),
     "colmap": _Format("COLMAP, gsplat, Postshot", write_colmap),
 }
-"""What :func:`export_views` writes, by name."""
+"""Formats that :func:`export_views` writes, by name."""

@@ -1,1 +1,1 @@
-"""The textured mesh of a fit, and its splats."""
+"""Textured meshes of fits, and Gaussian splats."""

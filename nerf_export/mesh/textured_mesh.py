@@ -29,29 +29,31 @@ from nerf_export.field.child_messages import SurfaceRequest
 from nerf_export.field.fit import Fit, invalid_fit
 from nerf_export.field.presets import AGREEING_ERROR, REFERENCE_CORNERS
 from nerf_export.field.render import render_fit
-from nerf_export.mesh.bake import Painted, paint
+from nerf_export.mesh.bake import PaintedMesh, paint
 from nerf_export.mesh.splats import to_splats
 from nerf_export.process.child_process import run_child
 from nerf_export.process.left_children import working_folder
 from nerf_export.shape.depth_fusion import poisson_grid, tsdf_grid
 from nerf_export.shape.hull import Silhouette, carving_views, grid_points, hull_distances
 from nerf_export.shape.surface import LEAST_BLUR, DistanceGrid, extract_surface
-from nerf_export.views.dataset import wholly_known
+from nerf_export.views.dataset import wholly_valid
 
 SURFACES = ("distance", "tsdf", "poisson")
-"""Ways to a surface; the first was the nearest to the truth in every measure, and the fastest
-(``dp3d bench nerf --compare``)."""
+"""Methods of surface extraction: the field's distances, and two kinds of depth fusion."""
 DEFAULT_SURFACE = SURFACES[0]
+"""The method that was nearest to ground truth in every metric, and the fastest
+(``dp3d bench nerf --compare``)."""
 _HULL_CELLS = 4
-_OUTLINE = 1536
-"""Longest side of the silhouettes that a hull is made of: a field has 256 cells."""
-_WIDEST = 4.0
-"""How many times wider the distances are blurred at most where views contradict each other."""
+"""Distance from the field's surface, cells, within which the visual hull is computed."""
+_SILHOUETTE_SIDE = 1536
+"""Longest side, pixels, of the silhouettes of the visual hull; a field has 256 cells at most."""
+_MOST_WIDENING = 4.0
+"""Largest factor by which inconsistent views widen the blur of the distances."""
 
 
 @dataclass(frozen=True)
 class MeshStats:
-    """What a mesh is like."""
+    """Sizes and properties of a written mesh."""
 
     vertices: int
     faces: int
@@ -59,14 +61,15 @@ class MeshStats:
     watertight: bool
     """Whether the surface was closed before it was cut into charts."""
     pieces: int
-    """Parts of that surface that hang together."""
+    """Connected components of the surface."""
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
     """Lowest and highest corner, head space, head units (metres in the file)."""
     seen: float
     """Part of the texture that some view sees, 0 to 1."""
     splats: int | None
-    """Gaussians in the file, which then has no triangles."""
+    """Gaussians in the file, which then has no triangles; None for a mesh."""
     seconds: float
+    """Duration of the whole command."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -93,9 +96,9 @@ def build_mesh(
             ``.ply``, with its texture beside it and a colour for each vertex.
         faces: triangles, about, within ``MESH_FACES``.
         texture_size: side of the texture in texels, within ``TEXTURE_SIDE``.
-        surface: ``distance``, the zero level of the field's distances; or, to compare, ``tsdf``
-            or ``poisson`` of the depth that the field renders for the views it was fitted to.
-        normal_map: whether a GLB gets the form that its triangles are too few for.
+        surface: ``distance``, the zero level of the field's distances; or, for comparison,
+            ``tsdf`` or ``poisson``, fused from depth rendered for the fitted views.
+        normal_map: whether a GLB gets the detail that its triangles are too coarse for.
         splats: whether a PLY holds Gaussian splats instead of triangles, one for each texel.
         progress: stage ``mesh``, and ``render`` where depth is needed.
         cancel: polled between steps.
@@ -105,21 +108,24 @@ def build_mesh(
             ``mesh.bad_option``, ``output.*``, ``job.cancelled``.
 
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     out = Path(out)
     check_mesh_path(out, FORMATS, () if splats else side_names(out))
     check_mesh_options(faces, texture_size)
-    for asked, what, ending in ((normal_map, "A normal map", ".glb"), (splats, "Splats", ".ply")):
-        if asked and out.suffix.lower() != ending:
+    for requested, feature, ending in (
+        (normal_map, "A normal map", ".glb"),
+        (splats, "Splats", ".ply"),
+    ):
+        if requested and out.suffix.lower() != ending:
             raise Dp3dError(
                 "mesh.bad_format",
-                f"{what} cannot be written with {out.name}.",
-                f"Give the name of a file that ends in {ending}, or leave the option away.",
+                f"{feature} cannot be written with {out.name}.",
+                f"Give the name of a file that ends in {ending}, or leave out the option.",
             )
     if surface not in SURFACES:
         raise Dp3dError(
             "mesh.bad_option",
-            f"There is no way to a surface called {surface!r}.",
+            f"There is no surface method called {surface!r}.",
             f"Choose one of: {', '.join(SURFACES)}.",
         )
     opened = Fit.open(Path(fit))
@@ -127,12 +133,12 @@ def build_mesh(
     stage = Stage("mesh", len(cameras) + 4, progress, cancel, "Asking the field for its surface")
     grid = _distance_grid(opened, progress, cancel)
     stage.advance("Making the surface")
-    hull = _hull(opened, grid)
+    hull = _hull_distances(opened, grid)
     if surface != DEFAULT_SURFACE:
-        grid = _from_depth(opened, surface, grid, progress, cancel)
+        grid = _fused_grid(opened, surface, grid, progress, cancel)
     closed = extract_surface(grid, faces, hull)
     stage.advance(f"{len(closed.faces)} triangles; unwrapping")
-    pictures = (_equalised(opened, i) for i in range(len(cameras)))
+    pictures = (_picture_at_field_exposure(opened, i) for i in range(len(cameras)))
     normals_of = grid.normals_at if normal_map else None
     painted = paint(closed, pictures, texture_size, stage, normals_of)
     write = to_splats if splats else FORMATS[out.suffix.lower()]
@@ -146,42 +152,42 @@ def build_mesh(
         bounds=tuple(tuple(float(x) for x in corner) for corner in closed.bounds),  # type: ignore[arg-type]
         seen=round(painted.seen, 4),
         splats=len(painted.texels.face) if splats else None,
-        seconds=round(time.monotonic() - began, 2),
+        seconds=round(time.monotonic() - started_at, 2),
     )
     stage.advance("The mesh is written", file=out.name)
     return stats
 
 
-def to_glb(painted: Painted, name: str = "head.glb") -> dict[str, bytes]:
+def to_glb(painted: PaintedMesh, name: str = "head.glb") -> dict[str, bytes]:
     """GLB: one mesh, one rough, non-metallic material with the texture; Y up."""
     return {name: glb.to_glb([painted.part()])}
 
 
-def to_obj(painted: Painted, name: str = "head.obj") -> dict[str, bytes]:
+def to_obj(painted: PaintedMesh, name: str = "head.obj") -> dict[str, bytes]:
     """OBJ with its material and texture; Y up.  The OBJ comes last: it names the others."""
     return files.to_obj([painted.part()], Path(name))
 
 
-def to_ply(painted: Painted, name: str = "head.ply") -> dict[str, bytes]:
+def to_ply(painted: PaintedMesh, name: str = "head.ply") -> dict[str, bytes]:
     """PLY with its texture and a colour for each vertex; Y up."""
     return files.to_ply(painted.part(), Path(name))
 
 
-FORMATS: dict[str, Callable[[Painted, str], dict[str, bytes]]] = {
+FORMATS: dict[str, Callable[[PaintedMesh, str], dict[str, bytes]]] = {
     ".glb": to_glb,
     ".obj": to_obj,
     ".ply": to_ply,
 }
-"""Files to write, by the ending of the mesh's name."""
+"""Writers of mesh files by the ending of the file's name."""
 
 
 def check_mesh_options(faces: int, texture_size: int) -> None:
     """Raise ``mesh.bad_option`` for numbers that :func:`build_mesh` would refuse."""
-    _check("number of faces", faces, MESH_FACES)
-    _check("texture size", texture_size, TEXTURE_SIDE)
+    _check_range("number of faces", faces, MESH_FACES)
+    _check_range("texture size", texture_size, TEXTURE_SIDE)
 
 
-def _check(name: str, value: int, limits: Range[int]) -> None:
+def _check_range(name: str, value: int, limits: Range[int]) -> None:
     if not limits.holds(value):
         raise Dp3dError(
             "mesh.bad_option",
@@ -206,25 +212,25 @@ def _distance_grid(fit: Fit, progress: ProgressCallback, cancel: CancelCheck) ->
 
 
 def _blur(fit: Fit) -> float:
-    """How far, cells, the noise of a field's distances reaches.
+    """Standard deviation, cells, of the blur that removes the noise of a field's distances.
 
-    Views that contradict each other leave dents: the larger the error that training could not
-    take away, the wider, in parts of the head.
+    Inconsistent views leave dents.  Their width, in parts of the head, grows with the root of the
+    training error.
     """
     error = fit.meta.training_error
-    wider = min(_WIDEST, max(1.0, math.sqrt(error / AGREEING_ERROR)))
+    wider = min(_MOST_WIDENING, max(1.0, math.sqrt(error / AGREEING_ERROR)))
     finer = max(fit.meta.field_size.corners) / REFERENCE_CORNERS
     return max(LEAST_BLUR, LEAST_BLUR * wider * finer) if wider > 1 else LEAST_BLUR
 
 
-def _from_depth(
+def _fused_grid(
     fit: Fit,
     surface: str,
     grid: DistanceGrid,
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> DistanceGrid:
-    """Distances from the depth that the field renders for its own views."""
+    """Distances fused from depth that the field renders for its fitted views."""
     with working_folder() as folder:
         views = render_fit(fit, fit.cameras, folder / "views", progress=progress, cancel=cancel)
         depths = [depth for i in range(len(views)) if (depth := views.depth(i)) is not None]
@@ -232,8 +238,8 @@ def _from_depth(
     return make(fit.cameras, depths, grid)
 
 
-def _equalised(fit: Fit, index: int) -> tuple[Camera, Pixels]:
-    """A view without what its exposure differs from the others'."""
+def _picture_at_field_exposure(fit: Fit, index: int) -> tuple[Camera, Pixels]:
+    """Camera and RGBA of a fitted view, divided by the view's exposure."""
     camera, rgba = fit.picture(index)
     gain = fit.exposure(index)
     if np.allclose(gain, 1):
@@ -242,30 +248,30 @@ def _equalised(fit: Fit, index: int) -> tuple[Camera, Pixels]:
     return camera, np.dstack([rgb, rgba[..., 3]])
 
 
-def _outline(fit: Fit, index: int) -> tuple[Camera, Silhouette]:
-    """A view's camera and silhouette, at most :data:`_OUTLINE` pixels wide and high."""
+def _silhouette(fit: Fit, index: int) -> tuple[Camera, Silhouette]:
+    """A view's camera and silhouette, at most :data:`_SILHOUETTE_SIDE` pixels wide and high."""
     camera, rgba = fit.picture(index)
-    alpha, known = rgba[..., 3], fit.known(index)
-    if known is not None and known.shape != alpha.shape:
+    alpha, valid = rgba[..., 3], fit.known(index)
+    if valid is not None and valid.shape != alpha.shape:
         raise invalid_fit(f"known/{index:04d}.png is not as large as its frame")
-    factor = _OUTLINE / max(alpha.shape)
+    factor = _SILHOUETTE_SIDE / max(alpha.shape)
     if factor < 1:
         size = (max(1, round(alpha.shape[1] * factor)), max(1, round(alpha.shape[0] * factor)))
         camera = camera.resized(*size)
         alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BOX))
-        if known is not None:
-            known = wholly_known(Image.fromarray(np.where(known, 255, 0).astype(np.uint8)), size)
-    return camera, Silhouette.of(alpha, known)
+        if valid is not None:
+            valid = wholly_valid(Image.fromarray(np.where(valid, 255, 0).astype(np.uint8)), size)
+    return camera, Silhouette.of(alpha, valid)
 
 
-def _hull(fit: Fit, grid: DistanceGrid) -> Array32:
+def _hull_distances(fit: Fit, grid: DistanceGrid) -> Array32:
     """Distances of the visual hull of all views, on the corners near the field's surface."""
-    outlines = [_outline(fit, i) for i in carving_views(range(len(fit.cameras)))]
-    hull = np.full(grid.distance.size, -np.inf, np.float32)  # far inside or out: no say
+    silhouettes = [_silhouette(fit, i) for i in carving_views(range(len(fit.cameras)))]
+    hull = np.full(grid.distance.size, -np.inf, np.float32)  # no limit far from the surface
     near = np.abs(grid.distance.ravel()) < _HULL_CELLS * grid.cell
     hull[near] = hull_distances(
-        [camera for camera, _ in outlines],
-        [silhouette for _, silhouette in outlines],
+        [camera for camera, _ in silhouettes],
+        [silhouette for _, silhouette in silhouettes],
         grid_points(grid.low, grid.cell, grid.distance.shape)[near],
     )
     return hull.reshape(grid.distance.shape)

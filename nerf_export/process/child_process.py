@@ -1,9 +1,9 @@
-"""Runs a command in the NeRF interpreter and turns what it says into progress and errors.
+"""Runs a command in the NeRF interpreter and turns its events into progress, result and errors.
 
-The child gets a request file and answers with one JSON line per event on its stdout; all that
-nerfstudio prints goes to a log file, whose end is kept in ``error.detail``.  The child stops
-by itself when its stdin closes: on cancel we close it and give the child time to write a
-checkpoint, and if we die the operating system closes it for us.
+The child gets a request file and writes one JSON line per event to its stdout.  What nerfstudio
+prints goes to a log file, whose end is kept in ``error.detail``.  The child ends when its stdin
+closes: a cancelled parent closes it and waits for the child's checkpoint, and the operating system
+closes it for a parent that dies.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from nerf_export.process.environment import nerf_python, repair_hint
 from nerf_export.process.left_children import end_left_child, record_child
 
 _LAUNCHER = Path(__file__).parents[1] / "child" / "launch.py"
+"""Script that the NeRF interpreter runs."""
 _POLL_S = 0.25
+"""Seconds between polls of the cancel check."""
 _GRACE_S = 20.0
-"""Time a cancelled child gets for its checkpoint."""
+"""Seconds that a cancelled child has for writing its checkpoint."""
 _LOG_TAIL = 4000
+"""Bytes at the end of the log that an error quotes."""
 
 
 def run_child(
@@ -46,7 +49,7 @@ def run_child(
 
     Args:
         command: a name of ``child.commands``.
-        request: what the command takes (JSON).
+        request: arguments of the command, JSON-ready.
         work: folder for the request and the log.
         progress: gets the child's progress events.
         cancel: polled four times a second.
@@ -56,19 +59,20 @@ def run_child(
 
     Raises:
         Dp3dError: ``nerf.child_failed`` with the end of the log in its detail,
-            ``nerf.environment_missing``, ``job.cancelled``, or what the child itself reported.
+            ``nerf.child_killed``, ``nerf.environment_missing``, ``job.cancelled``, or an error
+            that the child reported.
 
     """
-    python, what = nerf_python(), "The fit" if command == "train" else "The job"
+    python, task = nerf_python(), "The fit" if command == "train" else "The job"
     work.mkdir(parents=True, exist_ok=True)
     request_path, log_path = work / f"{command}.json", work / f"{command}.log"
 
-    def waiting() -> None:
-        check_cancel(cancel, what)
+    def report_waiting() -> None:
+        check_cancel(cancel, task)
         stage = "fit" if command == "train" else command
         progress(Progress(stage, 0, 1, "Waiting for the process of an earlier run to end"))
 
-    end_left_child(work, _GRACE_S, waiting)
+    end_left_child(work, _GRACE_S, report_waiting)
     write_json(request_path, request)
     with log_path.open("ab") as log:
         process = _start(
@@ -76,13 +80,13 @@ def run_child(
         )
     events: queue.Queue[dict[str, Any] | None] = queue.Queue()
     assert process.stdout is not None
-    reader = threading.Thread(target=_read, args=(process.stdout, events), daemon=True)
+    reader = threading.Thread(target=_read_events, args=(process.stdout, events), daemon=True)
     reader.start()
     result, error = None, None
     try:
         record_child(work, process.pid)
         while True:
-            check_cancel(cancel, what)
+            check_cancel(cancel, task)
             try:
                 event = events.get(timeout=_POLL_S)
             except queue.Empty:
@@ -96,7 +100,7 @@ def run_child(
             elif event["event"] == "error":
                 error = Dp3dError.from_dict(event["data"])
     finally:
-        _stop(process)
+        _stop_child(process)
         reader.join(timeout=5)
         process.stdout.close()
     if error is not None:
@@ -123,11 +127,11 @@ def run_child(
 
 
 def _failed_remedy(command: str, log_path: Path) -> str:
-    # the log of a short command goes with its folder; its end is in the error
-    look = (
+    # the log of a short command is deleted with its folder; the error's detail has its end
+    instruction = (
         f"Read the end of {log_path}" if command == "train" else "Read the error's detail (--json)"
     )
-    return f"{look}; {repair_hint()}."
+    return f"{instruction}; {repair_hint()}."
 
 
 def log_tail(path: Path) -> str:
@@ -138,7 +142,7 @@ def log_tail(path: Path) -> str:
 
 
 def _environment(work: Path) -> dict[str, str]:
-    # The child must see its own packages only, and write its caches where nobody else looks.
+    # The child must import its own packages only, and write its caches into its own folder.
     drop = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     env = {k: v for k, v in os.environ.items() if k not in drop}
     env.update(
@@ -189,7 +193,7 @@ def _popen(
     )
 
 
-def _read(stream: IO[str], events: queue.Queue[dict[str, Any] | None]) -> None:
+def _read_events(stream: IO[str], events: queue.Queue[dict[str, Any] | None]) -> None:
     for line in stream:
         try:
             event = json.loads(line)
@@ -200,14 +204,14 @@ def _read(stream: IO[str], events: queue.Queue[dict[str, Any] | None]) -> None:
     events.put(None)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Ask a running child to end, then make it."""
+def _stop_child(process: subprocess.Popen[str]) -> None:
+    """Close the child's stdin and wait for its end; after ``_GRACE_S`` terminate and kill it."""
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
     if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            process.send_signal(signal.SIGCONT)  # a stopped one would not notice
+            process.send_signal(signal.SIGCONT)  # a stopped process would not see the closed pipe
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE_S)
         return

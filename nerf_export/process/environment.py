@@ -1,9 +1,8 @@
-"""The NeRF environment: an interpreter of its own, with nerfstudio in it.
+"""The NeRF environment: a separate interpreter with nerfstudio, for child processes.
 
-nerfstudio pins packages that would freeze ours, so it lives apart and is called as a child
-process.  ``locks/nerf.txt`` names every package it needs here; nerfstudio and torchvision are
-installed without their dependencies (``locks/nerf-nodeps.txt``), which leaves out five
-gigabytes of what we never import.
+nerfstudio pins versions that would restrict our own dependencies, so it gets an environment of its
+own.  ``locks/nerf.txt`` lists every package that is imported there; nerfstudio and torchvision are
+installed without their dependencies (``locks/nerf-nodeps.txt``), which saves five gigabytes.
 """
 
 from __future__ import annotations
@@ -26,19 +25,22 @@ from dp3d_core.storage.locks import try_lock
 from dp3d_core.storage.paths import dp3d_home
 
 _LOCKS = Path(__file__).parents[1] / "locks"
+"""Folder of the files that pin the environment's packages."""
 _STAMP = "dp3d-lock.sha256"
-"""Written last: an environment without it is half built."""
+"""File with the hash of the lock, written last: an environment without it is incomplete."""
 _POLL_S = 0.5
-_TELL_S = 3.0
+"""Seconds between polls of the cancel check."""
+_REPORT_INTERVAL_S = 3.0
+"""Seconds between progress messages from a step's log."""
 
 
 def environment_folder() -> Path:
-    """Where ``dp3d setup nerf`` builds the environment."""
+    """Folder in which ``dp3d setup nerf`` builds the environment."""
     return dp3d_home() / "envs" / "nerf"
 
 
 def nerf_python() -> Path:
-    """The interpreter that runs nerfstudio: ``DP3D_NERF_PYTHON``, else the one we built.
+    """Path of nerfstudio's interpreter: ``DP3D_NERF_PYTHON``, else that of ``dp3d setup nerf``.
 
     Raises:
         Dp3dError: ``nerf.environment_missing``.
@@ -64,25 +66,25 @@ def nerf_python() -> Path:
 
 
 def repair_hint() -> str:
-    """Half a sentence: what mends an environment that does not work."""
+    """Half a sentence that says how to repair an environment that does not work."""
     if os.environ.get("DP3D_NERF_PYTHON"):
         return "correct DP3D_NERF_PYTHON, or remove it and run 'dp3d setup nerf'"
     return "'dp3d setup nerf --force' rebuilds its environment"
 
 
 def setup_environment(progress: ProgressCallback, cancel: CancelCheck, force: bool = False) -> Path:
-    """Build the environment, unless it is there already.
+    """Build the NeRF environment, unless it is complete and up to date.
 
-    It is marked as finished only at the end, by the hash of the lock it was built from: half
-    of one is rebuilt from the start, and one of another lock is brought up to date.
+    A complete environment holds the hash of the lock that it was built from.  An incomplete one is
+    rebuilt from the start, one of another lock is updated.
 
     Args:
         progress: stage ``setup``.
-        cancel: polled twice a second; pip is stopped.
-        force: build anew even if it is there.
+        cancel: polled twice a second; a running pip is stopped.
+        force: rebuild a complete environment too.
 
     Returns:
-        Its interpreter.
+        Path of the environment's interpreter.
 
     Raises:
         Dp3dError: ``nerf.setup_failed`` (names the log), ``job.cancelled``.
@@ -96,7 +98,7 @@ def setup_environment(progress: ProgressCallback, cancel: CancelCheck, force: bo
     except OSError as error:
         raise _not_writable(folder, error) from error
     try:
-        return _setup(folder, progress, cancel, force)
+        return _build_environment(folder, progress, cancel, force)
     finally:
         lock.release()
 
@@ -109,15 +111,24 @@ def _not_writable(folder: Path, error: OSError) -> Dp3dError:
     )
 
 
-def _setup(folder: Path, progress: ProgressCallback, cancel: CancelCheck, force: bool) -> Path:
-    stamp, wanted = folder / _STAMP, _lock_hash()
+def _build_environment(
+    folder: Path, progress: ProgressCallback, cancel: CancelCheck, force: bool
+) -> Path:
+    stamp, lock_hash = folder / _STAMP, _lock_hash()
     stage = Stage("setup", 4, progress, cancel, "Looking for the NeRF environment")
 
     def run(command: list[str]) -> None:
-        _run(command, log, cancel, lambda line: progress(Progress("setup", stage.step, 4, line)))
+        _run_step(
+            command, log, cancel, lambda line: progress(Progress("setup", stage.step, 4, line))
+        )
 
     python = _python_of(folder)
-    if not force and stamp.is_file() and stamp.read_text().strip() == wanted and python.is_file():
+    if (
+        not force
+        and stamp.is_file()
+        and stamp.read_text().strip() == lock_hash
+        and python.is_file()
+    ):
         stage.advance("The NeRF environment is there already", steps=4)
         return python
     log = folder.parent / "nerf-setup.log"
@@ -126,7 +137,7 @@ def _setup(folder: Path, progress: ProgressCallback, cancel: CancelCheck, force:
         log.write_text("")
         if folder.exists() and (force or not stamp.is_file()):
             shutil.rmtree(folder)
-        # From here on it counts as half built.
+        # without the stamp the environment counts as incomplete
         stamp.unlink(missing_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from error
@@ -139,7 +150,7 @@ def _setup(folder: Path, progress: ProgressCallback, cancel: CancelCheck, force:
     run([*pip, "--no-deps", "-r", str(_LOCKS / "nerf-nodeps.txt")])
     stage.advance("Trying it out")
     run([str(python), str(Path(__file__).parents[1] / "child" / "launch.py"), "check"])
-    write_atomic(stamp, (wanted + "\n").encode())
+    write_atomic(stamp, (lock_hash + "\n").encode())
     stage.advance("The NeRF environment is ready")
     return python
 
@@ -157,21 +168,34 @@ def _lock_hash() -> str:
     return digest.hexdigest()
 
 
-def _run(command: list[str], log: Path, cancel: CancelCheck, tell: Callable[[str], None]) -> None:
-    """Run a step with its output in the log; pass on what it says; stop it on cancel."""
+def _run_step(
+    command: list[str], log: Path, cancel: CancelCheck, report: Callable[[str], None]
+) -> None:
+    """Run a step of the setup with its output in the log; stop it on cancel.
+
+    Args:
+        command: program and arguments.
+        log: file that the output is appended to.
+        cancel: polled twice a second.
+        report: called with the last progress line of the log, every three seconds.
+
+    Raises:
+        Dp3dError: ``storage.full``, ``nerf.setup_failed``, ``job.cancelled``.
+
+    """
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
         )
-    told = time.monotonic()
+    reported_at = time.monotonic()
     try:
         while process.poll() is None:
             check_cancel(cancel, "The setup")
             time.sleep(_POLL_S)
-            if time.monotonic() - told > _TELL_S:
-                told = time.monotonic()
-                tell(_last_line(log))
+            if time.monotonic() - reported_at > _REPORT_INTERVAL_S:
+                reported_at = time.monotonic()
+                report(_last_line(log))
     finally:
         if process.poll() is None:
             process.terminate()
@@ -180,25 +204,25 @@ def _run(command: list[str], log: Path, cancel: CancelCheck, tell: Callable[[str
             process.kill()
             process.wait()
     if process.returncode != 0:
-        said = log.read_bytes()[-4000:].decode("utf-8", "replace")
-        if os.strerror(errno.ENOSPC).lower() in said.lower():
+        output_end = log.read_bytes()[-4000:].decode("utf-8", "replace")
+        if os.strerror(errno.ENOSPC).lower() in output_end.lower():
             raise Dp3dError(
                 "storage.full",
                 f"The disk of {log.parent} is full: the NeRF environment takes 3 GB.",
                 "Make room, or set DP3D_HOME to another disk, and run 'dp3d setup nerf' again.",
-                said,
+                output_end,
             )
         raise Dp3dError(
             "nerf.setup_failed",
             "A step of the installation of the NeRF environment failed.",
             f"Read the end of {log}, check the network connection and free space (3 GB), "
             "and run 'dp3d setup nerf' again.",
-            said,
+            output_end,
         )
 
 
 def _last_line(log: Path) -> str:
-    """What pip is busy with: the last package it names."""
+    """The last line of the log in which pip names a package."""
     lines = log.read_bytes()[-2000:].decode("utf-8", "replace").splitlines()
     for line in reversed(lines):
         if line.startswith(("Collecting", "Installing", "Successfully", "Building")):

@@ -1,7 +1,7 @@
-"""NeRF processes whose parent is gone, and the folders that such parents left.
+"""Orphaned NeRF processes and the working folders of killed commands.
 
-A child ends by itself when its parent does, but not one that is stopped or stuck: it would keep
-its memory and its fit's lock.  Who needs the same folder next wakes it and, after a grace time,
+A child ends when its parent dies, unless it is stopped or stuck: then it keeps its memory and the
+lock of its fit.  The next command that needs its folder continues it and, after a grace time,
 kills it.
 """
 
@@ -22,32 +22,35 @@ from dp3d_core.storage.files import read_json, write_json
 from dp3d_core.storage.locks import try_lock
 
 _RECORD = "child.json"
-"""Who works in a folder: process ids, and when those processes began."""
+"""File with process ids and start times of the child in a folder and of its parent."""
 _LOCK = "parent.lock"
-"""Held by the parent as long as it lives."""
+"""File that the parent holds locked as long as it lives."""
 _PREFIX = "dp3d-nerf-"
-_FRESH_S = 3600.0
-"""Age up to which a folder without a lock may belong to a parent that is just making it."""
+"""Start of the names of working folders."""
+_UNLOCKED_GRACE_S = 3600.0
+"""Age, seconds, below which a folder without a lock file may belong to a command that is about to
+lock it."""
 _POLL_S = 0.25
+"""Seconds between looks at a child that is to end."""
 
 
 def record_child(work: Path, pid: int) -> None:
-    """Write who works in a folder, for :func:`end_left_child` of a later command."""
+    """Write child and parent of a folder into it, for :func:`end_left_child` of a later command."""
     processes = {"child": pid, "parent": os.getpid()}
-    began = {name: _began(number) for name, number in processes.items()}
-    write_json(work / _RECORD, {**processes, "began": began})
+    start_times = {name: _start_time(number) for name, number in processes.items()}
+    write_json(work / _RECORD, {**processes, "began": start_times})
 
 
-def end_left_child(work: Path, grace_s: float, waiting: Callable[[], None]) -> None:
-    """End the child that a parent, gone by now, left at work in a folder.
+def end_left_child(work: Path, grace_s: float, on_wait: Callable[[], None]) -> None:
+    """End the orphaned child that still works in a folder.
 
-    It is woken, as it may only be stopped, and has ``grace_s`` seconds to write its checkpoint;
-    then its group is killed.  A child whose parent lives is left alone.
+    The child is continued, in case it is stopped, and has ``grace_s`` seconds to write its
+    checkpoint; then its process group is killed.  A child whose parent lives is not touched.
 
     Args:
         work: folder that was given to ``run_child``.
         grace_s: seconds.
-        waiting: called four times a second; may raise to give up.
+        on_wait: called four times a second; may raise to give up.
 
     """
     child = _left_child(work)
@@ -59,17 +62,17 @@ def end_left_child(work: Path, grace_s: float, waiting: Callable[[], None]) -> N
         if time.monotonic() > deadline:
             _signal(child, signal.SIGKILL)
             grace_s, deadline = 1.0, time.monotonic() + 1.0
-        waiting()
+        on_wait()
         time.sleep(_POLL_S)
 
 
 def _left_child(work: Path) -> int | None:
-    """Process id of a child that works in a folder without its parent; None: there is none."""
+    """Process id of the orphaned child that works in a folder; None: there is none."""
     try:
         record = read_json(work / _RECORD)
-        child, parent, began = int(record["child"]), int(record["parent"]), record["began"]
-        is_ours = _began(child) == began["child"] is not None
-        parent_lives = _began(parent) == began["parent"] is not None
+        child, parent, start_times = int(record["child"]), int(record["parent"]), record["began"]
+        is_ours = _start_time(child) == start_times["child"] is not None
+        parent_lives = _start_time(parent) == start_times["parent"] is not None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not is_ours or parent_lives or str(work) not in _command(child):
@@ -84,10 +87,10 @@ def _signal(child: int, number: int) -> None:
             os.killpg(child, number)
 
 
-def _began(pid: int) -> str | None:
-    """When a process began, as the system writes it; None for one that is gone, or on Windows.
+def _start_time(pid: int) -> str | None:
+    """Start time of a process in the system's own format; None if it is gone, and on Windows.
 
-    With the process id it names a process for good: ids are used again.
+    Process ids are reused, so only id and start time together identify a process.
     """
     if sys.platform == "win32":  # a child ends with its parent's job there
         return None
@@ -113,23 +116,23 @@ def _command(pid: int) -> str:
 def _ps(pid: int, column: str) -> str | None:
     command = ["ps", "-ww", "-o", f"{column}=", "-p", str(pid)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return completed.stdout.strip() or None
 
 
 @contextlib.contextmanager
 def working_folder() -> Iterator[Path]:
-    """A private folder for a short command, gone afterwards.
+    """Make a private folder for a short command, and delete it afterwards.
 
-    Folders of commands that were killed are removed when the next one begins.
+    Folders of killed commands are deleted when the next command begins.
     """
     _remove_left_folders()
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         lock = try_lock(folder / _LOCK)
-        # another command may have taken the unlocked folder for a left one
+        # another command may have deleted the folder before it was locked
         if lock is not None:
             if (folder / _LOCK).is_file():
                 break
@@ -142,24 +145,24 @@ def working_folder() -> Iterator[Path]:
 
 
 def _remove_left_folders() -> None:
-    """Remove the working folders of this user whose parents are gone, and end their children."""
+    """Delete this user's working folders whose commands are gone, and kill their children."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if not _is_left(folder):
+            if not _is_abandoned(folder):
                 continue
             lock = try_lock(folder / _LOCK)
             if lock is None:
                 continue
             if (child := _left_child(folder)) is not None:
-                _signal(child, signal.SIGKILL)  # it has nothing to save
+                _signal(child, signal.SIGKILL)  # short commands have no checkpoint to write
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
 
 
-def _is_left(folder: Path) -> bool:
-    """Whether a folder is one of ours that may be taken for left, if its lock is free."""
+def _is_abandoned(folder: Path) -> bool:
+    """Whether a folder is this user's working folder, and abandoned if its lock is free."""
     status = folder.lstat()
     mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
     if folder.is_symlink() or not folder.is_dir() or not mine:
         return False
-    return (folder / _LOCK).is_file() or time.time() - status.st_mtime > _FRESH_S
+    return (folder / _LOCK).is_file() or time.time() - status.st_mtime > _UNLOCKED_GRACE_S

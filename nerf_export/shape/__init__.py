@@ -1,1 +1,1 @@
-"""Shape as distance grids: visual hull, head prior, fused depth, and the surface of a field."""
+"""Distance grids: visual hull, head prior, depth fusion, and extraction of a field's surface."""

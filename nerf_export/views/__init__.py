@@ -1,1 +1,1 @@
-"""What a fit takes: the dataset, whether views agree, and where they were taken from."""
+"""Input of a fit: the dataset, consistency of cameras and frames, and refinement of poses."""

@@ -1,8 +1,8 @@
-"""Whether cameras and frames belong together, before and after a fit.
+"""Checks that cameras and frames belong together, before and after a fit.
 
-A radiance field can be fitted to anything, so what cannot work is refused here, and what looks
-wrong is said: cameras that show one side only, cameras inside the head, silhouettes that
-contradict each other, frames without a picture, views that the finished field cannot predict.
+A radiance field can be fitted to any input.  Impossible input is refused here: empty masks, cameras
+in one place or inside the head.  Doubtful input gets a warning: a small range of view angles,
+silhouettes that contradict each other, held-out views that the finished field does not predict.
 """
 
 from __future__ import annotations
@@ -20,33 +20,37 @@ from dp3d_core.progress import Stage
 from nerf_export.shape.hull import Hull, camera_spread
 from nerf_export.views.dataset import Look
 
-_SIDE = 64
+_COMPARED_SIDE = 64
 """Longer side of the frames in which silhouettes are compared, pixels."""
-_STEPS = 128
-"""Places along a ray at which the hull is asked for."""
-_POOR = 0.85
-"""Part of a silhouette that the common shape should fill."""
-_BLURRED = 16.0
-"""Foreground PSNR, dB, of held-out views below which a fit does not show its views."""
-_LEAST_SPREAD_DEG, _SMALL_SPREAD_DEG = 2.0, 30.0
-_NAMED = 6
-"""Views that a message lists."""
+_RAY_SAMPLES = 128
+"""Points along a ray at which the hull is sampled."""
+_LEAST_FILLED = 0.85
+"""Part of a silhouette that the visual hull of all views must fill, or a warning is given."""
+_LEAST_PSNR = 16.0
+"""Foreground PSNR of held-out views, dB, below which a warning is given."""
+_LEAST_SPREAD_DEG = 2.0
+"""Largest angle between two cameras, degrees, below which a capture is refused."""
+_SMALL_SPREAD_DEG = 30.0
+"""Largest angle between two cameras, degrees, below which a warning is given."""
+_LISTED_VIEWS = 6
+"""Views that a message lists by number."""
 
 NO_MASKS = (
     "The views have no masks, so head and background could not be told apart: "
     "expect a rough shape, and add masks for a good one."
 )
+"""Warning for views without masks."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well the silhouettes fit one common shape.
+    """How well the silhouettes agree with their visual hull.
 
     Attributes:
-        filled: of each view, the part of its silhouette that the visual hull fills, 0 to 1; nan
-            where there is none.
-        beyond: of each view, (h, w) pixels of a small frame where the silhouette goes on and the
-            hull, by more than a pixel, does not; None: nowhere.
+        filled: of each view, the part of its silhouette that the visual hull fills, 0 to 1; NaN
+            for a view without a silhouette.
+        beyond: of each view, (h, w) pixels of a small frame inside the silhouette and more than a
+            pixel outside the projected hull; None: no such pixels.
 
     """
 
@@ -55,12 +59,21 @@ class Agreement:
 
     @property
     def mean(self) -> float:
-        """Mean of all views that have a silhouette."""
+        """Mean of ``filled`` over the views that have a silhouette; NaN if none has."""
         return float(np.nanmean(self.filled)) if np.isfinite(self.filled).any() else float("nan")
 
-    def warnings(self, names: Sequence[int]) -> list[str]:
-        """What to tell; ``names`` are the views' numbers."""
-        poor = [n for n, part in zip(names, self.filled, strict=True) if part < _POOR]
+    def warnings(self, numbers: Sequence[int]) -> list[str]:
+        """Warnings about silhouettes that contradict each other.
+
+        Args:
+            numbers: of the views, in the order of ``filled``, as the warnings name them.
+
+        """
+        poor = [
+            number
+            for number, part in zip(numbers, self.filled, strict=True)
+            if part < _LEAST_FILLED
+        ]
         if not poor:
             return []
         if len(poor) > len(self.filled) / 3:
@@ -76,10 +89,10 @@ class Agreement:
 
 
 def check_frames(looks: Sequence[Look]) -> list[str]:
-    """Refuse frames that show nothing, and say it when they are all of one colour.
+    """Refuse frames without content, and warn of frames of one colour.
 
     Args:
-        looks: of the training pictures.
+        looks: one for each training picture.
 
     Returns:
         Warnings.
@@ -101,11 +114,11 @@ def check_frames(looks: Sequence[Look]) -> list[str]:
 
 
 def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
-    """Refuse cameras that see no shape: all in one place, or inside the head.
+    """Refuse cameras inside the head or in one place, and warn of a small range of view angles.
 
     Args:
         cameras: of the views, head space.
-        hull: of these views.
+        hull: visual hull of these views.
 
     Returns:
         Warnings.
@@ -114,12 +127,12 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
         Dp3dError: ``viewset.invalid``.
 
     """
-    places = np.array([c.position for c in cameras]) @ Z_UP_FROM_HEAD[:3, :3].T
-    inside = np.flatnonzero(hull.at(places) < 0)
+    positions = np.array([camera.position for camera in cameras]) @ Z_UP_FROM_HEAD[:3, :3].T
+    inside = np.flatnonzero(hull.at(positions) < 0)
     if len(inside):
         raise _invalid(
             f"the camera of {listed(inside)} stands inside the head",
-            "Move it out, or leave the view away.",
+            "Move it out, or leave out the view.",
         )
     spread = camera_spread(cameras, hull.middle)
     if spread < _LEAST_SPREAD_DEG:
@@ -138,29 +151,38 @@ def check_cameras(cameras: Sequence[Camera], hull: Hull) -> list[str]:
 def compare_silhouettes(
     cameras: Sequence[Camera],
     masks: Sequence[Pixels],
-    known: Sequence[Mask | None],
+    valid: Sequence[Mask | None],
     hull: Hull,
     stage: Stage | None = None,
 ) -> Agreement:
-    """How much of each silhouette the hull of all fills; ``stage`` is advanced for each."""
+    """Compare each silhouette with the visual hull of all views.
+
+    Args:
+        cameras: of the views, head space.
+        masks: (h, w) uint8 alpha of each view.
+        valid: (h, w) valid mask of each view; None: all pixels are valid.
+        hull: visual hull of the views.
+        stage: advanced once for each view.
+
+    """
     filled: list[float] = []
     beyond: list[Mask | None] = []
-    for camera, mask, part in zip(cameras, masks, known, strict=True):
-        inside, hit = _compared(camera, mask, part, hull)
-        filled.append(float(hit[inside].mean()) if inside.any() else float("nan"))
-        missed = inside & ~ndimage.binary_dilation(hit, np.ones((3, 3), bool))
-        beyond.append(missed if missed.any() else None)
+    for camera, mask, view_valid in zip(cameras, masks, valid, strict=True):
+        inside, on_hull = _silhouette_and_hull(camera, mask, view_valid, hull)
+        filled.append(float(on_hull[inside].mean()) if inside.any() else float("nan"))
+        outside_hull = inside & ~ndimage.binary_dilation(on_hull, np.ones((3, 3), bool))
+        beyond.append(outside_hull if outside_hull.any() else None)
         if stage is not None:
             stage.advance()
     return Agreement(tuple(filled), tuple(beyond))
 
 
 def score_warnings(scores: Mapping[str, float], has_masks: bool) -> list[str]:
-    """What to tell about the scores of views that the fit has not seen."""
+    """Warnings about the scores of held-out views."""
     if not scores["held_out_views"]:
         return ["No held-out view shows the head: how good the fit is, nobody has measured."]
     foreground_psnr = scores["foreground_psnr"]
-    if foreground_psnr >= _BLURRED:
+    if foreground_psnr >= _LEAST_PSNR:
         return []
     return [
         f"The field does not show its held-out views ({foreground_psnr:.1f} dB): "
@@ -172,42 +194,44 @@ def score_warnings(scores: Mapping[str, float], has_masks: bool) -> list[str]:
     ]
 
 
-def _compared(camera: Camera, mask: Pixels, known: Mask | None, hull: Hull) -> tuple[Mask, Mask]:
-    """(h, w) pixels of a small frame inside the silhouette, and those of them on the hull."""
-    scale = min(1.0, _SIDE / max(mask.shape))
+def _silhouette_and_hull(
+    camera: Camera, mask: Pixels, valid: Mask | None, hull: Hull
+) -> tuple[Mask, Mask]:
+    """(h, w) pixels of a small frame inside the silhouette, and those whose rays hit the hull."""
+    scale = min(1.0, _COMPARED_SIDE / max(mask.shape))
     small = camera.resized(
         max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
     )
     column, row = (small.pixel_centres() / scale).astype(int).reshape(-1, 2).T
     column, row = column.clip(0, mask.shape[1] - 1), row.clip(0, mask.shape[0] - 1)
     inside = mask[row, column] >= 128
-    if known is not None:
-        inside &= known[row, column]
+    if valid is not None:
+        inside &= valid[row, column]
     rays = (small.directions(small.pixel_centres()).reshape(-1, 3) @ Z_UP_FROM_HEAD[:3, :3].T)[
         inside
     ]
     origin = Z_UP_FROM_HEAD[:3, :3] @ camera.position
     reach = float(np.linalg.norm(hull.high - hull.low)) / 2
     middle = float(np.linalg.norm(hull.middle - origin))
-    along = np.linspace(max(0.0, middle - reach), middle + reach, _STEPS)
-    hit = np.zeros(len(rays), bool)
+    along = np.linspace(max(0.0, middle - reach), middle + reach, _RAY_SAMPLES)
+    hits = np.zeros(len(rays), bool)
     half_step = (along[1] - along[0]) / 2
-    for t in along:
-        # thin parts may lie between two steps
-        hit |= hull.at(origin + t * rays) < half_step
+    for distance in along:
+        # half a step of tolerance, as thin parts may lie between two samples
+        hits |= hull.at(origin + distance * rays) < half_step
     filled = inside.copy()
-    filled[inside] = hit
+    filled[inside] = hits
     shape = (small.height, small.width)
     return inside.reshape(shape), filled.reshape(shape)
 
 
 def listed(views: Sequence[int] | Indices) -> str:
-    """Numbers of views for a message: the first ones, and how many more."""
+    """Numbers of views for a message: the first six, and how many more there are."""
     numbers = [str(int(i)) for i in views]
     if len(numbers) == 1:
         return f"view {numbers[0]}"
-    rest = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-    return f"views {', '.join(numbers[:_NAMED])}{rest}"
+    rest = f" and {len(numbers) - _LISTED_VIEWS} more" if len(numbers) > _LISTED_VIEWS else ""
+    return f"views {', '.join(numbers[:_LISTED_VIEWS])}{rest}"
 
 
 def _invalid(why: str, remedy: str) -> Dp3dError:

@@ -1,4 +1,4 @@
-"""Which cameras a fit takes: the given ones, or those moved to the faces; and what to tell."""
+"""Pose policy: whether a fit takes the given cameras or cameras refined by points of the face."""
 
 from __future__ import annotations
 
@@ -26,19 +26,24 @@ from nerf_export.views.registration import (
     register_views,
 )
 
-_MAX_POINTS, _MAX_WARNINGS = 100_000, 2000
+_MAX_POINTS = 100_000
+"""Points of the face that a ``poses.json`` may hold."""
+_MAX_WARNINGS = 2000
+"""Warnings that a ``poses.json`` may hold."""
 
 
 @dataclass(frozen=True)
 class SettledPoses:
-    """Cameras of a fit, and how they were chosen."""
+    """Cameras of a fit, and the refinement that they come from."""
 
     cameras: tuple[Camera, ...]
+    """Cameras of all views, head space."""
     registration: dict[str, Any] | None
-    """How they were moved, as :meth:`Registration.to_dict` has it; None: they were not."""
+    """:meth:`Registration.to_dict` of refined cameras; None: the given cameras are taken."""
     face: Array | None
     """(n, 3) points of the face's surface, head space; None where no faces are found."""
     warnings: list[str]
+    """Warnings about poses and refinement."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -66,19 +71,19 @@ class SettledPoses:
 
 
 def settled_poses(
-    views: ViewSet, path: Path, poses: str, points_of: PointsOf | None, calls: dict[str, Any]
+    views: ViewSet, path: Path, poses: str, points_of: PointsOf | None, callbacks: dict[str, Any]
 ) -> SettledPoses:
-    """Cameras of the fit and what to tell; the same after a stop.
+    """Choose the cameras of a fit; a resumed fit gets the cameras of its first run.
 
-    Kept in ``path``: what finds faces may have changed in between, and a fit that goes on with
-    other cameras would be none.
+    They are stored in ``path``, since the face detector may have changed between two runs, and
+    training cannot resume with other cameras.
 
     Args:
         views: to fit.
-        path: JSON file that keeps them.
+        path: JSON file that stores the cameras.
         poses: one of :data:`~dp3d_core.limits.POSE_POLICIES`.
-        points_of: finds points of the face in a frame; None: nothing does.
-        calls: ``progress`` and ``cancel``.
+        points_of: finds points of the face in a frame; None: no detector is installed.
+        callbacks: ``progress`` and ``cancel``.
 
     Raises:
         Dp3dError: ``fit.bad_option``, ``viewset.no_faces``, ``job.cancelled``.
@@ -86,19 +91,19 @@ def settled_poses(
     """
     with contextlib.suppress(OSError, ValueError, Dp3dError):
         return SettledPoses.from_dict(read_json(path))
-    registration, face, warnings = _registration(views, poses, points_of, calls)
+    registration, face, warnings = _chosen_poses(views, poses, points_of, callbacks)
     cameras = views.cameras if registration is None else registration.cameras
     moved = None if registration is None else registration.to_dict()
     settled = SettledPoses(tuple(cameras), moved, face, warnings).to_dict()
     write_json(path, settled)
-    # as a later run reads them: poses are made rigid again when they are read
+    # read back, as a resumed run will: reading makes poses rigid again
     return SettledPoses.from_dict(settled)
 
 
-def _registration(
-    views: ViewSet, poses: str, points_of: PointsOf | None, calls: dict[str, Any]
+def _chosen_poses(
+    views: ViewSet, poses: str, points_of: PointsOf | None, callbacks: dict[str, Any]
 ) -> tuple[Registration | None, Array | None, list[str]]:
-    """Cameras to take instead of the given ones, points of the face, and what to tell."""
+    """Refined cameras (None: the given ones), (n, 3) points of the face, and warnings."""
     if points_of is None and poses != "refined":
         return None, None, []
     if points_of is None:
@@ -107,35 +112,37 @@ def _registration(
             "The poses cannot be refined: nothing here finds faces.",
             "Keep the poses as they are given.",
         )
-    drawn = views.meta.approximate_poses
+    approximate = views.meta.approximate_poses
     try:
-        if poses == "given" or (poses == "auto" and not drawn):
-            seen = disagreement(views, points_of, **calls)
-            return None, seen.points, _doubts(seen) if poses == "auto" else []
-        found = register_views(views, points_of, **calls)
+        if poses == "given" or (poses == "auto" and not approximate):
+            mismatch = disagreement(views, points_of, **callbacks)
+            return None, mismatch.points, _mismatch_warnings(mismatch) if poses == "auto" else []
+        registration = register_views(views, points_of, **callbacks)
     except Dp3dError as error:
         if poses == "refined" or error.code != "viewset.no_faces":
             raise
-        unsure = "A network drew these views, and no faces tell how far they are off their cameras."
-        return None, None, [unsure] if drawn and poses == "auto" else []
-    if poses == "auto" and not found.suspicious:
-        return None, found.points, []
-    told = [
-        f"The cameras of {found.moved} views were moved to where their faces lie, by up to "
-        f"{max(found.turns_deg):.1f} degrees."
+        unverified = (
+            "A network drew these views, and no faces tell how far they are off their cameras."
+        )
+        return None, None, [unverified] if approximate and poses == "auto" else []
+    if poses == "auto" and not registration.suspicious:
+        return None, registration.points, []
+    warnings = [
+        f"The cameras of {registration.moved} views were moved to where their faces lie, by up to "
+        f"{max(registration.turns_deg):.1f} degrees."
     ]
-    return found, found.points, told + _oddity(found.left)
+    return registration, registration.points, warnings + _odd_view_warnings(registration.left)
 
 
-def _doubts(seen: Disagreement) -> list[str]:
-    doubt = (
-        f"The faces lie {seen.median:.1%} of a frame's width beside where the cameras see them: "
-        "poses refined by the faces may give a better head (dp3d fit --poses refined)."
+def _mismatch_warnings(mismatch: Disagreement) -> list[str]:
+    advice = (
+        f"The faces lie {mismatch.median:.1%} of a frame's width beside where the cameras see "
+        "them: poses refined by the faces may give a better head (dp3d fit --poses refined)."
     )
-    return ([doubt] if seen.suspicious else []) + _oddity(seen.odd)
+    return ([advice] if mismatch.suspicious else []) + _odd_view_warnings(mismatch.odd)
 
 
-def _oddity(odd: Sequence[int]) -> list[str]:
+def _odd_view_warnings(odd: Sequence[int]) -> list[str]:
     if not odd:
         return []
     return [

@@ -1,12 +1,12 @@
-"""Where frames were really taken from, by points of the face that each of them shows.
+"""Refinement of camera poses by points of the face (bundle adjustment, Triggs et al. 2000).
 
-A network that draws a head from a camera puts it some degrees beside.  A fit then sees views that
-contradict each other, and makes eyes double and dents of noses.  Points of the face found in every
-frame tell how the head lies there: bundle adjustment (Triggs et al. 2000) moves the cameras, little
-and as a whole not at all, until the points meet.
+A generative network misses the requested pose of a head by some degrees.  The views then contradict
+each other, and a fit makes double eyes and dented noses.  Points of the face are detected in every
+frame, and the cameras are moved until the points agree.  Each camera's motion is small, and the
+mean motion is zero.
 
-What this mends is where a face lies in its frame; how it is turned only in part, since what finds
-the points errs by degrees itself: held less, exact cameras would be turned by four of them.
+This corrects the position of a face in its frame, and its rotation only in part: the detector errs
+by some degrees itself, and a weaker prior on the poses would turn exact cameras by four degrees.
 """
 
 from __future__ import annotations
@@ -27,40 +27,49 @@ from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cance
 from dp3d_core.viewsets.viewset import ViewSet, over
 
 PointsOf = Callable[[UInt8[Pixels, "h w 3"]], Float[Array, "n 2"] | None]
-"""(h, w, 3) uint8 frame -> (n, 2) pixels, each time of the same n points of a face; None: none."""
+"""Detector: (h, w, 3) uint8 frame -> (n, 2) pixels of n fixed points of a face; None: no face."""
 
 LEAST_FACES = 4
+"""Least number of views with a trusted face."""
 SUSPICIOUS = 0.007
-"""Distance of the points to where the cameras see them, median, frame widths, from which the
-cameras are doubted: exact ones give .0033 to .0045, those published with DiffPortrait3D .0095."""
-_NOISE, _POINTS = 0.004, 150
-"""Error of a found point, frame widths, where a face has that many: of fewer, each counts more."""
-_TURN_DEG, _SHIFT = 0.1, 0.0004
-"""How strongly a view is held where its camera says: turn, and shift as a part of the distance.
-Small beside what views are off, since the points of a face err together, not each by itself."""
-_MOST_TURN_DEG, _MOST_SHIFT = 12.0, 0.05
-"""A view that seems to be further off is left where it was: its points are wrong."""
-_FURTHEST_DEG = 45.0
-"""Angle to the face's front up to which its points are to be trusted."""
-_OUTLIER = 3.0
-"""Times the median distance from which a view's points belong to no face."""
-_MEAN = 100.0
-"""Weight that keeps the views' common motion at zero."""
-_ROUNDS = 60
-_ADJUSTED = 75
-"""Points, about, that take part in the adjustment."""
-_GLANCE = 24
-"""Views, about, that are looked at where the poses are only doubted."""
+"""Median reprojection error of the face's points, frame widths, above which the given cameras are
+suspicious.  Exact cameras give 0.0033 to 0.0045, those published with DiffPortrait3D 0.0095."""
+_NOISE = 0.004
+"""Standard error of a detected point, frame widths, for faces of ``_NOISE_POINTS`` points."""
+_NOISE_POINTS = 150
+"""Number of points that ``_NOISE`` is for; the points of faces with fewer weigh more."""
+_TURN_DEG = 0.1
+"""Standard deviation of the prior on a camera's rotation, degrees.  It is small against the errors
+of generated views, since the errors of a face's points are correlated."""
+_SHIFT = 0.0004
+"""Standard deviation of the prior on a camera's translation, in parts of its distance."""
+_MOST_TURN_DEG = 12.0
+"""Largest rotation of a camera, degrees: beyond it, the view's points count as wrong."""
+_MOST_SHIFT = 0.05
+"""Largest translation of a camera, in parts of its distance: beyond it, the view's points count as
+wrong."""
+_MOST_FACE_ANGLE_DEG = 45.0
+"""Largest angle between a camera and the face's front, degrees, at which points are trusted."""
+_OUTLIER_RATIO = 3.0
+"""Ratio of a view's reprojection error to the median of all views above which it is rejected."""
+_MEAN_MOTION_WEIGHT = 100.0
+"""Weight of the residual that keeps the cameras' mean motion at zero."""
+_MOST_EVALUATIONS = 60
+"""Most evaluations of the residuals in the adjustment."""
+_ADJUSTED_POINTS = 75
+"""Approximate number of points that take part in the adjustment."""
+_CHECKED_VIEWS = 24
+"""Approximate number of views in which given poses are checked."""
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How far given cameras and faces are apart.
+    """How far the given cameras disagree with the faces.
 
     Attributes:
-        median: distance of found points to where the cameras see them, median, widths of a frame.
-        odd: views whose faces lie elsewhere than the others'.
-        points: (n, 3) points of the face where the cameras see them, head space.
+        median: median reprojection error of the face's points, frame widths.
+        odd: indices of views whose faces disagree with the other views.
+        points: (n, 3) triangulated points of the face, head space.
 
     """
 
@@ -70,24 +79,23 @@ class Disagreement:
 
     @property
     def suspicious(self) -> bool:
-        """Whether the cameras see the face elsewhere than the frames show it."""
+        """Whether the reprojection error is larger than that of exact cameras."""
         return self.median > SUSPICIOUS
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Cameras that agree with the faces.
+    """Cameras refined by points of the face.
 
     Attributes:
-        cameras: of all views; those without a face stay as they were.
-        faces: views whose face took part.
-        before, after: median distance of found points to where the cameras see them, widths of
-            a frame.
-        turns_deg, shifts: of each view, how far its camera was moved; shifts as a part of
-            its distance; 0 where it was left.
-        left: views whose points lie so far off, or so unlike the others', that they are not
-            believed; their cameras stay.
-        points: (n, 3) points of the face where these cameras see them, head space.
+        cameras: of all views; views without a trusted face keep the given camera.
+        faces: indices of the views whose face took part.
+        before: median reprojection error with the given cameras, frame widths.
+        after: median reprojection error with the refined cameras, frame widths.
+        turns_deg: rotation of each camera, degrees; 0 for an unchanged one.
+        shifts: translation of each camera in parts of its distance; 0 for an unchanged one.
+        left: indices of the views whose points were rejected; they keep the given camera.
+        points: (n, 3) points of the face, triangulated with the refined cameras, head space.
 
     """
 
@@ -102,13 +110,13 @@ class Registration:
 
     @property
     def moved(self) -> int:
-        """Cameras that are not the given ones."""
+        """Number of cameras that were moved."""
         moves = zip(self.turns_deg, self.shifts, strict=True)
         return sum(turn > 0 or shift > 0 for turn, shift in moves)
 
     @property
     def suspicious(self) -> bool:
-        """Whether the given cameras see the face elsewhere than the frames show it."""
+        """Whether the reprojection error of the given cameras is larger than that of exact ones."""
         return self.before > SUSPICIOUS
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,34 +140,35 @@ def register_views(
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> Registration:
-    """Move the cameras of views to where their faces say.
+    """Detect faces and refine the cameras of views.
 
     Args:
         views: of one head.
-        points_of: finds the points.
+        points_of: detects points of the face.
         progress: stage ``poses``.
         cancel: polled between frames.
 
     Raises:
-        Dp3dError: ``viewset.no_faces`` where fewer than four views show a face.
+        Dp3dError: ``viewset.no_faces`` where fewer than four views show a trusted face,
+            ``job.cancelled``.
 
     """
-    found = find_points(views, range(len(views)), points_of, progress=progress, cancel=cancel)
-    return register(views.cameras, found, cancel)
+    face_pixels = find_points(views, range(len(views)), points_of, progress=progress, cancel=cancel)
+    return register(views.cameras, face_pixels, cancel)
 
 
 def disagreement(
     views: ViewSet, points_of: PointsOf, *, progress: ProgressCallback, cancel: CancelCheck
 ) -> Disagreement:
-    """Compare faces with the given cameras; some views, spread over all, are looked at.
+    """Compare the given cameras with the faces of about 24 views, spread over all.
 
     Arguments and errors as of :func:`register_views`.
     """
-    chosen = range(0, len(views), max(1, len(views) // _GLANCE))
-    found = find_points(views, chosen, points_of, progress=progress, cancel=cancel)
-    kept, odd = _trusted(views.cameras, found)
-    points, misses = _apart(views.cameras, found, kept)
-    return Disagreement(float(np.median(misses)), tuple(odd), points)
+    checked = range(0, len(views), max(1, len(views) // _CHECKED_VIEWS))
+    face_pixels = find_points(views, checked, points_of, progress=progress, cancel=cancel)
+    trusted, odd = _trusted_views(views.cameras, face_pixels)
+    points, errors = _triangulated_with_errors(views.cameras, face_pixels, trusted)
+    return Disagreement(float(np.median(errors)), tuple(odd), points)
 
 
 def find_points(
@@ -170,72 +179,88 @@ def find_points(
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> dict[int, Float[Array, "n 2"]]:
-    """Points of the views that show a face, by their number; stage ``poses``."""
+    """Detect points of the face.
+
+    Args:
+        views: of one head.
+        chosen: indices of the views in which faces are detected.
+        points_of: detects points of the face.
+        progress: stage ``poses``.
+        cancel: polled between frames.
+
+    Returns:
+        (n, 2) pixels by index, for the views that show a face.
+
+    """
     stage = Stage("poses", len(chosen), progress, cancel, "Looking for the face in the views")
-    found: dict[int, Float[Array, "n 2"]] = {}
+    face_pixels: dict[int, Float[Array, "n 2"]] = {}
     for i in chosen:
         points = points_of(over(views.rgba(i)))
         if points is not None:
-            found[i] = points
+            face_pixels[i] = points
         stage.advance()
-    return found
+    return face_pixels
 
 
 def register(
     cameras: Sequence[Camera],
-    found: dict[int, Float[Array, "n 2"]],
+    face_pixels: dict[int, Float[Array, "n 2"]],
     cancel: CancelCheck = never_cancel,
 ) -> Registration:
-    """Move cameras until the points that their frames show meet.
+    """Refine cameras by bundle adjustment of face points.
+
+    Views whose camera would move too far are rejected, and the others are adjusted again.
 
     Args:
         cameras: of all views.
-        found: (n, 2) pixels of the same n points for each view that shows them.  The first four
-            are right, left, top and bottom of the face: they tell where it looks.
+        face_pixels: (n, 2) pixels of n fixed points of the face, by index of the view.  The first
+            four are right, left, top and bottom of the face, from which its front is computed.
         cancel: polled at each step of the adjustment.
 
     Raises:
         Dp3dError: ``viewset.no_faces``, ``job.cancelled``.
 
     """
-    kept, left = _trusted(cameras, found)
-    before = float(np.median(_apart(cameras, found, kept)[1]))
+    trusted, rejected = _trusted_views(cameras, face_pixels)
+    before = float(np.median(_triangulated_with_errors(cameras, face_pixels, trusted)[1]))
     while True:
-        subset = [cameras[i] for i in kept]
-        pixels = np.stack([_thinned(found[i]) for i in kept])
-        start = meet(subset, pixels)
+        subset = [cameras[i] for i in trusted]
+        pixels = np.stack([_thinned(face_pixels[i]) for i in trusted])
+        start = triangulate(subset, pixels)
         pivot = start.mean(0)
         motions, points = _adjust(subset, pixels, start, pivot, cancel)
-        turn = np.degrees(np.linalg.norm(motions[:, :3], axis=1))
-        away = np.stack([camera.position for camera in subset]) - pivot
-        shift = np.linalg.norm(motions[:, 3:], axis=1) / np.linalg.norm(away, axis=1)
-        wild = (turn > _MOST_TURN_DEG) | (shift > _MOST_SHIFT)
+        turns_deg = np.degrees(np.linalg.norm(motions[:, :3], axis=1))
+        to_camera = np.stack([camera.position for camera in subset]) - pivot
+        shift_parts = np.linalg.norm(motions[:, 3:], axis=1) / np.linalg.norm(to_camera, axis=1)
+        wild = (turns_deg > _MOST_TURN_DEG) | (shift_parts > _MOST_SHIFT)
         if not wild.any():
             break
-        # without them: what they are off by must not turn the others
-        left = sorted([*left, *(i for i, far in zip(kept, wild, strict=True) if far)])
-        kept = [i for i, far in zip(kept, wild, strict=True) if not far]
-        _check_count(len(kept), len(cameras))
+        # adjusted again without them: their errors must not move the others
+        rejected = sorted(
+            [*rejected, *(i for i, is_wild in zip(trusted, wild, strict=True) if is_wild)]
+        )
+        trusted = [i for i, is_wild in zip(trusted, wild, strict=True) if not is_wild]
+        _check_count(len(trusted), len(cameras))
     moved, turns, shifts = list(cameras), np.zeros(len(cameras)), np.zeros(len(cameras))
-    for place, i in enumerate(kept):
-        moved[i] = _moved(cameras[i], motions[place], pivot)
-    turns[kept], shifts[kept] = turn, shift
-    after = _misses(subset, motions, points, pixels, pivot)
+    for index, i in enumerate(trusted):
+        moved[i] = _moved_camera(cameras[i], motions[index], pivot)
+    turns[trusted], shifts[trusted] = turns_deg, shift_parts
+    after = _reprojection_errors(subset, motions, points, pixels, pivot)
     return Registration(
         tuple(moved),
-        tuple(kept),
+        tuple(trusted),
         before,
         float(np.median(after)),
         tuple(turns.tolist()),
         tuple(shifts.tolist()),
-        tuple(left),
-        meet([moved[i] for i in kept], np.stack([found[i] for i in kept])),
+        tuple(rejected),
+        triangulate([moved[i] for i in trusted], np.stack([face_pixels[i] for i in trusted])),
     )
 
 
 def _thinned(points: Float[Array, "n 2"]) -> Float[Array, "_k 2"]:
-    """The first four, and some of the others: neighbours err alike and cost time."""
-    return np.concatenate([points[:4], points[4 :: max(1, len(points) // _ADJUSTED)]])
+    """(k, 2) the first four points and a sample of the others, whose neighbours err alike."""
+    return np.concatenate([points[:4], points[4 :: max(1, len(points) // _ADJUSTED_POINTS)]])
 
 
 def _check_count(faces: int, views: int) -> None:
@@ -249,74 +274,76 @@ def _check_count(faces: int, views: int) -> None:
         )
 
 
-def _apart(
-    cameras: Sequence[Camera], found: dict[int, Float[Array, "n 2"]], chosen: Sequence[int]
+def _triangulated_with_errors(
+    cameras: Sequence[Camera], face_pixels: dict[int, Float[Array, "n 2"]], chosen: Sequence[int]
 ) -> tuple[Float[Array, "n 3"], Float[Array, "m n"]]:
-    """(n, 3) points where the chosen of the given cameras see them, and (m, n) misses of these."""
-    subset, pixels = [cameras[i] for i in chosen], np.stack([found[i] for i in chosen])
-    points = meet(subset, pixels)
-    still = np.zeros((len(subset), 6))
-    return points, _misses(subset, still, points, pixels, points.mean(0))
+    """(n, 3) points triangulated by the chosen views, and their (m, n) reprojection errors."""
+    subset, pixels = [cameras[i] for i in chosen], np.stack([face_pixels[i] for i in chosen])
+    points = triangulate(subset, pixels)
+    no_motion = np.zeros((len(subset), 6))
+    return points, _reprojection_errors(subset, no_motion, points, pixels, points.mean(0))
 
 
-def _trusted(
-    cameras: Sequence[Camera], found: dict[int, Float[Array, "n 2"]]
+def _trusted_views(
+    cameras: Sequence[Camera], face_pixels: dict[int, Float[Array, "n 2"]]
 ) -> tuple[list[int], list[int]]:
-    """Views that see the face from the front, and those of them that disagree with the rest."""
-    kept = sorted(found)
-    _check_count(len(kept), len(cameras))
-    points, misses = _apart(cameras, found, kept)
-    miss = np.median(misses, axis=1)
+    """Indices of views with a trusted face, and of frontal views that disagree with the rest."""
+    shown = sorted(face_pixels)
+    _check_count(len(shown), len(cameras))
+    points, errors = _triangulated_with_errors(cameras, face_pixels, shown)
+    view_errors = np.median(errors, axis=1)
     right, left, top, bottom = points[:4]
     front = np.cross(left - right, top - bottom)
-    away = np.stack([cameras[i].position for i in kept]) - points.mean(0)
-    cosine = away @ front / (np.linalg.norm(away, axis=1) * np.linalg.norm(front)).clip(1e-12)
-    facing = cosine >= np.cos(np.radians(_FURTHEST_DEG))
-    agreeing = miss <= np.maximum(_OUTLIER * np.median(miss), SUSPICIOUS)
-    trusted = [i for i, fine in zip(kept, facing & agreeing, strict=True) if fine]
+    to_camera = np.stack([cameras[i].position for i in shown]) - points.mean(0)
+    cosine = (
+        to_camera @ front / (np.linalg.norm(to_camera, axis=1) * np.linalg.norm(front)).clip(1e-12)
+    )
+    facing = cosine >= np.cos(np.radians(_MOST_FACE_ANGLE_DEG))
+    agreeing = view_errors <= np.maximum(_OUTLIER_RATIO * np.median(view_errors), SUSPICIOUS)
+    trusted = [i for i, is_trusted in zip(shown, facing & agreeing, strict=True) if is_trusted]
     _check_count(len(trusted), len(cameras))
-    return trusted, [i for i, odd in zip(kept, facing & ~agreeing, strict=True) if odd]
+    return trusted, [i for i, is_odd in zip(shown, facing & ~agreeing, strict=True) if is_odd]
 
 
-def meet(cameras: Sequence[Camera], pixels: Float[Array, "m n 2"]) -> Float[Array, "n 3"]:
-    """(n, 3) points nearest to the rays of all (m, n, 2) pixels."""
-    # a little more than nothing, for cameras that all look from one place
+def triangulate(cameras: Sequence[Camera], pixels: Float[Array, "m n 2"]) -> Float[Array, "n 3"]:
+    """(n, 3) points nearest to the rays of (m, n, 2) pixels of m cameras, in least squares."""
+    # regularised, for cameras that all stand in one place
     matrix = np.tile(1e-9 * np.eye(3), (pixels.shape[1], 1, 1))
-    right = np.zeros((pixels.shape[1], 3))
-    for camera, uv in zip(cameras, pixels, strict=True):
-        ray = camera.directions(uv)
-        across = np.eye(3) - ray[:, :, None] * ray[:, None, :]
-        matrix += across
-        right += across @ camera.position
-    return np.asarray(np.linalg.solve(matrix, right[..., None])[..., 0], np.float64)
+    right_side = np.zeros((pixels.shape[1], 3))
+    for camera, view_pixels in zip(cameras, pixels, strict=True):
+        ray = camera.directions(view_pixels)
+        projection = np.eye(3) - ray[:, :, None] * ray[:, None, :]
+        matrix += projection
+        right_side += projection @ camera.position
+    return np.asarray(np.linalg.solve(matrix, right_side[..., None])[..., 0], np.float64)
 
 
-def _seen(
+def _projected(
     camera: Camera,
     motion: Float[Array, " 6"],
     points: Float[Array, "n 3"],
     pivot: Float[Array, " 3"],
 ) -> Float[Array, "n 2"]:
-    """(n, 2) pixels of points after the head's motion: turn about the pivot, then shift."""
+    """(n, 2) pixels of points after the head's motion: rotation about the pivot, translation."""
     turned = Rotation.from_rotvec(motion[:3]).apply(points - pivot) + pivot + motion[3:]
     return camera.project(turned)[0]
 
 
-def _misses(
+def _reprojection_errors(
     cameras: Sequence[Camera],
     motions: Float[Array, "m 6"],
     points: Float[Array, "n 3"],
     pixels: Float[Array, "m n 2"],
     pivot: Float[Array, " 3"],
 ) -> Float[Array, "m n"]:
-    """(m, n) distances between points and (m, n, 2) pixels, widths of a frame."""
-    off = np.stack(
+    """(m, n) reprojection errors of points at (m, n, 2) pixels, frame widths."""
+    errors = np.stack(
         [
-            (_seen(camera, motion, points, pivot) - uv) / camera.width
+            (_projected(camera, motion, points, pivot) - uv) / camera.width
             for camera, motion, uv in zip(cameras, motions, pixels, strict=True)
         ]
     )
-    distances: Array = np.hypot(off[..., 0], off[..., 1])
+    distances: Array = np.hypot(errors[..., 0], errors[..., 1])
     return distances
 
 
@@ -327,22 +354,27 @@ def _adjust(
     pivot: Float[Array, " 3"],
     cancel: CancelCheck,
 ) -> tuple[Float[Array, "m 6"], Float[Array, "n 3"]]:
-    """(m, 6) motions of the head in each view, turn and shift, and (n, 3) points."""
+    """Bundle adjustment: (m, 6) motions of the head in each view, and (n, 3) points.
+
+    A motion is a rotation vector, radians, and a translation, head units.
+    """
     m, n = pixels.shape[:2]
-    noise = _NOISE * np.sqrt(n / _POINTS)
+    noise = _NOISE * np.sqrt(n / _NOISE_POINTS)
     distance = np.array([np.linalg.norm(camera.position - pivot) for camera in cameras])
-    hold = np.empty((m, 6))
-    hold[:, :3], hold[:, 3:] = np.radians(_TURN_DEG), _SHIFT * distance[:, None]
+    motion_scale = np.empty((m, 6))
+    motion_scale[:, :3], motion_scale[:, 3:] = np.radians(_TURN_DEG), _SHIFT * distance[:, None]
 
     def residuals(x: Array) -> Array:
         check_cancel(cancel, "The comparison of the faces")
         motions, points = x[: 6 * m].reshape(m, 6), x[6 * m :].reshape(n, 3)
-        off = [
-            (_seen(camera, motion, points, pivot) - uv) / (noise * camera.width)
+        errors = [
+            (_projected(camera, motion, points, pivot) - uv) / (noise * camera.width)
             for camera, motion, uv in zip(cameras, motions, pixels, strict=True)
         ]
-        held = motions / hold
-        return np.concatenate([np.ravel(off), held.ravel(), _MEAN * held.mean(0)])
+        scaled_motions = motions / motion_scale
+        return np.concatenate(
+            [np.ravel(errors), scaled_motions.ravel(), _MEAN_MOTION_WEIGHT * scaled_motions.mean(0)]
+        )
 
     pattern = lil_matrix((2 * m * n + 6 * m + 6, 6 * m + 3 * n), dtype=np.int8)
     for i in range(m):
@@ -358,13 +390,13 @@ def _adjust(
         np.concatenate([np.zeros(6 * m), start.ravel()]),
         jac_sparsity=pattern,
         loss="soft_l1",
-        max_nfev=_ROUNDS,
+        max_nfev=_MOST_EVALUATIONS,
     ).x
     return solved[: 6 * m].reshape(m, 6), solved[6 * m :].reshape(n, 3)
 
 
-def _moved(camera: Camera, motion: Float[Array, " 6"], pivot: Float[Array, " 3"]) -> Camera:
-    """The camera that sees the head at rest as the given one sees it after its motion."""
+def _moved_camera(camera: Camera, motion: Float[Array, " 6"], pivot: Float[Array, " 3"]) -> Camera:
+    """The camera that sees the head at rest as the given camera sees the moved head."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_rotvec(motion[:3]).as_matrix()
     matrix[:3, 3] = pivot + motion[3:] - matrix[:3, :3] @ pivot

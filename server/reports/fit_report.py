@@ -26,7 +26,7 @@ from dp3d_core.viewsets.sheets import contact_sheet, resized, save_png
 from dp3d_core.viewsets.video import save_video
 from dp3d_core.viewsets.viewset import ViewSet, over
 from nerf_export.field.fit import Fit
-from nerf_export.field.render import head_turn, render_cameras, render_fit
+from nerf_export.field.render import head_rotation, render_cameras, render_fit
 from server.reports.turntable import turntable_frames
 
 SCHEMA = "dp3d.fit-report/1"
@@ -72,7 +72,7 @@ def write_fit_report(
     if report is None:
         report = _report_field(fit, out, calls)
     if mesh is not None:
-        frames = turntable_frames(mesh, _TURN_FRAMES, _TURN_SIZE, head_turn(fit), **calls)
+        frames = turntable_frames(mesh, _TURN_FRAMES, _TURN_SIZE, head_rotation(fit), **calls)
         save_video(out / "mesh.webm", frames, _FPS)
         report["mesh"] = {"file": mesh.name, "bytes": mesh.stat().st_size, **(mesh_stats or {})}
     write_json(out / "report.json", report)

@@ -51,7 +51,7 @@ def turntable(
         frames: number of frames of the full turn.
         size: height of a frame, pixels; its width is twice that.
         turn: (3, 3) rotation from head space to the space of the mesh, see
-            :func:`nerf_export.field.render.head_turn`.
+            :func:`nerf_export.field.render.head_rotation`.
 
     Yields:
         frames, (size, 2 * size, 3) uint8.

@@ -154,10 +154,10 @@ def build(out: Path, folder: Path = ADDON) -> Path:
 
 def find_bpy_python() -> Path | None:
     """Interpreter with the bpy wheel: ``DP3D_BPY_PYTHON``, else ``.venv-bpy`` in the checkout."""
-    places = [REPOSITORY / ".venv-bpy" / p for p in ("bin/python", "Scripts/python.exe")]
+    candidates = [REPOSITORY / ".venv-bpy" / p for p in ("bin/python", "Scripts/python.exe")]
     if chosen := os.environ.get("DP3D_BPY_PYTHON"):
-        places.insert(0, Path(chosen))
-    return next((place for place in places if place.is_file()), None)
+        candidates.insert(0, Path(chosen))
+    return next((place for place in candidates if place.is_file()), None)
 
 
 def find_blender_ext(bpy_python: Path) -> Path | None:
@@ -182,9 +182,9 @@ def run_tool(tool: list[str], *arguments: str | Path) -> None:
         RuntimeError: with what it says, when it refuses.
 
     """
-    done = subprocess.run([*tool, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError((done.stdout + done.stderr).strip())
+    completed = subprocess.run([*tool, *arguments], capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
+        raise RuntimeError((completed.stdout + completed.stderr).strip())
 
 
 def main() -> int:

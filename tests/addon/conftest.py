@@ -42,8 +42,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def bpy_python() -> Path:
     """Interpreter with the bpy wheel; skips where there is none, fails in CI."""
-    if found := find_bpy_python():
-        return found
+    if interpreter := find_bpy_python():
+        return interpreter
     message = "no Blender test environment: 'make env-bpy', or set DP3D_BPY_PYTHON"
     if os.environ.get("CI"):
         pytest.fail(message)
@@ -61,7 +61,7 @@ def blender(bpy_python: Path, tmp_path: Path) -> Callable[..., Any]:
     def run(script: str, timeout: float = 240, env: dict[str, str] | None = None, **params: Any):
         request = tmp_path / f"{script}.request.json"
         request.write_text(json.dumps(params, default=str))
-        done = subprocess.run(
+        completed = subprocess.run(
             [str(bpy_python), str(SCRIPTS / f"{script}.py"), str(request)],
             capture_output=True,
             text=True,
@@ -70,11 +70,14 @@ def blender(bpy_python: Path, tmp_path: Path) -> Callable[..., Any]:
             cwd=tmp_path,
             env={**clean_environment(tmp_path), **(env or {})},
         )
-        assert "does not support blend relative" not in done.stderr, done.stderr
-        for line in done.stdout.splitlines():
+        assert "does not support blend relative" not in completed.stderr, completed.stderr
+        for line in completed.stdout.splitlines():
             if line.startswith(RESULT):
                 return json.loads(line.removeprefix(RESULT))
-        pytest.fail(f"{script}: no result (exit {done.returncode})\n{done.stdout}\n{done.stderr}")
+        pytest.fail(
+            f"{script}: no result (exit {completed.returncode})\n"
+            f"{completed.stdout}\n{completed.stderr}"
+        )
 
     return run
 
@@ -107,8 +110,8 @@ def portrait() -> Path:
 @pytest.fixture(scope="session")
 def blender_ext(bpy_python: Path) -> Path:
     """Blender's own extension tool: it builds and validates without Blender."""
-    if found := find_blender_ext(bpy_python):
-        return found
+    if tool := find_blender_ext(bpy_python):
+        return tool
     pytest.skip("this bpy has no blender_ext.py")
 
 

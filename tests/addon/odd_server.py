@@ -33,12 +33,12 @@ class OddServer:
                 if length:
                     self.rfile.read(length)
                 outer.asked.append((self.command, self.path, dict(self.headers)))
-                found = answer(self.command, self.path, self.headers)
-                if isinstance(found, bytes):  # raw bytes on the wire, then the connection is cut
-                    self.wfile.write(found)
+                response = answer(self.command, self.path, self.headers)
+                if isinstance(response, bytes):  # raw bytes on the wire, then the connection is cut
+                    self.wfile.write(response)
                     self.close_connection = True
                     return
-                status, headers, body = found
+                status, headers, body = response
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)

@@ -19,11 +19,11 @@ def test_cameras_are_checked_and_named(blender) -> None:
     assert result["same_as_plain"]
     assert result["frame_kept"] == 7
 
-    inside, away = result["flight"]
+    inside, looking_away = result["flight"]
     assert inside.startswith("The camera 'Flight' stands inside the head at frame")
-    assert "does not see the head" in away
+    assert "does not see the head" in looking_away
     assert "5" in inside
-    assert away.endswith("at frames 6 to 10.")
+    assert looking_away.endswith("at frames 6 to 10.")
     code, problem = result["flight_raised"]
     assert code == "addon.camera_in_head"
     assert problem.endswith("(1 more such problem).")
@@ -68,8 +68,8 @@ def test_what_is_hidden_moves_like_what_is_shown(blender) -> None:
     lenses = [frame["projection"][0][0] * 18 for frame in path]
     np.testing.assert_allclose(lenses[::2], [41, 50], atol=1e-4)
     assert len(result["poses"]) == 8
-    for way, hidden in result["poses"].items():
-        assert hidden == shown, way
+    for method, hidden in result["poses"].items():
+        assert hidden == shown, method
     # No helper stays behind, nor another frame.
     assert result["left"] == [[0, 4]] * 9
     np.testing.assert_allclose(result["selected"], [0.2, 0.5], atol=1e-6)

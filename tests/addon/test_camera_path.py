@@ -32,7 +32,7 @@ def test_points_land_on_the_pixel_blender_sees(blender) -> None:
 def test_a_really_rendered_ball_is_where_the_camera_says(blender, tmp_path) -> None:
     result = blender("rendered", folder=tmp_path)
     errors = []
-    for case in result["told"]:
+    for case in result["cases"]:
         (camera,) = cameras_from_blender_path(case["path"])
         assert [camera.width, camera.height] == case["size"], case["label"]
         uv, _ = camera.project(np.array([result["ball"]], float))

@@ -38,7 +38,7 @@ def test_the_script_runs(blender, nerf_server, portrait, extension_zip, tmp_path
         script = script.replace(written, here)
     folder = tmp_path / "out"
     folder.mkdir()
-    told = blender(
+    report = blender(
         "documented",
         timeout=500,
         env={"DP3D_TOKEN": TOKEN},
@@ -47,7 +47,7 @@ def test_the_script_runs(blender, nerf_server, portrait, extension_zip, tmp_path
         photo=portrait,
         folder=folder,
     )
-    assert told["state"] == "succeeded"
-    assert told["roles"].count("view") == 12
-    assert told["roles"].count("mesh") >= 1
-    assert Path(told["blend"]) == folder / "head.blend"
+    assert report["state"] == "succeeded"
+    assert report["roles"].count("view") == 12
+    assert report["roles"].count("mesh") >= 1
+    assert Path(report["blend"]) == folder / "head.blend"

@@ -17,27 +17,27 @@ pytestmark = pytest.mark.bpy
 
 
 def test_generate_from_a_script(blender, server, portrait: Path, tmp_path: Path) -> None:
-    told = blender(
+    report = blender(
         "headless", url=server.url, token=TOKEN, portrait=portrait, folder=tmp_path / "results"
     )
-    assert told["run"].pop("views")
-    assert told["run"] == {"state": "succeeded", "pending": "", "job_id": "", "error_code": ""}
-    views = ViewSet.open(Path(told["folder"]))
+    assert report["run"].pop("views")
+    assert report["run"] == {"state": "succeeded", "pending": "", "job_id": "", "error_code": ""}
+    views = ViewSet.open(Path(report["folder"]))
     assert len(views) == 5
     assert views.frame(2).std() > 20
     assert views.meta.parameters["crop"] == [-20, 10, 500]
     assert views.meta.parameters["yaw_deg"] == pytest.approx(-10, abs=1e-4)
     assert views.meta.parameters["pitch_deg"] == pytest.approx(4, abs=1e-4)
-    wanted = frontal_arc(5, size=96)
-    for got, camera in zip(told["cameras"], wanted, strict=True):
-        world = blender_pose_from_head(camera.c2w, told["anchor"])
-        found = np.array(got["world"])
-        found[:3, :3] /= np.linalg.norm(found[:3, :3], axis=0)
-        np.testing.assert_allclose(found, world, atol=1e-5)
-        assert got["lens"] == pytest.approx(4.2647 * 36, rel=1e-5)
-        assert got["parent"] == "Head Anchor"
-    assert told["again"] == 5
-    assert told["render"] == [96, 96, f"{portrait.stem} · Player"]
+    cameras = frontal_arc(5, size=96)
+    for camera_report, camera in zip(report["cameras"], cameras, strict=True):
+        expected_pose = blender_pose_from_head(camera.c2w, report["anchor"])
+        blender_pose = np.array(camera_report["world"])
+        blender_pose[:3, :3] /= np.linalg.norm(blender_pose[:3, :3], axis=0)
+        np.testing.assert_allclose(blender_pose, expected_pose, atol=1e-5)
+        assert camera_report["lens"] == pytest.approx(4.2647 * 36, rel=1e-5)
+        assert camera_report["parent"] == "Head Anchor"
+    assert report["again"] == 5
+    assert report["render"] == [96, 96, f"{portrait.stem} · Player"]
     expected = {
         "no_portrait": "portrait.not_found",
         "no_anchor": "addon.anchor_missing",
@@ -51,8 +51,8 @@ def test_generate_from_a_script(blender, server, portrait: Path, tmp_path: Path)
         "empty_range": "addon.bad_range",
         "engine": "engine.unknown",
     }
-    assert "no result" in told["no_result"][1]
+    assert "no result" in report["no_result"][1]
     for name, code in expected.items():
-        assert told[name][0] == code, (name, told[name])
-        assert told[name][1].endswith(".")
-        assert told[name][2].endswith(".")
+        assert report[name][0] == code, (name, report[name])
+        assert report[name][1].endswith(".")
+        assert report[name][2].endswith(".")

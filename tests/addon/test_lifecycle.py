@@ -13,7 +13,7 @@ pytestmark = pytest.mark.bpy
 
 
 def test_whatever_happens_to_the_scene(blender, server, portrait: Path, tmp_path: Path) -> None:
-    told = blender(
+    report = blender(
         "lifecycle",
         url=server.url,
         token=TOKEN,
@@ -21,7 +21,7 @@ def test_whatever_happens_to_the_scene(blender, server, portrait: Path, tmp_path
         folder=tmp_path / "results",
         blend=tmp_path / "scene.blend",
     )
-    assert told == {
+    assert report == {
         "server_away": ["failed", "server.unreachable", True, "succeeded", "", 40],
         "busy_and_renames": [True, "succeeded", 6],
         "undo": [True, "succeeded", 6],

@@ -66,9 +66,9 @@ OWN = {
 
 @pytest.mark.bpy
 def test_the_panel_keeps_to_them(blender) -> None:
-    told = blender("limits")
-    properties = told["properties"]
-    assert tuple(told["ends"]) == limits.PRESET_PITCH_DEG
+    report = blender("limits")
+    properties = report["properties"]
+    assert tuple(report["ends"]) == limits.PRESET_PITCH_DEG
     assert set(properties) == set(RANGES) | set(CHOICES) | OWN
     for name, within in RANGES.items():
         assert properties[name]["range"] == pytest.approx(within, rel=1e-6), name

@@ -81,14 +81,14 @@ def test_it_starts_says_its_version_and_stops(addon, started):
 
 
 def test_a_crash_is_noticed_and_it_can_be_started_again(addon, local, order, started):
-    wanted = order()
-    server = started(url=wanted.server.url)
+    server_order = order()
+    server = started(url=server_order.server.url)
     os.kill(server.pid, KILL)
     until(lambda: server.state == "failed", 5)
     assert server.code == "addon.server_ended"
     assert ("signal 9" if sys.platform != "win32" else "exit code") in server.problem
     until(lambda: not server.busy, 5)
-    server.start(wanted)
+    server.start(server_order)
     until(lambda: server.state != "starting")
     assert (server.state, server.code) == ("running", ""), server.problem
 
@@ -104,10 +104,10 @@ def test_a_running_server_is_used_and_never_stopped(addon, started):
 
 
 def test_two_that_start_at_once_end_with_one_server(addon, local, order):
-    wanted = order()
+    server_order = order()
     servers = [local.LocalServer() for _ in range(2)]
     for server in servers:
-        server.start(wanted)
+        server.start(server_order)
     until(lambda: all(server.state != "starting" for server in servers))
     states = sorted(server.state for server in servers)
     problems = [server.problem for server in servers]

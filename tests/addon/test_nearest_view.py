@@ -40,10 +40,10 @@ def test_the_nearest_view_stands_at_the_head(blender, tmp_path: Path) -> None:
     write_view_folder(folder, ring(12))
     write_view_folder(many, ring(80))
     result = blender("nearest_view", folder=folder, many=many)
-    for kind, told in result["choices"].items():
-        assert told["chosen"] == [f"{index:04d}.png" for index in range(12)], kind
-        assert told["worst_place"] < 1e-4, kind  # head units
-        assert told["from_below"] is None, kind
+    for kind, choice in result["choices"].items():
+        assert choice["chosen"] == [f"{index:04d}.png" for index in range(12)], kind
+        assert choice["worst_place"] < 1e-4, kind  # head units
+        assert choice["from_below"] is None, kind
     assert result["in_views"] == ["0003.png", "0003.png", "0003.png", "0003.png", None]
 
     elsewhere = result["elsewhere"]

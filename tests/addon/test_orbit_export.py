@@ -46,35 +46,35 @@ def centroid(rgba: np.ndarray, channel: int) -> tuple[np.ndarray, float]:
 
 def errors(folder: Path) -> list[float]:
     """Distance of each wholly visible ball from where its camera sees it, pixels."""
-    found = []
+    pixel_distances = []
     for index, camera in enumerate(load_cameras(folder / "cameras.json")):
         rgba = np.asarray(Image.open(folder / "frames" / f"{index:04d}.png"))
         assert rgba.shape == (camera.height, camera.width, 4)
         for place, channel in BALLS.values():
-            (at,), (depth,) = camera.project([place])
+            (projected_centre,), (depth,) = camera.project([place])
             radius = camera.K[[0, 1], [0, 1]] * RADIUS / depth
-            inside = (at > radius + 1).all() and (
-                at < [camera.width - 1, camera.height - 1] - radius
+            inside = (projected_centre > radius + 1).all() and (
+                projected_centre < [camera.width - 1, camera.height - 1] - radius
             ).all()
             if inside:
-                seen, area = centroid(rgba, channel)
+                rendered_centre, area = centroid(rgba, channel)
                 if area > 0.8 * np.pi * radius.prod():  # not behind another
-                    found.append(float(np.abs(seen - at).max()))
-    return found
+                    pixel_distances.append(float(np.abs(rendered_centre - projected_centre).max()))
+    return pixel_distances
 
 
 def test_known_points_are_where_the_cameras_say(blender, tmp_path) -> None:
-    told = blender("orbit_export", case="reprojection", folder=tmp_path)
+    report = blender("orbit_export", case="reprojection", folder=tmp_path)
     for name in ("step1", "step3", "selected", "preset", "created"):
-        assert told[name]["state"] == "succeeded", told[name]
+        assert report[name]["state"] == "succeeded", report[name]
         distances = errors(tmp_path / name)
         print(f"{name}: {len(distances)} points, worst {max(distances):.3f} px")
-        assert len(distances) >= 2 * told[name]["views"] - 1, name
+        assert len(distances) >= 2 * report[name]["views"] - 1, name
         assert max(distances) < 0.5, name
-    assert told["unchanged"] == {}
-    assert told["step1"]["exported_frames"] == "1,2,3,4,5,6,7"
-    assert told["step3"]["exported_frames"] == "1,4,7"
-    assert told["selected"]["exported_frames"] == ""
+    assert report["unchanged"] == {}
+    assert report["step1"]["exported_frames"] == "1,2,3,4,5,6,7"
+    assert report["step3"]["exported_frames"] == "1,4,7"
+    assert report["selected"]["exported_frames"] == ""
 
     # every third view of step 1 is a view of step 3, second camera at its marker and all
     every, third = (load_cameras(tmp_path / f"step{n}" / "cameras.json") for n in (1, 3))
@@ -98,8 +98,8 @@ def test_known_points_are_where_the_cameras_say(blender, tmp_path) -> None:
     assert all((tmp_path / "preset" / path).is_file() for path in paths)
     assert not (tmp_path / "step1" / "transforms.json").exists()
 
-    assert "'cam 2' does not see the head" in told["blind"]["warnings"]
-    assert told["selected"]["warnings"] == ""
+    assert "'cam 2' does not see the head" in report["blind"]["warnings"]
+    assert report["selected"]["warnings"] == ""
 
 
 def largest_difference(a: list[Camera], b: list[Camera]) -> float:
@@ -112,9 +112,9 @@ def largest_difference(a: list[Camera], b: list[Camera]) -> float:
 
 
 def test_the_export_is_a_view_set_with_straight_alpha(blender, tmp_path) -> None:
-    told = blender("orbit_export", case="resume", folder=tmp_path)
-    assert told["fit_kept"] == ["f" * 64, str(tmp_path / "head.glb"), 1]
-    assert told["fit_dropped"] == ["", ""], "a fit of frames that are gone is none"
+    report = blender("orbit_export", case="resume", folder=tmp_path)
+    assert report["fit_kept"] == ["f" * 64, str(tmp_path / "head.glb"), 1]
+    assert report["fit_dropped"] == ["", ""], "a fit of frames that are gone is none"
     views = ViewSet.open(tmp_path / "views")
     assert (len(views), views.meta.engine) == (4, "blender")
     rgba = views.rgba(0)
@@ -131,50 +131,50 @@ def test_the_export_is_a_view_set_with_straight_alpha(blender, tmp_path) -> None
     # premultiplied colours would be darker by 60 and more; Workbench smooths by up to 22
     assert np.abs(raw[edge][:, :3] - srgb).max() <= 30
 
-    check_resume(told)
-    check_folders(told, tmp_path)
+    check_resume(report)
+    check_folders(report, tmp_path)
 
 
-def check_resume(told: dict[str, Any]) -> None:
+def check_resume(report: dict[str, Any]) -> None:
     """Only what is missing is rendered; what does not fit is refused and left as it is."""
-    times = told["times"]
-    assert [told[n]["state"] for n in ("first", "again", "complete")] == ["succeeded"] * 3
+    times = report["times"]
+    assert [report[n]["state"] for n in ("first", "again", "complete")] == ["succeeded"] * 3
     changed = {n for n, t in times["again"].items() if t != times["first"][n]}
     assert changed == {"0002.png"}
     assert set(times["again"]) == {f"000{i}.png" for i in range(4)}
     assert times["complete"] == times["again"] == times["refused"]
-    assert "there already" in told["complete"]["message"]
+    assert "there already" in report["complete"]["message"]
     others = ("cameras", "scene", "vertices", "colour", "look")
-    for name in [f"other_{what}" for what in others]:
-        assert told[name]["error_code"] == "viewset.mismatch", name
-        assert "Start Over" in told[name]["error_remedy"]
-    assert told["broken"]["error_code"] == "viewset.invalid"
-    assert "0001.png" in told["broken"]["error_problem"]
-    assert told["over"]["state"] == "succeeded"
+    for name in [f"other_{change}" for change in others]:
+        assert report[name]["error_code"] == "viewset.mismatch", name
+        assert "Start Over" in report[name]["error_remedy"]
+    assert report["broken"]["error_code"] == "viewset.invalid"
+    assert "0001.png" in report["broken"]["error_problem"]
+    assert report["over"]["state"] == "succeeded"
     assert all(times["over"][n] != t for n, t in times["complete"].items())
 
 
-def check_folders(told: dict[str, Any], folder: Path) -> None:
+def check_folders(report: dict[str, Any], folder: Path) -> None:
     """Nothing of anybody else is touched; without a choice a free folder is taken."""
     for name in ("occupied", "occupied_over"):
-        assert told[name]["error_code"] == "output.occupied", name
-    assert told["strange"] == ["letter.txt"]
-    assert told["generated"]["error_code"] == "viewset.mismatch"
+        assert report[name]["error_code"] == "output.occupied", name
+    assert report["strange"] == ["letter.txt"]
+    assert report["generated"]["error_code"] == "viewset.mismatch"
     beside = folder / "head_views"
-    assert Path(told["beside"]["exported_folder"]) == beside / "scene-orbit"
-    assert "there already" in told["beside_again"]["message"]
-    assert Path(told["beside_other"]["exported_folder"]) == beside / "scene-orbit-2"
-    assert Path(told["beside_edited"]["exported_folder"]) == beside / "scene-orbit-3"
-    assert Path(told["beside_restored"]["exported_folder"]) == beside / "scene-orbit"
-    assert "there already" in told["beside_restored"]["message"]
+    assert Path(report["beside"]["exported_folder"]) == beside / "scene-orbit"
+    assert "there already" in report["beside_again"]["message"]
+    assert Path(report["beside_other"]["exported_folder"]) == beside / "scene-orbit-2"
+    assert Path(report["beside_edited"]["exported_folder"]) == beside / "scene-orbit-3"
+    assert Path(report["beside_restored"]["exported_folder"]) == beside / "scene-orbit"
+    assert "there already" in report["beside_restored"]["message"]
     # another .blend in the folder, though it shows the same
-    assert Path(told["beside_second"]["exported_folder"]) == beside / "scene-orbit-4"
+    assert Path(report["beside_second"]["exported_folder"]) == beside / "scene-orbit-4"
 
 
 def test_an_edit_that_renders_is_noticed_and_no_other(blender) -> None:
-    told = blender("scene_changes")
+    report = blender("scene_changes")
     cube, grid = ["object 'Cube'"], ["object 'Grid'"]
-    assert told["changed"] == {
+    assert report["changed"] == {
         **dict.fromkeys(("vertex", "material", "ramp", "painted"), cube),
         "energy": ["object 'Light'"],
         "world": ["the world"],
@@ -182,27 +182,27 @@ def test_an_edit_that_renders_is_noticed_and_no_other(blender) -> None:
         **dict.fromkeys(("hook", "shape key", "smooth"), cube),
         **{k: [] for k in ("node moved", "edit mode", "object mode", "selected", "camera")},
     }
-    print(f"a scene of a million vertices: {told['seconds']:.2f} s")
-    assert told["seconds"] < 3  # 0.3 on an idle machine
+    print(f"a scene of a million vertices: {report['seconds']:.2f} s")
+    assert report["seconds"] < 3  # 0.3 on an idle machine
 
 
 def test_exports_of_an_unsaved_file_come_along_at_its_first_save(blender, tmp_path) -> None:
-    told = blender("orbit_export", case="first_save", folder=tmp_path)
-    assert not Path(told["unsaved"]["exported_folder"]).is_relative_to(tmp_path / "head_views")
+    report = blender("orbit_export", case="first_save", folder=tmp_path)
+    assert not Path(report["unsaved"]["exported_folder"]).is_relative_to(tmp_path / "head_views")
     brought = str(tmp_path / "head_views" / "scene-orbit-2")  # the name was another's
-    assert told["saved"] == [brought, brought]
-    assert told["foreign"] == ["meta.json"]
+    assert report["saved"] == [brought, brought]
+    assert report["foreign"] == ["meta.json"]
     assert len(ViewSet.open(Path(brought))) == 4
-    assert told["again"]["exported_folder"] == brought
-    assert "there already" in told["again"]["message"]
-    assert told["opened"] == [brought]
+    assert report["again"]["exported_folder"] == brought
+    assert "there already" in report["again"]["message"]
+    assert report["opened"] == [brought]
 
 
 def test_what_cannot_be_exported_is_named_before_the_start(blender, tmp_path) -> None:
     folder = tmp_path / "exports"
     folder.mkdir()
-    told = blender("orbit_export", case="refusals", folder=folder)
-    codes = {name: t["error_code"] for name, t in told.items() if isinstance(t, dict)}
+    report = blender("orbit_export", case="refusals", folder=folder)
+    codes = {name: t["error_code"] for name, t in report.items() if isinstance(t, dict)}
     assert codes == {
         "none_selected": "addon.no_camera_selected",
         "ortho_path": "camera.not_perspective",
@@ -213,13 +213,13 @@ def test_what_cannot_be_exported_is_named_before_the_start(blender, tmp_path) ->
         "relative": "output.not_writable",
         "no_anchor": "addon.anchor_missing",
     }
-    assert "'own'" in told["ortho_path"]["error_problem"]
-    assert told["left"] == []
-    assert told["scenes"] == ["Scene"]
+    assert "'own'" in report["ortho_path"]["error_problem"]
+    assert report["left"] == []
+    assert report["scenes"] == ["Scene"]
 
 
 def test_settings_are_as_they_were_whatever_happens(blender, tmp_path) -> None:
-    told = blender("orbit_export_ends", folder=tmp_path)
+    report = blender("orbit_export_ends", folder=tmp_path)
     ends = {
         "refused": ("failed", "addon.render_failed", 2),
         "bug": ("failed", "addon.render_failed", 2),
@@ -233,35 +233,35 @@ def test_settings_are_as_they_were_whatever_happens(blender, tmp_path) -> None:
         "undone": ("succeeded", None, 4),
     }
     for name, (state, code, frames) in ends.items():
-        end = told[name]
+        end = report[name]
         assert (end["state"], end["code"], len(end["frames"])) == (state, code, frames), name
         assert end["changed"] == {}, name
         assert all(f[:4].isdigit() for f in end["frames"]), name
-    assert "(object 'Cube')" in told["edited"]["problem"]
-    assert told["edit_undone"] == ["succeeded", 2]
-    assert told["cancelled"]["goes_on"] is False
-    assert told["on_disk"] == [["Scene"], ["Cube", "anchor", "own"], ["own"]]
-    assert told["undo_noticed"]
-    assert told["after_redo"] == ["Scene"]
-    assert told["loaded"] == ["cancelled", ["Scene"], True]
-    assert told["disabled"] == ["cancelled", ["Scene"]]
+    assert "(object 'Cube')" in report["edited"]["problem"]
+    assert report["edit_undone"] == ["succeeded", 2]
+    assert report["cancelled"]["goes_on"] is False
+    assert report["on_disk"] == [["Scene"], ["Cube", "anchor", "own"], ["own"]]
+    assert report["undo_noticed"]
+    assert report["after_redo"] == ["Scene"]
+    assert report["loaded"] == ["cancelled", ["Scene"], True]
+    assert report["disabled"] == ["cancelled", ["Scene"]]
 
 
 def test_orbit_cameras_are_real_and_keep_their_names(blender) -> None:
-    told = blender("orbit_cameras")
+    report = blender("orbit_cameras")
     made = ["Arc 000", "Arc 001", "Arc 002"]
-    assert told["first"] == [*made, "own"]
-    assert told["selected"] == made
-    assert told["active"] == "Arc 000"
-    assert told["collection"] == ["Orbit Cameras"]
+    assert report["first"] == [*made, "own"]
+    assert report["selected"] == made
+    assert report["active"] == "Arc 000"
+    assert report["collection"] == ["Orbit Cameras"]
     # Arc 002 was taken from under the anchor, the close-up is a copy: they stay
-    kept = ["Arc 000", "Arc 001", "Arc 002", "My Close-up", "own"]
-    assert told["second"] == told["third"] == kept
-    assert told["scene_camera"] == "Arc 001"
-    assert len(told["data"]) == len(kept)
-    assert told["undone"] == [*made, "own"]
-    assert told["edited"] == list(range(8))
-    assert told["made_at_last"] == 3
+    after_second = ["Arc 000", "Arc 001", "Arc 002", "My Close-up", "own"]
+    assert report["second"] == report["third"] == after_second
+    assert report["scene_camera"] == "Arc 001"
+    assert len(report["data"]) == len(after_second)
+    assert report["undone"] == [*made, "own"]
+    assert report["edited"] == list(range(8))
+    assert report["made_at_last"] == 3
 
 
 def distances(mesh: trimesh.Trimesh, surface: trimesh.Trimesh) -> np.ndarray:
@@ -277,15 +277,15 @@ def distances(mesh: trimesh.Trimesh, surface: trimesh.Trimesh) -> np.ndarray:
 def test_a_fitted_export_lies_on_what_was_rendered(
     blender, nerf_environment: Path, tmp_path: Path
 ) -> None:
-    told = blender("orbit_export", case="head", folder=tmp_path)
-    assert told["export"]["state"] == "succeeded", told["export"]
-    original = trimesh.Trimesh(told["vertices"], told["faces"])
+    report = blender("orbit_export", case="head", folder=tmp_path)
+    assert report["export"]["state"] == "succeeded", report["export"]
+    original = trimesh.Trimesh(report["vertices"], report["faces"])
     calls = {"progress": no_progress, "cancel": never_cancel}
     fit = fit_views(tmp_path / "views", tmp_path / "fit", preset="tiny", **calls)
     build_mesh(fit.root, tmp_path / "head.glb", faces=4000, texture_size=128, **calls)
     mesh = trimesh.load(tmp_path / "head.glb", force="mesh")
-    there, back = distances(mesh, original), distances(original, mesh)
-    both = np.concatenate([there, back]) / HEAD_SIZE
+    mesh_to_scene, scene_to_mesh = distances(mesh, original), distances(original, mesh)
+    both = np.concatenate([mesh_to_scene, scene_to_mesh]) / HEAD_SIZE
     print(f"mean {both.mean():.4f}, 95 % {np.quantile(both, 0.95):.4f}, worst {both.max():.4f}")
     assert both.mean() < 0.01
     assert np.quantile(both, 0.95) < 0.01

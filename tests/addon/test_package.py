@@ -27,15 +27,15 @@ MORE_OF_BLENDER = {
 
 def imports(path: Path) -> set[tuple[int, str]]:
     """(level, top name) of every import of a file."""
-    found: set[tuple[int, str]] = set()
+    names: set[tuple[int, str]] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {(0, a.name.split(".")[0]) for a in node.names}
+            names |= {(0, a.name.split(".")[0]) for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add((node.level, (node.module or "").split(".")[0]))
+            names.add((node.level, (node.module or "").split(".")[0]))
             if node.level and not node.module:
-                found |= {(node.level, a.name) for a in node.names}
-    return found
+                names |= {(node.level, a.name) for a in node.names}
+    return names
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -66,10 +66,10 @@ def test_licence_header(path: Path) -> None:
 
 
 def test_manifest_is_valid(blender_ext: Path, bpy_python: Path) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [bpy_python, blender_ext, "validate", ADDON], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     name = next(
         line
         for line in (ADDON / "blender_manifest.toml").read_text().splitlines()
@@ -88,10 +88,10 @@ def test_zip_holds_the_add_on_and_nothing_else(extension_zip: Path) -> None:
 
 @pytest.mark.bpy
 def test_installs_and_can_be_switched_off_and_on(blender, extension_zip: Path) -> None:
-    told = blender("install", zip=extension_zip)
-    assert told["url"] == "http://127.0.0.1:8765"
-    assert told["anchor"] == told["anchor_again"] == "Head Anchor"
-    assert told["panel"]
-    assert not told["panel_after"]
-    assert not told["scene_after"]
-    assert "dp3d_head_views" in told["folder"]
+    report = blender("install", zip=extension_zip)
+    assert report["url"] == "http://127.0.0.1:8765"
+    assert report["anchor"] == report["anchor_again"] == "Head Anchor"
+    assert report["panel"]
+    assert not report["panel_after"]
+    assert not report["scene_after"]
+    assert "dp3d_head_views" in report["folder"]

@@ -45,11 +45,11 @@ def test_orientation_of_a_motorola_order(addon) -> None:
 
 def test_broken_files_are_upright(addon) -> None:
     orientation = addon("scene.photo").orientation
-    whole = saved(Image.new("RGB", (40, 30)), "JPEG", 6)
-    for data in (b"", b"GIF89a", whole[:3], *(whole[:n] for n in range(2, 60))):
+    intact_file = saved(Image.new("RGB", (40, 30)), "JPEG", 6)
+    for data in (b"", b"GIF89a", intact_file[:3], *(intact_file[:n] for n in range(2, 60))):
         assert orientation(data) in (1, 6)
     for at in range(4, 60):
-        assert 1 <= orientation(whole[:at] + b"\xff" + whole[at + 1 :]) <= 8
+        assert 1 <= orientation(intact_file[:at] + b"\xff" + intact_file[at + 1 :]) <= 8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -167,8 +167,8 @@ def test_a_turned_photo_is_measured_as_the_server_measures(addon, portrait, tmp_
     picture = Image.open(portrait).convert("RGB").resize((300, 360))
     path = tmp_path / "turned.jpg"
     path.write_bytes(saved(picture.transpose(Image.Transpose.ROTATE_90), "JPEG", 6))
-    found = load_portrait(path, crop=(40, 50, 200))
-    read = photo.read_report(json.dumps(found.report.to_dict()))
+    cropped_portrait = load_portrait(path, crop=(40, 50, 200))
+    read = photo.read_report(json.dumps(cropped_portrait.report.to_dict()))
     stored = np.ones((300, 360, 4), np.float32)
     upright = photo.upright(array("f", stored.ravel()), 360, 300, photo.orientation_of(path))
     assert (upright.photo_width, upright.photo_height) == (300, 360)

@@ -79,15 +79,16 @@ def test_a_head_of_the_scene_plays_back_as_the_scene_renders_it(
         worst[step] = min(overlaps)
     original = trimesh.Trimesh(answer["vertices"], answer["faces"])
     fitted = trimesh.load(answer["mesh"], force="mesh")
-    off = distances(fitted, original) / HEAD_SIZE
+    distances_in_heads = distances(fitted, original) / HEAD_SIZE
     psnr = json.loads(answer["scores"])["foreground_psnr"]
     print(
-        f"playback IoU {worst[1]:.4f} (step 1), {worst[3]:.4f} (step 3); mesh mean {off.mean():.4f}"
-        f", 95 % {np.quantile(off, 0.95):.4f} of head size; fit {psnr:.1f} dB"
+        f"playback IoU {worst[1]:.4f} (step 1), {worst[3]:.4f} (step 3); "
+        f"mesh mean {distances_in_heads.mean():.4f}"
+        f", 95 % {np.quantile(distances_in_heads, 0.95):.4f} of head size; fit {psnr:.1f} dB"
     )
     assert worst[1] >= 0.97
     assert worst[3] >= 0.97
     if preset == "DRAFT":  # tiny is too coarse for ears; a plain head is met by test_orbit_export
-        assert off.mean() < 0.01
+        assert distances_in_heads.mean() < 0.01
     assert answer["camera_kept"]
     assert answer["frame"] == 3

@@ -158,14 +158,14 @@ def test_a_file_name_that_climbs_is_refused(start, tmp_path: Path) -> None:
         {"schema": "dp3d.tree/1", "files": {"../escaped.txt": {"sha256": "0" * 64, "size": 1}}}
     ).encode()
     sha = hashlib.sha256(tree).hexdigest()
-    done = {"id": "j", "kind": "views", "state": "succeeded", "result": {"views": sha}}
+    job = {"id": "j", "kind": "views", "state": "succeeded", "result": {"views": sha}}
 
     def answer(method, path, headers):
         if path == "/v1/health":
             return HEALTH
         if path.startswith("/v1/artifacts/") and method == "GET":
             return 200, {}, tree
-        return document(done if "jobs" in path else {"engines": []})
+        return document(job if "jobs" in path else {"engines": []})
 
     with OddServer(answer) as odd:
         last = collect(start(odd.url))[-1]
@@ -179,21 +179,21 @@ def test_a_database_that_is_busy_is_waited_for(start) -> None:
         "problem": "Another program holds it.",
         "remedy": "Wait.",
     }
-    asked = {"POST": 0, "GET": 0}
+    request_counts = {"POST": 0, "GET": 0}
     failed = {"code": "portrait.unreadable", "problem": "No picture.", "remedy": "Take another."}
-    done = {"id": "j", "kind": "views", "state": "failed", "error": failed}
+    job = {"id": "j", "kind": "views", "state": "failed", "error": failed}
 
     def answer(method, path, headers):
         if path == "/v1/health":
             return HEALTH
-        if method in asked and "/jobs" in path and "events" not in path:
-            asked[method] += 1
-            if asked[method] == 1:
+        if method in request_counts and "/jobs" in path and "events" not in path:
+            request_counts[method] += 1
+            if request_counts[method] == 1:
                 return document(busy, 503)
-        return document(done if "jobs" in path else {"engines": []})
+        return document(job if "jobs" in path else {"engines": []})
 
     with OddServer(answer) as odd:
         seen = collect(start(odd.url))
     assert seen[-1].code == "portrait.unreadable"
     assert [m.message for m in of_kind(seen, "Noticed")] == [busy["problem"]] * 2
-    assert asked == {"POST": 2, "GET": 2}
+    assert request_counts == {"POST": 2, "GET": 2}

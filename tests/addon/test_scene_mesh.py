@@ -42,14 +42,14 @@ def test_vertices_stand_at_anchor_times_point(blender, tmp_path: Path, node: str
     result = blender("mesh_placement", glb=glb)
     assert len(result["out"]) == 5 * 2
     worst = 0.0
-    for got in result["out"]:
-        anchor = np.array(got["anchor_world"])
+    for mesh_report in result["out"]:
+        anchor = np.array(mesh_report["anchor_world"])
         expected = points @ anchor[:3, :3].T + anchor[:3, 3]
-        found = np.array(got["vertices"])
-        assert got["objects"] == 1
-        assert found.shape == expected.shape
+        vertices = np.array(mesh_report["vertices"])
+        assert mesh_report["objects"] == 1
+        assert vertices.shape == expected.shape
         scale = np.cbrt(np.linalg.det(anchor[:3, :3]))
-        distance = np.linalg.norm(found[:, None] - expected[None], axis=-1)
+        distance = np.linalg.norm(vertices[:, None] - expected[None], axis=-1)
         worst = max(worst, distance.min(1).max() / scale, distance.min(0).max() / scale)
     print(f"worst vertex error {worst:.2e} head units")
     # float32 coordinates a few units from the world's origin, divided by the anchor's scale

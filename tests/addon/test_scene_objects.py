@@ -40,7 +40,7 @@ def test_runs_come_again_and_go(blender, tmp_path: Path) -> None:
 
     assert result["hat"]
     again = {
-        kind: [n for n in found if "Berta" not in n] for kind, found in result["again"].items()
+        kind: [n for n in names if "Berta" not in n] for kind, names in result["again"].items()
     }
     again["objects"].remove("hat")
     assert again == first
@@ -61,14 +61,14 @@ def test_runs_come_again_and_go(blender, tmp_path: Path) -> None:
     assert grown == {**dict.fromkeys(grown, 0), "objects": 1, "images": -1}
 
     deleted = result["deleted"]
-    left = {kind: [n for n in found if "Anna" in n] for kind, found in deleted["names"].items()}
+    left = {kind: [n for n in names if "Anna" in n] for kind, names in deleted["names"].items()}
     assert left["cameras"] == left["actions"] == left["collections"] == left["objects"] == []
     assert len(deleted["in_scene"]) == 3
     assert deleted["twin_marks"] == []
     assert deleted["hat_moved"] < 1e-6
     assert deleted["backgrounds"] == ["Berta · Playback", "0000.png"]
     assert result["berta"] == [f"Berta · {what}" for what in OBJECTS]
-    end = {kind: [n for n in found if "·" in n] for kind, found in result["end"].items()}
+    end = {kind: [n for n in names if "·" in n] for kind, names in result["end"].items()}
     # Only what belongs to the user's copy of the head may be left, without users.
     assert end["objects"] == end["cameras"] == end["actions"] == []
     assert end["collections"] == result["end"]["collections"] == []

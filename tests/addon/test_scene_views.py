@@ -52,21 +52,22 @@ def test_cameras_come_back_as_they_went_in(blender, tmp_path: Path) -> None:
     result = blender("lens_roundtrip", folder=folder)
     assert len(result["out"]) == 5 * 2 * len(cameras)
     pose_error = lens_error = 0.0
-    for got in result["out"]:
-        camera = cameras[got["index"]]
-        K = intrinsics_from_projection(got["projection"], camera.width, camera.height)
+    for camera_report in result["out"]:
+        camera = cameras[camera_report["index"]]
+        K = intrinsics_from_projection(camera_report["projection"], camera.width, camera.height)
         lens_error = max(lens_error, np.abs(K - camera.K).max() / camera.width)
-        pose = head_pose_from_blender(got["camera_world"], got["anchor_world"])
+        pose = head_pose_from_blender(camera_report["camera_world"], camera_report["anchor_world"])
         pose_error = max(pose_error, np.abs(pose - camera.c2w).max())
-        _, role, index = got["label"]
-        assert got["parent_is_anchor"], got["label"]
-        assert got["count"] == (1 if role == "player" else len(cameras))
-        assert got["source"] == ("SEQUENCE" if role == "player" else "FILE")
+        _, role, index = camera_report["label"]
+        assert camera_report["parent_is_anchor"], camera_report["label"]
+        assert camera_report["count"] == (1 if role == "player" else len(cameras))
+        assert camera_report["source"] == ("SEQUENCE" if role == "player" else "FILE")
         assert (
-            Path(got["image"]) == folder / "frames" / f"{0 if role == 'player' else index:04d}.png"
+            Path(camera_report["image"])
+            == folder / "frames" / f"{0 if role == 'player' else index:04d}.png"
         )
         if role == "view":
-            assert got["marked"] == [index, 3 + 2 * index]
+            assert camera_report["marked"] == [index, 3 + 2 * index]
     print(f"worst K error {lens_error:.2e} image widths, worst pose error {pose_error:.2e}")
     assert lens_error < 2e-6
     assert pose_error < 5e-6

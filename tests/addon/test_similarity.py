@@ -52,8 +52,8 @@ def distances(fit: Fit, points: np.ndarray) -> np.ndarray:
     size = fit.meta.field_size
     table = safetensors.load_file(fit.root / "field.safetensors")["distance_grid.table"]
     grid = size.cell * table.reshape(size.corners)
-    places = (points @ Z_UP_FROM_HEAD[:3, :3].T - size.low) / size.cell
-    return map_coordinates(grid, places.T, order=1, mode="nearest")
+    grid_positions = (points @ Z_UP_FROM_HEAD[:3, :3].T - size.low) / size.cell
+    return map_coordinates(grid, grid_positions.T, order=1, mode="nearest")
 
 
 def test_an_imported_fit_lies_where_the_field_puts_it(
@@ -61,30 +61,31 @@ def test_an_imported_fit_lies_where_the_field_puts_it(
 ) -> None:
     rng = np.random.default_rng(7)
     anchors = [similarity(rng) for _ in range(5)]
-    away = rng.normal(size=(5, 3))
-    eyes = 2.7 * away / np.linalg.norm(away, axis=1, keepdims=True)
-    told = blender(
+    directions = rng.normal(size=(5, 3))
+    eyes = 2.7 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    reports = blender(
         "similarity", glb=mesh, anchors=[a.tolist() for a in anchors], eyes=eyes.tolist()
     )
     head = np.asarray(trimesh.load(mesh, force="mesh").vertices, np.float64)
     worst_place = worst_pixel = worst_level = 0.0
-    for anchor, got in zip(anchors, told, strict=True):
+    for anchor, report in zip(anchors, reports, strict=True):
         scale = np.cbrt(np.linalg.det(anchor[:3, :3]))
-        found = np.array(got["vertices"])
-        nearest = cKDTree(head @ anchor[:3, :3].T + anchor[:3, 3]).query(found)
+        vertices = np.array(report["vertices"])
+        nearest = cKDTree(head @ anchor[:3, :3].T + anchor[:3, 3]).query(vertices)
         worst_place = max(worst_place, nearest[0].max() / scale / HEAD_SIZE)
         # the camera as the add-on describes it to us, against Blender's own projection
-        write_json(tmp_path / "cameras.json", got["path"])
+        write_json(tmp_path / "cameras.json", report["path"])
         (camera,) = load_cameras(tmp_path / "cameras.json")
-        off = camera.project(head[nearest[1]])[0] - np.array(got["pixels"])
-        worst_pixel = max(worst_pixel, float(np.linalg.norm(off, axis=1).max()))
+        pixel_errors = camera.project(head[nearest[1]])[0] - np.array(report["pixels"])
+        worst_pixel = max(worst_pixel, float(np.linalg.norm(pixel_errors, axis=1).max()))
         inverse = np.linalg.inv(anchor)
-        back = found @ inverse[:3, :3].T + inverse[:3, 3]
+        head_vertices = vertices @ inverse[:3, :3].T + inverse[:3, 3]
         # the field's own distances there, read from its file: the mesh is a light one of them
-        worst_level = max(worst_level, np.median(np.abs(distances(tiny_fit, back))))
+        worst_level = max(worst_level, np.median(np.abs(distances(tiny_fit, head_vertices))))
         # and the true head, which the fit has only seen in pictures, lies there too
         radii = np.min(
-            [np.linalg.norm((back - p.centre) / np.array(p.radii), axis=1) for p in PARTS], axis=0
+            [np.linalg.norm((head_vertices - p.centre) / np.array(p.radii), axis=1) for p in PARTS],
+            axis=0,
         )
         assert abs(np.median(radii) - 1) < 0.03
     worst_level /= tiny_fit.meta.field_size.cell

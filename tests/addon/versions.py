@@ -78,10 +78,10 @@ def _is_version(path: str, version: tuple[int, int]) -> bool:
     """Whether it runs and is that version: a version manager's stand-in may do neither."""
     ask = f"import sys; sys.exit(sys.version_info[:2] != {version})"
     try:
-        done = subprocess.run([path, "-c", ask], capture_output=True, timeout=60, check=False)
+        completed = subprocess.run([path, "-c", ask], capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.SubprocessError):
         return False
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 def ready(version: Version) -> str:
@@ -115,13 +115,13 @@ def run(version: Version, arguments: list[str]) -> Row:
         report = Path(temporary) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", MARKS, f"--junitxml={report}"]
         command += ["--numprocesses", os.environ.get("JOBS", "2"), "--dist", "loadfile"]
-        done = subprocess.run(
+        completed = subprocess.run(
             [*command, *(arguments or ["tests/addon"])],
             cwd=REPOSITORY,
             env=os.environ | {"DP3D_BPY_PYTHON": str(version.interpreter), "OMP_NUM_THREADS": "1"},
             check=False,
         )
-        return read_report(version.name, report, done.returncode)
+        return read_report(version.name, report, completed.returncode)
 
 
 def read_report(name: str, report: Path, code: int) -> Row:

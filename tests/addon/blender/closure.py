@@ -127,7 +127,7 @@ def work(request):
     player = next(o for o in scene.objects if o.get("dp3d_role") == "player")
     meshes = [o for o in scene.objects if o.get("dp3d_role") == "mesh" and o.type == "MESH"]
     textures = {o.name: texture_of(o) for o in meshes}
-    told = []
+    frame_reports = []
     for index, frame in enumerate(frames):
         scene.frame_set(frame)
         depsgraph = layer.depsgraph
@@ -137,7 +137,7 @@ def work(request):
         for point in LANDMARKS:
             at = world_to_camera_view(scene, camera, world @ Vector(point))
             seen.append((at.x * size[0], (1 - at.y) * size[1]))
-        told.append(
+        frame_reports.append(
             {
                 "frame": views[index]["dp3d_frame"],
                 "anchor": rows(world),
@@ -158,7 +158,7 @@ def work(request):
             }
         )
     return {
-        "views": told,
+        "views": frame_reports,
         "landmarks": LANDMARKS,
         "size": size,
         "folder": run.folder,

@@ -21,18 +21,18 @@ def failure(operator):
 def work(request):
     enable_addon(request["url"], request["token"])
     scene = bpy.context.scene
-    told = {"no_portrait": failure(bpy.ops.dp3d.generate)}
+    report = {"no_portrait": failure(bpy.ops.dp3d.generate)}
     scene.dp3d.portrait = request["portrait"]
-    told["no_anchor"] = failure(bpy.ops.dp3d.generate)
+    report["no_anchor"] = failure(bpy.ops.dp3d.generate)
     scene.cursor.location = (1.0, 2.0, 1.6)
     bpy.ops.dp3d.add_anchor()
     scene.dp3d.anchor.scale.x = 0.7
     bpy.context.view_layer.update()
-    told["bad_anchor"] = failure(bpy.ops.dp3d.generate)
+    report["bad_anchor"] = failure(bpy.ops.dp3d.generate)
     scene.dp3d.anchor.scale.x = 0.5
     bpy.context.view_layer.update()
-    told["no_views"] = failure(bpy.ops.dp3d.import_mesh)
-    told["no_result"] = failure(bpy.ops.dp3d.rerun)
+    report["no_views"] = failure(bpy.ops.dp3d.import_mesh)
+    report["no_result"] = failure(bpy.ops.dp3d.rerun)
 
     settings = scene.dp3d
     settings.output = request["folder"]
@@ -44,45 +44,45 @@ def work(request):
     assert bpy.ops.dp3d.generate() == {"FINISHED"}
     run = scene.dp3d_run
     folder = Path(run.folder)
-    told["run"] = {
+    report["run"] = {
         n: getattr(run, n) for n in ("state", "pending", "job_id", "error_code", "views")
     }
-    told["folder"] = str(folder)
-    told["files"] = sorted(
+    report["folder"] = str(folder)
+    report["files"] = sorted(
         p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()
     )
 
     cameras = [o for o in scene.objects if o.get("dp3d_role") == "view"]
-    told["cameras"] = [
+    report["cameras"] = [
         {"world": rows(o.matrix_world), "lens": o.data.lens, "parent": o.parent.name}
         for o in cameras
     ]
-    told["anchor"] = rows(settings.anchor.matrix_world)
+    report["anchor"] = rows(settings.anchor.matrix_world)
     # renamed and removed things are no reason to fail
     settings.anchor.name = "Somebody"
     bpy.data.objects.remove(cameras[0])
     assert bpy.ops.dp3d.load_result(what="VIEWS") == {"FINISHED"}
-    told["again"] = sum(o.get("dp3d_role") == "view" for o in scene.objects)
+    report["again"] = sum(o.get("dp3d_role") == "view" for o in scene.objects)
     assert bpy.ops.dp3d.use_view_size() == {"FINISHED"}
-    told["render"] = [scene.render.resolution_x, scene.render.resolution_y, scene.camera.name]
+    report["render"] = [scene.render.resolution_x, scene.render.resolution_y, scene.camera.name]
     bpy.data.objects.remove(settings.anchor)
-    told["anchor_gone"] = failure(bpy.ops.dp3d.generate)
-    told["anchor_gone_load"] = failure(bpy.ops.dp3d.load_result)
+    report["anchor_gone"] = failure(bpy.ops.dp3d.generate)
+    report["anchor_gone_load"] = failure(bpy.ops.dp3d.load_result)
 
     bpy.ops.dp3d.add_anchor()
     settings.camera_source = "SCENE"
     scene.camera = None
-    told["no_camera"] = failure(bpy.ops.dp3d.generate)
+    report["no_camera"] = failure(bpy.ops.dp3d.generate)
     scene.camera = bpy.data.objects.new("ortho", bpy.data.cameras.new("ortho"))
     scene.collection.objects.link(scene.camera)
     scene.camera.data.type = "ORTHO"
-    told["ortho"] = failure(bpy.ops.dp3d.generate)
+    report["ortho"] = failure(bpy.ops.dp3d.generate)
     settings.use_scene_range, settings.frame_start, settings.frame_end = False, 5, 4
     scene.camera.data.type = "PERSP"
-    told["empty_range"] = failure(bpy.ops.dp3d.generate)
+    report["empty_range"] = failure(bpy.ops.dp3d.generate)
     settings.camera_source, settings.engine = "PRESET", "nonsense"
-    told["engine"] = failure(bpy.ops.dp3d.generate)
-    return told
+    report["engine"] = failure(bpy.ops.dp3d.generate)
+    return report
 
 
 main(work)

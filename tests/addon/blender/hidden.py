@@ -36,20 +36,20 @@ def build():
     return scene, collection, made
 
 
-def hide(way, scene, collection, things):
+def hide(method, scene, collection, objects):
     layer = bpy.context.view_layer.layer_collection.children["stage"]
-    if way == "excluded":
+    if method == "excluded":
         layer.exclude = True
-    elif way == "collection monitor":
+    elif method == "collection monitor":
         collection.hide_viewport = True
-    elif way == "collection eye":
+    elif method == "collection eye":
         layer.hide_viewport = True
-    for thing in things:
-        if way == "monitor":
+    for thing in objects:
+        if method == "monitor":
             thing.hide_viewport = True
-        elif way == "eye":
+        elif method == "eye":
             thing.hide_set(True)
-        elif way == "monitor keyed":
+        elif method == "monitor keyed":
             for frame, hidden in ((1, False), (3, True), (10, True)):
                 thing.hide_viewport = hidden
                 thing.keyframe_insert("hide_viewport", frame=frame)
@@ -61,14 +61,16 @@ def work(request):
 
     out = {"poses": {}, "left": []}
     parents = ("anchor parent", "camera parent")
-    for way in (
+    for method in (
         *("none", "monitor", "eye", "monitor keyed"),
         *("excluded", "collection monitor", "collection eye"),
     ):
-        for level in ("all", "parents") if way in ("monitor", "monitor keyed") else ("all",):
+        for level in ("all", "parents") if method in ("monitor", "monitor keyed") else ("all",):
             scene, collection, made = build()
             scene.frame_set(4)
-            hide(way, scene, collection, [made[n] for n in (made if level == "all" else parents)])
+            hide(
+                method, scene, collection, [made[n] for n in (made if level == "all" else parents)]
+            )
             before = len(bpy.data.objects)
             layer = bpy.context.view_layer
             path = camera_check.scene_path(scene, layer, FRAMES, must_show_head=False)
@@ -78,7 +80,7 @@ def work(request):
                 scene.timeline_markers.new("m", frame=frame).camera = made[name]
             path = camera_check.scene_path(scene, layer, FRAMES, must_show_head=False)
             names += camera_check.camera_names(scene, layer, FRAMES)
-            out["poses"][f"{way}, {level}"] = [poses, path["frames"], names]
+            out["poses"][f"{method}, {level}"] = [poses, path["frames"], names]
             out["left"].append([len(bpy.data.objects) - before, scene.frame_current])
 
     # The selected cameras at the current frame, the anchor hidden.

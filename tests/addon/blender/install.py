@@ -15,18 +15,18 @@ def work(request):
     scene = bpy.context.scene
     scene.dp3d.portrait = __file__
     folder = str(__import__(module, fromlist=["request"]).request.output_folder("", "0" * 32))
-    told = {
+    report = {
         "url": entry.preferences.server_url,
         "anchor": scene.dp3d.anchor.name,
         "panel": hasattr(bpy.types, "DP3D_PT_main"),
         "folder": folder,
     }
     bpy.ops.preferences.addon_disable(module=module)
-    told["panel_after"] = hasattr(bpy.types, "DP3D_PT_main")
-    told["scene_after"] = hasattr(bpy.types.Scene, "dp3d")
+    report["panel_after"] = hasattr(bpy.types, "DP3D_PT_main")
+    report["scene_after"] = hasattr(bpy.types.Scene, "dp3d")
     bpy.ops.preferences.addon_enable(module=module)
-    told["anchor_again"] = bpy.context.scene.dp3d.anchor.name
-    return told
+    report["anchor_again"] = bpy.context.scene.dp3d.anchor.name
+    return report
 
 
 main(work)

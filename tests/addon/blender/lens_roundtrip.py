@@ -33,18 +33,18 @@ def work(request):
         scene_views.load(scene, anchor, folder, kind, kind, frames)
         scene_views.load(scene, anchor, folder, kind, kind, frames)  # replaces, never doubles
         for role in ("view", "player"):
-            found = list(tags.objects(scene, kind, role))
+            cameras = list(tags.objects(scene, kind, role))
             for index, (view, frame) in enumerate(zip(views, frames, strict=True)):
                 scene.frame_set(frame)
                 depsgraph = bpy.context.view_layer.depsgraph
-                camera = found[0] if role == "player" else found[index]
+                camera = cameras[0] if role == "player" else cameras[index]
                 evaluated = camera.evaluated_get(depsgraph)
                 background = camera.data.background_images[0]
                 out.append(
                     {
                         "label": [kind, role, index],
                         "index": index,
-                        "count": len(found),
+                        "count": len(cameras),
                         "camera_world": rows(evaluated.matrix_world),
                         "anchor_world": rows(anchor.evaluated_get(depsgraph).matrix_world),
                         "projection": matrix_of(camera, view, depsgraph),

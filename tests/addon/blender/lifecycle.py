@@ -103,8 +103,8 @@ def cancelled(request):
     bpy.ops.dp3d.cancel()
     drain(running)
     run = scene.dp3d_run
-    told = [run.state, run.error_code, run.message, run.job_id]
-    return [*told, before == [run.run_id, run.views, run.folder]]
+    state = [run.state, run.error_code, run.message, run.job_id]
+    return [*state, before == [run.run_id, run.views, run.folder]]
 
 
 def server_away(request):
@@ -158,7 +158,7 @@ def disabled(request):
 
 def work(request):
     enable_addon(request["url"], request["token"])
-    told = {}
+    report = {}
     for step in (
         server_away,
         busy_and_renames,
@@ -170,8 +170,8 @@ def work(request):
         disabled,
     ):
         fresh()
-        told[step.__name__] = step(request)
-    return told
+        report[step.__name__] = step(request)
+    return report
 
 
 main(work)

@@ -7,10 +7,10 @@ import bpy
 from common import enable_addon, main
 
 
-def described(known):
-    if known.type == "ENUM":
-        return {"choices": [item.identifier for item in known.enum_items], "default": known.default}
-    return {"range": [known.hard_min, known.hard_max], "default": known.default}
+def described(prop):
+    if prop.type == "ENUM":
+        return {"choices": [item.identifier for item in prop.enum_items], "default": prop.default}
+    return {"range": [prop.hard_min, prop.hard_max], "default": prop.default}
 
 
 def work(request):
@@ -19,7 +19,7 @@ def work(request):
 
     properties = bpy.context.scene.dp3d.bl_rna.properties
     numbers = [p for p in properties if p.type in {"ENUM", "INT", "FLOAT"} and not p.is_readonly]
-    told = {
+    described_properties = {
         known.identifier: described(known)
         for known in numbers
         if not getattr(known, "is_array", False)
@@ -28,7 +28,7 @@ def work(request):
     for degrees in (-90, 90):
         settings.pitch = math.radians(degrees)  # kept in single precision, beyond 90 degrees
         ends.append(camera_path.preset(bpy.context.scene)["pitch_deg"])
-    return {"properties": told, "ends": ends}
+    return {"properties": described_properties, "ends": ends}
 
 
 main(work)

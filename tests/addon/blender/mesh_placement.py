@@ -23,7 +23,7 @@ def work(request):
         anchor = make_anchor(kind)
         for _ in range(2):
             scene_mesh.load(scene, layer, anchor, Path(request["glb"]), kind, kind)
-        found = [o for o in tags.objects(scene, kind, "mesh") if o.type == "MESH"]
+        meshes = [o for o in tags.objects(scene, kind, "mesh") if o.type == "MESH"]
         for frame in (1, 7):
             scene.frame_set(frame)
             depsgraph = layer.depsgraph
@@ -31,9 +31,9 @@ def work(request):
                 {
                     "label": [kind, frame],
                     "anchor_world": rows(anchor.evaluated_get(depsgraph).matrix_world),
-                    "vertices": [v for o in found for v in world_vertices(o, depsgraph)],
-                    "objects": len(found),
-                    "collection": [c.name for c in found[0].users_collection],
+                    "vertices": [v for o in meshes for v in world_vertices(o, depsgraph)],
+                    "objects": len(meshes),
+                    "collection": [c.name for c in meshes[0].users_collection],
                 }
             )
     return {

@@ -56,10 +56,12 @@ def choices(folder):
         for view in views:
             picture = shown(scene, head, 7 * scene_views.local_matrix(view.c2w).translation)
             chosen.append(name_of(picture))
-            wanted = head.matrix_world @ scene_views.plane_matrix(view)
-            pairs = zip(picture.matrix, wanted, strict=True)
-            off = max(abs(a - b) for row, other in pairs for a, b in zip(row, other, strict=True))
-            worst = max(worst, off / head.matrix_world.median_scale)
+            expected_matrix = head.matrix_world @ scene_views.plane_matrix(view)
+            pairs = zip(picture.matrix, expected_matrix, strict=True)
+            difference = max(
+                abs(a - b) for row, other in pairs for a, b in zip(row, other, strict=True)
+            )
+            worst = max(worst, difference / head.matrix_world.median_scale)
         below = shown(scene, head, Vector((0.0, -1.0, 0.0)))
         out[kind] = {"chosen": chosen, "worst_place": worst, "from_below": name_of(below)}
     return out

@@ -13,34 +13,34 @@ def work(request):
     anchor.scale = (0.2,) * 3
     scene.dp3d.views, scene.dp3d.preset = 3, "ARC"
     bpy.ops.ed.undo_push(message="before")
-    told = {}
+    report = {}
 
     def names():
         return sorted(o.name for o in bpy.data.objects if o.type == "CAMERA")
 
     bpy.ops.dp3d.create_orbit_cameras()
     bpy.ops.ed.undo_push(message="made")
-    told["first"] = names()
-    told["selected"] = sorted(o.name for o in bpy.context.selected_objects)
-    told["active"] = bpy.context.view_layer.objects.active.name
-    told["collection"] = [c.name for c in bpy.data.objects["Arc 001"].users_collection]
+    report["first"] = names()
+    report["selected"] = sorted(o.name for o in bpy.context.selected_objects)
+    report["active"] = bpy.context.view_layer.objects.active.name
+    report["collection"] = [c.name for c in bpy.data.objects["Arc 001"].users_collection]
     scene.camera = bpy.data.objects["Arc 001"]
-    kept = bpy.data.objects["Arc 002"]
-    kept.parent = None
+    unparented = bpy.data.objects["Arc 002"]
+    unparented.parent = None
     copy = bpy.data.objects["Arc 000"].copy()
     copy.data, copy.name = copy.data.copy(), "My Close-up"
     copy.keyframe_insert("location", frame=1)
     bpy.context.collection.objects.link(copy)
     scene.dp3d.views = 2
     bpy.ops.dp3d.create_orbit_cameras()
-    told["second"] = names()
-    told["scene_camera"] = scene.camera.name
+    report["second"] = names()
+    report["scene_camera"] = scene.camera.name
     bpy.ops.dp3d.create_orbit_cameras()
-    told["third"] = names()
-    told["data"] = sorted(c.name for c in bpy.data.cameras)
+    report["third"] = names()
+    report["data"] = sorted(c.name for c in bpy.data.cameras)
     bpy.ops.ed.undo_push(message="more")
     bpy.ops.ed.undo()
-    told["undone"] = names()
+    report["undone"] = names()
 
     # each of these is an edit: none of the edited cameras is deleted
     scene = bpy.context.scene  # undo made another
@@ -61,10 +61,10 @@ def work(request):
         edit(camera)
         camera["edit"] = index
     bpy.ops.dp3d.create_orbit_cameras()
-    told["edited"] = sorted(o["edit"] for o in scene.objects if "edit" in o)
-    told["made_at_last"] = len(bpy.context.selected_objects)
-    told["all"] = len(names())
-    return told
+    report["edited"] = sorted(o["edit"] for o in scene.objects if "edit" in o)
+    report["made_at_last"] = len(bpy.context.selected_objects)
+    report["all"] = len(names())
+    return report
 
 
 main(work)

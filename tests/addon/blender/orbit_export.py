@@ -38,7 +38,7 @@ def reprojection(folder):
     scene.dp3d.anchor = anchor
     scene.dp3d.use_scene_range = False
     scene.dp3d.frame_start, scene.dp3d.frame_end = 1, 7
-    told = {}
+    report = {}
     moving = camera(scene, anchor, "moving", (0.9, 0.5, 2.5), lens=110, shift_x=0.03)
     for frame, place in ((1, (0.9, 0.5, 2.5)), (10, (-1.5, -0.4, 2.2))):
         scene.frame_set(frame)
@@ -59,9 +59,9 @@ def reprojection(folder):
     before = settings_of(scene)
     for step in (1, 3):
         scene.dp3d.frame_step = step
-        told[f"step{step}"] = export(scene, folder / f"step{step}", source="SCENE")
+        report[f"step{step}"] = export(scene, folder / f"step{step}", source="SCENE")
     scene.dp3d.frame_step = 1
-    told["unchanged"] = {
+    report["unchanged"] = {
         k: [v, settings_of(scene)[k]] for k, v in before.items() if settings_of(scene)[k] != v
     }
 
@@ -94,16 +94,16 @@ def reprojection(folder):
     for thing in chosen:
         thing.select_set(True)
     anchor.hide_viewport = True
-    told["selected"] = export(scene, folder / "selected", source="SELECTED")
+    report["selected"] = export(scene, folder / "selected", source="SELECTED")
     chosen[0].rotation_quaternion = chosen[0].rotation_quaternion @ Vector((0, 1, 0)).to_track_quat(
         "-Z", "Y"
     )
-    told["blind"] = export(scene, folder / "blind", source="SELECTED")
+    report["blind"] = export(scene, folder / "blind", source="SELECTED")
     scene.dp3d.preset, scene.dp3d.views, scene.dp3d.size = "CAPTURE", 5, 128
-    told["preset"] = export(scene, folder / "preset", source="PRESET", use_transforms=True)
+    report["preset"] = export(scene, folder / "preset", source="PRESET", use_transforms=True)
     bpy.ops.dp3d.create_orbit_cameras()
-    told["created"] = export(scene, folder / "created", source="SELECTED")
-    return told
+    report["created"] = export(scene, folder / "created", source="SELECTED")
+    return report
 
 
 def resume(folder):
@@ -111,8 +111,8 @@ def resume(folder):
     from addon import ledger
 
     scene, _, block = plain_scene()
-    told, times = {}, {}
-    told["first"] = export(scene, folder / "views", source="PRESET")
+    report, times = {}, {}
+    report["first"] = export(scene, folder / "views", source="PRESET")
     frames = folder / "views" / "frames"
 
     def stamps():
@@ -121,103 +121,103 @@ def resume(folder):
     times["first"] = stamps()
     (frames / "0002.png").unlink()
     (frames / ".0002.99999.part.png").write_bytes(b"of a Blender that crashed")
-    told["again"] = export(scene)
+    report["again"] = export(scene)
     times["again"] = stamps()
     ledger.set_run(scene, fit="f" * 64, mesh=str(folder / "head.glb"))
-    told["complete"] = export(scene)
+    report["complete"] = export(scene)
     times["complete"] = stamps()
-    told["fit_kept"] = [scene.dp3d_run.fit, scene.dp3d_results[0].mesh, len(scene.dp3d_results)]
+    report["fit_kept"] = [scene.dp3d_run.fit, scene.dp3d_results[0].mesh, len(scene.dp3d_results)]
     scene.dp3d.pitch = 0.2
-    told["other_cameras"] = export(scene)
+    report["other_cameras"] = export(scene)
     scene.dp3d.pitch = 0.0
     block.location.x += 0.1
-    told["other_scene"] = export(scene)
+    report["other_scene"] = export(scene)
     block.location.x -= 0.1
     x = block.data.vertices[0].co.x
     block.data.vertices[0].co.x -= 0.05
-    told["other_vertices"] = export(scene)
+    report["other_vertices"] = export(scene)
     block.data.vertices[0].co.x = x
     block.color[0] = 0.6
-    told["other_colour"] = export(scene)
+    report["other_colour"] = export(scene)
     block.color[0] = 0.5
-    told["other_look"] = export(scene, look="SCENE")
+    report["other_look"] = export(scene, look="SCENE")
     scene.dp3d_export.look = "STANDARD"
     times["refused"] = stamps()
     (frames / "0001.png").write_bytes(b"no picture")
-    told["broken"] = export(scene)
-    told["over"] = export(scene, start_over=True)
-    told["fit_dropped"] = [scene.dp3d_run.fit, scene.dp3d_results[0].mesh]
+    report["broken"] = export(scene)
+    report["over"] = export(scene, start_over=True)
+    report["fit_dropped"] = [scene.dp3d_run.fit, scene.dp3d_results[0].mesh]
     times["over"] = stamps()
     strange = folder / "strange"
     strange.mkdir()
     (strange / "letter.txt").write_text("mine")
-    told["occupied"] = export(scene, strange)
-    told["occupied_over"] = export(scene, strange, start_over=True)
-    told["strange"] = sorted(p.name for p in strange.iterdir())
+    report["occupied"] = export(scene, strange)
+    report["occupied_over"] = export(scene, strange, start_over=True)
+    report["strange"] = sorted(p.name for p in strange.iterdir())
     generated = folder / "generated"
     shutil.copytree(folder / "views", generated)
     meta = generated / "meta.json"
     meta.write_text(meta.read_text().replace('"engine": "blender"', '"engine": "preview"'))
-    told["generated"] = export(scene, generated, start_over=True)
-    told["times"] = times
+    report["generated"] = export(scene, generated, start_over=True)
+    report["times"] = times
 
     # no folder chosen: beside the .blend, numbered where another export is
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "scene.blend"))
-    told["beside"] = export(scene, "")
-    told["beside_again"] = export(scene, "")
+    report["beside"] = export(scene, "")
+    report["beside_again"] = export(scene, "")
     scene.dp3d.pitch = 0.2
-    told["beside_other"] = export(scene, "")
+    report["beside_other"] = export(scene, "")
     scene.dp3d.pitch = 0.0
     block.data.vertices[0].co.x -= 0.05
-    told["beside_edited"] = export(scene, "")
+    report["beside_edited"] = export(scene, "")
     block.data.vertices[0].co.x = x
-    told["beside_restored"] = export(scene, "")
+    report["beside_restored"] = export(scene, "")
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "second.blend"))
-    told["beside_second"] = export(scene, "")
-    return told
+    report["beside_second"] = export(scene, "")
+    return report
 
 
 def refusals(folder):
     """What is named before anything is rendered."""
     scene, anchor, _ = plain_scene()
-    told = {}
+    report = {}
     bpy.ops.object.select_all(action="DESELECT")
-    told["none_selected"] = export(scene, folder / "x", source="SELECTED")
+    report["none_selected"] = export(scene, folder / "x", source="SELECTED")
     scene.camera.data.type = "ORTHO"
-    told["ortho_path"] = export(scene, source="SCENE")
+    report["ortho_path"] = export(scene, source="SCENE")
     scene.camera.select_set(True)
-    told["ortho_selected"] = export(scene, source="SELECTED")
+    report["ortho_selected"] = export(scene, source="SELECTED")
     scene.camera.data.type = "PANO"
-    told["pano"] = export(scene, source="SELECTED")
+    report["pano"] = export(scene, source="SELECTED")
     scene.camera = None
-    told["no_camera"] = export(scene, source="SCENE")
+    report["no_camera"] = export(scene, source="SCENE")
     anchor.scale.x = 0.8
     bpy.context.view_layer.update()
-    told["uneven"] = export(scene, source="PRESET")
+    report["uneven"] = export(scene, source="PRESET")
     anchor.scale.x = anchor.scale.y
-    told["relative"] = export(scene, "//frames")
+    report["relative"] = export(scene, "//frames")
     scene.dp3d.anchor = None
-    told["no_anchor"] = export(scene, folder / "x")
-    told["left"] = sorted(p.name for p in folder.iterdir())
-    told["scenes"] = [s.name for s in bpy.data.scenes]
-    return told
+    report["no_anchor"] = export(scene, folder / "x")
+    report["left"] = sorted(p.name for p in folder.iterdir())
+    report["scenes"] = [s.name for s in bpy.data.scenes]
+    return report
 
 
 def first_save(folder):
     """An export of a file without a name, which is saved where another scene's export lies."""
     scene, _, _ = plain_scene()
-    told = {"unsaved": export(scene, "", source="PRESET")}
+    report = {"unsaved": export(scene, "", source="PRESET")}
     foreign = folder / "head_views" / "scene-orbit"
     foreign.mkdir(parents=True)
     (foreign / "meta.json").write_text("{}")
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "scene.blend"))
     brought = (scene.dp3d_results[0].folder, scene.dp3d_export.exported_folder)
-    told["saved"] = list(map(bpy.path.abspath, brought))
-    told["foreign"] = sorted(p.name for p in foreign.iterdir())
-    told["again"] = export(scene, "")
+    report["saved"] = list(map(bpy.path.abspath, brought))
+    report["foreign"] = sorted(p.name for p in foreign.iterdir())
+    report["again"] = export(scene, "")
     bpy.ops.wm.open_mainfile(filepath=str(folder / "scene.blend"))
-    told["opened"] = [bpy.path.abspath(e.folder) for e in bpy.context.scene.dp3d_results]
-    return told
+    report["opened"] = [bpy.path.abspath(e.folder) for e in bpy.context.scene.dp3d_results]
+    return report
 
 
 def head(folder):

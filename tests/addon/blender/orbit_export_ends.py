@@ -30,7 +30,7 @@ def work(request):
     from addon.scene.orbit_export import OrbitExport
 
     enable_addon()
-    folder, told = Path(request["folder"]), {}
+    folder, report = Path(request["folder"]), {}
 
     def begin(name, renderer=None):
         scene, _, _ = plain_scene()
@@ -41,9 +41,9 @@ def work(request):
         export = OrbitExport(scene, bpy.context.view_layer, options, renderer)
         return scene, before, export
 
-    def report(name, scene, before, export):
+    def record(name, scene, before, export):
         after = settings_of(scene)
-        told[name] = {
+        report[name] = {
             "state": export.state,
             "code": export.error and export.error.code,
             "changed": {k: [v, after[k]] for k, v in before.items() if after[k] != v},
@@ -61,14 +61,14 @@ def work(request):
                 pass
         except KeyboardInterrupt:
             pass
-        report(name, scene, before, export)
+        record(name, scene, before, export)
 
     scene, before, export = begin("cancelled")
     while export.step() and export.done < 2:
         pass
     export.cancel()
-    report("cancelled", scene, before, export)
-    told["cancelled"]["goes_on"] = export.step()
+    record("cancelled", scene, before, export)
+    report["cancelled"]["goes_on"] = export.step()
 
     # saved half-way: the file on disk has the scene alone, as it was
     scene, before, export = begin("saved")
@@ -76,10 +76,10 @@ def work(request):
         pass
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "saved.blend"), copy=True)
     with bpy.data.libraries.load(str(folder / "saved.blend")) as (source, _):
-        told["on_disk"] = [list(source.scenes), sorted(source.objects), sorted(source.cameras)]
+        report["on_disk"] = [list(source.scenes), sorted(source.objects), sorted(source.cameras)]
     while export.step():
         pass
-    report("saved", scene, before, export)
+    record("saved", scene, before, export)
 
     # a camera that moves half-way would not be the one in cameras.json
     scene, before, export = begin("moved")
@@ -88,8 +88,8 @@ def work(request):
     scene.dp3d.anchor.location.x += 0.5
     while export.step():
         pass
-    report("moved", scene, before, export)
-    told["moved"]["changed"] = {}
+    record("moved", scene, before, export)
+    report["moved"]["changed"] = {}
 
     # an edit half-way would be in the rest of the frames alone; undone, the export goes on
     scene, before, export = begin("edited")
@@ -99,13 +99,13 @@ def work(request):
     block.data.vertices[0].co.x -= 0.05
     while export.step():
         pass
-    report("edited", scene, before, export)
-    told["edited"]["problem"] = export.error.problem
+    record("edited", scene, before, export)
+    report["edited"]["problem"] = export.error.problem
     block.data.vertices[0].co.x = -0.15
     again = OrbitExport(scene, bpy.context.view_layer, export.options)
     while again.step():
         pass
-    told["edit_undone"] = [again.state, again.rendered]
+    report["edit_undone"] = [again.state, again.rendered]
 
     # along a camera path the scene moves by itself, and a person may go to other frames meanwhile
     for name in ("played", "keyed"):
@@ -129,8 +129,8 @@ def work(request):
             block.keyframe_insert("location", frame=4)
         while export.step():
             pass
-        report(name, scene, before, export)
-        told[name]["changed"] = {}
+        record(name, scene, before, export)
+        report[name]["changed"] = {}
 
     # undo half-way takes the scene's copy away: it is made again
     scene, before, export = begin("undone")
@@ -140,13 +140,13 @@ def work(request):
         pass
     bpy.ops.ed.undo_push(message="half-way")
     bpy.ops.ed.undo()
-    told["undo_noticed"] = export.disturbed
+    report["undo_noticed"] = export.disturbed
     while export.step():
         pass
     exporting._current = None
-    report("undone", bpy.context.scene, before, export)
+    record("undone", bpy.context.scene, before, export)
     bpy.ops.ed.redo()  # to half-way, when the copy was there
-    told["after_redo"] = [s.name for s in bpy.data.scenes]
+    report["after_redo"] = [s.name for s in bpy.data.scenes]
 
     # another file is opened half-way
     scene, before, export = begin("loaded")
@@ -154,7 +154,11 @@ def work(request):
     while export.step() and export.done < 1:
         pass
     bpy.ops.wm.open_mainfile(filepath=str(folder / "saved.blend"))
-    told["loaded"] = [export.state, [s.name for s in bpy.data.scenes], exporting.current() is None]
+    report["loaded"] = [
+        export.state,
+        [s.name for s in bpy.data.scenes],
+        exporting.current() is None,
+    ]
 
     # the add-on is switched off half-way
     import addon
@@ -164,8 +168,8 @@ def work(request):
     while export.step() and export.done < 1:
         pass
     addon.unregister()
-    told["disabled"] = [export.state, [s.name for s in bpy.data.scenes]]
-    return told
+    report["disabled"] = [export.state, [s.name for s in bpy.data.scenes]]
+    return report
 
 
 main(work)

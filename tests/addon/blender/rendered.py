@@ -64,7 +64,7 @@ def work(request):
     render.filter_size = 1.0
     # A linear picture: a view transform would move the centre of light.
     render.image_settings.file_format, render.image_settings.color_depth = "OPEN_EXR", "32"
-    told = []
+    cases = []
     for index, (size, percentage, pixel, fit, shift) in enumerate(CASES):
         render.resolution_x, render.resolution_y = size
         render.resolution_percentage = percentage
@@ -74,7 +74,7 @@ def work(request):
         render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
         at, rendered = centroid(path)
-        told.append(
+        cases.append(
             {
                 "path": camera_check.scene_path(
                     scene,
@@ -87,7 +87,7 @@ def work(request):
                 "label": [size, percentage, pixel, fit, shift],
             }
         )
-    return {"ball": BALL, "told": told}
+    return {"ball": BALL, "cases": cases}
 
 
 main(work)

@@ -203,9 +203,9 @@ def saved(request):
     bpy.ops.wm.open_mainfile(filepath=str(Path(request["renamed"]) / "head.blend"))
     scene = bpy.context.scene
     images = [i.filepath for i in bpy.data.images if i.get("dp3d_run") == scene.dp3d_run.run_id]
-    kept = scene.dp3d_run.folder
+    reopened = scene.dp3d_run.folder
     bpy.ops.dp3d.load_result(what="VIEWS")
-    return {"before": before, "after": after, "images": images, "kept": kept}
+    return {"before": before, "after": after, "images": images, "kept": reopened}
 
 
 def seeds(request):

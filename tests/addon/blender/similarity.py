@@ -42,9 +42,9 @@ def work(request):
         )
         scene_mesh.load(scene, layer, anchor, Path(request["glb"]), str(number), "head")
         update()
-        (found,) = [o for o in tags.objects(scene, str(number), "mesh") if o.type == "MESH"]
-        evaluated = found.evaluated_get(layer.depsgraph)
-        vertices = [evaluated.matrix_world @ v.co for v in found.data.vertices]
+        (imported,) = [o for o in tags.objects(scene, str(number), "mesh") if o.type == "MESH"]
+        evaluated = imported.evaluated_get(layer.depsgraph)
+        vertices = [evaluated.matrix_world @ v.co for v in imported.data.vertices]
         seen = [world_to_camera_view(scene, camera, v) for v in vertices]
         out.append(
             {

@@ -60,10 +60,10 @@ def rectangle(kind, of="VIEW_3D"):
 
 def redraw(times=1):
     """Draw everything, now."""
-    for each in window().screen.areas:
-        each.tag_redraw()
-        for part in each.regions:
-            part.tag_redraw()
+    for screen_area in window().screen.areas:
+        screen_area.tag_redraw()
+        for area_region in screen_area.regions:
+            area_region.tag_redraw()
     with bpy.context.temp_override(window=window()):
         bpy.ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=times)
 
@@ -71,10 +71,10 @@ def redraw(times=1):
 def redraw_panels():
     """Draw sidebars and preferences, now; the list of what they say is new."""
     marks.drawn.clear()
-    for each in window().screen.areas:
-        for part in each.regions:
-            if part.type in ("UI", "HEADER") or each.type == "PREFERENCES":
-                part.tag_redraw()
+    for screen_area in window().screen.areas:
+        for area_region in screen_area.regions:
+            if area_region.type in ("UI", "HEADER") or screen_area.type == "PREFERENCES":
+                area_region.tag_redraw()
     with bpy.context.temp_override(window=window()):
         bpy.ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=1)
 

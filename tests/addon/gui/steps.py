@@ -181,17 +181,20 @@ def _check_colours(walk: Walk) -> None:
     lens = w.value("area('VIEW_3D').spaces.active.lens")
     fx = json.loads((frame.parents[1] / "cameras.json").read_text())["cameras"][0]["K"][0][0]
     larger = max(width, height) * lens / 72 / fx  # pixels of the screen per pixel of the frame
-    off = []
+    differences = []
     for x, y in ((-24, 12), (24, 12), (0, 20), (-20, -16), (20, -16)):
         row, column = file.shape[0] // 2 + y, file.shape[1] // 2 + x
-        wanted = np.median(file[row - 4 : row + 5, column - 4 : column + 5, :3], axis=(0, 1))
+        file_colour = np.median(file[row - 4 : row + 5, column - 4 : column + 5, :3], axis=(0, 1))
         row, column = round(top + height / 2 + y * larger), round(left + width / 2 + x * larger)
         reach = round(4 * larger)
         part = screen[row - reach : row + reach + 1, column - reach : column + reach + 1]
-        off.append(float(np.abs(np.median(part, axis=(0, 1)) - wanted).max()))
-    walk.report["colours_off"] = off
+        differences.append(float(np.abs(np.median(part, axis=(0, 1)) - file_colour).max()))
+    walk.report["colours_off"] = differences
     # Dark parts are 8 of 255 lighter than the file on 4.3; encoding twice makes skin 59 lighter.
-    check(float(np.median(off)) <= 10, f"the view at the head differs from its file by {off}")
+    check(
+        float(np.median(differences)) <= 10,
+        f"the view at the head differs from its file by {differences}",
+    )
     w.do(f"import mathutils as m; {view}.view_matrix = m.Matrix({before!r})")
 
 

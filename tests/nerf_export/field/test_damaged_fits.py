@@ -47,16 +47,16 @@ def fit(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "fit"))
 
 
-def places(content: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where there is something in JSON; of long lists the first few."""
-    if before:
-        yield before
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of all values of a JSON document; of long lists only those of the first few."""
+    if path:
+        yield path
     if isinstance(content, dict):
         for key, value in content.items():
-            yield from places(value, (*before, key))
+            yield from places(value, (*path, key))
     elif isinstance(content, list):
         for i, value in enumerate(content[:6]):
-            yield from places(value, (*before, i))
+            yield from places(value, (*path, i))
 
 
 def changed(content: Any, source: random.Random) -> bytes:
@@ -67,10 +67,10 @@ def changed(content: Any, source: random.Random) -> bytes:
         holder = content
         for key in place[:-1]:
             holder = holder[key]
-        value, how = holder[place[-1]], source.randrange(4)
-        if how == 0 and isinstance(holder, dict):
+        value, change = holder[place[-1]], source.randrange(4)
+        if change == 0 and isinstance(holder, dict):
             del holder[place[-1]]
-        elif how == 1 and isinstance(value, float):
+        elif change == 1 and isinstance(value, float):
             holder[place[-1]] = value * source.choice([-1, 0, 2, 1e6, 1e-6, 1.0000001, 1e30])
         else:
             holder[place[-1]] = source.choice(ODD)
@@ -170,7 +170,7 @@ def with_meta(fit: Path, **members: Any) -> None:
     (fit / "fit.json").write_text(json.dumps({**meta, **members}))
 
 
-def test_what_is_said_of_views_fits_their_number(fit: Path):
+def test_held_out_views_and_gains_match_the_number_of_views(fit: Path):
     with_meta(fit, held_out=[99])
     assert "only 12" in refused(fit)
     with_meta(fit, held_out=[5, 11], gains=[[1, 1, 1]] * 3)
@@ -193,7 +193,7 @@ def test_pictures_are_compared_with_their_cameras(fit: Path):
     assert "missing" in refused(fit)
 
 
-def test_a_picture_that_says_it_is_huge(fit: Path):
+def test_a_picture_with_a_huge_size_in_its_header(fit: Path):
     path = fit / "dataset/originals/0003.png"
     data = bytearray(path.read_bytes())
     data[16:24] = struct.pack(">II", 30_000, 30_000)
@@ -244,7 +244,7 @@ def run_folder_of(fit: Path, out: Path) -> None:
         (run_folder_of, float("nan"), "colour_net.0.weight"),
     ],
 )
-def test_a_field_of_infinite_numbers(
+def test_a_field_with_infinite_values_is_refused(
     whole: Path,
     tmp_path: Path,
     nerf_environment: Path,
@@ -266,7 +266,7 @@ def test_a_field_of_infinite_numbers(
 
 
 @pytest.mark.nerf
-def test_a_written_fit_is_one_to_the_child_too(whole: Path, tmp_path: Path, nerf_environment: Path):
+def test_the_child_reads_a_written_fit(whole: Path, tmp_path: Path, nerf_environment: Path):
     """Zeros have no surface, and render as nothing: the weights were taken."""
     with pytest.raises(Dp3dError) as error:
         build_mesh(whole, tmp_path / "x.glb", progress=no_progress, cancel=never_cancel)

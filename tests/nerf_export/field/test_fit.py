@@ -23,7 +23,7 @@ from tests.support.scene import HEAD, trace, write_views
 
 
 @pytest.mark.nerf
-def test_a_short_fit_already_knows_views_it_has_not_seen(tiny_fit: Fit) -> None:
+def test_a_short_fit_predicts_held_out_views(tiny_fit: Fit) -> None:
     assert tiny_fit.scores["held_out_views"] == 3
     assert tiny_fit.scores["foreground_psnr"] > 18
     assert tiny_fit.scores["psnr"] > 20
@@ -49,13 +49,13 @@ def test_progress_is_typed_and_complete(tiny_fit: Fit, fit_events: list[Progress
 
 
 @pytest.mark.nerf
-def test_nothing_pickled_and_no_working_file_stays(tiny_fit: Fit) -> None:
+def test_a_finished_fit_has_no_pickles_and_no_working_files(tiny_fit: Fit) -> None:
     names = {path.name for path in tiny_fit.root.iterdir()}
     assert names == {"fit.json", "job.json", "field.safetensors", "dataset"}
 
 
 @pytest.mark.nerf
-def test_the_same_job_again_costs_nothing_and_another_is_refused(
+def test_an_equal_job_returns_the_fit_and_another_is_refused(
     tiny_fit: Fit, head_views: ViewSet
 ) -> None:
     events: list[Progress] = []
@@ -78,7 +78,7 @@ def test_the_same_job_again_costs_nothing_and_another_is_refused(
 
 
 @pytest.mark.nerf
-def test_a_cancelled_fit_goes_on_from_its_checkpoint(
+def test_a_cancelled_fit_resumes_from_its_checkpoint(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     steps: list[int] = []
@@ -104,16 +104,14 @@ def test_a_cancelled_fit_goes_on_from_its_checkpoint(
     reached = steps[-1]
     resumed = True
     steps.clear()
-    done = fit()
-    assert done.meta.resumed_at >= reached
+    finished_fit = fit()
+    assert finished_fit.meta.resumed_at >= reached
     assert steps[0] > reached
     assert steps[-1] == 400
 
 
 @pytest.mark.nerf
-def test_rendered_frames_show_the_head_from_cameras_never_given(
-    tiny_fit: Fit, tmp_path: Path
-) -> None:
+def test_new_cameras_render_the_head(tiny_fit: Fit, tmp_path: Path) -> None:
     cameras = [canonical_camera(20, 10, 64), canonical_camera(200, -5, 48).resized(64, 48)]
     views = render_fit(tiny_fit, cameras, tmp_path, progress=no_progress, cancel=never_cancel)
     assert views.meta.engine == "nerf"
@@ -132,8 +130,8 @@ def test_rendered_frames_show_the_head_from_cameras_never_given(
         rays = camera.directions(camera.pixel_centres())[near]
         along = rays @ camera.c2w[:3, 2]
         points = camera.position + rays * (depth[near] / along)[:, None]
-        off = np.abs(np.linalg.norm((points - HEAD.centre) / HEAD.radii, axis=1) - 1) * 0.2
-        assert np.median(off) < 0.01  # head units; nose, knob and ear are elsewhere
+        distances = np.abs(np.linalg.norm((points - HEAD.centre) / HEAD.radii, axis=1) - 1) * 0.2
+        assert np.median(distances) < 0.01  # head units; nose, knob and ear are elsewhere
         assert not np.isfinite(depth[0, 0])
         with Image.open(tmp_path / f"rgba/{i:04d}.png") as picture:
             assert picture.mode == "RGBA"
@@ -141,7 +139,7 @@ def test_rendered_frames_show_the_head_from_cameras_never_given(
 
 
 @pytest.mark.nerf
-def test_a_field_that_does_not_match_is_told_apart(tiny_fit: Fit, tmp_path: Path) -> None:
+def test_a_field_of_another_size_is_refused(tiny_fit: Fit, tmp_path: Path) -> None:
     broken = tmp_path / "fit"
     shutil.copytree(tiny_fit.root, broken)
     data = (broken / "field.safetensors").read_bytes()
@@ -158,9 +156,7 @@ def test_a_field_that_does_not_match_is_told_apart(tiny_fit: Fit, tmp_path: Path
 
 
 @pytest.mark.nerf
-def test_a_damaged_fit_is_made_anew_by_the_same_command(
-    tiny_fit: Fit, head_views: ViewSet, tmp_path: Path
-) -> None:
+def test_a_damaged_fit_is_made_anew(tiny_fit: Fit, head_views: ViewSet, tmp_path: Path) -> None:
     broken = tmp_path / "fit"
     shutil.copytree(tiny_fit.root, broken)
     (broken / "field.safetensors").write_bytes(b"half a field")
@@ -175,7 +171,7 @@ def test_a_damaged_fit_is_made_anew_by_the_same_command(
     assert again.meta.job == tiny_fit.meta.job
 
 
-def test_a_fit_that_never_began_leaves_the_folder_to_the_next(
+def test_a_fit_that_fails_before_training_resets_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DP3D_NERF_PYTHON", sys.executable)
@@ -187,7 +183,7 @@ def test_a_fit_that_never_began_leaves_the_folder_to_the_next(
     assert list((tmp_path / "fit").iterdir()) == []
 
 
-def test_opening_what_is_no_fit(tmp_path: Path) -> None:
+def test_folders_without_a_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Dp3dError) as caught:
         Fit.open(tmp_path)
     assert caught.value.code == "fit.not_found"
@@ -198,7 +194,7 @@ def test_opening_what_is_no_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("preset", "steps"), [("huge", None), ("tiny", 0)])
-def test_presets_that_do_not_exist(
+def test_unknown_presets_are_refused(
     preset: str, steps: int | None, head_views: ViewSet, tmp_path: Path
 ) -> None:
     with pytest.raises(Dp3dError) as caught:
@@ -214,7 +210,7 @@ def test_presets_that_do_not_exist(
 
 
 @pytest.mark.nerf
-def test_a_held_out_view_without_a_head_is_in_no_mean(
+def test_an_empty_held_out_view_is_left_out_of_the_mean(
     nerf_environment: Path, tmp_path: Path
 ) -> None:
     cameras = capture_sphere(12, (-20.0, 5.0, 35.0), 64)
@@ -225,11 +221,11 @@ def test_a_held_out_view_without_a_head_is_in_no_mean(
         writer.write(i, frame if shown else np.full_like(frame, 255), alpha * np.uint8(shown))
     writer.finish()
     fit = fit_tiny(tmp_path / "views", tmp_path / "fit")
-    empty, other = fit.meta.view_scores
+    empty, head_view = fit.meta.view_scores
     assert empty.scores["foreground_psnr"] is None
-    assert empty.scores["psnr"] < 18  # the field has a head there
+    assert empty.scores["psnr"] < 18  # the field shows a head, the empty view none
     assert fit.scores["held_out_views"] == 1
-    assert fit.scores["foreground_psnr"] == other.scores["foreground_psnr"] > 14
+    assert fit.scores["foreground_psnr"] == head_view.scores["foreground_psnr"] > 14
 
 
 @pytest.mark.nerf

@@ -1,4 +1,4 @@
-"""Fits that are killed, or whose disk or memory ends: the same command goes on."""
+"""Fits that are killed, or run out of disk or memory, resume with the next command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(views: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def wait_for_step(process: subprocess.Popen[str], stage: str, step: int) -> None:
-    """Read what a command tells until it has come so far."""
+    """Read the progress of a command until it has reached a step."""
     assert process.stderr is not None
     for line in process.stderr:
         event = json.loads(line) if line.startswith("{") else {}
@@ -47,7 +47,7 @@ def wait_for_step(process: subprocess.Popen[str], stage: str, step: int) -> None
 
 @pytest.mark.nerf
 @pytest.mark.parametrize(("stage", "step"), [("dataset", 9), ("fit", 1), ("fit", 70), ("score", 1)])
-def test_a_killed_fit_goes_on(
+def test_a_killed_fit_resumes(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path, stage: str, step: int
 ) -> None:
     process = start(head_views.root, tmp_path / "fit")
@@ -56,15 +56,17 @@ def test_a_killed_fit_goes_on(
     process.wait()
     process.stderr.close()
     assert not (tmp_path / "fit/fit.json").exists()
-    done = fit_tiny(head_views.root, tmp_path / "fit")
-    assert {path.name for path in done.root.iterdir() if path.name[0] != "."} == FINISHED
-    assert done.scores["foreground_psnr"] > 18
+    resumed = fit_tiny(head_views.root, tmp_path / "fit")
+    assert {path.name for path in resumed.root.iterdir() if path.name[0] != "."} == FINISHED
+    assert resumed.scores["foreground_psnr"] > 18
     if (stage, step) == ("fit", 70):
-        assert done.meta.resumed_at >= 30
+        assert resumed.meta.resumed_at >= 30
 
 
 @pytest.mark.nerf
-def test_a_disk_that_fills_up(nerf_environment: Path, head_views: ViewSet, tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_ends_the_fit_with_a_code(
+    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+) -> None:
     with largest_file(700_000), pytest.raises(Dp3dError) as caught:
         fit_tiny(head_views.root, tmp_path / "fit")  # its checkpoints are larger
     assert caught.value.code == "output.not_writable"
@@ -74,14 +76,14 @@ def test_a_disk_that_fills_up(nerf_environment: Path, head_views: ViewSet, tmp_p
 
 
 @pytest.mark.nerf
-def test_memory_that_does_not_suffice_is_told_before_the_fit(
+def test_too_little_memory_is_refused_before_the_fit(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     with pytest.raises(Dp3dError) as caught:
         fit_tiny(head_views.root, tmp_path / "fit", max_memory_gb=0.1)
     assert caught.value.code == "nerf.too_little_memory"
     assert "0.1 GiB" in caught.value.problem
-    # the remedy is a smaller preset: the folder is free for it
+    # the remedy is a smaller preset, for which the folder must be empty
     assert not any((tmp_path / "fit").iterdir())
     with pytest.raises(Dp3dError) as caught:
         fit_tiny(head_views.root, tmp_path / "fit", max_memory_gb=0)
@@ -89,7 +91,7 @@ def test_memory_that_does_not_suffice_is_told_before_the_fit(
 
 
 @pytest.mark.nerf
-def test_a_damaged_checkpoint_costs_the_steps_not_the_fit(
+def test_a_damaged_checkpoint_restarts_the_fit(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     reached = [0]
@@ -102,9 +104,9 @@ def test_a_damaged_checkpoint_costs_the_steps_not_the_fit(
         fit_tiny(head_views.root, tmp_path / "fit", progress=listen, cancel=lambda: reached[0] > 40)
     (checkpoint,) = (tmp_path / "fit").rglob("*.ckpt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    done = fit_tiny(head_views.root, tmp_path / "fit")
-    assert done.meta.resumed_at == 0
-    assert done.scores["foreground_psnr"] > 18
+    restarted = fit_tiny(head_views.root, tmp_path / "fit")
+    assert restarted.meta.resumed_at == 0
+    assert restarted.scores["foreground_psnr"] > 18
 
 
 def child_at_work(fit: Path) -> int:
@@ -113,7 +115,7 @@ def child_at_work(fit: Path) -> int:
 
 @pytest.mark.nerf
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
-def test_a_stopped_child_of_a_killed_fit_does_not_hold_the_next_one(
+def test_a_stopped_orphan_does_not_block_the_next_fit(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
     process = start(head_views.root, tmp_path / "fit")
@@ -124,21 +126,21 @@ def test_a_stopped_child_of_a_killed_fit_does_not_hold_the_next_one(
     process.wait()
     process.stderr.close()
     messages = []
-    done = fit_tiny(
+    resumed = fit_tiny(
         head_views.root, tmp_path / "fit", progress=lambda event: messages.append(event.message)
     )
     assert not Path(f"/proc/{child}").exists()
     waited = sum("earlier run" in message for message in messages)
     assert 0 < waited < 4 * 25, "four times a second, within the grace time"
-    assert done.meta.resumed_at >= 40, "woken, it wrote its checkpoint"
+    assert resumed.meta.resumed_at >= 40, "woken, it wrote its checkpoint"
 
 
 @pytest.mark.slow
 @pytest.mark.nerf
-def test_a_fit_whose_child_is_killed_every_few_seconds_gets_on(
+def test_a_fit_progresses_though_its_child_is_killed_every_few_seconds(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
-    """Long before nerfstudio's own count, every 500 steps here, would save it."""
+    """Checkpoints are written by time, long before nerfstudio's own interval of 500 steps."""
     began_at = []
     for _ in range(4):
         first = []

@@ -17,7 +17,7 @@ from nerf_export.field.fit import Fit
 from nerf_export.folders.writing import export_views
 
 ROOT = Path(__file__).resolve().parents[3]
-# Our NeRF environment leaves out what nerfstudio imports and never uses; users have all of it.
+# Our NeRF environment lacks packages that nerfstudio imports and never uses; users have them.
 MENDED = """
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -42,11 +42,11 @@ else:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with dp3d as pip installs it beside nerfstudio."""
+    """Folder into which pip has installed dp3d, to be imported beside nerfstudio."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     for name in ("dp3d_core", "nerf_export", "server", "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
             *("--target", str(target), str(source)),
@@ -55,12 +55,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     return target
 
 
 def nerfstudio(python: Path, installed: Path, folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             *(str(python), "-c", MENDED, str(ROOT / "nerf_export/child/compat.py")),
             *arguments,
@@ -71,8 +71,8 @@ def nerfstudio(python: Path, installed: Path, folder: Path, *arguments: str) -> 
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    assert completed.returncode == 0, completed.stdout[-3000:] + completed.stderr[-3000:]
+    return completed.stdout
 
 
 @pytest.mark.nerf
@@ -88,27 +88,27 @@ def test_ns_train_knows_the_method_and_its_run_opens_again(
         *("dp3d-head-data", "--data", "data", "--grid", "40"),
     )
     (config,) = (tmp_path / "runs").rglob("config.yml")
-    told = nerfstudio(nerf_environment, installed, tmp_path, "evaluate", str(config))
-    assert float(told.split("psnr")[-1]) > 18
+    output = nerfstudio(nerf_environment, installed, tmp_path, "evaluate", str(config))
+    assert float(output.split("psnr")[-1]) > 18
 
 
 @pytest.mark.nerf
-def test_a_fit_of_ours_opens_in_nerfstudio_with_the_same_score(
+def test_nerfstudio_evaluates_our_fit_to_an_equal_score(
     nerf_environment: Path, installed: Path, tiny_fit: Fit, tmp_path: Path
 ) -> None:
     command = [
         *(sys.executable, "-m", "server.cli.main", "export", str(tiny_fit.root)),
         *("--to", "nerfstudio-run", "--out", str(tmp_path / "run"), "--json"),
     ]
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         env={**os.environ, "DP3D_NERF_PYTHON": str(nerf_environment)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    config = json.loads(done.stdout)["result"]["config"]
-    told = nerfstudio(nerf_environment, installed, tmp_path, "evaluate", str(config))
-    wanted = tiny_fit.scores["foreground_psnr"]
-    np.testing.assert_allclose(float(told.split("psnr")[-1]), wanted, atol=0.05)
+    assert completed.returncode == 0, completed.stderr
+    config = json.loads(completed.stdout)["result"]["config"]
+    output = nerfstudio(nerf_environment, installed, tmp_path, "evaluate", str(config))
+    expected = tiny_fit.scores["foreground_psnr"]
+    np.testing.assert_allclose(float(output.split("psnr")[-1]), expected, atol=0.05)

@@ -65,7 +65,7 @@ def test_a_field_in_head_space_has_the_presets_of_head_space(views):
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 20.0, 3000.0])
 @pytest.mark.parametrize("sideways", [True, False])
-def test_another_world_is_circled_where_its_head_is(scale, sideways):
+def test_presets_circle_the_head_of_another_world(scale, sideways):
     turn = HEAD_FROM_Z_UP[:3, :3] if sideways else np.eye(3)  # as COLMAP has no up
     move = np.array([40.0, 170, -3]) * scale
     fit = fitted(turn, scale, move, capture_sphere(12, size=64))
@@ -88,7 +88,7 @@ def test_the_front_is_where_the_views_are():
     np.testing.assert_allclose(first.c2w[:3, 2], [-1, 0, 0], atol=0.05)
 
 
-def test_cameras_of_a_file_are_taken_as_they_are():
+def test_cameras_of_a_file_are_unchanged():
     fit = fitted(np.eye(3), 20.0, np.array([40.0, 170, -3]), capture_sphere(12))
     document = cameras_to_dict(full_orbit(3, size=64))
     cameras, notes = render_cameras(fit, document)
@@ -119,7 +119,7 @@ def test_a_capture_in_centimetres_is_fitted_and_circled(nerf_environment, tmp_pa
     assert warning.startswith("1 of 4 frames shows nothing of the head, the first is frame 4")
 
 
-def test_renders_that_show_nothing_say_where_the_field_is(tmp_path):
+def test_warning_about_empty_frames_names_the_place_of_the_field(tmp_path):
     fit = fitted(np.eye(3), 20.0, np.array([40.0, 170, 3]), capture_sphere(12))
     writer = ViewSetWriter(tmp_path, full_orbit(2, size=16), ViewMeta(engine="nerf"))
     for i in range(2):

@@ -1,4 +1,4 @@
-"""The weights of a field are what its size says, and the file is compared before it is loaded."""
+"""Sizes of fields: ranges, agreement with the module's weights, and checks of the weights' file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_size_survives_json():
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
-def test_numbers_that_no_field_has(name, value):
+def test_sizes_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=r"field|colour_levels"):
         FieldSize.from_dict({**SIZE.to_dict(), name: value})
 
@@ -65,17 +65,17 @@ def test_the_weights_are_those_of_the_module(gloss, backdrop):
     }
 
 
-def test_a_file_that_fits(tmp_path: Path):
+def test_a_matching_field_file_is_accepted(tmp_path: Path):
     path = tmp_path / "field.safetensors"
     path.write_bytes(field_file())
     check_field_file(path, SIZE)
-    other = FieldSize.from_dict({**SIZE.to_dict(), "hidden": 5})
+    other_size = FieldSize.from_dict({**SIZE.to_dict(), "hidden": 5})
     with pytest.raises(ValueError, match="does not match"):
-        check_field_file(path, other)
+        check_field_file(path, other_size)
 
 
 def lying(change: str) -> bytes:
-    """A file whose header says something else than what it holds."""
+    """A file whose header contradicts its contents."""
     data = field_file()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
@@ -110,7 +110,7 @@ def lying(change: str) -> bytes:
     ],
     ids=lambda _: "",
 )
-def test_files_that_do_not(tmp_path: Path, data: bytes):
+def test_other_field_files_are_refused(tmp_path: Path, data: bytes):
     path = tmp_path / "field.safetensors"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"field\.safetensors"):

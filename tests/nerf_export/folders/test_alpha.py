@@ -84,7 +84,9 @@ def test_alpha_that_outlines_no_head_is_unknown(tmp_path: Path, opaque) -> None:
 @pytest.mark.parametrize("expand", [True, False])
 @pytest.mark.parametrize("size", [(270, 480), (720, 405), (96, 96)])
 @pytest.mark.parametrize("angle", [2, -7, 15, -31])
-def test_turned_pictures_are_whole(expand: bool, size: tuple[int, int], angle: float) -> None:
+def test_rotated_pictures_are_whole_pictures(
+    expand: bool, size: tuple[int, int], angle: float
+) -> None:
     picture = Image.fromarray(np.full(size, 255, np.uint8)).rotate(angle, expand=expand)
     assert is_whole_picture(np.asarray(picture) > 127)
 
@@ -155,8 +157,8 @@ def test_masks_of_cameras_that_stand_still_are_heads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(views.mask(4), trace(cameras()[1])[1])
 
 
-def test_our_files_say_what_alpha_means(tmp_path: Path) -> None:
-    """A head that looks the same from everywhere is one where the file says so."""
+def test_our_files_declare_alpha(tmp_path: Path) -> None:
+    """Alpha that is equal in all pictures is the head where the file declares it to be."""
     ball = np.where(np.hypot(ROWS - 15.5, COLUMNS - 15.5) < 9, 255, 0).astype(np.uint8)
     captures.write_transforms(tmp_path / "in", change=lambda data: data.update(dp3d_alpha="head"))
     for path in (tmp_path / "in/images").iterdir():
@@ -172,7 +174,7 @@ def test_our_files_say_what_alpha_means(tmp_path: Path) -> None:
     assert read(tmp_path / "in", tmp_path / "silent").mask(3) is None
 
 
-def test_views_without_masks_are_written_without_a_word_on_alpha(tmp_path: Path) -> None:
+def test_views_without_masks_declare_no_alpha(tmp_path: Path) -> None:
     views = write_views(tmp_path / "views", cameras(), masks=False)
     export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
     assert "dp3d_alpha" not in (tmp_path / "out/transforms.json").read_text()

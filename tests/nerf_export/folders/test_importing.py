@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dp3d_core.errors import Cancelled, Dp3dError
+from nerf_export.folders.capture_folders import find_capture_folder, is_view_set
 from nerf_export.folders.importing import import_folder, open_views
-from nerf_export.folders.places import find_place, is_view_set
 from nerf_export.folders.writing import FORMATS, export_views
 from tests.conftest import shared_path
 from tests.support import captures
@@ -65,12 +65,12 @@ def test_colmap_text_without_the_lines_of_points(tmp_path):
 
 
 @pytest.mark.parametrize("to", sorted(FORMATS))
-def test_what_is_exported_is_read(tmp_path, to):
+def test_exports_are_read_back(tmp_path, to):
     views = write_views(tmp_path / "views", captures.cameras())
     export_views(views, tmp_path / "in", to, **CALLS)
     back = read(tmp_path / "in", tmp_path / "out")
     order = range(len(views))
-    if to == "blender":  # what is held out comes last
+    if to == "blender":  # held-out frames come last
         held_out = back.meta.parameters["held_out"]
         order = [i for i in order if i != len(views) - 1] + [len(views) - 1]
         assert held_out == [len(views) - 1]
@@ -99,7 +99,7 @@ def test_a_view_set_by_its_file(tmp_path):
             assert opened.root == views.root
 
 
-def test_a_folder_opened_for_a_while_leaves_nothing(tmp_path):
+def test_a_temporary_import_is_deleted(tmp_path):
     captures.write_transforms(tmp_path / "in")
     with open_views(tmp_path / "in", **CALLS) as (views, _):
         root = views.root
@@ -107,7 +107,7 @@ def test_a_folder_opened_for_a_while_leaves_nothing(tmp_path):
     assert not root.exists()
 
 
-def test_a_folder_that_holds_nothing_says_what_is_read(tmp_path):
+def test_a_folder_without_cameras_names_the_formats(tmp_path):
     (tmp_path / "in").mkdir()
     error = refusal(tmp_path / "in", tmp_path / "out")
     assert "transforms.json" in error.remedy
@@ -163,7 +163,7 @@ def test_splits_for_tests_without_pictures_are_left_out(tmp_path):
     assert "transforms_test.json" in views.meta.warnings[0]
 
 
-def test_a_guess_that_is_another_frames_picture_is_none(tmp_path):
+def test_a_guessed_name_takes_no_picture_of_another_frame(tmp_path):
     def elsewhere(data):
         data["frames"][3]["file_path"] = "others/0001.png"
 
@@ -238,7 +238,7 @@ def test_other_encodings_of_json(tmp_path, encoding):
         ('{"frames": [{"file_path": "images/0000.png", "w": 1' + "0" * 5000 + "}]}", "JSON"),
     ],
 )
-def test_json_that_is_none(tmp_path, text, words):
+def test_invalid_json_is_refused(tmp_path, text, words):
     captures.write_transforms(tmp_path / "in")
     (tmp_path / "in/transforms.json").write_bytes(text.encode("latin-1"))
     assert words in refusal(tmp_path / "in", tmp_path / "out").problem
@@ -247,7 +247,7 @@ def test_json_that_is_none(tmp_path, text, words):
 def test_a_huge_file_is_not_read(tmp_path):
     captures.write_transforms(tmp_path / "in")
     with (tmp_path / "in/transforms.json").open("r+b") as file:
-        file.truncate(2**40)  # sparse: it takes no room
+        file.truncate(2**40)  # a sparse file needs no disk space
     assert "256 MB" in refusal(tmp_path / "in", tmp_path / "out").problem
 
 
@@ -263,7 +263,7 @@ def test_axes_of_opencv_are_recognised(tmp_path):
 
 def test_the_hash_is_of_cameras_pictures_and_masks(tmp_path):
     def sha256():
-        return find_place(tmp_path / "in").read(CALLS["cancel"]).sha256(CALLS["cancel"])
+        return find_capture_folder(tmp_path / "in").read(CALLS["cancel"]).sha256(CALLS["cancel"])
 
     captures.write_transforms(tmp_path / "in", alpha=False)
     hashes = {sha256()}
@@ -275,7 +275,7 @@ def test_the_hash_is_of_cameras_pictures_and_masks(tmp_path):
     assert len(hashes | {sha256()}) == 4
 
 
-def test_an_import_goes_on_where_it_stopped(tmp_path):
+def test_an_import_resumes(tmp_path):
     captures.write_transforms(tmp_path / "in")
     views = read(tmp_path / "in", tmp_path / "out")
     first, last = views.frame_path(0), views.frame_path(captures.COUNT - 1)
@@ -304,7 +304,7 @@ _REPORTS = {
 
 
 @pytest.mark.parametrize("name", sorted(_REPORTS))
-def test_what_people_reported(tmp_path, name):
+def test_reported_folders_are_read(tmp_path, name):
     folder = shared_path(f"data/field_reports/{name}")
     count, masked, words = _REPORTS[name]
     views = import_folder(folder, tmp_path / "out", **CALLS)

@@ -92,7 +92,7 @@ def imported(
 
 
 def check(views: ViewSet, words: str | None, unknown: Callable[[Pixels], Pixels] | None) -> None:
-    """That heads are the true ones where they are known, and what is unknown."""
+    """Check heads against the true ones at valid pixels, and the valid masks themselves."""
     for i, head in enumerate(heads()):
         mask, known = views.mask(i), views.known(i)
         assert mask is not None
@@ -162,7 +162,7 @@ def test_soft_greys_are_stretched(tmp_path: Path) -> None:
         (lambda h: voc(with_label(levels(h, 0, 15), rims(h), 255)), rims, "255 for unknown"),
     ],
 )  # fmt: skip
-def test_what_masks_leave_open_is_unknown(tmp_path: Path, mask, unknown, words: str) -> None:
+def test_void_labels_are_unknown(tmp_path: Path, mask, unknown, words: str) -> None:
     check(imported(tmp_path, mask), words, unknown)
 
 
@@ -204,7 +204,7 @@ def test_palettes_that_differ_are_read_by_their_brightness(tmp_path: Path) -> No
 
 
 def test_colours_of_a_segmentation_are_the_head(tmp_path: Path) -> None:
-    """White, too: among colours it is one of them."""
+    """White counts as one of the colours."""
 
     def mask(head: Pixels) -> Pixels:
         picture = colours(head, BLACK, RED)
@@ -223,7 +223,7 @@ def test_colours_of_a_segmentation_are_the_head(tmp_path: Path) -> None:
         (lambda h: colours(h, (255, 0, 0), (0, 130, 0)), "colours of one brightness"),
     ],
 )
-def test_what_cannot_be_decided_is_refused(tmp_path: Path, mask, words: str) -> None:
+def test_undecided_backgrounds_are_refused(tmp_path: Path, mask, words: str) -> None:
     rows = iter(range(6))
 
     def different(head: Pixels) -> Pixels:

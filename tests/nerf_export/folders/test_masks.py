@@ -99,7 +99,7 @@ def test_inverted_masks_of_heads_with_shoulders(folder: Path, tmp_path: Path) ->
     assert "inverted" in views.meta.warnings[0]
 
 
-def test_one_mask_for_all_says_what_is_unknown(folder: Path, tmp_path: Path) -> None:
+def test_one_mask_for_all_frames_is_a_valid_mask(folder: Path, tmp_path: Path) -> None:
     mask = np.full((SIDE, SIDE), 255, np.uint8)
     mask[-5:] = 0
     rewrite(folder, lambda _: Image.fromarray(mask))
@@ -109,7 +109,7 @@ def test_one_mask_for_all_says_what_is_unknown(folder: Path, tmp_path: Path) -> 
     assert "unknown" in views.meta.warnings[0]
 
 
-def test_each_mask_of_a_rig_is_that_of_several_frames(folder: Path, tmp_path: Path) -> None:
+def test_masks_of_a_rig_are_valid_masks(folder: Path, tmp_path: Path) -> None:
     mask = np.full((SIDE, SIDE), 255, np.uint8)
     mask[-5:] = 0
     for i, path in enumerate(masks(folder)):
@@ -119,7 +119,7 @@ def test_each_mask_of_a_rig_is_that_of_several_frames(folder: Path, tmp_path: Pa
     np.testing.assert_array_equal(views.known(1), mask > 127)
 
 
-def test_white_masks_say_nothing(folder: Path, tmp_path: Path) -> None:
+def test_white_masks_are_not_used(folder: Path, tmp_path: Path) -> None:
     rewrite(folder, lambda v: Image.fromarray(v | 255))
     views = read(folder, tmp_path / "out")
     assert views.mask(0) is None
@@ -143,7 +143,7 @@ def test_masks_of_another_shape_are_refused(folder: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_the_same_alpha_everywhere_says_what_is_unknown(tmp_path: Path) -> None:
+def test_one_alpha_for_all_frames_is_a_valid_mask(tmp_path: Path) -> None:
     captures.write_transforms(tmp_path / "in")
     hole = np.full((SIDE, SIDE), 255, np.uint8)
     hole[:4] = 0
@@ -160,7 +160,7 @@ def test_the_same_alpha_everywhere_says_what_is_unknown(tmp_path: Path) -> None:
     "name", ["images/dynamic_mask_{}.png", "images/{}.mask.png", "masks/{}.png", "mask/{}.png",
              "masks/{}.png.png", "images/{}_mask.png"],
 )  # fmt: skip
-def test_masks_that_nobody_names_are_mentioned(tmp_path: Path, name: str) -> None:
+def test_unnamed_masks_are_noted(tmp_path: Path, name: str) -> None:
     captures.write_transforms(tmp_path / "in")
     for i, path in enumerate(sorted((tmp_path / "in/images").iterdir())):
         picture = Image.open(path).convert("RGB")
@@ -175,7 +175,7 @@ def test_masks_that_nobody_names_are_mentioned(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["masks/cam{}/{}.png.png", "mask/cam{}/{}.png",
                                   "masks/images/cam{}/{}.png"])  # fmt: skip
-def test_masks_of_pictures_in_folders_of_cameras_are_mentioned(tmp_path: Path, name: str) -> None:
+def test_unnamed_masks_of_several_cameras_are_noted(tmp_path: Path, name: str) -> None:
     """As COLMAP has them: below masks/ as the pictures lie below images/."""
     captures.write_colmap(tmp_path / "in", binary=False)
     model = tmp_path / "in/sparse/0/images.txt"
@@ -225,7 +225,7 @@ def test_masks_turned_as_their_pictures_are_not_noted(folder: Path, tmp_path: Pa
 @pytest.mark.parametrize(("key", "label"), [("mask_path", "the mask_path of frame 4"),
                                             ("file_path", "the file_path of frame 4")])  # fmt: skip
 @pytest.mark.parametrize("name", ["", " ", "a\0b"])
-def test_a_name_that_is_none_is_named(tmp_path: Path, key: str, label: str, name: str) -> None:
+def test_an_invalid_mask_name_is_quoted(tmp_path: Path, key: str, label: str, name: str) -> None:
     def change(data) -> None:
         data["frames"][4][key] = name
 
@@ -265,7 +265,7 @@ def test_masks_of_another_machine_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(views.mask(2), alphas()[2])
 
 
-def test_masks_that_leave_something_out_say_what_is_unknown(folder: Path, tmp_path: Path) -> None:
+def test_excluding_masks_are_valid_masks(folder: Path, tmp_path: Path) -> None:
     for i, path in enumerate(masks(folder)):
         mask = np.full((SIDE, SIDE), 255, np.uint8)
         mask[4 + i : 10 + i, 5:9] = 0
@@ -317,8 +317,8 @@ def test_labels_of_0_and_1_survive_jpeg(tmp_path: Path) -> None:
         Image.fromarray(values).save(path.with_suffix(".jpg"), quality=100)
         path.unlink()
     views = read(tmp_path / "in", tmp_path / "out")
-    wrong = binary(views.mask(0)) != binary(alphas()[0])
-    assert wrong.mean() < 0.02
+    differing = binary(views.mask(0)) != binary(alphas()[0])
+    assert differing.mean() < 0.02
     assert "no more than 1" in views.meta.warnings[0]
 
 

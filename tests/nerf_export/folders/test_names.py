@@ -66,7 +66,7 @@ def test_names(folder: Path, name: str, file: str | None) -> None:
 
 @pytest.mark.parametrize("name", ["../secret.png", "images/../../secret.png", "..\\secret.png",
                                   "%2e%2e/secret.png", ".."])  # fmt: skip
-def test_nothing_outside_is_read(folder: Path, name: str) -> None:
+def test_names_that_lead_out_are_refused(folder: Path, name: str) -> None:
     with pytest.raises(Dp3dError) as caught:
         names_of(folder)[0].find(name)
     assert "outside of the folder" in caught.value.problem
@@ -86,13 +86,13 @@ def test_links_that_lead_out_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", "x" * 5000])
-def test_what_is_no_name(folder: Path, name: str) -> None:
+def test_invalid_names_are_refused(folder: Path, name: str) -> None:
     with pytest.raises(Dp3dError) as caught:
         names_of(folder)[0].find(name)
     assert caught.value.code == "viewset.invalid"
 
 
-def test_what_was_taken_for_what_is_noted_once(folder: Path) -> None:
+def test_guessed_names_are_noted_once(folder: Path) -> None:
     names, notes = names_of(folder)
     for name in ("images/0001.png", "images/0001", "./images/0001.png"):
         names.find(name)

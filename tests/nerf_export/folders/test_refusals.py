@@ -1,4 +1,4 @@
-"""Folders that are read another way than they say, or refused with what to do."""
+"""Folders that need another reading than their files declare, or are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from dp3d_core.cameras.files import TRANSPOSED
 from dp3d_core.errors import Dp3dError
-from nerf_export.folders.places import find_place
+from nerf_export.folders.capture_folders import find_capture_folder
 from tests.support import captures
 from tests.support.captures import check_cameras, read
 
@@ -60,7 +60,7 @@ def halve(folder: Path, factor: int) -> None:
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-def test_pictures_that_are_there_scaled_only(tmp_path, absolute):
+def test_reduced_pictures_are_read(tmp_path, absolute):
     def change(data):
         for frame in data["frames"] if absolute else []:
             frame["file_path"] = "/home/me/scene/" + frame["file_path"]
@@ -86,7 +86,7 @@ def test_scaled_pictures_of_a_lens_without_a_size_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_zip_is_to_be_unpacked(tmp_path, inside):
+def test_a_zip_is_refused_with_a_remedy(tmp_path, inside):
     path = tmp_path / "in" / "scene.ZIP"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
@@ -104,15 +104,15 @@ def test_a_pipe_for_a_file_of_cameras_is_refused(tmp_path, name):
     assert "neither" in refusal(tmp_path / name, tmp_path / "out").problem
 
 
-def test_a_name_that_no_file_can_have(tmp_path):
+def test_a_too_long_name_is_not_found(tmp_path):
     with pytest.raises(Dp3dError) as caught:
-        find_place(tmp_path / ("x" * 300))
+        find_capture_folder(tmp_path / ("x" * 300))
     assert caught.value.code == "viewset.not_found"
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u0085", "\x0c", "\x1d"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_colmaps_lines_end_at_line_feeds_alone(tmp_path, odd, end):
+def test_colmap_text_is_split_at_line_feeds_only(tmp_path, odd, end):
     captures.write_colmap(tmp_path / "in", binary=False)
     name = f"a{odd}b.png"
     (tmp_path / "in/images/0000.png").rename(tmp_path / "in/images" / name)
@@ -130,10 +130,10 @@ def test_a_model_of_colmap_with_a_name_for_its_number(tmp_path, where):
 
 def test_several_models_with_names_are_refused(tmp_path):
     captures.write_colmap(tmp_path / "in", binary=True, where="sparse/geo")
-    other = tmp_path / "in/sparse/old"
-    other.mkdir()
+    second_model = tmp_path / "in/sparse/old"
+    second_model.mkdir()
     for path in (tmp_path / "in/sparse/geo").iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
+        (second_model / path.name).write_bytes(path.read_bytes())
     error = refusal(tmp_path / "in", tmp_path / "out")
     assert "'geo', 'old'" in error.problem
 
@@ -150,45 +150,45 @@ def test_a_lens_of_a_newer_colmap(tmp_path):
 
 
 def deepen(folder: Path, white: int) -> list[np.ndarray]:
-    """Make the pictures grey, of 16 bits, each darker than the last; what they should become."""
-    wanted = []
+    """Make the pictures grey with 16 bits, each darker than the last; the expected 8-bit values."""
+    expected = []
     for i, path in enumerate(sorted((folder / "images").glob("*.png"))):
         grey = np.asarray(Image.open(path).convert("L"), np.float64) / 255
         values = np.rint(grey * white / (i + 1)).astype(np.uint16)
         if not i:
             values[0, 0] = white
         Image.fromarray(values).save(path)
-        wanted.append(values.astype(np.float64) * 255 / white)
-    return wanted
+        expected.append(values.astype(np.float64) * 255 / white)
+    return expected
 
 
 @pytest.mark.parametrize("white", [1023, 4095, 65535])
 def test_deep_grey_pictures_have_one_exposure(tmp_path, white):
     captures.write_transforms(tmp_path / "in", alpha=False)
-    wanted = deepen(tmp_path / "in", white)
+    expected = deepen(tmp_path / "in", white)
     views = read(tmp_path / "in", tmp_path / "out")
-    for i, grey in enumerate(wanted):
+    for i, grey in enumerate(expected):
         inside = views.mask(i) == 255
         np.testing.assert_allclose(views.frame(i)[inside, 0], grey[inside], atol=1.01)
     notes = [note for note in views.meta.warnings if f"{white} is taken for white" in note]
     assert len(notes) == (white != 65535)
 
 
-def test_one_float_beyond_white_is_no_other_exposure(tmp_path):
+def test_a_float_beyond_white_keeps_the_exposure(tmp_path):
     def change(data):
         for frame in data["frames"]:
             frame["file_path"] = frame["file_path"].replace(".png", ".tif")
 
     captures.write_transforms(tmp_path / "in", alpha=False, change=change)
-    wanted = []
+    expected = []
     for i, path in enumerate(sorted((tmp_path / "in/images").glob("*.png"))):
         values = np.asarray(Image.open(path).convert("L")).astype(np.float32) / 255
-        wanted.append(values * 255)
+        expected.append(values * 255)
         values[0, 0] = 1.2 if i == 2 else 1.0
         Image.fromarray(values).save(path.with_suffix(".tif"))
         path.unlink()
     views = read(tmp_path / "in", tmp_path / "out")
-    for i, grey in enumerate(wanted):
+    for i, grey in enumerate(expected):
         inside = views.mask(i) == 255
         np.testing.assert_allclose(views.frame(i)[inside, 0], grey[inside], atol=1.01)
 

@@ -43,7 +43,7 @@ def undistorted_points(lens: Lens, uv: np.ndarray) -> np.ndarray:
 
 
 class _Bent(Camera):
-    """A camera whose rays are those of a distorted lens: what a real one photographs."""
+    """A camera with the rays of a distorted lens, which renders what a real lens photographs."""
 
     lens: Lens
 
@@ -59,9 +59,9 @@ class _Bent(Camera):
 
 
 def bent(camera: Camera, lens: Lens) -> _Bent:
-    made = _Bent(camera.c2w, camera.K, camera.width, camera.height)
-    object.__setattr__(made, "lens", lens)
-    return made
+    camera_with_lens = _Bent(camera.c2w, camera.K, camera.width, camera.height)
+    object.__setattr__(camera_with_lens, "lens", lens)
+    return camera_with_lens
 
 
 @pytest.mark.parametrize("model", sorted(LENSES))
@@ -75,43 +75,43 @@ def test_a_photograph_of_a_bent_lens_becomes_a_pinhole_one(model: str) -> None:
     truth, _ = trace(camera)
     undistortion = Undistortion.of(lens)
     result = undistortion.apply(photograph)
-    known = undistortion.known
-    assert known.mean() > 0.6
-    before = np.abs(photograph.astype(float) - truth)[known].mean()
-    after = np.abs(result.astype(float) - truth)[known].mean()
+    valid = undistortion.valid
+    assert valid.mean() > 0.6
+    before = np.abs(photograph.astype(float) - truth)[valid].mean()
+    after = np.abs(result.astype(float) - truth)[valid].mean()
     assert after < 2.0
     assert after < before / 3
 
 
-def test_what_a_barrel_does_not_show_is_unknown(tmp_path: Path) -> None:
+def test_pixels_outside_a_barrel_picture_are_invalid(tmp_path: Path) -> None:
     captures.write_transforms(tmp_path / "in", change=lambda d: d.update(k1=3.0, p1=0.0))
     views = read(tmp_path / "in", tmp_path / "out")
-    known = views.known(0)
-    assert not known[0, 0]
-    assert known[16, 16]
-    assert not views.mask(0)[~known].any()
+    valid = views.known(0)
+    assert not valid[0, 0]
+    assert valid[16, 16]
+    assert not views.mask(0)[~valid].any()
     assert "undistorted" in views.meta.warnings[0]
 
 
 def test_a_polynomial_that_turns_back_shows_nothing_twice() -> None:
     lens = Lens(30.0, 30.0, 48.0, 48.0, SIDE, SIDE, Distortion.BROWN, (-0.4, *[0.0] * 7))
-    known = Undistortion.of(lens).known
-    assert known[48, 48]
+    valid = Undistortion.of(lens).valid
+    assert valid[48, 48]
     # x - 0.4 x^3 turns back at a tangent of 0.91: 27 pixels from the centre
-    assert not known[48, 80]
-    assert not known[0].any()
+    assert not valid[48, 80]
+    assert not valid[0].any()
 
 
 def test_a_fisheye_shows_nothing_beyond_its_circle() -> None:
     lens, _ = transforms_lens(
         {"is_fisheye": True, "fisheye_crop_radius": 30}, {"fl_x": FOCAL}, (SIDE, SIDE)
     )
-    known = Undistortion.of(lens).known
-    assert known[48, 48]
-    assert not known[48, 10]
-    assert known.sum() == pytest.approx(np.pi * 30**2, rel=0.1)
-    half = Undistortion.of(lens.resized(SIDE // 2, SIDE // 2)).known
-    assert half.sum() == pytest.approx(known.sum() / 4, rel=0.1)
+    valid = Undistortion.of(lens).valid
+    assert valid[48, 48]
+    assert not valid[48, 10]
+    assert valid.sum() == pytest.approx(np.pi * 30**2, rel=0.1)
+    half = Undistortion.of(lens.resized(SIDE // 2, SIDE // 2)).valid
+    assert half.sum() == pytest.approx(valid.sum() / 4, rel=0.1)
 
 
 def test_masks_are_undistorted_as_well(tmp_path: Path) -> None:
@@ -130,5 +130,5 @@ def test_pictures_of_one_colour_stay_so() -> None:
     lens = lens_of("OPENCV")
     grey = np.full((SIDE, SIDE, 3), 77, np.uint8)
     undistortion = Undistortion.of(lens)
-    assert (undistortion.apply(grey)[undistortion.known] == 77).all()
+    assert (undistortion.apply(grey)[undistortion.valid] == 77).all()
     assert Image.fromarray(undistortion.apply(grey)).size == (SIDE, SIDE)

@@ -1,4 +1,4 @@
-"""Formats of other tools, there and back."""
+"""Exports for other tools, and their import."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dp3d_core.cameras.trajectories import capture_sphere, full_orbit
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from nerf_export.folders.capture_folders import find_capture_folder
 from nerf_export.folders.importing import import_folder
-from nerf_export.folders.places import find_place
 from nerf_export.folders.writing import FORMATS, export_views
 from nerf_export.views.dataset import held_out_of, write_dataset
 from tests.support.scene import HIGH, LOW, write_views
@@ -26,7 +26,7 @@ CALLS = {"progress": no_progress, "cancel": never_cancel}
 
 
 def folder_hash(folder: Path) -> str:
-    return find_place(folder).read(never_cancel).sha256(never_cancel)
+    return find_capture_folder(folder).read(never_cancel).sha256(never_cancel)
 
 
 POINTS = np.random.default_rng(3).uniform(LOW, HIGH, (40, 3))
@@ -38,7 +38,7 @@ def views(tmp_path_factory) -> ViewSet:
 
 
 @pytest.mark.parametrize("to", ["nerfstudio", "instant-ngp"])
-def test_there_and_back(views: ViewSet, tmp_path: Path, to: str) -> None:
+def test_exports_import_to_equal_views(views: ViewSet, tmp_path: Path, to: str) -> None:
     assert export_views(views, tmp_path / "out", to, **CALLS) == ["transforms.json"]
     back = import_folder(tmp_path / "out", tmp_path / "back", **CALLS)
     for i, (ours, theirs) in enumerate(zip(back.cameras, views.cameras, strict=True)):
@@ -66,7 +66,7 @@ def test_the_splits_of_a_nerfstudio_folder_are_honoured(views: ViewSet, tmp_path
 
 
 def test_masks_of_pictures_without_alpha(tmp_path: Path) -> None:
-    """With alpha, black in a mask over the head is unknown; without, it is the background."""
+    """Black in a mask is unknown in pictures with alpha, and background in pictures without."""
     camera = full_orbit(1, size=64)[0]
     writer = ViewSetWriter(tmp_path / "views", [camera], ViewMeta(engine="test"))
     alpha = np.zeros((64, 64), np.uint8)
@@ -93,8 +93,8 @@ def test_masks_of_pictures_without_alpha(tmp_path: Path) -> None:
     assert back.known(0) is None
 
 
-def test_a_picture_that_the_head_fills_is_one_of_the_others(views: ViewSet, tmp_path: Path) -> None:
-    """It is opaque all over, and has no mask: alpha is foreground there as well."""
+def test_a_picture_that_the_head_fills_has_alpha_too(views: ViewSet, tmp_path: Path) -> None:
+    """The picture is opaque and has no mask, so all its pixels are the head."""
     export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
     picture = tmp_path / "out/images/0004.png"
     Image.open(picture).convert("RGB").save(picture)
@@ -103,8 +103,8 @@ def test_a_picture_that_the_head_fills_is_one_of_the_others(views: ViewSet, tmp_
     np.testing.assert_array_equal(back.mask(3), views.mask(3))
 
 
-def test_a_program_is_no_picture(views: ViewSet, tmp_path: Path) -> None:
-    """Pillow hands PostScript to another program, whatever the file is called."""
+def test_a_program_is_refused_as_a_picture(views: ViewSet, tmp_path: Path) -> None:
+    """Pillow runs another program for PostScript, whatever the ending of the file."""
     export_views(views, tmp_path / "out", "nerfstudio", **CALLS)
     text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n"
     (tmp_path / "out/images/0002.png").write_bytes(text)
@@ -114,7 +114,7 @@ def test_a_program_is_no_picture(views: ViewSet, tmp_path: Path) -> None:
 
 
 def test_colmap_text(views: ViewSet, tmp_path: Path) -> None:
-    """Read as its documentation says, points land on the same pixels."""
+    """Points project to equal pixels when the model is read as COLMAP's documentation says."""
     export_views(views, tmp_path, "colmap", **CALLS)
     model = tmp_path / "sparse/0"
 
@@ -172,46 +172,46 @@ def test_folders_that_cannot_be_used(views: ViewSet, tmp_path: Path, wrong: str)
     export_views(views, folder, "nerfstudio", **CALLS)
     file = folder / "transforms.json"
     data = json.loads(file.read_text())
-    frame = data["frames"][2]
+    broken_frame = data["frames"][2]
     if wrong == "no frames":
         del data["frames"]
     elif wrong == "absent pictures":
-        for other in data["frames"][:5]:
-            (folder / other["file_path"]).unlink()
+        for frame in data["frames"][:5]:
+            (folder / frame["file_path"]).unlink()
     elif wrong == "outside":
-        frame["file_path"] = "../../elsewhere.png"
+        broken_frame["file_path"] = "../../elsewhere.png"
     elif wrong == "size":
-        frame["w"] = 60
+        broken_frame["w"] = 60
     elif wrong == "unknown name":
         data["train_filenames"] = ["images/9999.png"]
     elif wrong == "nan":
-        frame["transform_matrix"][0][3] = float("nan")
+        broken_frame["transform_matrix"][0][3] = float("nan")
     elif wrong == "bare names":
-        data["frames"] = [other["file_path"] for other in data["frames"]]
+        data["frames"] = [frame["file_path"] for frame in data["frames"]]
     elif wrong == "no lens":
-        del frame["fl_x"], frame["fl_y"]
+        del broken_frame["fl_x"], broken_frame["fl_y"]
         data["camera_angle_x"] = 0
     elif wrong == "endless width":
-        frame["w"] = 1e400
+        broken_frame["w"] = 1e400
     elif wrong == "a number for a split":
         data["train_filenames"] = 5
     elif wrong == "panorama":
         data["camera_model"] = "EQUIRECTANGULAR"
     elif wrong == "the folder itself":
-        frame["mask_path"] = ""
+        broken_frame["mask_path"] = ""
     elif wrong == "one mask too few":
-        for other in data["frames"]:
-            path = folder / other["file_path"]
+        for frame in data["frames"]:
+            path = folder / frame["file_path"]
             Image.open(path).convert("RGB").save(path)
-            other["mask_path"] = other["file_path"]
-        del frame["mask_path"]
+            frame["mask_path"] = frame["file_path"]
+        del broken_frame["mask_path"]
     file.write_text("{" if wrong == "text" else json.dumps(data))
-    wanted = {"viewset.invalid", "camera.file_invalid", "camera.invalid"}
+    expected_codes = {"viewset.invalid", "camera.file_invalid", "camera.invalid"}
     with pytest.raises(Dp3dError) as caught:
         import_folder(folder, tmp_path / "back", **CALLS)
-    assert caught.value.code in wanted
+    assert caught.value.code in expected_codes
     with suppress(Dp3dError):
-        folder_hash(folder)  # what a fit begins with: no other error, if any
+        folder_hash(folder)  # the first step of a fit raises no other error
 
 
 def test_an_unknown_format(views: ViewSet, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_an_unknown_format(views: ViewSet, tmp_path: Path) -> None:
     assert set(FORMATS) == {"nerfstudio", "instant-ngp", "blender", "colmap"}
 
 
-def test_what_is_unknown_and_held_out_goes_there_and_back(views: ViewSet, tmp_path: Path) -> None:
+def test_valid_masks_and_splits_survive_export_and_import(views: ViewSet, tmp_path: Path) -> None:
     meta = ViewMeta(engine="test", parameters={"held_out": [1]})
     writer = ViewSetWriter(tmp_path / "views", views.cameras, meta)
     known = np.ones((views.cameras[0].height, views.cameras[0].width), bool)
@@ -237,9 +237,7 @@ def test_what_is_unknown_and_held_out_goes_there_and_back(views: ViewSet, tmp_pa
     assert back.meta.parameters["held_out"] == [1]
 
 
-def test_what_is_unknown_goes_there_and_back_without_silhouettes(
-    views: ViewSet, tmp_path: Path
-) -> None:
+def test_valid_masks_survive_without_silhouettes(views: ViewSet, tmp_path: Path) -> None:
     """Each frame another part, as lenses differ: the masks are no heads."""
     writer = ViewSetWriter(tmp_path / "views", views.cameras, ViewMeta(engine="test"))
     for i in range(len(views)):
@@ -253,9 +251,7 @@ def test_what_is_unknown_goes_there_and_back_without_silhouettes(
         assert (~back.known(i)).sum() == 64 * (4 + i)
 
 
-def test_another_export_into_the_same_folder_leaves_nothing_of_the_first(
-    views: ViewSet, tmp_path: Path
-) -> None:
+def test_a_second_export_deletes_the_first(views: ViewSet, tmp_path: Path) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
     export_views(views, tmp_path, "nerfstudio", **calls)
     fewer = ViewSet(views.root, views.cameras[:3], views.meta)

@@ -9,7 +9,7 @@ import trimesh
 
 from dp3d_core.cameras.trajectories import capture_sphere, frontal_arc
 from dp3d_core.progress import Stage
-from nerf_export.mesh.bake import Painted, _unwrap, paint
+from nerf_export.mesh.bake import PaintedMesh, _unwrap, paint
 from nerf_export.mesh.textured_mesh import to_glb, to_obj, to_ply
 from tests.support.scene import HEAD, side_colour, trace
 
@@ -31,7 +31,7 @@ def side_pictures(cameras):
 
 
 @pytest.fixture(scope="module")
-def painted(ellipsoid: trimesh.Trimesh) -> Painted:
+def painted(ellipsoid: trimesh.Trimesh) -> PaintedMesh:
     cameras = capture_sphere(18, (-35.0, 0.0, 35.0), 192)
     return paint(ellipsoid, side_pictures(cameras), SIZE, Stage("mesh", 50))
 
@@ -43,14 +43,14 @@ def texture_at(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return texture[row, column] / 255
 
 
-def test_every_point_carries_the_colour_the_views_show_there(painted: Painted) -> None:
+def test_texels_have_the_colours_of_the_views(painted: PaintedMesh) -> None:
     error = np.abs(texture_at(painted.texture, painted.uv) - side_colour(painted.vertices))
     assert error.mean() < 0.02
     assert np.quantile(error, 0.99) < 0.08
     assert painted.seen > 0.95
 
 
-def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: Painted) -> None:
+def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: PaintedMesh) -> None:
     assert painted.uv.min() >= 0
     assert painted.uv.max() <= 1
     texels = painted.texels
@@ -61,7 +61,7 @@ def test_uv_stays_in_the_unit_square_and_charts_do_not_overlap(painted: Painted)
     assert len(np.unique(place[deep])) == deep.sum()
 
 
-def test_glb_shows_the_same_colours_when_read_back(painted: Painted) -> None:
+def test_glb_shows_the_same_colours_when_read_back(painted: PaintedMesh) -> None:
     """V up in the atlas, V down in glTF: a flip would show here."""
     scene = trimesh.load(io.BytesIO(to_glb(painted)["head.glb"]), file_type="glb")
     mesh = scene.to_geometry()
@@ -85,12 +85,12 @@ def test_unseen_sides_take_the_colour_of_their_surroundings(ellipsoid: trimesh.T
     front = colours[painted.vertices[:, 2] > -0.1]
     assert np.all(colours[back] > front.min(0) - 0.05)
     assert np.all(colours[back] < front.max(0) + 0.05)
-    # What lies left stays redder than what lies right, on the back as well.
+    # The left side is redder than the right side, on the back too.
     left, right = painted.vertices[:, 0] > 0.1, painted.vertices[:, 0] < -0.1
     assert colours[back & left, 0].mean() > colours[back & right, 0].mean() + 0.1
 
 
-def test_obj_and_ply_show_the_same_colours(painted: Painted, tmp_path: Path) -> None:
+def test_obj_and_ply_show_the_same_colours(painted: PaintedMesh, tmp_path: Path) -> None:
     for name, data in {**to_obj(painted, "face.obj"), **to_ply(painted, "face.ply")}.items():
         (tmp_path / name).write_bytes(data)
     names = {"face.obj", "face.mtl", "face.png", "face.ply", "face_ply.png"}
@@ -106,7 +106,7 @@ def test_obj_and_ply_show_the_same_colours(painted: Painted, tmp_path: Path) -> 
     assert len(mesh.faces) == len(painted.faces)
 
 
-def test_a_normal_map_gives_back_the_form_that_the_triangles_lost() -> None:
+def test_a_normal_map_restores_the_normals_of_the_fine_surface() -> None:
     """Of a sphere with waves on it, seen through the normals of a coarse one."""
     coarse = trimesh.creation.icosphere(subdivisions=2, radius=0.2)
 
@@ -122,7 +122,7 @@ def test_a_normal_map_gives_back_the_form_that_the_triangles_lost() -> None:
     mesh = scene.to_geometry()
     encoded = np.asarray(mesh.visual.material.normalTexture.convert("RGB"))
 
-    # as a renderer does it: frames of the corners, turned by the map in the middle of triangles
+    # as in a renderer: tangent frames of the corners, with the map's normals inside triangles
     corner = mesh.faces
     middle = mesh.vertices[corner].mean(1)
     normal = mesh.vertex_normals[corner].mean(1)
@@ -137,8 +137,8 @@ def test_a_normal_map_gives_back_the_form_that_the_triangles_lost() -> None:
     shaded = local[:, :1] * tangent + local[:, 1:2] * across + local[:, 2:] * normal
     shaded /= np.linalg.norm(shaded, axis=1, keepdims=True)
 
-    def off(found: np.ndarray) -> float:
-        cosine = np.einsum("nc,nc->n", found, waves(middle)).clip(-1, 1)
+    def off(normals: np.ndarray) -> float:
+        cosine = np.einsum("nc,nc->n", normals, waves(middle)).clip(-1, 1)
         return float(np.degrees(np.arccos(cosine)).mean())
 
     assert off(normal) > 8

@@ -49,25 +49,25 @@ def drawn(splats: dict[str, np.ndarray], camera: Camera) -> np.ndarray:
     inverse = np.linalg.inv(covariance)
     reach = np.ceil(3 * np.sqrt(covariance[:, [0, 1], [0, 1]].max(1))).astype(int)
     uv = camera.project(centre)[0]
-    seen, through = np.zeros((SIZE, SIZE, 3)), np.ones((SIZE, SIZE))
+    colours, transmittance = np.zeros((SIZE, SIZE, 3)), np.ones((SIZE, SIZE))
     for i in np.argsort(z):
         column, row = np.floor(uv[i]).astype(int)
         area = tuple(
             slice(max(0, at - reach[i]), max(0, min(SIZE, at + reach[i] + 1)))
             for at in (row, column)
         )
-        if not through[area].size or through[area].max() < 0.01:
+        if not transmittance[area].size or transmittance[area].max() < 0.01:
             continue
-        away = np.stack(np.mgrid[area][::-1], -1) + 0.5 - uv[i]
-        power = np.einsum("hwa,ab,hwb->hw", away, inverse[i], away)
+        offsets = np.stack(np.mgrid[area][::-1], -1) + 0.5 - uv[i]
+        power = np.einsum("hwa,ab,hwb->hw", offsets, inverse[i], offsets)
         alpha = (opacity[i] * np.exp(-power / 2)).clip(0, 0.99)
-        seen[area] += (through[area] * alpha)[..., None] * colour[i]
-        through[area] *= 1 - alpha
-    return np.dstack([seen, 1 - through])
+        colours[area] += (transmittance[area] * alpha)[..., None] * colour[i]
+        transmittance[area] *= 1 - alpha
+    return np.dstack([colours, 1 - transmittance])
 
 
 @pytest.mark.parametrize("yaw", [20, 160])
-def test_splats_show_what_the_views_show(yaw: int) -> None:
+def test_rendered_splats_match_the_views(yaw: int) -> None:
     mesh = trimesh.creation.icosphere(subdivisions=3)
     mesh.apply_scale(HEAD.radii)
     pictures = []
@@ -79,12 +79,12 @@ def test_splats_show_what_the_views_show(yaw: int) -> None:
     splats = read(data)
     assert len(splats["x"]) > 5000
     camera = canonical_camera(yaw, 10, SIZE)
-    found = drawn(splats, camera)
+    rendered = drawn(splats, camera)
     frame, alpha = trace(camera, parts=(HEAD,))
     inside = alpha >= 128
     # no holes, and no more beyond the outline than the rasteriser's own blur adds
-    assert (found[inside][:, 3] > 0.9).mean() > 0.995
+    assert (rendered[inside][:, 3] > 0.9).mean() > 0.995
     around = ndimage.binary_dilation(inside, iterations=2)
-    assert found[~around][:, 3].max() < 0.3
-    error = found[inside][:, :3] - frame[inside] / 255
+    assert rendered[~around][:, 3].max() < 0.3
+    error = rendered[inside][:, :3] - frame[inside] / 255
     assert -10 * np.log10((error**2).mean()) > 28

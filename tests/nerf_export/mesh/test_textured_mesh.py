@@ -1,4 +1,4 @@
-"""The closure of this room: what the views show is where the mesh is, in head space."""
+"""Meshes of fits: closed, in head space, with colours and silhouettes where the views show them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def vertex_colours(mesh: trimesh.Trimesh) -> np.ndarray:
 
 
 @pytest.mark.nerf
-def test_mesh_is_closed_and_as_light_as_asked(built: tuple[Path, MeshStats]) -> None:
+def test_mesh_is_closed_and_has_the_requested_triangles(built: tuple[Path, MeshStats]) -> None:
     stats = built[1]
     assert stats.watertight
     assert 4000 < stats.faces <= 6000
@@ -102,7 +102,7 @@ def test_a_normal_map_comes_with_a_glb_alone(tiny_fit: Fit, tmp_path: Path) -> N
     build_mesh(tiny_fit.root, tmp_path / "light.glb", **sizes, **calls)
     light = trimesh.load(tmp_path / "light.glb").to_geometry()
     normals = np.asarray(light.visual.material.normalTexture.convert("RGB")).reshape(-1, 3)
-    # the form is bent this way and that, and none of it away from whom looks
+    # normals are bent in all directions, but none away from the viewer
     assert np.ptp(normals[:, :2], axis=0).min() > 40
     assert normals[:, 2].min() > 127
     assert np.abs(normals[:, :2].mean(0) - 127.5).max() < 12
@@ -124,7 +124,7 @@ def test_an_obj_replaces_no_picture_of_somebody_else(tiny_fit: Fit, tmp_path: Pa
 
 
 @pytest.mark.nerf
-def test_a_mesh_has_the_very_name_that_was_asked_for(tiny_fit: Fit, tmp_path: Path) -> None:
+def test_a_mesh_file_has_the_requested_name(tiny_fit: Fit, tmp_path: Path) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
     sizes = {"faces": 500, "texture_size": 64}
     for name, files in (

@@ -20,21 +20,23 @@ pytestmark = pytest.mark.nerf
 LAUNCHER = Path(__file__).resolve().parents[3] / "nerf_export/child/launch.py"
 
 
-def test_a_command_answers(nerf_environment: Path, tmp_path: Path) -> None:
+def test_a_command_returns_its_result(nerf_environment: Path, tmp_path: Path) -> None:
     answer = run_child("check", {}, tmp_path, progress=no_progress, cancel=never_cancel)
     assert answer["versions"]["nerfstudio"] == "1.1.5"
 
 
-def test_as_many_threads_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_follow_omp_num_threads_within_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     allowed = usable_cores()
     assert allowed >= 1
-    for told, expected in (("1", 1), ("100000", allowed), ("0", allowed), ("many", allowed)):
-        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    for setting, expected in (("1", 1), ("100000", allowed), ("0", allowed), ("many", allowed)):
+        monkeypatch.setenv("OMP_NUM_THREADS", setting)
         assert usable_cores() == expected
 
 
-def test_a_crash_carries_the_end_of_the_log(nerf_environment: Path, tmp_path: Path) -> None:
+def test_the_error_of_a_crash_has_the_end_of_the_log(
+    nerf_environment: Path, tmp_path: Path
+) -> None:
     with pytest.raises(Dp3dError) as caught:
         run_child(
             "train",
@@ -48,7 +50,7 @@ def test_a_crash_carries_the_end_of_the_log(nerf_environment: Path, tmp_path: Pa
     assert "train.log" in caught.value.remedy
 
 
-def test_cancel_is_heard_while_the_child_still_imports(
+def test_cancel_works_while_the_child_imports(
     nerf_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
@@ -68,8 +70,8 @@ def test_cancel_is_heard_while_the_child_still_imports(
     assert started[0].returncode == STOPPED, "it had to be killed"
 
 
-def test_a_checkpoint_is_data_and_never_a_program(nerf_environment: Path, tmp_path: Path) -> None:
-    """Whatever asks torch to load it, and whatever torch would do by itself."""
+def test_a_checkpoint_cannot_run_code(nerf_environment: Path, tmp_path: Path) -> None:
+    """torch refuses a pickle with code, even with ``weights_only=False``."""
     program = (
         "import os, runpy, sys, torch\n"
         f"compat = runpy.run_path({str(LAUNCHER.parent / 'compat.py')!r})\n"
@@ -79,7 +81,7 @@ def test_a_checkpoint_is_data_and_never_a_program(nerf_environment: Path, tmp_pa
         "torch.save({'step': Evil()}, 'evil.ckpt')\n"
         "torch.load('evil.ckpt', weights_only=False)\n"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [str(nerf_environment), "-c", program],
         cwd=tmp_path,
         capture_output=True,
@@ -87,12 +89,12 @@ def test_a_checkpoint_is_data_and_never_a_program(nerf_environment: Path, tmp_pa
         check=False,
         timeout=120,
     )
-    assert done.returncode != 0
-    assert "Weights only load failed" in done.stderr
+    assert completed.returncode != 0
+    assert "Weights only load failed" in completed.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
 
 
-def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> None:
+def test_the_child_imports_no_package_of_the_host(nerf_environment: Path) -> None:
     """Only our two packages are borrowed; site-packages of the host stay out of sight."""
     program = (
         "import runpy, sys; sys.argv = ['launch.py', 'check']\n"
@@ -101,7 +103,7 @@ def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> No
         "import nerf_export, dp3d_core\n"
         "print([p for p in sys.path if p and not p.startswith((sys.prefix, sys.base_prefix))])"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [str(nerf_environment), "-c", program],
         stdin=subprocess.DEVNULL,
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
@@ -111,4 +113,4 @@ def test_the_child_sees_none_of_the_hosts_packages(nerf_environment: Path) -> No
         timeout=120,
     )
     # The launcher sends stdout to the log, which is stderr.
-    assert done.stderr.strip().splitlines()[-1] == "[]"
+    assert completed.stderr.strip().splitlines()[-1] == "[]"

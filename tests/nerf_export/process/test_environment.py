@@ -24,18 +24,18 @@ def missing() -> Dp3dError:
     return caught.value
 
 
-def test_an_absent_environment_is_an_error_with_the_command_that_helps() -> None:
+def test_an_absent_environment_names_the_setup_command() -> None:
     assert "dp3d setup nerf" in missing().remedy
 
 
-def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dp3d_nerf_python_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DP3D_NERF_PYTHON", sys.executable)
     assert nerf_python() == Path(sys.executable)
     monkeypatch.setenv("DP3D_NERF_PYTHON", "/nowhere/python")
     assert "/nowhere/python" in missing().problem
 
 
-def test_half_an_environment_is_none(home: Path) -> None:
+def test_an_incomplete_environment_counts_as_missing(home: Path) -> None:
     """An interpreter without the stamp that is written last."""
     for python in ("bin/python", "Scripts/python.exe"):
         path = home / "envs/nerf" / python

@@ -40,7 +40,7 @@ else:
 
 
 def left_child(work: str, at_the_end: str = "") -> tuple[int, Path]:
-    """A stopped process whose parent was killed, and the folder that it works in."""
+    """A stopped process whose parent was killed, and its working folder."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, work, at_the_end], stdout=subprocess.PIPE, text=True
     )
@@ -81,15 +81,15 @@ def nothing() -> None:
     pass
 
 
-def test_a_stopped_child_of_a_dead_parent_is_woken_and_ends(tmp_path: Path) -> None:
+def test_a_stopped_orphan_is_continued_and_ends(tmp_path: Path) -> None:
     child, _ = left_child(str(tmp_path))
-    asked: list[float] = []
-    end_left_child(tmp_path, 20.0, lambda: asked.append(time.monotonic()))
+    wait_times: list[float] = []
+    end_left_child(tmp_path, 20.0, lambda: wait_times.append(time.monotonic()))
     assert gone(child)
-    assert len(asked) < 40, "it had to be killed"
+    assert len(wait_times) < 40, "it had to be killed"
 
 
-def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
+def test_an_orphan_that_does_not_end_is_killed(tmp_path: Path) -> None:
     child, _ = left_child(str(tmp_path), "time.sleep(60)")
     end_left_child(tmp_path, 0.5, nothing)
     assert gone(child)
@@ -108,7 +108,7 @@ def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
     assert gone(child)
 
 
-def test_the_child_of_a_parent_that_lives_is_left_alone(tmp_path: Path) -> None:
+def test_the_child_of_a_living_parent_is_not_touched(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path), ""], stdout=subprocess.PIPE, text=True
     )
@@ -122,7 +122,7 @@ def test_the_child_of_a_parent_that_lives_is_left_alone(tmp_path: Path) -> None:
     assert gone(child)  # its input is closed
 
 
-def test_a_record_of_somebody_else_kills_nobody(tmp_path: Path) -> None:
+def test_a_record_of_another_process_kills_nothing(tmp_path: Path) -> None:
     victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     began = Path(f"/proc/{victim.pid}/stat").read_text().rpartition(")")[2].split()[19]
     for pid, start in ((victim.pid, began), (victim.pid, "1"), ("x", None), (None, None)):
@@ -134,16 +134,16 @@ def test_a_record_of_somebody_else_kills_nobody(tmp_path: Path) -> None:
     victim.wait()
 
 
-def test_a_working_folder_goes_also_when_the_command_fails(temporary: Path) -> None:
+def test_a_working_folder_is_deleted_when_the_command_fails(temporary: Path) -> None:
     with pytest.raises(NotADirectoryError), working_folder() as work:
         (work / "render.log" / "x").write_text(str((work / "render.log").write_text("x")))
     assert not list(temporary.iterdir())
 
 
-def test_folders_of_killed_commands_go_and_others_stay(temporary: Path) -> None:
+def test_only_folders_of_killed_commands_are_deleted(temporary: Path) -> None:
     child, left = left_child("-")
     assert left.parent == temporary
-    fresh = temporary / "dp3d-nerf-fresh"  # somebody is just making it
+    fresh = temporary / "dp3d-nerf-fresh"  # another command is about to lock it
     fresh.mkdir()
     with working_folder() as first, working_folder() as second:
         assert {first, second, fresh} == set(temporary.iterdir())

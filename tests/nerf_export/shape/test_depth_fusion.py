@@ -31,14 +31,14 @@ def scene() -> tuple[list[Camera], list[np.ndarray], DistanceGrid]:
 
 
 @pytest.mark.parametrize("fuse", [tsdf_grid, poisson_grid])
-def test_depth_pictures_become_the_ball_they_show(scene, fuse) -> None:
+def test_fused_depth_of_a_ball_is_the_ball(scene, fuse) -> None:
     mesh = extract_surface(fuse(*scene), 4000)
     assert mesh.is_watertight
-    away = np.linalg.norm(mesh.vertices - CENTRE, axis=1) - RADIUS
+    distances = np.linalg.norm(mesh.vertices - CENTRE, axis=1) - RADIUS
     # above and below, between the rings, few pixels look: the rest is near the truth
     seen = np.abs(mesh.vertices[:, 1] - CENTRE[1]) < 0.7 * RADIUS
-    assert np.abs(away[seen]).mean() < 0.5 * CELL
-    assert np.abs(away).max() < 3 * CELL
+    assert np.abs(distances[seen]).mean() < 0.5 * CELL
+    assert np.abs(distances).max() < 3 * CELL
 
 
 def test_distances_are_negative_inside_and_grow_outwards(scene) -> None:

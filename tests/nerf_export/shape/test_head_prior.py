@@ -28,7 +28,7 @@ def test_points_of_a_canonical_head() -> None:
     assert (head_distances(np.array(outside, float)) > 0).all()
 
 
-def test_a_view_from_the_front_starts_as_a_head_and_not_as_a_wedge() -> None:
+def test_front_views_start_from_the_head_prior() -> None:
     hull = hull_of(FRONT)
     begun = with_head_like_start(hull, FRONT)
     assert begun.start is not None
@@ -41,28 +41,28 @@ def test_a_view_from_the_front_starts_as_a_head_and_not_as_a_wedge() -> None:
     assert (begun.start >= hull.distance).all()
 
 
-def test_where_points_of_the_face_are_known_it_starts_there() -> None:
+def test_the_head_prior_passes_through_points_of_the_face() -> None:
     hull = hull_of(FRONT)
     up, across = np.meshgrid(np.linspace(-0.15, 0.15, 12), np.linspace(-0.1, 0.1, 12))
     depth = 0.2 * np.sqrt(1 - (across / 0.18) ** 2 - (up / 0.24) ** 2)  # the scene's head
     face = np.stack([across.ravel(), up.ravel(), depth.ravel()], -1)
-    fresh = (face[:-1] + face[1:]) / 2  # points that nothing was told about
+    fresh = (face[:-1] + face[1:]) / 2  # points between the given ones
 
     def miss(start: Hull) -> float:
         assert start.start is not None
         begun = replace(start, distance=start.start)
         return float(np.abs(begun.at(fresh @ Z_UP_FROM_HEAD[:3, :3].T)).mean())
 
-    told = with_head_like_start(hull, FRONT, face)
-    assert miss(told) < 0.005 < 0.03 < miss(with_head_like_start(hull, FRONT))
-    untold = with_head_like_start(hull, FRONT)
-    assert told.start is not None
-    assert untold.start is not None
+    with_face = with_head_like_start(hull, FRONT, face)
+    assert miss(with_face) < 0.005 < 0.03 < miss(with_head_like_start(hull, FRONT))
+    without_face = with_head_like_start(hull, FRONT)
+    assert with_face.start is not None
+    assert without_face.start is not None
     points = grid_points(hull.low, hull.cell, hull.distance.shape) @ HEAD_FROM_Z_UP[:3, :3].T
-    away = cKDTree(face).query(points)[0].reshape(hull.distance.shape)
-    change = np.abs(told.start - untold.start)
-    assert change[away < 0.02].mean() > 0.02
-    assert change[away > 0.2].max() < 0.005  # crown, neck and shoulders stay
+    face_distances = cKDTree(face).query(points)[0].reshape(hull.distance.shape)
+    change = np.abs(with_face.start - without_face.start)
+    assert change[face_distances < 0.02].mean() > 0.02
+    assert change[face_distances > 0.2].max() < 0.005  # crown, neck and shoulders stay
 
 
 def test_the_hull_of_a_face_reaches_to_the_back_of_the_head() -> None:
@@ -78,18 +78,18 @@ def test_the_hull_of_a_face_reaches_to_the_back_of_the_head() -> None:
     assert room_behind(list(capture_sphere(12, (-15.0, 25.0), 96))) is None
 
 
-def test_where_all_sides_are_seen_the_hull_is_the_start() -> None:
+def test_captures_from_all_sides_start_from_the_hull() -> None:
     cameras = list(capture_sphere(12, (-15.0, 25.0), 96))
     assert with_head_like_start(hull_of(cameras), cameras).start is None
 
 
-def test_a_head_that_is_not_where_heads_are_starts_from_its_hull() -> None:
+def test_a_head_outside_the_prior_starts_from_its_hull() -> None:
     hull = hull_of(FRONT)
     elsewhere = Hull(hull.low + 5.0, hull.cell, hull.distance, hull.reach)
     assert with_head_like_start(elsewhere, FRONT).start is None
 
 
-def test_a_hull_on_disk(tmp_path: Path) -> None:
+def test_a_hull_survives_saving(tmp_path: Path) -> None:
     hull = with_head_like_start(hull_of(FRONT), FRONT)
     hull.save(tmp_path / "hull.npz")
     back = Hull.load(tmp_path / "hull.npz")

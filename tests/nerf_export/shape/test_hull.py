@@ -15,8 +15,8 @@ from tests.support.scene import HIGH, LOW, trace
 def ball_mask(camera: Camera, centre: np.ndarray, radius: float) -> np.ndarray:
     rays = camera.directions(camera.pixel_centres())
     to_centre = centre - camera.position
-    off = np.linalg.norm(to_centre - (rays @ to_centre)[..., None] * rays, axis=-1)
-    return np.where(off < radius, 255, 0).astype(np.uint8)
+    ray_distances = np.linalg.norm(to_centre - (rays @ to_centre)[..., None] * rays, axis=-1)
+    return np.where(ray_distances < radius, 255, 0).astype(np.uint8)
 
 
 def corners(hull: Hull) -> np.ndarray:
@@ -28,7 +28,7 @@ def in_world_n(points: np.ndarray) -> np.ndarray:
     return points @ Z_UP_FROM_HEAD[:3, :3].T
 
 
-def test_ball_distances_are_those_of_the_ball() -> None:
+def test_hull_distances_of_a_ball() -> None:
     centre, radius = np.array([0.03, -0.05, 0.02]), 0.2
     cameras = capture_sphere(30, (-50.0, 0.0, 50.0), 128)
     hull = visual_hull(cameras, [ball_mask(c, centre, radius) for c in cameras], 48)
@@ -36,7 +36,7 @@ def test_ball_distances_are_those_of_the_ball() -> None:
     near = np.abs(truth) < 0.1
     error = hull.distance[near] - truth[near]
     assert np.abs(np.median(error)) < hull.cell / 2
-    # A hull contains the body: it may stand out between the views, never cut in.
+    # A hull contains the body: it may be larger between the views, but never smaller.
     assert error.max() < 1.5 * hull.cell
 
 
@@ -46,10 +46,10 @@ def test_box_fits_tightly_whatever_the_camera_distance() -> None:
         cameras = []
         for yaw in np.arange(0, 360, 45):
             height = 1.0 if yaw % 90 else -1.0
-            away = np.array([np.sin(np.radians(yaw)), height, np.cos(np.radians(yaw))])
+            direction = np.array([np.sin(np.radians(yaw)), height, np.cos(np.radians(yaw))])
             focal = 100 * distance
             K = np.array([[focal, 0, 64], [0, focal, 64], [0, 0, 1.0]])
-            cameras.append(Camera(look_at(centre + distance * away, centre), K, 128, 128))
+            cameras.append(Camera(look_at(centre + distance * direction, centre), K, 128, 128))
         hull = visual_hull(cameras, [ball_mask(c, centre, radius) for c in cameras], 40)
         extent = hull.high - hull.low
         assert np.all(extent > 2 * radius)
@@ -125,14 +125,14 @@ def test_rays_enter_the_box_through_free_space(masked: bool) -> None:
         assert distance.take([0, -1], axis).min() > 0
 
 
-def test_masks_that_agree_nowhere_are_refused() -> None:
+def test_masks_without_common_volume_are_refused() -> None:
     cameras = full_orbit(6, size=32)
     with pytest.raises(Dp3dError) as caught:
         visual_hull(cameras, [np.zeros((32, 32), np.uint8)] * 6, 24)
     assert caught.value.code == "viewset.invalid"
 
 
-def test_few_of_many_views_carve_and_they_are_spread() -> None:
+def test_carving_views_are_bounded_and_spread() -> None:
     assert carving_views(range(30)) == list(range(30))
     chosen = carving_views(range(500))
     assert len(chosen) == 72
@@ -140,7 +140,7 @@ def test_few_of_many_views_carve_and_they_are_spread() -> None:
     assert set(np.diff(chosen)) <= {6, 7, 8}
 
 
-def test_what_is_not_known_cuts_nothing() -> None:
+def test_invalid_pixels_do_not_carve() -> None:
     """Each view knows only the middle of its frame, and its mask is empty elsewhere."""
     cameras = full_orbit(12, size=64)
     whole = visual_hull(cameras, [ball_mask(c, np.zeros(3), 0.2) for c in cameras], 40)
@@ -219,9 +219,7 @@ SIDEWAYS = [Camera(look_at((x, 0, 2.7), (x, 0, 0)), ROUND[0].K, 32, 32)
         (moved(ROUND, shifted(1e5)), "single precision"),
     ],
 )
-def test_cameras_that_no_field_can_be_fitted_to_are_refused(
-    cameras: list[Camera], why: str, masked: bool
-) -> None:
+def test_unusable_cameras_are_refused(cameras: list[Camera], why: str, masked: bool) -> None:
     masks = [ball_mask(c, np.zeros(3), 0.2) for c in ROUND][: len(cameras)]
     if not masked:
         masks = [np.full_like(mask, 255) for mask in masks]
@@ -232,13 +230,13 @@ def test_cameras_that_no_field_can_be_fitted_to_are_refused(
 
 
 @pytest.mark.parametrize("factor", [0.01, 1e3, 1e5])
-def test_hulls_of_all_sizes_are_alike(factor: float) -> None:
+def test_hulls_scale_with_the_cameras(factor: float) -> None:
     masks = [ball_mask(c, np.zeros(3), 0.2) for c in ROUND]
     hull = visual_hull(ROUND, masks, 24)
-    other = visual_hull(moved(ROUND, scaled(factor)), masks, 24)
-    assert other.cell == pytest.approx(factor * hull.cell, rel=1e-3)
+    scaled_hull = visual_hull(moved(ROUND, scaled(factor)), masks, 24)
+    assert scaled_hull.cell == pytest.approx(factor * hull.cell, rel=1e-3)
     near = np.abs(hull.distance) < 2 * hull.cell
-    np.testing.assert_allclose(other.distance[near] / factor, hull.distance[near], atol=1e-3)
+    np.testing.assert_allclose(scaled_hull.distance[near] / factor, hull.distance[near], atol=1e-3)
 
 
 def test_a_head_that_lies_far_from_the_origin() -> None:
@@ -250,8 +248,8 @@ def test_a_head_that_lies_far_from_the_origin() -> None:
 
 
 @pytest.mark.parametrize("count", [7, 8, 9, 10])
-def test_distances_are_numbers_where_most_cameras_do_not_look(count: int) -> None:
-    """Behind cameras there is no distance, and the third of the frames falls between two views."""
+def test_distances_are_finite_outside_most_frames(count: int) -> None:
+    """Points behind cameras have no distance, and the quantile falls between two views."""
     cameras = ROUND[:count]
     silhouettes = [Silhouette.of(ball_mask(c, np.zeros(3), 0.2)) for c in cameras]
     points = np.random.default_rng(0).normal(size=(500, 3)) * 10
@@ -261,7 +259,7 @@ def test_distances_are_numbers_where_most_cameras_do_not_look(count: int) -> Non
 
 
 def test_room_behind_small_frames_is_bounded() -> None:
-    """The head's back may lie a thousand frames away from what a close-up looks at."""
+    """The back of the head may lie a thousand frames behind the focus of a close-up."""
     cameras = [
         Camera(c.c2w, np.array([[5e3, 0, 16], [0, 5e3, 16], [0, 0, 1]]), 32, 32) for c in ROUND
     ]

@@ -8,7 +8,12 @@ import trimesh
 
 from dp3d_core.cameras.camera import Z_UP_FROM_HEAD
 from dp3d_core.errors import Dp3dError
-from nerf_export.shape.surface import LEAST_BLUR, DistanceGrid, _unpinched, extract_surface
+from nerf_export.shape.surface import (
+    LEAST_BLUR,
+    DistanceGrid,
+    _without_pinched_edges,
+    extract_surface,
+)
 
 CELL = 0.01
 LOW = np.array([-0.32, -0.3, -0.31])
@@ -28,7 +33,7 @@ def grid(distance: np.ndarray) -> DistanceGrid:
     return DistanceGrid(distance.astype(np.float32), LOW, CELL)
 
 
-def test_surface_lies_where_the_distances_say_in_head_space() -> None:
+def test_surface_is_the_zero_level_in_head_space() -> None:
     centre = (0.05, -0.08, 0.02)
     mesh = extract_surface(grid(ball(centre, 0.18)), 4000)
     assert mesh.is_watertight
@@ -39,7 +44,7 @@ def test_surface_lies_where_the_distances_say_in_head_space() -> None:
     assert 3000 < len(mesh.faces) <= 4000
 
 
-def test_cavities_and_floaters_do_not_reach_the_mesh() -> None:
+def test_cavities_and_floaters_are_removed() -> None:
     body = np.maximum(ball((0, 0, 0), 0.15), -ball((0, 0, 0), 0.1))  # hollow
     floater = ball((0.2, 0.2, 0.2), 0.03)
     mesh = extract_surface(grid(np.minimum(body, floater)), 3000)
@@ -50,7 +55,7 @@ def test_cavities_and_floaters_do_not_reach_the_mesh() -> None:
     assert radii.max() < 0.16
 
 
-def test_a_sheet_thinner_than_the_blur_stays_where_views_agree() -> None:
+def test_consistent_views_keep_a_sheet_thinner_than_the_blur() -> None:
     points = points_in_head_space()
     sheet = np.max([np.abs(points[..., 0]) - 0.4 * CELL, np.abs(points[..., 1]) - 0.05], axis=0)
     body = np.minimum(ball((0, 0, 0), 0.12), np.maximum(sheet, ball((0, 0, 0), 0.2)))
@@ -64,13 +69,13 @@ def test_a_sheet_thinner_than_the_blur_stays_where_views_agree() -> None:
     assert reach[1] < 0.14
 
 
-def test_body_that_leaves_the_grid_is_closed_at_its_border() -> None:
+def test_a_body_cut_by_the_grid_is_closed_at_the_border() -> None:
     mesh = extract_surface(grid(ball((0, -0.3, 0), 0.2)), 3000)
     assert mesh.is_watertight
     assert mesh.bounds[0, 1] == pytest.approx(LOW[2], abs=2 * CELL)
 
 
-def test_nothing_sticks_out_of_the_hull() -> None:
+def test_the_surface_stays_inside_the_hull() -> None:
     mesh = extract_surface(grid(ball((0, 0, 0), 0.2)), 3000, ball((0, 0, 0), 0.12))
     assert np.linalg.norm(mesh.vertices, axis=1).max() < 0.125
 
@@ -81,21 +86,21 @@ def test_an_empty_field_is_an_error_with_a_remedy() -> None:
     assert caught.value.code == "mesh.empty"
 
 
-def test_sheets_that_decimation_pinched_together_are_taken_apart() -> None:
-    """Two blocks that share an edge: four triangles meet there, and no solid is closed so."""
+def test_pinched_edges_are_split() -> None:
+    """Two blocks that share an edge: an edge with four triangles, which no closed solid has."""
     blocks = [trimesh.creation.box((0.2, 0.2, 0.2)), trimesh.creation.box((0.2, 0.2, 0.2))]
     blocks[1].apply_translation((0.2, 0.2, 0.0))
     pinched = trimesh.util.concatenate(blocks)
     pinched.merge_vertices()
     assert not pinched.is_watertight
-    mended = _unpinched(pinched)
+    mended = _without_pinched_edges(pinched)
     assert mended.is_watertight
     assert mended.volume == pytest.approx(0.016, rel=0.05)
     assert len(mended.faces) <= len(pinched.faces) + 2
 
 
 def test_thin_sheets_keep_the_budget() -> None:
-    """A plate with holes in it, and a wall beside: what hasty decimation pinches."""
+    """Aggressive decimation pinches a plate with holes beside a wall."""
     x, y, z = np.indices(SHAPE)
     middle = np.array(SHAPE) / 2
     plate = np.abs(z - middle[2]) - 1.3

@@ -43,46 +43,46 @@ def agreement(cameras: Sequence[Camera], masks: Sequence[np.ndarray]):
     return compare_silhouettes(cameras, masks, [None] * len(cameras), hull_of(cameras, masks))
 
 
-def test_views_of_one_head_fill_each_others_silhouettes(masks) -> None:
-    found = agreement(CAMERAS, masks)
-    assert min(found.filled) > 0.97
-    assert found.warnings(range(len(masks))) == []
+def test_consistent_views_give_no_warning(masks) -> None:
+    compared = agreement(CAMERAS, masks)
+    assert min(compared.filled) > 0.97
+    assert compared.warnings(range(len(masks))) == []
 
 
-def test_one_frame_with_another_lens_is_named(masks) -> None:
+def test_a_frame_with_another_lens_is_named(masks) -> None:
     cameras = list(CAMERAS)
     K = cameras[4].K.copy()
     K[[0, 1], [0, 1]] *= 0.5  # its silhouette now means twice the head
     cameras[4] = Camera(cameras[4].c2w, K, cameras[4].width, cameras[4].height)
-    (told,) = agreement(cameras, masks).warnings(range(len(masks)))
-    assert "view 4 contradict" in told
+    (warning,) = agreement(cameras, masks).warnings(range(len(masks)))
+    assert "view 4 contradict" in warning
 
 
-def test_what_the_common_shape_has_no_room_for_is_named(masks) -> None:
+def test_pixels_beyond_the_hull_are_reported(masks) -> None:
     assert agreement(CAMERAS, masks).beyond == (None,) * len(masks)
-    more = [masks[0].copy(), *masks[1:]]
-    more[0][-30:] = 255  # shoulders that no other frame shows
-    found = agreement(CAMERAS, more)
-    assert found.beyond[1:] == (None,) * (len(masks) - 1)
-    beyond = np.kron(found.beyond[0], np.ones((3, 3), bool))[::2, ::2]  # 64 pixels for 96
+    with_shoulders = [masks[0].copy(), *masks[1:]]
+    with_shoulders[0][-30:] = 255  # shoulders that no other frame shows
+    compared = agreement(CAMERAS, with_shoulders)
+    assert compared.beyond[1:] == (None,) * (len(masks) - 1)
+    beyond = np.kron(compared.beyond[0], np.ones((3, 3), bool))[::2, ::2]  # 64 pixels for 96
     assert not beyond[:60].any()
     assert beyond[-20:, :20].all()
 
 
-def test_masks_of_other_cameras_are_told(masks) -> None:
+def test_masks_of_other_cameras_give_a_warning(masks) -> None:
     shifted = [
         np.roll(mask, (7 * (i % 5) - 14, 11 * (i % 4) - 16), (0, 1)) for i, mask in enumerate(masks)
     ]
-    (told,) = agreement(CAMERAS, shifted).warnings(range(len(masks)))
-    assert "contradict each other" in told
+    (warning,) = agreement(CAMERAS, shifted).warnings(range(len(masks)))
+    assert "contradict each other" in warning
 
 
-def test_what_is_unknown_is_not_held_against_a_view(masks) -> None:
+def test_invalid_pixels_do_not_lower_the_agreement(masks) -> None:
     hull = hull_of(CAMERAS, masks)
-    wrong = [np.full_like(masks[0], 255), *masks[1:]]
+    one_full = [np.full_like(masks[0], 255), *masks[1:]]
     known = [masks[0] >= 128, *[None] * (len(masks) - 1)]
-    assert compare_silhouettes(CAMERAS, wrong, [None] * len(masks), hull).filled[0] < 0.5
-    assert compare_silhouettes(CAMERAS, wrong, known, hull).filled[0] > 0.95
+    assert compare_silhouettes(CAMERAS, one_full, [None] * len(masks), hull).filled[0] < 0.5
+    assert compare_silhouettes(CAMERAS, one_full, known, hull).filled[0] > 0.95
 
 
 def test_cameras_in_the_head_or_in_one_place_are_refused(masks) -> None:
@@ -96,7 +96,7 @@ def test_cameras_in_the_head_or_in_one_place_are_refused(masks) -> None:
     assert "within 20 degrees" in check_cameras(near, hull)[0]
 
 
-def test_frames_that_show_nothing() -> None:
+def test_frames_without_content_are_refused_or_noted() -> None:
     empty = np.zeros((8, 8, 4), np.uint8)
     with pytest.raises(Dp3dError, match="every mask is empty"):
         check_frames([Look.of(empty), Look.of(empty)])
@@ -112,19 +112,17 @@ def test_frames_that_show_nothing() -> None:
     assert check_frames([Look.of(black), Look.of(picture)]) == []
 
 
-def test_a_poor_score_is_told() -> None:
-    def told(psnr: float, views: int = 3) -> list[str]:
+def test_a_poor_score_gives_a_warning() -> None:
+    def warnings_of(psnr: float, views: int = 3) -> list[str]:
         return score_warnings({"foreground_psnr": psnr, "held_out_views": views}, has_masks=True)
 
-    assert told(25.0) == []
-    assert "contradict" in told(9.0)[0]
-    assert "nobody has measured" in told(0.0, views=0)[0]
+    assert warnings_of(25.0) == []
+    assert "contradict" in warnings_of(9.0)[0]
+    assert "nobody has measured" in warnings_of(0.0, views=0)[0]
 
 
 @pytest.mark.nerf
-def test_a_refused_set_of_views_leaves_nothing_behind(
-    nerf_environment: Path, tmp_path: Path
-) -> None:
+def test_refused_views_leave_an_empty_folder(nerf_environment: Path, tmp_path: Path) -> None:
     writer = ViewSetWriter(tmp_path / "views", [CAMERAS[0]] * 6, ViewMeta(engine="test", seed=0))
     for i in range(6):
         writer.write(i, *trace(CAMERAS[0]))

@@ -13,7 +13,13 @@ from dp3d_core.decoding.png import read_png
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
-from nerf_export.views.dataset import hold_out, leave_out, training_size, views_hash, write_dataset
+from nerf_export.views.dataset import (
+    exclude_rays,
+    hold_out,
+    training_size,
+    views_hash,
+    write_dataset,
+)
 from tests.support.scene import write_views
 
 
@@ -62,8 +68,8 @@ def test_shrunken_edges_take_no_background_colour(tmp_path: Path) -> None:
     soft = small[(small[..., 3] > 30) & (small[..., 3] < 225)]
     assert len(soft) > 10
     assert np.abs(soft[:, :3] - [200, 0, 0]).max() <= 4
-    kept = np.asarray(Image.open(tmp_path / "data/originals/0000.png"))
-    assert kept.shape == (64, 64, 4)
+    original = np.asarray(Image.open(tmp_path / "data/originals/0000.png"))
+    assert original.shape == (64, 64, 4)
 
 
 def test_frames_are_never_enlarged() -> None:
@@ -84,20 +90,20 @@ def test_cancel_stops_between_pictures(head_views: ViewSet, tmp_path: Path) -> N
         write_dataset(head_views, tmp_path, 16, progress=no_progress, cancel=lambda: True)
 
 
-def test_hash_tells_view_sets_apart(tmp_path: Path) -> None:
-    one = write_views(tmp_path / "a", full_orbit(4, size=16))
+def test_hash_differs_between_view_sets(tmp_path: Path) -> None:
+    first = write_views(tmp_path / "a", full_orbit(4, size=16))
     same = write_views(tmp_path / "b", full_orbit(4, size=16))
-    other = write_views(tmp_path / "c", full_orbit(4, size=16), masks=False)
-    assert views_hash(one) == views_hash(same) != views_hash(other)
+    without_masks = write_views(tmp_path / "c", full_orbit(4, size=16), masks=False)
+    assert views_hash(first) == views_hash(same) != views_hash(without_masks)
 
 
-def test_no_rays_where_the_field_has_no_room(head_views: ViewSet, tmp_path: Path) -> None:
+def test_excluded_pixels_get_no_rays(head_views: ViewSet, tmp_path: Path) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
     dataset = write_dataset(head_views, tmp_path, 64, **calls)
     before = [read_png(tmp_path / f"masks/{i:04d}.png", "L") for i in range(2)]
     lower = np.zeros((16, 16), bool)
     lower[8:] = True
-    leave_out(dataset, [lower, *[None] * (len(head_views) - 1)])
+    exclude_rays(dataset, [lower, *[None] * (len(head_views) - 1)])
     after = [read_png(tmp_path / f"masks/{i:04d}.png", "L") for i in range(2)]
     half = len(before[0]) // 2
     np.testing.assert_array_equal(after[0][:half], before[0][:half])
@@ -106,7 +112,7 @@ def test_no_rays_where_the_field_has_no_room(head_views: ViewSet, tmp_path: Path
     np.testing.assert_array_equal(after[1], before[1])
 
 
-def test_rays_are_drawn_where_something_is_known(tmp_path: Path) -> None:
+def test_rays_are_drawn_at_valid_pixels(tmp_path: Path) -> None:
     cameras = full_orbit(4, size=64)
     known = np.zeros((64, 64), bool)
     known[:, :33] = True
@@ -121,7 +127,7 @@ def test_rays_are_drawn_where_something_is_known(tmp_path: Path) -> None:
     drawn = np.asarray(Image.open(tmp_path / "data/masks/0000.png")) > 0
     assert drawn[:, 8:16].all()
     assert not drawn[:, 16:].any()  # column 16 is known in half
-    assert dataset.known[0][:, :16].all()
+    assert dataset.valid[0][:, :16].all()
     assert dataset.has_masks
     before = views_hash(views)
     views.known_path(0).unlink()

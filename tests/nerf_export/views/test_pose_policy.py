@@ -21,7 +21,7 @@ def settle(views: ViewSet, path: Path) -> SettledPoses:
     return settled_poses(views, path, "auto", None, CALLS)
 
 
-def test_what_was_settled_is_read_again(head_views: ViewSet, tmp_path: Path) -> None:
+def test_settled_poses_are_stored_and_read_back(head_views: ViewSet, tmp_path: Path) -> None:
     path = tmp_path / "poses.json"
     first = settle(head_views, path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["Kept."]}))
@@ -32,7 +32,7 @@ def test_what_was_settled_is_read_again(head_views: ViewSet, tmp_path: Path) -> 
         np.testing.assert_array_equal(before.K, after.K)
 
 
-def test_points_of_a_face_come_back(head_views: ViewSet) -> None:
+def test_points_of_a_face_survive_json(head_views: ViewSet) -> None:
     face = np.random.default_rng(0).normal(size=(7, 3))
     settled = SettledPoses(head_views.cameras, {"faces": [1]}, face, ["One."])
     back = SettledPoses.from_dict(json.loads(json.dumps(settled.to_dict())))
@@ -52,7 +52,7 @@ def test_points_of_a_face_come_back(head_views: ViewSet) -> None:
         {"warnings": [1]},
     ],
 )
-def test_a_damaged_file_is_none(
+def test_a_damaged_file_is_ignored(
     head_views: ViewSet, tmp_path: Path, damage: dict[str, Any]
 ) -> None:
     path = tmp_path / "poses.json"

@@ -20,7 +20,7 @@ from dp3d_core.synthetic.dataset import write_subject
 from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
 from nerf_export.field.fit import fit_views
-from nerf_export.views.registration import PointsOf, meet, register
+from nerf_export.views.registration import PointsOf, register, triangulate
 
 needs_faces = pytest.mark.skipif(
     not face_models.installed(), reason="the face models are absent: dp3d setup models"
@@ -51,7 +51,9 @@ def wrong_cameras(rng: np.random.Generator) -> list[Camera]:
     return [turned(camera, 4.0, tuple(rng.normal(size=3))) for camera in CAMERAS]
 
 
-def seen(points: np.ndarray, cameras: list[Camera], rng: np.random.Generator, noise: float = 0.3):
+def detected_pixels(
+    points: np.ndarray, cameras: list[Camera], rng: np.random.Generator, noise: float = 0.3
+):
     """Pixels of each view but the one from behind."""
     return {
         i: camera.project(points)[0] + rng.normal(0, noise, (len(points), 2))
@@ -65,87 +67,89 @@ def apart(a: Camera, b: Camera) -> float:
     return float(np.degrees(Rotation.from_matrix(relative).magnitude()))
 
 
-def test_exact_cameras_stay() -> None:
+def test_exact_cameras_are_kept() -> None:
     rng = np.random.default_rng(1)
-    found = register(CAMERAS, seen(face(rng), CAMERAS, rng))
-    assert not found.suspicious
-    assert max(found.turns_deg) < 0.3
-    assert found.left == ()
+    registration = register(CAMERAS, detected_pixels(face(rng), CAMERAS, rng))
+    assert not registration.suspicious
+    assert max(registration.turns_deg) < 0.3
+    assert registration.left == ()
 
 
-def test_cameras_that_are_wrong_come_to_agree() -> None:
+def test_wrong_cameras_are_corrected() -> None:
     rng = np.random.default_rng(2)
-    given, points = wrong_cameras(rng), face(rng)
-    pixels = seen(points, CAMERAS, rng)
+    wrong, points = wrong_cameras(rng), face(rng)
+    pixels = detected_pixels(points, CAMERAS, rng)
     used = [*range(4), *range(4, len(points), 2)]
-    found = register(given, {i: uv[used] for i, uv in pixels.items()})
-    assert found.suspicious
-    assert found.after < 0.3 * found.before
+    registration = register(wrong, {i: uv[used] for i, uv in pixels.items()})
+    assert registration.suspicious
+    assert registration.after < 0.3 * registration.before
 
     def miss(cameras: Sequence[Camera]) -> float:
-        """Median distance, pixels, of points that took no part from where they meet."""
-        subset = [cameras[i] for i in found.faces]
-        fresh = np.stack([np.delete(pixels[i], used, axis=0) for i in found.faces])
-        met = meet(subset, fresh)
+        """Median reprojection error, pixels, of points that were not adjusted."""
+        subset = [cameras[i] for i in registration.faces]
+        fresh = np.stack([np.delete(pixels[i], used, axis=0) for i in registration.faces])
+        met = triangulate(subset, fresh)
         off = [c.project(met)[0] - uv for c, uv in zip(subset, fresh, strict=True)]
         return float(np.median(np.linalg.norm(off, axis=-1)))
 
-    assert miss(found.cameras) < 0.5 * miss(given)
+    assert miss(registration.cameras) < 0.5 * miss(wrong)
 
 
 def test_the_view_from_behind_keeps_its_camera() -> None:
     rng = np.random.default_rng(3)
-    given = wrong_cameras(rng)
-    found = register(given, seen(face(rng), CAMERAS, rng))
-    assert found.cameras[-1] is given[-1]
-    assert found.turns_deg[-1] == 0
-    assert len(YAWS) - 1 not in found.faces
+    wrong = wrong_cameras(rng)
+    registration = register(wrong, detected_pixels(face(rng), CAMERAS, rng))
+    assert registration.cameras[-1] is wrong[-1]
+    assert registration.turns_deg[-1] == 0
+    assert len(YAWS) - 1 not in registration.faces
 
 
-def test_points_of_something_else_move_no_camera() -> None:
+def test_points_of_no_face_are_rejected() -> None:
     rng = np.random.default_rng(4)
-    pixels = seen(face(rng), CAMERAS, rng)
+    pixels = detected_pixels(face(rng), CAMERAS, rng)
     pixels[3] = rng.uniform(0, SIZE, pixels[3].shape)
-    found = register(CAMERAS, pixels)
-    assert found.left == (3,)
-    assert found.cameras[3] is CAMERAS[3]
-    assert max(found.turns_deg) < 0.3
+    registration = register(CAMERAS, pixels)
+    assert registration.left == (3,)
+    assert registration.cameras[3] is CAMERAS[3]
+    assert max(registration.turns_deg) < 0.3
 
 
-def test_one_wrong_camera_among_exact_ones_is_named() -> None:
+def test_one_wrong_camera_among_exact_ones_is_rejected() -> None:
     rng = np.random.default_rng(5)
-    given = [*CAMERAS[:5], turned(CAMERAS[5], 8.0, (0, 1, 0)), *CAMERAS[6:]]
-    found = register(given, seen(face(rng), CAMERAS, rng))
-    assert found.left == (5,)
-    assert found.cameras[5] is given[5]
+    cameras = [*CAMERAS[:5], turned(CAMERAS[5], 8.0, (0, 1, 0)), *CAMERAS[6:]]
+    registration = register(cameras, detected_pixels(face(rng), CAMERAS, rng))
+    assert registration.left == (5,)
+    assert registration.cameras[5] is cameras[5]
 
 
-def test_a_view_that_is_far_off_is_left_and_turns_no_other() -> None:
+def test_a_view_far_off_is_rejected_and_moves_no_other() -> None:
     rng = np.random.default_rng(8)
-    given = wrong_cameras(rng)
-    given[5] = turned(CAMERAS[5], 35.0, (0, 0, 1))
-    found = register(given, seen(face(rng), CAMERAS, rng))
-    assert 5 in found.left
-    assert found.cameras[5] is given[5]
+    wrong = wrong_cameras(rng)
+    wrong[5] = turned(CAMERAS[5], 35.0, (0, 0, 1))
+    registration = register(wrong, detected_pixels(face(rng), CAMERAS, rng))
+    assert 5 in registration.left
+    assert registration.cameras[5] is wrong[5]
     turns = [
-        Rotation.from_matrix(found.cameras[i].c2w[:3, :3] @ given[i].c2w[:3, :3].T).as_rotvec()
-        for i in found.faces
+        Rotation.from_matrix(
+            registration.cameras[i].c2w[:3, :3] @ wrong[i].c2w[:3, :3].T
+        ).as_rotvec()
+        for i in registration.faces
     ]
     assert np.degrees(np.linalg.norm(np.mean(turns, axis=0))) < 0.2
     assert np.degrees(np.linalg.norm(turns, axis=1)).max() > 0.5
 
 
-def test_cameras_in_one_place_do_not_fail_here() -> None:
+def test_cameras_in_one_place_are_registered() -> None:
     rng = np.random.default_rng(9)
     points = face(rng)
     cameras = [CAMERAS[4]] * 6
-    found = register(cameras, {i: cameras[i].project(points)[0] for i in range(6)})
-    assert not found.suspicious
+    registration = register(cameras, {i: cameras[i].project(points)[0] for i in range(6)})
+    assert not registration.suspicious
 
 
 def test_few_faces_are_refused() -> None:
     rng = np.random.default_rng(6)
-    pixels = seen(face(rng), CAMERAS, rng)
+    pixels = detected_pixels(face(rng), CAMERAS, rng)
     with pytest.raises(Dp3dError) as caught:
         register(CAMERAS, {i: pixels[i] for i in (0, 1, 2)})
     assert caught.value.code == "viewset.no_faces"
@@ -158,15 +162,15 @@ def turned_head(tmp_path_factory: pytest.TempPathFactory) -> ViewSet:
     subject = replace(random_subject(4), backdrop=((1.0, 1.0, 1.0),))
     calls = {"progress": no_progress, "cancel": never_cancel}
     true = write_subject(subject, CAMERAS[:-1], root / "true", **calls)
-    given = [turned(camera, 4.0, tuple(rng.normal(size=3))) for camera in true.cameras]
-    writer = ViewSetWriter(root / "given", given, ViewMeta(engine="test"))
-    for i in range(len(given)):
+    turned_cameras = [turned(camera, 4.0, tuple(rng.normal(size=3))) for camera in true.cameras]
+    writer = ViewSetWriter(root / "given", turned_cameras, ViewMeta(engine="test"))
+    for i in range(len(turned_cameras)):
         writer.write(i, true.frame(i), true.mask(i))
     return writer.finish()
 
 
 @needs_faces
-def test_poses_of_a_fit_are_refined_where_this_is_asked_for(
+def test_poses_are_refined_on_request(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:
     calls = {"progress": no_progress, "cancel": never_cancel}
@@ -175,18 +179,20 @@ def test_poses_of_a_fit_are_refined_where_this_is_asked_for(
     assert any("--poses refined" in warning for warning in doubted.meta.warnings)
     assert doubted.meta.registration is None
     fit = fit_views(turned_head.root, tmp_path / "fit", poses="refined", **known, **calls)
-    told = fit.meta.registration
-    assert told["after"] < 0.6 * told["before"]
-    assert 1 < told["largest_turn_deg"] < 12
-    for i, (camera, given) in enumerate(zip(fit.cameras, turned_head.cameras, strict=True)):
-        np.testing.assert_allclose(apart(camera, given), told["turns_deg"][i], atol=0.01)
+    registration = fit.meta.registration
+    assert registration["after"] < 0.6 * registration["before"]
+    assert 1 < registration["largest_turn_deg"] < 12
+    for i, (camera, given_camera) in enumerate(zip(fit.cameras, turned_head.cameras, strict=True)):
+        np.testing.assert_allclose(
+            apart(camera, given_camera), registration["turns_deg"][i], atol=0.01
+        )
     with pytest.raises(Dp3dError) as caught:  # other poses make another fit
         fit_views(turned_head.root, tmp_path / "fit", poses="given", **known, **calls)
     assert caught.value.code == "viewset.mismatch"
 
 
 @needs_faces
-def test_views_that_a_network_drew_are_refined_unasked(
+def test_generated_views_are_refined_by_default(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:
     meta = replace(turned_head.meta, approximate_poses=True)
@@ -226,15 +232,15 @@ def test_views_without_a_face_are_refused_only_where_poses_must_be_refined(
     fit("auto", lambda frame: None)
 
 
-def test_poses_are_the_same_after_a_stop(
+def test_a_resumed_fit_keeps_its_poses(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:
     """What finds faces may be gone by then."""
-    pixels = seen(face(np.random.default_rng(10)), CAMERAS, np.random.default_rng(11))
-    asked = iter(range(len(turned_head)))
+    pixels = detected_pixels(face(np.random.default_rng(10)), CAMERAS, np.random.default_rng(11))
+    frames_left = iter(range(len(turned_head)))
 
-    def found(frame: np.ndarray) -> np.ndarray:
-        return pixels[next(asked)]
+    def next_points(frame: np.ndarray) -> np.ndarray:
+        return pixels[next(frames_left)]
 
     def stop_in(stage: str):
         reached: list[str] = []
@@ -245,14 +251,16 @@ def test_poses_are_the_same_after_a_stop(
     with pytest.raises(Cancelled):
         fit_views(
             *(turned_head.root, tmp_path / "fit"),
-            **{**job, "points_of": found, "progress": listen, "cancel": stopped},
+            **{**job, "points_of": next_points, "progress": listen, "cancel": stopped},
         )
     fit = fit_views(
         *(turned_head.root, tmp_path / "fit"),
         **{**job, "points_of": lambda frame: None},
         **{"progress": no_progress, "cancel": never_cancel},
     )
-    told = fit.meta.registration
-    assert len(told["faces"]) >= 7
-    for i, (camera, given) in enumerate(zip(fit.cameras, turned_head.cameras, strict=True)):
-        np.testing.assert_allclose(apart(camera, given), told["turns_deg"][i], atol=0.01)
+    registration = fit.meta.registration
+    assert len(registration["faces"]) >= 7
+    for i, (camera, given_camera) in enumerate(zip(fit.cameras, turned_head.cameras, strict=True)):
+        np.testing.assert_allclose(
+            apart(camera, given_camera), registration["turns_deg"][i], atol=0.01
+        )

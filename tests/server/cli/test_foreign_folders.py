@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from nerf_export.folders.places import is_view_set
+from nerf_export.folders.capture_folders import is_view_set
 from tests.support import captures
 
 
