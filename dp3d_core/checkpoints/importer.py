@@ -67,7 +67,7 @@ def import_weights(
         half: whether to store float16, which halves the size and is what GPUs compute in.
         expected_sha256: required hash of the file; None: any.
         revision: commit that the file is from, for the record.
-        progress: stages ``hash`` and ``import``, in megabytes.
+        progress: stages ``hash`` and ``import``.
         cancel: polled at each step.
 
     Returns:
