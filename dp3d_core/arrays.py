@@ -1,11 +1,12 @@
-"""Array types by their elements, shapes to write beside them, and the smooth step.  numpy only.
+"""Array types by element type, jaxtyping shapes for annotations, and ``smoothstep``.  numpy only.
 
     def vertex_normals(vertices: Float[Array, "n 3"], faces: Int[Indices32, "m 3"]) -> ...
 
 A shape is jaxtyping's: an axis is a number or a name, and a name stands for one length within a
-call (a single name begins with a space, or linters take it for a forward reference).  Tests check
-shapes, see ``tests/support/shape_checks.py``.  Elsewhere ``Float[Array, "n 3"]`` is ``Array`` and
-jaxtyping is not imported: it takes as long as numpy, and every command imports cameras.
+call.  A single name begins with a space, or linters take it for a forward reference.  Shapes are
+checked in tests only (``tests/support/shape_checks.py``).  Elsewhere ``Float[Array, "n 3"]`` is
+``Array`` and jaxtyping is not imported: its import takes as long as numpy's, and every command
+imports cameras.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING or "jaxtyping" in sys.modules:
 else:
 
     class Float:
-        """An array type without its shape; the shape is for the tests."""
+        """``Float[Array, "n 3"]`` without jaxtyping: the array type alone."""
 
         def __class_getitem__(cls, item: tuple[Any, str]) -> Any:
             """The array type."""
@@ -35,22 +36,22 @@ __all__ = [
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
-"""Numbers in double precision: positions, directions, matrices, what is computed from them."""
+"""Double precision: positions, directions, matrices and results computed from them."""
 Array32 = NDArray[np.float32]
-"""Numbers in single precision: textures, depth and distance maps, and their weights."""
+"""Single precision: textures, depth and distance maps, and their weights."""
 Pixels = NDArray[np.uint8]
 """Colours or alpha of a picture, 0 to 255."""
 Labels = NDArray[np.uint8]
-"""What each vertex or pixel belongs to; the numbers are their maker's."""
+"""Label of each vertex or pixel; the code that makes the array defines the numbers."""
 Mask = NDArray[np.bool_]
-"""Whether something holds for each vertex, pixel or ray."""
+"""One boolean for each vertex, pixel or ray."""
 Indices = NDArray[np.int64]
-"""Numbers of vertices, triangles, rays or pixels."""
+"""Indices of vertices, triangles, rays or pixels."""
 Indices32 = NDArray[np.int32]
-"""Numbers of vertices in files and meshes."""
+"""Indices of vertices in files and meshes."""
 
 
 def smoothstep(x: Array, low: float | Array, high: float | Array) -> Array:
-    """0 below ``low``, 1 above ``high``, smooth between (``low`` may be the larger)."""
+    """Hermite step: 0 at ``low``, 1 at ``high``, clamped outside; ``low`` may be the larger."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return np.asarray(t * t * (3 - 2 * t))

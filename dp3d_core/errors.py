@@ -1,11 +1,11 @@
-"""Errors a person can meet: one class, one catalogue of stable codes.
+"""Errors that are shown to users: one class and one catalogue of stable codes.
 
-Every failure that reaches a user carries three things, the same in the command line, the
-HTTP body and the Blender panel: a ``code`` that never changes, one sentence on what is
-wrong (``problem``) and one on what to do next (``remedy``).  ``docs/errors.md`` is the
-catalogue for readers; a test holds the two together.
+Every failure that reaches a user carries a ``code`` that never changes, one sentence on what is
+wrong (``problem``) and one on what to do next (``remedy``).  Command line, HTTP body and Blender
+panel show all three.  ``docs/errors.md`` lists the codes for readers; a test compares it with
+:data:`CATALOGUE`.
 
-This module imports nothing but the standard library, so that every room may use it.
+Standard library only, so that every room may import it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ class ExitCode(IntEnum):
 
     OK = 0
     UNEXPECTED = 1
-    """A defect of ours: please report it."""
+    """A defect of dp3d, to be reported."""
     USAGE = 2
-    """The command line itself was wrong (unknown flag, missing argument)."""
+    """The command line is wrong: unknown flag, missing argument."""
     BAD_INPUT = 3
-    """A file or value given to us cannot be used."""
+    """An input file or value cannot be used."""
     MISSING_COMPONENT = 4
-    """Something must be installed first: an environment, weights, a program."""
+    """An environment, weights or a program must be installed first."""
     JOB_FAILED = 5
-    """The work was started and failed."""
+    """The job was started and failed."""
     BACKEND = 6
-    """The server cannot be reached, or refused us."""
+    """The server cannot be reached, or refused the request."""
     CANCELLED = 130
     """Stopped on request (as a shell reports Ctrl-C)."""
 
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """What a code means: a short title, the HTTP status and the exit code that go with it."""
+    """Title, HTTP status and exit code of an error code."""
 
     title: str
     http_status: int
@@ -170,13 +170,13 @@ CATALOGUE: dict[str, ErrorKind] = {
 
 
 class Dp3dError(Exception):
-    """A failure to show to a person.
+    """A failure that is shown to the user.
 
     Args:
-        code: a key of :data:`CATALOGUE`; anything else is a defect and raises ``KeyError``.
-        problem: one sentence, what is wrong.
-        remedy: one sentence, what to do next.
-        detail: more for a log or a bug report (never needed to act).
+        code: a key of :data:`CATALOGUE`; any other raises ``KeyError``.
+        problem: one sentence on what is wrong.
+        remedy: one sentence on what to do next.
+        detail: further text for a log or a bug report, not needed to act.
 
     """
 
@@ -190,11 +190,11 @@ class Dp3dError(Exception):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the command line for this failure."""
+        """Exit code of the command line for this error."""
         return self.kind.exit_code
 
     def to_dict(self) -> dict[str, Any]:
-        """The RFC 9457 members; also what ``--json`` prints and what an event carries."""
+        """Members of RFC 9457, as HTTP bodies, ``--json`` and events carry them."""
         return {
             "type": f"urn:dp3d:error:{self.code}",
             "title": self.kind.title,
@@ -224,7 +224,7 @@ class Dp3dError(Exception):
 
 
 class Cancelled(Dp3dError):
-    """The work was stopped on request; what was finished before stays on disk."""
+    """The work was stopped on request; finished results stay on disk."""
 
     def __init__(self, what: str = "The job") -> None:
         super().__init__(

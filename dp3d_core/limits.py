@@ -1,8 +1,7 @@
-"""Choices and limits that several packages share: command line, web, rooms, Blender's add-on.
+"""Choices and ranges shared by the command line, the web process, the rooms and the add-on.
 
-Standard library only.  What one module alone decides stays in that module.  The add-on cannot
-import this module and has a copy, ``addon/limits.py``; ``tests/addon/test_limits.py`` compares
-them.
+Limits of a single module stay in that module.  The add-on cannot import this module and has a
+copy, ``addon/limits.py``; ``tests/addon/test_limits.py`` compares the two.  Standard library only.
 
 A choice is a ``Literal`` type for annotations (tyro, pydantic, mypy) and a tuple of its values.
 """
@@ -15,13 +14,13 @@ Number = TypeVar("Number", bound=float)
 
 
 class Range(NamedTuple, Generic[Number]):
-    """Numbers from ``low`` to ``high``, both ends included."""
+    """Closed interval from ``low`` to ``high``."""
 
     low: Number
     high: Number
 
     def holds(self, value: float) -> bool:
-        """Whether a number is in the range; False for a NaN."""
+        """Whether a number is in the range; False for NaN."""
         return self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -36,65 +35,73 @@ CAMERA_PRESETS: tuple[CameraPreset, ...] = get_args(CameraPreset)
 PRESET_VIEWS = Range(1, 360)
 """Cameras of a preset."""
 DEFAULT_VIEWS = 32
+"""Cameras of a preset that names no number."""
 PRESET_SIDE = Range(16, 2048)
 """Width and height of a preset's frames, pixels."""
 DEFAULT_SIDE = 512
+"""Width and height of a preset's frames where the request names none, pixels."""
 PRESET_PITCH_DEG = Range(-90, 90)
-"""Height of the presets orbit and arc above the horizon, degrees."""
+"""Elevation of the presets orbit and arc, degrees."""
 PATH_VIEWS = Range(1, 4096)
-"""Cameras of a document or of a path from Blender."""
+"""Cameras of a camera document or of a path from Blender."""
 PATH_SIDE = Range(16, 4096)
-"""Width and height of their frames, pixels."""
+"""Width and height of frames in a camera document or a path from Blender, pixels."""
 
 # -- portrait and engines --------------------------------------------------------------------
 
 DEFAULT_ENGINE = "preview"
-"""``dp3d_core.engines.registry`` names them all."""
+"""Engine of a request that names none; all names are in ``dp3d_core.engines.registry``."""
 SEED = Range(0, 2**32 - 1)
-"""Seeds that every random generator takes."""
+"""Seeds that numpy's, torch's and Python's generators all accept."""
 HEAD_YAW_DEG = Range(-180, 180)
+"""Yaw of the head in a photo, set by the user, degrees."""
 HEAD_PITCH_DEG = Range(-80, 80)
+"""Pitch of the head in a photo, set by the user, degrees."""
 HEAD_ROLL_DEG = Range(-180, 180)
-"""Angles of the head in a photo that may be given by hand, degrees."""
+"""Roll of the head in a photo, set by the user, degrees."""
 
 WindowMode = Literal["overlap", "blocks"]
 WINDOW_MODES: tuple[WindowMode, ...] = get_args(WindowMode)
 """How views are divided into windows that are denoised together."""
 Precision = Literal["float32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""Number types of the diffusion networks."""
+"""Floating point types of the diffusion networks."""
 
 # -- fits ------------------------------------------------------------------------------------
 
 FitPreset = Literal["tiny", "draft", "standard", "high"]
 FIT_PRESETS: tuple[FitPreset, ...] = get_args(FitPreset)
-"""Sizes and lengths of a fit, small to large (``nerf_export.field.presets``)."""
+"""Presets of a fit, from small and fast to large and slow (``nerf_export.field.presets``)."""
 DEFAULT_FIT_PRESET: FitPreset = "draft"
+"""Preset of a fit that names none."""
 FIT_VIEWS = Range(4, 10_000)
-"""Views that a fit takes; files of views are numbered with four digits."""
+"""Number of views of a fit; frame files are numbered with four digits."""
 FIT_STEPS = Range(1, 1_000_000)
-"""Training steps, where they replace the preset's."""
+"""Training steps of a fit, where the user overrides the preset."""
 PosePolicy = Literal["auto", "given", "refined"]
 POSE_POLICIES: tuple[PosePolicy, ...] = get_args(PosePolicy)
-"""What a fit does with cameras that see faces elsewhere than the frames show them: ``auto`` moves
-those of views that a network drew and warns about others, ``given`` takes all as they are,
-``refined`` moves all."""
+"""Treatment of cameras that project the face elsewhere than their frames show it.  ``auto`` refines
+the poses of views drawn by a network and warns about others, ``given`` keeps all poses, ``refined``
+refines all."""
 
-# -- what is made of a fit -------------------------------------------------------------------
+# -- results of a fit -------------------------------------------------------------------
 
 MESH_FACES = Range(200, 500_000)
-"""Triangles of a mesh."""
+"""Number of triangles of an extracted mesh."""
 DEFAULT_FACES = 30_000
+"""Triangles of a mesh where the user names no number."""
 TEXTURE_SIDE = Range(64, 4096)
 """Width and height of a mesh's texture, texels."""
 DEFAULT_TEXTURE_SIDE = 1024
+"""Width and height of a mesh's texture where the user names none, texels."""
 VideoFormat = Literal["webm", "mp4"]
 VIDEO_FORMATS: tuple[VideoFormat, ...] = get_args(VideoFormat)
-"""Endings of video files."""
+"""File name extensions of videos."""
 FPS = Range(0.1, 240)
-"""Frames a second of a video."""
+"""Frame rate of a video, frames per second."""
 DEFAULT_FPS = 24.0
+"""Frame rate of a video where the user names none, frames per second."""
 ExportFormat = Literal["nerfstudio", "instant-ngp", "blender", "colmap", "nerfstudio-run"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
-"""Folders for other tools: all but the last hold views (``nerf_export.folders.writing``),
-``nerfstudio-run`` a fit as ``ns-train`` leaves it (``nerf_export.field.ns_commands``)."""
+"""Folder layouts for other tools.  ``nerfstudio-run`` holds a fit as ``ns-train`` leaves it
+(``nerf_export.field.ns_commands``), the others hold views (``nerf_export.folders.writing``)."""

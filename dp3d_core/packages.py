@@ -1,6 +1,6 @@
-"""Packages that an extra brings: which are missing, which cannot be loaded, and how to mend it.
+"""Packages of dp3d's extras: which are missing, which cannot be imported, how to install them.
 
-Standard library only: it must work where nothing else does.
+Standard library only, for it runs where other packages are missing.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "metrics": ("torch_fidelity", "torchmetrics", "torchvision"),
     "heic": ("pillow_heif",),
 }
-"""Modules by the extra of ours that brings them."""
+"""Modules that each extra of dp3d installs."""
 _ALWAYS = ("filelock", "numpy", "PIL", "rich", "tyro")
+"""Modules that dp3d installs without any extra."""
 _DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "fast_simplification": "fast-simplification",
@@ -45,24 +46,26 @@ _DISTRIBUTIONS = {
     "torch_fidelity": "torch-fidelity",
     "PIL": "pillow",
 }
-"""Distributions whose name is not the module's."""
+"""Distribution of a module, where the names differ."""
 _MAKE = {"core": "make env", "nerf": "make env", "server": "make env"} | {
     "diffusion": "make env-diffusion"
 }
+"""Makefile target that installs an extra."""
 _EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules}
+"""Extra that installs a module."""
 
 
 def is_absent(module: str) -> bool:
-    """Whether a module is not installed, or is no more than an empty folder; imports nothing."""
+    """Whether a module is not installed, or is an empty folder; imports nothing."""
     try:
         spec = find_spec(module)
-    except (ImportError, ValueError):  # a stand-in without a specification
+    except (ImportError, ValueError):  # a module in sys.modules without a spec
         return True
     return spec is None or spec.origin is None
 
 
 def installed_version(module: str) -> tuple[int, ...] | None:
-    """First numbers of a module's version, None where nothing says it."""
+    """Leading numbers of a module's version; None where no distribution states it."""
     try:
         text = version(_DISTRIBUTIONS.get(module, module))
     except PackageNotFoundError:
@@ -76,7 +79,7 @@ def installed_version(module: str) -> tuple[int, ...] | None:
 
 
 def package_versions(*packages: str) -> dict[str, str]:
-    """Versions of dp3d and of those packages that are installed, for a view set's meta."""
+    """Versions of dp3d and of those of the packages that are installed, for ``meta.json``."""
     versions = {"dp3d": __version__}
     for package in packages:
         with suppress(PackageNotFoundError):
@@ -85,37 +88,37 @@ def package_versions(*packages: str) -> dict[str, str]:
 
 
 def how_to_install(extra: str) -> str:
-    """The command that brings an extra, as a sentence."""
+    """A sentence with the command that installs an extra."""
     make = f", or '{_MAKE[extra]}'" if extra in _MAKE else ""
     return f"Install what belongs to it: pip install 'dp3d[{extra}]'{make}."
 
 
 def package_error(error: BaseException) -> Dp3dError | None:
-    """The error for a package that is missing or cannot be loaded.
+    """The error for a package that is missing or cannot be imported.
 
     Args:
-        error: anything that was raised.
+        error: any exception.
 
     Returns:
-        ``engine.packages_missing`` for packages of the diffusion engines that are not there,
-        ``packages.missing`` for those of another extra, ``packages.broken`` for one that is
-        installed and fails when it is imported; None for what has to do with no package.
+        ``engine.packages_missing`` for a missing package of the diffusion engines,
+        ``packages.missing`` for one of another extra, ``packages.broken`` for an installed package
+        whose import fails; None where no package is the cause.
 
     """
     if isinstance(error, Dp3dError | MemoryError):
         return None
     for link in _chain(error):
         if isinstance(link, ModuleNotFoundError) and link.name in _EXTRA_OF:
-            return _missing(link.name)
+            return _missing_error(link.name)
     for link in _chain(error):
-        module = _importing(link.__traceback__) or _named(link)
+        module = _package_being_imported(link.__traceback__) or _package_named(link)
         if module is not None:
-            return _broken(module, link)
+            return _broken_error(module, link)
     return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what led to it, the first cause first."""
+    """An exception and its causes, the first cause first."""
     links: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in links:
@@ -124,8 +127,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     return reversed(links)
 
 
-def _importing(trace: TracebackType | None) -> str | None:
-    """The package of ours whose import was going on, None where none was."""
+def _package_being_imported(trace: TracebackType | None) -> str | None:
+    """The known package that was being imported when the exception was raised, or None."""
     while trace is not None:
         frame = trace.tb_frame
         top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -135,15 +138,15 @@ def _importing(trace: TracebackType | None) -> str | None:
     return None
 
 
-def _named(error: BaseException) -> str | None:
-    """The package that an ImportError names."""
+def _package_named(error: BaseException) -> str | None:
+    """The known package that an ImportError names, or None."""
     if not isinstance(error, ImportError):
         return None
     top = (error.name or "").partition(".")[0]
     return top if top in _EXTRA_OF or top in _ALWAYS else None
 
 
-def _missing(module: str) -> Dp3dError:
+def _missing_error(module: str) -> Dp3dError:
     extra = _EXTRA_OF[module]
     absent = [name for name in _EXTRAS[extra] if is_absent(name)] or [module]
     names = ", ".join(_DISTRIBUTIONS.get(name, name) for name in absent)
@@ -160,7 +163,7 @@ def _missing(module: str) -> Dp3dError:
     )
 
 
-def _broken(module: str, error: BaseException) -> Dp3dError:
+def _broken_error(module: str, error: BaseException) -> Dp3dError:
     name = _DISTRIBUTIONS.get(module, module)
     extra = _EXTRA_OF.get(module)
     dp3d = "dp3d" if extra is None else f"dp3d[{extra}]"

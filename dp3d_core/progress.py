@@ -1,9 +1,9 @@
-"""Progress and cancel: how long work talks to whoever waits for it.
+"""Progress reports and cancellation of long work.
 
-Every long function in the house takes two callables.  ``progress`` is called with a
-:class:`Progress`; ``cancel`` is polled and answers True once the work shall stop.  The same
-``Progress`` goes, as one JSON line, from a child process to its parent (``nerf_export``),
-from the worker to the web process and over SSE to Blender (``server``).
+Every long function takes two callables: ``progress``, called with a :class:`Progress`, and
+``cancel``, polled, which returns True once the work shall stop.  As JSON, a ``Progress`` also goes
+from a child process to its parent (``nerf_export``), from the worker to the web process, and as a
+server-sent event to Blender (``server``).
 
 Standard library only.
 """
@@ -23,40 +23,41 @@ class Progress:
     """One progress event."""
 
     stage: str
-    """What is being done, a short stable word: ``portrait``, ``views``, ``fit``, ``mesh`` ..."""
+    """Stable name of the stage: ``portrait``, ``views``, ``fit``, ``mesh`` ..."""
     step: int
-    """Steps finished in this stage, 0 <= step <= of."""
+    """Finished steps of the stage, 0 <= step <= of."""
     of: int
-    """Steps in this stage, at least 1."""
+    """Steps of the stage, at least 1."""
     message: str = ""
-    """A sentence for a person."""
+    """A sentence for the user."""
     eta_s: float | None = None
-    """Seconds this stage still needs, when known."""
+    """Estimated time to the end of the stage, seconds; None: unknown."""
     values: dict[str, Any] = field(default_factory=dict)
-    """Measured numbers (loss, psnr ...) and names of results (``file``)."""
+    """Measurements (loss, psnr ...) and names of result files (``file``)."""
 
 
 ProgressCallback = Callable[[Progress], None]
 StepCallback = Callable[[str], None]
 """Called with a sentence when a step begins; may raise ``Cancelled``."""
 CancelCheck = Callable[[], bool]
+"""Returns True once the work shall stop."""
 
 
 def no_progress(event: Progress) -> None:
-    """The callback of a caller who does not listen."""
+    """Ignore a progress report."""
 
 
 def no_step(message: str) -> None:
-    """The step callback of a caller who does not listen."""
+    """Ignore the beginning of a step."""
 
 
 def never_cancel() -> bool:
-    """The check of a caller who never cancels."""
+    """Never ask for cancellation."""
     return False
 
 
 def check_cancel(cancel: CancelCheck, what: str = "The job") -> None:
-    """Raise :class:`~dp3d_core.errors.Cancelled` if ``cancel`` says so."""
+    """Raise :class:`~dp3d_core.errors.Cancelled` if ``cancel`` returns True."""
     if cancel():
         raise Cancelled(what)
 
@@ -95,9 +96,9 @@ class Stage:
         check_cancel(self._cancel, f"Stage '{self.name}'")
 
     def begin(self, message: str) -> None:
-        """Report the step that begins now, and the one begun before as done.
+        """Report that a step begins and that the step before it is done.
 
-        For steps that take long: the message says what is going on.  Raises ``Cancelled`` on
+        For long steps, whose message describes the work in progress.  Raises ``Cancelled`` on
         request; usable as a ``StepCallback``.
         """
         self.advance(message, int(self._begun))

@@ -1,4 +1,4 @@
-"""Cameras: the one place where coordinate conventions meet.  numpy only.
+"""The pinhole camera in head space, and conversions between coordinate conventions.  numpy only.
 
 Spaces (``docs/coordinates.md`` has the pictures):
 
@@ -6,8 +6,8 @@ Spaces (``docs/coordinates.md`` has the pictures):
 W     Blender world: right-handed, Z up
 H     head space: Y up, face towards +Z, head centre at the origin, canonical camera at
       distance 2.7 with focal length 4.2647 image widths (EG3D / PanoHead)
-N     nerfstudio's world, as we write it: H turned upright for a Z-up world
-M     mesh file (glTF): Y up; equal to H, one head unit is one metre
+N     nerfstudio's world in our files: H rotated to Z up
+M     mesh files (glTF): Y up; H with one metre per head unit
 ====  ==================================================================================
 
 Camera axes: ``opencv`` is x right, y down, z forward (EG3D labels, our files); ``opengl`` is
@@ -16,8 +16,8 @@ x right, y up, looking along -z (Blender, nerfstudio).
 Pixels: u to the right, v down, the image covers [0, width] x [0, height]; the centre of the
 first pixel is (0.5, 0.5).  K is in these pixels, so a centred principal point is (w/2, h/2).
 
-Inside the project a camera is always a :class:`Camera`: H, OpenCV axes, pixels.  Everything
-else is converted on the way in or out, here.
+Inside the project a camera is always a :class:`Camera`: H, OpenCV axes, pixels.  The functions of
+this module convert all other conventions on input and output.
 """
 
 from __future__ import annotations
@@ -42,23 +42,27 @@ CANONICAL_FOCAL = 4.2647
 """Focal length of the canonical camera, image widths (EG3D; fov 13.37 deg)."""
 
 EG3D_SCALE = 0.82
-"""Head units per EG3D unit: EG3D and DiffPortrait3D frame a head a fifth larger."""
+"""Head units per EG3D unit: heads are 1 / 0.82 times larger in EG3D and DiffPortrait3D.  Fitted to
+the published DiffPortrait3D frames at their cameras, one value for all portraits."""
 EG3D_ORIGIN: Array = np.array([0.0, -0.011, 0.18])
-"""EG3D's origin in head space, near the plane of the face; ours is the centre of the head."""
+"""EG3D's origin in head space, head units: near the plane of the face.  Fitted to the published
+DiffPortrait3D frames at their cameras, one value for all portraits."""
 EG3D_TILT_DEG = 4.5
-"""Turn about +X from EG3D's axes to ours: its heads look up a little.  All three are fitted to the
-published DiffPortrait3D frames at their cameras, one value for all portraits."""
+"""Rotation about +X from EG3D's axes to head space, degrees: EG3D's heads look up slightly.  Fitted
+to the published DiffPortrait3D frames at their cameras, one value for all portraits."""
 
 _RIGID_TOLERANCE = 1e-5
+"""Largest deviation of a camera's rotation and last row from a rigid transform."""
 _ROUNDED = 2e-3
-"""By how much numbers that another tool wrote with three decimals are off."""
+"""Largest rounding error of matrices that another tool wrote with three decimals."""
 _CORRECT = "Correct this camera, or take its frame out of the file."
+"""Remedy for an unusable camera of a file."""
 _LARGEST = 1e9
-"""Head units or pixels: beyond it, single precision says nothing any more."""
+"""Largest coordinate of a camera, head units or pixels; float32 has no useful precision beyond."""
 _FOCAL_LENGTHS = (1e-4, 1e6)
-"""Focal lengths, over the picture's longer side: views of 179.99 degrees to 0.2 seconds of arc."""
+"""Smallest and largest focal length over the longer side: 179.99 degrees to 0.2 arc seconds."""
 _OFF_CENTRE = 1e4
-"""Largest coordinate of a principal point, over the picture's longer side."""
+"""Largest coordinate of a principal point over the longer side of the picture."""
 
 
 class CameraAxes(StrEnum):
@@ -69,24 +73,25 @@ class CameraAxes(StrEnum):
 
 
 class WorldFrame(StrEnum):
-    """Worlds a pose can be given in.  ``HEAD`` is H (and M); ``Z_UP`` is N."""
+    """World frames of poses: ``HEAD`` is H (and M), ``Z_UP`` is N."""
 
     HEAD = "head"
     Z_UP = "z-up"
 
 
 AXES_FLIP: Array = np.diag([1.0, -1.0, -1.0, 1.0])
-"""OpenCV camera axes <-> OpenGL camera axes, multiplied from the right; its own inverse."""
+"""OpenCV camera axes to OpenGL camera axes and back, multiplied from the right."""
 
 Z_UP_FROM_HEAD: Array = np.array([[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])
-"""H (Y up, face +Z) to a Z-up world (face -Y): (x, y, z) -> (x, -z, y).  Also exactly what
-Blender's glTF importer does to a mesh, so a mesh file lies in N once it is imported."""
+"""H (Y up, face +Z) to a Z-up world (face -Y): (x, y, z) -> (x, -z, y).  Blender's
+glTF importer applies this rotation to meshes, so an imported mesh file is in N."""
 
 HEAD_FROM_Z_UP: Array = Z_UP_FROM_HEAD.T.copy()
+"""Inverse of :data:`Z_UP_FROM_HEAD`."""
 
 
 def invert_rigid(c2w: ArrayLike) -> Pose:
-    """Inverse of a rigid 4x4 transform, exact up to rounding (no matrix inversion)."""
+    """Inverse of a rigid (4, 4) transform by transposition."""
     m = np.asarray(c2w, np.float64)
     out = np.eye(4)
     out[:3, :3] = m[:3, :3].T
@@ -100,7 +105,7 @@ def convert_pose(
     axes: tuple[CameraAxes, CameraAxes] = (CameraAxes.OPENCV, CameraAxes.OPENCV),
     world: tuple[WorldFrame, WorldFrame] = (WorldFrame.HEAD, WorldFrame.HEAD),
 ) -> Float[Array, "... 4 4"]:
-    """Camera-to-world pose from one convention to another.
+    """Camera-to-world poses from one convention to another.
 
     Args:
         c2w: (..., 4, 4) camera-to-world.
@@ -108,20 +113,26 @@ def convert_pose(
         world: (from, to) world frames.
 
     Returns:
-        (..., 4, 4) float64 pose in the new convention.
+        (..., 4, 4) float64 poses in the new convention.
 
     """
     pose = np.array(c2w, np.float64)
     if axes[0] != axes[1]:
         pose = pose @ AXES_FLIP
     if world[0] != world[1]:
-        turn = Z_UP_FROM_HEAD if world[1] is WorldFrame.Z_UP else HEAD_FROM_Z_UP
-        pose = turn @ pose
+        rotation = Z_UP_FROM_HEAD if world[1] is WorldFrame.Z_UP else HEAD_FROM_Z_UP
+        pose = rotation @ pose
     return pose
 
 
 class UnusableCamera(ValueError):
-    """A lens or a pose that cannot be used: half a sentence on why, a sentence on what to do."""
+    """A lens or pose that cannot be used.
+
+    Args:
+        why: half a sentence, the exception's text.
+        remedy: one sentence on what to do.
+
+    """
 
     def __init__(self, why: str, remedy: str) -> None:
         super().__init__(why)
@@ -180,18 +191,18 @@ class Camera:
         """Pixel positions and depths of points.
 
         Args:
-            points: (n, 3) head space.
+            points: (n, 3) head space, head units.
 
         Returns:
             (n, 2) pixels and (n,) depth along the optical axis in head units; pixels of
             points at or behind the camera (depth <= 0) are NaN.
 
         """
-        p = np.atleast_2d(np.asarray(points, np.float64))
-        local = (p - self.position) @ self.c2w[:3, :3]
+        flat = np.atleast_2d(np.asarray(points, np.float64))
+        local = (flat - self.position) @ self.c2w[:3, :3]
         depth = local[:, 2]
-        safe = np.where(depth > 0, depth, np.nan)
-        uv = local[:, :2] / safe[:, None] * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
+        positive_depth = np.where(depth > 0, depth, np.nan)
+        uv = local[:, :2] / positive_depth[:, None] * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
         return uv, depth
 
     def directions(self, uv: ArrayLike) -> Float[Array, "... 3"]:
@@ -219,13 +230,13 @@ class Camera:
         return np.stack([u, v], -1)
 
     def resized(self, width: int, height: int) -> Camera:
-        """The same camera with its image scaled to another size."""
+        """The camera with its image scaled to another size."""
         scale = np.diag([width / self.width, height / self.height, 1.0])
         return Camera(self.c2w, scale @ self.K, width, height)
 
     @property
     def yaw_pitch_deg(self) -> tuple[float, float]:
-        """Direction of the camera seen from the head centre: yaw to +x, pitch up, degrees."""
+        """Direction from the head centre to the camera: yaw towards +x and pitch up, degrees."""
         x, y, z = self.position / max(float(np.linalg.norm(self.position)), 1e-12)
         return math.degrees(math.atan2(x, z)), math.degrees(math.asin(np.clip(y, -1, 1)))
 
@@ -238,8 +249,8 @@ class Camera:
     def from_label25(cls, label: ArrayLike, width: int = 512, height: int = 512) -> Camera:
         """Inverse of :meth:`to_label25`.
 
-        Labels in files carry six decimals, so the rotation is moved to the nearest exact one
-        when it is off by less than 1e-4; more than that raises ``camera.invalid``.
+        Labels in files have six decimals, so the rotation is replaced by the nearest exact one if
+        it deviates by at most 1e-4; larger deviations raise ``camera.invalid``.
         """
         flat = np.asarray(label, np.float64).ravel()
         if flat.shape != (25,):
@@ -249,7 +260,7 @@ class Camera:
         return cls(c2w, size @ flat[16:].reshape(3, 3), width, height)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; :mod:`dp3d_core.cameras.files` has the file around it."""
+        """The camera as JSON types; :mod:`dp3d_core.cameras.files` writes files of cameras."""
         return {
             "c2w": self.c2w.tolist(),
             "K": self.K.tolist(),
@@ -259,7 +270,7 @@ class Camera:
 
 
 def _check_lens(K: Intrinsics, width: int, height: int) -> None:
-    """Raise ``camera.invalid`` for a focal length or principal point that no lens has."""
+    """Raise ``camera.invalid`` for a focal length or principal point out of range."""
     side = max(width, height)
     for axis, focal, centre in (("x", K[0, 0], K[0, 2]), ("y", K[1, 1], K[1, 2])):
         if not _FOCAL_LENGTHS[0] <= focal / side <= _FOCAL_LENGTHS[1]:
@@ -269,28 +280,28 @@ def _check_lens(K: Intrinsics, width: int, height: int) -> None:
 
 
 def camera_from_eg3d(camera: Camera) -> Camera:
-    """A camera given in EG3D's head space (DiffPortrait3D's, too), in ours.
+    """A camera of EG3D's head space (also DiffPortrait3D's) in head space.
 
-    K stays; with R the turn by ``EG3D_TILT_DEG`` about +X, position x becomes
-    ``EG3D_SCALE * R x + EG3D_ORIGIN``, so that the head fills the picture as it does there.
+    K does not change.  With R the rotation by ``EG3D_TILT_DEG`` about +X, position x becomes
+    ``EG3D_SCALE * R x + EG3D_ORIGIN``, so the head fills the picture as in EG3D's space.
     """
-    turn = _eg3d_turn()
+    rotation = _eg3d_rotation()
     pose = np.array(camera.c2w)
-    pose[:3, :3] = turn @ pose[:3, :3]
-    pose[:3, 3] = EG3D_SCALE * turn @ pose[:3, 3] + EG3D_ORIGIN
+    pose[:3, :3] = rotation @ pose[:3, :3]
+    pose[:3, 3] = EG3D_SCALE * rotation @ pose[:3, 3] + EG3D_ORIGIN
     return Camera(pose, camera.K, camera.width, camera.height)
 
 
 def camera_to_eg3d(camera: Camera) -> Camera:
     """Inverse of :func:`camera_from_eg3d`."""
-    turn = _eg3d_turn()
+    rotation = _eg3d_rotation()
     pose = np.array(camera.c2w)
-    pose[:3, :3] = turn.T @ pose[:3, :3]
-    pose[:3, 3] = turn.T @ (pose[:3, 3] - EG3D_ORIGIN) / EG3D_SCALE
+    pose[:3, :3] = rotation.T @ pose[:3, :3]
+    pose[:3, 3] = rotation.T @ (pose[:3, 3] - EG3D_ORIGIN) / EG3D_SCALE
     return Camera(pose, camera.K, camera.width, camera.height)
 
 
-def _eg3d_turn() -> Float[Array, "3 3"]:
+def _eg3d_rotation() -> Float[Array, "3 3"]:
     cosine, sine = np.cos(np.radians(EG3D_TILT_DEG)), np.sin(np.radians(EG3D_TILT_DEG))
     return np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
 
@@ -304,10 +315,10 @@ def _invalid(why: str) -> Dp3dError:
 
 
 def nearest_rigid(c2w: ArrayLike, tolerance: float = 1e-4) -> Pose:
-    """Pose with its rotation replaced by the nearest exact rotation.
+    """(4, 4) pose with its rotation replaced by the nearest exact rotation.
 
-    Left alone when exact to 1e-12.  Raises ``camera.invalid`` if it is further than
-    ``tolerance`` from a rotation (a scale or shear, which must not be swallowed).
+    A rotation that is exact to 1e-12 does not change.  One that deviates by more than
+    ``tolerance`` (scale or shear) raises ``camera.invalid``.
     """
     pose = np.array(c2w, np.float64)
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
@@ -323,15 +334,15 @@ def nearest_rigid(c2w: ArrayLike, tolerance: float = 1e-4) -> Pose:
 
 
 def rigid_and_scale(matrix: Any) -> tuple[Pose, float]:
-    """A camera's rigid pose, and the uniform scale that its matrix had on top of it.
+    """Rigid (4, 4) pose and uniform scale of a camera-to-world matrix.
 
-    The scale of a camera object in a scene turns no ray and moves no camera: the position stays.
+    The scale of a camera object affects neither its rays nor its position, so the position is kept.
 
     Args:
         matrix: camera-to-world as other tools write it: 4x4 or 3x4, nested or flat.
 
     Raises:
-        UnusableCamera: for what is not finite, mirrored, sheared or not affine.
+        UnusableCamera: for a matrix that is not finite, mirrored, sheared or not affine.
 
     """
     try:
@@ -355,17 +366,17 @@ def rigid_and_scale(matrix: Any) -> tuple[Pose, float]:
     if scale < 1e-9:
         raise UnusableCamera("its pose has no rotation", _CORRECT)
     rotation = pose[:3, :3] / scale
-    off = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
-    if off > _ROUNDED:
+    deviation = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    if deviation > _ROUNDED:
         raise UnusableCamera(
-            f"its pose is sheared or unevenly scaled ({off:.1e} off a rotation)", _CORRECT
+            f"its pose is sheared or unevenly scaled ({deviation:.1e} off a rotation)", _CORRECT
         )
     if volume < 0:
         raise UnusableCamera(
             "its pose is mirrored, as left-handed axes are",
             "Export the cameras with right-handed axes: x right, y up, z towards the viewer.",
         )
-    if off > 1e-12:
+    if deviation > 1e-12:
         u, _, vt = np.linalg.svd(rotation)
         rotation = u @ vt
     rigid = np.eye(4)
@@ -386,8 +397,8 @@ def canonical_intrinsics(width: int, height: int | None = None) -> Intrinsics:
 def intrinsics_from_projection(projection: ArrayLike, width: int, height: int) -> Intrinsics:
     """K from an OpenGL projection matrix, as Blender's ``calc_matrix_camera`` returns it.
 
-    Covers sensor fit, lens shift, aspect ratio, pixel aspect and render percentage, since all
-    of them are in the matrix; ``width`` and ``height`` are the pixels really rendered.
+    The matrix contains sensor fit, lens shift, aspect ratio, pixel aspect and render percentage;
+    ``width`` and ``height`` are the rendered pixels.
 
     Raises:
         Dp3dError: ``camera.not_perspective`` for an orthographic matrix.
@@ -421,11 +432,11 @@ def split_anchor(anchor_world: ArrayLike) -> tuple[Pose, float]:
         anchor_world: (4, 4) ``matrix_world`` of the anchor empty (H to W).
 
     Returns:
-        (4, 4) rigid part and the uniform scale (W units per head unit).
+        (4, 4) rigid part, and the uniform scale in W units per head unit.
 
     Raises:
         Dp3dError: ``camera.anchor_not_uniform`` if the anchor is mirrored, sheared or scaled
-            differently along its axes: no pinhole camera exists in such a frame.
+            unevenly, as such a frame has no pinhole cameras.
 
     """
     m = np.array(anchor_world, np.float64)
@@ -448,9 +459,9 @@ def split_anchor(anchor_world: ArrayLike) -> tuple[Pose, float]:
 
 
 def head_pose_from_blender(camera_world: ArrayLike, anchor_world: ArrayLike) -> Pose:
-    """(4, 4) OpenCV camera-to-head pose of a Blender camera seen from a head anchor.
+    """(4, 4) OpenCV camera-to-head pose of a Blender camera relative to a head anchor.
 
-    Blender ignores the scale of a camera object, and so does this.
+    The scale of the camera object is ignored, as Blender does.
     """
     anchor, scale = split_anchor(anchor_world)
     camera = np.array(camera_world, np.float64)

@@ -1,7 +1,7 @@
-"""Camera paths of any kind that is read, as our ``cameras.json``.
+"""Reads camera documents of any supported kind as the contents of a ``cameras.json``.
 
-Ours and the add-on's are taken as they are; nerfstudio's ``camera_path.json`` and a
-``transforms.json`` become ours.  numpy only.
+A ``cameras.json`` and the add-on's path are returned unchanged; nerfstudio's ``camera_path.json``
+and ``transforms.json`` are converted.  numpy only.
 """
 
 from __future__ import annotations
@@ -33,18 +33,21 @@ from dp3d_core.cameras.lenses import Distortion
 from dp3d_core.errors import Dp3dError
 
 NORMALISATION_FILE = "dataparser_transforms.json"
-"""Beside a run's ``config.yml``: how nerfstudio turned, moved and scaled the poses."""
+"""File beside a run's ``config.yml`` with the transform that nerfstudio applied to the poses."""
 _PERSPECTIVE = "perspective"
+"""Camera type of perspective cameras in a ``camera_path.json``."""
 _NARROWEST_DEG = math.pi
-"""Field of view of every camera below which a path has radians for degrees."""
+"""Largest field of view of a path below which its numbers are taken for radians, degrees."""
 _ASPECT = "The aspect of the cameras is not that of render_width and render_height, which count."
+"""Note on a path whose aspect contradicts its picture size."""
 
 SizeOf = Callable[[Mapping[str, Any]], tuple[int, int] | None]
+"""Width and height of a frame's picture in pixels, None where it is unknown."""
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """nerfstudio's own space: a point x of the data lies at ``scale * (transform @ x)`` there.
+    """Transform to nerfstudio's normalised space: point x becomes ``scale * (transform @ x)``.
 
     Attributes:
         transform: (4, 4) rigid.
@@ -57,10 +60,10 @@ class Normalisation:
 
     @classmethod
     def from_dict(cls, data: Any, name: str) -> Normalisation:
-        """Of a parsed ``dataparser_transforms.json``; raises ``camera.file_invalid``."""
+        """From a parsed ``dataparser_transforms.json``; raises ``camera.file_invalid``."""
         try:
-            transform, more = rigid_and_scale(data["transform"])
-            scale = float(data["scale"]) * more
+            transform, matrix_scale = rigid_and_scale(data["transform"])
+            scale = float(data["scale"]) * matrix_scale
             if not (math.isfinite(scale) and scale > 0):
                 raise ValueError(f"its scale is {scale:g}")
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
@@ -71,32 +74,35 @@ class Normalisation:
         return cls(transform, scale)
 
     def after(self, applied: Normalisation) -> Normalisation:
-        """For data that :class:`Normalisation` ``applied`` has already changed."""
+        """The part of this normalisation that remains after ``applied``."""
         transform = self.transform @ np.linalg.inv(applied.transform)
         return Normalisation(transform, self.scale / applied.scale)
 
     def undo(self, c2w: Array) -> Array:
-        """(4, 4) camera-to-world in the data's world of one in nerfstudio's space."""
+        """(4, 4) camera-to-world in the data's world from one in the normalised space."""
         pose = np.array(c2w)
         pose[:3, 3] /= self.scale
-        undone: Array = np.linalg.inv(self.transform) @ pose
-        return undone
+        data_pose: Array = np.linalg.inv(self.transform) @ pose
+        return data_pose
 
 
 def read_camera_document(
     path: Path, *, size_of: SizeOf | None = None, applied: Normalisation | None = None
 ) -> tuple[dict[str, Any], list[str]]:
-    """What :func:`dp3d_core.cameras.trajectories.cameras_from_request` takes, and notes on it.
+    """Camera document of a file, for :func:`dp3d_core.cameras.trajectories.cameras_from_request`.
 
-    A ``transforms.json`` is read in the world that it is written in, Z up, as a fit of its folder
-    keeps it.  A ``camera_path.json`` likewise; it is taken out of nerfstudio's own space where
-    :data:`NORMALISATION_FILE` lies beside it.
+    The poses of a ``transforms.json`` are read in its own Z-up world, which a fit of its folder
+    keeps.  So are those of a ``camera_path.json``, after undoing nerfstudio's normalisation where
+    :data:`NORMALISATION_FILE` lies beside the path.
 
     Args:
         path: the file.
-        size_of: width and height of a frame's picture, for a file that does not say them.
-        applied: what was done to the poses before they were written into the data that the path is
-            for (``applied_transform`` of a ``transforms.json``).
+        size_of: size of a frame's picture, for files that do not state it.
+        applied: transform that was applied to the data's poses before they were written
+            (``applied_transform`` of a ``transforms.json``).
+
+    Returns:
+        The document, and notes for the user.
 
     Raises:
         Dp3dError: ``camera.file_invalid``, ``camera.not_perspective``.
@@ -190,7 +196,7 @@ def _of_camera_path(
 
 
 def _entries(data: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """The cameras of a ``camera_path.json``; raises ``camera.file_invalid``."""
+    """Entries of a ``camera_path.json``, at least one; raises ``camera.file_invalid``."""
     entries = data["camera_path"]
     for i, entry in enumerate(entries):
         if not isinstance(entry, dict):
@@ -207,7 +213,7 @@ def _entries(data: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _check_degrees(entries: list[dict[str, Any]], data: Mapping[str, Any], name: str) -> None:
-    """Refuse fields of view in radians: in degrees they would show a spot of the face."""
+    """Refuse fields of view in radians, which as degrees would be far too narrow."""
     fovs = [entry.get("fov", data.get("default_fov")) for entry in entries]
     numbers = [fov for fov in fovs if isinstance(fov, int | float) and not isinstance(fov, bool)]
     if len(numbers) == len(fovs) and max(numbers) < _NARROWEST_DEG:
@@ -220,7 +226,7 @@ def _check_degrees(entries: list[dict[str, Any]], data: Mapping[str, Any], name:
 
 
 def _vertical_fov(entry: Mapping[str, Any], data: Mapping[str, Any], where: str) -> float:
-    """Radians."""
+    """Vertical field of view of a path's entry, radians."""
     fov = entry.get("fov", data.get("default_fov"))
     if isinstance(fov, bool) or not isinstance(fov, int | float) or not 0.01 < fov < 179:
         raise camera_file_error(
@@ -230,7 +236,7 @@ def _vertical_fov(entry: Mapping[str, Any], data: Mapping[str, Any], where: str)
 
 
 def _side(value: Any, key: str) -> int:
-    is_whole = isinstance(value, float) and value.is_integer()  # as nerfstudio may write it
+    is_whole = isinstance(value, float) and value.is_integer()  # nerfstudio may write 64.0
     try:
         return picture_side(int(value) if is_whole else value)
     except ValueError as error:

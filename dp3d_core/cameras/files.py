@@ -1,7 +1,7 @@
 """Cameras in files: our ``cameras.json``, the add-on's path, nerfstudio's ``transforms.json``.
 
-What the numbers mean is decided in ``camera`` and ``lenses``; here is only how they are written
-and read.  Standard library and numpy only.
+This module reads and writes the formats; ``camera`` and ``lenses`` convert the conventions.
+Standard library and numpy only.
 """
 
 from __future__ import annotations
@@ -31,39 +31,40 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.storage.files import read_limited
 
 CAMERA_FILE_SCHEMA = "dp3d.cameras/1"
+"""Schema of a ``cameras.json``."""
 BLENDER_PATH_SCHEMA = "dp3d.blender-path/1"
+"""Schema of a camera path of the add-on."""
 _LARGEST_SIDE = 1_000_000
-_BAD = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
-"""What numbers and fields of the wrong kind lead to."""
-
-
+"""Largest width and height of a picture in a camera file, pixels."""
+_PARSE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""Exceptions that values of a wrong type or range raise while a file is parsed."""
 _MAX_BYTES = 256_000_000
-"""A file of cameras that is larger than this is something else."""
+"""Largest size of a camera file."""
 TRANSPOSED = (
     "The matrices are transposed, with the position in the last row: they were turned round."
 )
-"""Note on poses that :func:`transposed` has turned round."""
+"""Note on poses that were transposed, see :func:`transposed`."""
 _ROUNDED = 2e-3
-"""By how much numbers that another tool wrote with three decimals are off."""
+"""Largest rounding error of matrices that another tool wrote with three decimals."""
 _SCALED = 1e-3
-"""Part by which a pose's scale may be off 1 before it is worth a note."""
+"""Deviation of a pose's scale from 1 above which the user gets a note."""
 
 
 def camera_file_error(
     why: str, remedy: str = "Use a cameras.json written by dp3d, or export the path again."
 ) -> Dp3dError:
-    """The error for cameras that cannot be read; ``why`` is half a sentence."""
+    """Error ``camera.file_invalid`` for cameras that cannot be read; ``why`` is half a sentence."""
     return Dp3dError("camera.file_invalid", f"The cameras cannot be read: {why}.", remedy)
 
 
 def read_camera_json(path: Path) -> Any:
-    """What a JSON file with cameras holds, in any of the encodings that JSON may have.
+    """Parsed contents of a JSON file with cameras, in UTF-8, UTF-16 or UTF-32.
 
     Raises:
-        Dp3dError: ``camera.file_invalid``, with the line where it stops being JSON.
+        Dp3dError: ``camera.file_invalid``, with line and column of a syntax error.
 
     """
-    name, anew = (Path(path).name or str(path))[:80], "Export the file again."
+    name, export_again = (Path(path).name or str(path))[:80], "Export the file again."
     try:
         data = read_limited(path, _MAX_BYTES)
     except OSError as error:
@@ -78,7 +79,7 @@ def read_camera_json(path: Path) -> Any:
         # Editors on Windows write UTF-8 with a byte order mark, or UTF-16
         text = data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise camera_file_error(f"{name} is no text file", anew) from error
+        raise camera_file_error(f"{name} is no text file", export_again) from error
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -89,20 +90,22 @@ def read_camera_json(path: Path) -> Any:
                 f"{name} is not JSON: in {place} there is a comma with nothing behind it",
                 "Take that comma away.",
             ) from error
-        raise camera_file_error(f"{name} is not JSON ({error.msg} in {place})", anew) from error
+        raise camera_file_error(
+            f"{name} is not JSON ({error.msg} in {place})", export_again
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise camera_file_error(f"{name} is not JSON that anybody writes", anew) from error
+        raise camera_file_error(f"{name} is not JSON that anybody writes", export_again) from error
 
 
 def picture_side(value: Any) -> int:
-    """Width or height of a camera file, pixels; raises ``ValueError``."""
+    """A width or height of a camera file, checked, pixels; raises ``ValueError``."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_SIDE:
         raise ValueError("a width or height is not a whole number of pixels")
     return value
 
 
 def _reason(error: Exception) -> str:
-    """Half a sentence about a field that was not as expected."""
+    """Half a sentence on an exception of :data:`_PARSE_ERRORS`."""
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if isinstance(error, ValueError):
@@ -155,7 +158,7 @@ def cameras_from_dict(data: Any) -> list[Camera]:
             )
             for c in data["cameras"]
         ]
-    except _BAD as error:
+    except _PARSE_ERRORS as error:
         raise camera_file_error(_reason(error)) from error
     if not cameras:
         raise camera_file_error("it holds no camera")
@@ -171,10 +174,10 @@ def load_cameras(path: Path) -> list[Camera]:
 
 
 def cameras_from_blender_path(data: dict[str, Any]) -> list[Camera]:
-    """Cameras of a path as the add-on sends it: Blender's own matrices, nothing derived.
+    """Cameras of a path of the add-on, which sends Blender's matrices unchanged.
 
     ``{"schema": "dp3d.blender-path/1", "width": w, "height": h, "frames": [{"camera_world":
-    4x4, "anchor_world": 4x4, "projection": 4x4}, ...]}``; each frame may carry its own size.
+    4x4, "anchor_world": 4x4, "projection": 4x4}, ...]}``; a frame may have a size of its own.
     """
     try:
         frames = data["frames"]
@@ -190,7 +193,7 @@ def cameras_from_blender_path(data: dict[str, Any]) -> list[Camera]:
                     height,
                 )
             )
-    except _BAD as error:
+    except _PARSE_ERRORS as error:
         raise camera_file_error(f"in the Blender camera path {_reason(error)}") from error
     if not cameras:
         raise camera_file_error("the Blender camera path has no frames")
@@ -234,8 +237,8 @@ class TransformsCamera:
 
     Attributes:
         c2w: (4, 4) rigid, head space, OpenCV axes.
-        lens: at the picture's size.
-        notes: what was understood, sentences.
+        lens: intrinsics at the picture's size.
+        notes: sentences on assumptions and ignored values.
 
     """
 
@@ -245,7 +248,7 @@ class TransformsCamera:
 
     @property
     def camera(self) -> Camera:
-        """The pinhole."""
+        """The camera without distortion."""
         return Camera(self.c2w, self.lens.K, self.lens.width, self.lens.height)
 
 
@@ -255,13 +258,13 @@ def transforms_camera(
     where: str,
     size: tuple[int, int] | None = None,
 ) -> TransformsCamera:
-    """The camera of a frame, its world read as Z up.
+    """The camera of a frame of a ``transforms.json``, whose world is read as Z up.
 
     Args:
         frame: an entry of ``frames``.
-        top: the file.
-        where: how a message names the frame.
-        size: width and height of the frame's picture, if it is known.
+        top: the top level of the file.
+        where: name of the frame in messages.
+        size: width and height of the frame's picture, None: unknown.
 
     Raises:
         Dp3dError: ``camera.file_invalid``.
@@ -282,7 +285,7 @@ def transforms_camera(
 
 
 def head_pose(matrix: Any, where: str) -> tuple[Array, float]:
-    """Pose in head space of a matrix with OpenGL axes in a world with Z up, and its scale.
+    """Head space pose and scale of a camera-to-world matrix with OpenGL axes in a Z-up world.
 
     Raises:
         Dp3dError: ``camera.file_invalid``; ``where`` names the camera.
@@ -301,7 +304,7 @@ def head_pose(matrix: Any, where: str) -> tuple[Array, float]:
 
 
 def frame_label(index: int, frame: Mapping[str, Any], file: str = "transforms.json") -> str:
-    """How messages name a frame."""
+    """Name of a frame in messages."""
     name = frame.get("file_path")
     return f"frame {index} ({name!r:.80}) of {file}" if name else f"frame {index} of {file}"
 
@@ -324,14 +327,14 @@ def transforms_frames(data: Any, file: str = "transforms.json") -> list[dict[str
 
 
 def transposed(matrices: Sequence[Any]) -> list[list[list[float]]] | None:
-    """Camera-to-world matrices the right way round, None where they are so already.
+    """Camera-to-world matrices transposed back, None where they are not transposed.
 
-    Matrices of some programs have one axis in each row and the position in the last one.  They are
-    transposed only where all of them say so, which leaves no doubt: the last column is 0 0 0 1,
-    and not the last row.
+    Some programs write one axis per row and the position in the last row.  Matrices are transposed
+    only where that is certain: the last column of all is 0 0 0 1, and the last row of at least one
+    is not.
 
     Args:
-        matrices: 4x4, nested or flat; others are none of these.
+        matrices: 4x4, nested or flat; None is returned for any other shape.
 
     """
     poses = []
@@ -354,7 +357,7 @@ def transposed(matrices: Sequence[Any]) -> list[list[list[float]]] | None:
 
 
 def upright_frames(frames: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Frames whose matrices have the position in the last column, and a note where they had not."""
+    """Frames with the position in the last column, and a note if they were transposed."""
     matrices = transposed([frame.get("transform_matrix") for frame in frames])
     if matrices is None:
         return frames, []
@@ -368,8 +371,7 @@ def cameras_from_transforms(data: dict[str, Any]) -> tuple[list[Camera], list[st
     """Cameras and file paths of a nerfstudio ``transforms.json``, read as a Z-up world.
 
     Raises:
-        Dp3dError: ``camera.file_invalid``; also for lens distortion, which a :class:`Camera`
-            does not have.
+        Dp3dError: ``camera.file_invalid``; also for lens distortion, which :class:`Camera` lacks.
 
     """
     cameras, paths = [], []

@@ -1,7 +1,7 @@
-"""Lenses as other tools write them: nerfstudio and instant-ngp, NeRF's synthetic scenes, COLMAP.
+"""Lenses from files of other tools: nerfstudio, instant-ngp, NeRF's synthetic scenes, COLMAP.
 
-A lens is a pinhole with a distortion that OpenCV knows.  What is none of these (panoramas,
-orthographic cameras, lenses of more parameters) is refused here, by name.  numpy only.
+A lens is a pinhole with one of OpenCV's distortion models.  Panoramas, orthographic cameras and
+lenses with other distortion are refused with a message that names them.  numpy only.
 
 Pixels as in :mod:`dp3d_core.cameras.camera`: the first pixel's centre is (0.5, 0.5).
 """
@@ -20,30 +20,36 @@ import numpy as np
 from dp3d_core.cameras.camera import Intrinsics, UnusableCamera
 
 _MAX_SIDE = 1_000_000
+"""Largest width and height of a picture, pixels."""
 _LARGEST = 1e9
+"""Largest absolute value of any number of a lens."""
 _NO_DISTORTION = 1e-12
-_LEAST_OFF, _OFF_MIDDLE = 0.6, 0.15
-"""Parts of the middle of a picture: cx and cy nearer to the corner are those of another size, and
-how far they may lie from its middle."""
+"""Largest coefficient that counts as no distortion."""
+_LEAST_CENTRE = 0.6
+"""Smallest cx and cy of a lens that belongs to the picture, as a share of half its size."""
+_CENTRE_TOLERANCE = 0.15
+"""Relative deviation of cx and cy from the centre of an enlarged picture."""
 _WIDEST_DEG = 140.0
-"""Field of view that no pinhole camera of a head has."""
+"""Horizontal field of view above which a pinhole gets a note, degrees."""
 _CONTRADICTING = 1.5
-"""Factor between the focal lengths by fl_x and by camera_angle_x that is worth a note."""
+"""Factor between the focal lengths of fl_x and of camera_angle_x above which a lens gets a note."""
 PERSPECTIVE = "Give pictures of perspective cameras: cut panoramas into such first."
+"""Remedy for cameras that are not perspective."""
 UNDISTORT = (
     "Undistort the pictures to pinhole cameras first, for instance with "
     "'colmap image_undistorter', and give the folder that it writes."
 )
+"""Remedy for lenses with distortion that is not supported."""
 
 
 class Distortion(StrEnum):
-    """How rays are bent."""
+    """Distortion models."""
 
     NONE = "none"
     BROWN = "brown"
     """OpenCV's rational model: k1 k2 p1 p2 k3 k4 k5 k6."""
     FISHEYE = "fisheye"
-    """OpenCV's fisheye: the distance from the centre is a polynomial of the angle, k1 k2 k3 k4."""
+    """OpenCV's fisheye model, a polynomial of the angle from the optical axis: k1 k2 k3 k4."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +64,22 @@ class Lens:
     height: int
     distortion: Distortion = Distortion.NONE
     coefficients: tuple[float, ...] = ()
+    """Coefficients of the distortion model, in OpenCV's order."""
     crop_radius: float | None = None
-    """Pixels from the principal point beyond which a fisheye shows nothing; None: no limit."""
+    """Radius of a fisheye's image circle about the principal point, pixels; None: no limit."""
 
     @property
     def K(self) -> Intrinsics:
-        """(3, 3) matrix of the pinhole."""
+        """(3, 3) intrinsics of the pinhole, pixels."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]])
 
     @property
     def distorted(self) -> bool:
-        """Whether pictures of this lens are no pinhole pictures."""
+        """Whether the lens has distortion."""
         return self.distortion is not Distortion.NONE
 
     def resized(self, width: int, height: int) -> Lens:
-        """The same lens for pictures scaled to another size."""
+        """The lens for pictures scaled to another size."""
         x, y = width / self.width, height / self.height
         return replace(
             self,
@@ -92,11 +99,11 @@ _PINHOLES = {"PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE"}
 _BROWN = {"OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV"}
 _FISHEYES = {"OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE"}
 _OTHER_KINDS = ("ORTHO", "EQUIRECT", "OMNI", "VR180", "PANO", "SPHERICAL")
-"""Parts of the names of camera models that are no perspective cameras."""
+"""Parts of names of camera models that are not perspective."""
 _NOT_PERSPECTIVE = ("latlong", "equirectangular", "orthographic", "ortho", "is_ortho", "panorama")
-"""Switches of instant-ngp and others for cameras that are no pinholes."""
+"""Switches of instant-ngp and other tools for cameras that are not perspective."""
 _FOCALS = ("fl_x", "fl_y", "x_fov", "y_fov", "camera_angle_x", "camera_angle_y")
-_BENDS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+_COEFFICIENTS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 
 
 def transforms_lens(
@@ -104,24 +111,24 @@ def transforms_lens(
 ) -> tuple[Lens, list[str]]:
     """The lens of a frame of a ``transforms.json``.
 
-    What stands in the frame counts before what stands at the top.  A field of view counts only
-    where there is no focal length.
+    Values of the frame take precedence over those at the top of the file, and a focal length over a
+    field of view.
 
     Args:
         frame: the frame.
-        top: the file.
-        size: width and height of the frame's picture, where it is known: those of the file may be
-            missing, or mean the picture before it was scaled.
+        top: the top level of the file.
+        size: width and height of the frame's picture, None: unknown.  The file's may be missing, or
+            be those of the picture before it was scaled.
 
     Returns:
-        The lens at the picture's size, and notes on what was understood.
+        The lens at the picture's size, and notes on assumptions and ignored values.
 
     Raises:
-        UnusableCamera: for what cannot be used.
+        UnusableCamera: for values that are wrong, contradictory or not supported.
 
     """
     holders = (frame, top)
-    width, height = _of_middle(holders, _size(holders, size))
+    width, height = _size_implied_by_centre(holders, _size(holders, size))
     fx, fy = _focal_lengths(holders, width, height)
     cx, cy = _first(holders, "cx"), _first(holders, "cy")
     if cx is not None and cy is not None and min(cx, cy) > 0 and max(cx, cy) <= 1 < width:
@@ -134,7 +141,7 @@ def transforms_lens(
     lens = Lens(fx, fy, cx, cy, width, height, distortion, coefficients)
     if distortion is Distortion.FISHEYE:
         lens = replace(lens, crop_radius=_first(holders, "fisheye_crop_radius"))
-    notes = [] if distortion is Distortion.FISHEYE else _contradiction(holders, width)
+    notes = [] if distortion is Distortion.FISHEYE else _contradiction_notes(holders, width)
     angle = math.degrees(2 * math.atan(width / 2 / fx))
     if angle > _WIDEST_DEG and distortion is not Distortion.FISHEYE:
         notes.append(f"The lens sees {angle:.0f} degrees: check that fl_x is in pixels.")
@@ -142,7 +149,7 @@ def transforms_lens(
     if shutter is not None and np.any(_numbers(shutter, "rolling_shutter")):
         notes.append("A rolling shutter is not modelled: every frame has one pose.")
     if size is not None and size != (width, height):
-        lens = _of_picture(lens, size)
+        lens = _scaled_to_picture(lens, size)
         notes.append(
             f"The cameras are for {width} x {height} pixels, the pictures have {size[0]} x "
             f"{size[1]}: the lens is scaled."
@@ -151,7 +158,7 @@ def transforms_lens(
 
 
 def _value(holders: Sequence[Mapping[str, Any]], key: str) -> Any:
-    """What the first holder has that has something."""
+    """Value of ``key`` in the first holder that has one, or None."""
     return next((h[key] for h in holders if h.get(key) is not None), None)
 
 
@@ -186,7 +193,7 @@ def _flag(value: Any, key: str) -> bool:
 
 
 def _size(holders: Sequence[Mapping[str, Any]], size: tuple[int, int] | None) -> tuple[int, int]:
-    """Width and height that the file's focal lengths are for."""
+    """Width and height of the picture that the file's lens belongs to."""
     sides: dict[str, int | None] = {}
     for key in ("w", "h"):
         number = _first(holders, key)
@@ -211,22 +218,24 @@ def _size(holders: Sequence[Mapping[str, Any]], size: tuple[int, int] | None) ->
     return size
 
 
-def _of_middle(holders: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height that a lens means where it says neither: those that cx and cy are half of.
+def _size_implied_by_centre(
+    holders: Sequence[Mapping[str, Any]], size: tuple[int, int]
+) -> tuple[int, int]:
+    """Size of the picture that cx and cy belong to, where the file states no size.
 
-    Pictures that were scaled by a whole number since are recognised by it; raises
-    :class:`UnusableCamera` where cx and cy are far from the middle otherwise.
+    Pictures that were scaled down by a whole number have cx and cy near that multiple of their
+    centre.  Raises :class:`UnusableCamera` where cx and cy are far from the centre otherwise.
     """
     cx, cy = _first(holders, "cx"), _first(holders, "cy")
     if cx is None or cy is None or any(_value(holders, key) is not None for key in ("w", "h")):
         return size
     if 0 < min(cx, cy) <= max(cx, cy) <= 1:
-        return size  # parts of the picture: refused as that
+        return size  # shares of the picture, refused by transforms_lens
     x, y = (2 * c / side for c, side in zip((cx, cy), size, strict=True))
-    if _LEAST_OFF < x < 1 / _LEAST_OFF or _LEAST_OFF < y < 1 / _LEAST_OFF:
-        return size  # in the middle, or of a picture that was cropped on one side
+    if _LEAST_CENTRE < x < 1 / _LEAST_CENTRE or _LEAST_CENTRE < y < 1 / _LEAST_CENTRE:
+        return size  # near the centre, or cropped along one axis
     factor = round((x + y) / 2)
-    if factor >= 2 and max(abs(x - factor), abs(y - factor)) < _OFF_MIDDLE * factor:
+    if factor >= 2 and max(abs(x - factor), abs(y - factor)) < _CENTRE_TOLERANCE * factor:
         return size[0] * factor, size[1] * factor
     raise UnusableCamera(
         f"cx and cy are {cx:g} and {cy:g}, far from the middle of a picture of {size[0]} x "
@@ -252,13 +261,13 @@ def _focal_lengths(
     return fx, fy
 
 
-def _contradiction(holders: Sequence[Mapping[str, Any]], width: int) -> list[str]:
-    """A note where a holder has a focal length, and an angle of view that means another one."""
+def _contradiction_notes(holders: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+    """A note where a focal length and an angle of view contradict each other."""
     holder = _holder_of_focal(holders)
     focal = None if holder is None else _first([holder], "fl_x")
     if holder is None or focal is None:
         return []
-    with suppress(UnusableCamera):  # an angle that does not count may be wrong
+    with suppress(UnusableCamera):  # an angle that is not used may be wrong
         implied = _focal_length({**holder, "fl_x": None}, "x", width)
         if implied is not None and not 1 / _CONTRADICTING < focal / implied < _CONTRADICTING:
             return [
@@ -273,7 +282,7 @@ def _holder_of_focal(holders: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] 
 
 
 def _focal_length(holder: Mapping[str, Any], axis: str, side: int) -> float | None:
-    """Focal length along an axis, pixels."""
+    """Focal length along an axis, pixels; None where the holder has none for it."""
     if (focal := _first([holder], f"fl_{axis}")) is not None:
         if focal <= 0:
             raise UnusableCamera(
@@ -312,42 +321,42 @@ def _distortion(holders: Sequence[Mapping[str, Any]]) -> tuple[Distortion, tuple
             raise UnusableCamera(f"it has an f-theta lens ({key})", UNDISTORT)
     if (switch := _value(holders, "is_fisheye")) is not None:
         fisheye = _flag(switch, "is_fisheye") or fisheye
-    bend = _coefficients(holders)
+    coefficients = _coefficients(holders)
     if fisheye:
-        return Distortion.FISHEYE, tuple(bend[key] for key in ("k1", "k2", "k3", "k4"))
+        return Distortion.FISHEYE, tuple(coefficients[key] for key in ("k1", "k2", "k3", "k4"))
     rational = name == "FULL_OPENCV"
-    if not rational and any(abs(bend[key]) > _NO_DISTORTION for key in ("k4", "k5", "k6")):
+    if not rational and any(abs(coefficients[key]) > _NO_DISTORTION for key in ("k4", "k5", "k6")):
         raise UnusableCamera(
             "k4 to k6 of a lens that is no fisheye mean one thing to nerfstudio and another to "
             "OpenCV",
             UNDISTORT,
         )
-    return _brown(bend)
+    return _brown(coefficients)
 
 
 def _coefficients(holders: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """k1 to k6, p1 and p2 of one holder: a frame with some has its own, and others are 0."""
-    listed = _value(holders, "distortion_params")
-    if listed is not None:
-        numbers = _numbers(listed, "distortion_params")
+    """k1 to k6, p1 and p2 of the first holder that has any; absent ones are 0."""
+    values = _value(holders, "distortion_params")
+    if values is not None:
+        numbers = _numbers(values, "distortion_params")
         if len(numbers) > 6:
             raise UnusableCamera(f"it has {len(numbers)} distortion_params", UNDISTORT)
         numbers += [0.0] * (6 - len(numbers))
         named = dict(zip(("k1", "k2", "k3", "k4", "p1", "p2"), numbers, strict=True))
-        return dict.fromkeys(_BENDS, 0.0) | named
-    holder = next((h for h in holders if any(h.get(key) is not None for key in _BENDS)), {})
-    return {key: _first([holder], key) or 0.0 for key in _BENDS}
+        return dict.fromkeys(_COEFFICIENTS, 0.0) | named
+    holder = next((h for h in holders if any(h.get(key) is not None for key in _COEFFICIENTS)), {})
+    return {key: _first([holder], key) or 0.0 for key in _COEFFICIENTS}
 
 
-def _brown(bend: Mapping[str, float]) -> tuple[Distortion, tuple[float, ...]]:
-    values = tuple(bend[key] for key in ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"))
+def _brown(coefficients: Mapping[str, float]) -> tuple[Distortion, tuple[float, ...]]:
+    values = tuple(coefficients[key] for key in ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"))
     if max(abs(value) for value in values) <= _NO_DISTORTION:
         return Distortion.NONE, ()
     return Distortion.BROWN, values
 
 
-def _of_picture(lens: Lens, size: tuple[int, int]) -> Lens:
-    """A lens at the size that the picture really has."""
+def _scaled_to_picture(lens: Lens, size: tuple[int, int]) -> Lens:
+    """A lens scaled to the size of its picture; raises for another aspect ratio."""
     width, height = size
     if abs(lens.width * height - lens.height * width) > max(*size, lens.width, lens.height):
         why = (
@@ -380,11 +389,11 @@ COLMAP_MODELS: tuple[tuple[str, int], ...] = (
     ("THIN_PRISM_FISHEYE", 12),
     ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
 )
-"""COLMAP's camera models with their numbers of parameters, by their id."""
+"""Names and parameter counts of COLMAP's camera models; the index is the model's id."""
 _ONE_FOCAL = {
     "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE",
 }  # fmt: skip
-_COLMAP_BENDS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+_COLMAP_COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 
 
 def colmap_lens(model: str, parameters: Sequence[float], width: int, height: int) -> Lens:
@@ -392,12 +401,12 @@ def colmap_lens(model: str, parameters: Sequence[float], width: int, height: int
 
     Args:
         model: name of its camera model.
-        parameters: as COLMAP orders them.
+        parameters: in COLMAP's order.
         width: of the pictures, pixels.
         height: of the pictures, pixels.
 
     Raises:
-        UnusableCamera: for what cannot be used.
+        UnusableCamera: for a model that is not supported or parameters that are wrong.
 
     """
     count = dict(COLMAP_MODELS).get(model)
@@ -420,11 +429,13 @@ def colmap_lens(model: str, parameters: Sequence[float], width: int, height: int
     if model in _FISHEYES:
         bends += [0.0] * (4 - len(bends))
         return replace(lens, distortion=Distortion.FISHEYE, coefficients=tuple(bends))
-    named = dict.fromkeys(_COLMAP_BENDS, 0.0) | dict(zip(_COLMAP_BENDS, bends, strict=False))
+    named = dict.fromkeys(_COLMAP_COEFFICIENTS, 0.0) | dict(
+        zip(_COLMAP_COEFFICIENTS, bends, strict=False)
+    )
     distortion, coefficients = _brown(named)
     return replace(lens, distortion=distortion, coefficients=coefficients)
 
 
 def lens_of_picture(lens: Lens, size: tuple[int, int]) -> Lens:
     """A lens for a picture that was scaled, not cropped; raises :class:`UnusableCamera`."""
-    return lens if (lens.width, lens.height) == size else _of_picture(lens, size)
+    return lens if (lens.width, lens.height) == size else _scaled_to_picture(lens, size)

@@ -1,4 +1,4 @@
-"""Camera paths in head space, and the cameras that a job or a command line asks for.
+"""Camera paths in head space, their presets, and the cameras of a request.
 
 Every path is a list of :class:`~dp3d_core.cameras.camera.Camera`; yaw is positive towards +x,
 pitch is positive upwards.  numpy only.
@@ -36,24 +36,24 @@ from dp3d_core.limits import (
 )
 
 WHOLE_HEAD_FOCAL = 3.0
-"""Focal length, image widths, that shows a head with its hair, hat and shoulders: 0.45 head
-units to each side.  The canonical lens, which the published models were trained with, shows 0.32
-and cuts high hair."""
+"""Focal length that shows a head with hair, hat and shoulders, image widths: 0.45 head units to
+each side of the centre.  The canonical lens of the published models shows 0.32 and cuts high hair
+off."""
 
 CAPTURE_PITCHES_DEG = (-15.0, 5.0, 30.0)
-"""Rings of a capture: what a mesh needs to see of chin and crown."""
+"""Pitches of a capture's rings, degrees: chin and crown are seen as well as the sides."""
 
 _CLOSED = 1.1
-"""A path is closed when its ends are no further apart than so many of the steps around them."""
+"""Largest gap between the ends of a closed path, as a multiple of its steps."""
 _LEVEL = 0.05
-"""Radians by which the pitch of both ends may differ."""
+"""Difference in pitch between the ends of a closed path that is always allowed, radians."""
 
 
 def look_at(position: ArrayLike, target: ArrayLike = (0.0, 0.0, 0.0)) -> Pose:
     """(4, 4) OpenCV pose at ``position`` looking at ``target``, no roll about +Y.
 
-    Straight above or below, where 'up' is undefined, the image's up is -Z or +Z: the limit
-    of a camera that climbs over the face.
+    Straight above or below, where up is undefined, the image's up is -Z or +Z, the limit of a
+    camera that rises in front of the face.
     """
     eye, aim = np.asarray(position, np.float64), np.asarray(target, np.float64)
     forward = aim - eye
@@ -95,14 +95,14 @@ def canonical_camera(
 def full_orbit(
     views: int = 32, pitch_deg: float = 0.0, size: int = 512, focal: float = CANONICAL_FOCAL
 ) -> list[Camera]:
-    """Closed orbit: ``views`` cameras 360/views degrees apart, the first in front."""
+    """Closed orbit: ``views`` cameras at equal steps in yaw, the first in front of the face."""
     return [canonical_camera(360.0 * i / views, pitch_deg, size, focal=focal) for i in range(views)]
 
 
 def frontal_arc(
     views: int = 16, max_yaw_deg: float = 60.0, pitch_deg: float = 0.0, size: int = 512
 ) -> list[Camera]:
-    """Arc before the face from -max_yaw to +max_yaw, both ends included."""
+    """Arc in front of the face from -max_yaw to +max_yaw, both ends included."""
     yaws = np.linspace(-max_yaw_deg, max_yaw_deg, views) if views > 1 else [0.0]
     return [canonical_camera(float(yaw), pitch_deg, size) for yaw in yaws]
 
@@ -110,8 +110,8 @@ def frontal_arc(
 def diffportrait3d_ellipse(views: int = 16, size: int = 512) -> list[Camera]:
     """DiffPortrait3D's sample path: yaw = 32 sin(2 pi k / n), pitch = -20.8 cos(2 pi k / n) deg.
 
-    It starts below the face and goes to +x; sign and angles were recovered by structure from
-    motion on the authors' published frames.
+    It starts below the face and moves towards +x.  Signs and amplitudes were recovered by structure
+    from motion from the authors' published frames.
     """
     return [
         canonical_camera(
@@ -142,10 +142,10 @@ def capture_sphere(
     size: int = 512,
     focal: float = WHOLE_HEAD_FOCAL,
 ) -> list[Camera]:
-    """Several closed rings at given pitches, views dealt out evenly and staggered.
+    """Closed rings at several pitches, with equal numbers of views and staggered yaws.
 
-    Crown and chin are seen as well as the sides, which a mesh needs, and the lens is wider than
-    the canonical one (``focal`` in image widths), so that hats and shoulders fit.
+    A mesh needs views of crown and chin.  The lens (``focal`` in image widths) is wider than the
+    canonical one, so that hats and shoulders are inside the frame.
     """
     rings = len(pitches_deg)
     cameras = []
@@ -171,7 +171,7 @@ def panohead_pose(h: float, v: float, radius: float = CANONICAL_RADIUS) -> Pose:
 
 
 def panohead_orbit(views: int = 32, size: int = 512) -> list[Camera]:
-    """The orbit of the published 360 degree condition images (with their 3.14 for pi)."""
+    """Orbit of DiffPortrait360's published condition images, which takes 3.14 for pi."""
     return [
         Camera(
             panohead_pose(3.14 / 2 + 2 * 3.14 * i / views, 3.14 / 2),
@@ -184,11 +184,13 @@ def panohead_orbit(views: int = 32, size: int = 512) -> list[Camera]:
 
 
 def is_closed(cameras: Sequence[Camera]) -> bool:
-    """Whether the last camera stands beside the first, as on an orbit."""
-    return _closes(*_places(cameras))
+    """Whether the last camera is next to the first, as on an orbit."""
+    return _closes(*_positions_and_pitches(cameras))
 
 
-def _places(cameras: Sequence[Camera]) -> tuple[Float[Array, "n 3"], Float[Array, " n"]]:
+def _positions_and_pitches(
+    cameras: Sequence[Camera],
+) -> tuple[Float[Array, "n 3"], Float[Array, " n"]]:
     """(n, 3) positions and (n,) pitches, radians."""
     positions = np.array([camera.position for camera in cameras]).reshape(-1, 3)
     distance = np.linalg.norm(positions, axis=1).clip(1e-12)
@@ -202,7 +204,7 @@ def _closes(positions: Float[Array, "n 3"], pitches: Float[Array, " n"]) -> bool
     gap = float(np.linalg.norm(positions[-1] - positions[0]))
     if gap > _CLOSED * max(float(np.median(steps)), steps[0], steps[-1]):
         return False
-    # rings above each other: the end of the last is not beside the start of the first
+    # stacked rings do not close: the last ring ends at another pitch
     rise = max(_LEVEL, float(np.median(np.abs(np.diff(pitches)))))
     if abs(pitches[-1] - pitches[0]) > rise:
         return False
@@ -210,35 +212,37 @@ def _closes(positions: Float[Array, "n 3"], pitches: Float[Array, " n"]) -> bool
 
 
 def closed_rings(cameras: Sequence[Camera]) -> list[range]:
-    """The rings of a path that consists of nothing else, as a capture does.
+    """Closed rings of a path that consists of rings only, such as a capture.
 
     Returns:
-        Ranges of indices that cover the path, one for each closed ring; of any other path one
-        range: a loop somewhere in a flight is no reason to tear it apart.
+        Ranges of indices that cover the path, one per ring.  Any other path gives one range, even
+        if it contains a loop.
 
     """
-    positions, pitches = _places(cameras)
+    positions, pitches = _positions_and_pitches(cameras)
     count, start = len(cameras), 0
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    found: list[range] = []
+    rings: list[range] = []
     while start < count:
-        # only where the path comes back near enough is the rest looked at
+        # candidates: indices where the path comes back close to its start
         gaps = np.linalg.norm(positions[start:] - positions[start], axis=1)
         longest = np.maximum.accumulate(np.append(steps[start:], 0.0))
-        near = np.flatnonzero(gaps[3:] <= _CLOSED * longest[2:-1]) + start + 4
-        end = next((int(e) for e in near if _closes(positions[start:e], pitches[start:e])), 0)
+        candidate_ends = np.flatnonzero(gaps[3:] <= _CLOSED * longest[2:-1]) + start + 4
+        end = next(
+            (int(e) for e in candidate_ends if _closes(positions[start:e], pitches[start:e])), 0
+        )
         if not end:
             return [range(count)]
-        # a path may end where it began, with that camera twice
+        # the path may repeat its first camera at the end
         if end + 1 == count and np.allclose(positions[end], positions[start], atol=1e-6):
             end += 1
-        found.append(range(start, end))
+        rings.append(range(start, end))
         start = end
-    return found
+    return rings
 
 
 def neighbours(cameras: Sequence[Camera]) -> list[tuple[int, int]]:
-    """Pairs of cameras that follow each other, each ring's last and first among them."""
+    """Index pairs of consecutive cameras, and of the last and first camera of each ring."""
     pairs: list[tuple[int, int]] = []
     for ring in closed_rings(cameras):
         pairs += [(i, i + 1) for i in ring[:-1]]
@@ -258,18 +262,18 @@ _PRESET_FIELDS: dict[str, tuple[int | float, Range[int]]] = {
 
 
 def cameras_from_request(data: Any) -> list[Camera]:
-    """Cameras of a job request or a command line: a document, a Blender path, or a preset.
+    """Cameras of a request: a camera document, a path of the add-on, or a preset.
 
     Args:
-        data: what :func:`cameras_from_dict` takes, or ``{"preset": name, "views": number,
+        data: a document for :func:`cameras_from_dict`, or ``{"preset": name, "views": number,
             "size": pixels, "pitch_deg": degrees}`` within the limits of
             :mod:`dp3d_core.limits`.  ``pitch_deg`` tilts ``orbit`` and ``arc``; the other
-            presets have pitches of their own.  ``arc`` and ``ellipse`` have the canonical lens
-            of the published models, the others :data:`WHOLE_HEAD_FOCAL`.
+            presets have fixed pitches.  ``arc`` and ``ellipse`` have the canonical lens of the
+            published models, the others :data:`WHOLE_HEAD_FOCAL`.
 
     Raises:
         Dp3dError: ``camera.invalid`` for a number out of its range, ``camera.file_invalid``
-            and the others of :func:`cameras_from_dict`.
+            and others of :func:`cameras_from_dict`.
 
     """
     if isinstance(data, dict) and "preset" in data:

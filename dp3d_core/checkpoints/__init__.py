@@ -1,1 +1,1 @@
-"""Published checkpoints: which is which, their names and ours, import and parity."""
+"""Published checkpoints: recognition, names of weights, download, import and parity."""

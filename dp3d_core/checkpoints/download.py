@@ -1,8 +1,7 @@
-"""Fetches published checkpoints from the Hugging Face hub.
+"""Downloads published checkpoints from the Hugging Face hub, and resumes interrupted downloads.
 
-The hub's client starts a download anew in every process, so a file of eleven gigabytes that was cut
-off at ten would be lost: here a part is kept and gone on with.  The client's requests, retries and
-credentials are used as they are.
+The hub's client starts a download again in every process, which would lose up to 11 GB.  Here a
+part is kept and resumed, with the client's requests, retries and credentials.
 """
 
 from __future__ import annotations
@@ -27,22 +26,24 @@ from dp3d_core.weights.installed import SOURCES, Source, hash_with_progress, how
 _IS_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 1 << 24
+"""Bytes per step of progress."""
 _NEWEST = "main"
+"""Branch of the newest published file."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file from the hub."""
+    """A downloaded file."""
 
     path: Path
     commit: str | None
-    """Of the repository that the file is from; None: not known."""
+    """Commit of the repository that the file is from; None: unknown."""
     sha256: str | None
-    """What the hub says its hash is; None: it did not."""
+    """Hash that the hub states; None: unknown."""
 
 
 def downloads_folder() -> Path:
-    """Where downloads are kept."""
+    """Folder of the downloads."""
     return dp3d_home() / "downloads"
 
 
@@ -54,24 +55,24 @@ def fetch(
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> Fetched:
-    """The published file of a variant, from the hub or a cache on this machine.
+    """The published file of a variant, from the hub or from a cache on this machine.
 
-    A download that was cut off goes on where it ended.  Without a network, a file that is here
-    already is used: one that an earlier call fetched, or one in the cache of the hub's own client.
-    The import compares the file's hash with the hub's.
+    An interrupted download is resumed.  Without a network, a local file is used: one of an earlier
+    call, or one in the cache of the hub's client.  The import compares the file's hash with the
+    hub's.
 
     Args:
-        variant: one whose file lies on the hub.
-        revision: commit, tag or branch there; a commit is the same for ever.  None: the newest,
-            and without a network whichever is here.
-        endpoint: address of a mirror of the hub; None: as the client is set.
+        variant: variant whose file is on the hub.
+        revision: commit, tag or branch on the hub; files of a commit never change.  None: the
+            newest, and without a network any local file.
+        endpoint: address of a mirror of the hub; None: the client's setting.
         progress: stage ``download``.
-        cancel: polled while downloading; what has come is kept.
+        cancel: polled while downloading; the part is kept.
 
     Raises:
-        Dp3dError: ``weights.missing`` for a file that has to be fetched by hand,
-            ``weights.download_failed``, ``output.not_writable``, ``output.in_use``,
-            ``job.cancelled``.
+        Dp3dError: ``weights.missing`` for a file that must be downloaded by hand,
+            ``weights.download_failed``, ``weights.damaged``, ``output.not_writable``,
+            ``output.in_use``, ``storage.full``, ``job.cancelled``.
 
     """
     source = SOURCES[variant]
@@ -81,27 +82,33 @@ def fetch(
         )
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    ours = downloads_folder() / source.file
-    if revision is not None and _COMMIT.fullmatch(revision):  # the same for ever
-        for found in (_in_clients_cache(source, revision), _present(ours, revision)):
-            if found is not None:
-                return found
+    target = downloads_folder() / source.file
+    if revision is not None and _COMMIT.fullmatch(revision):  # files of a commit never change
+        for local in (_in_clients_cache(source, revision), _earlier_download(target, revision)):
+            if local is not None:
+                return local
     try:
         url = hf_hub_url(
             source.repository, source.file, revision=revision or _NEWEST, endpoint=endpoint
         )
-        told = get_hf_file_metadata(url, endpoint=endpoint)
+        remote = get_hf_file_metadata(url, endpoint=endpoint)
     except Exception as error:  # the client and its transport fail in many ways
-        for found in (_present(ours, revision), _in_clients_cache(source, revision or _NEWEST)):
-            if found is not None:
-                return found
-        raise _failed(source, error) from error
-    sha256 = told.etag if told.etag and _IS_SHA256.fullmatch(told.etag) else None
-    for present in (_present(ours), _in_clients_cache(source, told.commit_hash or _NEWEST)):
-        if present is not None and sha256 is not None and present.sha256 == sha256:
-            return present
-    make_folder(ours.parent)
-    lock = try_lock(ours.with_name(f".{ours.name}.lock"))
+        for local in (
+            _earlier_download(target, revision),
+            _in_clients_cache(source, revision or _NEWEST),
+        ):
+            if local is not None:
+                return local
+        raise _download_error(source, error) from error
+    sha256 = remote.etag if remote.etag and _IS_SHA256.fullmatch(remote.etag) else None
+    for local in (
+        _earlier_download(target),
+        _in_clients_cache(source, remote.commit_hash or _NEWEST),
+    ):
+        if local is not None and sha256 is not None and local.sha256 == sha256:
+            return local
+    make_folder(target.parent)
+    lock = try_lock(target.with_name(f".{target.name}.lock"))
     if lock is None:
         raise Dp3dError(
             "output.in_use",
@@ -109,8 +116,8 @@ def fetch(
             "Wait until it has ended.",
         )
     try:
-        part = ours.with_name(f"{ours.name}.{(sha256 or told.commit_hash or 'x')[:12]}.part")
-        _download(source, url, told.location, part, told.size, progress, cancel)
+        part = target.with_name(f"{target.name}.{(sha256 or remote.commit_hash or 'x')[:12]}.part")
+        _download(source, url, remote.location, part, remote.size, progress, cancel)
         if sha256 is not None and hash_with_progress(part, progress, cancel) != sha256:
             part.unlink()
             raise Dp3dError(
@@ -118,34 +125,34 @@ def fetch(
                 f"{source.file} came with other contents than the hub tells of.",
                 "Run the same command again: it starts the download anew.",
             )
-        for old in ours.parent.glob(f"{ours.name}.*.part"):
-            if old != part:  # of a file that the hub has replaced
+        for old in target.parent.glob(f"{target.name}.*.part"):
+            if old != part:  # a part of a file that the hub has replaced
                 old.unlink(missing_ok=True)
-        found = Fetched(ours, told.commit_hash, sha256)
-        note = {**asdict(found), "path": ours.name, "revision": revision or _NEWEST}
+        fetched = Fetched(target, remote.commit_hash, sha256)
+        record = {**asdict(fetched), "path": target.name, "revision": revision or _NEWEST}
         try:
-            write_json(_note(ours), note)
-            part.replace(ours)
+            write_json(_record_path(target), record)
+            part.replace(target)
         except OSError as error:
-            raise _not_writable(ours.parent, error) from error
+            raise _not_writable(target.parent, error) from error
     finally:
         lock.release()
-    return found
+    return fetched
 
 
-def _note(file: Path) -> Path:
-    """Beside a finished download: where it is from."""
+def _record_path(file: Path) -> Path:
+    """JSON file beside a finished download with its commit, revision and hash."""
     return file.with_name(f"{file.name}.json")
 
 
-def _present(file: Path, revision: str | None = None) -> Fetched | None:
-    """A file that was downloaded before, of that revision if one is named."""
+def _earlier_download(file: Path, revision: str | None = None) -> Fetched | None:
+    """The file of an earlier download, of that revision if one is given, or None."""
     if not file.is_file():
         return None
     with suppress(OSError, ValueError, KeyError, TypeError):
-        note = read_json(_note(file))
-        if revision in {None, note["revision"], note["commit"]}:
-            return Fetched(file, note["commit"], note["sha256"])
+        record = read_json(_record_path(file))
+        if revision in {None, record["revision"], record["commit"]}:
+            return Fetched(file, record["commit"], record["sha256"])
     return None
 
 
@@ -153,11 +160,11 @@ def _in_clients_cache(source: Source, revision: str) -> Fetched | None:
     from huggingface_hub import try_to_load_from_cache
 
     assert source.repository is not None
-    found = try_to_load_from_cache(source.repository, source.file, revision=revision)
-    if not isinstance(found, str):
+    cached = try_to_load_from_cache(source.repository, source.file, revision=revision)
+    if not isinstance(cached, str):
         return None
-    # snapshots/COMMIT/FILE, where the system has links one to blobs/SHA-256
-    path = Path(found)
+    # snapshots/COMMIT/FILE, a link to blobs/SHA-256 where the system has links
+    path = Path(cached)
     commit, sha256 = path.parent.name, path.resolve().name
     return Fetched(
         path,
@@ -166,8 +173,8 @@ def _in_clients_cache(source: Source, revision: str) -> Fetched | None:
     )
 
 
-class _Counted:
-    """A file that tells how much is written to it."""
+class _CountingFile:
+    """A file that reports the bytes written to it."""
 
     def __init__(self, file: BinaryIO, written: Callable[[int], None]) -> None:
         self._file, self._written = file, written
@@ -194,7 +201,9 @@ def _download(
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     headers = build_hf_headers()
-    if urlsplit(url).netloc != urlsplit(asked).netloc:  # a content network: no business of theirs
+    if (
+        urlsplit(url).netloc != urlsplit(asked).netloc
+    ):  # a content network must not get the credentials
         headers.pop("authorization", None)
     done = part.stat().st_size if part.is_file() else 0
     if size is not None and done > size:
@@ -225,21 +234,21 @@ def _download(
         with part.open("ab") as file:
             http_get(
                 url,
-                cast(BinaryIO, _Counted(file, written)),
+                cast(BinaryIO, _CountingFile(file, written)),
                 resume_size=done,
                 headers=headers,
                 expected_size=size,
                 displayed_filename=source.file,
-                tqdm_class=_silent(),
+                tqdm_class=_bar_without_output(),
             )
     except Dp3dError:
         raise
     except OSError as error:
         if error.errno is None:
-            raise _failed(source, error) from error
+            raise _download_error(source, error) from error
         raise _not_writable(part.parent, error) from error
     except Exception as error:
-        raise _failed(source, error) from error
+        raise _download_error(source, error) from error
 
 
 def _not_writable(folder: Path, error: OSError) -> Dp3dError:
@@ -250,8 +259,8 @@ def _not_writable(folder: Path, error: OSError) -> Dp3dError:
     )
 
 
-def _silent() -> Any:
-    """The client's progress bar without its bar: progress is told in our own way."""
+def _bar_without_output() -> Any:
+    """The client's progress bar class with its output disabled."""
     from functools import partial
 
     from huggingface_hub.utils.tqdm import tqdm
@@ -259,7 +268,7 @@ def _silent() -> Any:
     return partial(tqdm, disable=True)
 
 
-def _failed(source: Source, error: Exception) -> Dp3dError:
+def _download_error(source: Source, error: Exception) -> Dp3dError:
     return Dp3dError(
         "weights.download_failed",
         f"{source.file} cannot be fetched from {source.repository}.",

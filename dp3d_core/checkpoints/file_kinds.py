@@ -1,8 +1,8 @@
-"""What a file that should hold weights is: recognised by its first bytes, whatever its name.
+"""Recognition of files that should hold weights, by their content.
 
-People who fetch eleven gigabytes by hand end up with pointers, web pages, parts and archives; each
-is named for what it is, before anything is hashed or loaded.  No torch, and nothing of a file is
-ever run.
+Downloads by hand often give pointers, web pages, partial files or archives instead of 11 GB of
+weights.  Errors name the kind of file, before anything is hashed or loaded.  No torch, and no code
+in a file is executed.
 """
 
 from __future__ import annotations
@@ -33,12 +33,17 @@ Container = Literal["zip", "pickle", "safetensors"]
 """How weights are stored: torch's zip, torch's older bare pickle, or safetensors."""
 
 _START_BYTES = 1 << 16
-_LEAST_BYTES, _LEAST_TEXT = 64, 8
-_MOST_FOREIGN = 0.7
-"""Part of a text's bytes outside ASCII at most; UTF-8 of other scripts has up to two thirds."""
+"""Bytes that a file is recognised by."""
+_LEAST_BYTES = 64
+"""Smallest size of a file of weights."""
+_LEAST_TEXT = 8
+"""Smallest size of a file that is reported as a text."""
+_MOST_NON_ASCII = 0.7
+"""Largest share of non-ASCII bytes in a text; UTF-8 of other scripts has up to two thirds."""
 _MOST_HEADER = 100_000_000
-"""Bytes of the header of a safetensors file at most, as the library has it."""
+"""Largest header of a safetensors file, bytes; the limit of the library."""
 _HOLDS_WEIGHTS = (".th", ".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+"""File name extensions of weights."""
 
 _ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
@@ -50,6 +55,7 @@ _ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x04\x22\x4d\x18", "an LZ4 archive"),
     (257, b"ustar", "a tar archive"),
 )
+"""Archives: offset, bytes there, name."""
 _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GGUF", "a GGUF file of llama.cpp"),
     (0, b"lmgg", "a GGML file"),
@@ -71,16 +77,17 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x7fELF", "a Linux program"),
     (0, b"\xcf\xfa\xed\xfe", "a macOS program"),
 )
+"""Other formats: offset, bytes there, name."""
 
 
 def check_weights_file(path: Path) -> Container:
     """The container of a file that may hold weights.
 
     Args:
-        path: the file; its name counts only for saying what is wrong.
+        path: the file; its name is used in messages only.
 
     Raises:
-        Dp3dError: ``weights.not_found``, or what it is instead: ``weights.placeholder``,
+        Dp3dError: ``weights.not_found``, or by the kind of file: ``weights.placeholder``,
             ``weights.web_page``, ``weights.incomplete``, ``weights.archive``,
             ``weights.other_format``, ``weights.damaged``.
 
@@ -102,7 +109,7 @@ def check_weights_file(path: Path) -> Container:
 
 
 def unreadable(path: Path, error: OSError) -> Dp3dError:
-    """The error for a file that the system does not let us read."""
+    """Error for a file that the system refuses to read."""
     return Dp3dError(
         "weights.damaged",
         f"{path.name} cannot be read ({error.strerror or error}).",
@@ -111,13 +118,13 @@ def unreadable(path: Path, error: OSError) -> Dp3dError:
 
 
 def _require_file(path: Path) -> None:
-    """Refuse what is no file; raises ``weights.not_found`` or ``weights.incomplete``."""
+    """Raise ``weights.not_found`` or ``weights.incomplete`` unless the path is a regular file."""
     if is_file(path):
         return
     try:
         path.lstat()
     except FileNotFoundError:
-        pass  # perhaps it is on its way
+        pass  # a partial download may exist
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise Dp3dError(
@@ -152,7 +159,7 @@ def _require_file(path: Path) -> None:
 
 
 def _container(path: Path, start: bytes, size: int) -> Container | None:
-    """The container, None for a file that is none; raises for one that is not whole."""
+    """Container of a file; None for other files; raises for an incomplete container."""
     if start[:4] in {b"PK\3\4", b"PK\5\6"}:
         _check_zip(path, size)
         return "zip"
@@ -165,7 +172,7 @@ def _container(path: Path, start: bytes, size: int) -> Container | None:
 
 
 def _check_zip(path: Path, size: int) -> None:
-    """Refuse a zip that is cut off or none of torch's."""
+    """Refuse a zip that is truncated or not written by torch."""
     if not zipfile.is_zipfile(path):
         expected = _torch_bytes(path)
         why = "its end, which lists what is in it, is missing"
@@ -188,9 +195,9 @@ def _check_zip(path: Path, size: int) -> None:
 
 
 def _torch_bytes(path: Path) -> int | None:
-    """Bytes of the weights that torch's zip begins to list, None where it does not.
+    """Bytes of the weights listed in the first entry of torch's zip, None where it is unreadable.
 
-    Its first entry is the list of tensors; it is read with stand-ins for whatever it names.
+    The entry is a pickle, which is read with inert stand-ins for all classes and functions.
     """
     with path.open("rb") as file:
         header = file.read(30)
@@ -201,13 +208,13 @@ def _torch_bytes(path: Path) -> int | None:
         reader = _Storages(file)
         try:
             reader.load()
-        except Exception:  # cut off, or no pickle: it says nothing of the size
+        except Exception:  # truncated, or not a pickle
             return None
     return sum(reader.sizes.values()) or None
 
 
 class _Inert:
-    """Stands for any class or function of a pickle: takes everything, does nothing."""
+    """Inert stand-in for any class or function of a pickle."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -223,19 +230,19 @@ class _Inert:
 
 
 class _Storages(pickle.Unpickler):
-    """Collects the sizes of storages in torch's list of tensors; calls nothing that it names."""
+    """Collects the sizes of storages in torch's pickle; calls nothing that the pickle names."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         self.sizes: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in that remembers the bytes of a number, for storages."""
+        """A stand-in with the bytes per number of a storage class."""
         inert = type("Inert", (_Inert,), {"width": _WIDTHS.get(name, 0)})
         return dict if name == "OrderedDict" else inert
 
     def persistent_load(self, pid: Any) -> Any:
-        """Note a storage: ``("storage", class, key, place, numbers)``."""
+        """Record a storage: ``("storage", class, key, device, count)``."""
         _, kind, key, _, count = pid
         self.sizes[str(key)] = int(count) * int(getattr(kind, "width", 0))
         return _Inert()
@@ -247,10 +254,11 @@ _WIDTHS = {
     **dict.fromkeys(("HalfStorage", "BFloat16Storage", "ShortStorage"), 2),
     **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage", "UntypedStorage"), 1),
 }
+"""Bytes per number of torch's storage classes."""
 
 
 def _check_safetensors(path: Path, size: int) -> None:
-    """Refuse a safetensors file that is not whole."""
+    """Refuse a truncated or damaged safetensors file."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _MOST_HEADER:
@@ -280,18 +288,18 @@ def _check_safetensors(path: Path, size: int) -> None:
 
 
 def _refuse(path: Path, start: bytes, size: int) -> NoReturn:
-    """Say what a file is that is no container of weights."""
+    """Raise the error for a file that is no container of weights."""
     if not size:
         raise Dp3dError("weights.incomplete", f"{path.name} is empty.", AGAIN)
     if start.startswith(b"d") and re.match(rb"d\d+:", start) and b"4:info" in start:
         refuse_placeholder(path, "a torrent", "Open it in a BitTorrent program to fetch the file.")
-    text = _text_of(start)
+    text = _as_text(start)
     if text is not None and size >= _LEAST_TEXT:
         refuse_text(path, text, size)
     if start.startswith(b"bplist") or path.suffix.lower() == ".lnk":
         refuse_placeholder(path, "a shortcut", "Follow it, and fetch the file itself.")
-    for at, magic, kind in _ARCHIVES:
-        if start[at:].startswith(magic):
+    for offset, magic, kind in _ARCHIVES:
+        if start[offset:].startswith(magic):
             refuse_archive(path, kind, None)
     if path.suffix.lower() in PARTIAL_ENDINGS:
         refuse_partial(path, size)
@@ -299,16 +307,16 @@ def _refuse(path: Path, start: bytes, size: int) -> NoReturn:
         refuse_partial(path, size, "no weights are so few")
     if not start.strip(b"\0"):
         refuse_partial(path, size, "it begins with zeros, room for what was never fetched")
-    for at, magic, kind in _OTHERS:
-        if start[at:].startswith(magic):
+    for offset, magic, kind in _OTHERS:
+        if start[offset:].startswith(magic):
             refuse_other(path, kind)
     if path.suffix.lower() == ".onnx" or re.match(rb"\x08[\x01-\x20]\x12.{1,40}pytorch", start):
         refuse_other(path, "an ONNX file")
     raise damaged(path, "it begins like no file of weights: it is garbled, or of another kind")
 
 
-def _text_of(start: bytes) -> str | None:
-    """The beginning of a file as text, None where it is none."""
+def _as_text(start: bytes) -> str | None:
+    """The beginning of a file as text, None for binary contents."""
     for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
         if start.startswith(mark):
             return start[2:].decode(encoding, "replace")
@@ -316,9 +324,9 @@ def _text_of(start: bytes) -> str | None:
     beginning = start.lstrip()[:4096]
     if not beginning:
         return None
-    odd = sum(byte < 9 or 13 < byte < 32 for byte in beginning)
-    foreign = sum(byte > 127 for byte in beginning)
-    is_text = not odd and foreign < _MOST_FOREIGN * len(beginning)
+    control_bytes = sum(byte < 9 or 13 < byte < 32 for byte in beginning)
+    non_ascii_bytes = sum(byte > 127 for byte in beginning)
+    is_text = not control_bytes and non_ascii_bytes < _MOST_NON_ASCII * len(beginning)
     if is_text or beginning[:9].lower().startswith((b"http/", b"<!doctype", b"<html")):
         return start.decode("utf-8", "replace")
     return None

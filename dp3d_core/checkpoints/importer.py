@@ -1,9 +1,8 @@
-"""Published checkpoints into the store, a piece at a time.
+"""Imports published checkpoints as weights in diffusers' layout, tensor by tensor.
 
-The source is mapped and let go again as it is read, and networks are written tensor by tensor: a
-file of eleven gigabytes takes one or two of memory.  The text encoder is not written: it encodes
-the empty prompt, the only one there is, and that embedding is.  New weights take the place of old
-ones once they are whole.
+The source is memory-mapped and unmapped as it is read, so a file of 11 GB takes 1 to 2 GB of
+memory.  The embedding of the empty prompt, the only prompt, is written instead of the text encoder.
+New weights replace old ones once they are complete.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ if TYPE_CHECKING:
     from dp3d_core.models.prompt import EmptyPrompt
 
 _SPARE = 1.02
-"""Space that is asked for, as a part of the weights."""
+"""Required free space as a factor of the size of the weights."""
 _STEP = 1 << 20
-"""Bytes of a step of progress."""
+"""Bytes per step of progress."""
 _STEPS_PER_MESSAGE = 8
-"""Steps between two messages, a few hundredths of a second."""
+"""Steps between two progress reports, a few hundredths of a second."""
 _POLL_S = 0.5
-"""Seconds between two looks at what is done beside."""
+"""Seconds between two checks of work in another thread."""
 
 
 def import_weights(
@@ -60,20 +59,19 @@ def import_weights(
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> Weights:
-    """Convert a published checkpoint into our store; the text encoder needs transformers.
+    """Import a published checkpoint; its text encoder needs transformers.
 
     Args:
         path: the file, see ``official.read_checkpoint``.
-        config: sizes, where they are not the published ones.
-        half: store float16; half the space, and what a GPU computes with.
-        expected_sha256: what the file's hash must be; None: whatever it is.
-        revision: commit that the file is from, to be recorded.
-        progress: stages ``hash`` and ``import``, by megabytes.
-        cancel: polled at each.
+        config: sizes of the networks; None: the published ones.
+        half: whether to store float16, which halves the size and is what GPUs compute in.
+        expected_sha256: required hash of the file; None: any.
+        revision: commit that the file is from, for the record.
+        progress: stages ``hash`` and ``import``.
+        cancel: polled at each step.
 
     Returns:
-        What is now installed; weights of the same variant that were there are replaced, but not
-        before the new ones are whole.
+        The imported weights, which replace earlier ones of that variant once they are complete.
 
     Raises:
         Dp3dError: ``weights.*``, ``storage.full``, ``output.not_writable``, ``output.in_use``,
@@ -84,9 +82,9 @@ def import_weights(
     check_weights_file(path)
     sha256 = None
     if expected_sha256 is not None:
-        sha256 = _expected_hash(path, expected_sha256, progress, cancel)
+        sha256 = _checked_hash(path, expected_sha256, progress, cancel)
     message = f"Reading the list of weights in {path.name}"
-    source, match = _beside(lambda: _read(path, config), "hash", message, progress, cancel)
+    source, match = _run_in_thread(lambda: _read(path, config), "hash", message, progress, cancel)
     dtype = source.half if half else None
     variant = match.config.variant
     root = weights_folder()
@@ -100,11 +98,11 @@ def import_weights(
         )
     try:
         temporary = root / f".{variant}.new"
-        _tidy(root / variant, temporary)
+        _recover_interrupted(root / variant, temporary)
         copier = _Copier(source, match, dtype)
         _check_space(root, int(copier.total * _SPARE), half)
         if sha256 is None:
-            sha256 = _hash(path, progress, cancel)
+            sha256 = _file_hash(path, progress, cancel)
         try:
             files = copier.write(temporary, progress, cancel)
             origin = {"name": path.name, "sha256": sha256, "revision": revision}
@@ -118,7 +116,7 @@ def import_weights(
                     "files": dict(sorted(files.items())),
                 },
             )
-            _replace(root / variant, temporary)
+            _exchange(root / variant, temporary)
         except OSError as error:
             raise not_writable(root, error) from error
         finally:
@@ -131,7 +129,7 @@ def import_weights(
 
 
 def _read(path: Path, config: NetworkConfig | None) -> tuple[Source, Match]:
-    """The checkpoint and where the weights are in it; loads torch and diffusers first."""
+    """The checkpoint and the names of our weights in it; imports torch and diffusers."""
     from dp3d_core.checkpoints.official import match_official
     from dp3d_core.checkpoints.streaming import Source
 
@@ -142,16 +140,16 @@ def _read(path: Path, config: NetworkConfig | None) -> tuple[Source, Match]:
 _T = TypeVar("_T")
 
 
-def _beside(
+def _run_in_thread(
     work: Callable[[], _T],
     stage: str,
     message: str,
     progress: ProgressCallback,
     cancel: CancelCheck,
 ) -> _T:
-    """What ``work`` returns; a thread of its own does it, so that cancel is answered meanwhile.
+    """Result of ``work``, run in a thread while progress is reported and cancel is polled.
 
-    For work that is made of steps which cannot tell of themselves, such as imports of packages.
+    For work that cannot report progress itself, such as imports of packages.
     """
     future: Future[_T] = Future()
 
@@ -169,18 +167,18 @@ def _beside(
             return future.result()
 
 
-def _hash(path: Path, progress: ProgressCallback, cancel: CancelCheck) -> str:
+def _file_hash(path: Path, progress: ProgressCallback, cancel: CancelCheck) -> str:
     try:
         return hash_with_progress(path, progress, cancel)
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _expected_hash(
+def _checked_hash(
     path: Path, expected: str, progress: ProgressCallback, cancel: CancelCheck
 ) -> str:
-    """The file's hash, which must be the expected one; raises ``weights.damaged``."""
-    sha256 = _hash(path, progress, cancel)
+    """Hash of a file; raises ``weights.damaged`` unless it is the expected one."""
+    sha256 = _file_hash(path, progress, cancel)
     if sha256 != expected:
         raise Dp3dError(
             "weights.damaged",
@@ -191,16 +189,16 @@ def _expected_hash(
     return sha256
 
 
-def _tidy(target: Path, temporary: Path) -> None:
-    """Put back what an import that was cut off took away, and remove what it left."""
+def _recover_interrupted(target: Path, temporary: Path) -> None:
+    """Restore the old weights and remove the partial ones of an interrupted import."""
     old = target.with_name(f".{target.name}.old")
     if old.exists() and not target.exists():
         old.replace(target)
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _replace(target: Path, temporary: Path) -> None:
-    """Exchange weights; at any time either the old or the new ones are whole."""
+def _exchange(target: Path, temporary: Path) -> None:
+    """Replace weights by new ones; at any time the old or the new ones are complete."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -222,12 +220,12 @@ def _check_space(folder: Path, needed: int, half: bool) -> None:
 
 
 class _Copier:
-    """Writes the networks of a checkpoint and its empty prompt as a pipeline's folder.
+    """Writes the networks and the empty prompt of a checkpoint as a pipeline's folder.
 
     Args:
         source: the checkpoint.
-        match: where the weights are in it.
-        dtype: of the networks that are written; None: as each is stored.
+        match: names of our weights in it.
+        dtype: of the written networks; None: the stored dtype of each weight.
 
     """
 
@@ -238,26 +236,26 @@ class _Copier:
             component: {
                 key: (
                     dtype or source.state[match.names[component][key]].dtype,
-                    tuple(wanted.shape),
+                    tuple(expected.shape),
                 )
-                for key, wanted in net.state_dict().items()
+                for key, expected in net.state_dict().items()
             }
             for component, net in self._networks.items()
         }
         self.total = sum(
-            wanted.numel() * self._tensors[component][key][0].itemsize
+            expected.numel() * self._tensors[component][key][0].itemsize
             for component, net in self._networks.items()
-            for key, wanted in net.state_dict().items()
+            for key, expected in net.state_dict().items()
         )
 
     def write(
         self, folder: Path, progress: ProgressCallback, cancel: CancelCheck
     ) -> dict[str, str]:
-        """Write everything; returns the SHA-256 of each file by its path in the folder."""
+        """Write all files; returns the SHA-256 of each by its path in the folder."""
         message = "Encoding the empty prompt"
-        prompt = _beside(self._empty_prompt, "import", message, progress, cancel)
+        prompt = _run_in_thread(self._empty_prompt, "import", message, progress, cancel)
         hashes: dict[str, str] = {}
-        counter = _Bytes(self.total, progress, cancel)
+        counter = _ByteProgress(self.total, progress, cancel)
         for component in self._networks:
             counter.component = component
             name, sha256 = self._write_network(component, folder / component, counter.count)
@@ -272,7 +270,7 @@ class _Copier:
         return hashes
 
     def _empty_prompt(self) -> EmptyPrompt:
-        """The empty prompt, encoded in float32 by the text encoder as it would be stored."""
+        """The empty prompt, encoded in float32 with weights rounded to the stored dtype."""
         from dp3d_core.checkpoints.names import OF_TEXT_ENCODER
         from dp3d_core.checkpoints.official import load_text_encoder, refuse_no_numbers
         from dp3d_core.models.prompt import EmptyPrompt
@@ -281,7 +279,7 @@ class _Copier:
         encoder = load_text_encoder(self._source.state, self._match, self._dtype)
         embedding = encode_empty_prompt(encoder, self._match.config.text)
         size = sum(value.nbytes for value in encoder.parameters())
-        del encoder  # or the file would stay mapped
+        del encoder  # else the file stays mapped
         self._source.was_read(size)
         if not bool(embedding.isfinite().all()):
             refuse_no_numbers([OF_TEXT_ENCODER])
@@ -291,24 +289,24 @@ class _Copier:
     def _write_network(
         self, component: str, folder: Path, done: Callable[[int], None]
     ) -> tuple[str, str]:
-        """Write configuration and weights; returns the weights' file name and its SHA-256."""
+        """Write configuration and weights; returns name and SHA-256 of the weights' file."""
         from dp3d_core.checkpoints.official import refuse_no_numbers, shaped_like
         from dp3d_core.checkpoints.streaming import SafetensorsWriter
 
         net, tensors = self._networks[component], self._tensors[component]
         name = _write_config(net, folder)
-        wanted = net.state_dict()
-        broken = []
+        expected = net.state_dict()
+        not_finite = []
         with SafetensorsWriter(folder / name, tensors) as writer:
             for key in writer.names:
                 official = self._match.names[component][key]
-                value = shaped_like(self._source.state[official], wanted[key])
+                value = shaped_like(self._source.state[official], expected[key])
                 size = value.nbytes
                 if not writer.write(key, value, done):
-                    broken.append(official)
-                del value  # or its file would stay mapped
+                    not_finite.append(official)
+                del value  # else its file stays mapped
                 self._source.was_read(size)
-        refuse_no_numbers(broken)
+        refuse_no_numbers(not_finite)
         return name, writer.sha256()
 
     def _write_pipeline(self, folder: Path, prompt: EmptyPrompt) -> None:
@@ -335,7 +333,7 @@ def _write_prompt(prompt: EmptyPrompt, folder: Path) -> None:
 
 
 def _write_config(net: Any, folder: Path) -> str:
-    """Write a component's configuration as diffusers does; returns its name for weights."""
+    """Write a component's configuration as diffusers does; returns diffusers' name for weights."""
     from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
     folder.mkdir(parents=True)
@@ -343,8 +341,8 @@ def _write_config(net: Any, folder: Path) -> str:
     return str(SAFETENSORS_WEIGHTS_NAME)
 
 
-class _Bytes:
-    """Progress of the import by bytes."""
+class _ByteProgress:
+    """Progress of the import in bytes."""
 
     def __init__(self, total: int, progress: ProgressCallback, cancel: CancelCheck) -> None:
         self._total, self._done = total, 0
@@ -352,7 +350,7 @@ class _Bytes:
         self.stage = Stage("import", -(-total // _STEP), progress, cancel, "Writing the networks")
 
     def count(self, size: int) -> None:
-        """Note bytes that were written."""
+        """Add written bytes, and report progress every few steps."""
         self._done += size
         steps = self._done // _STEP - self.stage.step
         if steps >= _STEPS_PER_MESSAGE:

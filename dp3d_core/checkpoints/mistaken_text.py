@@ -1,4 +1,4 @@
-"""Texts in place of weights: pointers, links, web pages and what servers answer."""
+"""Texts in place of weights: pointers, links, web pages and answers of servers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from dp3d_core.errors import Dp3dError
 
 @dataclass(frozen=True)
 class _Pattern:
-    """A kind of text, recognised by an expression at its beginning or anywhere."""
+    """A kind of text, recognised by a regular expression at its beginning."""
 
     expression: str
     refuse: Callable[[Path, str, int], NoReturn]
 
 
 def refuse_text(path: Path, text: str, size: int) -> NoReturn:
-    """Say what a text is.
+    """Raise the error for a text in place of weights.
 
     Args:
         path: the file.
@@ -47,25 +47,26 @@ def refuse_text(path: Path, text: str, size: int) -> NoReturn:
             pattern.refuse(path, stripped, size)
     if stripped[:1] in {"{", "["}:
         _refuse_json(path, stripped)
-    if size < 4096 and re.search(_REFUSALS, stripped, re.IGNORECASE):
+    if size < 4096 and re.search(_SERVER_REFUSALS, stripped, re.IGNORECASE):
         refuse_page(path, f"the answer of a web server ({shortened(stripped)})", stripped)
     if path.suffix.lower() in PARTIAL_ENDINGS:
         refuse_partial(path, size)
     refuse_other(path, "a text file")
 
 
-_REFUSALS = (
+_SERVER_REFUSALS = (
     r"not found|unauthori[sz]ed|forbidden|denied|invalid (username|credentials|token)|restricted|"
     r"log ?in|sign ?in|quota|rate limit|too many requests|gated|expired|bad gateway|unavailable"
 )
+"""Expression for short answers of web servers that refuse a request."""
 
 
 def _refuse_pointer(path: Path, text: str, size: int) -> NoReturn:
-    stands_for = re.search(r"^size (\d+)", text, re.MULTILINE)
-    much = f" that stands for {bytes_for_people(int(stands_for[1]))}" if stands_for else ""
+    size_line = re.search(r"^size (\d+)", text, re.MULTILINE)
+    full_size = f" that stands for {bytes_for_people(int(size_line[1]))}" if size_line else ""
     refuse_placeholder(
         path,
-        f"a Git LFS pointer of {bytes_for_people(size)}{much}",
+        f"a Git LFS pointer of {bytes_for_people(size)}{full_size}",
         "Run 'git lfs install' and 'git lfs pull' in the repository's folder, or fetch the file "
         "itself from its page.",
     )
@@ -98,15 +99,15 @@ def _refuse_headers(path: Path, text: str, size: int) -> NoReturn:
 
 def _refuse_html(path: Path, text: str, size: int) -> NoReturn:
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-    called = f" ({shortened(title[1])})" if title and title[1].strip() else ""
-    refuse_page(path, f"a web page{called}", text)
+    title_text = f" ({shortened(title[1])})" if title and title[1].strip() else ""
+    refuse_page(path, f"a web page{title_text}", text)
 
 
 def _refuse_xml(path: Path, text: str, size: int) -> NoReturn:
     code = re.search(r"<(?:Code|Message)>(.*?)</", text, re.DOTALL)
     if code or "<error" in text.lower():
-        called = f" ({shortened(code[1])})" if code else ""
-        refuse_page(path, f"the answer of a web server{called}", text)
+        code_text = f" ({shortened(code[1])})" if code else ""
+        refuse_page(path, f"the answer of a web server{code_text}", text)
     refuse_other(path, "an XML file")
 
 
@@ -125,6 +126,7 @@ _TEXTS = (
     ),
     _Pattern(r"<[?!a-z]", _refuse_xml),
 )
+"""Kinds of text; the first that matches counts."""
 
 
 def _refuse_json(path: Path, text: str) -> NoReturn:
@@ -144,11 +146,11 @@ def _refuse_json(path: Path, text: str) -> NoReturn:
 
 
 def refuse_page(path: Path, what: str, text: str) -> NoReturn:
-    """Name a page that came in place of the file, with a remedy that fits what it says."""
+    """Raise ``weights.web_page`` with a remedy that fits the page's text."""
     remedy = "Fetch it again, in a browser, and wait until the download itself has ended."
-    for expression, better in _PAGE_REMEDIES:
+    for expression, remedy_of_page in _PAGE_REMEDIES:
         if re.search(expression, text, re.IGNORECASE):
-            remedy = better
+            remedy = remedy_of_page
             break
     raise Dp3dError("weights.web_page", f"{path.name} is {what}, not the file itself.", remedy)
 
@@ -187,3 +189,4 @@ _PAGE_REMEDIES = (
         "Try again later: its host has trouble.",
     ),
 )
+"""Expression in a page's text and remedy; the first that matches counts."""

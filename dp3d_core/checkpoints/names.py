@@ -1,7 +1,7 @@
-"""What the published checkpoints call the weights of our networks.
+"""Names of our networks' weights in the published checkpoints.
 
-The official files hold the LDM layout of Stable Diffusion and ControlNet.  Names are derived
-from ours to theirs, so that each weight that a network needs is asked for by its official name.
+The official files have the LDM layout of Stable Diffusion and ControlNet.  Official names are
+derived from ours, so that every weight that a network needs is looked up.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dp3d_core.models.config import Variant
 
+# Parts of our names and of the official ones.
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -37,6 +38,7 @@ _VIEW = {
 }
 
 _VAE_LEVELS = 4
+"""Levels of the VAE's decoder, which official names count from the other end."""
 
 SCHEDULE = frozenset(
     {
@@ -55,33 +57,33 @@ SCHEDULE = frozenset(
         "logvar",
     }
 )
-"""Tables of the noise schedule: they are computed, not loaded."""
+"""Tables of the noise schedule in official files, which are computed, not loaded."""
 
 OF_TEXT_ENCODER = "cond_stage_model.transformer.text_model."
-"""What the names of the text encoder's weights begin with."""
+"""Prefix of the official names of the text encoder's weights."""
 _POSITION_IDS = f"{OF_TEXT_ENCODER}embeddings.position_ids"
 _HINT_BLOCK = frozenset(
     f"control_model.input_hint_block.{layer}.{kind}"
     for layer in range(0, 16, 2)
     for kind in ("weight", "bias")
 )
-"""Of DiffPortrait3D's reference network, which never runs it."""
+"""Unused weights of DiffPortrait3D's reference network."""
 _SECOND_POSITIONS = re.compile(
     r"(model\.diffusion_model\..*\.attention_blocks\.)1(\.pos_encoder\.pe)"
 )
 
 
 def twin_of(name: str) -> str:
-    """The weight that another one repeats; an empty name for one that repeats nothing."""
+    """Name of the weight that ``name`` is a copy of; empty for a weight that is no copy."""
     match = _SECOND_POSITIONS.fullmatch(name)
     return f"{match[1]}0{match[2]}" if match else ""
 
 
 def is_known_extra(name: str, variant: Variant) -> bool:
-    """Whether a weight of a file is known to be of no use.
+    """Whether a weight of an official file is known and not needed.
 
-    Schedule tables; the hint block of DiffPortrait3D's reference network; position numbers of
-    older text encoders; the second copy of each view module's positions (:func:`twin_of`).
+    These are schedule tables, the hint block of DiffPortrait3D's reference network, position ids of
+    older text encoders, and the second copy of view modules' position encodings (:func:`twin_of`).
     """
     return (
         name in SCHEDULE
@@ -96,8 +98,8 @@ class Official:
     """Official names of our weights.
 
     Args:
-        after_downsamplers: whether view modules also follow the downsamplers: their numbering
-            then counts them.
+        after_downsamplers: whether view modules also follow the downsamplers, which their
+            official numbers count.
 
     """
 
@@ -122,7 +124,7 @@ class Official:
         if component == "vae":
             return "first_stage_model." + _vae(key)
         if component == "text_encoder":
-            # transformers 5 leaves the "text_model." out, which older ones write
+            # transformers 5 omits the prefix "text_model.", older versions write it
             return OF_TEXT_ENCODER + key.removeprefix("text_model.")
         raise ValueError(component)
 
@@ -132,20 +134,20 @@ class Official:
             if rest == ours or rest.startswith(f"{ours}."):
                 rest = theirs + rest.removeprefix(ours)
                 break
-        way, *place = site.split("_")
-        if way == "mid":
-            where = "middle_block_motion_module.0"
-        elif way == "down":
+        level_kind, *position = site.split("_")
+        if level_kind == "mid":
+            module = "middle_block_motion_module.0"
+        elif level_kind == "down":
             step = 3 if self.after_downsamplers else 2
-            layer = 2 if place[1] == "resample" else int(place[1])
-            where = f"input_blocks_motion_module.{step * int(place[0]) + layer}.0"
+            layer = 2 if position[1] == "resample" else int(position[1])
+            module = f"input_blocks_motion_module.{step * int(position[0]) + layer}.0"
         else:
-            layer = 2 if place[1] == "resample" else int(place[1])
-            where = f"output_blocks_motion_module.{3 * int(place[0]) + layer}.{index}"
-        return f"{where}.temporal_transformer.{rest}"
+            layer = 2 if position[1] == "resample" else int(position[1])
+            module = f"output_blocks_motion_module.{3 * int(position[0]) + layer}.{index}"
+        return f"{module}.temporal_transformer.{rest}"
 
 
-def _replaced(rest: str, table: dict[str, str]) -> str:
+def _with_prefix_replaced(rest: str, table: dict[str, str]) -> str:
     for ours, theirs in table.items():
         if rest.startswith(f"{ours}."):
             return theirs + rest.removeprefix(ours)
@@ -176,7 +178,7 @@ def _unet(key: str) -> str:
             return f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}.{rest}"
         block = f"output_blocks.{3 * level + layer}"
     if what == "resnets":
-        return f"{block}.0.{_replaced(rest, _RESNET)}"
+        return f"{block}.0.{_with_prefix_replaced(rest, _RESNET)}"
     return f"{block}.1.{rest}"
 
 
@@ -184,7 +186,7 @@ def _in_middle(parts: list[str]) -> str:
     index, rest = int(parts[2]), ".".join(parts[3:])
     if parts[1] == "attentions":
         return f"middle_block.1.{rest}"
-    return f"middle_block.{2 * index}.{_replaced(rest, _RESNET)}"
+    return f"middle_block.{2 * index}.{_with_prefix_replaced(rest, _RESNET)}"
 
 
 def _controlnet(key: str) -> str:
@@ -212,15 +214,15 @@ def _vae(key: str) -> str:
     if kind == "mid_block":
         index, rest = int(parts[3]), ".".join(parts[4:])
         if parts[2] == "attentions":
-            return f"{side}.mid.attn_1.{_replaced(rest, _VAE_ATTENTION)}"
+            return f"{side}.mid.attn_1.{_with_prefix_replaced(rest, _VAE_ATTENTION)}"
         return f"{side}.mid.block_{index + 1}.{rest}"
     if kind in {"down_blocks", "up_blocks"}:
         level, what, layer, rest = int(parts[2]), parts[3], parts[4], ".".join(parts[5:])
         if kind == "down_blocks":
-            where = f"{side}.down.{level}"
+            level_name = f"{side}.down.{level}"
         else:
-            where = f"{side}.up.{_VAE_LEVELS - 1 - level}"
+            level_name = f"{side}.up.{_VAE_LEVELS - 1 - level}"
         if what == "resnets":
-            return f"{where}.block.{layer}.{rest.replace('conv_shortcut', 'nin_shortcut')}"
-        return f"{where}.{'downsample' if kind == 'down_blocks' else 'upsample'}.{rest}"
+            return f"{level_name}.block.{layer}.{rest.replace('conv_shortcut', 'nin_shortcut')}"
+        return f"{level_name}.{'downsample' if kind == 'down_blocks' else 'upsample'}.{rest}"
     return key

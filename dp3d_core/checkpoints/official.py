@@ -1,7 +1,7 @@
-"""Reads the published checkpoint files into our networks.
+"""Loads published checkpoint files into our networks.
 
-Files are read without running anything in them (``weights_only``) and mapped into memory, so a
-file of eleven gigabytes needs hardly any.
+Files are read without executing code in them (``weights_only``) and are memory-mapped, so a file of
+11 GB takes little memory.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ if TYPE_CHECKING:
 State = Mapping[str, Tensor]
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Accepted types of weights."""
 _SHOWN = 5
-"""Names that a message lists."""
+"""Largest number of names in a message."""
 TEXT_ENCODER = "text_encoder"
-"""Component of the file that networks are not generated with: it encodes the empty prompt."""
+"""Component of official files that encodes the empty prompt and generates no views."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The weights in a file by name, mapped into memory.
+    """Weights of a file by name, memory-mapped.
 
     Args:
-        path: a file of torch or safetensors, whatever its name; weights may lie in ``state_dict``.
+        path: a file of torch or safetensors with any name; weights may be in ``state_dict``.
 
     Raises:
         Dp3dError: ``weights.not_found``, ``weights.damaged``, ``weights.unsafe``,
-            ``weights.unknown``, or what ``file_kinds.check_weights_file`` says.
+            ``weights.unknown``, or an error of ``file_kinds.check_weights_file``.
 
     """
     path = Path(path)
@@ -107,28 +108,29 @@ _OTHER_NETWORKS = (
     (r"first_stage_model\.|(encoder|decoder)\.(down|up|mid)", "these are the weights of a VAE"),
     (r"backbone\.synthesis|synthesis\.|mapping\.", "these are the weights of a StyleGAN or EG3D"),
 )
+"""Expression for names of other networks' weights, and what a message says of them."""
 
 
 def recognise(names: Iterable[str]) -> Variant:
-    """Which checkpoint has weights of these names.
+    """Variant of a checkpoint, by the names of its weights.
 
     Raises:
-        Dp3dError: ``weights.unknown``, which says whose weights they seem to be.
+        Dp3dError: ``weights.unknown``; the message names the network that they seem to be of.
 
     """
-    kept = list(names)
+    weight_names = list(names)
     needed = ("model.diffusion_model.", "control_model.", "pose_control_model.")
-    if not all(any(name.startswith(prefix) for name in kept) for prefix in needed):
-        raise _unknown("The file", _other_network(kept))
-    if any("middle_block_motion_module" in name for name in kept):
+    if not all(any(name.startswith(prefix) for name in weight_names) for prefix in needed):
+        raise _unknown("The file", _other_network(weight_names))
+    if any("middle_block_motion_module" in name for name in weight_names):
         return Variant.DIFFPORTRAIT3D
-    if any("_motion_module" in name for name in kept):
+    if any("_motion_module" in name for name in weight_names):
         return Variant.DIFFPORTRAIT360
     return Variant.BACK_VIEW
 
 
 def _other_network(names: list[str]) -> str:
-    """Whose weights these names seem to be."""
+    """Half a sentence on the network that weights of these names seem to be of."""
     if not names:
         return "it holds no weights"
     for pattern, meaning in _OTHER_NETWORKS:
@@ -145,38 +147,37 @@ class Loaded:
     config: NetworkConfig
     networks: Networks
     text_encoder: CLIPTextModel | None
-    """None where it was not asked for."""
+    """None where it was not requested."""
     ignored: tuple[str, ...]
-    """Names in the file that are known and not needed."""
+    """Names in the file that are not needed."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Where the weights of each network stand in a file."""
+    """Names of each network's weights in a file."""
 
     config: NetworkConfig
     networks: Networks
-    """Without weights."""
+    """Networks without weights, on the meta device."""
     names: dict[str, dict[str, str]]
-    """Network, and ``text_encoder`` -> our name of a weight -> its name in the file."""
+    """For each network and ``text_encoder``: our name of a weight to its name in the file."""
     ignored: tuple[str, ...]
-    """Names in the file that are known and not needed."""
+    """Names in the file that are not needed."""
 
 
 def match_official(
     state: State, config: NetworkConfig | None = None, *, text_encoder: bool = True
 ) -> Match:
-    """Find every weight of our networks in official ones; reads none but a few small ones.
+    """Find every weight of our networks by its official name; values are hardly read.
 
     Args:
-        state: by official name.
-        config: sizes; by default the published ones of the variant that the names tell.
-        text_encoder: whether to look for its weights, too, which needs transformers; without,
-            they are ignored.
+        state: weights by official name.
+        config: sizes of the networks; None: the published ones of the variant.
+        text_encoder: whether to find its weights, which needs transformers; else they are ignored.
 
     Raises:
         Dp3dError: ``weights.unknown``, or ``weights.mismatch`` with the names that are missing,
-            unexpected, of another shape or of no number type.
+            unexpected, of another shape or type, or copies that differ.
 
     """
     variant = recognise(state)
@@ -193,14 +194,14 @@ def match_official(
     faults: dict[str, list[str]] = {"missing": [], "shape": [], "type": [], "numbers": []}
     for component, net in components.items():
         names[component] = {}
-        for key, wanted in net.state_dict().items():
+        for key, expected in net.state_dict().items():
             name = names[component][key] = official.name(component, key)
             value = state.get(name)
             if value is None:
                 faults["missing"].append(name)
                 continue
-            value = shaped_like(value, wanted)
-            if not value.is_nested and value.shape != wanted.shape:
+            value = shaped_like(value, expected)
+            if not value.is_nested and value.shape != expected.shape:
                 faults["shape"].append(f"{name} {tuple(value.shape)}")
             elif value.dtype not in _FLOATS or not _is_plain(value):
                 faults["type"].append(f"{name} {value.dtype}")
@@ -217,7 +218,7 @@ def match_official(
         for name in rest
         if (twin := twin_of(name)) in state and not _equal(state[name], state[twin])
     ]
-    _refuse_faults(faults, unexpected)
+    _raise_mismatch(faults, unexpected)
     return Match(config, networks, names, tuple(rest))
 
 
@@ -228,8 +229,8 @@ def _empty_text_encoder(config: NetworkConfig) -> CLIPTextModel:
     return text_encoder(config.text, meta=True)
 
 
-def _refuse_faults(faults: Mapping[str, list[str]], unexpected: list[str]) -> None:
-    """Raise ``weights.mismatch`` when there are any."""
+def _raise_mismatch(faults: Mapping[str, list[str]], unexpected: list[str]) -> None:
+    """Raise ``weights.mismatch`` if there are faults or unexpected names."""
     sentences = [
         f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
         for what, names in (
@@ -247,8 +248,8 @@ def _refuse_faults(faults: Mapping[str, list[str]], unexpected: list[str]) -> No
 
 
 def refuse_no_numbers(names: list[str]) -> None:
-    """Raise ``weights.mismatch`` for weights that are not finite, when there are any."""
-    _refuse_faults({"numbers": names}, [])
+    """Raise ``weights.mismatch`` if ``names`` lists any weights that are not finite."""
+    _raise_mismatch({"numbers": names}, [])
 
 
 def load_official(
@@ -258,28 +259,28 @@ def load_official(
     *,
     text_encoder: bool = True,
 ) -> Loaded:
-    """Put official weights into networks of ours.
+    """Networks with the weights of an official checkpoint.
 
     Args:
-        state: by official name.
-        config: sizes; by default the published ones of the variant that the names tell.
-        dtype: of the networks; by default weights stay as they are stored.
+        state: weights by official name.
+        config: sizes of the networks; None: the published ones of the variant.
+        dtype: of the networks; None: the stored dtypes.
         text_encoder: see :func:`match_official`.
 
     Raises:
-        Dp3dError: ``weights.unknown``, or ``weights.mismatch`` (:func:`match_official`), also for
-            values that are no numbers.
+        Dp3dError: as :func:`match_official`; ``weights.mismatch`` also for values that are not
+            finite.
 
     """
     match = match_official(state, config, text_encoder=text_encoder)
-    broken: list[str] = []
+    not_finite: list[str] = []
     for component, net in match.networks.named().items():
-        broken += _load(net, match.names[component], state, dtype)
+        not_finite += _load(net, match.names[component], state, dtype)
     encoder = None
     if text_encoder:
         encoder = _empty_text_encoder(match.config)
-        broken += _load(encoder, match.names[TEXT_ENCODER], state, dtype)
-    refuse_no_numbers(broken)
+        not_finite += _load(encoder, match.names[TEXT_ENCODER], state, dtype)
+    refuse_no_numbers(not_finite)
     return Loaded(match.config, match.networks.eval(), encoder, match.ignored)
 
 
@@ -289,12 +290,12 @@ def load_text_encoder(
     """The text encoder of a checkpoint, float32.
 
     Args:
-        state: by official name.
+        state: weights by official name.
         match: of that state, text encoder included.
-        stored: dtype that the weights are rounded to first; None: they stay as they are.
+        stored: dtype that the weights are rounded to; None: not rounded.
 
     Raises:
-        Dp3dError: ``weights.mismatch`` for values that are no numbers in that dtype.
+        Dp3dError: ``weights.mismatch`` for values that are not finite in that dtype.
 
     """
     encoder = _empty_text_encoder(match.config)
@@ -305,28 +306,28 @@ def load_text_encoder(
 def _load(
     net: nn.Module, names: Mapping[str, str], state: State, dtype: torch.dtype | None
 ) -> list[str]:
-    """Give a network its weights; returns official names of those that are not finite."""
-    weights, places, broken = {}, set(), []
-    for key, wanted in net.state_dict().items():
-        value = shaped_like(state[names[key]], wanted)
+    """Load a network's weights; returns official names of those that are not finite."""
+    weights, pointers, not_finite = {}, set(), []
+    for key, expected in net.state_dict().items():
+        value = shaped_like(state[names[key]], expected)
         value = value if dtype is None else value.to(dtype)
-        if not bool(torch.isfinite(value).all()):  # in the type that is kept
-            broken.append(names[key])
-        weights[key] = value if value.data_ptr() not in places else value.clone()
-        places.add(weights[key].data_ptr())
+        if not bool(torch.isfinite(value).all()):  # in the loaded dtype
+            not_finite.append(names[key])
+        weights[key] = value if value.data_ptr() not in pointers else value.clone()
+        pointers.add(weights[key].data_ptr())
     _fill(net, weights)
-    return broken
+    return not_finite
 
 
 def shaped_like(value: Tensor, wanted: Tensor) -> Tensor:
-    """An official weight as our network has it: a 1 x 1 convolution may be a linear layer here."""
+    """An official weight in our shape: some 1 x 1 convolutions are linear layers here."""
     if _is_plain(value) and value.ndim == wanted.ndim + 2 and value.shape[-2:] == (1, 1):
         return value[..., 0, 0]
     return value
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Whether it is an ordinary array of numbers."""
+    """Whether a tensor is dense, not quantised and has data."""
     return value.layout is torch.strided and not (
         value.is_meta or value.is_nested or value.is_quantized
     )
@@ -337,9 +338,9 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def _fill(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Give a network without weights its weights, in the type they have, without a copy."""
+    """Assign weights to a network on the meta device, without conversion or copy."""
     net.load_state_dict(weights, strict=True, assign=True)
-    for module in net.modules():  # what is computed, not stored
+    for module in net.modules():  # buffers that are computed, not stored
         for name, buffer in list(module.named_buffers(recurse=False)):
             if buffer.is_meta:
                 setattr(module, name, _computed(name, buffer))

@@ -1,9 +1,9 @@
-"""Recomputes golden tensors of the original implementations with our networks.
+"""Parity: recomputes golden tensors of the original implementations with our networks.
 
 A set is ``PREFIX.json`` (official configuration, number of views), ``PREFIX.weights.safetensors``
-(official weights at any size) and ``PREFIX.tensors.safetensors`` (inputs and outputs).  Weights
-go through the importer that users use.  Without transformers the text encoder is not compared, and
-what it should give is read from the set.
+(official weights at any size) and ``PREFIX.tensors.safetensors`` (inputs and outputs).  Weights are
+loaded as by users' imports.  Without transformers the text encoder is not compared, and its outputs
+are read from the set.
 """
 
 from __future__ import annotations
@@ -38,37 +38,40 @@ from dp3d_core.storage.files import read_json
 from dp3d_core.weights.requirements import text_encoder_problem
 
 TOLERANCE = 1e-4
-"""Largest difference over largest value, float32."""
+"""Largest accepted difference over the golden tensor's largest value, float32."""
 GUIDANCE = 3.0
+"""Guidance scale of the golden tensors."""
 INPUT = "an input"
-"""Reason not to compare what others are computed from."""
+"""Reason not to compare a tensor: others are computed from it."""
 _NO_TEXT_ENCODER = "needs transformers"
+"""Reason not to compare a tensor: transformers is not installed."""
 _OF_TEXT_ENCODER = re.compile(r"in\.input_ids_text|text\.context_(empty|text)")
-_HOPELESS = 1e9
-"""Error of what has another shape, or is no number: JSON knows no infinity."""
-Found = TypeVar("Found")
+"""Names of tensors that the text encoder makes or reads."""
+_WORST_ERROR = 1e9
+"""Error of a tensor of another shape or with non-finite values; JSON has no infinity."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One golden tensor."""
+    """Comparison of one golden tensor."""
 
     name: str
     error: float | None
     """Largest difference over the golden tensor's largest value; None: not compared."""
     reason: str = ""
-    """Why it was not compared."""
+    """Reason that it was not compared; empty for compared and unknown ones."""
 
     @property
     def good(self) -> bool:
-        """Whether it agrees, or there is a reason not to compare it."""
+        """Whether the tensor agrees, or has a reason not to be compared."""
         return bool(self.reason) if self.error is None else self.error <= TOLERANCE
 
 
 def verify_parity(
     prefix: Path, *, progress: ProgressCallback, cancel: CancelCheck
 ) -> list[Compared]:
-    """Recompute every tensor of a set.
+    """Recompute and compare every tensor of a set.
 
     Args:
         prefix: path of the set without ``.json``.
@@ -76,7 +79,7 @@ def verify_parity(
         cancel: polled between tensors.
 
     Returns:
-        One entry for every tensor of the file, by name, inputs last.
+        One entry for each tensor of the file, sorted by name, inputs last.
 
     Raises:
         Dp3dError: ``parity.invalid``, ``weights.*``.
@@ -86,14 +89,14 @@ def verify_parity(
 
 
 class _Golden:
-    """A set, and lazily what is computed of it."""
+    """A golden set, with intermediate results computed on demand."""
 
     def __init__(self, prefix: Path) -> None:
         prefix = Path(prefix)
         try:
             data = read_json(prefix.with_name(f"{prefix.name}.json"))
             self.official, views = data["official_config"], int(data["views"])
-            self.kept = [int(i) for i in data["kept_views"]]
+            self.view_indices = [int(i) for i in data["kept_views"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _invalid(prefix, f"{prefix.name}.json is missing or damaged") from error
         self.views = views
@@ -114,23 +117,23 @@ class _Golden:
             state, config, torch.float32, text_encoder=text_encoder_problem() is None
         )
         self.config, self.networks = config, self.loaded.networks
-        self._kept_results: dict[str, Any] = {}
+        self._results: dict[str, Any] = {}
 
     def compare(self, progress: ProgressCallback, cancel: CancelCheck) -> list[Compared]:
-        rows = []
+        results = []
         stage = Stage("parity", len(self.tensors), progress, cancel, "Recomputing tensors")
         with torch.inference_mode():
-            # inputs last: one that nothing has read is no input
+            # inputs last: an input that no computation has read counts as not compared
             for name in sorted(self.tensors, key=lambda name: (_is_input(name), name)):
-                rows.append(self._row(name))
+                results.append(self._compare(name))
                 stage.advance(name)
-        return rows
+        return results
 
-    def _row(self, name: str) -> Compared:
+    def _compare(self, name: str) -> Compared:
         golden = self.tensors.golden(name)
         if name == "in.input_ids":
-            same = torch.equal(empty_tokens(self.config.text), golden)
-            return Compared(name, 0.0 if same else _HOPELESS)
+            is_equal = torch.equal(empty_tokens(self.config.text), golden)
+            return Compared(name, 0.0 if is_equal else _WORST_ERROR)
         if self.loaded.text_encoder is None and _OF_TEXT_ENCODER.fullmatch(name):
             return Compared(name, None, _NO_TEXT_ENCODER)
         if _is_input(name):
@@ -138,14 +141,14 @@ class _Golden:
         for pattern, compute in self._rules():
             if match := re.fullmatch(pattern, name):
                 try:
-                    found = compute(*match.groups())
-                    return Compared(name, _relative(found, golden))
+                    computed = compute(*match.groups())
+                    return Compared(name, _relative_error(computed, golden))
                 except (KeyError, IndexError, StopIteration):
-                    return Compared(name, None)  # nothing of ours has this name
+                    return Compared(name, None)  # none of our results has this name
                 except Dp3dError:
-                    return Compared(name, _HOPELESS)  # inputs that the pipeline refuses
+                    return Compared(name, _WORST_ERROR)  # the pipeline refuses the inputs
                 except (RuntimeError, ValueError, TypeError, ArithmeticError):
-                    return Compared(name, _HOPELESS)  # inputs of sizes that do not fit
+                    return Compared(name, _WORST_ERROR)  # sizes of inputs do not match
         return Compared(name, None)
 
     def _rules(self) -> Iterator[tuple[str, Callable[..., Tensor]]]:
@@ -154,17 +157,23 @@ class _Golden:
         yield r"vae\.(ref|back|proxy)_logvar", lambda w: self._posterior(w).logvar
         yield r"lat\.(ref|back|proxy)", self._latents
         yield r"vae\.decoded", lambda: self._decode(self.tensors["in.decode_latent"])
-        yield r"pose\.hint_features", lambda: self._hints[self.kept]
+        yield r"pose\.hint_features", lambda: self._hints[self.view_indices]
         yield r"t(\d+)\.bank\.(\d+)", lambda t, i: self._bank(t)[int(i)][:1]
         yield r"t(\d+)\.bank_back\.(\d+)", lambda t, i: self._bank(t)[int(i)][1:2]
-        yield r"t(\d+)\.pose_residual\.(\d+)", lambda t, i: self._residuals(t)[int(i)][self.kept]
+        yield (
+            r"t(\d+)\.pose_residual\.(\d+)",
+            lambda t, i: self._residuals(t)[int(i)][self.view_indices],
+        )
         yield r"t(\d+)\.eps_(\w+)", lambda t, which: self._noise(t)[which]
         yield r"feat_(cond|uncond)\.(.+)", self._feature
         yield r"motion\.(mm_\w+)\.output", self._motion
         yield r"sched\.alphas_cumprod", lambda: self._schedule(self.config.half_schedule)
         yield r"sched\.alphas_cumprod_f64", alphas_cumprod
         yield r"(fp16sched\.)?sched(\d+)_eta(\d+)\.(\w+)", self._table
-        yield r"(fp16sched\.)?ddim(\d+)_eta(\d+)\.(x_inter|pred_x0|final|decoded)", self._sampled
+        yield (
+            r"(fp16sched\.)?ddim(\d+)_eta(\d+)\.(x_inter|pred_x0|final|decoded)",
+            self._sampling_result,
+        )
 
     # -- inputs --
 
@@ -194,8 +203,8 @@ class _Golden:
 
     @cached_property
     def _references(self) -> Tensor:
-        both = ["ref", *(["back"] if "in.back_image_u8" in self.tensors else [])]
-        return torch.cat([self._latents(which) for which in both])
+        names = ["ref", *(["back"] if "in.back_image_u8" in self.tensors else [])]
+        return torch.cat([self._latents(which) for which in names])
 
     def _decode(self, latents: Tensor) -> Tensor:
         return decode_latents(self.networks.vae, latents)
@@ -203,7 +212,7 @@ class _Golden:
     # -- single steps --
 
     def _denoiser(self, prompt: str = "empty") -> Denoiser:
-        return self._once(
+        return self._cached(
             f"denoiser {prompt}",
             lambda: Denoiser(
                 self.networks, Conditions(self._context(prompt), self._references, self._hints)
@@ -211,7 +220,7 @@ class _Golden:
         )
 
     def _bank(self, t: str) -> list[Tensor]:
-        return self._once(
+        return self._cached(
             f"bank {t}", lambda: self._denoiser().reference_tokens(torch.tensor([int(t)]))
         )
 
@@ -220,32 +229,32 @@ class _Golden:
             self._denoiser().begin(torch.tensor([int(t)]))
             return self._denoiser().residuals(self.tensors["in.x_t"], torch.arange(self.views))
 
-        return self._once(f"residuals {t}", compute)
+        return self._cached(f"residuals {t}", compute)
 
     def _noise(self, t: str) -> dict[str, Tensor]:
         def compute() -> dict[str, Tensor]:
-            sample, which = self.tensors["in.x_t"], torch.arange(self.views)
-            found = {}
+            sample, indices = self.tensors["in.x_t"], torch.arange(self.views)
+            noises = {}
             for prompt, name in (("empty", "cond"), ("text", "cond_text")):
                 denoiser = self._denoiser(prompt)
                 denoiser.begin(torch.tensor([int(t)]))
-                found[name] = denoiser.conditional(sample, which, self.views)
+                noises[name] = denoiser.conditional(sample, indices, self.views)
             empty = self._denoiser()
-            found["uncond"] = empty.unconditional(sample, self.views)
-            found["guided"] = empty.guided(sample, which, self.views, GUIDANCE)
-            return found
+            noises["uncond"] = empty.unconditional(sample, self.views)
+            noises["guided"] = empty.guided(sample, indices, self.views, GUIDANCE)
+            return noises
 
-        return self._once(f"noise {t}", compute)
+        return self._cached(f"noise {t}", compute)
 
     def _feature(self, which: str, name: str) -> Tensor:
-        return self._features(which)[name][self.kept]
+        return self._features(which)[name][self.view_indices]
 
     def _features(self, which: str) -> dict[str, Tensor]:
-        # features are kept for the step that tokens are kept for
+        # the set has features at the timestep of its reference tokens
         t = next(m[1] for n in self.tensors if (m := re.fullmatch(r"t(\d+)\.bank\.00", n)))
 
         def compute() -> dict[str, Tensor]:
-            found: dict[str, Tensor] = {}
+            features_by_name: dict[str, Tensor] = {}
             names = self._official_sites
             denoiser = self._denoiser()
             denoiser.begin(torch.tensor([int(t)]))
@@ -253,19 +262,19 @@ class _Golden:
 
             def trace(site: str, features: Tensor) -> None:
                 if site in names:
-                    found[names[site]] = features
+                    features_by_name[names[site]] = features
 
             if which == "cond":
                 denoiser.conditional(sample, all_views, self.views, trace)
             else:
                 denoiser.unconditional(sample, self.views, trace)
-            return found
+            return features_by_name
 
-        return self._once(f"features {which}", compute)
+        return self._cached(f"features {which}", compute)
 
     @cached_property
     def _official_sites(self) -> dict[str, str]:
-        """Places in the network, as our trace names them, to the set's names."""
+        """The set's names of features by the names of our trace."""
         names = {"input.block": "in00.block", "middle.block": "mid.block"}
         for level in range(len(self.config.channels)):
             for layer, place in ((0, "0"), (1, "1"), (2, "resample")):
@@ -302,8 +311,8 @@ class _Golden:
     def _table(self, half: str | None, steps: str, eta: str, name: str) -> Tensor:
         return tables(official_schedule(bool(half)), int(steps), _eta(eta))[name]
 
-    def _sampled(self, half: str | None, steps: str, eta: str, what: str) -> Tensor:
-        run = self._once(
+    def _sampling_result(self, half: str | None, steps: str, eta: str, what: str) -> Tensor:
+        run = self._cached(
             f"sampled {half} {steps} {eta}",
             lambda: self._sample(official_schedule(bool(half)), int(steps), _eta(eta)),
         )
@@ -313,7 +322,7 @@ class _Golden:
 
     def _sample(self, scheduler: DDIMScheduler, steps: int, eta: float) -> dict[str, Tensor]:
         scheduler.set_timesteps(steps)
-        denoiser, which = self._denoiser(), torch.arange(self.views)
+        denoiser, indices = self._denoiser(), torch.arange(self.views)
         if "in.x_T" in self.tensors:
             x = self.tensors["in.x_T"]
         else:
@@ -322,23 +331,23 @@ class _Golden:
         states, clean = [x], []
         for i, t in enumerate(scheduler.timesteps):
             denoiser.begin(t.reshape(1))
-            noise = denoiser.guided(x, which, self.views, GUIDANCE)
-            grain = self.tensors["in.ddim_noises"][i] if eta else None
-            step = scheduler.step(noise, int(t), x, eta=eta, variance_noise=grain)
+            noise = denoiser.guided(x, indices, self.views, GUIDANCE)
+            variance_noise = self.tensors["in.ddim_noises"][i] if eta else None
+            step = scheduler.step(noise, int(t), x, eta=eta, variance_noise=variance_noise)
             x = step.prev_sample
             states.append(x)
             clean.append(step.pred_original_sample)
         return {"x_inter": torch.stack(states), "pred_x0": torch.stack(clean), "final": x}
 
-    def _once(self, key: str, compute: Callable[[], Found]) -> Found:
-        if key not in self._kept_results:
-            self._kept_results[key] = compute()
-        found: Found = self._kept_results[key]
-        return found
+    def _cached(self, key: str, compute: Callable[[], Result]) -> Result:
+        if key not in self._results:
+            self._results[key] = compute()
+        result: Result = self._results[key]
+        return result
 
 
 class _Tensors(dict[str, Tensor]):
-    """The tensors of a set, and which of them were read to compute others."""
+    """Tensors of a set; records the names that computations read."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         super().__init__(tensors)
@@ -349,7 +358,7 @@ class _Tensors(dict[str, Tensor]):
         return super().__getitem__(name)
 
     def golden(self, name: str) -> Tensor:
-        """One to compare with: that is no use of it."""
+        """A tensor to compare with, which is not recorded as read."""
         return super().__getitem__(name)
 
 
@@ -358,16 +367,16 @@ def _is_input(name: str) -> bool:
 
 
 def _eta(digits: str) -> float:
-    """0 and 05 stand for 0 and 0.5."""
+    """Eta of its digits in a name: 0 for "0", 0.5 for "05"."""
     return float(f"{digits[0]}.{digits[1:] or 0}")
 
 
-def _relative(found: Tensor, golden: Tensor) -> float:
-    if found.shape != golden.shape:
-        return _HOPELESS
+def _relative_error(computed: Tensor, golden: Tensor) -> float:
+    if computed.shape != golden.shape:
+        return _WORST_ERROR
     largest = float(golden.abs().max())
-    error = float((found - golden).abs().max()) / max(largest, 1e-12)
-    return error if math.isfinite(error) else _HOPELESS
+    error = float((computed - golden).abs().max()) / max(largest, 1e-12)
+    return error if math.isfinite(error) else _WORST_ERROR
 
 
 def _invalid(prefix: Path, why: str) -> Dp3dError:

@@ -1,8 +1,8 @@
-"""Weights from one file into another, a piece at a time: memory stays small whatever the size.
+"""Reads and writes files of weights piece by piece, in little memory.
 
-The safetensors package writes whole dictionaries of tensors, so that a network of six gigabytes
-would be in memory twice; here the list of tensors is written first and their numbers follow, hashed
-as they go.  The format: https://github.com/huggingface/safetensors.
+The safetensors package writes whole dictionaries of tensors, which would hold a network of 6 GB in
+memory twice.  Here the header is written first and tensors follow one by one, hashed on the way.
+Format: https://github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ _TYPES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
 }
+"""Names of types in safetensors files."""
 _PIECE = 1 << 22
-"""Numbers that are converted and written at a time."""
+"""Numbers that are converted and written in one piece."""
 _SYNCED = 1 << 24
-"""Bytes after which the disk is waited for: one wait for all would be a minute of silence."""
+"""Bytes between two fsyncs; a single one at the end could block for a minute without progress."""
 _MAPPED = 1 << 30
-"""Bytes of the source that are read before its pages are given back."""
+"""Bytes of the source that are read before it is mapped again, which frees its pages."""
 
 
 class Source:
-    """A checkpoint whose tensors are mapped, and let go again after every gigabyte that is read.
+    """A checkpoint whose tensors are memory-mapped, and mapped again after every GiB that is read.
 
     Attributes:
-        state: tensors by name; take them anew after :meth:`was_read`.
+        state: tensors by name; :meth:`was_read` replaces the mapping.
         half: the type of half precision.
 
     """
@@ -53,7 +54,7 @@ class Source:
         self.state: Mapping[str, Tensor] = read_checkpoint(self._path)
 
     def was_read(self, size: int) -> None:
-        """Note bytes that were read; may map the file anew, whose pages are then free."""
+        """Count bytes that were read; after 1 GiB, map the file again to free its pages."""
         self._read += size
         if self._is_mapped and self._read >= _MAPPED:
             self._read, self.state = 0, {}
@@ -64,7 +65,7 @@ class SafetensorsWriter:
     """Writes a safetensors file tensor by tensor.
 
     Args:
-        path: the file, made anew.
+        path: the file, which is replaced.
         tensors: type and shape by name.
 
     """
@@ -72,7 +73,7 @@ class SafetensorsWriter:
     def __init__(
         self, path: Path, tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
     ) -> None:
-        # the largest numbers first, so that all are aligned
+        # types in descending size, so that all tensors are aligned
         self.names = sorted(tensors, key=lambda name: (-tensors[name][0].itemsize, name))
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
         end = 0
@@ -86,7 +87,7 @@ class SafetensorsWriter:
             }
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        self._header, self._left = len(text).to_bytes(8, "little") + text, end
+        self._header, self._bytes_left = len(text).to_bytes(8, "little") + text, end
         self._types = {name: dtype for name, (dtype, _) in tensors.items()}
         self._path, self._digest = Path(path), hashlib.sha256()
         self._unsynced = 0
@@ -94,7 +95,7 @@ class SafetensorsWriter:
 
     def __enter__(self) -> Self:
         self._file = self._path.open("wb")
-        self._put(self._header)
+        self._write_hashed(self._header)
         return self
 
     def write(self, name: str, value: Tensor, done: Callable[[int], None]) -> bool:
@@ -102,7 +103,7 @@ class SafetensorsWriter:
 
         Args:
             name: of the tensor.
-            value: of any type of numbers; converted to the type that was declared.
+            value: of any number type; converted to the declared type.
             done: called with the bytes of each piece.
 
         Returns:
@@ -113,12 +114,12 @@ class SafetensorsWriter:
         for start in range(0, len(flat), _PIECE):
             piece = flat[start : start + _PIECE].to(dtype)
             finite = finite and bool(torch.isfinite(piece).all())
-            self._put(piece.contiguous().view(torch.uint8).numpy().data)
-            self._left -= piece.nbytes
+            self._write_hashed(piece.contiguous().view(torch.uint8).numpy().data)
+            self._bytes_left -= piece.nbytes
             done(piece.nbytes)
         return finite
 
-    def _put(self, data: bytes | memoryview) -> None:
+    def _write_hashed(self, data: bytes | memoryview) -> None:
         self._file.write(data)
         self._digest.update(data)
         self._unsynced += len(data)
@@ -138,11 +139,11 @@ class SafetensorsWriter:
     ) -> None:
         try:
             if kind is None:
-                assert self._left == 0, "tensors are missing"
+                assert self._bytes_left == 0, "tensors are missing"
                 self._sync()
         finally:
             self._file.close()
 
     def sha256(self) -> str:
-        """Of the file, once all is written."""
+        """SHA-256 of the complete file, hexadecimal."""
         return self._digest.hexdigest()

@@ -1,8 +1,8 @@
 """The process that decodes pictures: ``python -m dp3d_core.decoding.child``.
 
-Reads one request after the other from its standard input and answers on its standard output, in
-the messages of :mod:`dp3d_core.decoding.wire`; ends when its input closes, which also happens
-when its parent dies.  A picture that takes too long ends it, whatever its parent does.
+It reads requests from standard input and answers on standard output with the messages of
+:mod:`dp3d_core.decoding.wire`.  It ends when its input closes, which includes the death of its
+parent, and by itself when a picture takes longer than its deadline.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from dp3d_core.errors import Dp3dError
 
 IDLE_S = 60.0
 """Seconds without a request after which the process ends."""
-_LATER_S = 5.0
-"""Seconds after the parent's deadline at which the process ends by itself."""
+_GRACE_S = 5.0
+"""Seconds after the parent's deadline at which the process ends itself."""
 
 
 def main() -> int:
     """Answer requests until the input closes."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a decoder prints must not come between the messages
+    os.dup2(2, 1)  # decoders' prints must not mix with the messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
     limit_memory()
     while True:
-        # the watch of the C library: it needs neither this thread nor Python's lock
-        faulthandler.dump_traceback_later(IDLE_S, exit=True, file=_Nowhere.file)
+        # a watchdog thread in C, which needs neither this thread nor the interpreter lock
+        faulthandler.dump_traceback_later(IDLE_S, exit=True, file=_NullFile.file)
         try:
             head, data = receive(requests)
         except (EOFError, ValueError):
             return 0
         faulthandler.dump_traceback_later(
-            float(head["deadline_s"]) + _LATER_S, exit=True, file=_Nowhere.file
+            float(head["deadline_s"]) + _GRACE_S, exit=True, file=_NullFile.file
         )
         try:
             _answer(replies, decode_picture(data, Wanted(**head["wanted"])))
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 @dataclass
-class _Nowhere:
+class _NullFile:
     file = Path(os.devnull).open("wb")  # noqa: SIM115
 
 
@@ -71,10 +71,10 @@ def _answer(replies: IO[bytes], picture: DecodedPicture) -> None:
 
 
 def limit_memory() -> None:
-    """Have the system refuse memory beyond what any accepted picture takes, where it can."""
+    """Limit this process's memory to what accepted pictures need, where the system can (Linux)."""
     try:
         import resource
-    except ImportError:  # Windows: the limits by header are all there is
+    except ImportError:  # Windows has only the limits by header
         return
     limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0}
     if sys.platform == "linux":
@@ -86,7 +86,7 @@ def limit_memory() -> None:
 
 
 def _data_bytes() -> int:
-    """Memory that counts for RLIMIT_DATA and is taken already."""
+    """Bytes in use that count towards RLIMIT_DATA."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmData:"):

@@ -1,4 +1,4 @@
-"""Colours of an image file in sRGB: ICC profiles, and files that name their colours otherwise.
+"""Conversion of pictures to sRGB: ICC profiles, and colour spaces named in other metadata.
 
 Profiles are applied by Little CMS (``PIL.ImageCms``), perceptual intent with black point
 compensation, as browsers and viewers do.
@@ -24,12 +24,15 @@ class ColourSpace(NamedTuple):
     """Primaries and tone curve of RGB values."""
 
     red: tuple[float, float]
-    """Chromaticity, CIE xy; so are the others."""
+    """Chromaticity of the primary, CIE xy."""
     green: tuple[float, float]
+    """Chromaticity of the primary, CIE xy."""
     blue: tuple[float, float]
+    """Chromaticity of the primary, CIE xy."""
     white: tuple[float, float]
+    """Chromaticity of the white point, CIE xy."""
     gamma: float | None
-    """Exponent from values to light, None for the curve of sRGB."""
+    """Exponent from values to linear light; None: the curve of sRGB."""
 
 
 _D65 = (0.3127, 0.3290)
@@ -38,13 +41,17 @@ DISPLAY_P3 = ColourSpace((0.68, 0.32), (0.265, 0.69), (0.15, 0.06), _D65, None)
 ADOBE_RGB = ColourSpace((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), _D65, 563 / 256)
 
 _CLOSE = 3
-"""Largest difference, of 255, up to which colours count as sRGB already."""
+"""Largest difference to sRGB, of 255, at which a profile counts as sRGB."""
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
-"""Mode of the pixels that a profile of a colour space describes."""
+"""Pillow's mode for the colour space of a profile."""
 _EXIF, _INTEROPERABILITY = 0x8769, 0xA005
+"""EXIF tags of the directories Exif and Interoperability."""
 _COLOUR_SPACE, _INDEX = 0xA001, 0x0001
-_DISPLAY_P3_PRIMARIES, _SDR_CURVES = 12, {1, 2, 6, 13, 14, 15}
-"""Code points of ITU-T H.273, as HEIC files hold them."""
+"""EXIF tags ColorSpace and InteroperabilityIndex."""
+_DISPLAY_P3_PRIMARIES = 12
+"""Primaries of Display P3, code point of ITU-T H.273 in HEIC files."""
+_SDR_CURVES = {1, 2, 6, 13, 14, 15}
+"""Transfer curves of standard dynamic range, code points of ITU-T H.273."""
 
 
 def to_srgb(image: Image.Image, exif: Image.Exif | None) -> tuple[Image.Image, list[str]]:
@@ -52,10 +59,10 @@ def to_srgb(image: Image.Image, exif: Image.Exif | None) -> tuple[Image.Image, l
 
     Args:
         image: RGB, RGBA, L, LA, CMYK or LAB, with the ``info`` of its file.
-        exif: of the file, None where it is broken.
+        exif: of the file; None: broken.
 
     Returns:
-        RGB or RGBA, and notes for a person: a broken profile is ignored with a note.
+        RGB or RGBA image, and notes for the user.  A broken profile is ignored with a note.
 
     """
     alpha = image.getchannel("A") if image.mode in {"RGBA", "LA"} else None
@@ -66,29 +73,29 @@ def to_srgb(image: Image.Image, exif: Image.Exif | None) -> tuple[Image.Image, l
     icc, notes = image.info.get("icc_profile"), []
     converted = None
     if icc:
-        converted = _applied(image, icc)
+        converted = _with_profile_applied(image, icc)
         if converted is None:
             notes.append(BROKEN)
     elif image.mode in {"RGB", "L"}:
         space = _named_space(image, exif)
-        converted = _applied(image, icc_profile(space)) if space else None
+        converted = _with_profile_applied(image, icc_profile(space)) if space else None
     if converted is None:
-        converted = _plain(image)
+        converted = _to_rgb(image)
     if alpha is not None:
         converted.putalpha(alpha)
     return converted, notes
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """RGB without a profile."""
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB image, converted without a profile."""
     if image.mode == "LAB":
         lab = ImageCms.createProfile("LAB")
         return _transformed(image, ImageCms.ImageCmsProfile(lab))
     return image.convert("RGB")
 
 
-def _applied(image: Image.Image, icc: bytes) -> Image.Image | None:
-    """An image through a profile, None if the profile is broken or describes other pixels."""
+def _with_profile_applied(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """An image converted by a profile; None if the profile is broken or for another mode."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         mode = _MODES[profile.profile.xcolor_space.strip()]
@@ -97,11 +104,11 @@ def _applied(image: Image.Image, icc: bytes) -> Image.Image | None:
         if image.mode != mode:
             return None
         probe = _probe(mode)
-        seen = np.asarray(_transformed(probe, profile), np.int16)
-        if not _plausible(seen):
+        converted = np.asarray(_transformed(probe, profile), np.int16)
+        if not _is_plausible(converted):
             return None
-        if mode == "RGB" and np.abs(seen - np.asarray(probe, np.int16)).max() <= _CLOSE:
-            return image  # sRGB under any name: exact pixels
+        if mode == "RGB" and np.abs(converted - np.asarray(probe, np.int16)).max() <= _CLOSE:
+            return image  # the profile is sRGB: keep the exact pixels
         return _transformed(image, profile)
     except (ImageCms.PyCMSError, OSError, ValueError, KeyError, TypeError):
         return None
@@ -118,13 +125,13 @@ def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
         ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
     converted = ImageCms.applyTransform(image, transform)
-    if converted is None:  # only for an image that is changed in place
+    if converted is None:  # only for conversion in place
         raise ValueError(image.mode)
     return converted
 
 
 def _probe(mode: str) -> Image.Image:
-    """A row of colours: white, black, then a few between."""
+    """A row of colours: white, black, then a grid of colours."""
     steps = np.linspace(0, 255, 5).astype(np.uint8)
     if mode == "L":
         values = np.concatenate([[255, 0], steps])
@@ -142,15 +149,19 @@ def _probe(mode: str) -> Image.Image:
     return Image.frombytes("CMYK", (len(inks), 1), inks.tobytes())
 
 
-def _plausible(seen: NDArray[np.int16]) -> bool:
-    """Whether white stays light, black dark and grey grey: a damaged profile fails here."""
-    white, black, rest = seen.reshape(-1, 3)[0], seen.reshape(-1, 3)[1], seen.reshape(-1, 3)[2:]
+def _is_plausible(converted: NDArray[np.int16]) -> bool:
+    """Whether white is light, black dark and grey grey after conversion by a profile."""
+    white, black, rest = (
+        converted.reshape(-1, 3)[0],
+        converted.reshape(-1, 3)[1],
+        converted.reshape(-1, 3)[2:],
+    )
     grey = rest[len(rest) // 2]
     return bool(white.min() > 150 and black.max() < 100 and np.ptp(grey) < 80)
 
 
 def _named_space(image: Image.Image, exif: Image.Exif | None) -> ColourSpace | None:
-    """Colours that a file names without a profile; None for sRGB and for unknown ones."""
+    """Colour space named without a profile; None for sRGB and unknown spaces."""
     info = image.info
     nclx = info.get("nclx_profile")
     if isinstance(nclx, dict):
@@ -159,12 +170,12 @@ def _named_space(image: Image.Image, exif: Image.Exif | None) -> ColourSpace | N
     if _is_adobe_rgb(exif):
         return ADOBE_RGB
     if image.format == "PNG" or "gamma" in info:
-        return _of_png(info)
+        return _png_space(info)
     return None
 
 
 def _is_adobe_rgb(exif: Image.Exif | None) -> bool:
-    """Whether EXIF says Adobe RGB: "R03" of the DCF standard, or the value 2 that some write."""
+    """Whether EXIF names Adobe RGB: index "R03" of the DCF standard, or ColorSpace 2."""
     if exif is None:
         return False
     try:
@@ -173,20 +184,24 @@ def _is_adobe_rgb(exif: Image.Exif | None) -> bool:
         if index is None:
             index = camera.get(_INTEROPERABILITY, {}).get(_INDEX)
         return str(index).strip("\0 ") == "R03" or camera.get(_COLOUR_SPACE) == 2
-    except Exception:  # whatever the inside of a broken directory meets
+    except Exception:  # a broken directory may raise anything
         return False
 
 
-def _of_png(info: dict[str | tuple[int, int], object]) -> ColourSpace | None:
-    """The colours of a PNG's gAMA and cHRM chunks."""
-    gamma, places = info.get("gamma"), info.get("chromaticity")
+def _png_space(info: dict[str | tuple[int, int], object]) -> ColourSpace | None:
+    """Colour space of a PNG's gAMA and cHRM chunks; None for sRGB or without gAMA."""
+    gamma, chromaticities = info.get("gamma"), info.get("chromaticity")
     if "srgb" in info or not isinstance(gamma, float) or not 0.1 < gamma < 2:
         return None
     pairs = [SRGB.white, SRGB.red, SRGB.green, SRGB.blue]
-    if isinstance(places, tuple) and len(places) == 8 and min(places[1::2]) > 0:
-        pairs = list(zip(places[::2], places[1::2], strict=True))
+    if (
+        isinstance(chromaticities, tuple)
+        and len(chromaticities) == 8
+        and min(chromaticities[1::2]) > 0
+    ):
+        pairs = list(zip(chromaticities[::2], chromaticities[1::2], strict=True))
     white, red, green, blue = pairs
-    # 1/2.2 stands for the curve of sRGB
+    # writers state 1/2.2 for the curve of sRGB
     exponent = None if abs(1 / gamma - 2.2) < 0.02 else 1 / gamma
     return ColourSpace(red, green, blue, white, exponent)
 
@@ -218,10 +233,10 @@ def icc_profile(space: ColourSpace) -> bytes:
 
 
 def _to_xyz_d50(space: ColourSpace) -> Array:
-    """(3, 3) linear RGB to XYZ, the white adapted to D50 (Bradford)."""
+    """(3, 3) matrix from linear RGB to XYZ, adapted to D50 (Bradford)."""
 
-    def xyz(place: tuple[float, float]) -> Array:
-        x, y = place
+    def xyz(chromaticity: tuple[float, float]) -> Array:
+        x, y = chromaticity
         return np.array([x / y, 1.0, (1 - x - y) / y])
 
     primaries = np.stack([xyz(space.red), xyz(space.green), xyz(space.blue)], 1)

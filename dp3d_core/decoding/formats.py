@@ -1,7 +1,6 @@
-"""What kind of file some bytes are, by the bytes alone: pictures that are read, and all others.
+"""Recognition of file formats by content: supported pictures, and names for all other files.
 
-Names and endings of files are not looked at: phones and messengers give any picture the name of
-a JPEG.
+File names are ignored, because phones and messengers name any picture like a JPEG.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ READABLE = (
     *("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF"),
     *("PSD", "JPEG2000", "PPM", "TGA"),
 )
-"""Pillow's names of the formats that are read; no other decoder is ever started."""
+"""Pillow's names of the supported formats; no other decoder is started."""
 
 _STARTS = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -31,6 +30,7 @@ _STARTS = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
 )
+"""First bytes of supported formats."""
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _BITMAP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
@@ -41,11 +41,11 @@ _AS_JPEG = (
     "Export the photo as JPEG in the camera's program or a photo editor, or take the JPEG that "
     "the camera wrote beside it."
 )
-_AGAIN = "Fetch or save the photo again."
+_FETCH_AGAIN = "Fetch or save the photo again."
 
 
 class _Other(NamedTuple):
-    """A kind of file that is no picture to read."""
+    """A kind of file that is not supported as a picture."""
 
     start: bytes
     name: str
@@ -123,7 +123,7 @@ _OTHERS = (
     _Other(b"bplist00", "a property list"),
     _Other(b"[InternetShortcut]", "a link to a web page", "Open it, and save the photo itself."),
 )  # fmt: skip
-"""First bytes of files that are taken for photos, the most particular first."""
+"""First bytes of files that users may mistake for photos; longer patterns come first."""
 _TEXTS = (
     (b"<!doctype html", "a web page", "Open the page, and save the photo itself."),
     (b"<html", "a web page", "Open the page, and save the photo itself."),
@@ -132,21 +132,19 @@ _TEXTS = (
     (b"{", "a JSON document", "Name the photo instead."),
     (b"data:image/", "a picture written as text", "Save the photo itself as PNG or JPEG."),
 )
-"""First bytes, in small letters after white space, of texts that are taken for photos."""
-
-
+"""First characters, in lower case without leading white space, of texts mistaken for photos."""
 _PREAMBLE = re.compile(
     rb"\A(?:\s++|<!--(?:(?!-->).)*+-->|<\?(?:(?!\?>).)*+\?>|<!doctype\s+svg[^>]*+>)++",
     re.DOTALL,
 )
-"""Comments and declarations that an XML text may begin with."""
+"""Comments and declarations at the beginning of an XML text."""
 
 
 def recognise(data: bytes) -> str:
     """Pillow's name of the format of a picture file: one of :data:`READABLE`.
 
     Raises:
-        Dp3dError: ``portrait.unreadable`` for everything else, with its kind.
+        Dp3dError: ``portrait.unreadable`` for any other file; the message names its kind.
 
     """
     kind = _picture_format(data)
@@ -156,7 +154,7 @@ def recognise(data: bytes) -> str:
 
 
 def refused(name: str, remedy: str = _AS_EXPORT) -> Dp3dError:
-    """The error for a file of a kind that is not read."""
+    """Error for a file of an unsupported kind."""
     return Dp3dError("portrait.unreadable", f"The file is {name}, not a photo.", remedy)
 
 
@@ -192,13 +190,13 @@ def _media_format(brands: set[bytes], data: bytes) -> str:
         return "AVIF"
     if b"crx " in brands:
         raise refused(_RAW, _AS_JPEG)
-    if brands & {b"mif1", b"msf1"}:  # a picture whose brand does not say the codec
+    if brands & {b"mif1", b"msf1"}:  # generic brands of still pictures do not name the codec
         return "AVIF" if b"av01" in data[:4096] else "HEIF"
     raise refused("a video", _AS_PICTURE)
 
 
 def _is_targa(data: bytes) -> bool:
-    """Whether bytes are a Truevision TGA: it has a mark at its end at most."""
+    """Whether the header is one of a Truevision TGA, which has no signature at its start."""
     if len(data) < 18:
         return False
     colour_map, kind = data[1], data[2]
@@ -219,7 +217,7 @@ _RAW_COMPRESSIONS = {32767, 32769, 32770, 34713, 65535}
 def is_raw_photo(data: bytes) -> bool:
     """Whether a TIFF is a raw photo (DNG, NEF, CR2, ARW, PEF ...).
 
-    Its first picture is then a thumbnail, and the sensor's values stand in a sub-directory.
+    The first picture of a raw photo is a thumbnail; the sensor's values are in a sub-directory.
     """
     if data[8:10] == b"CR":
         return True
@@ -233,35 +231,35 @@ def is_raw_photo(data: bytes) -> bool:
 
 
 def _first_directory(data: bytes) -> dict[int, int]:
-    """Numbers of a classic TIFF's first directory; of longer values where they stand."""
+    """Values of the tags in a classic TIFF's first directory; for long values their offset."""
     order = "<" if data[:2] == b"II" else ">"
     tags: dict[int, int] = {}
     try:
         (start,) = struct.unpack_from(order + "I", data, 4)
         (count,) = struct.unpack_from(order + "H", data, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind = struct.unpack_from(order + "HH", data, place)
-            tags[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place + 8)[0]
-    except struct.error:  # the directory is cut off: the decoder will say so
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", data, entry)
+            tags[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)[0]
+    except struct.error:  # the directory is truncated, which the decoder reports
         pass
     return tags
 
 
 def is_whole_directory(data: bytes) -> bool:
-    """Whether a TIFF says how large it is and where its pixels stand: it is not damaged there."""
+    """Whether a TIFF's first directory has the size and the offsets of the pixels."""
     tags = _first_directory(data)
     return min(tags.get(256, 0), tags.get(257, 0)) > 0 and bool({273, 324} & set(tags))
 
 
 def _refusal(data: bytes) -> Dp3dError:
-    """The refusal of a file that is no picture, with its kind where its first bytes tell."""
+    """Error for a file that is not a supported picture; names its kind if it is recognised."""
     if not data:
-        return Dp3dError("portrait.unreadable", "The file is empty.", _AGAIN)
+        return Dp3dError("portrait.unreadable", "The file is empty.", _FETCH_AGAIN)
     if not data.strip(b"\0"):
         return Dp3dError(
             "portrait.unreadable",
             "The file holds nothing but zeros: it was never wholly written.",
-            _AGAIN,
+            _FETCH_AGAIN,
         )
     for other in _OTHERS:
         if data.startswith(other.start):

@@ -1,6 +1,6 @@
-"""How large a picture may be: by its file, by its pixels, and by the memory that decoding takes.
+"""Limits on pictures: file size, pixels, and the memory that decoding takes.
 
-The sizes stand in the headers of the files and are looked at before anything is decoded.
+All are checked by the header of the file, before pixels are decoded.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from PIL import Image
 from dp3d_core.errors import Dp3dError
 
 MAX_FILE_BYTES = 200_000_000
+"""Largest picture file."""
 MAX_PIXELS = 120_000_000
+"""Largest number of pixels of a picture."""
 MAX_DECODING_BYTES = 880_000_000
-"""Memory for the pixels of one picture, all that its decoder and their conversion hold at once."""
+"""Largest memory for the pixels of one picture in its decoder, Pillow and the conversion."""
 DECODER_MEMORY_BYTES = 1_000_000_000
-"""Memory that the system grants a decoding process where it can limit that (Linux)."""
+"""Memory limit of a decoding process (Linux only)."""
 
-_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
-"""Bytes of a pixel in Pillow's memory, 4 for all modes that are not named."""
-_BESIDE = {"WEBP": 13, "AVIF": 11, "HEIF": 9, "JPEG2000": 16}
-"""Bytes of a pixel that a decoder holds beside Pillow's picture (measured; 10 bits counted)."""
-_RESULT = 9
-"""Bytes of a pixel of the result while its colours are converted and it is sent."""
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+"""Bytes per pixel in Pillow's memory by mode; other modes have 4."""
+_DECODER_BYTES = {"WEBP": 13, "AVIF": 11, "HEIF": 9, "JPEG2000": 16}
+"""Bytes per pixel in a decoder in addition to Pillow's picture (measured with 10 bit pictures)."""
+_RESULT_BYTES = 9
+"""Bytes per pixel of the result while its colours are converted and it is sent."""
 _OPAQUE = {"RGB", "L", "CMYK"}
 """Modes that are scaled without a copy."""
 
@@ -55,20 +57,20 @@ def check_pixels(size: tuple[int, int], least_side: int = 1) -> None:
 
 
 def check_canvas(size: tuple[int, int]) -> None:
-    """Refuse a WebP before it is opened: its decoder takes its memory then."""
+    """Refuse a large WebP before it is opened, because opening allocates its canvas."""
     pixels = size[0] * size[1]
-    most = MAX_DECODING_BYTES / (_BESIDE["WEBP"] + 4)
+    most = MAX_DECODING_BYTES / (_DECODER_BYTES["WEBP"] + 4)
     if pixels > most:
         raise too_large(f"has {pixels / 1e6:.0f} megapixels, which is much for a WebP", most)
 
 
 def check_memory(image: Image.Image, file_size: tuple[int, int], longest: int | None) -> None:
-    """Refuse a picture whose decoding would take too much memory.
+    """Refuse a picture whose decoding would exceed :data:`MAX_DECODING_BYTES`.
 
     Args:
-        image: opened, not loaded, a JPEG's draft size set.
-        file_size: width and height in the file.
-        longest: longest side of the result, None: as it is.
+        image: opened, not loaded; a JPEG's draft size is set.
+        file_size: width and height in the file, pixels.
+        longest: longest side of the result, pixels; None: not scaled.
 
     Raises:
         Dp3dError: ``portrait.too_large``.
@@ -76,12 +78,12 @@ def check_memory(image: Image.Image, file_size: tuple[int, int], longest: int | 
     """
     pixels, in_file = image.width * image.height, file_size[0] * file_size[1]
     scale = 1.0 if longest is None else min(1.0, longest / max(image.size))
-    copied = 4 if image.mode in _OPAQUE else 8  # with alpha, the colours times it, too
+    copied = 4 if image.mode in _OPAQUE else 8  # with alpha also the premultiplied colours
     if image.mode in _OPAQUE and scale > 0.5:
         copied = 0
-    converting = pixels * (_RESULT * scale**2 + copied / int(1 / scale) ** 2)
-    decoding = in_file * decoder_bytes(image)  # over when the conversion begins
-    needed = pixels * _STORED.get(image.mode, 4) + max(decoding, converting)
+    converting = pixels * (_RESULT_BYTES * scale**2 + copied / int(1 / scale) ** 2)
+    decoding = in_file * decoder_bytes(image)  # released before the conversion
+    needed = pixels * _PIXEL_BYTES.get(image.mode, 4) + max(decoding, converting)
     if needed > MAX_DECODING_BYTES:
         most = in_file * MAX_DECODING_BYTES / needed
         kind = image.format or "picture"
@@ -93,17 +95,17 @@ def check_memory(image: Image.Image, file_size: tuple[int, int], longest: int | 
 
 
 def decoder_bytes(image: Image.Image) -> float:
-    """Bytes that a decoder holds for a pixel of the file, beside Pillow's own picture."""
+    """Bytes per pixel of the file in a decoder, in addition to Pillow's picture."""
     kind = image.format or ""
     if kind == "JPEG" and image.info.get("progressive"):
-        return 2.0 * len(image.getbands())  # all coefficients until the last scan
+        return 2.0 * len(image.getbands())  # all coefficients are kept until the last scan
     if kind == "TIFF" and image.info.get("compression", "raw") != "raw":
         return _tiff_strip_bytes(image)
-    return _BESIDE.get(kind, 0)
+    return _DECODER_BYTES.get(kind, 0)
 
 
 def _tiff_strip_bytes(image: Image.Image) -> float:
-    """Bytes for a pixel of the picture that the largest strip or tile takes when unpacked."""
+    """Bytes of the largest unpacked strip or tile of a TIFF, per pixel of the picture."""
     tags = getattr(image, "tag_v2", {})
     bits, samples = tags.get(258, (1,)), tags.get(277, 1)
     pixel = max(bits) * samples / 8
@@ -115,7 +117,7 @@ def _tiff_strip_bytes(image: Image.Image) -> float:
 
 
 def too_large(what: str, most: float) -> Dp3dError:
-    """The error for a picture of too many pixels; ``what`` is half a sentence."""
+    """Error for a picture of too many pixels; ``what`` is half a sentence."""
     return Dp3dError(
         "portrait.too_large",
         f"The picture {what}.",

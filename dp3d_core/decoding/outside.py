@@ -1,8 +1,8 @@
-"""Decodes pictures from outside in a process that can be ended.
+"""Decodes untrusted pictures in a child process.
 
-A decoder may crash, take all memory or never come back; none of these reaches the caller.  The
-process is kept for the next picture (its start takes 0.2 s) and ends when it is not needed for a
-minute, or with its parent.
+A decoder may crash, exhaust memory or never return, and the caller gets an error.  The process is
+reused for the next picture (starting one takes 0.2 s).  It ends after a minute without a picture,
+or with its parent.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import CancelCheck, never_cancel
 
 DEADLINE_S = 30.0
-"""Seconds that decoding one picture may take; the largest accepted ones take about two."""
+"""Deadline for decoding one picture, seconds; the largest accepted ones take about 2 s."""
 _POLL_S = 0.1
+"""Seconds between two polls of ``cancel``."""
 _TRIES = 2
+"""Attempts for a picture whose decoding process is killed from outside."""
 _SIGKILL = 9  # Windows has no name for it
 _MOST_PICTURES = 200
-"""Pictures after which a process is replaced, whatever its decoders have left behind."""
+"""Pictures after which a process is replaced, in case decoders leak memory."""
 
 
 def decode_outside(
@@ -44,13 +46,13 @@ def decode_outside(
     cancel: CancelCheck = never_cancel,
     deadline_s: float = DEADLINE_S,
 ) -> DecodedPicture:
-    """Decode a picture file of any kind, whoever made it.
+    """Decode an untrusted picture file of any supported format.
 
     Args:
-        data: the whole file; its kind is recognised by its bytes.
-        wanted: what the picture is needed for; None: a portrait's 4096 pixels, upright, sRGB.
+        data: the file; its format is recognised by its content.
+        wanted: requirements on the result; None: upright sRGB of at most 4096 pixels a side.
         cancel: polled ten times a second.
-        deadline_s: seconds after which decoding is given up.
+        deadline_s: seconds after which decoding is stopped.
 
     Raises:
         Dp3dError: ``portrait.unreadable``, ``portrait.too_small``, ``portrait.too_large``,
@@ -61,7 +63,7 @@ def decode_outside(
     check_file_bytes(len(data))
     request = {"wanted": asdict(wanted or Wanted()), "deadline_s": deadline_s}
     for _ in range(_TRIES):
-        decoder = _take()
+        decoder = _take_decoder()
         try:
             head, pixels = decoder.ask(request, data, cancel, deadline_s)
             picture = _picture(head, pixels)
@@ -71,7 +73,7 @@ def decode_outside(
         except BaseException:
             decoder.end()
             raise
-        _give_back(decoder)
+        _return_decoder(decoder)
         if isinstance(picture, Dp3dError):
             raise picture
         return picture
@@ -97,7 +99,7 @@ def _picture(head: dict[str, Any], pixels: bytes) -> DecodedPicture | Dp3dError:
 
 
 class _DecoderKilledError(Exception):
-    """Somebody killed the process, which says nothing about the picture."""
+    """The process was killed from outside, for instance by the out-of-memory killer."""
 
 
 class _Decoder:
@@ -111,7 +113,7 @@ class _Decoder:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=_environment(),
+                env=_child_environment(),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         except OSError as error:
@@ -123,21 +125,21 @@ class _Decoder:
 
     @property
     def process_id(self) -> int:
-        """Of the operating system."""
+        """Process id of the operating system."""
         return self._process.pid
 
     @property
     def is_usable(self) -> bool:
-        """Whether it may be asked once more."""
+        """Whether the process runs and may decode another picture."""
         return self._process.poll() is None and self.pictures < _MOST_PICTURES
 
     def ask(
         self, request: dict[str, Any], data: bytes, cancel: CancelCheck, deadline_s: float
     ) -> tuple[dict[str, Any], bytes]:
-        """The answer to a request; afterwards the process is unusable if anything is raised."""
+        """The answer to a request; after an exception the process must be ended."""
         self.pictures += 1
         answers: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue()
-        threading.Thread(target=self._talk, args=(request, data, answers), daemon=True).start()
+        threading.Thread(target=self._exchange, args=(request, data, answers), daemon=True).start()
         deadline = time.monotonic() + deadline_s
         while True:
             if cancel():
@@ -146,13 +148,13 @@ class _Decoder:
                 answer = answers.get(timeout=_POLL_S)
             except queue.Empty:
                 if time.monotonic() > deadline:
-                    raise _too_slow(deadline_s) from None
+                    raise _too_slow_error(deadline_s) from None
                 continue
             if answer is None:
-                raise self._died()
+                raise self._error_of_end()
             return answer
 
-    def _talk(
+    def _exchange(
         self,
         request: dict[str, Any],
         data: bytes,
@@ -166,11 +168,11 @@ class _Decoder:
         except (OSError, EOFError, ValueError):
             answers.put(None)
 
-    def _died(self) -> Dp3dError:
-        """The error for a decoder that ended before it answered.
+    def _error_of_end(self) -> Dp3dError:
+        """Error for a process that ended before it answered.
 
         Raises:
-            _DecoderKilledError: it was killed.
+            _DecoderKilledError: the process was killed.
 
         """
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -178,7 +180,7 @@ class _Decoder:
         code = self._process.returncode
         if code == -_SIGKILL:
             raise _DecoderKilledError
-        if code == 1 and self.pictures == 1:  # it could not even begin
+        if code == 1 and self.pictures == 1:  # the process failed to start
             return Dp3dError(
                 "portrait.decoder_failed",
                 "The process that decodes pictures does not run.",
@@ -201,8 +203,8 @@ class _Decoder:
                 stream.close()
 
 
-def _environment() -> dict[str, str]:
-    """Of the child: our packages from where they are here, one thread, one heap."""
+def _child_environment() -> dict[str, str]:
+    """Environment of the child: this installation's packages, one thread, one heap."""
     package = str(Path(dp3d_core.__file__).resolve().parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -214,7 +216,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _too_slow(deadline_s: float) -> Dp3dError:
+def _too_slow_error(deadline_s: float) -> Dp3dError:
     return Dp3dError(
         "portrait.too_slow",
         f"The picture was not decoded within {deadline_s:.0f} seconds.",
@@ -242,11 +244,11 @@ def end_idle_decoders() -> None:
 
 
 atexit.register(end_idle_decoders)
-if hasattr(os, "register_at_fork"):  # a decoder belongs to one process
+if hasattr(os, "register_at_fork"):  # a forked process must not share decoders
     os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _take() -> _Decoder:
+def _take_decoder() -> _Decoder:
     while True:
         with _idle_lock:
             decoder = _idle.pop() if _idle else None
@@ -257,7 +259,7 @@ def _take() -> _Decoder:
         decoder.end()
 
 
-def _give_back(decoder: _Decoder) -> None:
+def _return_decoder(decoder: _Decoder) -> None:
     with _idle_lock:
         if not _idle and decoder.is_usable:
             _idle.append(decoder)

@@ -1,7 +1,7 @@
-"""A picture file of any kind to upright 8 bit pixels in sRGB, in this process.
+"""Decodes a picture file of any supported format to upright 8 bit sRGB pixels, in this process.
 
-Files from outside go through :func:`dp3d_core.decoding.outside.decode_outside`, which runs this
-in a process that can be ended.
+Untrusted files are decoded by :func:`dp3d_core.decoding.outside.decode_outside`, which calls this
+module in a child process.
 """
 
 from __future__ import annotations
@@ -40,73 +40,75 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""By the EXIF tag Orientation, what makes a picture upright."""
+"""Transposition that makes a picture upright, by the EXIF tag Orientation."""
 _QUARTER_TURNS = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
 _PLUGINS = {
     **dict.fromkeys(("JPEG", "PNG", "TIFF", "BMP", "GIF", "PSD", "PPM", "TGA")),
     "WEBP": "webp",
     "AVIF": "avif",
     "JPEG2000": "jpg_2000",
 }
-"""Formats that Pillow decodes, and the feature of Pillow that some of them need."""
+"""Formats that Pillow decodes, with the optional feature of Pillow that they need."""
 _MODULES = {"WEBP": "WebP", "AVIF": "Avif", "JPEG2000": "Jpeg2K"}
-"""Pillow's names of plug-in modules, where they are not those of the formats."""
+"""Pillow's names of plug-in modules, where they differ from the format's name."""
 _ANIMATED = {"GIF", "WEBP", "PNG", "TIFF", "AVIF"}
+"""Formats in which several pictures are frames or pages."""
 _STRIP_PIXELS = 1 << 21
-"""Pixels that are converted at a time."""
+"""Pixels of a strip that is converted in one piece."""
 _DIRECT = {"RGB", "RGBA", "L", "LA", "CMYK"}
-"""Modes that can be scaled as they are."""
+"""Modes that Pillow can scale without conversion."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a decoded picture is needed for."""
+    """Requirements on a decoded picture."""
 
     longest: int | None = 4096
-    """A larger picture is scaled down to this longest side, pixels; None: never scaled."""
+    """Longest side that larger pictures are scaled down to, pixels; None: not scaled."""
     least_side: int = 1
-    """A picture with a shorter side is refused."""
+    """Smallest accepted side, pixels."""
     upright: bool = True
-    """Whether EXIF turns the picture."""
+    """Whether the EXIF orientation is applied."""
     srgb: bool = True
-    """Whether colours are converted to sRGB; not for masks, whose values are no colours."""
+    """Whether colours are converted to sRGB; False for masks."""
     indices: bool = False
-    """Whether a picture with an opaque palette is decoded to the numbers of its entries."""
+    """Whether a picture with an opaque palette is decoded to palette indices."""
     white: float | None = None
-    """Value of white in a deep grey picture, whose file does not say it; None: by its largest."""
+    """White level of a grey picture of more than 8 bits; None: estimated from its largest value."""
 
 
 class DecodedPicture(NamedTuple):
     """Pixels of an image file."""
 
     rgb: Pixels
-    """(h, w, 3) uint8, upright, sRGB; colours of transparent parts as they are in the file."""
+    """(h, w, 3) uint8, upright, sRGB; transparent pixels keep the file's colours."""
     alpha: Pixels | None
-    """(h, w) uint8, straight; None where all is opaque."""
+    """(h, w) uint8, straight alpha; None: opaque."""
     scale: float
-    """Pixels over those of the file: below 1 for a huge picture."""
+    """Side over that of the file; below 1 for a picture that was scaled down."""
     notes: list[str]
-    """What was ignored, left out or assumed of the file, sentences for a person."""
+    """Sentences for the user on what was ignored, omitted or assumed."""
     white: float | None = None
-    """What was taken for white in a deep grey picture; None for all others."""
+    """White level used for a grey picture of more than 8 bits; None for others."""
     palette: bytes | None = None
-    """RGB of the entries where ``rgb`` holds their numbers, as :class:`Wanted` asked for."""
+    """RGB of the palette where ``rgb`` holds its indices (:attr:`Wanted.indices`), else None."""
 
 
 class PictureHeader(NamedTuple):
-    """What a file says of its picture before anything is decoded."""
+    """Header of a picture file, read without decoding pixels."""
 
     size: tuple[int, int]
-    """Width and height as stored."""
+    """Width and height in the file, before EXIF orientation."""
     orientation: int
-    """How EXIF data turn the picture, 1 to 8; 1: not."""
+    """EXIF orientation, 1 to 8; 1: upright."""
     has_alpha: bool
     deep: str
-    """Pillow's mode of a grey picture of more than 8 bits, else empty."""
+    """Pillow's mode of a grey picture of more than 8 bits; empty for others."""
 
     @property
     def on_its_side(self) -> bool:
-        """Whether EXIF data turn the picture by a quarter."""
+        """Whether the orientation exchanges width and height."""
         return self.orientation in _QUARTER_TURNS
 
 
@@ -117,7 +119,7 @@ def picture_header(data: bytes) -> PictureHeader:
         Dp3dError: as :func:`decode_picture`.
 
     """
-    with _failures(), catch_warnings(action="ignore"):
+    with _decoder_errors(), catch_warnings(action="ignore"):
         check_file_bytes(len(data))
         kind = recognise(data)
         _check_header(data, kind, Wanted())
@@ -133,23 +135,23 @@ def picture_header(data: bytes) -> PictureHeader:
 
 
 def decode_picture(data: bytes, wanted: Wanted | None = None) -> DecodedPicture:
-    """Decode an image file: the first of several pictures.
+    """Decode an image file; of several pictures the first.
 
-    Broken EXIF data mean not rotated, a broken colour profile means sRGB.
+    With broken EXIF data the picture is not rotated; a broken colour profile counts as sRGB.
 
     Raises:
         Dp3dError: ``portrait.unreadable``, ``portrait.too_small``, ``portrait.too_large``,
             ``portrait.package_missing``.
 
     """
-    # Pillow warns of sizes and odd tags; we have limits of our own
-    with _failures(), catch_warnings(action="ignore"):
-        return _decoded(data, wanted or Wanted())
+    # Pillow warns about sizes and unusual tags; limits are checked here
+    with _decoder_errors(), catch_warnings(action="ignore"):
+        return _decode(data, wanted or Wanted())
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """Give a code to whatever the inside of Pillow's decoders meets in broken files."""
+def _decoder_errors() -> Iterator[None]:
+    """Turn any exception of Pillow's decoders into an error with a code."""
     try:
         yield
     except Dp3dError:
@@ -171,12 +173,12 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "error -9" in text:
         return "its decoder ran out of memory"
-    if not text or "<" in text or "b'" in text or 'b"' in text:  # Python's words, no person's
+    if not text or "<" in text or "b'" in text or 'b"' in text:  # a repr of Python objects
         return "its header is broken"
     return text[:120]
 
 
-def _decoded(data: bytes, wanted: Wanted) -> DecodedPicture:
+def _decode(data: bytes, wanted: Wanted) -> DecodedPicture:
     check_file_bytes(len(data))
     kind = recognise(data)
     _check_header(data, kind, wanted)
@@ -212,21 +214,21 @@ def _decoded(data: bytes, wanted: Wanted) -> DecodedPicture:
 
 
 def _opaque_palette(image: Image.Image) -> bytes | None:
-    """RGB of the entries of a picture's palette; None where it has none, or transparent ones."""
+    """RGB of a picture's palette entries; None without a palette or with transparent entries."""
     if image.mode != "P" or image.has_transparency_data:
         return None
     return bytes(image.getpalette("RGB") or [])
 
 
 def _indices(image: Image.Image) -> Image.Image:
-    """The numbers of a picture's palette entries as grey."""
+    """Palette indices of a picture as a grey image."""
     numbers = Image.frombytes("L", image.size, image.tobytes())
     numbers.info = image.info
     return numbers
 
 
 def _check_header(data: bytes, kind: str, wanted: Wanted) -> None:
-    """What Pillow's plug-ins would only say after taking memory, or not in words."""
+    """Refuse by header what Pillow refuses only after allocating memory or without a reason."""
     if kind == "WEBP" and (size := _webp_size(data)):
         check_pixels(size, wanted.least_side)
         check_canvas(size)
@@ -245,12 +247,13 @@ def _check_header(data: bytes, kind: str, wanted: Wanted) -> None:
 
 
 _BITS, _PLANES, _SAMPLES = 258, 284, 339
-"""Tags of TIFF: bits of a sample, order of the samples, kind of numbers."""
+"""TIFF tags BitsPerSample, PlanarConfiguration and SampleFormat."""
 _SEPARATE, _UNSIGNED = 2, 1
+"""Values of PlanarConfiguration (plane by plane) and SampleFormat (unsigned integers)."""
 
 
 def _check_planes(image: Image.Image) -> None:
-    """Refuse a TIFF that Pillow would read wrongly: deep colours, plane by plane."""
+    """Refuse a TIFF of more than 8 bits in separate planes, which Pillow reads wrongly."""
     tags = getattr(image, "tag_v2", {})
     if tags.get(_PLANES) == _SEPARATE and max(tags.get(_BITS, (1,))) > 8:
         raise refused(
@@ -260,7 +263,7 @@ def _check_planes(image: Image.Image) -> None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a WebP's canvas, which its decoder takes memory for when it is made."""
+    """Width and height of a WebP's canvas, which its decoder allocates on opening."""
     kind = data[12:16]
     if kind == b"VP8X":
         return (
@@ -279,17 +282,18 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 _VERSION_INFO = b"8BIM\x04\x21"
+"""Start of a PSD's version resource."""
 
 
 def _has_no_composite(data: bytes) -> bool:
-    """Whether a PSD's version resource says that the merged picture is none."""
+    """Whether a PSD's version resource states that it has no merged picture."""
     place = data.find(_VERSION_INFO, 26, 1 << 20)
     # after the name (empty, padded to 2 bytes) and the length: a version of 4 bytes, a flag
     return place > 0 and data[place + 6 : place + 8] == b"\0\0" and data[place + 16] == 0
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
-    """The image of a file of a known kind; only that kind's decoder is asked."""
+    """The opened image of a file of a known format; no other decoder is tried."""
     if kind == "HEIF":
         _register_heif()
     else:
@@ -308,7 +312,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
     except Dp3dError:
         raise
     except Exception:
-        # An AVIF with broken EXIF does not open in Pillow: the item is given another type.
+        # Pillow cannot open an AVIF with broken EXIF, so its item is given another type.
         brands = media_brands(data)
         hidden = re.sub(rb"(infe.{8})Exif", rb"\1none", data, flags=re.DOTALL) if brands else data
         if hidden == data and kind == "TIFF" and is_whole_directory(data):
@@ -336,21 +340,21 @@ def _register_heif() -> None:
 
 
 def _exif(image: Image.Image) -> Image.Exif | None:
-    """EXIF data of an image; None where they are broken."""
+    """EXIF data of an image; None if they are broken."""
     try:
         return image.getexif()
-    except Exception:  # whatever the inside of a broken block meets
+    except Exception:  # a broken block may raise anything
         return None
 
 
 def _orientation(exif: Image.Exif | None) -> int:
-    """How EXIF data turn a picture, 1 to 8; 1 where they say nothing that can be used."""
+    """EXIF orientation, 1 to 8; 1 where it is absent or invalid."""
     orientation = None if exif is None else exif.get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) and orientation in _TURNS else 1
 
 
 def _upright(image: Image.Image, exif: Image.Exif | None) -> Image.Image:
-    """An image turned as EXIF says; not turned where it says nothing that can be used."""
+    """An image with its EXIF orientation applied."""
     orientation = _orientation(exif)
     if orientation == 1:
         return image
@@ -360,8 +364,7 @@ def _upright(image: Image.Image, exif: Image.Exif | None) -> Image.Image:
 
 
 def _frame_notes(image: Image.Image) -> list[str]:
-    # the further pictures of MPO and HEIC are depth maps and the like; to count them all could
-    # take minutes
+    # further pictures of MPO and HEIC are depth maps and the like; counting them could take minutes
     several = image.format in _ANIMATED and getattr(image, "is_animated", False)
     return ["The file holds several pictures; the first is used."] if several else []
 
@@ -369,9 +372,9 @@ def _frame_notes(image: Image.Image) -> list[str]:
 def _eight_bit(
     image: Image.Image, longest: int | None, exif: Image.Exif | None, white: float | None
 ) -> Image.Image:
-    """RGB, RGBA, L, LA or CMYK, 8 bit, from any mode, with the file's info, scaled down.
+    """8 bit RGB, RGBA, L, LA or CMYK image, scaled down, with the file's info.
 
-    A part of the picture is converted at a time, and scaled down at once: no large copy.
+    Strips are converted and shrunk one by one, which avoids a copy of the whole picture.
     """
     info = image.info
     scale = 1.0 if longest is None else min(1.0, longest / max(image.size))
@@ -392,7 +395,7 @@ def _eight_bit(
 def _reduced(
     image: Image.Image, convert: Callable[[Image.Image], Image.Image] | None, factor: int
 ) -> Image.Image:
-    """A picture converted and shrunk by a whole factor, strip by strip."""
+    """A picture converted and shrunk by an integer factor, strip by strip."""
     width, height = image.size
     rows = max(1, _STRIP_PIXELS // (width * factor)) * factor
     shrunk = None
@@ -413,7 +416,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _notes_on_white(image: Image.Image, white: float) -> list[str]:
-    """A note on a deep grey picture that is taken to use fewer bits than it has."""
+    """Note on a grey picture that is assumed to use fewer bits than its file stores."""
     bits = ASSUMED_BITS.get(white)
     if bits is None or image.mode == "F":
         return []
@@ -423,7 +426,7 @@ def _notes_on_white(image: Image.Image, white: float) -> list[str]:
 def _converter(
     image: Image.Image, exif: Image.Exif | None, white: float | None
 ) -> Callable[[Image.Image], Image.Image] | None:
-    """What brings a strip of a picture into a mode that can be scaled; None: it is in one."""
+    """Function that converts a strip to a mode that can be scaled; None: not needed."""
     mode = image.mode
     if white is not None:
         wraps = _wraps(image)
@@ -432,7 +435,7 @@ def _converter(
         return lambda strip: strip.convert("RGBA")
     if mode in _DIRECT:
         return None
-    if mode == "LAB":  # a and b are signed and cannot be averaged by Pillow
+    if mode == "LAB":  # Pillow cannot average a and b, which are signed
         return lambda strip: to_srgb(_with_info(strip, image), exif)[0]
     return lambda strip: strip.convert("L" if mode == "1" else "RGB")
 
@@ -443,7 +446,7 @@ def _with_info(strip: Image.Image, image: Image.Image) -> Image.Image:
 
 
 def _white(image: Image.Image) -> float:
-    """The value of white: "I" holds 16 bit PNGs; a float TIFF usually holds 0..1."""
+    """Estimated white level: 1 for floats up to 1, else that of the smallest fitting bit depth."""
     largest = -np.inf
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
@@ -452,19 +455,19 @@ def _white(image: Image.Image) -> float:
         largest = max(largest, values.max(initial=-np.inf, where=np.isfinite(values)))
     if largest <= 1.0 and image.mode == "F":
         return 1.0
-    if largest > 2.0**28:  # of 32 bits
+    if largest > 2.0**28:  # 32 bits are used
         return max(2.0**32 - 1, float(largest)) if image.mode == "I" else float(largest)
     return next((top for top in _WHITES if largest <= top), float(largest))
 
 
 _WHITES = (255.0, 1023.0, 4095.0, 65535.0)
-"""Of 8, 10, 12 and 16 bits; cameras of science write 10 and 12 bits as they are into 16."""
+"""White levels of 8, 10, 12 and 16 bits; scientific cameras store 10 and 12 bits unscaled in 16."""
 ASSUMED_BITS = {1023.0: 10, 4095.0: 12}
-"""Bits of those whites that a file does not say."""
+"""Bit depth of white levels that a file does not state."""
 
 
 def _wraps(image: Image.Image) -> bool:
-    """Whether whole numbers above 2^31 have become negative, as Pillow's are signed."""
+    """Whether the file has unsigned 32 bit values, which Pillow reads as signed."""
     tags = getattr(image, "tag_v2", {})
     return (
         image.mode == "I"

@@ -1,7 +1,7 @@
-"""PNG files of view sets and fits, which also come from clients and from other programs.
+"""PNG files of view sets and fits, possibly from clients or other programs.
 
-They are decoded in this process: only Pillow's PNG decoder runs, which takes time and memory in
-proportion to the pixels, and these are limited by the header.
+They are decoded in this process by Pillow's PNG decoder alone.  Its time and memory are
+proportional to the pixels, whose number is checked in the header.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from PIL import Image
 from dp3d_core.arrays import Pixels
 
 MAX_FRAME_PIXELS = 50_000_000
-"""Pixels of one frame: 8K has 33 million."""
+"""Largest number of pixels of a frame; 8K has 33 million."""
 _DEEP = {"I", "I;16", "I;16B", "I;16L"}
+"""Pillow's modes of grey pictures of 16 bits."""
 
 
 def read_png(path: Path, mode: str, size: tuple[int, int] | None = None) -> Pixels:
@@ -23,29 +24,28 @@ def read_png(path: Path, mode: str, size: tuple[int, int] | None = None) -> Pixe
 
     Args:
         path: the file.
-        mode: Pillow's name of the wanted mode: ``L``, ``RGB``, ``RGBA``, or ``I;16`` for a depth
-            picture of 16 bits, which is returned as uint16; all others as 8 bit.
-        size: (width, height) it must have; it is looked at before anything is decoded.
+        mode: Pillow's mode of the result: ``L``, ``RGB`` or ``RGBA`` as uint8, ``I;16`` as uint16.
+        size: required width and height, checked before decoding; None: any.
 
     Raises:
         ValueError: half a sentence on what is wrong with it.
 
     """
-    wrong = None
+    problem = None
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            wrong = _wrong_size(image.size, size)
-            if wrong is None:
+            problem = _size_problem(image.size, size)
+            if problem is None:
                 if image.mode in _DEEP and mode not in _DEEP:
                     return _eight_bit(image, mode)
                 return np.asarray(image.convert(mode))
-    except Exception as error:  # Pillow fails on broken files with whatever their inside meets
+    except Exception as error:  # broken files may raise anything in Pillow
         raise ValueError(f"cannot be read ({_reason(error)})") from error
-    raise ValueError(wrong)
+    raise ValueError(problem)
 
 
 def has_alpha(path: Path) -> bool:
-    """Whether a PNG has an alpha channel; False for what cannot be read."""
+    """Whether a PNG has an alpha channel; False for an unreadable file."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             return image.mode in {"RGBA", "LA"} or "transparency" in image.info
@@ -54,7 +54,7 @@ def has_alpha(path: Path) -> bool:
 
 
 def png_size(path: Path) -> tuple[int, int]:
-    """Width and height of a PNG by its header.
+    """Width and height of a PNG from its header, pixels.
 
     Raises:
         ValueError: half a sentence on what is wrong with it.
@@ -68,12 +68,12 @@ def png_size(path: Path) -> tuple[int, int]:
     if len(start) < 24 or not start.startswith(b"\x89PNG\r\n\x1a\n") or start[12:16] != b"IHDR":
         raise ValueError("is not a PNG picture")
     size = int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")
-    if wrong := _wrong_size(size, None):
-        raise ValueError(wrong)
+    if problem := _size_problem(size, None):
+        raise ValueError(problem)
     return size
 
 
-def _wrong_size(size: tuple[int, int], wanted: tuple[int, int] | None) -> str | None:
+def _size_problem(size: tuple[int, int], wanted: tuple[int, int] | None) -> str | None:
     width, height = size
     if wanted is not None and size != wanted:
         return f"is {width} x {height} pixels, its camera {wanted[0]} x {wanted[1]}"

@@ -1,4 +1,4 @@
-"""Messages between a process and the one that decodes pictures for it: JSON heads, then bytes."""
+"""Messages to and from the decoding process: lengths, a JSON head, then bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import struct
 from typing import IO, Any
 
 _LENGTHS = struct.Struct(">IQ")
+"""Lengths of head and body at the start of a message."""
 _MAX_HEAD, _MAX_BODY = 1 << 20, 1 << 31
+"""Largest head and body of a message, bytes."""
 
 
 def send(stream: IO[bytes], head: dict[str, Any], *bodies: bytes | memoryview) -> None:
@@ -23,21 +25,21 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
     """Read a message.
 
     Raises:
-        EOFError: the other side has gone.
-        ValueError: what came is no message.
+        EOFError: the stream has ended.
+        ValueError: the bytes are not a message.
 
     """
-    lengths = _exactly(stream, _LENGTHS.size)
+    lengths = _read_exactly(stream, _LENGTHS.size)
     head, body = _LENGTHS.unpack(lengths)
     if head > _MAX_HEAD or body > _MAX_BODY:
         raise ValueError(f"a message of {head} and {body} bytes")
-    content = json.loads(_exactly(stream, head))
+    content = json.loads(_read_exactly(stream, head))
     if not isinstance(content, dict):
         raise ValueError("a message without a head")
-    return content, _exactly(stream, body)
+    return content, _read_exactly(stream, body)
 
 
-def _exactly(stream: IO[bytes], count: int) -> bytes:
+def _read_exactly(stream: IO[bytes], count: int) -> bytes:
     data = stream.read(count)
     if len(data) != count:
         raise EOFError

@@ -1,1 +1,1 @@
-"""Engines: what turns a portrait and cameras into a view set, behind one protocol."""
+"""Engines, which make a view set from a portrait and cameras: protocol, options, registry."""

@@ -1,4 +1,4 @@
-"""Options of an engine: a dataclass whose fields know their meaning, choices and range."""
+"""Options of an engine: dataclass fields with description, choices and range as metadata."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _OPTION = "dp3d_option"
 
 @dataclass(frozen=True)
 class Option:
-    """What an engine's option means and which values it takes."""
+    """Description, choices and range of an engine's option."""
 
     description: str
-    """For a person who sees the option beside its name."""
+    """A sentence for the user, shown beside the option's name."""
     choices: tuple[str, ...] | None = None
-    """All values, None where there are others."""
+    """All accepted values; None: not restricted to a list."""
     minimum: float | None = None
     maximum: float | None = None
     step: float | None = None
-    """Values are multiples of it."""
+    """Accepted values are multiples of it; None: any value."""
 
     def check(self, name: str, value: Any) -> None:
-        """Refuse a value of the right type that is out of range; raises ``engine.bad_option``."""
+        """Raise ``engine.bad_option`` for a value that is no choice or out of range."""
         if self.choices is not None and value not in self.choices:
             raise Dp3dError(
                 "engine.bad_option",
@@ -76,70 +76,76 @@ def option(
     return field(default=default, metadata={_OPTION: meaning})
 
 
-def option_of(of: Any) -> Option | None:
-    """What a dataclass field was described as by :func:`option`."""
-    meaning: Option | None = of.metadata.get(_OPTION)
+def option_of(dataclass_field: Any) -> Option | None:
+    """The :class:`Option` of a dataclass field made by :func:`option`; None for other fields."""
+    meaning: Option | None = dataclass_field.metadata.get(_OPTION)
     return meaning
 
 
 def parse_options(kind: type[Options], values: Mapping[str, Any]) -> Options:
-    """Options dataclass of an engine from plain values (JSON, command line).
+    """Options dataclass of an engine from JSON or command line values.
 
     Raises:
-        Dp3dError: ``engine.bad_option`` for a name the engine does not know or a value of
-            another type than the default's.
+        Dp3dError: ``engine.bad_option`` for an unknown name, a value whose type is not the
+            default's, or one that :meth:`Option.check` refuses.
 
     """
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    option_fields = {option_field.name: option_field for option_field in fields(kind)}  # type: ignore[arg-type]
     for name, value in values.items():
-        if name not in known:
+        if name not in option_fields:
             raise Dp3dError(
                 "engine.bad_option",
                 f"The engine has no option {name!r}.",
-                f"Its options are: {', '.join(known) or 'none'}.",
+                f"Its options are: {', '.join(option_fields) or 'none'}.",
             )
-        default = known[name].default
+        default = option_fields[name].default
         if default is not MISSING and default is not None:
-            meaning = option_of(known[name])
-            wanted = (int, float) if isinstance(default, float) else type(default)
+            description = option_of(option_fields[name])
+            accepted = (int, float) if isinstance(default, float) else type(default)
             is_bool = isinstance(value, bool)
-            if not isinstance(value, wanted) or is_bool != isinstance(default, bool):
+            if not isinstance(value, accepted) or is_bool != isinstance(default, bool):
                 raise Dp3dError(
                     "engine.bad_option",
                     f"Option {name!r} must be of type {type(default).__name__}, not {value!r}.",
                     f"Its default is {default!r}.",
                 )
-            if meaning is not None:
-                meaning.check(name, value)
+            if description is not None:
+                description.check(name, value)
     return kind(**values)
 
 
 def describe_options(options: Any) -> list[dict[str, Any]]:
-    """Every option of an options dataclass instance that holds the defaults.
+    """Descriptions of all options of an options dataclass.
+
+    Args:
+        options: instance that holds the defaults.
 
     Returns:
         ``name``, ``type`` (``str``, ``int``, ``float`` or ``bool``), ``default`` and the members
         of :class:`Option`: ``description``, ``choices``, ``minimum``, ``maximum``, ``step``.
 
     """
-    described = []
-    for known in fields(options):
-        value, meaning = getattr(options, known.name), option_of(known) or Option("")
-        choices = None if meaning.choices is None else list(meaning.choices)
-        described.append(
-            {"name": known.name, "type": type(value).__name__, "default": value}
-            | asdict(meaning)
+    descriptions = []
+    for option_field in fields(options):
+        value, description = (
+            getattr(options, option_field.name),
+            option_of(option_field) or Option(""),
+        )
+        choices = None if description.choices is None else list(description.choices)
+        descriptions.append(
+            {"name": option_field.name, "type": type(value).__name__, "default": value}
+            | asdict(description)
             | {"choices": choices}
         )
-    return described
+    return descriptions
 
 
-def option_summary(described: Mapping[str, Any]) -> str:
-    """Choices or range of a described option in a few words; empty where anything goes."""
-    choices, low, high = (described[name] for name in ("choices", "minimum", "maximum"))
+def option_summary(description: Mapping[str, Any]) -> str:
+    """Choices or range of an option of :func:`describe_options`; empty for unrestricted ones."""
+    choices, low, high = (description[name] for name in ("choices", "minimum", "maximum"))
     if choices is not None:
         return ", ".join(choices)
     if low is None and high is None:
         return ""
-    step = "" if described["step"] is None else f", multiples of {described['step']:g}"
+    step = "" if description["step"] is None else f", multiples of {description['step']:g}"
     return Option("", minimum=low, maximum=high).range() + step

@@ -1,4 +1,4 @@
-"""What an engine is: the protocol that every engine follows, and how a list describes it."""
+"""Protocol of the engines, and the description of an engine in lists."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What a list of engines shows."""
+    """Description of an engine in lists."""
 
     name: str
-    """Stable name: what ``--engine`` and the HTTP API take."""
+    """Stable name, the value of ``--engine`` and of the HTTP API."""
     title: str
-    """One line for a person."""
+    """One line for the user."""
     available: bool
-    """Can run here and now."""
+    """Whether the engine can run on this machine."""
     problem: str | None
-    """Why not, and the command that changes it."""
+    """Problem and remedy in one text where the engine is not available, else None."""
     options: list[dict[str, Any]]
-    """Every option, see :func:`describe_options`."""
+    """All options, see :func:`describe_options`."""
     error: dict[str, Any] | None = None
-    """Why not, as :meth:`Dp3dError.to_dict` writes it."""
+    """Problem as :meth:`Dp3dError.to_dict` where the engine is not available, else None."""
 
     @classmethod
     def of(cls, name: str, title: str, refusal: Dp3dError | None, options: Any) -> EngineInfo:
-        """Info of an engine.
+        """Description of an engine.
 
         Args:
             name: of the engine.
-            title: one line for a person.
-            refusal: what keeps the engine from running, None where nothing does.
+            title: one line for the user.
+            refusal: error that keeps the engine from running; None: it is available.
             options: options dataclass instance holding the defaults.
 
         """
@@ -58,7 +58,7 @@ class HeadViewEngine(Protocol):
         ...
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse what can be refused at once, before a photo is read; must be cheap.
+        """Refuse missing packages or weights and bad options before a photo is read; must be cheap.
 
         Raises:
             Dp3dError: ``engine.packages_missing``, ``weights.missing``, ``engine.bad_option`` ...
@@ -79,8 +79,8 @@ class HeadViewEngine(Protocol):
     ) -> ViewSet:
         """Generate one view per camera into the folder ``out``.
 
-        Called again on the same folder with the same arguments, it goes on at the first
-        missing frame.
+        A call with equal arguments on a folder that is not complete resumes at the first missing
+        frame.
 
         Args:
             portrait: the photo with its crop and matte.
@@ -100,17 +100,17 @@ class HeadViewEngine(Protocol):
 
 @runtime_checkable
 class HasOwnLens(Protocol):
-    """An engine that sees the head in one way only."""
+    """An engine whose networks have a fixed framing."""
 
     def own_lens(self, camera: Camera) -> Camera:
-        """What it sees from the place of a camera; a frame of that camera is filled entirely."""
+        """Camera of the engine's framing where ``camera`` stands; all its pixels are valid."""
         ...
 
 
 @runtime_checkable
 class TakesPictures(Protocol):
-    """An engine that condition and start images can be given to."""
+    """An engine that takes condition and start images of the user."""
 
     def with_pictures(self, conditions: Path | None, start: Path | None) -> HeadViewEngine:
-        """The same engine with pictures from these folders, one for each camera."""
+        """The engine with pictures from these folders, one picture for each camera."""
         ...

@@ -1,8 +1,7 @@
-"""The engines by name: the only place that names them.
+"""Engines by name; no other module names them.
 
-An engine's module is imported only when it is used, so that listing engines costs nothing.  An
-engine that cannot run says so in :attr:`EngineInfo.problem` with the command that helps; nothing
-falls back silently to another engine.
+An engine's module is imported when the engine is used.  An engine that cannot run states problem
+and remedy in :attr:`EngineInfo.problem`; no other engine takes its place.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ _ENGINES: dict[str, str] = {
     "diffportrait3d": "dp3d_core.pipelines.engine:DiffPortrait3DEngine",
     "diffportrait360": "dp3d_core.pipelines.engine:DiffPortrait360Engine",
 }
+"""Module and class of each engine; the first is the default."""
 
 
 def engine_names() -> list[str]:
@@ -63,11 +63,11 @@ def get_engine(name: str) -> HeadViewEngine:
 
 
 class UnloadableEngine:
-    """An engine whose packages are not there, or cannot be loaded: it says so, and no more.
+    """Stands for an engine whose packages are missing or cannot be imported.
 
     Args:
         name: of the engine.
-        refusal: why it cannot run.
+        refusal: error that all methods but :meth:`info` raise.
 
     """
 
@@ -75,19 +75,19 @@ class UnloadableEngine:
         self._name, self._refusal = name, refusal
 
     def info(self) -> EngineInfo:
-        """Name and problem; options are known to the engine alone."""
+        """Name and problem, without options, which only the engine's module has."""
         return EngineInfo.of(self._name, self._name, self._refusal, _NoOptions())
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Raise what keeps the engine from running."""
+        """Raise the refusal."""
         raise self._refusal
 
     def own_lens(self, camera: Camera) -> Camera:
-        """Raise what keeps the engine from running."""
+        """Raise the refusal."""
         raise self._refusal
 
     def with_pictures(self, conditions: Path | None, start: Path | None) -> HeadViewEngine:
-        """Raise what keeps the engine from running."""
+        """Raise the refusal."""
         raise self._refusal
 
     def generate(
@@ -101,13 +101,13 @@ class UnloadableEngine:
         progress: ProgressCallback,
         cancel: CancelCheck,
     ) -> ViewSet:
-        """Raise what keeps the engine from running."""
+        """Raise the refusal."""
         raise self._refusal
 
 
 @dataclass(frozen=True)
 class _NoOptions:
-    """Options of an engine that cannot be asked for them."""
+    """Options of an engine whose module cannot be imported."""
 
 
 def list_engines() -> list[EngineInfo]:
@@ -116,10 +116,10 @@ def list_engines() -> list[EngineInfo]:
 
 
 def cameras_for(engine: HeadViewEngine, request: Any) -> list[Camera]:
-    """Cameras of a request; those of a preset have the engine's own lens, if it has one.
+    """Cameras of a request; cameras of a preset get the engine's lens where it has a fixed one.
 
     Args:
-        engine: which is to make the views.
+        engine: that makes the views.
         request: see :func:`dp3d_core.cameras.trajectories.cameras_from_request`.
 
     Raises:
@@ -135,9 +135,9 @@ def cameras_for(engine: HeadViewEngine, request: Any) -> list[Camera]:
 def with_pictures(
     name: str, conditions: Path | None = None, start: Path | None = None
 ) -> HeadViewEngine:
-    """The engine of that name, with pictures from folders where there are any.
+    """The engine of that name, with condition and start images from folders.
 
-    Folders are for the command line and scripts; nothing that comes by HTTP names one.
+    For the command line and scripts: HTTP requests cannot name folders.
 
     Raises:
         Dp3dError: ``engine.unknown``, ``engine.bad_option`` for an engine that takes none.

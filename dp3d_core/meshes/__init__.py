@@ -1,1 +1,1 @@
-"""Triangle meshes: in memory, in files, and under rays."""
+"""Triangle meshes: in memory, in files, and ray casting."""

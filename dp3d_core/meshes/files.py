@@ -1,8 +1,8 @@
-"""Textured meshes as files that other programs read: GLB, OBJ and PLY; Y up, metres.
+"""Textured meshes as OBJ and PLY files with side files; Y up, metres.
 
-Readers differ, so the files say only what all of them read alike: white diffuse and no specular
-light, one texture per part, names of side files without blanks, triangles, unit normals, and no
-value that is not a number.
+Files use only what all readers interpret alike: white diffuse and no specular light, one texture
+per part, names of side files without spaces, triangles, unit normals, finite values.  ``glb`` makes
+GLB files, which this module writes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from dp3d_core.storage.files import check_output_path, open_regular, write_toget
 from dp3d_core.viewsets.viewset import encode_png
 
 MADE_BY = "Made by dp3d"
-"""First line of our text files: side files of such a mesh may be replaced."""
+"""Comment at the top of our text files; side files of such a mesh may be replaced."""
 _HEAD_BYTES = 1 << 16
-"""Bytes of an earlier file that are searched for the names of its side files."""
+"""Bytes at the start of an earlier file that are searched for names of side files."""
 _LONGEST_STEM = 80
-_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+"""Largest length of the stem of a side file, characters."""
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
+"""Characters that are replaced in names of side files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +40,15 @@ class TexturedPart:
     """A part of a mesh with a texture of its own.
 
     Attributes:
-        name: plain word, such as ``head`` or ``hair``.
+        name: a word such as ``head`` or ``hair``.
         vertices: (n, 3) metres.
         normals: (n, 3), outwards.
         faces: (m, 3) indices, counter-clockwise seen from outside.
         uv: (n, 2) 0 to 1, v up.
-        texture: (s, s, 3) sRGB, first row at v = 1.
-        normal_map: (s, s, 3) in the tangent space of glTF; GLB alone.
+        texture: (s, s, 3) uint8 sRGB, first row at v = 1.
+        normal_map: (s, s, 3) uint8 in glTF's tangent space, for GLB only; None: no normal map.
         tangents: (n, 4) unit vectors along u and the sign of the bitangent, with a normal map.
-        double_sided: whether its back is seen, as of an open surface.
+        double_sided: whether the back is visible, as of an open surface.
 
     """
 
@@ -61,10 +63,9 @@ class TexturedPart:
     double_sided: bool = False
 
     def clean(self) -> TexturedPart:
-        """The part as readers want it.
+        """The part without degenerate or non-finite triangles and without unused vertices.
 
-        Without triangles that have a corner twice or at no finite place, without vertices of no
-        triangle; unit normals; uv in 0 to 1.
+        Normals and tangents have length 1, uv are in 0 to 1.
         """
         faces = np.asarray(self.faces, np.int64)
         finite = np.asarray(np.isfinite(self.vertices).all(1))
@@ -84,21 +85,24 @@ class TexturedPart:
 
 
 def _unit_normals(normals: Array, vertices: Array, faces: Indices) -> Array:
-    """(n, 3) unit normals; those that are none are computed from the triangles."""
+    """(n, 3) unit normals; zero or non-finite ones are computed from the triangles."""
     normals = unit(np.nan_to_num(normals, posinf=0.0, neginf=0.0))
-    for spare in (vertex_normals(vertices, faces.astype(np.int32)), np.array([[0.0, 1.0, 0.0]])):
+    for substitute in (
+        vertex_normals(vertices, faces.astype(np.int32)),
+        np.array([[0.0, 1.0, 0.0]]),
+    ):
         flat = np.linalg.norm(normals, axis=1, keepdims=True) < 0.5
-        normals = np.where(flat, spare, normals)
+        normals = np.where(flat, substitute, normals)
     return normals
 
 
 def _unit_tangents(tangents: Array, normals: Array) -> Array:
-    """(n, 4) unit tangents with their sign; those that are none lie across the normal."""
-    along = unit(np.nan_to_num(tangents[:, :3], posinf=0.0, neginf=0.0))
-    aside = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
-    flat = np.linalg.norm(along, axis=1, keepdims=True) < 0.5
-    along = np.where(flat, unit(np.cross(aside, normals)), along)
-    return np.column_stack([along, np.where(tangents[:, 3] < 0, -1.0, 1.0)])
+    """(n, 4) unit tangents with sign; zero or non-finite ones are replaced by a perpendicular."""
+    directions = unit(np.nan_to_num(tangents[:, :3], posinf=0.0, neginf=0.0))
+    axis = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    flat = np.linalg.norm(directions, axis=1, keepdims=True) < 0.5
+    directions = np.where(flat, unit(np.cross(axis, normals)), directions)
+    return np.column_stack([directions, np.where(tangents[:, 3] < 0, -1.0, 1.0)])
 
 
 # -- names --
@@ -107,44 +111,44 @@ def _unit_tangents(tangents: Array, normals: Array) -> Array:
 def side_stem(out: Path) -> str:
     """Stem of the side files of a mesh: plain letters, digits, ``.``, ``_`` and ``-``.
 
-    Many readers of OBJ end a file name at a blank, and some know no other alphabet.  Names that
-    become alike are kept apart by a few digits of the hash of the whole one.
+    Many readers of OBJ end a file name at a space, and some read ASCII only.  A changed name gets
+    six digits of the hash of the original, so that different names stay different.
     """
     stem = unicodedata.normalize("NFC", out.stem)
-    plain = _ODD.sub("_", stem)[:_LONGEST_STEM]
+    plain = _NOT_PLAIN.sub("_", stem)[:_LONGEST_STEM]
     if plain == stem:
         return plain
-    mark = hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:6]
-    return f"{plain}-{mark}"
+    digits = hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return f"{plain}-{digits}"
 
 
 def side_names(out: Path, parts: Sequence[str] = ("",)) -> list[str]:
     """Names of the files beside an OBJ or PLY.
 
     Args:
-        out: the mesh.
-        parts: names of its parts; an empty one for the only part.
+        out: path of the mesh.
+        parts: names of its parts; an empty name for a single part.
 
     """
     stem, ending = side_stem(out), out.suffix.lower()
     if ending == ".obj":
         textures = [f"{stem}_{part}.png" if part else f"{stem}.png" for part in parts]
         return [*textures, f"{stem}.mtl"]
-    # head.obj and head.ply may lie side by side, of different meshes
+    # head.obj and head.ply in one folder may be different meshes
     return [f"{stem}_ply.png"] if ending == ".ply" else []
 
 
 def check_mesh_path(out: Path, endings: Collection[str], side: Sequence[str] = ()) -> None:
-    """Refuse what cannot be written before any work is done.
+    """Refuse a path that a mesh cannot be written to, before the mesh is made.
 
     Args:
-        out: the file.
-        endings: formats, with their dot.
-        side: names of the side files that may come with it.
+        out: path of the mesh.
+        endings: accepted file name extensions, with the dot.
+        side: names of possible side files.
 
     Raises:
-        Dp3dError: ``mesh.bad_format`` for another ending, ``output.occupied`` for a folder of that
-            name or side files that belong to no mesh of that name, ``output.not_writable``.
+        Dp3dError: ``mesh.bad_format`` for another extension, ``output.occupied`` for a folder of
+            that name or side files of another origin, ``output.not_writable``.
 
     """
     ending = out.suffix.lower()
@@ -175,10 +179,10 @@ def check_mesh_path(out: Path, endings: Collection[str], side: Sequence[str] = (
 
 
 def _check_side_files(out: Path, side: Collection[str]) -> None:
-    """Refuse side files that would replace any but those of an earlier mesh of ours there."""
-    ours = _ours(out)
+    """Refuse side files that would replace files other than those of an earlier mesh of ours."""
+    own = _own_side_files(out)
     for name in side:
-        if name not in ours and os.path.lexists(out.with_name(name)):
+        if name not in own and os.path.lexists(out.with_name(name)):
             raise Dp3dError(
                 "output.occupied",
                 f"{out.name} would bring a file {name}, and there is another one of that name.",
@@ -186,15 +190,15 @@ def _check_side_files(out: Path, side: Collection[str]) -> None:
             )
 
 
-def _head_of(path: Path) -> list[str]:
-    """First lines of a text file; none where it cannot be read."""
+def _first_lines(path: Path) -> list[str]:
+    """First lines of a text file; empty for an unreadable one."""
     with suppress(OSError), open_regular(path) as file:
         return file.read(_HEAD_BYTES).decode("utf-8", "replace").splitlines()
     return []
 
 
 def _words_after(lines: Sequence[str], keys: Sequence[str]) -> set[str]:
-    """What follows those keys, where it is a plain file name."""
+    """File names that follow one of the keys at the start of a line."""
     words = {
         line.strip().removeprefix(key).strip()
         for line in lines
@@ -208,24 +212,25 @@ def _words_after(lines: Sequence[str], keys: Sequence[str]) -> set[str]:
 
 
 def write_mesh_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Write a mesh with its side files: all or none, the mesh last.
+    """Write a mesh with its side files, the mesh last, see ``storage.files.write_together``.
 
-    Side files of an earlier mesh of ours at that place that the new one does not have are removed.
+    Side files of an earlier mesh of ours at that path are removed if the new mesh has none of that
+    name.
 
     Args:
-        out: the mesh.
-        files: contents by name; names lie in the mesh's folder.
+        out: path of the mesh.
+        files: contents by file name, all in the mesh's folder.
 
     Returns:
-        The files, the mesh first.
+        Paths of the files, the mesh first.
 
     Raises:
-        Dp3dError: ``output.occupied``, ``output.not_writable``.
+        Dp3dError: ``output.occupied``, ``output.not_writable``, ``storage.full``.
 
     """
     side = [name for name in files if name != out.name]
     _check_side_files(out, side)
-    stale = _ours(out) - set(files)
+    stale = _own_side_files(out) - set(files)
     write_together({out.with_name(name): files[name] for name in [*side, out.name]})
     for name in stale:
         with suppress(OSError):
@@ -233,19 +238,19 @@ def write_mesh_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
     return [out, *(out.with_name(name) for name in side)]
 
 
-def _ours(out: Path) -> set[str]:
-    """Side files that we wrote with an earlier mesh of that name.
+def _own_side_files(out: Path) -> set[str]:
+    """Names of side files that we wrote with an earlier mesh at that path.
 
-    Another program may have written a mesh or materials of that name since: what its files name is
-    its own.
+    Files that another program has written since are recognised by their first lines, and the files
+    they name are not counted.
     """
-    lines = _head_of(out)
-    if not _is_ours(lines):
+    lines = _first_lines(out)
+    if not _is_made_by_us(lines):
         return set()
     names = _words_after(lines, ("comment TextureFile ",))
     for material in _words_after(lines, ("mtllib ",)):
         path = out.with_name(material)
-        if _is_ours(materials := _head_of(path)):
+        if _is_made_by_us(materials := _first_lines(path)):
             names |= {material} | _words_after(materials, ("map_Kd ",))
         elif not os.path.lexists(path):
             names.add(material)
@@ -254,15 +259,15 @@ def _ours(out: Path) -> set[str]:
     return {name for name in names if pattern.fullmatch(name)}
 
 
-def _is_ours(lines: Sequence[str]) -> bool:
-    """Whether a text file says that we made it."""
+def _is_made_by_us(lines: Sequence[str]) -> bool:
+    """Whether the first lines of a text file contain :data:`MADE_BY`."""
     return any(MADE_BY in line for line in lines[:3])
 
 
 def to_obj(parts: Sequence[TexturedPart], out: Path) -> dict[str, bytes]:
-    """OBJ with its material file and a PNG for each part; the OBJ comes last.
+    """Contents of an OBJ, its material file and a PNG for each part, by name; the OBJ is last.
 
-    Indices run on from part to part.
+    Vertex indices continue from part to part.
     """
     parts = [part.clean() for part in parts]
     names = side_names(out, _part_names(parts))
@@ -272,7 +277,7 @@ def to_obj(parts: Sequence[TexturedPart], out: Path) -> dict[str, bytes]:
     first = 1
     for part, picture in zip(parts, names, strict=False):
         files[picture] = encode_png(part.texture)
-        # White, for readers multiply the texture by it; no shine, which a photo has already.
+        # White, as readers multiply the texture by Kd; no specular light, which the photo contains.
         materials += [f"newmtl {part.name}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", "illum 1"]
         materials += [f"map_Kd {picture}", ""]
         lines += [f"o {part.name}", f"usemtl {part.name}", "s 1"]
@@ -292,10 +297,10 @@ def _part_names(parts: Sequence[TexturedPart]) -> list[str]:
 
 
 def to_ply(part: TexturedPart, out: Path) -> dict[str, bytes]:
-    """Binary PLY of one part with its texture; vertices have the texture's colours, too.
+    """Contents of a binary PLY of one part and of its texture, by name; the PLY is last.
 
-    Texture coordinates are the vertices' ``s`` and ``t``, and the picture is named in a comment,
-    as MeshLab has it; readers without textures show the colours of the vertices.
+    Texture coordinates are vertex properties ``s`` and ``t``, and a comment names the texture, as
+    in MeshLab.  Vertices also have colours, for readers without textures.
     """
     part = part.clean()
     (picture,) = side_names(out)

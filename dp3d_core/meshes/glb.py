@@ -1,7 +1,7 @@
-"""Textured meshes as GLB (glTF 2.0): what Khronos' validator finds no fault with.
+"""Textured meshes as GLB (glTF 2.0), valid by Khronos' validator.
 
-Written here because the tangents that a normal map was made with must be in the file: without them
-each reader makes its own.
+The files contain the tangents that a normal map was baked with; otherwise each reader computes its
+own.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from dp3d_core import __version__
 from dp3d_core.meshes.files import TexturedPart
 from dp3d_core.viewsets.viewset import encode_png
 
+# Enumerations of glTF 2.0.
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _ARRAY_BUFFER, _INDEX_BUFFER = 34962, 34963
 _LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071
+
 _ROUGHNESS = 0.9
+"""Roughness of all materials, 0 to 1."""
 
 
 def to_glb(parts: Sequence[TexturedPart]) -> bytes:
-    """GLB with a node, a mesh and a rough, non-metallic material for each part.
+    """GLB with a node, a mesh and a non-metallic material for each part.
 
     Args:
-        parts: at least one, each with triangles.
+        parts: at least one; each has triangles.
 
     """
     document = _Document()
@@ -38,7 +41,7 @@ def to_glb(parts: Sequence[TexturedPart]) -> bytes:
 
 
 class _Document:
-    """The JSON of a glTF file and its one buffer."""
+    """The JSON and the buffer of a glTF file."""
 
     def __init__(self) -> None:
         self._blob = bytearray()
@@ -59,7 +62,7 @@ class _Document:
         }
 
     def add(self, part: TexturedPart) -> None:
-        """Append a part whose values are clean."""
+        """Append a part that :meth:`TexturedPart.clean` returned."""
         attributes = {
             "POSITION": self._floats("VEC3", part.vertices, bounds=True),
             "NORMAL": self._floats("VEC3", part.normals),
@@ -78,7 +81,7 @@ class _Document:
         self._json["scenes"][0]["nodes"].append(node)
 
     def pack(self) -> bytes:
-        """Header, JSON chunk and binary chunk, each padded to four bytes."""
+        """Bytes of the file: header, JSON chunk and binary chunk, padded to four bytes."""
         self._json["buffers"] = [{"byteLength": len(self._blob)}]
         text = json.dumps(self._json, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)

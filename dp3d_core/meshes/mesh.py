@@ -17,7 +17,7 @@ class Mesh:
         vertices: (n, 3) float64.
         faces: (m, 3) int32, counter-clockwise seen from outside.
         normals: (n, 3) float64 unit vectors, outwards.
-        parts: (n,) uint8, what each vertex belongs to; the numbers are the maker's.
+        parts: (n,) uint8 label of each vertex; the maker of the mesh defines the labels.
 
     """
 
@@ -30,18 +30,18 @@ class Mesh:
     def of(
         cls, vertices: Float[Array, "n 3"], faces: Int[Indices32, "m 3"], parts: UInt8[Labels, " n"]
     ) -> Mesh:
-        """A mesh whose normals are computed here."""
+        """A mesh with normals of :func:`vertex_normals`."""
         return cls(vertices, faces, vertex_normals(vertices, faces), parts)
 
     def with_vertices(self, vertices: Float[Array, "n 3"]) -> Mesh:
-        """The same triangles at other places, normals computed anew."""
+        """The mesh with other vertex positions and recomputed normals."""
         return Mesh.of(vertices, self.faces, self.parts)
 
 
 def vertex_normals(
     vertices: Float[Array, "n 3"], faces: Int[Indices32, "m 3"]
 ) -> Float[Array, "n 3"]:
-    """(n, 3) unit normals: mean of the face normals around each vertex, weighted by area."""
+    """(n, 3) unit normals: area-weighted mean of the face normals around each vertex."""
     corners = vertices[faces]
     face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     sums = np.stack(
@@ -55,7 +55,7 @@ def vertex_normals(
 
 
 def unit(vectors: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
-    """(n, 3) the vectors with length 1; 0 stays 0."""
+    """(n, 3) vectors scaled to length 1; zero vectors stay 0."""
     # einsum: several times faster than a norm over an axis of three
     length = np.sqrt(np.einsum("ni,ni->n", vectors, vectors))
     return np.asarray(vectors / np.maximum(length, 1e-12)[:, None])
@@ -64,8 +64,8 @@ def unit(vectors: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
 def neighbours(
     faces: Int[Indices32, "m 3"],
 ) -> tuple[Int[Indices, " k"], Int[Indices, " k"]]:
-    """Pairs (k,), (k,) of triangles with a common side."""
+    """Indices (k,), (k,) of pairs of triangles with a common edge."""
     sides = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     order = np.lexsort(sides.T)
-    same = (sides[order][1:] == sides[order][:-1]).all(1)
-    return order[:-1][same] // 3, order[1:][same] // 3
+    is_shared = (sides[order][1:] == sides[order][:-1]).all(1)
+    return order[:-1][is_shared] // 3, order[1:][is_shared] // 3

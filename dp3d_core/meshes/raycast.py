@@ -1,4 +1,4 @@
-"""Ray casting a mesh with Embree: what a camera sees of it."""
+"""Ray casting of meshes with Embree: first hits, depth, and renders with smooth edges."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from dp3d_core.arrays import Array, Array32, Bool, Float, Indices, Int, Mask, Pi
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.meshes.mesh import Mesh, unit
 
-EDGE_SAMPLES, FOLD_SAMPLES = 3, 2
-"""Pixels of the outline, and of folds within it, are sampled by so many by so many rays."""
+EDGE_SAMPLES = 3
+"""Rays per axis of a pixel at the outline."""
+FOLD_SAMPLES = 2
+"""Rays per axis of a pixel at a fold within the outline."""
 
 _FAR_ASIDE = 1 << 14
-"""Pixels from a picture beyond which no hull is drawn: OpenCV draws in 16 bits."""
+"""Largest pixel coordinate of a hull that is drawn, as OpenCV draws in 16 bits."""
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Where rays meet the mesh; the arrays hold the rays that do.
+    """First hits of rays with a mesh; rays without a hit are left out.
 
     Attributes:
         ray: (k,) index of the ray.
-        points, normals: (k, 3); the normals are interpolated, unit length.
-        face: (k,) triangle.
+        points: (k, 3) positions, head units.
+        normals: (k, 3) interpolated unit normals.
+        face: (k,) index of the triangle.
         weights: (k, 3) barycentric weights of its corners.
-        distance: (k,) along the unit ray.
-        directions: (k, 3) of the rays.
+        distance: (k,) distance from the origin, head units.
+        directions: (k, 3) unit directions of the rays.
 
     """
 
@@ -50,7 +53,7 @@ class RayCaster:
 
         self.mesh = mesh
         self._scene = EmbreeScene()
-        # the triangle buffer is owned by the scene, but embreex keeps no reference itself
+        # the scene uses the triangle buffer, but embreex keeps no reference to it
         self._triangles = TriangleMesh(
             self._scene, np.ascontiguousarray(mesh.vertices[mesh.faces], np.float32)
         )
@@ -65,35 +68,35 @@ class RayCaster:
         """
         directions32 = np.ascontiguousarray(directions, np.float32)
         origins32 = np.ascontiguousarray(np.broadcast_to(origins, directions.shape), np.float32)
-        found = self._scene.run(origins32, directions32, query="INTERSECT", output=True)
-        ray = np.flatnonzero(found["primID"] >= 0)
-        face = found["primID"][ray].astype(np.int64)
-        u, v = found["u"][ray].astype(np.float64), found["v"][ray].astype(np.float64)
+        hits = self._scene.run(origins32, directions32, query="INTERSECT", output=True)
+        ray = np.flatnonzero(hits["primID"] >= 0)
+        face = hits["primID"][ray].astype(np.int64)
+        u, v = hits["u"][ray].astype(np.float64), hits["v"][ray].astype(np.float64)
         weights = np.stack([1 - u - v, u, v], -1)
         corners = self.mesh.faces[face]
         points = np.einsum("kc,kcx->kx", weights, self.mesh.vertices[corners])
         normals = np.einsum("kc,kcx->kx", weights, self.mesh.normals[corners])
         normals = unit(normals)
-        distance = found["tfar"][ray].astype(np.float64)
+        distance = hits["tfar"][ray].astype(np.float64)
         return Hits(ray, points, normals, face, weights, distance, directions[ray])
 
     def blocked(
         self, origins: Float[Array, "... 3"], directions: Float[Array, "n 3"]
     ) -> Bool[Mask, " n"]:
-        """(n,) whether rays meet anything."""
+        """(n,) whether rays hit the mesh; arguments as of :meth:`cast`."""
         directions32 = np.ascontiguousarray(directions, np.float32)
         origins32 = np.ascontiguousarray(np.broadcast_to(origins, directions.shape), np.float32)
         return np.asarray(self._scene.run(origins32, directions32, query="OCCLUDED") == 0)
 
     def seen(self, camera: Camera) -> Hits:
-        """First hits of the rays through all pixel centres; ``ray`` is the pixel's number."""
-        pixels = self._hull(camera)
+        """First hits of rays through all pixel centres; ``ray`` is the index of the pixel."""
+        pixels = self._pixels_in_hull(camera)
         centres = camera.pixel_centres().reshape(-1, 2)[pixels]
         hits = self.cast(camera.position, camera.directions(centres))
         return replace(hits, ray=pixels[hits.ray])
 
-    def _hull(self, camera: Camera) -> Int[Indices, " k"]:
-        """Numbers of the pixels within the mesh's convex hull; all if a part of it lies behind."""
+    def _pixels_in_hull(self, camera: Camera) -> Int[Indices, " k"]:
+        """Indices of pixels in the mesh's convex hull; all if a vertex is behind the camera."""
         import cv2
 
         size = np.array([camera.width, camera.height])
@@ -103,11 +106,11 @@ class RayCaster:
         hull = cv2.convexHull(np.rint(uv).astype(np.int32))
         mask = np.zeros(size[::-1], np.uint8)
         cv2.fillConvexPoly(mask, hull, 1)
-        cv2.polylines(mask, [hull], True, 1, 3)  # the hull of rounded corners is a pixel too small
+        cv2.polylines(mask, [hull], True, 1, 3)  # rounding may make the hull a pixel too small
         return np.flatnonzero(mask)
 
     def depth(self, camera: Camera) -> Float[Array32, "{camera.height} {camera.width}"]:
-        """(h, w) depth along the optical axis, head units; inf where nothing is hit."""
+        """(h, w) depth along the optical axis, head units; inf: no hit."""
         hits = self.seen(camera)
         depth = np.full(camera.height * camera.width, np.inf, np.float32)
         depth[hits.ray] = (hits.points - camera.position) @ camera.c2w[:3, 2]
@@ -115,7 +118,7 @@ class RayCaster:
 
 
 Shader = Callable[[Hits], Float[Array, "k 3"]]
-"""Colours (k, 3), 0 to 1, of hits."""
+"""Function from k hits to colours (k, 3), 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,8 @@ class Render:
         rgb: (h, w, 3) float, 0 to 1, straight (not multiplied by alpha).
         alpha: (h, w) float, 0 to 1.
         depth: (h, w) float32 along the optical axis, inf outside.
-        hits: what the ray through the centre of each pixel meets (``hits.ray`` is the pixel's
-            number, row by row).
+        hits: first hits of rays through pixel centres; ``hits.ray`` is the index of the pixel, row
+            by row.
 
     """
 
@@ -149,7 +152,7 @@ class Render:
 
 
 def render(caster: RayCaster, camera: Camera, shader: Shader) -> Render:
-    """Render a view: one ray a pixel, more where an outline or a fold crosses the pixel."""
+    """Render a view with one ray per pixel, and more at outlines and folds."""
     height, width = camera.height, camera.width
     centres = camera.pixel_centres().reshape(-1, 2)
     hits = caster.seen(camera)
@@ -164,7 +167,9 @@ def render(caster: RayCaster, camera: Camera, shader: Shader) -> Render:
     for mask, samples in ((outline, EDGE_SAMPLES), (folds, FOLD_SAMPLES)):
         edges = np.flatnonzero(mask)
         if edges.size:
-            rgb[edges], alpha[edges] = _averaged(caster, camera, shader, centres[edges], samples)
+            rgb[edges], alpha[edges] = _supersampled(
+                caster, camera, shader, centres[edges], samples
+            )
     return Render(
         rgb.reshape(height, width, 3),
         alpha.reshape(height, width),
@@ -173,16 +178,16 @@ def render(caster: RayCaster, camera: Camera, shader: Shader) -> Render:
     )
 
 
-def _averaged(
+def _supersampled(
     caster: RayCaster, camera: Camera, shader: Shader, centres: Float[Array, "k 2"], n: int
 ) -> tuple[Float[Array, "k 3"], Float[Array, " k"]]:
-    """Colours (k, 3) and alpha (k,) of pixels with these centres (k, 2), from n by n rays each."""
+    """Colours (k, 3) and alpha (k,) of pixels with centres (k, 2), mean of n by n rays each."""
     steps = np.stack(np.meshgrid(np.arange(n), np.arange(n)), -1).reshape(-1, 2)
     samples = (centres[:, None] - 0.5 + (steps + 0.5) / n).reshape(-1, 2)
-    fine = caster.cast(camera.position, camera.directions(samples))
-    pixel = fine.ray // (n * n)
+    hits = caster.cast(camera.position, camera.directions(samples))
+    pixel = hits.ray // (n * n)
     count = np.bincount(pixel, minlength=len(centres))
-    colours = shader(fine)
+    colours = shader(hits)
     sums = np.stack([np.bincount(pixel, colours[:, c], minlength=len(centres)) for c in range(3)])
     return (sums / np.maximum(count, 1)).T, count / (n * n)
 
@@ -190,7 +195,7 @@ def _averaged(
 def _edges(
     depth: Float[Array32, "h w"], fold: float = 0.02
 ) -> tuple[Bool[Mask, "h w"], Bool[Mask, "h w"]]:
-    """Pixels beside which are both hit and miss; others with a step in depth (head units)."""
+    """Outline pixels, with hits and misses nearby, and others at a depth step above ``fold``."""
     import cv2
 
     far = 1e3

@@ -1,6 +1,7 @@
-"""Networks of the diffusion engines, on diffusers.
+"""Networks of the diffusion engines, built from diffusers' blocks.
 
-``config`` names their sizes, ``unet`` is the one network class of all variants, ``attention``
-and ``view_attention`` are what diffusers lacks, ``networks`` holds the networks that work together,
-``prompt`` the embedding of the empty prompt, which ``text_encoder`` computes.
+``config`` describes the published variants.  ``unet`` has the denoiser, the reference network and
+the pose network, ``attention`` reference attention and ``view_attention`` attention between views.
+``networks`` holds the networks of one checkpoint, ``prompt`` the embedding of the empty prompt, and
+``text_encoder`` computes that embedding when a checkpoint is imported.
 """

@@ -1,14 +1,14 @@
-"""Attention that also reads a reference portrait's tokens.
+"""Attention layers of the networks: reference attention and attention to the prompt.
 
 In every transformer block of the denoiser, self-attention takes keys and values from its own
-tokens and from those that the reference network had at the same place (DiffPortrait3D,
-section 3.2; DiffPortrait360, equation 5 for several references).  Keys and values of the
-reference are the same for all views, as are those of the prompt: both are projected once.
+tokens and from the reference network's tokens at that block (DiffPortrait3D, section 3.2;
+DiffPortrait360, equation 5 for several references).  All views share the keys and values of the
+references and of the prompt, so each is projected once.
 
-All state of a pass travels in :class:`PassState`, none stays in the modules.
+The state of a pass travels in :class:`PassState`; modules keep none.
 
 Axes: ``b`` batch, ``n`` tokens, ``c`` channels, ``d`` channels of one head; ``heads`` of attention
-and ``references`` are written out.  A leading underscore: its length is not compared.
+and ``references`` are written out.  An axis with a leading underscore has any length.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ KeysValues = tuple[Float[Tensor, "_b heads _n _d"], Float[Tensor, "_b heads _n _
 
 @dataclass
 class PassState:
-    """What the attention layers of one pass through a network share."""
+    """Inputs and recordings that the attention layers share during one forward pass."""
 
     text: Sequence[KeysValues]
-    """The prompt, for each block in the order of execution."""
+    """Keys and values of the prompt, one entry per block in the order of execution."""
     reference: Sequence[KeysValues] | None = None
-    """The reference portraits, likewise; None: there are none."""
+    """Keys and values of the reference portraits per block; None: no reference."""
     record: list[Float[Tensor, "_b _n _c"]] | None = None
-    """Takes the normalised tokens of each block, (b, tokens, channels), when it is there."""
+    """Receives the normalised tokens of each block, (b, n, c); None: nothing is recorded."""
 
 
 class _Processor(ABC):
-    """What diffusers calls; the two kinds differ in what is attended to."""
+    """Attention processor of diffusers; subclasses give the keys and values."""
 
     def __init__(self, block: int) -> None:
         self.block = block
@@ -57,46 +57,46 @@ class _Processor(ABC):
         attention_mask: Tensor | None = None,
         state: PassState | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """(b, n, c) -> (b, n, c); arguments as diffusers calls them."""
+        """Attention output (b, n, c); argument names are those that diffusers passes."""
         assert state is not None
-        keys, values = self.attended(attn, hidden_states, state)
+        keys, values = self.keys_values(attn, hidden_states, state)
         return _attend(attn, hidden_states, keys, values)
 
     @abstractmethod
-    def attended(
+    def keys_values(
         self, attn: Attention, tokens: Float[Tensor, "b n c"], state: PassState
     ) -> KeysValues:
-        """Keys and values for each of the batch."""
+        """Keys and values for every entry of the batch."""
 
 
 class SelfAttention(_Processor):
-    """Processor of ``attn1``."""
+    """Processor of ``attn1``: self-attention that also reads the references."""
 
-    def attended(
+    def keys_values(
         self, attn: Attention, tokens: Float[Tensor, "b n c"], state: PassState
     ) -> KeysValues:
-        """The tokens themselves, and those of the references."""
+        """Keys and values of the tokens themselves, followed by those of the references."""
         if state.record is not None:
             state.record.append(tokens)
         keys, values = project(attn, tokens)
         if state.reference is None:
             return keys, values
-        more_keys, more_values = _for_each(tokens, state.reference[self.block])
-        return torch.cat([keys, more_keys], 2), torch.cat([values, more_values], 2)
+        reference_keys, reference_values = _expand_to_batch(tokens, state.reference[self.block])
+        return torch.cat([keys, reference_keys], 2), torch.cat([values, reference_values], 2)
 
 
 class PromptAttention(_Processor):
-    """Processor of ``attn2``."""
+    """Processor of ``attn2``: cross-attention to the prompt."""
 
-    def attended(
+    def keys_values(
         self, attn: Attention, tokens: Float[Tensor, "b n c"], state: PassState
     ) -> KeysValues:
-        """The prompt."""
-        return _for_each(tokens, state.text[self.block])
+        """Keys and values of the prompt."""
+        return _expand_to_batch(tokens, state.text[self.block])
 
 
-def _for_each(tokens: Float[Tensor, "b n c"], shared: KeysValues) -> KeysValues:
-    """The same keys and values for every entry of a batch, without a copy."""
+def _expand_to_batch(tokens: Float[Tensor, "b n c"], shared: KeysValues) -> KeysValues:
+    """Shared keys and values expanded to a batch, without a copy."""
     keys, values = shared
     size = (len(tokens), -1, -1, -1)
     return keys.expand(size), values.expand(size)
@@ -113,7 +113,7 @@ def transformer_blocks(net: UNet2DConditionModel | ControlNetModel) -> list[Any]
 
 
 def install_processors(net: UNet2DConditionModel | ControlNetModel) -> None:
-    """Let a network's attention layers read a :class:`PassState`."""
+    """Set processors that read a :class:`PassState` in all attention layers of a network."""
     for index, block in enumerate(transformer_blocks(net)):
         block.attn1.set_processor(SelfAttention(index))
         block.attn2.set_processor(PromptAttention(index))
@@ -137,13 +137,13 @@ def project_references(
     """Keys and values of references for every block of the denoiser.
 
     Args:
-        net: the denoiser, whose own projections are used.
-        tokens: of each block, (references, n, c): all are seen side by side.
+        net: the denoiser; its own projections are used.
+        tokens: of each block, (references, n, c); references are concatenated along the tokens.
 
     """
     return [
-        project(block.attn1, rearrange(seen, "references n c -> 1 (references n) c"))
-        for block, seen in zip(transformer_blocks(net), tokens, strict=True)
+        project(block.attn1, rearrange(block_tokens, "references n c -> 1 (references n) c"))
+        for block, block_tokens in zip(transformer_blocks(net), tokens, strict=True)
     ]
 
 
@@ -157,6 +157,6 @@ def _attend(
     keys: Float[Tensor, "b heads m d"],
     values: Float[Tensor, "b heads m d"],
 ) -> Float[Tensor, "b n c"]:
-    seen = F.scaled_dot_product_attention(_heads(attn, attn.to_q(tokens)), keys, values)
-    out: Tensor = attn.to_out[0](rearrange(seen, "b heads n d -> b n (heads d)"))
+    attended_values = F.scaled_dot_product_attention(_heads(attn, attn.to_q(tokens)), keys, values)
+    out: Tensor = attn.to_out[0](rearrange(attended_values, "b heads n d -> b n (heads d)"))
     return out

@@ -1,4 +1,4 @@
-"""Sizes and wiring of the published networks: one description for all three variants."""
+"""Sizes and wiring of the published networks: one configuration class for all three variants."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from enum import StrEnum
 from typing import Any
 
 LATENT_SCALE = 0.18215
-"""Factor from the VAE's latents to those the networks work on (Stable Diffusion 1.5)."""
+"""Factor from the VAE's latents to the latents of the networks (Stable Diffusion 1.5)."""
 PIXELS_PER_LATENT = 8
+"""Pixels of a picture along one side of a latent."""
 SD15_CHANNELS = (320, 640, 1280, 1280)
-"""Of the levels of Stable Diffusion 1.5's UNet."""
+"""Channels of the levels of Stable Diffusion 1.5's UNet."""
 
 
 class Variant(StrEnum):
@@ -25,21 +26,21 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True)
 class ViewModules:
-    """Where modules stand in which the views of a window attend to each other, and their size."""
+    """Places and size of the view attention modules."""
 
     heads: int = 8
     positions: int = 32
-    """Views that have a position of their own: the longest window."""
+    """Number of position encodings, the longest window in views."""
     after_downsamplers: bool = True
     in_middle: bool = True
-    """Before the middle block's second resnet, in the unconditional pass only."""
+    """Module before the middle block's second resnet, used in the unconditional pass only."""
     after_upsamplers: int = 2
     """Modules in sequence after each upsampler."""
 
 
 @dataclass(frozen=True)
 class TextSize:
-    """The CLIP text encoder of the published file, which only ever reads the empty prompt."""
+    """Sizes of the CLIP text encoder of the published files, which reads the empty prompt only."""
 
     vocabulary: int = 49408
     hidden: int = 768
@@ -50,13 +51,14 @@ class TextSize:
     end_token: int = 49407
 
     LENGTH = 77
+    """Tokens of a prompt."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Everything that rebuilds the networks of a checkpoint.
+    """Configuration that the networks of a checkpoint are built from.
 
-    The defaults are those of Stable Diffusion 1.5, which all published checkpoints share.
+    Defaults are the sizes of Stable Diffusion 1.5, which all published checkpoints share.
     """
 
     variant: Variant
@@ -68,18 +70,18 @@ class NetworkConfig:
     window: int = 8
     """Views that are generated together."""
     references: int = 1
-    """Portraits the variant was trained with."""
+    """Reference portraits that the variant was trained with."""
     half_schedule: bool = False
     """Whether the published sampler rounds its noise schedule to float16."""
     text: TextSize = field(default_factory=TextSize)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The configuration as JSON types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkConfig:
-        """From JSON."""
+        """Inverse of :meth:`to_dict`."""
         values = dict(data)
         views = values.get("view_modules")
         return cls(
@@ -109,10 +111,11 @@ PUBLISHED = {
     ),
     Variant.BACK_VIEW: NetworkConfig(Variant.BACK_VIEW, window=1, half_schedule=True),
 }
+"""Configurations of the published checkpoints."""
 
 
 def config_of_official(variant: Variant, official: Mapping[str, Any], window: int) -> NetworkConfig:
-    """The description in an official training configuration (its yaml as a mapping).
+    """Configuration from an official training configuration (its yaml as a mapping).
 
     Args:
         variant: which of the published wirings.

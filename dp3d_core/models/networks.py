@@ -1,4 +1,4 @@
-"""The networks of one checkpoint, and what they compute together."""
+"""The networks of one checkpoint; encoding and decoding of pictures by its VAE."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Networks:
 
     @classmethod
     def of(cls, config: NetworkConfig, *, meta: bool = False) -> Networks:
-        """Networks of these sizes with random weights, or with none at all (``meta``)."""
+        """Networks with random weights, or without data on the meta device (``meta``)."""
         sizes = (config.channels, config.heads, config.context)
         views: dict[str, Any] = {}
         if (modules := config.view_modules) is not None:
@@ -55,7 +55,7 @@ class Networks:
         return {name: getattr(self, name) for name in COMPONENTS}
 
     def eval(self) -> Networks:
-        """Switch to inference."""
+        """Switch to inference mode, without gradients."""
         for net in self.named().values():
             net.eval().requires_grad_(False)
         return self
@@ -83,8 +83,8 @@ def encode_pictures(
 ) -> Float[Tensor, "n 4 h//8 w//8"]:
     """Scaled latents (n, 4, h / 8, w / 8) of pictures (n, 3, h, w), -1 to 1.
 
-    The published code draws a sample of the encoder's distribution; without a generator it is
-    the distribution's mean, which is the same in every run.
+    With a generator, a sample of the encoder's distribution, as the published code draws; without,
+    the distribution's mean, which does not vary between runs.
     """
     distribution = vae.encode(pictures).latent_dist
     latents = distribution.mode() if generator is None else distribution.sample(generator)

@@ -1,7 +1,7 @@
-"""The prompt of the published models: always the empty one.
+"""The embedding of the empty prompt, the only prompt of the published models.
 
-They were trained and are sampled without text, so the text encoder's output is a constant of each
-checkpoint.  It is computed when a checkpoint is imported and stored beside the networks.
+The models were trained and are sampled without text, so the text encoder's output is a constant of
+each checkpoint.  The import computes the embedding and stores it beside the networks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EmptyPrompt(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @classmethod
     def of(cls, embedding: Tensor) -> EmptyPrompt:
-        """A component that holds an embedding (1, tokens, channels), in the embedding's dtype."""
+        """A component with an embedding (1, tokens, channels), in the embedding's dtype."""
         _, tokens, channels = embedding.shape
         prompt: EmptyPrompt = cls(channels, tokens)
         prompt.embedding = nn.Parameter(embedding, requires_grad=False)
@@ -41,7 +41,7 @@ class EmptyPrompt(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def empty_tokens(size: TextSize) -> Tensor:
-    """(1, 77) token numbers of the empty prompt: a start, then ends."""
+    """(1, 77) token ids of the empty prompt: the start token, then end tokens."""
     tokens = torch.full((1, size.LENGTH), size.end_token)
     tokens[:, 0] = size.start_token
     return tokens

@@ -1,7 +1,7 @@
-"""The CLIP text encoder of the published files, which encodes the empty prompt once.
+"""The CLIP text encoder of the published files, which encodes the empty prompt.
 
-The only module that needs transformers; imported when a checkpoint is imported, when parity is
-verified, and for bundles of earlier imports (``dp3d.weights/1``), which hold the text encoder.
+The only module that needs transformers.  It is used when a checkpoint is imported, when parity is
+verified, and with weights of earlier imports (``dp3d.weights/1``), which store the text encoder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dp3d_core.models.prompt import empty_tokens
 
 
 def text_encoder(size: TextSize, *, meta: bool = False) -> CLIPTextModel:
-    """A text encoder with random weights, or with none at all (``meta``)."""
+    """A text encoder with random weights, or without data on the meta device (``meta``)."""
     config = CLIPTextConfig(
         vocab_size=size.vocabulary,
         hidden_size=size.hidden,
@@ -37,13 +37,13 @@ def text_encoder(size: TextSize, *, meta: bool = False) -> CLIPTextModel:
 
 
 def stored_text_encoder(folder: Path, dtype: torch.dtype | None) -> CLIPTextModel:
-    """A text encoder that an earlier import wrote, on the CPU; dtype None: as it is stored."""
+    """A text encoder that an earlier import wrote, on the CPU; dtype None: the stored one."""
     return CLIPTextModel.from_pretrained(str(folder), dtype=dtype, local_files_only=True)
 
 
 @torch.no_grad()
 def encode_tokens(encoder: CLIPTextModel, tokens: Tensor) -> Tensor:
-    """Embeddings (1, 77, c) of token numbers (1, 77), on the encoder's device, in its dtype."""
+    """Embeddings (1, 77, c) of token ids (1, 77), on the encoder's device, in its dtype."""
     out: Tensor = encoder(tokens.to(encoder.device)).last_hidden_state
     return out
 

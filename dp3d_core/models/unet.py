@@ -1,8 +1,8 @@
-"""The denoiser and the reference network: Stable Diffusion 1.5's UNet with view modules.
+"""Denoiser, reference network and pose network: Stable Diffusion 1.5's UNet with view modules.
 
-diffusers' ``UNet2DConditionModel`` holds the weights; its blocks are walked through here, since
-the published models put their modules where diffusers' containers have no place for them (after
-the samplers, twice, or in one of the two passes only).
+diffusers' ``UNet2DConditionModel`` holds the weights.  Its blocks are called from here, because the
+published models have view modules where diffusers' containers have no slot: after the samplers, two
+in sequence, or in the unconditional pass only.
 
 Axes: ``b`` batch (all views of all windows), ``c`` channels, ``h w`` space, ``n`` tokens,
 ``t`` timesteps (1 or ``b``), ``e`` channels of their embedding.
@@ -24,11 +24,12 @@ from dp3d_core.models.attention import KeysValues, PassState, install_processors
 from dp3d_core.models.view_attention import ViewAttention
 
 Trace = Callable[[str, Tensor], None]
-"""Is told of the output of each block, ``SITE.block``, and of its view modules, ``SITE.views``."""
+"""Called with the output of each block, ``SITE.block``, and of its view modules, ``SITE.views``."""
 
 _DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 _UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
 _HINT_CHANNELS = (16, 32, 96, 256)
+"""Channels of the pose network's encoder of condition images."""
 
 
 def view_sites(
@@ -37,8 +38,8 @@ def view_sites(
     """Channels and number of the view modules at each site, in the order of execution.
 
     Sites are ``down_B_J`` and ``up_B_J`` (after layer J of level B), ``down_B_resample`` and
-    ``up_B_resample`` (after its sampler) and ``mid``.  A last layer that a sampler follows has
-    none of its own.
+    ``up_B_resample`` (after its sampler) and ``mid``.  The last layer of an upward level has no
+    module where an upsampler follows.
     """
     sites = {}
     last = len(channels) - 1
@@ -63,14 +64,14 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         channels: of the levels.
-        heads: of the spatial attentions.
+        heads: of spatial attention.
         context: channels of the prompt.
-        view_heads: of the view modules.
-        view_positions: of the view modules; 0: there are none.
+        view_heads: heads of view attention.
+        view_positions: longest window, views; 0: no view modules.
         after_downsamplers: see :func:`view_sites`.
         in_middle: see :func:`view_sites`.
         after_upsamplers: see :func:`view_sites`.
-        head: whether there is an output convolution; the reference network has none.
+        head: whether the network has an output convolution; the reference network has none.
 
     """
 
@@ -125,15 +126,15 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             sample: (windows * views, 4, h, w) noisy latents.
             timestep: (1,) or (windows * views,).
-            text: the prompt, as ``project_prompt`` gives it.
-            views: of a window.
-            reference: portraits, as ``project_references`` gives them.
-            residuals: of the pose network; the last is the middle's.
-            middle_views: whether the middle's view module runs, where there is one.
-            trace: for comparisons.
+            text: the prompt, see ``project_prompt``.
+            views: number of views in a window.
+            reference: reference portraits, see ``project_references``.
+            residuals: of the pose network; the last is added to the middle block.
+            middle_views: whether the view module of the middle block runs, if it exists.
+            trace: receives intermediate features.
 
         Returns:
-            As ``sample``.
+            (windows * views, 4, h, w) predicted noise.
 
         """
         state = PassState(text, reference)
@@ -160,9 +161,9 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if trace is not None:
             trace("middle.block", features)
         if residuals is not None:
-            *to_skips, to_middle = residuals
-            skips = [skip + more for skip, more in zip(skips, to_skips, strict=True)]
-            features = features + to_middle
+            *skip_residuals, middle_residual = residuals
+            skips = [skip + residual for skip, residual in zip(skips, skip_residuals, strict=True)]
+            features = features + middle_residual
         features = self._decode(features, skips, emb, state, mix)
         features = self.unet.conv_act(self.unet.conv_norm_out(features))
         out: Tensor = self.unet.conv_out(features)
@@ -174,15 +175,16 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         timestep: Shaped[Tensor, " 1"],
         text: Sequence[KeysValues],
     ) -> list[Float[Tensor, "references _n _c"]]:
-        """What the denoiser's attention reads of references: normalised tokens of each block.
+        """Normalised tokens of references at each block, which the denoiser's attention reads.
 
         Args:
             latent: (references, 4, h, w) clean latents.
-            timestep: (1,) that of the denoiser.
+            timestep: (1,) timestep of the denoiser.
             text: the prompt.
 
         Returns:
-            Of each block (references, tokens, channels).  The walk ends at the last of them.
+            (references, tokens, channels) for each block.  Nothing after the last block's tokens is
+            computed.
 
         """
         recorded: list[Tensor] = []
@@ -222,7 +224,7 @@ class MultiViewUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def backbone_config(channels: Sequence[int], heads: int, context: int) -> dict[str, Any]:
-    """Arguments that diffusers' UNet and ControlNet share (Stable Diffusion 1.5)."""
+    """Constructor arguments common to diffusers' UNet and ControlNet (Stable Diffusion 1.5)."""
     return {
         "in_channels": 4,
         "block_out_channels": tuple(channels),
@@ -234,7 +236,7 @@ def backbone_config(channels: Sequence[int], heads: int, context: int) -> dict[s
 
 
 def pose_network(channels: Sequence[int], heads: int, context: int) -> ControlNetModel:
-    """The pose network: a ControlNet whose hint is a picture of another subject, -1 to 1."""
+    """The pose network: a ControlNet whose hint is a condition image, -1 to 1."""
     net = ControlNetModel(
         **backbone_config(channels, heads, context),
         conditioning_embedding_out_channels=_HINT_CHANNELS,
@@ -250,15 +252,15 @@ def pose_residuals(
     text: Sequence[KeysValues],
     hints: Float[Tensor, "b c h w"],
 ) -> list[Float[Tensor, "b _c _h _w"]]:
-    """What the pose network adds to the denoiser's skips and, last, to its middle.
+    """Residuals that the pose network adds to the denoiser's skips and, last, to its middle block.
 
     Args:
         net: see :func:`pose_network`.
         sample: (b, 4, h, w) noisy latents.
         timestep: (1,) or (b,).
         text: the prompt.
-        hints: (b, c, h, w), ``net.controlnet_cond_embedding`` of the condition images: the same
-            in every step.
+        hints: (b, c, h, w), ``net.controlnet_cond_embedding`` of the condition images; they do
+            not change between steps.
 
     """
     state = PassState(text)
@@ -272,7 +274,7 @@ def pose_residuals(
 def time_embedding(
     net: UNet2DConditionModel | ControlNetModel, timestep: Shaped[Tensor, " t"], dtype: torch.dtype
 ) -> Float[Tensor, "t e"]:
-    """(n, c) for (n,) timesteps; one serves a whole batch."""
+    """Embeddings (t, e) of timesteps (t,); a single one is broadcast over the batch."""
     out: Tensor = net.time_embedding(net.time_proj(timestep).to(dtype))
     return out
 
@@ -284,7 +286,7 @@ def encode(
     state: PassState,
     mix: Callable[[str, Tensor], Tensor] | None = None,
 ) -> tuple[Float[Tensor, "b _c _h _w"], list[Float[Tensor, "b _c _h _w"]]]:
-    """Walk down: the features at the bottom, and those that the way up needs."""
+    """The downward blocks: features at the lowest level, and the skips for the upward blocks."""
     skips = [features]
     for level, block in enumerate(net.down_blocks):
         for layer, resnet in enumerate(block.resnets):
@@ -327,7 +329,7 @@ def _attend(
 
 
 def _first_tokens(attention: Any, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
-    """(b, n, c) what the block of a spatial transformer gives its self-attention."""
+    """(b, n, c) normalised tokens that the self-attention of a spatial transformer reads."""
     tokens = rearrange(attention.proj_in(attention.norm(features)), "b c h w -> b (h w) c")
     out: Tensor = attention.transformer_blocks[0].norm1(tokens)
     return out

@@ -1,8 +1,8 @@
-"""The view-consistency module: the views of a window attend to each other, place by place.
+"""View attention: the views of a window attend to each other at each position of the feature map.
 
 AnimateDiff's temporal transformer with the frames of a clip replaced by views (DiffPortrait3D,
-section 3.4).  diffusers' own ``AnimateDiffTransformer3D`` normalises over all views at once;
-the published models were trained with one normalisation per view.
+section 3.4).  diffusers' ``AnimateDiffTransformer3D`` normalises over all views of a window; the
+published models were trained with a normalisation per view.
 
 Axes: ``b`` windows, ``v`` views of a window, ``bv`` all views, ``c`` channels, ``h w`` space,
 ``n`` tokens of a view.
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from dp3d_core.arrays import Float
 
 _SEQUENCES_AT_ONCE = 32768
-"""Sequences that attention is given at a time: CUDA's kernels launch at most 65,535 of them, and 8
-windows of 768 pixels have more (pytorch issue 142228)."""
+"""Sequences in one call of attention.  CUDA's kernels take at most 65,535, and 8 windows at 768
+pixels have 73,728 (pytorch issue 142228)."""
 
 
 class ViewAttention(nn.Module):
-    """One module.
+    """View attention module (AnimateDiff's temporal transformer).
 
     Args:
         channels: of the features.
@@ -51,9 +51,9 @@ class ViewAttention(nn.Module):
         nn.init.zeros_(self.proj_out.bias)
 
     def forward(self, features: Float[Tensor, "bv c h w"], views: int) -> Float[Tensor, "bv c h w"]:
-        """(windows * views, c, h, w) -> the same, the views of each window mixed.
+        """Features (windows * views, c, h, w) after attention between the views of each window.
 
-        Positions count from the first view of a window.
+        Position encodings count from the first view of a window.
         """
         height, width = features.shape[2:]
         tokens = self.proj_in(rearrange(self.norm(features), "bv c h w -> bv (h w) c"))

@@ -1,7 +1,7 @@
-"""What one step of denoising costs: floating point operations, seconds, memory.
+"""Cost of one denoising step: floating point operations, seconds, memory.
 
-A step is both guidance passes over all views, with the published networks at any size.  Operations
-are counted by torch (a multiply-add is two) on the meta device, so full size needs no memory.
+A step is both guidance passes over all views.  torch counts operations (two for a multiply-add) on
+the meta device, so networks of full size need no memory.  Times are measured with random weights.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from dp3d_core.pipelines.windows import Window, plan_windows
 _VIEW_MODULE = re.compile(r"\.view_modules\.\w+\.\d+$")
 
 PARTS = ("reference", "pose", "conditional", "unconditional")
+"""Parts of a step that operations are counted for."""
 
 PUBLISHED_GFLOP = {
-    # (variant, channels, latent size, views): of the original code, ../shared/golden and spec
+    # (variant, channels, latent size, views) of the original code
     (Variant.DIFFPORTRAIT3D, 128, 32, 8): 1370.0,
     (Variant.DIFFPORTRAIT360, 128, 32, 8): 1531.0,
     (Variant.DIFFPORTRAIT3D, 320, 64, 8): 34_700.0,
@@ -44,17 +45,17 @@ PUBLISHED_GFLOP = {
 
 @dataclass(frozen=True)
 class Load:
-    """What is denoised."""
+    """Networks and views that are denoised."""
 
     variant: Variant
     channels: int = SD15_CHANNELS[0]
-    """Of the first level; the others are 2, 4 and 4 times as wide."""
+    """Channels of the first level; the others have 2, 4 and 4 times as many."""
     context: int = 768
     latent: int = 64
-    """Width and height of the latents, an eighth of the picture's."""
+    """Width and height of the latents, 1/8 of the picture's."""
     views: int = 8
     mode: str = "blocks"
-    """How the views are divided, see ``windows.plan_windows``; the engines' default is overlap."""
+    """Division into windows, see ``windows.plan_windows``; the engines' default is ``overlap``."""
     overlap: int = 1
     closed: bool = False
 
@@ -67,7 +68,7 @@ class Load:
             published,
             channels=tuple(round(c * factor) for c in published.channels),
             context=self.context,
-            # the VAE takes no part in a step: a small one does
+            # the VAE takes no part in a step, so a small one will do
             vae_channels=(32, 32, 32, 32),
         )
 
@@ -87,70 +88,74 @@ def _denoiser(load: Load, networks: Networks, device: torch.device, dtype: torch
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device=device, dtype=dtype)
 
-    given = Conditions(
+    conditions = Conditions(
         random(1, TextSize.LENGTH, config.context),
         random(config.references, 4, *size),
         random(load.views, config.channels[0], *size),
     )
-    return Denoiser(networks, given)
+    return Denoiser(networks, conditions)
 
 
 def _parts(load: Load, denoiser: Denoiser, x: torch.Tensor) -> dict[str, Callable[[], object]]:
-    """The parts of a step; the conditional pass takes the pose network's residuals along.
+    """Functions that run the parts of a step; ``conditional`` includes the pose network.
 
-    ``saved`` is what the published code computes besides.
+    ``saved`` runs the additional work of the published code.
     """
     t = torch.full((1,), 601, device=x.device)
-    places = [torch.tensor(window.views, device=x.device) for window in load.windows]
-    blocks = [(x[which], which) for which in places]
+    window_indices = [torch.tensor(window.views, device=x.device) for window in load.windows]
+    blocks = [(x[indices], indices) for indices in window_indices]
 
     def saved() -> None:
-        for part, w in blocks:
-            more = len(w) if part is not blocks[0][0] else len(w) - 1
-            denoiser.reference_tokens(t, copies=more)
-            denoiser.residuals(part, w)
+        for part, indices in blocks:
+            copies = len(indices) if part is not blocks[0][0] else len(indices) - 1
+            denoiser.reference_tokens(t, copies=copies)
+            denoiser.residuals(part, indices)
 
     return {
         "saved": saved,
         "reference": lambda: denoiser.begin(t),
-        "pose": lambda: [denoiser.residuals(part, w) for part, w in blocks],
-        "conditional": lambda: [denoiser.conditional(part, w, len(w)) for part, w in blocks],
-        "unconditional": lambda: [denoiser.unconditional(part, len(w)) for part, w in blocks],
+        "pose": lambda: [denoiser.residuals(part, indices) for part, indices in blocks],
+        "conditional": lambda: [
+            denoiser.conditional(part, indices, len(indices)) for part, indices in blocks
+        ],
+        "unconditional": lambda: [
+            denoiser.unconditional(part, len(indices)) for part, indices in blocks
+        ],
     }
 
 
 def count_operations(load: Load) -> dict[str, float]:
-    """GFLOP of each part of a step, of the view modules in it, and the ``total``."""
+    """GFLOP of each of :data:`PARTS`, of the ``view_modules`` within them, and the ``total``."""
     networks = Networks.of(load.config, meta=True)
     device = torch.device("meta")
     denoiser = _denoiser(load, networks, device, torch.float32)
     x = torch.empty(load.views, 4, load.latent, load.latent, device=device)
-    found, in_views = {}, 0.0
+    gflop, in_views = {}, 0.0
     with torch.inference_mode():
         parts = _parts(load, denoiser, x)
         for name in PARTS:
             with FlopCounterMode(display=False) as counter:
                 parts[name]()
-            found[name] = counter.get_total_flops() / 1e9
+            gflop[name] = counter.get_total_flops() / 1e9
             for module, counts in counter.get_flop_counts().items():
                 if _VIEW_MODULE.search(module):
                     in_views += sum(counts.values()) / 1e9
-    found["conditional"] -= found["pose"]
-    return {**found, "view_modules": in_views, "total": sum(found[part] for part in PARTS)}
+    gflop["conditional"] -= gflop["pose"]
+    return {**gflop, "view_modules": in_views, "total": sum(gflop[part] for part in PARTS)}
 
 
 @dataclass(frozen=True)
 class Times:
-    """Of one step."""
+    """Times and memory of one step."""
 
     wall_s: float
     cpu_s: float
     parts_cpu_s: dict[str, float]
     saved_cpu_s: float
-    """What the published code does besides: the reference network once for every view of every
-    window, the pose network in both passes."""
+    """CPU time of the published code's additional work, seconds: the reference network once for
+    every view of every window, and the pose network in both passes."""
     peak_gb: float
-    """Of device memory on a GPU, of the process elsewhere; 10^9 bytes."""
+    """Peak memory, 10^9 bytes: of the device on a GPU, else of the process."""
 
 
 def measure_step(
@@ -161,32 +166,32 @@ def measure_step(
     repeats: int = 2,
     step_done: Callable[[], None] = lambda: None,
 ) -> Times:
-    """Seconds of a step with random weights: the fastest of ``repeats`` after a first one.
+    """Times of a step with random weights: the fastest of ``repeats`` steps after a warm-up step.
 
     Args:
-        load: what is denoised.
-        device: as torch names it.
+        load: networks and views.
+        device: torch's name of the device.
         dtype: of weights and features.
-        repeats: steps that count.
-        step_done: called after each step, the first included.
+        repeats: measured steps.
+        step_done: called after each step, the warm-up step included.
 
     """
-    where = torch.device(device)
-    on_gpu = where.type == "cuda"
+    torch_device = torch.device(device)
+    on_gpu = torch_device.type == "cuda"
     torch.manual_seed(0)
     networks = Networks.of(load.config, meta=True)
     for net in (networks.unet, networks.reference_unet, networks.pose_controlnet):
-        torch.nn.Module.to(net.to_empty(device=where), dtype)  # diffusers' own warns
+        torch.nn.Module.to(net.to_empty(device=torch_device), dtype)  # diffusers' own warns
         for value in [*net.parameters(), *net.buffers()]:
             if value.is_floating_point():
                 torch.nn.init.normal_(value.detach(), std=0.02)
     networks.eval()
     if on_gpu:
-        torch.cuda.reset_peak_memory_stats(where)
+        torch.cuda.reset_peak_memory_stats(torch_device)
     best: Times | None = None
     with torch.inference_mode():
-        denoiser = _denoiser(load, networks, where, dtype)
-        x = torch.randn(load.views, 4, load.latent, load.latent, device=where, dtype=dtype)
+        denoiser = _denoiser(load, networks, torch_device, dtype)
+        x = torch.randn(load.views, 4, load.latent, load.latent, device=torch_device, dtype=dtype)
         parts = _parts(load, denoiser, x)
         for repeat in range(repeats + 1):
             seconds: dict[str, float] = {}
@@ -197,25 +202,25 @@ def measure_step(
                 began = time.process_time()
                 parts[name]()
                 if on_gpu:
-                    torch.cuda.synchronize(where)
+                    torch.cuda.synchronize(torch_device)
                 seconds[name] = time.process_time() - began
             saved = seconds.pop("saved")
             step_done()
             if repeat and (best is None or wall < best.wall_s):
                 best = Times(wall, sum(seconds.values()), seconds, saved, 0.0)
     assert best is not None
-    peak = torch.cuda.max_memory_allocated(where) if on_gpu else _resident()
+    peak = torch.cuda.max_memory_allocated(torch_device) if on_gpu else _peak_resident_bytes()
     return replace(best, peak_gb=peak / 1e9)
 
 
-def _resident() -> float:
-    """Most memory this process has had, bytes."""
+def _peak_resident_bytes() -> float:
+    """Peak resident memory of this process, bytes."""
     if sys.platform == "win32":
         import psutil
 
         return float(psutil.Process().memory_info().peak_wset)
     import resource
 
-    # macOS tells bytes, others kibibytes
+    # macOS reports bytes, others kibibytes
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(used) if sys.platform == "darwin" else used * 1024.0

@@ -1,8 +1,9 @@
-"""One step of denoising: what depends on nothing is computed once, on the step once per step.
+"""One step of denoising: predicted noise with classifier-free guidance.
 
-The unconditional pass has neither portrait nor pose (and the middle's view module, where there is
-one), the conditional one has both; guidance goes from the one to the other (DiffPortrait3D,
-section 3.5).
+Keys and values of the prompt are cached for the run, those of the references for the step.  The
+conditional pass reads the references and the pose network's residuals.  The unconditional pass
+reads neither, and runs the middle block's view module where the variant has one (DiffPortrait3D,
+section 3.5).  :class:`Placement` moves networks between CPU and device.
 
 Axes: ``b`` views of all windows, ``n`` tokens, pictures or views, ``c`` and ``d`` channels,
 ``h w`` space.
@@ -26,22 +27,22 @@ from dp3d_core.models.unet import Trace, pose_residuals
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the views are generated from."""
+    """Conditions that all steps of a generation share."""
 
     context: Float[Tensor, "1 n c"]
-    """(1, 77, c) the prompt."""
+    """(1, 77, c) embedding of the prompt."""
     references: Float[Tensor, "portraits 4 h w"]
-    """(portraits, 4, h, w) scaled latents, clean."""
+    """(portraits, 4, h, w) scaled latents of the reference portraits, without noise."""
     hints: Float[Tensor, "views d h w"]
     """(views, d, h, w) features of the condition images, see :func:`hint_features`."""
 
 
 class Placement:
-    """Where networks run, and whether they stay there.
+    """Device that networks run on, as a context manager for each network.
 
     Args:
-        device: where; None: wherever they are.
-        offload: move a network back to the CPU when it has run.
+        device: device to run on; None: the device that each network is on.
+        offload: whether a network goes back to the CPU after it has run.
 
     """
 
@@ -50,44 +51,46 @@ class Placement:
 
     @contextmanager
     def __call__(self, net: nn.Module) -> Iterator[None]:
-        """A network on the device; inside another such context it simply stays."""
+        """Put a network on the device; a nested context of one network changes nothing."""
         home = next(net.parameters()).device
-        if self.device is None or _same(home, self.device):
+        if self.device is None or _is_same_device(home, self.device):
             yield
             return
-        at_home = _places(net)
+        slots = _tensor_slots(net)
         try:
-            _move(at_home, self.device)
-        except BaseException:  # the device is full: half a network there helps nobody
-            _put_back(at_home)
+            _copy_to_device(slots, self.device)
+        except BaseException:  # the device is full: free what was copied
+            _restore(slots)
             raise
         try:
             yield
         finally:
             if self.offload:
-                _put_back(at_home)
+                _restore(slots)
 
 
-_Kept = list[tuple[dict[str, Tensor | None], str, Tensor]]
+_TensorSlots = list[tuple[dict[str, Tensor | None], str, Tensor]]
 
 
-def _places(net: nn.Module) -> _Kept:
-    """A network's tensors and their places.
+def _tensor_slots(net: nn.Module) -> _TensorSlots:
+    """A network's tensors, each with the dictionary and key that hold it.
 
-    Weights do not change, so nothing has to be copied back when the network leaves a device.
+    Weights do not change, so restoring these tensors needs no copy back from the device.
     """
-    kept: _Kept = []
+    slots: _TensorSlots = []
     for module in net.modules():
-        stores: tuple[Any, ...] = (module._parameters, module._buffers)
-        for tensors in stores:
-            kept += [(tensors, name, value) for name, value in tensors.items() if value is not None]
-    return kept
+        dictionaries: tuple[Any, ...] = (module._parameters, module._buffers)
+        for tensors in dictionaries:
+            slots += [
+                (tensors, name, value) for name, value in tensors.items() if value is not None
+            ]
+    return slots
 
 
-def _move(kept: _Kept, device: torch.device) -> None:
-    """Put copies on a device in the places of tensors."""
+def _copy_to_device(slots: _TensorSlots, device: torch.device) -> None:
+    """Replace tensors by copies on a device; tensors in several slots are copied once."""
     copies: dict[int, Tensor] = {}
-    for tensors, name, value in kept:
+    for tensors, name, value in slots:
         if id(value) not in copies:
             copy = value.detach().to(device)
             is_weight = isinstance(value, nn.Parameter)
@@ -95,12 +98,12 @@ def _move(kept: _Kept, device: torch.device) -> None:
         tensors[name] = copies[id(value)]
 
 
-def _put_back(kept: _Kept) -> None:
-    for tensors, name, value in kept:
+def _restore(slots: _TensorSlots) -> None:
+    for tensors, name, value in slots:
         tensors[name] = value
 
 
-def _same(a: torch.device, b: torch.device) -> bool:
+def _is_same_device(a: torch.device, b: torch.device) -> bool:
     return a.type == b.type and (a.index or 0) == (b.index or 0)
 
 
@@ -133,9 +136,10 @@ class Denoiser:
     def reference_tokens(
         self, timestep: Shaped[Tensor, " 1"], copies: int = 1
     ) -> list[Float[Tensor, "portraits _n _c"]]:
-        """Of each block, (portraits, tokens, channels): what the denoiser reads at this step.
+        """Reference tokens (portraits, tokens, channels) of each block at a timestep, (1,).
 
-        ``copies`` is for measurements: the published code computes the same for every view.
+        ``copies`` repeats the references, to measure the published code, which reads them once for
+        each view.
         """
         references = self.conditions.references.repeat(copies, 1, 1, 1)
         net = self.networks.reference_unet
@@ -143,34 +147,34 @@ class Denoiser:
             return net.tokens(references, timestep, self._text_of_reference)
 
     def begin(self, timestep: Shaped[Tensor, " 1"]) -> None:
-        """Set the step, (1,); the portraits are read once for all views and windows."""
+        """Set the timestep, (1,), and read the references once for all views and windows."""
         self._timestep = timestep
         self._reference = project_references(
             self.networks.unet.unet, self.reference_tokens(timestep)
         )
 
     def residuals(
-        self, sample: Float[Tensor, "n 4 h w"], which: Int[Tensor, " n"]
+        self, sample: Float[Tensor, "n 4 h w"], indices: Int[Tensor, " n"]
     ) -> list[Float[Tensor, "n _c _h _w"]]:
-        """The pose network's part for views ``which``, (n,), whose latents are (n, 4, h, w)."""
-        net, hints = self.networks.pose_controlnet, self.conditions.hints[which]
+        """Pose residuals of latents (n, 4, h, w), which belong to the views ``indices``, (n,)."""
+        net, hints = self.networks.pose_controlnet, self.conditions.hints[indices]
         with self.on(net):
             return pose_residuals(net, sample, self._timestep, self._text_of_pose, hints)
 
     def conditional(
         self,
         sample: Float[Tensor, "b 4 h w"],
-        which: Int[Tensor, " b"],
+        indices: Int[Tensor, " b"],
         views: int,
         trace: Trace | None = None,
     ) -> Float[Tensor, "b 4 h w"]:
-        """Noise with portrait and pose.
+        """Predicted noise of the conditional pass.
 
         Args:
-            sample: (windows * views, 4, h, w).
-            which: (windows * views,) numbers of the views.
-            views: of a window.
-            trace: for comparisons.
+            sample: (windows * views, 4, h, w) noisy latents.
+            indices: (windows * views,) indices of the views.
+            views: number of views in a window.
+            trace: receives intermediate features.
 
         """
         out: Tensor = self.networks.unet(
@@ -179,7 +183,7 @@ class Denoiser:
             self._text,
             views=views,
             reference=self._reference,
-            residuals=self.residuals(sample, which),
+            residuals=self.residuals(sample, indices),
             trace=trace,
         )
         return out
@@ -187,24 +191,24 @@ class Denoiser:
     def unconditional(
         self, sample: Float[Tensor, "b 4 h w"], views: int, trace: Trace | None = None
     ) -> Float[Tensor, "b 4 h w"]:
-        """Noise without them."""
+        """Predicted noise of the unconditional pass; arguments as of :meth:`conditional`."""
         out: Tensor = self.networks.unet(
             sample, self._timestep, self._text, views=views, middle_views=True, trace=trace
         )
         return out
 
     def guided(
-        self, sample: Float[Tensor, "b 4 h w"], which: Int[Tensor, " b"], views: int, scale: float
+        self, sample: Float[Tensor, "b 4 h w"], indices: Int[Tensor, " b"], views: int, scale: float
     ) -> Float[Tensor, "b 4 h w"]:
-        """Noise with guidance; a scale of 1 needs the conditional pass only."""
-        towards = self.conditional(sample, which, views)
+        """Predicted noise with guidance; a scale of 1 needs the conditional pass only."""
+        conditional = self.conditional(sample, indices, views)
         if scale == 1:
-            return towards
-        return guide(towards, self.unconditional(sample, views), scale)
+            return conditional
+        return guide(conditional, self.unconditional(sample, views), scale)
 
 
 def guide(
-    towards: Float[Tensor, "b 4 h w"], away: Float[Tensor, "b 4 h w"], scale: float
+    conditional: Float[Tensor, "b 4 h w"], unconditional: Float[Tensor, "b 4 h w"], scale: float
 ) -> Float[Tensor, "b 4 h w"]:
-    """Classifier-free guidance (Ho and Salimans 2022): from the one pass beyond the other."""
-    return away + scale * (towards - away)
+    """Classifier-free guidance (Ho and Salimans 2022): u + scale * (c - u)."""
+    return unconditional + scale * (conditional - unconditional)

@@ -1,7 +1,7 @@
-"""The diffusion engines behind ``engines.protocol.HeadViewEngine``.
+"""The diffusion engines, implementations of ``engines.protocol.HeadViewEngine``.
 
-What they do with a portrait stands in ``generation``.  torch is imported when views are generated,
-not when engines are listed.
+``generation`` turns a portrait into views; an engine checks options and weights, and writes the
+view set.  torch is imported when views are generated, not when engines are listed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.packages import package_versions
 from dp3d_core.pipelines.options import DiffusionOptions, check_options
-from dp3d_core.pipelines.user_pictures import GivenPictures
+from dp3d_core.pipelines.user_pictures import UserPictures
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.viewsets.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter
 from dp3d_core.weights.requirements import HOW, older_import_refusal, packages_problem
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
 
 
 _RUN_OPTIONS = ("device", "max_vram_gb")
-"""What the views do not depend on: a run may go on with others."""
+"""Options that do not affect the views: a run may be resumed with other values."""
 
 
 class DiffPortrait3DEngine:
-    """DiffPortrait3D: views from the front, framed as EG3D does."""
+    """DiffPortrait3D: views from the front, in EG3D's framing."""
 
     name: ClassVar[str] = "diffportrait3d"
     title: ClassVar[str] = "DiffPortrait3D: photo-real views from the front (official weights)"
     needs: ClassVar[tuple[Variant, ...]] = (Variant.DIFFPORTRAIT3D,)
     eg3d: ClassVar[bool] = True
 
-    def __init__(self, given: GivenPictures | None = None) -> None:
-        self.given = given or GivenPictures()
+    def __init__(self, user_pictures: UserPictures | None = None) -> None:
+        self.user_pictures = user_pictures or UserPictures()
 
     def with_pictures(self, conditions: Path | None, start: Path | None) -> Self:
-        """The engine with condition and start images from folders (see ``GivenPictures``)."""
-        return type(self)(GivenPictures(conditions, start))
+        """An engine that takes condition and start images from folders, see ``UserPictures``."""
+        return type(self)(UserPictures(conditions, start))
 
     def own_lens(self, camera: Camera) -> Camera:
-        """What the networks see from the place of a camera."""
+        """Camera of the networks' framing at the position of ``camera``."""
         return network_camera(camera, camera.width, self.eg3d)
 
     def info(self) -> EngineInfo:
@@ -59,14 +59,14 @@ class DiffPortrait3DEngine:
         return EngineInfo.of(self.name, self.title, self._refusal(), DiffusionOptions())
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse what can be refused at once (see ``HeadViewEngine.check``)."""
+        """Refuse missing packages or weights and bad options, see ``HeadViewEngine.check``."""
         refusal = self._refusal()
         if refusal is not None:
             raise refusal
         parse_options(DiffusionOptions, options)
 
     def _refusal(self) -> Dp3dError | None:
-        """What keeps the engine from running here; imports none of its packages."""
+        """The error that keeps the engine from running, or None; imports none of its packages."""
         from dp3d_core.weights.installed import find_weights, how
 
         if (problem := packages_problem()) is not None:
@@ -96,10 +96,10 @@ class DiffPortrait3DEngine:
         progress: ProgressCallback,
         cancel: CancelCheck,
     ) -> ViewSet:
-        """Generate the views (contract: ``HeadViewEngine.generate``).
+        """Generate the views, see ``HeadViewEngine.generate``.
 
-        All views are denoised together, so an interrupted run starts again; finished frames of a
-        run that ended while writing are kept.
+        All views are denoised together, so a run that was interrupted before writing starts again.
+        One that was interrupted while writing keeps its finished frames.
 
         Raises:
             Dp3dError: also ``engine.packages_missing``, ``weights.missing``, ``weights.damaged``,
@@ -110,20 +110,20 @@ class DiffPortrait3DEngine:
         from dp3d_core.pipelines.generation import Generation, GenerationRequest, view_warnings
         from dp3d_core.weights.installed import require_weights
 
-        chosen = parse_options(DiffusionOptions, options)
-        check_options(chosen)
+        parsed = parse_options(DiffusionOptions, options)
+        check_options(parsed)
         weights = [require_weights(variant) for variant in self.needs]
         if not cameras:
             raise Dp3dError("camera.invalid", "There are no cameras.", "Give one at least.")
         request = GenerationRequest(
-            self.needs, self.eg3d, portrait, tuple(cameras), chosen, self.given, seed
+            self.needs, self.eg3d, portrait, tuple(cameras), parsed, self.user_pictures, seed
         )
         meta = self._meta(request, weights, view_warnings(request))
-        if (Path(out) / VIEWSET_MARKER).is_file():  # perhaps nothing is left to do
-            present = ViewSetWriter(out, cameras, meta, rgba=True)
-            if not present.missing():
-                return present.finish()
-        # whatever can be refused is refused before the folder is made
+        if (Path(out) / VIEWSET_MARKER).is_file():  # resume: all frames may be written already
+            views_so_far = ViewSetWriter(out, cameras, meta, rgba=True)
+            if not views_so_far.missing():
+                return views_so_far.finish()
+        # bad requests are refused before the folder is made
         run = Generation(request, Path(out), progress, cancel)
         writer = ViewSetWriter(out, cameras, meta, rgba=True)
         missing = writer.missing()
@@ -142,31 +142,35 @@ class DiffPortrait3DEngine:
 
         windows = request.windows(weights[0].config)
         edges = window_edges(windows, neighbours(request.cameras))
-        options = asdict(request.chosen)
-        encoders = ["transformers"] if any(w.holds_text_encoder for w in weights) else []
+        values = asdict(request.options)
+        encoders = (
+            ["transformers"] if any(imported.holds_text_encoder for imported in weights) else []
+        )
         return ViewMeta(
             engine=self.name,
             approximate_poses=True,
             seed=request.seed,
             parameters={
-                **{k: v for k, v in options.items() if k not in _RUN_OPTIONS},
+                **{name: value for name, value in values.items() if name not in _RUN_OPTIONS},
                 "dtype": request.dtype,
-                **request.given.fingerprint(),
+                **request.user_pictures.fingerprint(),
                 **request.portrait.report.pose_parameters(),
                 "window_edges": [list(pair) for pair in edges],
-                "weights": {str(w.config.variant): w.source_sha256 for w in weights},
+                "weights": {
+                    str(imported.config.variant): imported.source_sha256 for imported in weights
+                },
             },
             background=request.background,
             portrait_sha256=request.portrait.sha256,
             weights_sha256=weights[0].source_sha256,
             versions=package_versions("torch", "diffusers", *encoders),
-            run={name: options[name] for name in _RUN_OPTIONS},
+            run={name: values[name] for name in _RUN_OPTIONS},
             warnings=warnings,
         )
 
 
 class DiffPortrait360Engine(DiffPortrait3DEngine):
-    """DiffPortrait360: the whole orbit, with a back view that is generated first."""
+    """DiffPortrait360: views from all sides, with a back view that is generated first."""
 
     name: ClassVar[str] = "diffportrait360"
     title: ClassVar[str] = "DiffPortrait360: photo-real views from all around (official weights)"

@@ -1,8 +1,9 @@
-"""One generation with the diffusion networks.
+"""One generation of views with the diffusion networks.
 
-portrait -> reference in the networks' framing; template head -> condition images; preview head ->
-start images; pipeline -> frames in the networks' framing -> frames of the cameras that were asked
-for.  DiffPortrait360 generates the back view first and takes it as a second reference.
+The portrait becomes the reference in the networks' framing, the template head the condition images,
+and the preview engine's head the start images.  The pipeline's frames in the networks' framing are
+resampled to the requested cameras.  DiffPortrait360 generates the back view first and takes it as a
+second reference.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dp3d_core.pipelines.memory import MemoryPlan, compute_needs, plan_memory
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.options import DiffusionOptions
 from dp3d_core.pipelines.samplers import get_sampler
-from dp3d_core.pipelines.user_pictures import GivenPictures, read_given
+from dp3d_core.pipelines.user_pictures import UserPictures, read_user_pictures
 from dp3d_core.pipelines.windows import Window, plan_windows
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
 from dp3d_core.storage.files import write_atomic
@@ -43,17 +44,19 @@ if TYPE_CHECKING:
 
 
 LATENT_PREVIEW = "denoising.png"
-"""Beside the frames while they are denoised: what the first view is expected to become."""
-_PREVIEWS = 6
+"""File in the output folder during denoising: the predicted clean picture of the first view."""
+_PREVIEW_COUNT = 6
+"""Previews that are written during denoising."""
 _FRONT_DEG = 75.0
-"""Further aside DiffPortrait3D has seen next to no pictures."""
+"""Angle from the face, degrees, beyond which DiffPortrait3D had hardly any training pictures."""
 _BEHIND_DEG = 5.0
-"""Degrees within which a given condition image serves as that of the back view."""
-_MOSTLY = 0.97
-"""Frames of which less is shown are worth a warning."""
-_PROBE = 64
-_ONE = (Window((0,), (1.0,)),)
-"""For a single view."""
+"""Largest angle from straight behind, degrees, of a user's condition image for the back view."""
+_LEAST_SHOWN = 0.97
+"""Valid share of a frame's pixels below which the views get a warning."""
+_PROBE_SIDE = 64
+"""Longer side of the frames that the valid share is measured at, pixels."""
+_SINGLE_VIEW = (Window((0,), (1.0,)),)
+"""Windows of a single view."""
 
 
 @dataclass(frozen=True)
@@ -61,59 +64,59 @@ class GenerationRequest:
     """Portrait, cameras, options and seed of one generation."""
 
     variants: tuple[Variant, ...]
-    """Networks of the views, and of the back view where there is one."""
+    """Weights of the views, followed by those of the back view if the engine generates one."""
     eg3d: bool
-    """Framed as EG3D does, not as PanoHead."""
+    """Whether the networks use EG3D's framing, else PanoHead's."""
     portrait: Portrait
     cameras: tuple[Camera, ...]
-    chosen: DiffusionOptions
-    given: GivenPictures
+    options: DiffusionOptions
+    user_pictures: UserPictures
     seed: int
 
     def network_camera(self, camera: Camera) -> Camera:
-        """What the networks see from the place of a camera."""
-        return network_camera(camera, self.chosen.size, self.eg3d)
+        """Camera of the networks' framing at the position of ``camera``."""
+        return network_camera(camera, self.options.size, self.eg3d)
 
     @cached_property
     def background(self) -> tuple[int, int, int]:
-        """Colour where nothing is generated, and that start images are laid over."""
+        """Background colour of frames and start images, 8 bit RGB."""
         return self.portrait.background_colour()
 
     @property
     def dtype(self) -> str:
-        """What the networks compute in."""
-        if self.chosen.dtype != "auto":
-            return self.chosen.dtype
-        return "float32" if find_device(self.chosen.device).type == "cpu" else "float16"
+        """Name of the floating point type that the networks compute in."""
+        if self.options.dtype != "auto":
+            return self.options.dtype
+        return "float32" if find_device(self.options.device).type == "cpu" else "float16"
 
     def windows(self, config: NetworkConfig) -> list[Window]:
-        """Windows over the cameras; each closed ring of them has windows of its own."""
+        """Windows over the cameras; no window crosses from one closed ring to another."""
         return [
             window.moved(ring.start)
             for ring in closed_rings(self.cameras)
             for window in plan_windows(
                 len(ring),
                 config.window,
-                mode=self.chosen.windows,
-                overlap=min(self.chosen.overlap, config.window - 1),
+                mode=self.options.windows,
+                overlap=min(self.options.overlap, config.window - 1),
                 closed=is_closed(self.cameras[ring.start : ring.stop]),
             )
         ]
 
 
 def view_warnings(request: GenerationRequest) -> list[str]:
-    """What a person should know of the views before they are made, a sentence or two each."""
-    found = []
-    parts = []
+    """Warnings about the requested views: cameras outside the networks' framing or training."""
+    warnings = []
+    shares = []
     for camera in request.cameras:
-        factor = _PROBE / max(camera.width, camera.height)
+        factor = _PROBE_SIDE / max(camera.width, camera.height)
         small = camera.resized(
             max(1, round(camera.width * factor)), max(1, round(camera.height * factor))
         )
-        parts.append(float(shown_by(request.network_camera(camera), small).mean()))
-    if min(parts) < _MOSTLY:
-        found.append(
-            f"The networks show {min(parts):.0%} to {max(parts):.0%} of these frames, the rest "
+        shares.append(float(shown_by(request.network_camera(camera), small).mean()))
+    if min(shares) < _LEAST_SHOWN:
+        warnings.append(
+            f"The networks show {min(shares):.0%} to {max(shares):.0%} of these frames, the rest "
             "stays empty and counts as unknown in a fit. They see the head through a lens of "
             f"{CANONICAL_FOCAL:.2f} picture widths at {CANONICAL_RADIUS:g} head units"
             f"{', a little closer' if request.eg3d else ''}: take a longer lens, or aim at the "
@@ -126,12 +129,12 @@ def view_warnings(request: GenerationRequest) -> list[str]:
             if camera.position[2] < np.cos(np.radians(_FRONT_DEG)) * np.linalg.norm(camera.position)
         )
         if aside:
-            found.append(
+            warnings.append(
                 f"{aside} of {len(request.cameras)} cameras look from more than {_FRONT_DEG:g} "
                 "degrees off the face, where DiffPortrait3D was hardly trained. Take "
                 "diffportrait360 for them."
             )
-    return found
+    return warnings
 
 
 class Generation:
@@ -139,7 +142,7 @@ class Generation:
 
     Args:
         request: portrait, cameras, options and seed.
-        out: folder of the view set; the picture of the state is written there.
+        out: folder of the view set; previews of the denoising are written there.
         progress: stages ``head``, ``conditions``, ``load``, ``back view``, ``denoise``.
         cancel: polled within each step.
 
@@ -149,23 +152,25 @@ class Generation:
         self, request: GenerationRequest, out: Path, progress: ProgressCallback, cancel: CancelCheck
     ) -> None:
         self.request, self.out, self.progress, self.cancel = request, out, progress, cancel
-        self.portrait, self.chosen = request.portrait, request.chosen
+        self.portrait, self.options = request.portrait, request.options
         self.cameras = [request.network_camera(camera) for camera in request.cameras]
         self.background = request.background
-        self.device = find_device(request.chosen.device)
+        self.device = find_device(request.options.device)
         self.dtype: torch.dtype = getattr(torch, request.dtype)
         self._head: PreviewHead | None = None
         views, *behind = request.variants
         references = 1 + len(behind)
         windows = request.windows(require_weights(views).config)
         self._plans = {views: self._plan(views, len(request.cameras), references, windows)}
-        self._plans |= {variant: self._plan(variant, 1, 1, _ONE) for variant in behind}
-        self._given_conditions = self._read(request.given.conditions, "condition images")
-        self._given_start = self._read(request.given.start, "start images")
+        self._plans |= {variant: self._plan(variant, 1, 1, _SINGLE_VIEW) for variant in behind}
+        self._user_conditions = self._user_pictures(
+            request.user_pictures.conditions, "condition images"
+        )
+        self._user_start = self._user_pictures(request.user_pictures.start, "start images")
 
     @property
     def head(self) -> PreviewHead:
-        """The preview engine's head: start images and outlines."""
+        """The preview engine's head, fitted when it is first used for start images or masks."""
         if self._head is None:
             from dp3d_core.preview.kept_heads import fitted_head
 
@@ -175,7 +180,7 @@ class Generation:
         return self._head
 
     def frames(self) -> list[Pixels]:
-        """One picture in the networks' framing for each camera."""
+        """Generated pictures in the networks' framing, (size, size, 3) each, one per camera."""
         views, *behind = self.request.variants
         conditions = self._conditions()
         start = self._start()
@@ -185,16 +190,16 @@ class Generation:
         return self._sample(views, references, conditions, start, "denoise")
 
     def finish(self, picture: Pixels, index: int) -> tuple[Pixels, Pixels, Mask]:
-        """The picture as the camera that was asked for sees it, its outline, what is known."""
+        """Frame, mask and valid mask of the requested camera from a generated picture."""
         camera, wanted = self.cameras[index], self.request.cameras[index]
         mask = self._outline(picture, camera)
-        known = shown_by(camera, wanted)
-        seen = reframe(picture, camera, wanted)
-        seen[~known] = self.background
-        return seen, reframe(mask, camera, wanted) * known, known
+        valid = shown_by(camera, wanted)
+        reframed = reframe(picture, camera, wanted)
+        reframed[~valid] = self.background
+        return reframed, reframe(mask, camera, wanted) * valid, valid
 
     def _outline(self, picture: Pixels, camera: Camera) -> Pixels:
-        """Alpha of a generated picture: the segmenter's, else that of the preview's head."""
+        """(h, w) alpha of a picture by the segmenter, or of the preview head if that is unsure."""
         from dp3d_core.portraits.matting import LEAST_CONFIDENCE, find_matte
 
         matte, confidence = find_matte(picture)
@@ -205,14 +210,14 @@ class Generation:
         return reframe(self.portrait.image, seen_by, self.request.network_camera(seen_by))
 
     def _conditions(self) -> list[Pixels]:
-        if self._given_conditions is not None:
-            return self._given_conditions
+        if self._user_conditions is not None:
+            return self._user_conditions
         return self._rendered_conditions(self.cameras)
 
-    def _read(self, folder: Path | None, what: str) -> list[Pixels] | None:
+    def _user_pictures(self, folder: Path | None, what: str) -> list[Pixels] | None:
         if folder is None:
             return None
-        return read_given(folder, what, len(self.cameras), self.chosen.size, self.cancel)
+        return read_user_pictures(folder, what, len(self.cameras), self.options.size, self.cancel)
 
     def _rendered_conditions(self, cameras: Sequence[Camera]) -> list[Pixels]:
         from dp3d_core.synthetic.rendering import condition_image
@@ -220,30 +225,30 @@ class Generation:
         stage = Stage(
             "conditions", len(cameras), self.progress, self.cancel, "Rendering condition images"
         )
-        found = []
+        images = []
         for camera in cameras:
-            found.append(condition_image(camera))
+            images.append(condition_image(camera))
             stage.advance()
-        return found
+        return images
 
     def _start(self) -> list[Pixels] | None:
-        if self._given_start is not None:
-            return self._given_start
-        if self.chosen.start == "noise":
+        if self._user_start is not None:
+            return self._user_start
+        if self.options.start == "noise":
             return None
         return [self.head.render(c).composite(self.background) for c in self.cameras]
 
     def _back_view(self, variant: Variant, front: Pixels, conditions: Sequence[Pixels]) -> Pixels:
-        """The back of the head; its condition image is one of the given, if one is from behind."""
-        away = [
+        """The back view; its condition image is the user's if one of them is from behind."""
+        degrees_from_behind = [
             float(np.degrees(np.arccos(-c.position[2] / np.linalg.norm(c.position))))
             for c in self.cameras
         ]
-        nearest = int(np.argmin(away))
-        if self._given_conditions is not None and away[nearest] <= _BEHIND_DEG:
+        nearest = int(np.argmin(degrees_from_behind))
+        if self._user_conditions is not None and degrees_from_behind[nearest] <= _BEHIND_DEG:
             condition = conditions[nearest]
         else:
-            behind = canonical_camera(180.0, 0.0, self.chosen.size)
+            behind = canonical_camera(180.0, 0.0, self.options.size)
             condition = self._rendered_conditions([behind])[0]
         return self._sample(variant, [front], [condition], None, "back view")[0]
 
@@ -255,41 +260,41 @@ class Generation:
         start: Sequence[Pixels] | None,
         stage_name: str,
     ) -> list[Pixels]:
-        chosen = self.chosen
+        options = self.options
         check_cancel(self.cancel, "The generation")
         plan = self._plans[variant]
         loading = Stage("load", 1, self.progress, self.cancel, f"Loading {variant}")
-        with _memory_guard(plan):
+        with _memory_errors(plan):
             pipeline = load_pipeline(variant, self.dtype, self.device)
         pipeline.set_progress_bar_config(disable=True)
         loading.advance(f"{variant} loaded")
-        half = chosen.half_schedule and variant is not Variant.DIFFPORTRAIT3D
-        sampler = get_sampler(chosen.sampler, half)
+        half = options.half_schedule and variant is not Variant.DIFFPORTRAIT3D
+        sampler = get_sampler(options.sampler, half)
         pipeline.scheduler = sampler.scheduler
-        steps = chosen.steps or sampler.steps
+        steps = options.steps or sampler.steps
         stage = Stage(stage_name, steps, self.progress, self.cancel, "Denoising")
-        out, every = self.out, max(1, round(steps / _PREVIEWS))
+        out, preview_interval = self.out, max(1, round(steps / _PREVIEW_COUNT))
 
         def after_step(
-            made: MultiViewPipeline, step: int, t: Any, tensors: dict[str, Any]
+            running: MultiViewPipeline, step: int, t: Any, tensors: dict[str, Any]
         ) -> dict[str, Any]:
             values: dict[str, Any] = {}
-            if (step + 1) % every == 0 and step + 1 < steps:
-                picture = made.decode(tensors["clean"]()[:1])
+            if (step + 1) % preview_interval == 0 and step + 1 < steps:
+                picture = running.decode(tensors["clean"]()[:1])
                 write_atomic(out / LATENT_PREVIEW, encode_png(_pictures(picture)[0]))
                 values["latent_preview"] = LATENT_PREVIEW
-            stage.advance(f"Step {step + 1} of {steps}", **values)  # raises when it is cancelled
+            stage.advance(f"Step {step + 1} of {steps}", **values)  # raises Cancelled on request
             return {}
 
-        found = self._guarded(
+        output = self._run_reporting_errors(
             plan,
             pipeline,
             _tensor(references),
             _tensor(conditions),
             None if start is None else _tensor(start),
             num_inference_steps=steps,
-            guidance_scale=chosen.guidance,
-            guidance_interval=(chosen.guidance_from, chosen.guidance_to),
+            guidance_scale=options.guidance,
+            guidance_interval=(options.guidance_from, options.guidance_to),
             eta=sampler.eta,
             windows=plan.windows,
             windows_at_once=plan.windows_at_once,
@@ -303,28 +308,28 @@ class Generation:
         del pipeline
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        assert found.images is not None
-        return _pictures(found.images)
+        assert output.images is not None
+        return _pictures(output.images)
 
-    def _guarded(
-        self, plan: MemoryPlan, pipeline: MultiViewPipeline, *given: Any, **more: Any
+    def _run_reporting_errors(
+        self, plan: MemoryPlan, pipeline: MultiViewPipeline, *args: Any, **kwargs: Any
     ) -> Any:
-        """Run the pipeline; a device that is full is told as what it is."""
+        """Run the pipeline with errors as :func:`_memory_errors`; remove the preview afterwards."""
         try:
-            with _memory_guard(plan):
+            with _memory_errors(plan):
                 if not plan.offload:
                     pipeline.to(self.device)
-                return pipeline(*given, **more)
+                return pipeline(*args, **kwargs)
         finally:
             (self.out / LATENT_PREVIEW).unlink(missing_ok=True)
 
     def _plan(
         self, variant: Variant, views: int, references: int, windows: Sequence[Window]
     ) -> MemoryPlan:
-        """Before anything is loaded: how the generation keeps within the memory allowed."""
-        chosen, config = self.chosen, require_weights(variant).config
-        needs = compute_needs(config, chosen.size, views, references, self.dtype)
-        budget = int(chosen.max_vram_gb * 1e9) or None
+        """Windows at once and offload within the allowed memory; nothing is loaded."""
+        options, config = self.options, require_weights(variant).config
+        needs = compute_needs(config, options.size, views, references, self.dtype)
+        budget = int(options.max_vram_gb * 1e9) or None
         if self.device.type == "cuda":
             free = torch.cuda.mem_get_info(self.device)[0]
             budget = free if budget is None else min(budget, free)
@@ -332,8 +337,8 @@ class Generation:
 
 
 @contextmanager
-def _memory_guard(plan: MemoryPlan) -> Iterator[None]:
-    """Raise ``engine.too_little_memory`` when the device is full."""
+def _memory_errors(plan: MemoryPlan) -> Iterator[None]:
+    """Turn torch's out-of-memory error into ``engine.too_little_memory``."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -346,12 +351,12 @@ def _memory_guard(plan: MemoryPlan) -> Iterator[None]:
 
 
 def _tensor(pictures: Sequence[Pixels]) -> torch.Tensor:
-    """(n, 3, h, w) float32, -1 to 1."""
+    """(n, 3, h, w) float32, -1 to 1, of (h, w, 3) uint8 pictures."""
     stacked = rearrange(torch.from_numpy(np.stack(pictures)), "v h w c -> v c h w")
     return stacked.float() / 127.5 - 1
 
 
 def _pictures(tensor: torch.Tensor) -> list[Pixels]:
-    """(h, w, 3) uint8 each of (n, 3, h, w), 0 to 1."""
-    found = rearrange((tensor * 255).round().byte(), "v c h w -> v h w c").numpy()
-    return [np.ascontiguousarray(picture) for picture in found]
+    """(h, w, 3) uint8 pictures of (n, 3, h, w), 0 to 1."""
+    frames = rearrange((tensor * 255).round().byte(), "v c h w -> v h w c").numpy()
+    return [np.ascontiguousarray(picture) for picture in frames]

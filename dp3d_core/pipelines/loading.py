@@ -1,4 +1,4 @@
-"""The pipeline of imported weights."""
+"""Loads the pipeline of imported weights."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def load_pipeline(
 
     Args:
         variant: which weights.
-        dtype: of the networks; None: as they are stored.
-        device: where the text encoder of an earlier import runs, before anything else is there;
-            None: on the CPU.
+        dtype: of the networks; None: the stored one.
+        device: device that the text encoder of an earlier import runs on, before networks are
+            loaded; None: the CPU.
 
     Raises:
         Dp3dError: ``weights.missing``, ``weights.damaged``, ``engine.packages_missing``.
@@ -41,8 +41,8 @@ def load_pipeline(
     try:
         if not weights.holds_text_encoder:
             return _load(weights, dtype)
-        prompt = _encoded_now(weights, dtype, device)
-        with _no_warnings():  # of the text encoder, which the pipeline has no place for
+        prompt = _encode_prompt(weights, dtype, device)
+        with _warnings_off():  # about the text encoder, which is no component of the pipeline
             return _load(weights, dtype, empty_prompt=prompt)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         if isinstance(error, torch.OutOfMemoryError):
@@ -51,20 +51,20 @@ def load_pipeline(
 
 
 def _load(weights: Weights, dtype: torch.dtype | None, **components: Any) -> MultiViewPipeline:
-    with _no_bars():
+    with _progress_bars_off():
         pipeline: MultiViewPipeline = MultiViewPipeline.from_pretrained(
             str(weights.folder), dtype=dtype, local_files_only=True, **components
         )
     return pipeline
 
 
-def _encoded_now(
+def _encode_prompt(
     weights: Weights, dtype: torch.dtype | None, device: torch.device | None
 ) -> EmptyPrompt:
-    """The empty prompt by the text encoder of an earlier import, in the networks' dtype."""
+    """The empty prompt, encoded by an earlier import's text encoder, in the networks' dtype."""
     from dp3d_core.models.text_encoder import encode_empty_prompt, stored_text_encoder
 
-    with _no_bars():
+    with _progress_bars_off():
         encoder = stored_text_encoder(weights.folder / "text_encoder", dtype)
     encoder = encoder.to(device or "cpu")
     prompt: EmptyPrompt = EmptyPrompt.of(encode_empty_prompt(encoder, weights.config.text))
@@ -72,26 +72,26 @@ def _encoded_now(
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """Diffusers and transformers without bars of their own: progress is told in our way."""
+def _progress_bars_off() -> Iterator[None]:
+    """Switch off the progress bars of diffusers and transformers."""
     logs: list[Any] = [logging]
     if "transformers" in sys.modules:
-        from transformers.utils import logging as of_transformers
+        from transformers.utils import logging as transformers_logging
 
-        logs.append(of_transformers)
-    shown = [log for log in logs if log.is_progress_bar_enabled()]
-    for log in shown:
+        logs.append(transformers_logging)
+    enabled = [log for log in logs if log.is_progress_bar_enabled()]
+    for log in enabled:
         log.disable_progress_bar()
     try:
         yield
     finally:
-        for log in shown:
+        for log in enabled:
             log.enable_progress_bar()
 
 
 @contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Diffusers without its warnings."""
+def _warnings_off() -> Iterator[None]:
+    """Switch off diffusers' warnings."""
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

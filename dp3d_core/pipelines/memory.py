@@ -1,7 +1,7 @@
-"""Memory of a generation: computed before anything is loaded, and kept within a budget.
+"""Device memory of a generation, computed before networks are loaded and kept within a budget.
 
-Networks run once without numbers (torch's meta device) while the sizes of all living tensors are
-added up.  What a device's kernels and allocator take besides is estimated by a factor.
+Networks run once on torch's meta device, without data, while the sizes of all living tensors are
+summed.  A factor accounts for the workspaces of kernels and the fragmentation of the allocator.
 """
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ from dp3d_core.pipelines.denoise import Conditions, Denoiser
 from dp3d_core.pipelines.windows import Window
 
 _SLACK = 1.25
-"""Of activations: fragments and work spaces."""
+"""Factor on activations for fragmentation and workspaces."""
 _RUNTIME = 0.6e9
 """Bytes of a CUDA context with its libraries."""
-_MOST_WINDOWS = 8
+_MOST_WINDOWS_AT_ONCE = 8
+"""Largest number of windows in one batch."""
 
 
 class LivingTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the bytes of the tensors that are made inside and still live.
+    """Sums the bytes of tensors that are made inside the context and still live.
 
     Attributes:
-        peak: most bytes at any time.
+        living: bytes now.
+        peak: largest number of bytes so far.
 
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.living, self.peak = 0, 0
-        self._known: set[int] = set()
+        self._storages: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and take its results down."""
+        """Run an operation and count the tensors that it returns."""
         out = func(*args, **(kwargs or {}))
         for value in tree_leaves(out):
             if isinstance(value, Tensor):
@@ -54,16 +56,16 @@ class LivingTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _add(self, value: Tensor) -> None:
         storage = value.untyped_storage()
         key = storage._cdata
-        if key in self._known:
+        if key in self._storages:
             return
         size = storage.nbytes()
-        self._known.add(key)
+        self._storages.add(key)
         self.living += size
         self.peak = max(self.peak, self.living)
-        weakref.finalize(storage, self._gone, key, size)
+        weakref.finalize(storage, self._release, key, size)
 
-    def _gone(self, key: int, size: int) -> None:
-        self._known.discard(key)
+    def _release(self, key: int, size: int) -> None:
+        self._storages.discard(key)
         self.living -= size
 
 
@@ -74,16 +76,16 @@ class Needs:
     networks: dict[str, int]
     """Weights of each network."""
     kept: int
-    """What lives through all steps: latents and features of the condition images."""
+    """Latents and features of the condition images, which live through all steps."""
     reference: int
-    """Living at most while the references are read, and what is kept of them in a step."""
+    """Peak while the references are read, their keys and values of a step included."""
     window: int
-    """Living at most while one window is denoised."""
+    """Peak while one window is denoised."""
     picture: int
-    """Living at most while the VAE encodes or decodes one picture."""
+    """Peak while the VAE encodes or decodes one picture."""
 
     def peak(self, windows_at_once: int, offload: bool) -> int:
-        """Most bytes at any time, runtime included."""
+        """Peak of the whole generation, CUDA context included, bytes."""
         net = self.networks
         denoising = net["unet"] + net["pose_controlnet"] + self.kept
         denoising += int(_SLACK * (self.reference + windows_at_once * self.window))
@@ -92,7 +94,7 @@ class Needs:
             rest = sum(net.values()) - net["unet"] - net["pose_controlnet"]
             return int(_RUNTIME) + max(denoising + rest, decoding + sum(net.values()) - net["vae"])
         reading = net["unet"] + net["reference_unet"] + self.kept + int(_SLACK * self.reference)
-        # the picture of the state is decoded while the denoiser is there
+        # previews are decoded while the denoiser is on the device
         between = net["unet"] + decoding
         return int(_RUNTIME) + max(denoising, reading, between)
 
@@ -103,31 +105,31 @@ class MemoryPlan:
 
     windows_at_once: int
     offload: bool
-    """Networks are on the device only while they run."""
+    """Whether networks are on the device only while they run."""
     peak: int
-    """Bytes that were computed for it."""
+    """Computed peak of this plan, bytes."""
     windows: tuple[Window, ...]
-    """What is denoised together."""
+    """Views that are denoised together."""
 
 
 def plan_memory(needs: Needs, windows: Sequence[Window], budget: int | None) -> MemoryPlan:
-    """The fastest way within a budget.
+    """The fastest plan within a budget.
 
     Args:
         needs: of the generation.
-        windows: that are there to be denoised.
-        budget: bytes; None: as much as it takes.
+        windows: all windows of a step.
+        budget: bytes; None: no limit.
 
     Raises:
-        Dp3dError: ``engine.too_little_memory`` with the least that would do.
+        Dp3dError: ``engine.too_little_memory`` with the smallest budget that is enough.
 
     """
-    most = max(1, min(len(windows), _MOST_WINDOWS))
+    most_at_once = max(1, min(len(windows), _MOST_WINDOWS_AT_ONCE))
     planned = tuple(windows)
     if budget is None:
         return MemoryPlan(1, False, needs.peak(1, False), planned)
     for offload in (False, True):
-        for at_once in range(most, 0, -1):
+        for at_once in range(most_at_once, 0, -1):
             peak = needs.peak(at_once, offload)
             if peak <= budget:
                 return MemoryPlan(at_once, offload, peak, planned)
@@ -144,19 +146,19 @@ def plan_memory(needs: Needs, windows: Sequence[Window], budget: int | None) -> 
 def compute_needs(
     config: NetworkConfig, size: int, views: int, references: int, dtype: torch.dtype
 ) -> Needs:
-    """What a generation needs.
+    """Memory of a generation, measured on the meta device.
 
     Args:
         config: of the networks.
         size: width and height of the pictures, pixels.
-        views: that are generated.
-        references: portraits.
+        views: number of generated views.
+        references: number of reference portraits.
         dtype: of the networks.
 
     """
     latent = size // PIXELS_PER_LATENT
     window = min(config.window, views)
-    # diffusers' own ``to`` warns when it is given a type
+    # diffusers' ``to`` warns about dtypes, nn.Module's does not
     networks = Networks.of(config, meta=True)
     for net in networks.named().values():
         nn.Module.to(net, dtype)
@@ -165,28 +167,29 @@ def compute_needs(
     def empty(*shape: int) -> Tensor:
         return torch.empty(*shape, device="meta", dtype=dtype)
 
-    given = Conditions(
+    conditions = Conditions(
         empty(1, TextSize.LENGTH, config.context),
         empty(references, 4, latent, latent),
         empty(views, config.channels[0], latent, latent),
     )
-    t, which = torch.empty(1, device="meta"), torch.arange(window, device="meta")
+    t, indices = torch.empty(1, device="meta"), torch.arange(window, device="meta")
     x = empty(window, 4, latent, latent)
     with torch.inference_mode():
-        denoiser = Denoiser(networks, given)
+        denoiser = Denoiser(networks, conditions)
         reading = _peak(lambda: denoiser.begin(t))
         denoising = max(
-            _peak(lambda: denoiser.conditional(x, which, window)),
+            _peak(lambda: denoiser.conditional(x, indices, window)),
             _peak(lambda: denoiser.unconditional(x, window)),
         )
         picture = max(
             _peak(lambda: decode_latents(networks.vae, empty(1, 4, latent, latent))),
             _peak(lambda: encode_pictures(networks.vae, empty(1, 3, size, size))),
         )
-    latents = 6 * views * 4 * latent * latent * 4  # float32: x, noise, sums and their sources
+    # float32: latents, noise, their sums and temporaries
+    latents = 6 * views * 4 * latent * latent * 4
     return Needs(
         {name: _bytes(net) for name, net in networks.named().items()},
-        given.hints.nbytes + latents,
+        conditions.hints.nbytes + latents,
         reading,
         denoising,
         picture,

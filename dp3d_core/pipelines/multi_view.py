@@ -1,4 +1,8 @@
-"""Views of a head from portraits, condition images and, if there are any, start images."""
+"""Pipeline from portraits, condition images and optional start images to views of a head.
+
+``__call__`` encodes the pictures, then denoises all views step by step: each window's predictions
+are averaged per view, guided and passed to the scheduler.  The VAE decodes the result.
+"""
 
 from __future__ import annotations
 
@@ -27,33 +31,36 @@ from dp3d_core.pipelines.schedule import start_factors
 from dp3d_core.pipelines.windows import Window, check_windows, plan_windows
 
 MOST_REFERENCES = 4
+"""Largest number of reference portraits."""
 _HINTS_AT_ONCE = 8
-_BRIGHTEST = 1.01
+"""Condition images that are encoded in one batch."""
+_MAX_COLOUR = 1.01
+"""Largest absolute colour value of an input picture; colours are -1 to 1."""
 
 StepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any] | None]
-"""Pipeline, number of the step, its t, what was asked for -> what is replaced."""
+"""Called with pipeline, step index, timestep and the requested tensors; returns replacements."""
 
 
 @dataclass
 class MultiViewOutput(BaseOutput):  # type: ignore[misc]
-    """What the pipeline gives."""
+    """Result of the pipeline."""
 
     images: Float[Tensor, "views 3 height width"] | None
-    """(views, 3, h, w) float32, 0 to 1, on the CPU; None when only latents were asked for."""
+    """(views, 3, h, w) float32, 0 to 1, on the CPU; None for ``output_type="latent"``."""
     latents: Float[Tensor, "views 4 h w"]
     """(views, 4, h / 8, w / 8) scaled latents."""
 
 
 class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
-    """Generates any number of views; all three published variants, by the weights it is given.
+    """Generates any number of views; its weights decide which of the three variants it is.
 
     Args:
         unet: denoises the views; see :class:`~dp3d_core.models.networks.Networks`.
         reference_unet: reads the portrait.
         pose_controlnet: reads the condition images.
         vae: latents to images and back.
-        empty_prompt: what the networks read in place of a prompt.
-        scheduler: any of diffusers' for predicted noise; see ``samplers``.
+        empty_prompt: embedding of the empty prompt.
+        scheduler: one of diffusers' schedulers for predicted noise; see ``samplers``.
         window: views that the weights were trained to generate together.
 
     """
@@ -69,7 +76,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         window: int = 8,
     ) -> None:
         super().__init__()
-        install_processors(pose_controlnet)  # diffusers loads it without
+        install_processors(pose_controlnet)  # from_pretrained loads the network without them
         self.register_modules(
             unet=unet,
             reference_unet=reference_unet,
@@ -80,12 +87,12 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
         self.register_to_config(window=window)
         self._interrupt = False
-        self._on = Placement(None)
+        self._placement = Placement(None)
         self._poll: Callable[[], None] = lambda: None
 
     @property
     def interrupt(self) -> bool:
-        """Set it in a callback to end after the step."""
+        """Whether to stop after the current step; set by a callback."""
         return self._interrupt
 
     @interrupt.setter
@@ -94,7 +101,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     @property
     def networks(self) -> Networks:
-        """The networks together."""
+        """The pipeline's networks."""
         return Networks(self.unet, self.reference_unet, self.pose_controlnet, self.vae)
 
     @torch.inference_mode()
@@ -127,41 +134,43 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Args:
             references: (1 to 4, 3, h, w) portraits, -1 to 1.
-            conditions: (views, 3, h, w) pictures of another subject at the views' cameras.
-            start: (views, 3, h, w) start images (DiffPortrait3D's 3D-aware noise, section 3.3);
-                without, views start from noise alone.
-            num_inference_steps: of the scheduler.
-            guidance_scale: 1 leaves the unconditional pass out.
-            guidance_interval: part of the steps, 0 to 1, in which guidance is used.
-            eta: noise on the way, DDIM only; 0.5 as published.
+            conditions: (views, 3, h, w) condition images, -1 to 1: another subject at the cameras.
+            start: (views, 3, h, w) start images, -1 to 1 (3D-aware noise, DiffPortrait3D,
+                section 3.3); None: views start from noise alone.
+            num_inference_steps: number of steps of the scheduler.
+            guidance_scale: 1 omits the unconditional pass.
+            guidance_interval: fractions of the steps, 0 to 1, between which guidance is used.
+            eta: noise that DDIM adds at each step, 0 to 1; 0.5 as published.
             mode: see ``windows.plan_windows``.
-            overlap: likewise; at most one less than the window.
-            closed: likewise.
-            windows: instead of those three, which views are denoised together.
-            windows_at_once: windows in one batch; more need more memory.
-            device: where to compute; None: where the pipeline is.
-            offload: networks are on the device only while they run; see ``memory``.
-            sample_posterior: draw the VAE's latents, as the published code, not take their mean.
-            generator: of all random numbers; they are drawn on its own device, view by view, so
-                that the same seed gives the same views on every device.
-            latents: (views, 4, h / 8, w / 8) to start from instead of noise or ``start``.
-            callback_on_step_end: called with the pipeline, the step's number, its t and a
-                dictionary of tensors, which it may replace.
+            overlap: see ``windows.plan_windows``; limited to the window's size - 1.
+            closed: see ``windows.plan_windows``.
+            windows: views that are denoised together, instead of ``mode``, ``overlap`` and
+                ``closed``.
+            windows_at_once: windows in one batch; memory grows with it.
+            device: device to compute on; None: that of the denoiser.
+            offload: whether networks are on the device only while they run; see ``memory``.
+            sample_posterior: whether to sample the VAE's posterior, as the published code, instead
+                of taking its mean.
+            generator: source of all random numbers.  They are drawn on its device, view by view,
+                so that a seed gives equal views on every device.
+            latents: (views, 4, h / 8, w / 8) initial latents instead of noise or ``start``.
+            callback_on_step_end: called with the pipeline, the step's index, its timestep and a
+                dictionary of tensors; it may return replacements.
             callback_on_step_end_tensor_inputs: names in that dictionary: ``latents``, and
-                ``clean``, a function that gives the latents that are expected without noise.
-            poll: called between pictures while the VAE works; may raise to end it.
-            output_type: ``pt``, or ``latent`` to leave decoding out.
+                ``clean``, a function that returns the predicted latents without noise.
+            poll: called after each picture that the VAE encodes or decodes; may raise to stop.
+            output_type: ``pt``, or ``latent`` to omit decoding.
 
         Raises:
             Dp3dError: ``engine.bad_input``, ``engine.bad_option``.
 
         """
         self._interrupt = False
-        count = _check(references, conditions, start, latents)
+        count = _check_pictures(references, conditions, start, latents)
         _check_numbers(self.scheduler, num_inference_steps, guidance_interval, windows_at_once)
         self._poll = poll or (lambda: None)
         device, dtype = device or self.unet.device, self.unet.dtype
-        on = self._on = Placement(device, offload)
+        placement = self._placement = Placement(device, offload)
         size = self.config.window
         if windows is None:
             overlap = min(overlap, size - 1)
@@ -169,18 +178,18 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         check_windows(windows, count)
         draw = generator if sample_posterior else None
         context = self.empty_prompt.embedding.to(device, dtype)
-        with on(self.vae):
-            latents_of_references = self._encode(references, draw).to(dtype)
-            of_start = None if start is None else self._encode(start, draw).float()
-        with on(self.pose_controlnet):
+        with placement(self.vae):
+            reference_latents = self._encode(references, draw).to(dtype)
+            start_latents = None if start is None else self._encode(start, draw).float()
+        with placement(self.pose_controlnet):
             hints = self._hints(conditions)
-        given = Conditions(context, latents_of_references, hints)
+        shared = Conditions(context, reference_latents, hints)
         self.scheduler.set_timesteps(num_inference_steps, device=device)
-        x = self._first_latents(conditions.shape, of_start, latents, generator, device)
-        denoiser = Denoiser(self.networks, given, on)
+        x = self._first_latents(conditions.shape, start_latents, latents, generator, device)
+        denoiser = Denoiser(self.networks, shared, placement)
         takes = set(inspect.signature(self.scheduler.step).parameters)
         steps = self.scheduler.timesteps
-        with on(self.unet):
+        with placement(self.unet):
             for i, t in enumerate(self.progress_bar(steps)):
                 inside = guidance_interval[0] <= i / len(steps) < guidance_interval[1]
                 scale = guidance_scale if inside else 1.0
@@ -188,17 +197,19 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
                 before = x
                 scaled = self.scheduler.scale_model_input(x, t)
                 noise = self._predict(denoiser, scaled, windows, scale, windows_at_once)
-                more: dict[str, Any] = {"eta": eta} if "eta" in takes else {}
+                step_options: dict[str, Any] = {"eta": eta} if "eta" in takes else {}
                 if "variance_noise" in takes and eta > 0:
-                    more["variance_noise"] = _draw(x.shape, generator, device)
-                x = self.scheduler.step(noise, t, x, **more, return_dict=False)[0]
+                    step_options["variance_noise"] = _draw_noise(x.shape, generator, device)
+                x = self.scheduler.step(noise, t, x, **step_options, return_dict=False)[0]
                 if callback_on_step_end is not None:
-                    given_now = {
+                    available = {
                         "latents": x,
-                        "clean": partial(_clean, self.scheduler, before, noise, t),
+                        "clean": partial(_predicted_clean, self.scheduler, before, noise, t),
                     }
-                    told = {name: given_now[name] for name in callback_on_step_end_tensor_inputs}
-                    x = (callback_on_step_end(self, i, t, told) or {}).get("latents", x)
+                    requested = {
+                        name: available[name] for name in callback_on_step_end_tensor_inputs
+                    }
+                    x = (callback_on_step_end(self, i, t, requested) or {}).get("latents", x)
                 if self._interrupt:
                     break
         if output_type == "latent":
@@ -207,12 +218,12 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n 3 8*h 8*w"]:
-        """(n, 3, h, w) float32 pictures, 0 to 1, on the CPU; also from a callback."""
+        """(n, 3, h, w) float32 pictures, 0 to 1, on the CPU, of latents; usable in a callback."""
         vae, pictures = self.vae, []
-        with self._on(vae):
+        with self._placement(vae):
             for x in latents:
-                found = decode_latents(vae, x[None].to(vae.device, vae.dtype))
-                pictures.append(found.float().cpu())
+                picture = decode_latents(vae, x[None].to(vae.device, vae.dtype))
+                pictures.append(picture.float().cpu())
                 self._poll()
         return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
 
@@ -224,28 +235,34 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         scale: float,
         at_once: int,
     ) -> Float[Tensor, "views 4 h w"]:
-        """(views, 4, h, w) float32 noise, averaged over the windows that see a view.
+        """(views, 4, h, w) float32 noise, averaged over the windows that contain a view.
 
-        Guidance is linear in the two passes, so each is averaged for itself: the pose network is
-        needed during the first only.
+        Guidance is linear in the two passes, so each pass is averaged on its own, and the pose
+        network is on the device during the conditional pass only.
         """
         dtype = self.unet.dtype
 
         def average(predict: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
             noise = torch.zeros_like(x, dtype=torch.float32)
             for batch in _batches(windows, at_once):
-                which = torch.tensor([i for w in batch for i in w.views], device=x.device)
-                weights = torch.tensor([p for w in batch for p in w.weights], device=x.device)
-                found = predict(x[which].to(dtype), which, len(batch[0].views))
-                noise.index_add_(0, which, found.float() * weights[:, None, None, None])
+                indices = torch.tensor(
+                    [view for window in batch for view in window.views], device=x.device
+                )
+                weights = torch.tensor(
+                    [weight for window in batch for weight in window.weights], device=x.device
+                )
+                predicted = predict(x[indices].to(dtype), indices, len(batch[0].views))
+                noise.index_add_(0, indices, predicted.float() * weights[:, None, None, None])
             return noise
 
         with denoiser.on(self.pose_controlnet):
-            towards = average(denoiser.conditional)
+            conditional = average(denoiser.conditional)
         if scale == 1:
-            return towards
-        away = average(lambda sample, which, views: denoiser.unconditional(sample, views))
-        return guide(towards, away, scale)
+            return conditional
+        unconditional = average(
+            lambda sample, indices, views: denoiser.unconditional(sample, views)
+        )
+        return guide(conditional, unconditional, scale)
 
     def _first_latents(
         self,
@@ -259,7 +276,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
             return latents.to(device, torch.float32)
         count, _, height, width = shape_of_pictures
         shape = (count, 4, height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
-        noise = _draw(shape, generator, device)
+        noise = _draw_noise(shape, generator, device)
         if start is None:
             return noise * float(self.scheduler.init_noise_sigma)
         signal, grain = start_factors(self.scheduler)
@@ -268,12 +285,12 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
     def _encode(
         self, pictures: Float[Tensor, "n 3 h w"], draw: torch.Generator | None
     ) -> Float[Tensor, "n 4 h//8 w//8"]:
-        """Scaled latents, one picture after the other: a VAE needs more memory than the UNet."""
-        vae, found = self.vae, []
+        """Scaled latents, encoded one by one: the VAE needs more memory than the UNet."""
+        vae, latents = self.vae, []
         for picture in pictures:
-            found.append(encode_pictures(vae, picture[None].to(vae.device, vae.dtype), draw))
+            latents.append(encode_pictures(vae, picture[None].to(vae.device, vae.dtype), draw))
             self._poll()
-        return torch.cat(found)
+        return torch.cat(latents)
 
     def _hints(self, conditions: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h//8 w//8"]:
         net = self.pose_controlnet
@@ -285,15 +302,15 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
 
 
-def _clean(scheduler: Any, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """Latents without noise, as predicted at t."""
-    part = float(scheduler.alphas_cumprod[int(t)])
-    clean: Tensor = (x - (1 - part) ** 0.5 * noise) / part**0.5
+def _predicted_clean(scheduler: Any, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """Latents without noise, predicted at timestep t (DDIM, Song et al. 2021, equation 12)."""
+    signal_share = float(scheduler.alphas_cumprod[int(t)])
+    clean: Tensor = (x - (1 - signal_share) ** 0.5 * noise) / signal_share**0.5
     return clean
 
 
 def _batches(windows: Sequence[Window], at_once: int) -> Iterator[list[Window]]:
-    """Windows of one length together, at most so many."""
+    """Batches of at most ``at_once`` consecutive windows of one length."""
     batch: list[Window] = []
     for window in windows:
         if batch and (len(batch) >= at_once or len(window.views) != len(batch[0].views)):
@@ -303,8 +320,10 @@ def _batches(windows: Sequence[Window], at_once: int) -> Iterator[list[Window]]:
     yield batch
 
 
-def _draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Noise of each view for itself: the first views do not depend on how many follow."""
+def _draw_noise(
+    shape: Sequence[int], generator: torch.Generator | None, device: torch.device
+) -> Tensor:
+    """Noise drawn view by view, so that it does not depend on the number of views."""
     noise: Tensor = torch.cat(
         [
             randn_tensor((1, *shape[1:]), generator=generator, device=device, dtype=torch.float32)
@@ -335,7 +354,7 @@ def check_steps(scheduler: Any, steps: int) -> None:
 def _check_numbers(
     scheduler: Any, steps: int, interval: tuple[float, float], windows_at_once: int
 ) -> None:
-    """Refuse numbers that no sampler can work with."""
+    """Refuse a number of steps, guidance interval or batch that is out of range."""
     check_steps(scheduler, steps)
     if windows_at_once < 1 or not 0 <= interval[0] <= interval[1] <= 1:
         raise Dp3dError(
@@ -346,25 +365,25 @@ def _check_numbers(
         )
 
 
-def _check(
+def _check_pictures(
     references: Tensor, conditions: Tensor, start: Tensor | None, latents: Tensor | None
 ) -> int:
     """Refuse pictures that the networks cannot take; returns the number of views."""
 
-    def refuse(problem: str, remedy: str) -> Dp3dError:
+    def bad_input(problem: str, remedy: str) -> Dp3dError:
         return Dp3dError("engine.bad_input", problem, remedy)
 
     if not 1 <= len(references) <= MOST_REFERENCES:
-        raise refuse(
+        raise bad_input(
             f"{len(references)} portraits were given.", f"Give 1 to {MOST_REFERENCES} portraits."
         )
     if not len(conditions):
-        raise refuse(
+        raise bad_input(
             "There are no condition images.",
             "Give one for each camera, or let the preview engine make them.",
         )
     if start is not None and len(start) != len(conditions):
-        raise refuse(
+        raise bad_input(
             f"There are {len(start)} start images for {len(conditions)} condition images.",
             "Give one start image for each view, or none at all.",
         )
@@ -377,29 +396,29 @@ def _check(
             continue
         height, width = pictures.shape[-2:]
         if pictures.ndim != 4 or pictures.shape[1] != 3 or height % SIZE_STEP or width % SIZE_STEP:
-            raise refuse(
+            raise bad_input(
                 f"A {name} of {width} x {height} pixels does not fit the networks.",
                 f"Give colour pictures whose sides are multiples of {SIZE_STEP} pixels, "
                 "512 as the networks were trained on.",
             )
         if not pictures.is_floating_point() or not bool(torch.isfinite(pictures).all()):
-            raise refuse(f"A {name} holds values that are no numbers.", "Make it again.")
-        if float(pictures.abs().max()) > _BRIGHTEST:
-            raise refuse(
+            raise bad_input(f"A {name} holds values that are no numbers.", "Make it again.")
+        if float(pictures.abs().max()) > _MAX_COLOUR:
+            raise bad_input(
                 f"A {name} holds values up to {float(pictures.abs().max()):.0f}.",
                 "Give colours from -1 (black) to 1 (white).",
             )
     for pictures in (references, start):
         if pictures is not None and pictures.shape[-2:] != conditions.shape[-2:]:
-            raise refuse(
+            raise bad_input(
                 "Portraits, start images and condition images differ in size.",
                 "Give all in the frames' size.",
             )
     height, width = conditions.shape[-2:]
-    wanted = (len(conditions), 4, height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
-    if latents is not None and tuple(latents.shape) != wanted:
-        raise refuse(
-            f"The latents are {tuple(latents.shape)}, the views need {wanted}.",
+    expected = (len(conditions), 4, height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
+    if latents is not None and tuple(latents.shape) != expected:
+        raise bad_input(
+            f"The latents are {tuple(latents.shape)}, the views need {expected}.",
             "Give latents for each view, an eighth of its size.",
         )
     return len(conditions)

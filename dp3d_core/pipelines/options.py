@@ -1,4 +1,4 @@
-"""Options of the diffusion engines, checked before anything is loaded."""
+"""Options of the diffusion engines, checked before networks are loaded."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import PRECISIONS, WINDOW_MODES
 
 SAMPLERS = ("official", "paper", "fast", "unipc")
-"""Names of ``samplers.get_sampler``; here, as that module needs the packages of the engines."""
+"""Names that ``samplers.get_sampler`` takes; that module imports diffusers, this one does not."""
 SIZE_RANGE = (64, 2048)
-"""Width and height that the networks can work at, pixels."""
+"""Smallest and largest width and height that the networks work at, pixels."""
 SIZE_STEP = 64
-"""Pictures are multiples of this, pixels: what the lowest level of the UNet needs."""
+"""Width and height are multiples of this, pixels: 8 for the VAE times 8 for the UNet's levels."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class DiffusionOptions:
     )
 
 
-def check_options(chosen: DiffusionOptions) -> None:
-    """Refuse values that do not go together; ``engines.parse_options`` has checked each alone.
+def check_options(options: DiffusionOptions) -> None:
+    """Refuse combinations of values; ``engines.options.parse_options`` checks each value.
 
     Raises:
         Dp3dError: ``engine.bad_option``.
@@ -95,13 +95,13 @@ def check_options(chosen: DiffusionOptions) -> None:
     from dp3d_core.pipelines.samplers import get_sampler
     from dp3d_core.pipelines.windows import plan_windows
 
-    sampler = get_sampler(chosen.sampler)
-    check_steps(sampler.scheduler, chosen.steps or sampler.steps)
-    plan_windows(9, 8, mode=chosen.windows, overlap=chosen.overlap)
-    if chosen.guidance_from > chosen.guidance_to:
+    sampler = get_sampler(options.sampler)
+    check_steps(sampler.scheduler, options.steps or sampler.steps)
+    plan_windows(9, 8, mode=options.windows, overlap=options.overlap)
+    if options.guidance_from > options.guidance_to:
         raise Dp3dError(
             "engine.bad_option",
-            f"Guidance from {chosen.guidance_from:g} to {chosen.guidance_to:g} of the steps "
+            f"Guidance from {options.guidance_from:g} to {options.guidance_to:g} of the steps "
             "cannot be.",
             "Give an interval within 0 and 1.",
         )

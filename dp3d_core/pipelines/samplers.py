@@ -1,4 +1,4 @@
-"""Samplers by name: the published one, the paper's, and a fast one."""
+"""Samplers by name: schedulers of diffusers with their number of steps and eta."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from dp3d_core.pipelines.options import SAMPLERS
 from dp3d_core.pipelines.schedule import BETAS, TRAIN_STEPS, official_schedule
 
 _TRAILING: dict[str, Any] = {
-    # the first step is at t = 999, the noise that start images are given
+    # the first step is at t = 999, the noise level of start images
     "num_train_timesteps": TRAIN_STEPS,
     "beta_start": BETAS[0],
     "beta_end": BETAS[1],
     "beta_schedule": "scaled_linear",
     "timestep_spacing": "trailing",
-    # spaced by noise (Karras et al. 2022, equation 5): with even steps the last goes from t = 49 to
-    # the end at once, which takes half of the finest detail's variance
+    # spaced by noise level (Karras et al. 2022, equation 5): with even spacing the last step starts
+    # at t = 49 and loses half of the finest detail's variance
     "use_karras_sigmas": True,
 }
+"""Settings of the schedulers of ``fast`` and ``unipc``."""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A scheduler with the settings it is meant to be used with."""
+    """A scheduler and the settings that it is used with."""
 
     scheduler: Any
     steps: int
     eta: float = 0.0
-    """Noise that DDIM adds on the way, 0 to 1."""
+    """Noise that DDIM adds at each step, 0 to 1."""
 
 
 def get_sampler(name: str, half_schedule: bool = False) -> Sampler:
-    """A sampler.
+    """The sampler of a name.
 
     Args:
         name: ``official`` (50 steps, eta 0.5, as published), ``paper`` (100 steps), ``fast``
             (DPM-Solver++, 20 steps) or ``unipc`` (20 steps).
-        half_schedule: official and paper: rounded as DiffPortrait360's code does.
+        half_schedule: whether ``official`` and ``paper`` use DiffPortrait360's float16 schedule.
 
     Raises:
         Dp3dError: ``engine.bad_option``.

@@ -1,7 +1,7 @@
-"""Pictures that a person brings along: condition images and start images from folders.
+"""Condition images and start images from the user's folders.
 
-Other tools make them, too: the authors publish condition images, and a 3D-aware GAN gives start
-images (DiffPortrait3D, section 3.3).
+The authors publish condition images, and 3D-aware GANs make start images (DiffPortrait3D,
+section 3.3).
 """
 
 from __future__ import annotations
@@ -24,47 +24,48 @@ _SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
 )
 _SQUARE = 0.01
+"""Largest deviation of width / height from 1."""
 
 
 @dataclass(frozen=True)
-class GivenPictures:
-    """Folders with one picture for each camera, in the order of their names.
+class UserPictures:
+    """Folders with one picture for each camera, ordered by file name.
 
-    Each shows what the camera sees from its place in the networks' framing (see
-    ``framing.network_camera``): square, aimed at the head.
+    Pictures are square and in the networks' framing: seen from the camera's position, aimed at the
+    head (``framing.network_camera``).
     """
 
     conditions: Path | None = None
-    """Another subject at the target cameras; None: the template head is rendered."""
+    """Condition images; None: the template head is rendered."""
     start: Path | None = None
-    """Start images; None: as the option ``start`` says."""
+    """Start images; None: decided by the option ``start``."""
 
     def fingerprint(self) -> dict[str, str]:
-        """Hashes over the pictures of each folder, for a view set's meta."""
-        found = {}
+        """SHA-256 over the pictures of each folder, parameters for ``meta.json``."""
+        hashes = {}
         for name, folder in (("condition_images", self.conditions), ("start_images", self.start)):
             if folder is not None:
                 digest = hashlib.sha256()
                 for path in _files(folder, name.replace("_", " ")):
                     digest.update(read_photo(path))
-                found[name] = digest.hexdigest()
-        return found
+                hashes[name] = digest.hexdigest()
+        return hashes
 
 
-def read_given(
+def read_user_pictures(
     folder: Path, what: str, count: int, size: int, cancel: CancelCheck = never_cancel
 ) -> list[Pixels]:
-    """Pictures of a folder at the size of the networks.
+    """Pictures of a folder, scaled to the size that the networks work at.
 
     Args:
-        folder: see :class:`GivenPictures`.
+        folder: see :class:`UserPictures`.
         what: ``condition images`` or ``start images``.
-        count: cameras.
-        size: width and height wanted, pixels.
+        count: number of cameras.
+        size: width and height of the result, pixels.
         cancel: polled while pictures are decoded.
 
     Returns:
-        (size, size, 3) uint8 each.
+        (size, size, 3) uint8 pictures, one for each camera.
 
     Raises:
         Dp3dError: ``engine.bad_input``, ``job.cancelled``.
@@ -72,7 +73,7 @@ def read_given(
     """
     files = _files(folder, what)
     if len(files) != count:
-        raise _refuse(
+        raise _bad_input(
             f"There are {len(files)} {what} in {folder} for {count} cameras.",
             "Give one picture for each camera, named in the order of the cameras.",
         )
@@ -81,13 +82,14 @@ def read_given(
 
 def _files(folder: Path, what: str) -> Sequence[Path]:
     if not Path(folder).is_dir():
-        raise _refuse(f"There is no folder {folder}.", f"Name the folder that holds the {what}.")
-    found = (path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
-    # 2 comes before 10; what begins with a dot is some system's own
-    return sorted((p for p in found if not p.name.startswith(".")), key=_natural)
+        raise _bad_input(f"There is no folder {folder}.", f"Name the folder that holds the {what}.")
+    pictures = (path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    # files that begin with a dot belong to the operating system
+    return sorted((path for path in pictures if not path.name.startswith(".")), key=_natural_order)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sort key that puts view2 before view10."""
     parts = re.split(r"(\d+)", path.name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
@@ -98,21 +100,21 @@ def _read(path: Path, what: str, size: int, cancel: CancelCheck) -> Pixels:
     except Cancelled:
         raise
     except Dp3dError as error:
-        raise _refuse(
+        raise _bad_input(
             f"{path.name} of the {what} cannot be used. {error.problem}",
             "Save it as PNG or JPEG, square, best in the size that the networks work at.",
         ) from error
     height, width = pixels.shape[:2]
     if abs(width / height - 1) > _SQUARE:
-        raise _refuse(
+        raise _bad_input(
             f"{path.name} of the {what} is {width} x {height} pixels.",
             "Give square pictures in the networks' framing: aimed at the head.",
         )
     if (width, height) == (size, size):
         return pixels
-    way = cv2.INTER_AREA if width > size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(pixels, (size, size), interpolation=way), np.uint8)
+    interpolation = cv2.INTER_AREA if width > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (size, size), interpolation=interpolation), np.uint8)
 
 
-def _refuse(problem: str, remedy: str) -> Dp3dError:
+def _bad_input(problem: str, remedy: str) -> Dp3dError:
     return Dp3dError("engine.bad_input", problem, remedy)

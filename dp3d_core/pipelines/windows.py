@@ -1,8 +1,9 @@
-"""Which views are denoised together.
+"""Windows: views that are denoised together.
 
 The networks were trained on windows of eight views.  The published code cuts the views into
-blocks that know nothing of each other; here windows may overlap, and close around an orbit:
-every step, what they predict for a view is averaged, smoothly across each window.
+independent blocks.  Here windows may overlap, and close around an orbit: at every step, the
+predictions of the windows that contain a view are averaged, with weights that fall smoothly
+towards the ends of a window.
 """
 
 from __future__ import annotations
@@ -20,29 +21,30 @@ from dp3d_core.limits import WINDOW_MODES
 
 @dataclass(frozen=True)
 class Window:
-    """Views that see each other, in their order along the path."""
+    """Views that attend to each other, in their order along the path."""
 
     views: tuple[int, ...]
+    """Indices of the views."""
     weights: tuple[float, ...]
-    """Part that this window has in the prediction for each; over all windows they sum to 1."""
+    """Weight of the window's prediction for each view; sums to 1 over all windows."""
 
     def moved(self, by: int) -> Window:
-        """The same window over views further along."""
+        """The window shifted by ``by`` views along the path."""
         return Window(tuple(i + by for i in self.views), self.weights)
 
 
 def plan_windows(
     count: int, size: int, *, mode: str = "overlap", overlap: int = 1, closed: bool = False
 ) -> list[Window]:
-    """Windows over so many views.
+    """Windows that cover ``count`` views.
 
     Args:
-        count: views, at least 1.
-        size: of a window.
-        mode: ``overlap``, or ``blocks`` as the published code (which drops the views of a last
-            block that is not full; here it is shorter).
-        overlap: least number of views that neighbours share, below ``size``.
-        closed: whether the last view is beside the first.
+        count: number of views, at least 1.
+        size: views of a window.
+        mode: ``overlap``, or ``blocks`` as in the published code, which drops the views of an
+            incomplete last block; here that block is shorter.
+        overlap: smallest number of views that neighbouring windows share, below ``size``.
+        closed: whether the last view is next to the first.
 
     Raises:
         Dp3dError: ``engine.bad_option``.
@@ -88,9 +90,11 @@ def plan_windows(
 def window_edges(
     windows: Sequence[Window], pairs: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Those of the pairs of neighbours where one window hands over to the next.
+    """Pairs of neighbouring views whose windows of largest weight differ.
 
-    That is where the windows with most weight differ.
+    Args:
+        windows: that cover the views.
+        pairs: indices of neighbouring views.
     """
     count = 1 + max(max(window.views) for window in windows)
     weight: Array = np.zeros((len(windows), count))
@@ -101,14 +105,14 @@ def window_edges(
 
 
 def check_windows(windows: Sequence[Window], count: int) -> None:
-    """Refuse windows that leave a view out, or weigh one more than another.
+    """Refuse windows that omit a view or whose weights for a view do not sum to 1.
 
     Raises:
         Dp3dError: ``engine.bad_option``.
 
     """
     total: Array = np.zeros(count)
-    fits = all(_is_whole(window, count) for window in windows)
+    fits = all(_is_valid(window, count) for window in windows)
     if fits:
         for window in windows:
             np.add.at(total, list(window.views), window.weights)
@@ -120,7 +124,8 @@ def check_windows(windows: Sequence[Window], count: int) -> None:
         )
 
 
-def _is_whole(window: Window, count: int) -> bool:
+def _is_valid(window: Window, count: int) -> bool:
+    """Whether a window's views exist, occur once, and have weights of at least 0."""
     views, weights = window.views, window.weights
     return (
         0 < len(views) == len(set(views)) == len(weights)

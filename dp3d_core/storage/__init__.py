@@ -1,1 +1,1 @@
-"""The disk: whole files, locks, bounded JSON, and where a user's files are.  Standard library."""
+"""Storage: atomic files, locks, bounded JSON and the user's folders.  Standard library only."""

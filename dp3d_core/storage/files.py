@@ -1,6 +1,7 @@
-"""Files and folders that we write: whole or not at all, and never over anybody else's.
+"""Reading and writing files: atomic writes, limited reads, hashes, and output folders.
 
-Standard library only; ``filelock`` where a folder is held.
+An output folder is refused where it holds files that dp3d did not write.  Standard library only;
+``filelock`` for locks on output folders.
 """
 
 from __future__ import annotations
@@ -21,24 +22,28 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.storage.locks import try_lock
 
 _LOCK = ".dp3d.lock"
+"""Lock file of an output folder."""
 _NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-"""Errors of the system that only writing leads to."""
+"""Error numbers that only writing causes."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_LEFT_BY_THE_SYSTEM = {"thumbs.db", "desktop.ini"}
-_NO_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EINVAL}
-"""Errors of the system for a path that no file can have."""
+"""Error numbers of a full disk or quota."""
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+"""Files that Windows leaves in folders, in lower case."""
+_BAD_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EINVAL}
+"""Error numbers for a path that no file can have."""
 _OWN_JSON_BYTES = 64 * 2**20
+"""Largest size of a JSON file written by dp3d."""
 HASH_CHUNK = 2**24
-"""Bytes that are hashed at once."""
+"""Bytes that are hashed in one piece."""
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path leads to a regular file; one that no file can have does not."""
+    """Whether a path leads to a regular file; False for an impossible path."""
     return _leads_to(Path.is_file, path)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path leads to a folder; one that no folder can have does not."""
+    """Whether a path leads to a folder; False for an impossible path."""
     return _leads_to(Path.is_dir, path)
 
 
@@ -48,23 +53,23 @@ def _leads_to(kind: Callable[[Path], bool], path: Path) -> bool:
     except ValueError:
         return False
     except OSError as error:
-        if error.errno in _NO_NAME:
+        if error.errno in _BAD_PATH:
             return False
         raise
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a file that somebody named for reading; pipes and devices would wait or never end.
+    """Open a regular file for reading; pipes and devices could block or never end.
 
     Raises:
-        OSError: also for what is no regular file.
+        OSError: also for a path that is not a regular file.
 
     """
     return open(path, "rb", opener=_open_regular)
 
 
 def _open_regular(path: str, flags: int) -> int:
-    # without waiting: a pipe that nobody writes to would hold the process
+    # non-blocking: opening a pipe without a writer would block
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
@@ -80,12 +85,12 @@ def read_limited(path: Path, most_bytes: int) -> bytes:
 
     Raises:
         OSError: see :func:`open_regular`.
-        ValueError: it has more bytes; no more than these are read.
+        ValueError: the file has more than ``most_bytes``.
 
     """
     with open_regular(path) as file:
         is_larger = os.fstat(file.fileno()).st_size > most_bytes
-        data = b"" if is_larger else file.read(most_bytes + 1)  # it may grow meanwhile
+        data = b"" if is_larger else file.read(most_bytes + 1)  # it may grow while it is read
     if is_larger or len(data) > most_bytes:
         raise ValueError(f"{Path(path).name} has more than {most_bytes / 1e6:.0f} MB")
     return data
@@ -99,7 +104,7 @@ def hash_file(path: Path, chunk_done: Callable[[], object] = lambda: None) -> st
         chunk_done: called after every :data:`HASH_CHUNK` bytes and at the end.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
 
     """
     digest = hashlib.sha256()
@@ -118,8 +123,8 @@ def check_output_path(path: Path) -> None:
         return
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None)
-        if number not in {None, *_NO_NAME}:
-            return  # what is wrong on the way there is said by whoever writes
+        if number not in {None, *_BAD_PATH}:
+            return  # problems of parent folders are reported on writing
         why = getattr(error, "strerror", None) or str(error)
         raise Dp3dError(
             "output.not_writable",
@@ -129,12 +134,12 @@ def check_output_path(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes, *, is_private: bool = False) -> None:
-    """Write a file so that it is either absent, the old one, or the whole new one.
+    """Write a file atomically: the path has the old contents or all of the new ones.
 
     Args:
         path: the file; its folder is made when absent.
-        data: its contents.
-        is_private: whether the user alone may read it.
+        data: contents.
+        is_private: whether only the user may read the file.
 
     Raises:
         Dp3dError: ``output.not_writable``, ``storage.full``.
@@ -144,13 +149,17 @@ def write_atomic(path: Path, data: bytes, *, is_private: bool = False) -> None:
 
 
 def write_together(files: Mapping[Path, bytes], *, is_private: bool = False) -> None:
-    """Write files that belong together, each as :func:`write_atomic` does.
+    """Write several files, each atomically, in the order given.
 
-    All are on the disk under temporary names before the first takes its place, so that a full disk
-    leaves the old ones; they take their places in the order given.
+    All are on the disk under temporary names before the first is renamed, so a full disk leaves the
+    old files unchanged.
+
+    Args:
+        files: contents by path.
+        is_private: whether only the user may read the files.
 
     Raises:
-        Dp3dError: ``output.not_writable``.
+        Dp3dError: ``output.not_writable``, ``storage.full``.
 
     """
     temporary: dict[Path, Path] = {}
@@ -158,7 +167,7 @@ def write_together(files: Mapping[Path, bytes], *, is_private: bool = False) -> 
     try:
         for path, data in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # a short prefix: the longest name that a file may have leaves room for no more
+            # a short prefix: the longest file names leave no room for more
             handle, name = tempfile.mkstemp(
                 prefix=f".{path.name[:32]}.", suffix=".tmp", dir=path.parent
             )
@@ -167,7 +176,7 @@ def write_together(files: Mapping[Path, bytes], *, is_private: bool = False) -> 
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if not is_private:  # as mkstemp makes it; others get the rights of any new file
+            if not is_private:  # mkstemp makes private files
                 Path(name).chmod(new_file_mode())
         for path in files:
             temporary[path].replace(path)
@@ -179,8 +188,8 @@ def write_together(files: Mapping[Path, bytes], *, is_private: bool = False) -> 
             "Check free space and rights of the output folder, or choose another one.",
         ) from error
     finally:
-        for left in temporary.values():
-            left.unlink(missing_ok=True)
+        for temporary_file in temporary.values():
+            temporary_file.unlink(missing_ok=True)
 
 
 def refusal_code(error: OSError) -> str:
@@ -189,7 +198,7 @@ def refusal_code(error: OSError) -> str:
 
 
 def not_writable(error: BaseException) -> Dp3dError | None:
-    """The error for what the system refused to write; None where that is not what happened."""
+    """Error for a failed write; None for exceptions with another cause."""
     if not isinstance(error, OSError) or error.errno not in _NOT_WRITABLE:
         return None
     where = f"{error.filename} cannot be written" if error.filename else "A file cannot be written"
@@ -201,7 +210,7 @@ def not_writable(error: BaseException) -> Dp3dError | None:
 
 
 def new_file_mode() -> int:
-    """Rights that any new file of this process gets (files made as temporary ones are private)."""
+    """Permission bits of a new file of this process under its umask."""
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask
@@ -213,7 +222,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; raises ``OSError``, or ``ValueError`` when it is not JSON."""
+    """Parsed contents of a JSON file; raises ``OSError``, or ``ValueError`` if it is not JSON."""
     try:
         # Windows editors add a BOM
         return json.loads(read_limited(path, _OWN_JSON_BYTES).decode("utf-8-sig"))
@@ -222,14 +231,14 @@ def read_json(path: Path) -> Any:
 
 
 def check_folder(folder: Path, markers: tuple[str, ...]) -> None:
-    """Refuse an output folder that holds files of somebody else.
+    """Refuse an output folder that holds files that dp3d did not write.
 
-    Good are a folder that does not exist yet, an empty one, and one that we made, which has
-    one of the ``markers``.  Hidden files and what file managers leave do not count.
+    Accepted are a folder that does not exist, an empty one, and one with one of the ``markers``.
+    Hidden files and files of file managers do not count.
 
     Args:
-        folder: where we are about to write.
-        markers: names of files of which we always write one first.
+        folder: output folder.
+        markers: file names, one of which dp3d writes first into such a folder.
 
     Raises:
         Dp3dError: ``output.occupied``, ``output.not_writable``.
@@ -253,12 +262,14 @@ def check_folder(folder: Path, markers: tuple[str, ...]) -> None:
             f"The folder {folder} cannot be looked into ({error.strerror}).",
             "Check its rights, or choose another one.",
         ) from error
-    foreign = [n for n in names if not n.startswith(".") and n.lower() not in _LEFT_BY_THE_SYSTEM]
+    foreign = [
+        name for name in names if not name.startswith(".") and name.lower() not in _SYSTEM_FILES
+    ]
     if foreign:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        others = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise Dp3dError(
             "output.occupied",
-            f"{folder} already holds files that are not from this command ({foreign[0]}{more}).",
+            f"{folder} already holds files that are not from this command ({foreign[0]}{others}).",
             "Name a folder that is empty or does not exist yet: nothing of yours is overwritten.",
         )
 
@@ -267,15 +278,15 @@ def check_folder(folder: Path, markers: tuple[str, ...]) -> None:
 def output_folder(
     folder: Path, markers: tuple[str, ...], sources: tuple[Path, ...] = ()
 ) -> Iterator[Path]:
-    """Hold an output folder for one command; see :func:`check_folder` for which are refused.
+    """Lock an output folder for one command, after :func:`check_folder`.
 
     Args:
-        folder: where results go; made when absent, and removed again when nothing was written.
+        folder: output folder; made when absent, and removed if nothing is written.
         markers: see :func:`check_folder`.
-        sources: files that are read and must not lie among the results.
+        sources: input files, which must not lie in the folder.
 
     Raises:
-        Dp3dError: ``output.occupied``, ``output.in_use`` when another command is at it,
+        Dp3dError: ``output.occupied``, ``output.in_use`` if another command holds the lock,
             ``output.not_writable``.
 
     """
@@ -306,9 +317,9 @@ def output_folder(
         yield folder
     finally:
         lock.release()
-        # The lock file stays with the results (removing it could free a lock just taken), but
-        # a command that came to nothing leaves nothing.
+        # The lock file stays with the results, as removing it could release a lock just taken.
+        # A folder without results is removed.
         if folder.is_dir() and {path.name for path in folder.iterdir()} <= {_LOCK}:
             with suppress(OSError):
-                (folder / _LOCK).unlink(missing_ok=True)  # on Windows it is gone already
+                (folder / _LOCK).unlink(missing_ok=True)  # filelock removes it on Windows
                 folder.rmdir()

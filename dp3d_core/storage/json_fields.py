@@ -1,6 +1,6 @@
-"""Typed and bounded reading of JSON that may come from anybody.
+"""Typed and bounded reading of JSON from untrusted sources.
 
-Standard library only.  Every failure is a ``ValueError`` with half a sentence for a person.
+Standard library only.  Every failure is a ``ValueError`` with half a sentence for the user.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from typing import Any
 from dp3d_core.storage.files import read_limited
 
 MAX_DEPTH = 24
+"""Largest number of nested objects and lists."""
 _MAX_TEXT = 4000
+"""Largest length of a text, characters."""
 _REQUIRED: Any = object()
+"""Default of a member that must be present."""
 
 
 def read_bounded_json(path: Path, most_bytes: int) -> Any:
-    """What a JSON file of limited size and depth holds; raises ``OSError``, ``ValueError``."""
+    """Parsed JSON of a file of limited size and depth; raises ``OSError``, ``ValueError``."""
     data = read_limited(path, most_bytes)
     try:
         content = json.loads(data.decode("utf-8-sig"))
@@ -32,10 +35,10 @@ def read_bounded_json(path: Path, most_bytes: int) -> Any:
     return content
 
 
-def check_depth(content: Any, name: str, most: int = MAX_DEPTH) -> None:
-    """Refuse JSON that is nested more than ``most`` levels deep."""
+def check_depth(content: Any, name: str, max_depth: int = MAX_DEPTH) -> None:
+    """Raise ``ValueError`` for JSON that is nested more than ``max_depth`` levels deep."""
     level = [content]
-    for _ in range(most):
+    for _ in range(max_depth):
         level = [
             inner
             for outer in level
@@ -49,10 +52,15 @@ def check_depth(content: Any, name: str, most: int = MAX_DEPTH) -> None:
 
 
 class Fields:
-    """The members of a JSON object, each read as what it must be.
+    """Typed access to the members of a JSON object.
 
-    A member that is absent is its ``default`` where there is one; every other one must be of the
-    kind and in the range that is asked for.
+    An absent member gives ``default``; without a default it is an error.  A member of another type
+    or out of range raises ``ValueError``.
+
+    Args:
+        data: parsed JSON.
+        name: of the object in messages.
+
     """
 
     def __init__(self, data: Any, name: str) -> None:
@@ -63,8 +71,8 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return self._data.get(key) is not None
 
-    def _wrong(self, key: str, wanted: str) -> ValueError:
-        return ValueError(f"{key} in {self._name} is not {wanted}")
+    def _wrong_type(self, key: str, expected: str) -> ValueError:
+        return ValueError(f"{key} in {self._name} is not {expected}")
 
     def _get(self, key: str, default: Any) -> Any:
         if key in self._data:
@@ -74,63 +82,63 @@ class Fields:
         return default
 
     def whole(self, key: str, low: int, high: int, default: int = _REQUIRED) -> int:
-        """A whole number within a range."""
+        """An integer from ``low`` to ``high``."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self._wrong(key, f"a whole number from {low} to {high}")
+            raise self._wrong_type(key, f"a whole number from {low} to {high}")
         return value
 
     def number(self, key: str, low: float, high: float, default: float = _REQUIRED) -> float:
-        """A finite number within a range."""
+        """A finite number from ``low`` to ``high``."""
         value = self._get(key, default)
         if not is_number(value) or not low <= value <= high:
-            raise self._wrong(key, f"a number from {low:g} to {high:g}")
+            raise self._wrong_type(key, f"a number from {low:g} to {high:g}")
         return float(value)
 
     def flag(self, key: str, default: bool = _REQUIRED) -> bool:
-        """True or false."""
+        """A boolean."""
         value = self._get(key, default)
         if not isinstance(value, bool):
-            raise self._wrong(key, "true or false")
+            raise self._wrong_type(key, "true or false")
         return value
 
     def text(self, key: str, default: str = _REQUIRED, most: int = _MAX_TEXT) -> str:
-        """A text of limited length."""
+        """A string of at most ``most`` characters."""
         value = self._get(key, default)
         if not isinstance(value, str) or len(value) > most:
-            raise self._wrong(key, f"a text of at most {most} letters")
+            raise self._wrong_type(key, f"a text of at most {most} letters")
         return value
 
     def sha256(self, key: str) -> str:
         """A hash: 64 hexadecimal digits."""
         value = self.text(key, most=64)
         if len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-            raise self._wrong(key, "a SHA-256 hash")
+            raise self._wrong_type(key, "a SHA-256 hash")
         return value
 
     def listed(self, key: str, most: int, default: list[Any] = _REQUIRED) -> list[Any]:
-        """A list of limited length."""
+        """A list of at most ``most`` entries."""
         value = self._get(key, default)
         if not isinstance(value, list | tuple) or len(value) > most:
-            raise self._wrong(key, f"a list of at most {most} entries")
+            raise self._wrong_type(key, f"a list of at most {most} entries")
         return list(value)
 
     def texts(self, key: str, most: int) -> list[str]:
-        """A list of texts; empty where it is absent."""
+        """A list of strings; empty if absent."""
         values = self.listed(key, most, [])
         if any(not isinstance(value, str) or len(value) > _MAX_TEXT for value in values):
-            raise self._wrong(key, "a list of texts")
+            raise self._wrong_type(key, "a list of texts")
         return values
 
     def numbers(self, key: str, count: int, low: float, high: float) -> tuple[float, ...]:
-        """So many finite numbers within a range."""
+        """``count`` finite numbers from ``low`` to ``high``."""
         return numbers(self.listed(key, count), count, low, high, f"{key} in {self._name}")
 
     def object(self, key: str) -> dict[str, Any]:
-        """An object; an empty one where it is absent."""
+        """An object; empty if absent."""
         value = self._get(key, {})
         if not isinstance(value, dict):
-            raise self._wrong(key, "an object")
+            raise self._wrong_type(key, "an object")
         return value
 
 
@@ -140,12 +148,12 @@ def is_number(value: Any) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # an integer beyond the range of floats
         return False
 
 
 def numbers(values: Any, count: int, low: float, high: float, name: str) -> tuple[float, ...]:
-    """So many finite numbers within a range, of a parsed list."""
+    """``count`` finite numbers from ``low`` to ``high`` from a parsed list."""
     if (
         not isinstance(values, list | tuple)
         or len(values) != count

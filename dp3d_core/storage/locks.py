@@ -1,8 +1,8 @@
-"""Locks on files, by the library ``filelock`` (ADR 0022).
+"""Locks on files with the library ``filelock`` (ADR 0022).
 
-The operating system frees a lock when its holder dies.  Uses: one command per output folder, one
-server per data folder, and one worker or NeRF process at a time in its work folders, so that what
-a killed parent left can never write beside the next.
+The operating system releases a lock when its holder dies.  Locks allow one command per output
+folder, one server per data folder, and one worker or NeRF process per work folder, so that a child
+of a killed parent cannot write beside its successor.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ def try_lock(path: Path, timeout_s: float = 0.0) -> BaseFileLock | None:
         timeout_s: how long to wait for another holder, seconds; 0 tries once.
 
     Returns:
-        The lock, held until ``release`` or until the object or the process ends; None when another
-        holds it.
+        The lock, held until ``release`` or the end of the object or process; None if another
+        holder has it.
 
     Raises:
-        OSError: the file cannot be made or opened.
+        OSError: the file cannot be created or opened.
 
     """
-    from filelock import FileLock, Timeout  # late: a tenth of a command's start
+    from filelock import FileLock, Timeout  # late: the import takes a tenth of a command's start-up
 
-    # not of a thread: whoever has the object may release it
+    # any thread may release the lock
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=timeout_s)
-    except Timeout:  # itself an OSError, which callers report as a folder that is not writable
+    except Timeout:  # an OSError, which callers would report as not writable
         return None
     return lock

@@ -1,6 +1,6 @@
-"""Where dp3d keeps what belongs to a user: environments, the token, jobs, logs.
+"""The user's folders: environments, token, jobs and logs; models; fitted heads.
 
-Standard library only: every room may use it.
+Standard library only, so that every room may import it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 def dp3d_home() -> Path:
-    r"""The user's dp3d folder, absolute; it is not created here.
+    r"""The user's dp3d folder, absolute; it is not created.
 
-    ``DP3D_HOME`` decides when it is set.  Otherwise the platform's place for a user's data:
+    ``DP3D_HOME`` if it is set, else the platform's folder for user data:
     ``%LOCALAPPDATA%\dp3d`` on Windows, ``~/Library/Application Support/dp3d`` on macOS and
     ``$XDG_DATA_HOME/dp3d`` (``~/.local/share/dp3d``) elsewhere.
     """
@@ -26,21 +26,21 @@ def dp3d_home() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "dp3d"
     base = os.environ.get("XDG_DATA_HOME")
-    # The XDG specification: a relative path there is to be ignored.
+    # The XDG specification says to ignore a relative path.
     if base and Path(base).is_absolute():
         return Path(base) / "dp3d"
     return Path.home() / ".local" / "share" / "dp3d"
 
 
 def models_folder() -> Path:
-    """Where face models and the head's data are kept; it is not created here.
+    """Folder of the face models and the head's data; it is not created.
 
-    ``DP3D_MODELS`` decides when it is set: one folder for several users or homes.
+    ``DP3D_MODELS`` if it is set, which lets several users share one folder.
     """
     chosen = os.environ.get("DP3D_MODELS")
     return Path(chosen).expanduser().absolute() if chosen else dp3d_home() / "models"
 
 
 def heads_folder() -> Path:
-    """Where fitted heads are kept for photos that come again; it is not created here."""
+    """Folder of the kept heads, see :mod:`dp3d_core.preview.kept_heads`; it is not created."""
     return dp3d_home() / "heads"

@@ -1,1 +1,1 @@
-"""View sets: the contract between the rooms, and pictures and videos made of them."""
+"""View sets, the multi-view data sets that rooms exchange; contact sheets, videos, PSNR."""

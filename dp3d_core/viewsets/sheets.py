@@ -1,4 +1,4 @@
-"""Pictures for people: contact sheets and animated GIFs.  numpy and Pillow only."""
+"""Contact sheets and animated GIFs.  numpy and Pillow only."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def contact_sheet(
     tile: int = 192,
     background: int = 255,
 ) -> Pixels:
-    """Pictures in rows, each scaled to fit a square tile, with an optional line of text.
+    """Pictures in rows, each scaled into a square tile, with an optional label below.
 
     Args:
         images: (h, w, 3) or (h, w) uint8 each, any sizes.
         columns: tiles in a row.
-        labels: one per picture.
+        labels: one line per picture; None: no labels.
         tile: side of a tile, pixels.
         background: grey value between the pictures.
 
     Returns:
-        (rows * (tile + text), columns * tile, 3) uint8.
+        (rows * (tile + text), columns * tile, 3) uint8; text is 16 with labels, else 0.
 
     """
     text = 16 if labels is not None else 0
@@ -52,14 +52,14 @@ def contact_sheet(
 
 
 def resized(picture: Pixels, width: int, height: int) -> Pixels:
-    """A picture at another size, every pixel the mean of those that it covers."""
+    """A picture scaled to another size with a box filter."""
     if picture.shape[:2] == (height, width):
         return picture
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
 
 
 def viewset_sheet(views: ViewSet, columns: int = 8, tile: int = 192) -> Pixels:
-    """Contact sheet of a view set, each view labelled with its yaw and pitch."""
+    """Contact sheet of a view set; labels state index, yaw and pitch."""
     labels = []
     for i, camera in enumerate(views.cameras):
         yaw, pitch = camera.yaw_pitch_deg
@@ -73,9 +73,9 @@ def save_png(path: Path, pixels: Pixels) -> None:
 
 
 def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0) -> None:
-    """Write an endless GIF atomically; all frames share one palette, so nothing flickers."""
+    """Write a looping GIF atomically; all frames share one palette, which avoids flicker."""
     images = [Image.fromarray(np.asarray(frame, np.uint8)).convert("RGB") for frame in frames]
-    # palette from a strip of all frames, thinned
+    # palette of a contact sheet of about 12 frames
     strip = contact_sheet(
         [np.asarray(i) for i in images[:: max(1, len(images) // 12)]], 6, tile=128
     )

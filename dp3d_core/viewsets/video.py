@@ -1,6 +1,6 @@
-"""Videos for people: WebM and MP4 files, encoded by OpenCV's FFmpeg (ADR 0021).
+"""WebM and MP4 videos, encoded by OpenCV's FFmpeg (ADR 0021).
 
-What a video may be is checked beforehand by :mod:`dp3d_core.viewsets.video_limits`.
+:mod:`dp3d_core.viewsets.video_limits` checks a video's path, frame rate and sizes beforehand.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dp3d_core.viewsets.video_limits import video_codec, video_not_writable
 
 
 def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
-    """Write a WebM (VP9) or MP4 (MPEG-4) atomically, by the ending of its name.
+    """Write a WebM (VP9) or MP4 (MPEG-4) video atomically.
 
     Args:
-        path: ``.webm`` plays in browsers and Blender, ``.mp4`` in older players, too.
-        frames: (h, w, 3) uint8 of one size; an odd row or column is left out.
-        fps: frames a second.
+        path: ends in ``.webm``, which browsers and Blender play, or ``.mp4`` for older players.
+        frames: (h, w, 3) uint8 of one size; an odd last row or column is cut off.
+        fps: frames per second.
 
     Raises:
         Dp3dError: ``video.bad_option`` for another ending, ``output.not_writable``.
@@ -38,18 +38,18 @@ def save_video(path: Path, frames: Iterable[Pixels], fps: float = 24.0) -> None:
         raise video_not_writable(path) from error
     try:
         count = _encode(temporary, codec, frames, fps)
-        if count is None or count != _frames_in(temporary):
+        if count is None or count != _readable_frames(temporary):
             raise video_not_writable(path)
         if count > 0:
-            _put(temporary, path)
+            _move_into_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _encode(path: Path, codec: str, frames: Iterable[Pixels], fps: float) -> int | None:
-    """Write frames to a file; their number, None where the file cannot be opened.
+    """Write frames to a file and return their number, None where the file cannot be opened.
 
-    OpenCV reports no failed write, of a full disk for instance.
+    OpenCV does not report failed writes, such as on a full disk.
     """
     writer: cv2.VideoWriter | None = None
     count = 0
@@ -58,7 +58,7 @@ def _encode(path: Path, codec: str, frames: Iterable[Pixels], fps: float) -> int
             height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
             if writer is None:
                 fourcc = cv2.VideoWriter.fourcc(*codec)
-                with _silenced():
+                with _stderr_off():
                     writer = cv2.VideoWriter(str(path), fourcc, fps, (width, height))
                 if not writer.isOpened():
                     return None
@@ -70,11 +70,11 @@ def _encode(path: Path, codec: str, frames: Iterable[Pixels], fps: float) -> int
     return count
 
 
-def _frames_in(path: Path) -> int:
-    """Frames of a video that can be read, 0 without a file."""
+def _readable_frames(path: Path) -> int:
+    """Number of frames that can be read from a video, 0 without a file."""
     if not path.exists():
         return 0
-    with _silenced():
+    with _stderr_off():
         reader, count = cv2.VideoCapture(str(path)), 0
         try:
             while reader.grab():
@@ -84,23 +84,23 @@ def _frames_in(path: Path) -> int:
     return count
 
 
-def _put(temporary: Path, path: Path) -> None:
+def _move_into_place(temporary: Path, path: Path) -> None:
     try:
         temporary.replace(path)
-    except OSError as error:  # a folder, or on Windows a video that is being watched
+    except OSError as error:  # a folder, or on Windows a video that a player holds open
         raise video_not_writable(path) from error
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
-    """Nothing on standard error: OpenCV's FFmpeg remarks there that WebM has no codec tags."""
+def _stderr_off() -> Iterator[None]:
+    """Discard standard error, where OpenCV's FFmpeg reports that WebM has no codec tags."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved_stderr = os.dup(2)
+    null_device = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null_device, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved_stderr, 2)
+        os.close(saved_stderr)
+        os.close(null_device)

@@ -1,7 +1,7 @@
-"""What a video may be, checked before its frames are made.
+"""Checks of a video's path, frame rate and sizes before its frames are rendered.
 
-No OpenCV here: the web process checks requests with it.  :mod:`dp3d_core.viewsets.video`
-writes.
+Without OpenCV, because the web process checks requests with it.  :mod:`dp3d_core.viewsets.video`
+writes videos.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from dp3d_core.limits import FPS, VIDEO_FORMATS
 from dp3d_core.storage.files import check_output_path
 
 _CODECS = {"webm": "VP90", "mp4": "mp4v"}
+"""FourCC of the codec for each file name extension."""
 
 
 def check_video(path: Path, fps: float, sizes: Sequence[tuple[int, int]]) -> None:
     """Refuse a video that :func:`dp3d_core.viewsets.video.save_video` could not write.
 
     Args:
-        path: where it is to be written.
-        fps: frames a second.
+        path: of the video.
+        fps: frames per second.
         sizes: width and height of each frame, pixels.
 
     Raises:
@@ -36,7 +37,7 @@ def check_video(path: Path, fps: float, sizes: Sequence[tuple[int, int]]) -> Non
 
 
 def check_frames(fps: float, sizes: Sequence[tuple[int, int]]) -> None:
-    """Refuse frames that are no video (arguments as of :func:`check_video`).
+    """Refuse a frame rate out of range or frames of several sizes, see :func:`check_video`.
 
     Raises:
         Dp3dError: ``video.bad_option``.
@@ -57,7 +58,7 @@ def check_frames(fps: float, sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def video_codec(path: Path) -> str:
-    """Four-letter name of the codec for the ending of a file; raises ``video.bad_option``."""
+    """FourCC of the codec for a file name's extension; raises ``video.bad_option``."""
     ending = path.suffix.lower().removeprefix(".")
     if ending not in _CODECS:
         raise Dp3dError(
@@ -69,7 +70,7 @@ def video_codec(path: Path) -> str:
 
 
 def video_not_writable(path: Path) -> Dp3dError:
-    """The error for a video that the system does not take."""
+    """Error for a video that cannot be written."""
     return Dp3dError(
         "output.not_writable",
         f"The video {path.name} cannot be written.",

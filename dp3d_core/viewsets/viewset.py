@@ -1,4 +1,4 @@
-"""ViewSet: the contract between the rooms, a folder of frames with exact cameras.
+"""View sets: folders of frames with exact cameras, the multi-view data sets that rooms exchange.
 
 ::
 
@@ -6,18 +6,19 @@
       cameras.json      cameras of all views (see dp3d_core.cameras.camera)
       meta.json         engine, seed, every parameter, portrait hash, versions
       frames/0000.png   RGB, 8 bit               masks/0000.png   foreground alpha, 8 bit
-      rgba/0000.png     of our engines: frame and mask in one, straight alpha, for other programs
-      depth/0000.png    where an engine knows it: 16 bit, DEPTH_UNIT or meta's depth_unit along
-                        the optical axis, 0 where nothing is
-      known/0000.png    only of frames that the engine could not fill: 255 where it did, else 0
+      rgba/0000.png     frame with mask as straight alpha, for other programs (from our engines)
+      depth/0000.png    16 bit depth along the optical axis in steps of DEPTH_UNIT or the meta's
+                        depth_unit, 0: no surface (from engines that know depth)
+      known/0000.png    valid mask: 255 where the engine generated the pixel, else 0 (only of
+                        frames that are not valid everywhere)
 
-Where another program renders the views (Blender's film transparency), a frame may be RGBA with
-straight alpha itself; its alpha is then the mask.
+Views of other programs (Blender's film transparency) may be RGBA frames with straight alpha, which
+is then the mask.
 
-``cameras.json`` and ``meta.json`` are written first, then frame by frame, each file under a
-temporary name and renamed: a reader never sees half a file, and a killed job goes on at the
-next missing frame.  A view counts as written when its frame file exists (its masks are written
-before).  numpy and Pillow only.
+``meta.json`` and ``cameras.json`` are written first, then the views one by one.  Each file is
+written atomically, so a reader never sees half a file, and a killed job resumes at the next missing
+frame.  A view is complete when its frame exists, as its masks are written before it.  numpy and
+Pillow only.
 """
 
 from __future__ import annotations
@@ -48,15 +49,16 @@ from dp3d_core.storage.files import check_folder, is_file, read_json, write_atom
 from dp3d_core.storage.json_fields import Fields, numbers, read_bounded_json
 
 META_SCHEMA = "dp3d.views/1"
+"""Schema of ``meta.json``."""
 _MAX_META_BYTES = 16_000_000
+"""Largest size of a ``meta.json``."""
 VIEWSET_MARKER = "meta.json"
-"""The file that makes a folder ours; it is written before anything else."""
-
+"""File that marks a folder as a view set; it is written first."""
 
 DEPTH_UNIT = 1e-4
-"""Head units of one step in a depth picture, unless the meta's ``depth_unit`` says another."""
+"""Head units per step of a depth picture, where the meta has no ``depth_unit``."""
 DEPTH_STEPS = 65535
-"""Steps that a depth picture can hold."""
+"""Largest value of a depth picture."""
 
 
 def encode_png(pixels: Pixels | NDArray[np.uint16]) -> bytes:
@@ -67,7 +69,7 @@ def encode_png(pixels: Pixels | NDArray[np.uint16]) -> bytes:
 
 
 def over(rgba: Pixels, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
-    """(h, w, 3) uint8 picture of an (h, w, 4) one with straight alpha over a plain colour."""
+    """(h, w, 3) uint8 composite of an (h, w, 4) picture with straight alpha over a plain colour."""
     alpha = rgba[..., 3:] / 255
     mixed = rgba[..., :3] * alpha + np.array(background) * (1 - alpha)
     return np.asarray(np.rint(mixed), np.uint8)
@@ -78,12 +80,12 @@ def straight(
     mask: Pixels | None,
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> Pixels:
-    """(h, w, 4) uint8 picture with straight alpha of one over a plain colour (see :func:`over`).
+    """(h, w, 4) uint8 picture with straight alpha from a composite; inverse of :func:`over`.
 
     Args:
-        rgb: (h, w, 3).
-        mask: (h, w) alpha, None: all is foreground.
-        background: the plain colour, 8 bit RGB.
+        rgb: (h, w, 3) uint8 composite.
+        mask: (h, w) uint8 alpha; None: opaque.
+        background: plain colour of the composite, 8 bit RGB.
 
     """
     if mask is None:
@@ -96,37 +98,37 @@ def straight(
 
 @dataclass(frozen=True)
 class ViewMeta:
-    """Where a view set comes from (``meta.json``)."""
+    """Origin and parameters of a view set (``meta.json``)."""
 
     engine: str
-    """Name of the engine that made it."""
+    """Name of the engine that made the views."""
     seed: int = 0
     parameters: dict[str, Any] = field(default_factory=dict)
-    """Every option, after defaults."""
+    """All options of the engine, defaults included."""
     background: tuple[int, int, int] = (255, 255, 255)
     """Colour behind the head in the frames, 8 bit RGB."""
     portrait_sha256: str | None = None
     weights_sha256: str | None = None
-    """Hash of the weights, None for an engine without."""
+    """Hash of the weights; None for an engine without weights."""
     versions: dict[str, str] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
-    """How it was computed, as far as the views do not depend on it: device, memory."""
+    """Options that do not affect the views: device, memory."""
     warnings: list[str] = field(default_factory=list)
-    """What a person should know about these views, a sentence each."""
+    """Warnings about the views, one sentence each."""
     choices: dict[str, Any] = field(default_factory=dict)
-    """What an engine took the photo to show, an object with ``choice``, ``confidence`` and
-    ``by_user`` each; empty for an engine that has no such choices."""
+    """What the preview engine read from the photo, by name: objects with ``choice``, ``confidence``
+    and ``by_user``; empty for other engines."""
     approximate_poses: bool = False
-    """Whether a network drew the frames, which aims at a camera only about."""
+    """Whether a network drew the frames, which match their cameras only approximately."""
 
     def to_dict(self) -> dict[str, Any]:
         """Contents of ``meta.json``."""
-        told = {"schema": META_SCHEMA, **self.__dict__, "background": list(self.background)}
-        if not self.approximate_poses:  # view sets of other origin do not speak of it
-            del told["approximate_poses"]
+        content = {"schema": META_SCHEMA, **self.__dict__, "background": list(self.background)}
+        if not self.approximate_poses:  # omitted for exact poses
+            del content["approximate_poses"]
         if not self.choices:
-            del told["choices"]
-        return told
+            del content["choices"]
+        return content
 
     @classmethod
     def from_dict(cls, data: Any) -> ViewMeta:
@@ -162,7 +164,7 @@ def _hash(meta: Fields, name: str) -> str | None:
 
 
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:
-    """Every option of an engine; those that we read ourselves are checked."""
+    """Options of an engine; ``depth_unit`` and ``held_out`` are checked."""
     known = Fields(values, "parameters")
     if "depth_unit" in known:
         known.number("depth_unit", 1e-12, 1e12)
@@ -180,7 +182,7 @@ def _invalid(why: str) -> Dp3dError:
 
 
 def _load_cameras(path: Path) -> tuple[Camera, ...]:
-    """Cameras of a ``cameras.json``; ``camera.invalid`` names the first that cannot be used."""
+    """Cameras of a ``cameras.json``; ``camera.invalid`` names the first unusable one."""
     try:
         return tuple(load_cameras(path))
     except Dp3dError as error:
@@ -211,7 +213,11 @@ class ViewSet:
 
         Args:
             root: the folder.
-            complete: refuse a set with missing frames (``viewset.incomplete``).
+            complete: whether to refuse a set with missing frames.
+
+        Raises:
+            Dp3dError: ``viewset.not_found``, ``viewset.invalid``, ``viewset.incomplete``,
+                ``camera.invalid``, ``camera.file_invalid``.
 
         """
         root = Path(root)
@@ -251,18 +257,17 @@ class ViewSet:
         return self.root / "masks" / f"{index:04d}.png"
 
     def known_path(self, index: int) -> Path:
-        """Path of the mask of what the engine filled (it may not exist)."""
+        """Path of a valid mask (it may not exist)."""
         return self.root / "known" / f"{index:04d}.png"
 
     def rgba_path(self, index: int) -> Path:
-        """Path of frame and mask in one picture (it may not exist)."""
+        """Path of a frame with alpha (it may not exist)."""
         return self.root / "rgba" / f"{index:04d}.png"
 
     def missing(self) -> list[int]:
-        """Indices of views not written yet.
+        """Indices of views that are not complete.
 
-        A view without its mask counts as missing where others have theirs, unless its frame has
-        an alpha channel.
+        Where any view has a mask, a view without mask and without alpha in its frame is missing.
         """
         masked = [self.mask_path(i).is_file() for i in range(len(self))]
         return [
@@ -273,14 +278,14 @@ class ViewSet:
         ]
 
     def frame(self, index: int) -> Pixels:
-        """(h, w, 3) uint8 RGB; a frame with alpha is laid over the meta's background."""
+        """(h, w, 3) uint8 RGB; a frame with alpha is composited over the meta's background."""
         path = self.frame_path(index)
         if has_alpha(path):
             return over(self._load(path, "RGBA", index), self.meta.background)
         return self._load(path, "RGB", index)
 
     def mask(self, index: int) -> Pixels | None:
-        """(h, w) uint8 foreground alpha, or None when neither a mask nor the frame tells it."""
+        """(h, w) uint8 foreground alpha of the mask file or the frame; None: neither has it."""
         path = self.mask_path(index)
         if path.is_file():
             return self._load(path, "L", index)
@@ -293,7 +298,7 @@ class ViewSet:
         return self.root / "depth" / f"{index:04d}.png"
 
     def depth(self, index: int) -> Array32 | None:
-        """(h, w) depth along the optical axis, head units, inf where nothing is; None: unknown."""
+        """(h, w) depth along the optical axis, head units, inf: no surface; None: no depth file."""
         path = self.depth_path(index)
         if not path.is_file():
             return None
@@ -302,22 +307,21 @@ class ViewSet:
 
     @property
     def depth_unit(self) -> float:
-        """Head units of one step in a depth picture."""
+        """Head units per step of a depth picture."""
         return float(self.meta.parameters.get("depth_unit", DEPTH_UNIT))
 
     def known(self, index: int) -> Mask | None:
-        """(h, w) pixels that the engine filled, or None when it filled them all.
+        """(h, w) valid mask: pixels that the engine generated; None: all of them.
 
-        Elsewhere frame and mask are empty, which says nothing about the head.
+        Elsewhere frame and mask are empty and carry no information.
         """
         path = self.known_path(index)
         return self._load(path, "L", index) >= 128 if path.is_file() else None
 
     def rgba(self, index: int) -> Pixels:
-        """(h, w, 4) uint8, straight alpha, the frame's background colour taken out of the edge.
+        """(h, w, 4) uint8 frame with straight alpha, the background removed from edge pixels.
 
-        Where no mask is known everything is foreground.  The colours of a frame that has an alpha
-        channel are returned as they are.
+        Without a mask the view is opaque.  The colours of a frame with alpha are not changed.
         """
         path = self.frame_path(index)
         if not has_alpha(path):
@@ -341,7 +345,7 @@ class ViewSet:
 
 
 class ViewSetWriter:
-    """Writes a view set view by view; opened on an unfinished one of the same job, goes on.
+    """Writes a view set view by view; resumes an unfinished one of an equal job.
 
     >>> writer = ViewSetWriter(root, cameras, meta)
     >>> for i in writer.missing():
@@ -352,18 +356,18 @@ class ViewSetWriter:
     def __init__(
         self, root: Path, cameras: Sequence[Camera], meta: ViewMeta, *, rgba: bool = False
     ) -> None:
-        """Create the folder, or adopt the one that is there.
+        """Create the folder, or resume the view set in it.
 
         Args:
             root: the folder.
             cameras: of all views.
             meta: of the view set.
-            rgba: also write ``rgba/``.
+            rgba: whether to write ``rgba/``.
 
         Raises:
             Dp3dError: ``viewset.mismatch`` if the folder holds views of other cameras,
-                another portrait or other parameters: they must not be mixed;
-                ``output.occupied`` if it holds files of somebody else.
+                another portrait or other parameters; ``output.occupied`` if it holds files that
+                are not of a view set.
 
         """
         root = Path(root)
@@ -373,17 +377,17 @@ class ViewSetWriter:
         if (root / VIEWSET_MARKER).exists():
             self._adopt(root)
             meta = self.views.meta
-        # meta first: a folder with cameras.json is then always complete in its head matter
+        # meta first: a folder with cameras.json then has both
         write_json(root / "meta.json", meta.to_dict())
         write_json(root / "cameras.json", cameras_to_dict(cameras))
 
     def _adopt(self, root: Path) -> None:
         if not any((root / "frames").glob("[0-9]*.png")):
-            return  # stopped before its first frame: there is nothing to mix
+            return  # no frame is written: nothing to resume
         try:
-            present = read_json(root / "meta.json")
+            stored_meta = read_json(root / "meta.json")
             cameras_file = root / "cameras.json"
-            same = _fingerprint(present) == _fingerprint(self.views.meta.to_dict()) and (
+            is_same_job = _fingerprint(stored_meta) == _fingerprint(self.views.meta.to_dict()) and (
                 not cameras_file.exists()
                 or _same_cameras(
                     load_cameras(cameras_file),
@@ -391,18 +395,18 @@ class ViewSetWriter:
                 )
             )
         except (OSError, ValueError, AttributeError, Dp3dError):
-            same = False
-        if not same:
+            is_same_job = False
+        if not is_same_job:
             raise Dp3dError(
                 "viewset.mismatch",
                 f"{root} holds views made from another photo, other cameras or other options.",
                 "Choose another folder, or delete this one first.",
             )
-        if choices := present.get("choices"):  # of a head that was fitted by the earlier run
-            self.amend(choices, present.get("warnings", []))
+        if choices := stored_meta.get("choices"):  # of the head that the earlier run fitted
+            self.amend(choices, stored_meta.get("warnings", []))
 
     def amend(self, choices: dict[str, Any], warnings: Sequence[str]) -> None:
-        """Set what an engine took the photo to show, once it knows (see :class:`ViewMeta`)."""
+        """Set choices and warnings once the engine knows them (see :class:`ViewMeta`)."""
         meta = replace(self.views.meta, choices=choices, warnings=list(warnings))
         self.views = replace(self.views, meta=meta)
         write_json(self.root / VIEWSET_MARKER, meta.to_dict())
@@ -413,7 +417,7 @@ class ViewSetWriter:
         return self.views.root
 
     def missing(self) -> list[int]:
-        """Indices still to be written, in order."""
+        """Indices of views that are not complete, ascending."""
         return self.views.missing()
 
     def write(
@@ -429,12 +433,12 @@ class ViewSetWriter:
         Args:
             index: of its camera.
             rgb: (h, w, 3) uint8.
-            mask: (h, w) uint8 alpha, when there is one.
-            known: (h, w) bool, pixels that the engine filled; None: all.
-            depth: (h, w) along the optical axis, head units, inf where nothing is, when known.
+            mask: (h, w) uint8 alpha; None: no mask.
+            known: (h, w) bool valid mask; None: valid everywhere.
+            depth: (h, w) along the optical axis, head units, inf: no surface; None: unknown.
 
         Returns:
-            The frame's file.
+            Path of the frame.
 
         """
         camera = self.views.cameras[index]
@@ -468,9 +472,9 @@ class ViewSetWriter:
         return path
 
     def finish(self) -> ViewSet:
-        """The finished set; raises ``viewset.incomplete`` if a view is missing."""
+        """The complete view set; raises ``viewset.incomplete`` if a view is missing."""
         views = ViewSet.open(self.root)
-        if self._rgba:  # frames of an earlier version have none
+        if self._rgba:  # views of an earlier version of dp3d have none
             for i in range(len(views)):
                 if not views.rgba_path(i).is_file():
                     write_atomic(views.rgba_path(i), encode_png(views.rgba(i)))
@@ -478,9 +482,11 @@ class ViewSetWriter:
 
 
 def _fingerprint(meta: dict[str, Any]) -> str:
-    # These may differ between the two halves of a resumed job; everything else may not.
+    # These may differ when a job is resumed; all other entries may not.
     relevant = {
-        k: v for k, v in meta.items() if k not in {"versions", "run", "warnings", "choices"}
+        name: value
+        for name, value in meta.items()
+        if name not in {"versions", "run", "warnings", "choices"}
     }
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

@@ -1,7 +1,7 @@
-"""Weights of the diffusion engines on this machine: listed and verified, without torch.
+"""Weights of the diffusion engines on this machine: finding and verifying them, without torch.
 
-Each variant is a folder in the layout of a diffusers pipeline, with ``weights.json`` that names
-its source and the hash of every file; it is written last and marks a whole import::
+Each variant is a folder in the layout of a diffusers pipeline.  ``weights.json`` names its source
+and the hash of every file; it is written last and marks a complete import::
 
     DP3D_HOME/weights/diffportrait360/
       weights.json  model_index.json  unet/ reference_unet/ pose_controlnet/ vae/ empty_prompt/ ...
@@ -21,21 +21,22 @@ from dp3d_core.storage.files import HASH_CHUNK, hash_file, read_json, refusal_co
 from dp3d_core.storage.paths import dp3d_home
 
 SCHEMA = "dp3d.weights/2"
-"""Holds the embedding of the empty prompt."""
+"""Schema of ``weights.json`` of imports that store the embedding of the empty prompt."""
 _WITH_TEXT_ENCODER = "dp3d.weights/1"
-"""Holds the text encoder; read, no longer written."""
+"""Schema of earlier imports, which store the text encoder; read, not written."""
 MARKER = "weights.json"
+"""File that marks a complete import."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a published file is had."""
+    """Where a published file can be downloaded."""
 
     file: str
     repository: str | None
-    """On the Hugging Face hub; None: its host offers no interface."""
+    """Repository on the Hugging Face hub; None: the file must be downloaded by hand."""
     page: str
-    """For people."""
+    """Web page of the file."""
     gigabytes: float
     """Size of the file, 10^9 bytes."""
     revision: str | None = None
@@ -61,39 +62,40 @@ SOURCES = {
         "474069d",
     ),
 }
+"""Published file of each variant."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Imported weights."""
+    """Imported weights of a variant."""
 
     folder: Path
     config: NetworkConfig
     source_name: str
     source_sha256: str
     source_revision: str | None
-    """Commit on the hub, where the file was downloaded."""
+    """Commit on the hub that the file was downloaded from; None: unknown."""
     files: dict[str, str]
-    """Path in the folder -> SHA-256."""
+    """SHA-256 of each file by its path in the folder."""
     holds_text_encoder: bool = False
-    """Whether the import is an earlier one, which encodes the empty prompt at each run."""
+    """Whether the text encoder is stored, and encodes the empty prompt at each run."""
 
 
 def weights_folder() -> Path:
-    """Where weights are kept."""
+    """Folder that holds the imported weights of all variants."""
     return dp3d_home() / "weights"
 
 
 def find_weights(variant: Variant) -> Weights | None:
-    """The imported weights of a variant, None when there are none; reads no weights.
+    """The imported weights of a variant, None where it is not installed; reads ``weights.json``.
 
     Raises:
-        Dp3dError: ``weights.damaged`` if what is there was not written by us.
+        Dp3dError: ``weights.damaged`` if ``weights.json`` is not readable.
 
     """
     folder = weights_folder() / variant
     if not (folder / MARKER).is_file():
-        folder = old_folder(variant)  # an import was cut off between taking these away and its own
+        folder = old_folder(variant)  # an import was interrupted while exchanging folders
     if not (folder / MARKER).is_file():
         return None
     try:
@@ -114,7 +116,7 @@ def find_weights(variant: Variant) -> Weights | None:
 
 
 def old_folder(variant: Variant) -> Path:
-    """Where weights are put while new ones take their place."""
+    """Folder that holds the previous weights while an import exchanges them."""
     return weights_folder() / f".{variant}.old"
 
 
@@ -122,19 +124,19 @@ def require_weights(variant: Variant) -> Weights:
     """The imported weights of a variant.
 
     Raises:
-        Dp3dError: ``weights.missing`` with the commands that bring them, ``weights.damaged``.
+        Dp3dError: ``weights.missing`` with the commands that install them, ``weights.damaged``.
 
     """
-    found = find_weights(variant)
-    if found is None:
+    weights = find_weights(variant)
+    if weights is None:
         raise Dp3dError(
             "weights.missing", f"The weights {variant} are not installed.", how(variant)
         )
-    return found
+    return weights
 
 
 def how(variant: Variant) -> str:
-    """What a person does to get the weights."""
+    """Sentence that tells the user how to install a variant."""
     source = SOURCES[variant]
     if source.repository is not None:
         return f"Run 'dp3d models install {variant}' ({source.gigabytes:g} GB)."
@@ -145,7 +147,7 @@ def how(variant: Variant) -> str:
 
 
 def verify_weights(variant: Variant, *, progress: ProgressCallback, cancel: CancelCheck) -> Weights:
-    """Compare every file with the hash it had when it was imported.
+    """Compare the hash of every file with that of the import.
 
     Raises:
         Dp3dError: ``weights.missing``, ``weights.damaged`` with the files that differ.
@@ -153,26 +155,26 @@ def verify_weights(variant: Variant, *, progress: ProgressCallback, cancel: Canc
     """
     weights = require_weights(variant)
     stage = Stage("verify", len(weights.files), progress, cancel, f"Hashing {variant}")
-    wrong = []
+    changed = []
     for name, sha256 in weights.files.items():
         file = weights.folder / name
         if not file.is_file() or hash_file(file) != sha256:
-            wrong.append(name)
+            changed.append(name)
         stage.advance(name)
-    if wrong:
-        raise weights_damaged(variant, f"these files are not as imported: {', '.join(wrong)}")
+    if changed:
+        raise weights_damaged(variant, f"these files are not as imported: {', '.join(changed)}")
     return weights
 
 
 def hash_with_progress(path: Path, progress: ProgressCallback, cancel: CancelCheck) -> str:
-    """SHA-256 of a large file, stage ``hash``."""
+    """SHA-256 of a large file, hexadecimal; reports progress as stage ``hash``."""
     size = path.stat().st_size
     stage = Stage("hash", max(1, -(-size // HASH_CHUNK)), progress, cancel, f"Hashing {path.name}")
     return hash_file(path, stage.advance)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder; raises ``output.not_writable``."""
+    """Make a folder with its parents; raises ``output.not_writable`` or ``storage.full``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -180,7 +182,7 @@ def make_folder(folder: Path) -> None:
 
 
 def not_writable(folder: Path, error: OSError) -> Dp3dError:
-    """The error for a folder of weights that cannot be written."""
+    """Error for a folder of weights that cannot be written."""
     code = refusal_code(error)
     why = "the disk is full" if code == "storage.full" else error.strerror or str(error)
     return Dp3dError(
@@ -191,7 +193,7 @@ def not_writable(folder: Path, error: OSError) -> Dp3dError:
 
 
 def weights_damaged(variant: Variant, why: str, detail: str = "") -> Dp3dError:
-    """The error for imported weights that cannot be used; ``why`` is half a sentence."""
+    """Error for imported weights that cannot be used; ``why`` is half a sentence."""
     return Dp3dError(
         "weights.damaged",
         f"The installed weights {variant} cannot be used: {why}.",

@@ -1,4 +1,4 @@
-"""Whether what the diffusion engines need is installed; imports none of it."""
+"""Packages and devices that the diffusion engines need; imports no package to check for it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ _RUNNING: dict[str, tuple[int, ...]] = {
     "safetensors": (0, 5),
     "accelerate": (1, 2),
 }
-"""Packages that generate views, and their lowest versions."""
+"""Packages that generating views needs, and their lowest versions."""
 _TEXT_ENCODER: dict[str, tuple[int, ...]] = {"transformers": (5,)}
-"""Packages that encode the empty prompt when weights are imported."""
+"""Packages that the import of weights needs to encode the empty prompt."""
 _ONLY = {"diffusers": (0, 42)}
-"""Versions whose later ones are not known to give the same numbers."""
+"""Packages that must have exactly this version prefix: results of later ones are not verified."""
 HOW = how_to_install("diffusion")
+"""Remedy for missing packages of the diffusion engines."""
 
 
 def packages_problem() -> str | None:
-    """One sentence on the packages that are missing or of another version, None for none."""
+    """Sentence on missing or wrong versions of the packages that generate views, or None."""
     return _problem(
         _RUNNING,
         "The packages of the diffusion engines are not installed",
@@ -37,14 +38,14 @@ def packages_problem() -> str | None:
 
 
 def text_encoder_problem() -> str | None:
-    """The sentence for the text encoder's package alone."""
+    """Sentence on a missing or wrong version of the text encoder's package, or None."""
     return _problem(
         _TEXT_ENCODER, "The text encoder's package is not installed", "The text encoder needs"
     )
 
 
 def require_packages() -> None:
-    """Say how to install what the diffusion engines need, when it is not there.
+    """Refuse to generate views where packages are missing.
 
     Raises:
         Dp3dError: ``engine.packages_missing``.
@@ -54,7 +55,7 @@ def require_packages() -> None:
 
 
 def require_import_packages() -> None:
-    """Say how to install what the import of weights needs, when it is not there.
+    """Refuse to import weights where packages are missing.
 
     Raises:
         Dp3dError: ``engine.packages_missing``.
@@ -70,9 +71,9 @@ def require_import_packages() -> None:
 
 
 def older_import_refusal(weights: Weights) -> Dp3dError | None:
-    """The error for weights whose text encoder cannot run here; None where they can be used.
+    """Error for weights that store a text encoder which cannot run here; None for usable ones.
 
-    Weights of earlier imports hold the text encoder, and encode the empty prompt at each run.
+    Earlier imports store the text encoder and encode the empty prompt at each run.
     """
     if not weights.holds_text_encoder or (problem := text_encoder_problem()) is None:
         return None
@@ -85,28 +86,30 @@ def older_import_refusal(weights: Weights) -> Dp3dError | None:
     )
 
 
-def _problem(least: dict[str, tuple[int, ...]], absent: str, need: str) -> str | None:
-    """One sentence on packages that are missing or of another version, None for none.
+def _problem(
+    lowest_versions: dict[str, tuple[int, ...]], missing_text: str, version_text: str
+) -> str | None:
+    """Sentence on packages that are missing or of a wrong version, None where all fit.
 
     Args:
-        least: the packages and their lowest versions.
-        absent: how the sentence begins for those that are missing.
-        need: how it begins for one of another version.
+        lowest_versions: of each package.
+        missing_text: beginning of the sentence on missing packages.
+        version_text: beginning of the sentence on a wrong version.
 
     """
-    missing = [name for name in least if is_absent(name)]
+    missing = [name for name in lowest_versions if is_absent(name)]
     if missing:
-        return f"{absent} ({', '.join(missing)})."
-    for name, lowest in least.items():
-        present = installed_version(name)
-        if present is None:  # not from a distribution: nothing says its version
+        return f"{missing_text} ({', '.join(missing)})."
+    for name, lowest in lowest_versions.items():
+        installed = installed_version(name)
+        if installed is None:  # no distribution states a version
             continue
         only = _ONLY.get(name)
-        if present < lowest or (only is not None and present[: len(only)] != only):
+        if installed < lowest or (only is not None and installed[: len(only)] != only):
             wanted = ".".join(map(str, only or lowest))
             or_later = "" if only else " or later"
-            has = ".".join(map(str, present))
-            return f"{need} {name} {wanted}{or_later}, and {has} is installed."
+            has = ".".join(map(str, installed))
+            return f"{version_text} {name} {wanted}{or_later}, and {has} is installed."
     return None
 
 
@@ -116,7 +119,7 @@ def _require(problem: str | None) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name, ``auto`` for the fastest.
+    """Device of a name for torch; ``auto`` prefers cuda, then mps, then cpu.
 
     Raises:
         Dp3dError: ``engine.bad_option``.

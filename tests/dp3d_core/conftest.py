@@ -1,4 +1,4 @@
-"""Photos that several tests read."""
+"""Photos and installations shared by several tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def astronaut_rgb(astronaut: Path) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def plain() -> bytes:
-    """A photo of nothing."""
+    """A photo of one plain colour."""
     return encode(np.full((300, 240, 3), (90, 140, 60), np.uint8))
 
 

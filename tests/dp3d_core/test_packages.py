@@ -29,7 +29,7 @@ SERVER = ("fastapi", "sqlmodel", "httpx", "uvicorn")
 
 
 def error_of(folder: Path, *arguments: str) -> dict:
-    """What the command line says where ``folder`` comes first among the packages."""
+    """Error of a command that searches packages in ``folder`` first."""
     done = subprocess.run(
         [sys.executable, "-m", "server.cli.main", *arguments, "--json"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Work in threads: results in order, nothing begun in vain."""
+"""Work in threads: results in order, few items in flight, BLAS limited to one thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from dp3d_core.threads import in_threads, one_blas_thread
 
 
-def test_results_come_in_order_whoever_is_first() -> None:
+def test_results_come_in_the_order_of_the_items() -> None:
     second = threading.Event()
 
     def work(number: int) -> int:
@@ -23,12 +23,12 @@ def test_results_come_in_order_whoever_is_first() -> None:
     assert list(in_threads(work, range(6), workers=2)) == [0, 1, 4, 9, 16, 25]
 
 
-def test_whoever_stops_leaves_the_rest_alone() -> None:
-    begun: list[int] = []
-    results = in_threads(begun.append, range(100), workers=2)
+def test_closing_the_generator_cancels_the_rest() -> None:
+    started: list[int] = []
+    results = in_threads(started.append, range(100), workers=2)
     next(iter(results))
     results.close()
-    assert len(begun) <= 4
+    assert len(started) <= 4
 
 
 def test_a_failure_reaches_the_caller() -> None:
@@ -39,7 +39,7 @@ def test_a_failure_reaches_the_caller() -> None:
         list(in_threads(work, [1, 0, 1], workers=2))
 
 
-def test_linear_algebra_has_one_thread_meanwhile() -> None:
+def test_linear_algebra_is_limited_to_one_thread() -> None:
     import numpy as np
     from threadpoolctl import threadpool_info
 
@@ -53,7 +53,7 @@ def test_linear_algebra_has_one_thread_meanwhile() -> None:
     assert threads() == before
 
 
-def test_the_last_of_two_gives_the_threads_back() -> None:
+def test_the_last_of_two_users_lifts_the_limit() -> None:
     from threadpoolctl import threadpool_info
 
     def blas() -> list[int]:
@@ -74,10 +74,10 @@ def test_the_last_of_two_gives_the_threads_back() -> None:
         return blas()
 
     with ThreadPoolExecutor(2) as pool:
-        one = pool.submit(first)
+        first_call = pool.submit(first)
         assert first_in.wait(10)
-        two = pool.submit(second)
-        one.result(10)
+        second_call = pool.submit(second)
+        first_call.result(10)
         first_out.set()
-        assert set(two.result(10)) == {1}
+        assert set(second_call.result(10)) == {1}
     assert blas() == before

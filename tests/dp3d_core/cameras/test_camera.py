@@ -83,7 +83,7 @@ def test_every_conversion_keeps_geometry_and_comes_back(axes_from, axes_to, worl
     back = cam.convert_pose(there, axes=(axes_to, axes_from), world=(world_to, world_from))
     np.testing.assert_allclose(back, poses, atol=1e-12)
 
-    # A point one unit ahead of the camera stays one unit ahead, in the other world's terms.
+    # A point one unit ahead of the camera stays one unit ahead in the other world.
     ahead = {CameraAxes.OPENCV: [0, 0, 1, 1], CameraAxes.OPENGL: [0, 0, -1, 1]}
     turn = {
         (WorldFrame.HEAD, WorldFrame.Z_UP): cam.Z_UP_FROM_HEAD,
@@ -96,7 +96,7 @@ def test_every_conversion_keeps_geometry_and_comes_back(axes_from, axes_to, worl
     np.testing.assert_allclose(there[:, :3, 0], poses[:, :3, 0] @ turn[:3, :3].T, atol=1e-12)
 
 
-def test_worlds_mean_what_the_page_says():
+def test_up_and_face_are_as_documented():
     up, face = np.array([0, 1.0, 0, 1]), np.array([0, 0, 1.0, 1])
     np.testing.assert_array_equal(cam.Z_UP_FROM_HEAD @ up, [0, 0, 1, 1])
     np.testing.assert_array_equal(cam.Z_UP_FROM_HEAD @ face, [0, -1, 0, 1])
@@ -321,8 +321,8 @@ def test_camera_file_round_trip_in_every_convention(tmp_path, axes, world):
         np.testing.assert_allclose(a.K, b.K, rtol=1e-12)
 
 
-def one_camera(width=64, height=48, far=2.7):
-    pose = [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, far], [0, 0, 0, 1]]
+def one_camera(width=64, height=48, distance=2.7):
+    pose = [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, distance], [0, 0, 0, 1]]
     camera = {"c2w": pose, "K": [[200, 0, 32], [0, 200, 24], [0, 0, 1]]}
     return {
         "schema": files.CAMERA_FILE_SCHEMA,
@@ -342,11 +342,11 @@ def test_a_byte_order_mark_does_no_harm(tmp_path):
                 '{"schema": "dp3d.cameras/1", "cameras": [{"c2w": 1}]}',
                 *(json.dumps(one_camera(**wrong)) for wrong in (
                     {"width": "64"}, {"width": 64.5}, {"height": True}, {"height": 10**400},
-                    {"far": 1e300}, {"far": float("nan")})),
+                    {"distance": 1e300}, {"distance": float("nan")})),
                 '{"schema": "dp3d.cameras/1", "coordinates": 3, "cameras": [3]}',
                 '{"schema": "dp3d.blender-path/1", "frames": [{}]}', '{"schema": "dp3d.blender-path/1"}'],
 )  # fmt: skip
-def test_garbled_camera_files_name_the_trouble(tmp_path, content):
+def test_damaged_camera_files_give_an_error_of_ours(tmp_path, content):
     path = tmp_path / "cameras.json"
     path.write_text(content)
     with pytest.raises(Dp3dError) as error:
@@ -414,7 +414,7 @@ def test_trajectories():
     assert len({(round(a, 6), round(b, 6)) for a, b in (c.yaw_pitch_deg for c in rings)}) == 32
 
 
-def test_paths_that_close():
+def test_closed_paths_are_recognised():
     assert trajectories.is_closed(trajectories.full_orbit(12))
     assert trajectories.is_closed(trajectories.full_orbit(16, pitch_deg=20))
     first = trajectories.full_orbit(12)
@@ -429,7 +429,7 @@ def test_paths_that_close():
     assert not trajectories.is_closed([trajectories.canonical_camera(0)] * 6)
 
 
-def test_paths_that_consist_of_rings():
+def test_paths_of_rings_are_divided():
     assert trajectories.closed_rings(trajectories.capture_sphere(32)) == [
         range(11),
         range(11, 22),
@@ -439,7 +439,7 @@ def test_paths_that_consist_of_rings():
     assert trajectories.closed_rings([*orbit, *orbit]) == [range(12), range(12, 24)]
     assert trajectories.closed_rings([*orbit, orbit[0]]) == [range(13)]
     arc = trajectories.frontal_arc(9)
-    # a loop in a longer flight tears nothing apart
+    # a path with a loop is not divided
     for path in (arc, [*orbit, *arc], [*arc, *orbit], orbit[:1], [orbit[0]] * 6):
         assert trajectories.closed_rings(path) == [range(len(path))]
     rng = np.random.default_rng(0)
@@ -460,7 +460,7 @@ def test_neighbours_of_rings():
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "named"),
+    ("index", "value", "name"),
     [
         ((0, 0), 1e-300, "fx"),
         ((0, 0), 1e-3, "fx"),
@@ -469,13 +469,13 @@ def test_neighbours_of_rings():
         ((1, 2), -1e7, "cy"),
     ],
 )
-def test_lenses_that_no_picture_of_this_size_has_are_refused(place, value, named):
+def test_lenses_out_of_range_are_refused(index, value, name):
     K = np.array([[270.0, 0, 32], [0, 270, 32], [0, 0, 1]])
-    K[place] = value
+    K[index] = value
     with pytest.raises(Dp3dError) as caught:
         Camera(np.eye(4), K, 64, 64)
     assert caught.value.code == "camera.invalid"
-    assert named in caught.value.problem
+    assert name in caught.value.problem
 
 
 def test_wide_long_and_shifted_lenses_are_taken():

@@ -1,4 +1,4 @@
-"""Camera paths of other tools, as cameras in head space."""
+"""Camera documents of other tools become cameras in head space."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(document, truth):
         assert (camera.width, camera.height) == (true.width, true.height)
 
 
-def test_our_own_files_are_taken_as_they_are(tmp_path):
+def test_our_own_files_are_returned_unchanged(tmp_path):
     data = cameras_to_dict(full_orbit(3, size=64))
     assert read_camera_document(write(tmp_path / "c.json", data)) == (data, [])
 
@@ -79,7 +79,7 @@ def test_a_crop_of_nerfstudios_path_is_left_out_with_a_note(tmp_path):
 
 
 def test_nerfstudios_own_space_is_undone(tmp_path):
-    """Its dataparser turns, moves and scales; then the data had been changed before, too."""
+    """The dataparser's transform is undone, with and without an ``applied_transform`` of the data."""
     truth = full_orbit(4, 10, size=64)
     angle = 0.4
     turn = np.eye(4)
@@ -121,7 +121,7 @@ def test_nerfstudios_own_space_is_undone(tmp_path):
         {"normalisation": []},
     ],
 )
-def test_paths_that_cannot_be_used(tmp_path, change):
+def test_bad_paths_are_refused(tmp_path, change):
     space = change.pop("normalisation", None)
     path = write(tmp_path / "p.json", captures.camera_path(full_orbit(2, size=64)) | change)
     if space is not None:

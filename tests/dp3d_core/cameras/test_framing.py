@@ -1,4 +1,4 @@
-"""Pictures of one camera as another at the same place sees them."""
+"""The networks' framing, and resampling of pictures between cameras at one position."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from dp3d_core.synthetic.rendering import condition_image
 @pytest.mark.parametrize("yaw", [0, 40, 180])
 def test_the_canonical_camera_is_the_networks_own(yaw):
     camera = canonical_camera(yaw, 10, 512)
-    found = network_camera(camera)
-    assert np.allclose(found.c2w, camera.c2w)
-    assert np.allclose(found.K, camera.K)
+    network = network_camera(camera)
+    assert np.allclose(network.c2w, camera.c2w)
+    assert np.allclose(network.K, camera.K)
 
 
 def test_published_cameras_are_diffportrait3ds_own():
     for published in diffportrait3d_ellipse(16):
         ours = camera_from_eg3d(published)
-        found = network_camera(ours, eg3d=True)
-        assert np.allclose(found.c2w, ours.c2w, atol=1e-9)
-        assert np.allclose(found.K, ours.K)
+        network = network_camera(ours, eg3d=True)
+        assert np.allclose(network.c2w, ours.c2w, atol=1e-9)
+        assert np.allclose(network.K, ours.K)
 
 
 def test_a_head_is_as_large_from_any_distance():
@@ -43,7 +43,7 @@ def test_a_head_is_as_large_from_any_distance():
 
 
 def test_a_reframed_picture_is_what_the_other_camera_sees():
-    """A lens with shift, another aspect, a roll and a turn away from the head."""
+    """The other camera has lens shift, another aspect ratio, roll and direction."""
     source = canonical_camera(25, 5, 640)
     roll = np.radians(10)
     pose = look_at(source.position, (0.05, -0.03, 0.0))
@@ -51,17 +51,17 @@ def test_a_reframed_picture_is_what_the_other_camera_sees():
     turn[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
     matrix = np.array([[1400.0, 0, 180], [0, 1350.0, 90], [0, 0, 1]])
     wanted = Camera(pose @ turn, matrix, 320, 220)
-    found = reframe(condition_image(source), source, wanted)
+    reframed = reframe(condition_image(source), source, wanted)
     truth = condition_image(wanted)
     inside = shown_by(source, wanted)
     assert inside.mean() > 0.9
-    error = np.abs(found.astype(float) - truth)[inside].mean()
-    mirrored = np.abs(found[:, ::-1].astype(float) - truth)[inside].mean()
+    error = np.abs(reframed.astype(float) - truth)[inside].mean()
+    mirrored = np.abs(reframed[:, ::-1].astype(float) - truth)[inside].mean()
     assert error < 2.5
     assert mirrored > 5 * error
 
 
-def test_what_no_picture_shows_is_known():
+def test_the_valid_mask_excludes_pixels_outside_the_picture():
     source = canonical_camera(0, 0, 128)
     wide = Camera(
         source.c2w, canonical_intrinsics(128) * [[0.5, 1, 1], [1, 0.5, 1], [1, 1, 1]], 128, 128

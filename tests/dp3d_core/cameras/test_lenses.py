@@ -1,4 +1,4 @@
-"""Lenses as other tools write them."""
+"""Lenses from files of other tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FX = 64 / math.tan(0.5)
 
 
 @pytest.mark.parametrize(
-    ("frame", "top", "wanted"),
+    ("frame", "top", "expected"),
     [
         ({}, {"camera_angle_x": 1.0}, (FX, FX, 64, 48, 128, 96)),
         ({}, {"camera_angle_y": 2 * math.atan(0.5)}, (96, 96, 64, 48, 128, 96)),
@@ -37,10 +37,10 @@ FX = 64 / math.tan(0.5)
         ({}, {"fl_x": 400, "w": 255, "h": 192}, (400 * 128 / 255, 200, 64, 48, 128, 96)),
     ],
 )  # fmt: skip
-def test_what_stands_where(frame, top, wanted):
+def test_values_of_the_frame_precede_those_of_the_file(frame, top, expected):
     lens, _ = transforms_lens(frame, top, SIZE)
     numbers = (lens.fx, lens.fy, lens.cx, lens.cy, lens.width, lens.height)
-    assert numbers == pytest.approx(wanted)
+    assert numbers == pytest.approx(expected)
     assert not lens.distorted
 
 
@@ -51,7 +51,7 @@ def test_a_scaled_picture_is_noted():
 
 
 @pytest.mark.parametrize(
-    ("more", "distortion"),
+    ("values", "distortion"),
     [
         ({"camera_model": "OPENCV"}, Distortion.NONE),
         ({"camera_model": "PINHOLE", "k1": 0, "k2": 0.0}, Distortion.NONE),
@@ -67,8 +67,8 @@ def test_a_scaled_picture_is_noted():
     ],
 )
 @pytest.mark.parametrize("in_frame", [True, False])
-def test_every_place_that_says_how_rays_are_bent(more, distortion, in_frame):
-    frame, top = (more, {"fl_x": 9}) if in_frame else ({}, {"fl_x": 9, **more})
+def test_distortion_models_are_recognised(values, distortion, in_frame):
+    frame, top = (values, {"fl_x": 9}) if in_frame else ({}, {"fl_x": 9, **values})
     assert transforms_lens(frame, top, SIZE)[0].distortion is distortion
 
 
@@ -79,7 +79,7 @@ def test_the_order_of_coefficients_is_opencvs():
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("values", "words"),
     [
         *(({"camera_model": name}, name) for name in ("EQUIRECTANGULAR", "ORTHOPHOTO", "FISHEYE624",
                                                       "THIN_PRISM_FISHEYE", "FOV", "VR180_L")),
@@ -106,13 +106,13 @@ def test_the_order_of_coefficients_is_opencvs():
         ({"cx": 0.5, "cy": 0.5}, "parts of the picture"),
     ],
 )  # fmt: skip
-def test_what_is_no_lens_is_named(more, words):
+def test_bad_lenses_are_refused_by_name(values, words):
     with pytest.raises(UnusableCamera, match=words) as caught:
-        transforms_lens({}, {"fl_x": 90, **more}, SIZE)
+        transforms_lens({}, {"fl_x": 90, **values}, SIZE)
     assert caught.value.remedy.endswith(".")
 
 
-def test_without_a_picture_the_size_must_be_told():
+def test_without_a_picture_the_size_is_required():
     with pytest.raises(UnusableCamera, match="w is missing"):
         transforms_lens({}, {"fl_x": 90, "h": 3}, None)
 
@@ -129,8 +129,10 @@ def test_a_rolling_shutter_is_noted():
 
 @pytest.mark.parametrize(("model", "count"), COLMAP_MODELS)
 def test_colmaps_models(model, count):
-    one = ("RADIAL" in model and not model.startswith("RAD_TAN")) or model == "SIMPLE_PINHOLE"
-    values = [90.0, *([] if one else [91.0]), 64.0, 48.0]
+    has_one_focal = (
+        "RADIAL" in model and not model.startswith("RAD_TAN")
+    ) or model == "SIMPLE_PINHOLE"
+    values = [90.0, *([] if has_one_focal else [91.0]), 64.0, 48.0]
     values += [0.01 * (i + 1) for i in range(count - len(values))]
     if model in {"FOV", "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE"}:
         with pytest.raises(UnusableCamera) as caught:
@@ -138,7 +140,7 @@ def test_colmaps_models(model, count):
         assert "image_undistorter" in caught.value.remedy
         return
     lens = colmap_lens(model, values, *SIZE)
-    assert (lens.fx, lens.fy, lens.cx, lens.cy) == (90, 90 if one else 91, 64, 48)
+    assert (lens.fx, lens.fy, lens.cx, lens.cy) == (90, 90 if has_one_focal else 91, 64, 48)
     kind = (
         Distortion.FISHEYE if "FISHEYE" in model
         else Distortion.NONE if "PINHOLE" in model else Distortion.BROWN
@@ -159,7 +161,7 @@ def test_a_lens_for_a_smaller_picture():
         lens_of_picture(lens, (64, 64))
 
 
-def test_the_middle_tells_the_size_of_pictures_that_were_halved():
+def test_the_principal_point_implies_the_size_of_halved_pictures():
     lens, notes = transforms_lens({}, {"fl_x": 400, "cx": 129, "cy": 95}, SIZE)
     assert (lens.fx, lens.cx, lens.cy, lens.width) == (200, 64.5, 47.5, 128)
     assert "256 x 192" in notes[0]
@@ -168,7 +170,7 @@ def test_the_middle_tells_the_size_of_pictures_that_were_halved():
 
 
 @pytest.mark.parametrize("middle", [(160, 120), (32, 24), (128, 200)])
-def test_a_middle_that_is_none_needs_a_size(middle):
+def test_a_principal_point_far_from_the_centre_needs_a_size(middle):
     top = {"fl_x": 400, "cx": middle[0], "cy": middle[1]}
     with pytest.raises(UnusableCamera, match="far from the middle") as caught:
         transforms_lens({}, top, SIZE)

@@ -1,4 +1,4 @@
-"""Cameras as a job or a command line asks for them."""
+"""Cameras of job requests and command lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.blender_cameras import default_anchor, projection_from_intrin
 
 @pytest.mark.parametrize("preset", CAMERA_PRESETS)
 @pytest.mark.parametrize("views", [1, 2, 33])
-def test_preset_gives_the_views_asked_for(preset, views):
+def test_a_preset_gives_the_requested_number_of_views(preset, views):
     cameras = cameras_from_request({"preset": preset, "views": views, "size": 64})
     assert len(cameras) == views
     assert {(c.width, c.height) for c in cameras} == {(64, 64)}
@@ -81,7 +81,7 @@ def test_blender_path_is_read():
         ([], "camera.file_invalid"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_its_code(request_data, code):
+def test_bad_requests_are_refused_with_a_code(request_data, code):
     with pytest.raises(Dp3dError) as caught:
         cameras_from_request(request_data)
     assert caught.value.code == code

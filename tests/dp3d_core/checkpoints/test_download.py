@@ -1,4 +1,4 @@
-"""Downloads, from a server on this machine that answers as the hub does."""
+"""Downloads from a local server that answers like the hub."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Hub(BaseHTTPRequestHandler):
     tokens: list[str | None]
     served = CONTENT
     elsewhere = ""
-    """Address that the contents are to be fetched from."""
+    """Address that HEAD redirects to; empty: no redirect."""
 
     def do_HEAD(self) -> None:
         if self.elsewhere:
@@ -38,11 +38,11 @@ class Hub(BaseHTTPRequestHandler):
             self._headers(200, len(CONTENT))
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.ranges.append(asked)
+        requested = self.headers.get("Range")
+        self.ranges.append(requested)
         self.tokens.append(self.headers.get("Authorization"))
-        first = int(asked.split("=")[1].split("-")[0]) if asked else 0
-        self._headers(206 if asked else 200, len(CONTENT) - first)
+        first = int(requested.split("=")[1].split("-")[0]) if requested else 0
+        self._headers(206 if requested else 200, len(CONTENT) - first)
         self.wfile.write(self.served[first:])
 
     def _headers(self, status: int, length: int) -> None:
@@ -76,8 +76,8 @@ def served():
 def hub(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with served() as found:
-        yield found
+    with served() as address_and_handler:
+        yield address_and_handler
 
 
 @pytest.fixture(autouse=True)
@@ -92,18 +92,18 @@ VARIANT = Variant.DIFFPORTRAIT360
 
 def test_a_file_comes_with_its_commit_and_hash(hub):
     address, handler = hub
-    found = fetch(VARIANT, endpoint=address, **CALLS)
-    assert found.path.read_bytes() == CONTENT
-    assert found.path.name == SOURCES[VARIANT].file
-    assert found.commit == COMMIT
-    assert found.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    fetched = fetch(VARIANT, endpoint=address, **CALLS)
+    assert fetched.path.read_bytes() == CONTENT
+    assert fetched.path.name == SOURCES[VARIANT].file
+    assert fetched.commit == COMMIT
+    assert fetched.sha256 == hashlib.sha256(CONTENT).hexdigest()
     assert len(handler.ranges) == 1
-    # again: what is here
-    assert fetch(VARIANT, endpoint=address, **CALLS) == found
+    # a second call uses the local file
+    assert fetch(VARIANT, endpoint=address, **CALLS) == fetched
     assert len(handler.ranges) == 1
 
 
-def test_a_download_that_was_cancelled_goes_on(hub, monkeypatch):
+def test_a_cancelled_download_is_resumed(hub, monkeypatch):
     monkeypatch.setattr("dp3d_core.checkpoints.download._CHUNK", 1 << 18)
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 18)
     address, handler = hub
@@ -115,15 +115,15 @@ def test_a_download_that_was_cancelled_goes_on(hub, monkeypatch):
     done = part.stat().st_size
     assert 0 < done < len(CONTENT)
     events = []
-    found = fetch(VARIANT, endpoint=address, progress=events.append, cancel=never_cancel)
-    assert found.path.read_bytes() == CONTENT
+    fetched = fetch(VARIANT, endpoint=address, progress=events.append, cancel=never_cancel)
+    assert fetched.path.read_bytes() == CONTENT
     assert handler.ranges == [None, f"bytes={done}-"]
     assert events[0].step == done >> 18
     assert events[-1].step == events[-1].of
     assert not list(downloads_folder().glob("*.part"))
 
 
-def test_a_connection_that_breaks_is_told_and_loses_nothing(hub, monkeypatch):
+def test_a_broken_connection_is_an_error_and_keeps_the_part(hub, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)  # the client waits between its attempts
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 16)
     address, handler = hub
@@ -138,13 +138,13 @@ def test_a_connection_that_breaks_is_told_and_loses_nothing(hub, monkeypatch):
     assert handler.ranges == [f"bytes={400_000 >> 16 << 16}-"]
 
 
-def test_without_a_network_what_is_here_serves(hub):
+def test_without_a_network_a_local_file_is_used(hub):
     address, _ = hub
-    found = fetch(VARIANT, endpoint=address, **CALLS)
+    fetched = fetch(VARIANT, endpoint=address, **CALLS)
     gone = "http://127.0.0.1:9"
-    assert fetch(VARIANT, endpoint=gone, **CALLS) == found
-    assert fetch(VARIANT, COMMIT, endpoint=gone, **CALLS) == found
-    assert fetch(VARIANT, "main", endpoint=gone, **CALLS) == found
+    assert fetch(VARIANT, endpoint=gone, **CALLS) == fetched
+    assert fetch(VARIANT, COMMIT, endpoint=gone, **CALLS) == fetched
+    assert fetch(VARIANT, "main", endpoint=gone, **CALLS) == fetched
     for variant, revision in ((VARIANT, "b" * 40), (Variant.BACK_VIEW, "main")):
         with pytest.raises(Dp3dError) as caught:
             fetch(variant, revision, endpoint=gone, **CALLS)
@@ -152,7 +152,7 @@ def test_without_a_network_what_is_here_serves(hub):
         assert "by hand" in caught.value.remedy
 
 
-def test_what_the_hubs_own_client_has_is_used(tmp_path):
+def test_the_cache_of_the_hubs_client_is_used(tmp_path):
     cache = tmp_path / "client/models--gym890--diffportrait360"
     snapshot, blob = cache / "snapshots" / COMMIT, cache / "blobs" / ("a" * 64)
     snapshot.mkdir(parents=True)
@@ -161,12 +161,12 @@ def test_what_the_hubs_own_client_has_is_used(tmp_path):
     (snapshot / "model_state-340000.th").symlink_to(blob)
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(COMMIT)
-    found = fetch(VARIANT, endpoint="http://127.0.0.1:9", **CALLS)
-    assert found.path.read_bytes() == b"weights"
-    assert (found.commit, found.sha256) == (COMMIT, "a" * 64)
+    fetched = fetch(VARIANT, endpoint="http://127.0.0.1:9", **CALLS)
+    assert fetched.path.read_bytes() == b"weights"
+    assert (fetched.commit, fetched.sha256) == (COMMIT, "a" * 64)
 
 
-def test_a_disk_without_room(hub, monkeypatch):
+def test_a_full_disk_is_refused_before_the_download(hub, monkeypatch):
     address, handler = hub
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(Dp3dError) as caught:
@@ -175,14 +175,14 @@ def test_a_disk_without_room(hub, monkeypatch):
     assert not handler.ranges
 
 
-def test_a_file_that_its_host_does_not_hand_out():
+def test_a_file_for_download_by_hand_names_its_page():
     with pytest.raises(Dp3dError) as caught:
         fetch(Variant.DIFFPORTRAIT3D, **CALLS)
     assert caught.value.code == "weights.missing"
     assert "github.com" in caught.value.remedy
 
 
-def test_spoilt_contents_are_fetched_anew(hub):
+def test_damaged_contents_are_downloaded_again(hub):
     address, handler = hub
     handler.served = bytes(len(CONTENT))
     with pytest.raises(Dp3dError) as caught:
@@ -213,7 +213,7 @@ def test_the_token_stays_with_the_hub(hub, monkeypatch):
     assert network.tokens == [None]
 
 
-def test_a_home_that_cannot_be_written(hub, tmp_path, monkeypatch):
+def test_an_unwritable_home_is_refused(hub, tmp_path, monkeypatch):
     address, _ = hub
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("DP3D_HOME", str(tmp_path / "file"))

@@ -1,4 +1,4 @@
-"""What people have in place of weights: each kind named for what it is, with a remedy that fits."""
+"""Files in place of weights: errors name the kind of file and a remedy."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tests.conftest import shared_path
 STATE = {f"model.diffusion_model.{i}.weight": torch.zeros(40, 50) for i in range(10)}
 
 
-def torch_bytes(state=STATE, **more) -> bytes:
+def torch_bytes(state=STATE, **options) -> bytes:
     buffer = io.BytesIO()
-    torch.save(state, buffer, **more)
+    torch.save(state, buffer, **options)
     return buffer.getvalue()
 
 
@@ -66,7 +66,7 @@ def refusal(path: Path, data: bytes | None = None) -> Dp3dError:
 
 
 @pytest.mark.parametrize("shape", [[-1, 4], [2.5], "4", [True]])
-def test_shapes_that_no_weights_have(tmp_path, shape) -> None:
+def test_impossible_shapes_are_refused(tmp_path, shape) -> None:
     header = {"a.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 400]}}
     text = json.dumps(header).encode()
     data = len(text).to_bytes(8, "little") + text + bytes(400)
@@ -108,7 +108,7 @@ PLACEHOLDERS = {
 
 
 @pytest.mark.parametrize("kind", PLACEHOLDERS)
-def test_what_only_stands_for_the_weights(tmp_path, kind) -> None:
+def test_placeholders_are_named(tmp_path, kind) -> None:
     error = refusal(tmp_path / "model.th", PLACEHOLDERS[kind])
     assert error.code == "weights.placeholder"
     assert kind in error.problem
@@ -262,7 +262,7 @@ def test_torchscript(tmp_path) -> None:
     assert (error.code, "TorchScript" in error.problem) == ("weights.other_format", True)
 
 
-def test_places_without_a_file(tmp_path) -> None:
+def test_missing_files_and_folders_are_refused(tmp_path) -> None:
     assert refusal(tmp_path / "nothing.th").code == "weights.not_found"
     (tmp_path / "model_state-340000.th").write_bytes(torch_bytes())
     error = refusal(tmp_path)

@@ -1,4 +1,4 @@
-"""Published files: recognised, read without running anything, every weight accounted for."""
+"""Published files are recognised and read without executing code, and every weight is matched."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def names_of(variant: Variant) -> dict[str, tuple[str, str, torch.Size]]:
     config = PUBLISHED[variant]
     views = config.view_modules
     official = Official(views is not None and views.after_downsamplers)
-    found = {}
+    names = {}
     components = Networks.of(config, meta=True).named()
     components["text_encoder"] = text_encoder(config.text, meta=True)
     for component, net in components.items():
         for key, value in net.state_dict().items():
             name = official.name(component, key)
-            assert name not in found
-            found[name] = (component, key, value.shape)
-    return found
+            assert name not in names
+            names[name] = (component, key, value.shape)
+    return names
 
 
 def test_full_size_key_lists_map_completely(golden, variant):
@@ -115,7 +115,7 @@ FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "problem"),
     [
         (lambda s: s.pop(FIRST), "are missing"),
         (lambda s: s.update({"lora.weight": torch.zeros(1)}), "are not expected"),
@@ -124,13 +124,13 @@ FIRST = "model.diffusion_model.input_blocks.0.0.weight"
         (lambda s: s.update({FIRST: s[FIRST] * float("nan")}), "no numbers"),
     ],
 )
-def test_what_does_not_fit_is_named(change, told):
+def test_weights_that_do_not_fit_are_named(change, problem):
     state = official_state(Variant.BACK_VIEW)
     change(state)
     with pytest.raises(Dp3dError) as caught:
         load_official(state, tiny_config(Variant.BACK_VIEW))
     assert caught.value.code == "weights.mismatch"
-    assert told in caught.value.problem
+    assert problem in caught.value.problem
     assert (FIRST if FIRST in caught.value.detail else "lora.weight") in caught.value.problem
 
 

@@ -1,4 +1,4 @@
-"""Our networks give the numbers of the original implementations."""
+"""Our networks reproduce the tensors of the original implementations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_golden_tensors(name):
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_pipelines_blocks_are_the_original_sampler(name):
-    """The loop that users run, from pictures to latents, without noise on the way."""
+    """The pipeline from pictures to latents with eta 0."""
     prefix = shared_path(f"golden/{name}.json").with_suffix("")
     data = json.loads(prefix.with_suffix(".json").read_text())
     tensors = load_file(f"{prefix}.tensors.safetensors")
@@ -67,7 +67,7 @@ def test_the_pipelines_blocks_are_the_original_sampler(name):
             window=data["views"],
         )
         pipeline.set_progress_bar_config(disable=True)
-        found = pipeline(
+        latents = pipeline(
             torch.cat(portraits),
             tensors["in.pose_images_u8"].float() / 127.5 - 1,
             num_inference_steps=5,
@@ -77,7 +77,7 @@ def test_the_pipelines_blocks_are_the_original_sampler(name):
             output_type="latent",
         ).latents
         golden = tensors[f"{key}.final"]
-        assert float((found - golden).abs().max() / golden.abs().max()) < 1e-4
+        assert float((latents - golden).abs().max() / golden.abs().max()) < 1e-4
 
 
 def copy_of(name, folder, change):
@@ -93,7 +93,7 @@ def copy_of(name, folder, change):
     return folder / "set"
 
 
-def test_a_wrong_number_is_found(tmp_path):
+def test_a_wrong_number_is_reported(tmp_path):
     def change(tensors):
         tensors["text.context_empty"][0, 5] += 0.01
 
@@ -101,7 +101,7 @@ def test_a_wrong_number_is_found(tmp_path):
     assert [row.name for row in rows if not row.good] == ["text.context_empty"]
 
 
-def test_a_tensor_that_nobody_computes_is_not_passed_over(tmp_path):
+def test_a_tensor_that_is_not_computed_is_reported(tmp_path):
     def change(tensors):
         tensors["secret.values"] = torch.zeros(3)
         tensors["vae.back_mean"] = torch.zeros(1)  # no picture of a back in this set
@@ -112,7 +112,7 @@ def test_a_tensor_that_nobody_computes_is_not_passed_over(tmp_path):
     assert bad == ["secret.values", "vae.back_mean", "in.never_read"]
 
 
-def test_sets_that_are_none(tmp_path):
+def test_missing_and_damaged_sets_are_refused(tmp_path):
     with pytest.raises(Dp3dError) as caught:
         verify(tmp_path / "nothing")
     assert caught.value.code == "parity.invalid"

@@ -1,4 +1,4 @@
-"""Damaged files of every format: each is a picture or a refusal, and takes little memory."""
+"""Damaged files of every format give a picture or a refusal, in little memory."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ ICC = icc_profile(ADOBE_RGB)
 
 def several(kind: str) -> bytes:
     """Two pictures in a file; copies, as Pillow leaves notes for its encoders on pictures."""
-    more: dict[str, Any] = {"save_all": True, "append_images": [PICTURE.rotate(90)]}
-    return encode(PICTURE.copy(), kind, **more)
+    options: dict[str, Any] = {"save_all": True, "append_images": [PICTURE.rotate(90)]}
+    return encode(PICTURE.copy(), kind, **options)
 
 
 def heic() -> bytes:

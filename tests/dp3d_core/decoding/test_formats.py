@@ -1,4 +1,4 @@
-"""Files that are no photos are named by their first bytes, and no other program is started."""
+"""Files that are not photos are named by their content, and no other decoder is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own: what a decoder does there never reaches the caller."""
+"""Decoding in a child process: crashes, endless loops and memory do not affect the caller."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.photos import encode
 
 
 def children() -> set[int]:
-    """Decoding processes of this one that wait for a picture."""
+    """Ids of idle decoding processes."""
     return {decoder.process_id for decoder in outside.idle_decoders()}
 
 
@@ -39,7 +39,7 @@ def endless() -> bytes:
 
 @pytest.fixture
 def alone() -> None:
-    """No decoding process waits."""
+    """End idle decoding processes first."""
     outside.end_idle_decoders()
 
 
@@ -53,7 +53,7 @@ def test_the_same_pixels_as_in_this_process(astronaut: Path):
 
 
 def test_numbers_of_a_palette_cross_over():
-    """Only where they are wanted, and not where an entry is transparent: that is alpha."""
+    """Only where they are requested, and not where an entry is transparent."""
     numbers = np.arange(12, dtype=np.uint8).reshape(3, 4)
     picture = Image.fromarray(numbers, "P")
     picture.putpalette([value for i in range(12) for value in (i * 20, 0, 255 - i)])
@@ -123,7 +123,7 @@ def test_a_decoder_that_breaks_down_is_the_pictures_fault(endless, astronaut_rgb
     decode_outside(encode(astronaut_rgb))
     (process,) = children()
 
-    def cancel() -> bool:  # is asked once the picture is on its way
+    def cancel() -> bool:  # polled after the picture was sent
         os.kill(process, signal.SIGTERM)
         return False
 
@@ -134,7 +134,7 @@ def test_a_decoder_that_breaks_down_is_the_pictures_fault(endless, astronaut_rgb
 
 
 def decoders() -> set[int]:
-    """Decoding processes of this one, busy ones too."""
+    """Ids of all decoding processes, busy ones included."""
     tasks = Path("/proc/self/task").glob("*/children")
     started = {pid for task in tasks for pid in task.read_text().split()}
     return {
@@ -258,7 +258,7 @@ def test_the_memory_that_a_large_picture_takes():
 
 
 def largest(kind: str) -> Image.Image:
-    """A picture just below what is accepted of a kind."""
+    """A picture just below the limit of a format."""
     megapixels = {"PNG": 120, "GIF": 90, "WEBP": 51, "TIFF": 90, "JPEG": 115, "BMP": 50}[kind]
     side = int((megapixels * 1e6) ** 0.5)
     picture = Image.radial_gradient("L").resize((side, side), Image.Resampling.NEAREST)

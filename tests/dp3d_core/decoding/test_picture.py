@@ -1,4 +1,4 @@
-"""Files of photos: every kind and mode becomes upright 8 bit pixels, or a clear sentence."""
+"""Files of photos: every format and mode becomes upright 8 bit pixels, or a clear refusal."""
 
 from __future__ import annotations
 

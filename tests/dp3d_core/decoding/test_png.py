@@ -1,4 +1,4 @@
-"""PNG files of view sets and fits: read as asked, or half a sentence on what is wrong."""
+"""PNG files of view sets and fits: read in the requested mode, or refused with a reason."""
 
 from __future__ import annotations
 

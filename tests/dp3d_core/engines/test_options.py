@@ -1,4 +1,4 @@
-"""Options of the engines: each says what it means and what it takes, and that is what is taken."""
+"""Options of the engines accept and refuse the values that their descriptions state."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ OPTIONS = [
 KINDS = {"preview": PreviewOptions}
 
 
-def check(engine: str, **options: Any) -> None:
-    """Refuse options as the engine does, its packages and weights aside."""
+def check(engine: str, **values: Any) -> None:
+    """Check options as the engine does, without its packages and weights."""
     from dp3d_core.engines.options import parse_options
 
-    parse_options(KINDS.get(engine, DiffusionOptions), options)
+    parse_options(KINDS.get(engine, DiffusionOptions), values)
 
 
 @pytest.mark.parametrize(("engine", "option"), OPTIONS)

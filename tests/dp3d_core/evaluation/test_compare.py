@@ -36,21 +36,21 @@ def run(views, reference=None, **more):
 
 
 def test_a_set_is_like_itself(truth, tmp_path):
-    found = run(truth, truth, metrics=("psnr", "ssim", "sharpness", "seam"), window=2)
-    assert found.values["ssim"] == pytest.approx(1)
-    assert found.values["psnr"] == 100
-    assert found.values["sharpness"] == pytest.approx(1)
+    comparison = run(truth, truth, metrics=("psnr", "ssim", "sharpness", "seam"), window=2)
+    assert comparison.values["ssim"] == pytest.approx(1)
+    assert comparison.values["psnr"] == 100
+    assert comparison.values["sharpness"] == pytest.approx(1)
     other = run(noisy(truth, tmp_path / "n"), truth, metrics=("psnr", "ssim"))
     assert 20 < other.values["psnr"] < 30
     assert other.values["ssim"] < 0.95
 
 
 def test_reprojection_on_the_true_mesh(truth, tmp_path):
-    found = run(truth, metrics=("reprojection",), surface=truth.root / "head.glb")
+    comparison = run(truth, metrics=("reprojection",), surface=truth.root / "head.glb")
     worse = run(
         noisy(truth, tmp_path / "n"), metrics=("reprojection",), surface=truth.root / "head.glb"
     )
-    assert found.values["reprojection"] > worse.values["reprojection"] + 2
+    assert comparison.values["reprojection"] > worse.values["reprojection"] + 2
     with pytest.raises(Dp3dError) as caught:
         run(truth, metrics=("reprojection",), surface=truth.root / "cameras.json")
     assert caught.value.code == "mesh.unreadable"
@@ -58,21 +58,21 @@ def test_reprojection_on_the_true_mesh(truth, tmp_path):
 
 def test_what_lacks_its_weights_does_not_keep_the_others(truth, tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
-    found = run(truth, truth, metrics=("ssim", "id", "reprojection", "seam"))
-    assert set(found.values) == {"ssim"}  # four views are one window
-    assert "--mesh" in found.missing["reprojection"].remedy
-    assert "neighbouring views" in found.missing["seam"].problem
+    comparison = run(truth, truth, metrics=("ssim", "id", "reprojection", "seam"))
+    assert set(comparison.values) == {"ssim"}  # four views are one window
+    assert "--mesh" in comparison.missing["reprojection"].remedy
+    assert "neighbouring views" in comparison.missing["seam"].problem
     assert "--against" in run(truth, metrics=("psnr",)).missing["psnr"].remedy
-    error = found.missing["id"]
+    error = comparison.missing["id"]
     assert error.code == "metrics.missing"
     assert learned.FACE_EMBEDDING in error.remedy + error.problem
 
 
 def test_the_pose_needs_the_face_models(truth, tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_MODELS", str(tmp_path))
-    found = run(truth, truth, metrics=("ssim", "pose"))
-    assert set(found.values) == {"ssim"}
-    assert found.missing["pose"].code == "portrait.model_missing"
+    comparison = run(truth, truth, metrics=("ssim", "pose"))
+    assert set(comparison.values) == {"ssim"}
+    assert comparison.missing["pose"].code == "portrait.model_missing"
 
 
 def test_views_in_another_order_are_compared_by_their_poses(truth, tmp_path):
@@ -94,7 +94,7 @@ def test_views_that_cannot_be_compared(truth, tmp_path):
         Camera(c.c2w, c.K * [[1.2, 1, 1], [1, 1.2, 1], [1, 1, 1]], 96, 96) for c in truth.cameras
     ]
     longer = write_subject(random_subject(5), lens, tmp_path / "lens")
-    for reference, told in (
+    for reference, problem in (
         (few, "the other 3"),
         (small, "size"),
         (other, "another camera pose"),
@@ -103,7 +103,7 @@ def test_views_that_cannot_be_compared(truth, tmp_path):
         with pytest.raises(Dp3dError) as caught:
             run(truth, reference)
         assert caught.value.code == "metrics.mismatch"
-        assert told in caught.value.problem
+        assert problem in caught.value.problem
     with pytest.raises(Dp3dError) as caught:
         run(truth, window=1)
     assert caught.value.code == "metrics.bad_option"
@@ -169,13 +169,13 @@ def test_unknown_pixels_and_odd_sizes(tmp_path):
         truth.write(i, frame)
         noisy = (frame + noise[i]).clip(0, 255).astype(np.uint8)
         half.write(i, np.where(known[..., None], noisy, 0).astype(np.uint8), known=known)
-    found = run(half.finish(), truth.finish(), metrics=("psnr", "ssim", "seam"), window=2)
-    assert found.values["psnr"] == pytest.approx(20 * np.log10(255 / 8), abs=0.6)
-    assert found.details["known"] == 0.5
+    comparison = run(half.finish(), truth.finish(), metrics=("psnr", "ssim", "seam"), window=2)
+    assert comparison.values["psnr"] == pytest.approx(20 * np.log10(255 / 8), abs=0.6)
+    assert comparison.details["known"] == 0.5
     mixed = [cameras[0], cameras[1].resized(48, 48), cameras[2].resized(6, 6)]
     odd = ViewSetWriter(tmp_path / "odd", mixed, ViewMeta(engine="test"))
     for i, camera in enumerate(mixed):
         odd.write(i, np.zeros((camera.height, camera.width, 3), np.uint8))
     views = odd.finish()
-    found = run(views, views, metrics=("seam", "ssim", "psnr"), window=2)
-    assert set(found.missing) == {"seam", "ssim", "psnr"}
+    comparison = run(views, views, metrics=("seam", "ssim", "psnr"), window=2)
+    assert set(comparison.missing) == {"seam", "ssim", "psnr"}

@@ -55,9 +55,9 @@ def test_photographs_cover_the_yaws_and_come_again():
     assert [round(abs(yaw)) for _, yaw in cameras] == [0, 45, 60]
     again = photograph(3, 5, 3)[1]
     np.testing.assert_array_equal(again.c2w, cameras[1][0].c2w)
-    found = cameras[1][0].yaw_pitch_deg
-    assert found[0] == pytest.approx(cameras[1][1])
-    assert abs(found[1]) <= 12
+    yaw_pitch = cameras[1][0].yaw_pitch_deg
+    assert yaw_pitch[0] == pytest.approx(cameras[1][1])
+    assert abs(yaw_pitch[1]) <= 12
 
 
 def test_a_case_is_scored_beside_plane_and_ellipsoid():
@@ -80,14 +80,14 @@ def test_a_case_is_scored_beside_plane_and_ellipsoid():
     assert case.scores["preview"][90].psnr > case.scores["plane"][90].psnr + 1
     assert case.pose_deg < 25
     assert 0.2 < case.mesh_percent < 10
-    found = summary(cases)
-    assert found["count"] == 1
-    assert found["scores"]["plane"]["90"]["psnr"] == pytest.approx(
+    totals = summary(cases)
+    assert totals["count"] == 1
+    assert totals["scores"]["plane"]["90"]["psnr"] == pytest.approx(
         case.scores["plane"][90].psnr, abs=0.01
     )
-    assert found["beside"]["pose_deg"] == found["pose_deg"]
-    assert found["beside"]["face_percent"] == found["face_percent"]
-    lines = summary_lines(found)
+    assert totals["beside"]["pose_deg"] == totals["pose_deg"]
+    assert totals["beside"]["face_percent"] == totals["face_percent"]
+    lines = summary_lines(totals)
     assert len(lines) == 5 + len(METHODS) + 1 + 4
 
 

@@ -48,14 +48,14 @@ def test_the_published_figures_come_out(official_outputs: Path) -> None:
     }
     assert {sample.name for sample in samples} == set(known)
     for sample in samples:
-        found = compare_with_published(sample, progress=no_progress, cancel=never_cancel)
+        comparison = compare_with_published(sample, progress=no_progress, cancel=never_cancel)
         for name, (ssim, psnr) in known[sample.name].items():
-            assert found.scores[name].ssim == pytest.approx(ssim, abs=0.001)
-            assert found.scores[name].psnr == pytest.approx(psnr, abs=0.06)
-        ours = found.scores["preview"]
-        assert ours.ssim > found.scores["unmoved"].ssim + 0.05
-        assert ours.psnr > found.scores["unmoved"].psnr + 1
-        assert ours.sharpness > found.scores["start"].sharpness
+            assert comparison.scores[name].ssim == pytest.approx(ssim, abs=0.001)
+            assert comparison.scores[name].psnr == pytest.approx(psnr, abs=0.06)
+        ours = comparison.scores["preview"]
+        assert ours.ssim > comparison.scores["unmoved"].ssim + 0.05
+        assert ours.psnr > comparison.scores["unmoved"].psnr + 1
+        assert ours.sharpness > comparison.scores["start"].sharpness
 
 
 def test_a_folder_without_samples(tmp_path: Path) -> None:

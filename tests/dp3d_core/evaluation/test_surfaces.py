@@ -40,25 +40,25 @@ def outside(truth):
 
 
 def test_a_head_is_on_its_own_surface(truth):
-    found = score_surface(outside(truth), truth, samples=FEW)
-    assert found.to_surface < 0.005  # the points' own spacing
-    assert found.f_score > 0.95
+    scores = score_surface(outside(truth), truth, samples=FEW)
+    assert scores.to_surface < 0.005  # the points' own spacing
+    assert scores.f_score > 0.95
     moved = outside(truth).with_vertices(truth.head.mesh.vertices + np.array([0, 0, 0.02]))
     worse = score_surface(moved, truth, samples=FEW)
-    assert worse.chamfer > found.chamfer + 0.01
+    assert worse.chamfer > scores.chamfer + 0.01
     assert worse.f_score < 0.9
 
 
 def test_a_face_on_its_own_surface(truth):
     mesh = truth.head.mesh
-    found = score_face(mesh, truth, samples=FEW)
-    assert found["face"] < 0.005
-    assert found["normals_deg"] < 5
+    scores = score_face(mesh, truth, samples=FEW)
+    assert scores["face"] < 0.005
+    assert scores["normals_deg"] < 5
     forward = mesh.with_vertices(mesh.vertices + np.array([0, 0, 0.03]))
     assert 0.015 < score_face(forward, truth, samples=FEW)["face"] < 0.035
     wave = 0.01 * np.sin(100 * mesh.vertices[:, :1]) * np.array([0, 0, 1])
     wavy = score_face(mesh.with_vertices(mesh.vertices + wave), truth, samples=FEW)
-    assert wavy["normals_deg"] > found["normals_deg"] + 15
+    assert wavy["normals_deg"] > scores["normals_deg"] + 15
     behind = mesh.with_vertices(np.where(mesh.vertices < [-9, -9, -0.1], 0.0, mesh.vertices))
     assert score_face(behind, truth, samples=FEW)["face"] < 0.006  # no part of the face
 
@@ -88,9 +88,9 @@ def test_colours_of_a_texture(truth):
     camera = canonical_camera(0, 0, 768)
     view = truth.render(camera)
     lips = view.rgba[view.labels == Label.LIPS][:, :3].mean(0)
-    found = feature_errors(painted(truth, np.rint(lips)), truth)
-    assert found["lips"] < 0.01
-    assert found["iris"] > 0.1
+    errors = feature_errors(painted(truth, np.rint(lips)), truth)
+    assert errors["lips"] < 0.01
+    assert errors["iris"] > 0.1
     grey = feature_errors(painted(truth, 128), truth)
     assert grey["lips"] == pytest.approx(np.abs(lips - 128).max() / 255, abs=0.01)
     skin = view.rgba[view.labels == Label.SKIN][:, :3].mean(0)

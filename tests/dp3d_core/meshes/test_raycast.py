@@ -1,4 +1,4 @@
-"""Ray casting: rays are left out only where nothing can be met."""
+"""Ray casting: only rays that cannot hit are left out, and edges are smooth."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def caster() -> RayCaster:
         canonical_camera(120.0, 40.0, 150, radius=2.0, focal=8.0),
         canonical_camera(30.0, -60.0, 120, radius=0.8, focal=0.5),
         canonical_camera(200.0, 10.0, 90, focal=60.0),
-        canonical_camera(10.0, size=90, radius=0.25, focal=0.4),  # within the head
+        canonical_camera(10.0, size=90, radius=0.25, focal=0.4),  # inside the head
     ],
     ids=["whole", "near", "wide", "a_patch", "inside"],
 )
 def test_a_picture_misses_no_hit(caster: RayCaster, camera) -> None:
     rays = camera.directions(camera.pixel_centres().reshape(-1, 2))
-    all_hits, seen = caster.cast(camera.position, rays), caster.seen(camera)
-    np.testing.assert_array_equal(seen.ray, all_hits.ray)
-    np.testing.assert_array_equal(seen.face, all_hits.face)
+    all_hits, picture_hits = caster.cast(camera.position, rays), caster.seen(camera)
+    np.testing.assert_array_equal(picture_hits.ray, all_hits.ray)
+    np.testing.assert_array_equal(picture_hits.face, all_hits.face)
 
 
 def test_outline_and_folds_are_smooth(caster: RayCaster) -> None:

@@ -1,4 +1,4 @@
-"""The walk through diffusers' blocks is diffusers' own, with view modules where they belong."""
+"""Our calls of diffusers' blocks give diffusers' outputs; view modules are in the published places."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.support.diffusion import LATENT, prompt_size, tiny_config, tiny_netwo
 T = torch.tensor([321])
 
 
-def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 5e-5) -> bool:
-    """Largest difference over largest value: sums in another order differ by some 1e-6."""
-    return float((found - wanted).abs().max() / wanted.abs().max()) < tolerance
+def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 5e-5) -> bool:
+    """Whether the largest difference over the largest value is small; rounding gives about 1e-6."""
+    return float((ours - theirs).abs().max() / theirs.abs().max()) < tolerance
 
 
 def latents(count: int, seed: int = 1) -> torch.Tensor:
@@ -71,29 +71,29 @@ def test_the_pose_network_is_diffusers_controlnet(networks, variant):
 
 @torch.inference_mode()
 def test_references_are_read_at_every_self_attention(networks, variant):
-    """Against a network of diffusers whose blocks tell what their self-attention was given."""
+    """Tokens equal those that hooks record in a network of diffusers."""
     net, prompt = networks.reference_unet, context(variant)
     tokens = net.tokens(latents(2), T, project_prompt(net.unet, prompt))
     config = {**net.unet.config}
     theirs = UNet2DConditionModel.from_config(config)
     theirs.load_state_dict(net.unet.state_dict(), strict=False)  # it has no output layer
     theirs.set_attn_processor(AttnProcessor2_0())
-    seen = []
+    recorded = []
     levels = [*theirs.down_blocks, theirs.mid_block, *theirs.up_blocks]
     for level in levels:
         for attention in getattr(level, "attentions", ()):
             attention.transformer_blocks[0].norm1.register_forward_hook(
-                lambda _m, _i, out: seen.append(out)
+                lambda _m, _i, out: recorded.append(out)
             )
     theirs.eval()(latents(2), T, prompt.expand(2, -1, -1))
-    assert len(tokens) == len(seen) == 16
-    for mine, stocks in zip(tokens, seen, strict=True):
+    assert len(tokens) == len(recorded) == 16
+    for mine, stocks in zip(tokens, recorded, strict=True):
         assert close(mine, stocks)
 
 
 @torch.inference_mode()
 def test_a_reference_of_ones_own_tokens_changes_nothing():
-    """Softmax over each key twice is softmax over each once (one view: nothing else mixes)."""
+    """Softmax over each key twice equals softmax over each key once (one view, no view module)."""
     net = tiny_networks(Variant.BACK_VIEW).unet
     prompt = context(Variant.BACK_VIEW)
     text = project_prompt(net.unet, prompt)

@@ -1,4 +1,4 @@
-"""Attention between views."""
+"""View attention."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dp3d_core.models import view_attention
 from dp3d_core.models.view_attention import ViewAttention
 
 
-def test_many_places_are_attended_to_in_parts(monkeypatch) -> None:
+def test_attention_in_parts_gives_the_whole_result(monkeypatch) -> None:
     torch.manual_seed(0)
     module = ViewAttention(32, 2, 4).eval()
     torch.nn.init.normal_(module.proj_out.weight)

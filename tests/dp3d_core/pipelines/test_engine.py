@@ -29,7 +29,7 @@ from dp3d_core.engines.registry import cameras_for, get_engine, list_engines, wi
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
-from dp3d_core.pipelines.user_pictures import read_given
+from dp3d_core.pipelines.user_pictures import read_user_pictures
 from dp3d_core.pipelines.windows import plan_windows
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.pose import HeadAngles
@@ -69,9 +69,9 @@ def installed(home, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(home))
 
 
-def generate(engine, portrait, cameras, out, options=SMALL, **more):
-    """Of an engine, or of the one of that name."""
-    calls = {"progress": no_progress, "cancel": never_cancel, "seed": 3, **more}
+def generate(engine, portrait, cameras, out, options=SMALL, **overrides):
+    """Generate views with an engine or the engine of a name, seed 3."""
+    calls = {"progress": no_progress, "cancel": never_cancel, "seed": 3, **overrides}
     engine = get_engine(engine) if isinstance(engine, str) else engine
     return engine.generate(portrait, cameras, options, out=out, **calls)
 
@@ -79,7 +79,7 @@ def generate(engine, portrait, cameras, out, options=SMALL, **more):
 @pytest.mark.parametrize("name", ["diffportrait3d", "diffportrait360"])
 @pytest.mark.usefixtures("installed")
 def test_views_for_any_cameras(tmp_path, portrait, name):
-    """Another size, aspect, shift and lens for each."""
+    """Each camera has its own size, aspect and lens shift."""
     shifted = canonical_camera(20, 5, 64)
     matrix = np.array(shifted.K)
     matrix[0, 2] += 9
@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_views(tmp_path, portrait):
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_picture_shows_what_is_coming(tmp_path, portrait):
+def test_previews_of_the_denoising_are_written(tmp_path, portrait):
     sizes = []
 
     def progress(event):
@@ -211,7 +211,7 @@ def test_finished_frames_are_kept(tmp_path, portrait):
     ],
 )
 @pytest.mark.usefixtures("installed")
-def test_options_that_cannot_be(tmp_path, portrait, options):
+def test_bad_options_are_refused(tmp_path, portrait, options):
     with pytest.raises(Dp3dError) as caught:
         generate("diffportrait3d", portrait, frontal_arc(1, size=64), tmp_path / "v", options)
     assert caught.value.code == "engine.bad_option"
@@ -219,7 +219,7 @@ def test_options_that_cannot_be(tmp_path, portrait, options):
 
 
 @pytest.mark.usefixtures("installed")
-def test_too_little_memory_is_told_before_anything_is_loaded(tmp_path, portrait):
+def test_too_little_memory_is_refused_before_networks_are_loaded(tmp_path, portrait):
     stages = []
     with pytest.raises(Dp3dError) as caught:
         generate(
@@ -234,15 +234,15 @@ def test_too_little_memory_is_told_before_anything_is_loaded(tmp_path, portrait)
     assert "load" not in stages
 
 
-def test_engines_without_weights_say_how_they_are_had(tmp_path, portrait, monkeypatch):
+def test_engines_without_weights_name_the_remedy(tmp_path, portrait, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
     infos = {info.name: info for info in list_engines()}
-    for name, told in (
+    for name, remedy in (
         ("diffportrait3d", "dp3d models import"),
         ("diffportrait360", "dp3d models install diffportrait360-back"),
     ):
         assert not infos[name].available
-        assert told in infos[name].problem
+        assert remedy in infos[name].problem
         with pytest.raises(Dp3dError) as caught:
             generate(name, portrait, frontal_arc(1, size=64), tmp_path / "v")
         assert caught.value.code == "weights.missing"
@@ -255,15 +255,15 @@ def test_engines_with_weights_are_available(installed):
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_the_networks_do_not_show_is_unknown(tmp_path, portrait):
-    """A wide lens sees more than theirs; the rest says nothing about the head."""
+def test_pixels_outside_the_networks_framing_are_not_valid(tmp_path, portrait):
+    """A lens wider than the networks' has pixels that they cannot fill."""
     wide = canonical_camera(0, 0, 64, focal=2.0)
     behind = canonical_camera(170, 0, 64)
     views = generate("diffportrait3d", portrait, [wide, behind], tmp_path / "v")
-    known = views.known(0)
-    assert 0.1 < known.mean() < 0.4
-    assert known[32, 32]
-    assert not views.mask(0)[~known].any()
+    valid = views.known(0)
+    assert 0.1 < valid.mean() < 0.4
+    assert valid[32, 32]
+    assert not views.mask(0)[~valid].any()
     shares, aside = views.meta.warnings
     assert "% of these frames" in shares
     assert aside.startswith("1 of 2 cameras")
@@ -274,7 +274,7 @@ def test_what_the_networks_do_not_show_is_unknown(tmp_path, portrait):
 
 
 @pytest.mark.parametrize("name", ["diffportrait3d", "diffportrait360"])
-def test_presets_have_the_networks_lens(name):
+def test_cameras_of_presets_have_the_networks_lens(name):
     engine = get_engine(name)
     request = {"preset": "capture", "views": 9, "size": 64}
     ours, plain = cameras_for(engine, request), cameras_from_request(request)
@@ -288,13 +288,13 @@ def test_presets_have_the_networks_lens(name):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the engine hands to the pipeline, which then does its work."""
+    """Arguments of the engine's calls of the pipeline."""
     seen = []
     real = MultiViewPipeline.__call__
 
-    def spy(self, *given, **more):
-        seen.append(inspect.signature(real).bind(self, *given, **more).arguments)
-        return real(self, *given, **more)
+    def spy(self, *args, **kwargs):
+        seen.append(inspect.signature(real).bind(self, *args, **kwargs).arguments)
+        return real(self, *args, **kwargs)
 
     monkeypatch.setattr(MultiViewPipeline, "__call__", spy)
     return seen
@@ -330,13 +330,13 @@ def test_the_back_view_is_the_second_reference(tmp_path, portrait, calls):
     assert torch.equal(back["references"][0], views["references"][0])
     assert not torch.equal(views["references"][0], views["references"][1])
     behind = condition_image(canonical_camera(180.0, 0.0, 64))
-    given = ((back["conditions"][0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
-    assert np.array_equal(given, behind)
+    condition = ((back["conditions"][0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+    assert np.array_equal(condition, behind)
     assert (back["eta"], back["guidance_scale"]) == (0.5, 3.0)
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_given_condition_from_behind_serves_the_back_view(tmp_path, portrait, calls):
+def test_a_users_condition_image_from_behind_serves_the_back_view(tmp_path, portrait, calls):
     folder = pictures(tmp_path / "c", 4)  # the third camera is behind
     engine = with_pictures("diffportrait360", folder)
     generate(engine, portrait, full_orbit(4, size=64), tmp_path / "v")
@@ -354,7 +354,7 @@ def test_each_ring_has_windows_of_its_own(tmp_path, portrait, calls):
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_background_is_told(tmp_path):
+def test_the_background_colour_is_recorded(tmp_path):
     """A fit takes the background out of half covered pixels: it must be the right one."""
     view = SyntheticHead(random_subject(5)).render(canonical_camera(0, 0, 256)).rgba
     part = view[..., 3:] / 255
@@ -369,7 +369,7 @@ def test_the_background_is_told(tmp_path):
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_refused_run_leaves_the_folder_to_a_better_one(tmp_path, portrait):
+def test_a_refused_run_makes_no_folder(tmp_path, portrait):
     cameras, out = frontal_arc(2, size=64), tmp_path / "v"
     few = pictures(tmp_path / "few", 1)
     for wrong in (
@@ -382,7 +382,7 @@ def test_a_refused_run_leaves_the_folder_to_a_better_one(tmp_path, portrait):
             wrong()
         assert not out.exists()
     generate("diffportrait3d", portrait, cameras, out)
-    # where it is computed makes no other views
+    # a run resumes with another memory limit
     again = generate("diffportrait3d", portrait, cameras, out, {**SMALL, "max_vram_gb": 40.0})
     assert len(again) == 2
 
@@ -394,12 +394,12 @@ def test_pictures_are_taken_in_the_order_of_their_numbers(tmp_path):
     for i in range(12):
         Image.new("RGB", (64, 64), (20 * i, 0, 0)).save(folder / f"view{i}.png")
     (folder / "._view0.png").write_bytes(b"of another system")
-    found = read_given(folder, "condition images", 12, 64)
-    assert [int(picture[0, 0, 0]) for picture in found] == [20 * i for i in range(12)]
+    read = read_user_pictures(folder, "condition images", 12, 64)
+    assert [int(picture[0, 0, 0]) for picture in read] == [20 * i for i in range(12)]
 
 
 @pytest.mark.usefixtures("installed")
-def test_windows_are_told(tmp_path, portrait):
+def test_edges_of_windows_are_recorded(tmp_path, portrait):
     views = generate("diffportrait3d", portrait, full_orbit(9, size=64), tmp_path / "v")
     edges = views.meta.parameters["window_edges"]
     assert len(edges) == 3  # windows of 4 that share one, around 9 views
@@ -440,7 +440,7 @@ def test_condition_and_start_images_from_folders(tmp_path, portrait):
 
 @pytest.mark.parametrize("wrong", ["absent", "empty", "few", "oblong", "text"])
 @pytest.mark.usefixtures("installed")
-def test_folders_that_do_not_fit(tmp_path, portrait, wrong):
+def test_bad_folders_of_pictures_are_refused(tmp_path, portrait, wrong):
     folder = tmp_path / "c"
     if wrong != "absent":
         pictures(folder, {"empty": 0, "few": 1}.get(wrong, 2))
@@ -460,7 +460,7 @@ def test_folders_that_do_not_fit(tmp_path, portrait, wrong):
 
 @pytest.mark.usefixtures("installed")
 def test_the_official_pictures(tmp_path, portrait, official_outputs):
-    """The authors' 16 condition and start images, at their own path's cameras."""
+    """The authors' 16 condition and start images, at the cameras of their path."""
     engine = with_pictures(
         "diffportrait3d", official_outputs / "condition", official_outputs / "0000028/start"
     )

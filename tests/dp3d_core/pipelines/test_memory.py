@@ -1,4 +1,4 @@
-"""Memory is computed before anything is loaded, and a budget is kept or refused."""
+"""Memory is computed before networks are loaded, and a budget is kept or refused."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_living_tensors_are_counted():
     assert living.living == 0
 
 
-def test_the_meta_device_tells_what_the_cpu_would_use():
-    """The same networks on the CPU, for one pass."""
+def test_computed_memory_is_that_of_a_pass_on_the_cpu():
+    """The conditional pass, within 25 %."""
     config = tiny_config(Variant.DIFFPORTRAIT3D)
     needs = compute_needs(config, 128, 4, 1, torch.float32)
     networks = tiny_networks(Variant.DIFFPORTRAIT3D)
@@ -46,11 +46,11 @@ def test_the_meta_device_tells_what_the_cpu_would_use():
         assert needs.networks[name] == sum(v.nbytes for v in net.state_dict().values())
     from dp3d_core.pipelines.denoise import Conditions, Denoiser
 
-    given = Conditions(
+    conditions = Conditions(
         torch.randn(1, 77, config.context), torch.randn(1, 4, 16, 16), torch.randn(4, 32, 16, 16)
     )
     with torch.inference_mode():
-        denoiser = Denoiser(networks, given)
+        denoiser = Denoiser(networks, conditions)
         denoiser.begin(torch.tensor([5]))
         with LivingTensors() as living:
             denoiser.conditional(torch.randn(4, 4, 16, 16), torch.arange(4), 4)
@@ -59,7 +59,7 @@ def test_the_meta_device_tells_what_the_cpu_would_use():
 
 @pytest.mark.parametrize("variant", [Variant.DIFFPORTRAIT3D, Variant.DIFFPORTRAIT360])
 def test_published_sizes_fit_a_consumer_gpu(variant):
-    """Below the goals for 32 views: 10 GB with offload, 16 without."""
+    """32 views need less than 10 GB with offload and less than 16 GB without."""
     references = PUBLISHED[variant].references
     needs = compute_needs(PUBLISHED[variant], 512, 32, references, torch.float16)
     assert needs.peak(1, offload=True) < needs.peak(1, offload=False) < 16e9
@@ -72,7 +72,7 @@ def test_published_sizes_fit_a_consumer_gpu(variant):
 FOUR = plan_windows(32, 8, mode="blocks")
 
 
-def test_a_budget_decides():
+def test_a_budget_decides_on_batch_and_offload():
     free = plan_memory(MB, FOUR, None)
     assert (free.windows_at_once, free.offload) == (1, False)
     much = plan_memory(MB, FOUR, 100 * 10**9)
@@ -90,7 +90,7 @@ def test_a_budget_decides():
     assert f"{MB.peak(1, True) / 1e9:.1f} GB" in caught.value.problem
 
 
-def test_placement_brings_a_network_back():
+def test_a_network_returns_to_the_cpu_only_with_offload():
     net = torch.nn.Linear(2, 2)
     meta = torch.device("meta")
     with Placement(None)(net):
@@ -104,8 +104,8 @@ def test_placement_brings_a_network_back():
     assert moved.weight.device.type == "meta"  # without offload it stays
 
 
-def test_offload_gives_back_the_very_tensors():
-    """Nothing is copied back: what lies on the CPU has never left."""
+def test_offload_restores_the_original_tensors():
+    """The tensors on the CPU are kept, not copied back."""
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     net[0].bias = net[1].bias  # shared weights stay shared
     before = {name: id(value) for name, value in net.state_dict(keep_vars=True).items()}
@@ -115,16 +115,16 @@ def test_offload_gives_back_the_very_tensors():
     assert {name: id(v) for name, v in net.state_dict(keep_vars=True).items()} == before
 
 
-def test_a_device_that_is_full_leaves_no_half_network(monkeypatch):
+def test_a_full_device_leaves_the_network_on_the_cpu(monkeypatch):
     net = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(3)))
     before = {name: id(value) for name, value in net.state_dict(keep_vars=True).items()}
     real, moved = torch.Tensor.to, []
 
-    def full(self, *given, **more):
+    def full(self, *args, **kwargs):
         moved.append(self)
         if len(moved) == 4:
             raise torch.OutOfMemoryError("full")
-        return real(self, *given, **more)
+        return real(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.Tensor, "to", full)
     with pytest.raises(torch.OutOfMemoryError), Placement(torch.device("meta"))(net):

@@ -41,7 +41,7 @@ def pipeline() -> MultiViewPipeline:
     return pipeline_of(Variant.DIFFPORTRAIT360)
 
 
-def run(pipeline, views=4, **more):
+def run(pipeline, views=4, **overrides):
     arguments = {
         "references": pictures(2, 1),
         "conditions": pictures(views, 2),
@@ -49,7 +49,7 @@ def run(pipeline, views=4, **more):
         "eta": 0.0,
         "generator": torch.Generator().manual_seed(5),
         "output_type": "latent",
-        **more,
+        **overrides,
     }
     return pipeline(**arguments)
 
@@ -58,17 +58,17 @@ def close(a, b, tolerance=1e-4):
     return float((a - b).abs().max() / b.abs().max()) < tolerance
 
 
-def test_pictures_come_out(pipeline):
-    found = run(pipeline, views=3, output_type="pt", start=pictures(3, 4), eta=0.5)
-    assert found.images.shape == (3, 3, SIZE, SIZE)
-    assert 0 <= float(found.images.min()) < float(found.images.max()) <= 1
+def test_pictures_have_the_shape_and_range_of_colours(pipeline):
+    output = run(pipeline, views=3, output_type="pt", start=pictures(3, 4), eta=0.5)
+    assert output.images.shape == (3, 3, SIZE, SIZE)
+    assert 0 <= float(output.images.min()) < float(output.images.max()) <= 1
 
 
 def test_overlap_is_blocks_with_one_window(pipeline):
     assert torch.equal(run(pipeline, mode="blocks").latents, run(pipeline).latents)
 
 
-def test_blocks_know_nothing_of_each_other(pipeline):
+def test_blocks_are_independent(pipeline):
     both = run(pipeline, views=8, mode="blocks").latents
     first = run(pipeline, views=4, conditions=pictures(8, 2)[:4], mode="blocks").latents
     assert close(both[:4], first)
@@ -90,8 +90,8 @@ def test_windows_in_one_batch_change_nothing(pipeline):
     assert close(together, apart)
 
 
-def test_closed_paths_have_no_first_view(pipeline):
-    """Turned by one window step, the same views come out, turned."""
+def test_closed_paths_may_start_at_any_view(pipeline):
+    """Views rolled by one window step give latents rolled by one window step."""
     conditions, noise = pictures(8, 2), torch.randn(8, 4, SIZE // 8, SIZE // 8)
     # windows of 4 that share 2 begin at every second view
     options = {"closed": True, "overlap": 2}
@@ -102,14 +102,14 @@ def test_closed_paths_have_no_first_view(pipeline):
     assert close(turned, straight.roll(2, 0))
 
 
-def test_order_of_references_is_of_no_account(pipeline):
+def test_the_order_of_references_changes_nothing(pipeline):
     ahead, behind = (run(pipeline, references=pictures(2, 1)[o]).latents for o in ([0, 1], [1, 0]))
     assert close(behind, ahead)
     assert not close(run(pipeline, references=pictures(1, 1)).latents, ahead, 1e-2)
     assert len(run(pipeline, references=pictures(4, 1)).latents) == 4
 
 
-def test_seeds(pipeline):
+def test_seeds_decide_the_views(pipeline):
     once, again = (run(pipeline, eta=0.5).latents for _ in range(2))
     assert torch.equal(once, again)
     other = run(pipeline, eta=0.5, generator=torch.Generator().manual_seed(6)).latents
@@ -119,20 +119,20 @@ def test_seeds(pipeline):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_samplers(name):
+def test_every_sampler_gives_finite_latents(name):
     sampler = get_sampler(name)
     made = pipeline_of(Variant.BACK_VIEW, name)
-    found = run(made, views=1, references=pictures(1), num_inference_steps=4, eta=sampler.eta)
-    assert bool(torch.isfinite(found.latents).all())
+    output = run(made, views=1, references=pictures(1), num_inference_steps=4, eta=sampler.eta)
+    assert bool(torch.isfinite(output.latents).all())
 
 
 def test_guidance_only_in_an_interval(pipeline, monkeypatch):
     calls = []
     unconditional = type(pipeline.unet).forward
 
-    def counted(self, *args, **more):
-        calls.append(more.get("residuals") is None)
-        return unconditional(self, *args, **more)
+    def counted(self, *args, **kwargs):
+        calls.append(kwargs.get("residuals") is None)
+        return unconditional(self, *args, **kwargs)
 
     monkeypatch.setattr(type(pipeline.unet), "forward", counted)
     run(pipeline, num_inference_steps=4, guidance_interval=(0.25, 0.75))
@@ -142,20 +142,20 @@ def test_guidance_only_in_an_interval(pipeline, monkeypatch):
     assert sum(calls) == 0
 
 
-def test_a_callback_ends_it_within_a_step(pipeline):
-    seen = []
+def test_a_callback_stops_after_a_step(pipeline):
+    steps = []
 
     def stop(made, step, t, tensors):
-        seen.append((step, int(t), tensors["latents"].shape))
+        steps.append((step, int(t), tensors["latents"].shape))
         made.interrupt = True
         return {}
 
     run(pipeline, num_inference_steps=5, callback_on_step_end=stop)
-    assert [step for step, _, _ in seen] == [0]
+    assert [step for step, _, _ in steps] == [0]
     assert len(run(pipeline).latents) == 4  # the next run is not stopped
 
 
-def test_it_is_saved_and_loaded(tmp_path, pipeline):
+def test_a_pipeline_is_saved_and_loaded(tmp_path, pipeline):
     pipeline.save_pretrained(tmp_path)
     loaded = MultiViewPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
@@ -169,7 +169,7 @@ def test_it_is_saved_and_loaded(tmp_path, pipeline):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_nearly_the_same(pipeline, dtype):
+def test_half_precision_changes_little(pipeline, dtype):
     made = pipeline_of(Variant.DIFFPORTRAIT360)
     made.to(dtype)
     options = {"views": 5, "closed": True, "start": pictures(5, 3), "output_type": "pt"}
@@ -178,27 +178,27 @@ def test_half_precision_is_nearly_the_same(pipeline, dtype):
     assert float((half.images - whole.images).abs().mean()) < 0.01
 
 
-def test_the_last_expectation_is_the_result(pipeline):
-    """Without noise on the way, DDIM's last step ends almost at what it expects."""
-    seen = []
+def test_the_last_prediction_is_the_result(pipeline):
+    """With eta 0, the last prediction is ten times closer to the result than the first."""
+    predictions = []
 
     def keep(made, step, t, tensors):
-        seen.append(tensors["clean"]())
+        predictions.append(tensors["clean"]())
         return {}
 
-    found = run(
+    output = run(
         pipeline,
         num_inference_steps=4,
         callback_on_step_end=keep,
         callback_on_step_end_tensor_inputs=("clean",),
     )
-    distances = [float((clean - found.latents).abs().mean()) for clean in seen]
+    distances = [float((clean - output.latents).abs().mean()) for clean in predictions]
     assert distances[-1] < 0.1 * distances[0]
-    assert pipeline.decode(seen[-1][:1]).shape == (1, 3, SIZE, SIZE)
+    assert pipeline.decode(predictions[-1][:1]).shape == (1, 3, SIZE, SIZE)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "problem"),
     [
         ({"references": pictures(5)}, "5 portraits"),
         ({"references": pictures(0)}, "0 portraits"),
@@ -211,16 +211,16 @@ def test_the_last_expectation_is_the_result(pipeline):
         ({"latents": torch.zeros(4, 4, 3, 3)}, "latents"),
     ],
 )
-def test_pictures_that_do_not_fit(pipeline, wrong, told):
+def test_bad_pictures_are_refused(pipeline, wrong, problem):
     with pytest.raises(Dp3dError) as caught:
         run(pipeline, **wrong)
     assert caught.value.code == "engine.bad_input"
-    assert told in caught.value.problem
+    assert problem in caught.value.problem
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_start_images_get_the_noise_of_the_first_step(name):
-    """Nothing of a start image but its share at t = 999 is left, whatever the sampler."""
+    """Start images are noised to t = 999, whatever the sampler."""
     own = get_sampler(name).scheduler
     for scheduler in (own, DPMSolverMultistepScheduler.from_config(own.config)):
         signal, grain = start_factors(scheduler)
@@ -238,7 +238,7 @@ def test_steps_that_the_published_sampler_cannot_take(pipeline, steps):
     assert caught.value.code == "engine.bad_option"
 
 
-def test_an_unknown_sampler():
+def test_an_unknown_sampler_is_refused():
     with pytest.raises(Dp3dError) as caught:
         get_sampler("euler")
     assert caught.value.code == "engine.bad_option"

@@ -30,19 +30,23 @@ def test_published_constants():
 @pytest.mark.parametrize("eta", [0.0, 0.5])
 def test_a_step_is_ddims_formula(half, eta):
     scheduler = official_schedule(half)
-    found = tables(scheduler, 50, eta)
+    coefficients = tables(scheduler, 50, eta)
     scheduler.set_timesteps(50)
     generator = torch.Generator().manual_seed(0)
     x, noise, grain = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(3))
     for row, t in ((0, 1), (30, 601), (49, 981)):
-        a, before, sigma, root = (
-            float(found[f"ddim_{name}"][row])
+        alpha, alpha_previous, sigma, root = (
+            float(coefficients[f"ddim_{name}"][row])
             for name in ("alphas", "alphas_prev", "sigmas", "sqrt_one_minus_alphas")
         )
-        clean = (x - root * noise) / a**0.5
-        wanted = before**0.5 * clean + (1 - before - sigma**2) ** 0.5 * noise + sigma * grain
+        clean = (x - root * noise) / alpha**0.5
+        expected = (
+            alpha_previous**0.5 * clean
+            + (1 - alpha_previous - sigma**2) ** 0.5 * noise
+            + sigma * grain
+        )
         step = scheduler.step(noise, t, x, eta=eta, variance_noise=grain if eta else None)
-        assert torch.allclose(step.prev_sample, wanted, atol=1e-4)
+        assert torch.allclose(step.prev_sample, expected, atol=1e-4)
         assert torch.allclose(step.pred_original_sample, clean, rtol=1e-4, atol=1e-4)
 
 
@@ -50,11 +54,15 @@ def test_rounding_shifts_the_last_steps():
     half, exact = (tables(official_schedule(h), 50, 0.5) for h in (True, False))
     assert float(half["ddim_sqrt_one_minus_alphas"][0]) == pytest.approx(0.038269, abs=1e-6)
     assert float(exact["ddim_sqrt_one_minus_alphas"][0]) == pytest.approx(0.041279, abs=1e-6)
-    at = torch.tensor([START_STEP])
+    timesteps = torch.tensor([START_STEP])
     ones, zeros = torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)
     scheduler = HalfDDIMScheduler()
-    assert float(scheduler.add_noise(ones, zeros, at).max()) == pytest.approx(0.0682373, abs=1e-7)
-    assert float(scheduler.add_noise(zeros, ones, at).max()) == pytest.approx(0.9975586, abs=1e-7)
+    assert float(scheduler.add_noise(ones, zeros, timesteps).max()) == pytest.approx(
+        0.0682373, abs=1e-7
+    )
+    assert float(scheduler.add_noise(zeros, ones, timesteps).max()) == pytest.approx(
+        0.9975586, abs=1e-7
+    )
 
 
 def test_a_half_schedule_is_saved_and_loaded(tmp_path):

@@ -1,4 +1,4 @@
-"""Every view is in a window, and what windows say of a view sums to one."""
+"""Windows cover all views, and their weights for a view sum to one."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_blocks_are_those_of_the_published_code():
 def test_neighbours_share_views(count, overlap, closed):
     windows = plan_windows(count, 8, overlap=overlap, closed=closed)
     pairs = list(zip(windows, windows[1:] + windows[:1], strict=True))
-    for one, next_one in pairs if closed else pairs[:-1]:
-        assert len(set(one.views) & set(next_one.views)) >= overlap
+    for window, next_window in pairs if closed else pairs[:-1]:
+        assert len(set(window.views) & set(next_window.views)) >= overlap
     together = {(a, b) for w in windows for a, b in zip(w.views, w.views[1:], strict=False)}
-    wanted = {(i, (i + 1) % count) for i in range(count if closed else count - 1)}
-    assert wanted <= together  # no two neighbours without a window of both
+    neighbours = {(i, (i + 1) % count) for i in range(count if closed else count - 1)}
+    assert neighbours <= together  # no two neighbours without a window of both
 
 
 def test_a_window_is_no_longer_than_the_views():
@@ -51,7 +51,7 @@ def test_a_window_is_no_longer_than_the_views():
 @pytest.mark.parametrize(
     "wrong", [{"mode": "spiral"}, {"overlap": 8}, {"overlap": -1}, {"count": 0}]
 )
-def test_what_cannot_be_divided(wrong):
+def test_bad_divisions_are_refused(wrong):
     arguments = {"count": 9, "size": 8, **wrong}
     with pytest.raises(Dp3dError) as caught:
         plan_windows(**arguments)
@@ -79,7 +79,7 @@ def test_edges_are_where_windows_hand_over():
     assert window_edges(plan_windows(8, 8), pairs[:7]) == []
 
 
-def test_windows_that_leave_a_view_out():
+def test_windows_that_omit_a_view_are_refused():
     check_windows(plan_windows(33, 8), 33)
     whole = Window((0, 1), (1.0, 1.0))
     for wrong in ([whole], [whole, Window((2, 3), (1.0, 1.0))], [whole, Window((2,), (0.5,))]):

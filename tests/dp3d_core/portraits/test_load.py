@@ -140,9 +140,9 @@ def test_a_turn_that_no_head_can_have(yaw: float) -> None:
 
 def test_what_a_person_says_of_the_turn_is_kept(astronaut: Path) -> None:
     turn = HeadAngles(yaw_deg=12.0, pitch_deg=-6.0)
-    found = load_portrait(astronaut, angles=turn).report
-    assert (found.yaw_deg, found.pitch_deg) == pytest.approx((12.0, -6.0))
-    assert found.roll_deg != 0  # still an estimate
+    report = load_portrait(astronaut, angles=turn).report
+    assert (report.yaw_deg, report.pitch_deg) == pytest.approx((12.0, -6.0))
+    assert report.roll_deg != 0  # still an estimate
     everything = HeadAngles(-8.0, 4.0, 10.0)
     by_hand = load_portrait(astronaut, (80, 50, 300), everything).report
     assert (by_hand.yaw_deg, by_hand.pitch_deg, by_hand.roll_deg) == pytest.approx(

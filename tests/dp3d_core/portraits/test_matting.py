@@ -27,8 +27,8 @@ def crop():
 
 
 def likeness(matte, truth):
-    found = matte > 127
-    return (found & truth).sum() / (found | truth).sum()
+    person = matte > 127
+    return (person & truth).sum() / (person | truth).sum()
 
 
 def test_the_segmenter_finds_the_outline_before_a_busy_wall(crop):

@@ -90,8 +90,10 @@ def test_the_back_has_no_second_face(head):
 
 
 def test_a_view_without_the_head_is_empty(head):
-    away = canonical_camera(size=64)
-    aside = Camera(np.array(away.c2w) + np.eye(4)[0][:, None] * np.eye(4)[3] * 5, away.K, 64, 64)
+    centred = canonical_camera(size=64)
+    aside = Camera(
+        np.array(centred.c2w) + np.eye(4)[0][:, None] * np.eye(4)[3] * 5, centred.K, 64, 64
+    )
     for camera in (aside, canonical_camera(size=64, radius=1e6)):
         view = head.render(camera)
         assert view.mask.max() == 0
@@ -129,9 +131,9 @@ def test_a_strip_of_cloth_below_the_collar_clothes_the_shoulders():
     clothes = view.labels == Label.SHOULDERS
     last = int(np.flatnonzero(clothes.sum(1) > 80)[0]) + 45
     rgba = view.rgba[:last]
-    found = PreviewHead(load_portrait(as_png(rgba), angles=HeadAngles(0.0)))
+    head = PreviewHead(load_portrait(as_png(rgba), angles=HeadAngles(0.0)))
     back = canonical_camera(180, 0, 256, focal=WHOLE_HEAD_FOCAL)
-    truth, ours = subject.render(back), found.render(back)
+    truth, ours = subject.render(back), head.render(back)
     dressed = (truth.labels == Label.SHOULDERS) & (ours.alpha > 0.99)
     # how high the collar is behind, the photo does not show
     dressed[: int(np.flatnonzero(dressed.any(1))[-1]) - 4] = False

@@ -1,4 +1,4 @@
-"""Files and output folders: what is whole, what is ours, and what is left alone."""
+"""Files and output folders: atomic writes, limited reads, and files of other origin."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ from dp3d_core.storage.files import (
 MARKERS = ("meta.json",)
 
 
-def refusal(folder: Path, **more) -> str:
-    with pytest.raises(Dp3dError) as caught, output_folder(folder, MARKERS, **more):
+def refusal(folder: Path, **options) -> str:
+    with pytest.raises(Dp3dError) as caught, output_folder(folder, MARKERS, **options):
         pytest.fail("the folder was taken")
     return caught.value.code
 
 
-@pytest.mark.parametrize("present", [None, (), (".DS_Store",), ("Thumbs.db",), ("meta.json", "x")])
-def test_good_folders(tmp_path: Path, present: tuple[str, ...] | None) -> None:
+@pytest.mark.parametrize("names", [None, (), (".DS_Store",), ("Thumbs.db",), ("meta.json", "x")])
+def test_folders_without_foreign_files_are_accepted(
+    tmp_path: Path, names: tuple[str, ...] | None
+) -> None:
     folder = tmp_path / "a" / "b"
-    for name in present or ():
+    for name in names or ():
         write_atomic(folder / name, b"1")
-    if present == ():
+    if names == ():
         folder.mkdir(parents=True)
     check_folder(folder, MARKERS)
     with output_folder(folder, MARKERS):
@@ -46,7 +48,7 @@ def test_good_folders(tmp_path: Path, present: tuple[str, ...] | None) -> None:
     assert (folder / "meta.json").read_bytes() == b"2"
 
 
-def test_files_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
+def test_files_of_other_origin_are_left_alone(tmp_path: Path) -> None:
     photo = tmp_path / "portrait.png"
     photo.write_bytes(b"mine")
     assert refusal(tmp_path) == "output.occupied"
@@ -69,7 +71,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     assert refusal(path / "below") == "output.not_writable"
 
 
-def test_two_at_once(tmp_path: Path) -> None:
+def test_a_second_command_in_the_folder_is_refused(tmp_path: Path) -> None:
     with output_folder(tmp_path / "out", MARKERS):
         program = (
             "import sys; from pathlib import Path; from dp3d_core.storage.files import output_folder\n"
@@ -86,31 +88,31 @@ def test_two_at_once(tmp_path: Path) -> None:
         pass
 
 
-def test_a_command_that_came_to_nothing_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_command_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"), output_folder(tmp_path / "out", MARKERS):
         raise ValueError("no")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_full_disk_says_is_no_defect() -> None:
-    told = not_writable(OSError(errno.ENOSPC, "No space left on device", "/tmp/x"))
-    assert told is not None
-    assert told.code == "storage.full"
-    assert "/tmp/x" in told.problem
+def test_a_full_disk_is_an_error_of_ours() -> None:
+    error = not_writable(OSError(errno.ENOSPC, "No space left on device", "/tmp/x"))
+    assert error is not None
+    assert error.code == "storage.full"
+    assert "/tmp/x" in error.problem
     # reading is refused like this, too, and other errors have no number at all
     assert not_writable(PermissionError(errno.EACCES, "Permission denied", "x")) is None
     assert not_writable(OSError("something else")) is None
     assert not_writable(ValueError("x")) is None
 
 
-def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+def test_an_impossible_file_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 300)
     assert refusal(path) == "output.not_writable"
     assert not is_file(path)
     assert not is_folder(path)
 
 
-def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
+def test_larger_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"12345")
     assert read_limited(path, 5) == b"12345"
@@ -122,8 +124,8 @@ def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for path, what in ((pipe, "a pipe"), (Path("/dev/zero"), "a device"), (tmp_path, "a folder")):
-        with pytest.raises(OSError, match=what):
+    for path, kind in ((pipe, "a pipe"), (Path("/dev/zero"), "a device"), (tmp_path, "a folder")):
+        with pytest.raises(OSError, match=kind):
             read_limited(path, 100)
 
 

@@ -1,4 +1,4 @@
-"""Where the user's files are kept, on each platform."""
+"""The user's folders on each platform."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_relative_variable_becomes_absolute(monkeypatch, tmp_path):
         ("win32", "AppData/Local/dp3d"),
     ],
 )
-def test_each_platform_has_its_place(monkeypatch, tmp_path, platform, expected):
+def test_each_platform_has_its_folder(monkeypatch, tmp_path, platform, expected):
     monkeypatch.setattr(sys, "platform", platform)
     assert dp3d_home() == tmp_path / expected
 

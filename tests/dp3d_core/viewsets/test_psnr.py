@@ -1,4 +1,4 @@
-"""PSNR by its definition, and of pictures without a difference."""
+"""PSNR by its definition, and of identical pictures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 from dp3d_core.viewsets.psnr import NO_ERROR_DB, psnr
 
 
-def test_it_is_that_of_the_definition():
+def test_psnr_follows_its_definition():
     error = np.full((4, 4, 3), 8 / 255)
     assert psnr((error**2).mean()) == pytest.approx(20 * np.log10(255 / 8))
 
 
-def test_no_difference_is_a_number_that_json_knows():
+def test_identical_pictures_have_a_finite_psnr():
     assert psnr(0.0) == NO_ERROR_DB == 100

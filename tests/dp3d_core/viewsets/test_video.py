@@ -1,4 +1,4 @@
-"""Videos that people look at."""
+"""WebM and MP4 videos."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def test_a_video_shows_its_frames(tmp_path: Path, name: str) -> None:
     reader = cv2.VideoCapture(str(path))
     assert reader.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
     assert reader.get(cv2.CAP_PROP_FRAME_WIDTH) == 64, "the odd column is left out"
-    seen = []
+    colours = []
     while (read := reader.read())[0]:
-        seen.append(read[1][..., ::-1].mean((0, 1)))
-    assert len(seen) == 12
-    assert seen[9] == pytest.approx((90, 60, 200), abs=12)
+        colours.append(read[1][..., ::-1].mean((0, 1)))
+    assert len(colours) == 12
+    assert colours[9] == pytest.approx((90, 60, 200), abs=12)
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
@@ -54,7 +54,7 @@ def test_a_disk_that_fills_up_leaves_no_half_video(tmp_path: Path, name: str) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_videos_that_cannot_be() -> None:
+def test_bad_videos_are_refused() -> None:
     check_video(Path("a.mp4"), 24, [(64, 64)] * 3)
     for path, fps, sizes in (
         ("a.avi", 24, [(64, 64)]),

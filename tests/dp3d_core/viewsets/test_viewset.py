@@ -1,4 +1,4 @@
-"""View sets: atomic, resumable, strict about what they hold."""
+"""View sets: atomic, resumable, strict about their contents."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_without_masks_everything_is_foreground(tmp_path):
     assert (views.rgba(0)[..., 3] == 255).all()
 
 
-def test_damage_is_named(tmp_path):
+def test_damaged_view_sets_are_refused(tmp_path):
     writer = ViewSetWriter(tmp_path, CAMERAS[:2], META)
     writer.write(0, *picture(0))
     writer.write(1, *picture(1))
@@ -137,13 +137,13 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     contents = [json.dumps({"n": i, "fill": "x" * 20000}).encode() for i in range(2)]
     write_atomic(path, contents[0])
     stop = threading.Event()
-    bad: list[str] = []
+    partial: list[str] = []
 
     def read() -> None:
         while not stop.is_set():
             data = path.read_bytes()
             if data not in contents:
-                bad.append(data[:40].decode())
+                partial.append(data[:40].decode())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -151,10 +151,10 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
         write_atomic(path, contents[i % 2])
     stop.set()
     reader.join()
-    assert not bad
+    assert not partial
 
 
-def test_an_unwritable_place_says_so(tmp_path):
+def test_an_unwritable_path_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Dp3dError) as error:
         write_atomic(tmp_path / "file" / "under", b"x")
@@ -169,7 +169,7 @@ def test_a_set_stopped_before_its_first_frame_may_become_another(tmp_path) -> No
     with pytest.raises(Dp3dError) as caught:
         ViewSetWriter(tmp_path, cameras, ViewMeta(engine="a", seed=3))
     assert caught.value.code == "viewset.mismatch"
-    # where it was computed is no other set
+    # another device resumes the set
     again = ViewMeta(engine="a", seed=2, run={"device": "cuda"}, warnings=["one"])
     assert ViewSetWriter(tmp_path, cameras, again).missing() == [1]
 
@@ -195,7 +195,7 @@ class TestRgba:
             back = over(written, meta.background).astype(int)
             assert np.abs(back - views.frame(i)).max() <= 1
 
-    def test_a_fit_sees_no_other_views_by_it(self, tmp_path):
+    def test_it_does_not_change_the_hash_of_the_views(self, tmp_path):
         cameras = [canonical_camera(size=8)] * 2
         frame, mask = np.full((8, 8, 3), 90, np.uint8), np.full((8, 8), 200, np.uint8)
         sets = []
@@ -292,7 +292,7 @@ WRONG_META = {
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG_META.items() for value in values]
 )
-def test_a_meta_that_says_what_no_view_set_has(tmp_path, name, value):
+def test_bad_values_in_the_meta_are_refused(tmp_path, name, value):
     cameras = full_orbit(2, size=8)
     writer = ViewSetWriter(tmp_path, cameras, ViewMeta(engine="test"))
     for i in range(2):
@@ -304,7 +304,7 @@ def test_a_meta_that_says_what_no_view_set_has(tmp_path, name, value):
     assert error.value.code == "viewset.invalid"
 
 
-def test_a_meta_that_is_nested_without_end(tmp_path):
+def test_a_deeply_nested_meta_is_refused(tmp_path):
     ViewSetWriter(tmp_path, full_orbit(2, size=8), ViewMeta(engine="test"))
     for depth in (100, 100_000):
         nested = '{"schema": "dp3d.views/1", "run": ' + '{"a": ' * depth + "1" + "}" * (depth + 1)
@@ -313,7 +313,7 @@ def test_a_meta_that_is_nested_without_end(tmp_path):
             ViewSet.open(tmp_path, complete=False)
 
 
-def test_a_camera_that_cannot_be_used_is_named(tmp_path):
+def test_an_unusable_camera_is_named(tmp_path):
     cameras = full_orbit(3, size=16)
     writer = ViewSetWriter(tmp_path, cameras, ViewMeta(engine="test"))
     for i in writer.missing():

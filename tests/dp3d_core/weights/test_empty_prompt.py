@@ -41,32 +41,32 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
 
 
-def do_import(tmp_path, state=None, **more):
+def do_import(tmp_path, state=None, **options):
     file = tmp_path / "model_state-540000-001.th"
     torch.save(official_state(VARIANT) if state is None else state, file)
-    return import_weights(file, config=tiny_config(VARIANT), **CALLS, **more)
+    return import_weights(file, config=tiny_config(VARIANT), **CALLS, **options)
 
 
 def older_import():
     return write_older_import(weights_folder() / VARIANT)
 
 
-def test_the_embedding_stands_for_the_text_encoder(tmp_path):
-    found = do_import(tmp_path)
-    assert json.loads((found.folder / "weights.json").read_text())["schema"] == "dp3d.weights/2"
-    assert EMBEDDING in found.files
-    assert not found.holds_text_encoder
-    assert not [name for name in found.files if "text_encoder" in name]
-    assert "text_encoder" not in (found.folder / "model_index.json").read_text()
-    (embedding,) = load_file(found.folder / EMBEDDING).values()
+def test_the_embedding_replaces_the_text_encoder(tmp_path):
+    weights = do_import(tmp_path)
+    assert json.loads((weights.folder / "weights.json").read_text())["schema"] == "dp3d.weights/2"
+    assert EMBEDDING in weights.files
+    assert not weights.holds_text_encoder
+    assert not [name for name in weights.files if "text_encoder" in name]
+    assert "text_encoder" not in (weights.folder / "model_index.json").read_text()
+    (embedding,) = load_file(weights.folder / EMBEDDING).values()
     assert embedding.shape == (1, 77, 24)
     assert torch.equal(embedding, tiny_prompt(VARIANT).embedding)
     assert float(embedding.std()) > 0.1
 
 
 def test_the_embedding_of_half_weights_is_computed_in_float32(tmp_path):
-    found = do_import(tmp_path, half=True)
-    (embedding,) = load_file(found.folder / EMBEDDING).values()
+    weights = do_import(tmp_path, half=True)
+    (embedding,) = load_file(weights.folder / EMBEDDING).values()
     assert embedding.dtype == torch.float32
     rounded = tiny_text_encoder(VARIANT).to(torch.float16).to(torch.float32)
     assert torch.equal(embedding, encode_empty_prompt(rounded, SIZE))
@@ -100,11 +100,11 @@ def test_a_text_encoder_that_is_missing_is_named(tmp_path):
     assert LAYER in caught.value.problem
 
 
-def test_an_embedding_that_was_changed_is_found(tmp_path):
-    found = do_import(tmp_path)
-    data = bytearray((found.folder / EMBEDDING).read_bytes())
+def test_a_changed_embedding_is_refused(tmp_path):
+    weights = do_import(tmp_path)
+    data = bytearray((weights.folder / EMBEDDING).read_bytes())
     data[-1] ^= 1
-    (found.folder / EMBEDDING).write_bytes(data)
+    (weights.folder / EMBEDDING).write_bytes(data)
     with pytest.raises(Dp3dError) as caught:
         verify_weights(VARIANT, **CALLS)
     assert caught.value.code == "weights.damaged"
@@ -112,8 +112,8 @@ def test_an_embedding_that_was_changed_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16, torch.bfloat16])
-def test_an_older_import_encodes_as_it_did(dtype):
-    """In the networks' dtype: the embedding is bit for bit what the pipeline used to compute."""
+def test_an_older_import_encodes_with_its_text_encoder(dtype):
+    """The embedding equals the text encoder's output bit for bit, in the networks' dtype."""
     older_import()
     pipeline = load_pipeline(VARIANT, dtype)
     encoder = tiny_text_encoder(VARIANT).to(dtype or torch.float32)
@@ -145,7 +145,7 @@ def test_older_and_new_imports_give_equal_views(tmp_path):
     assert torch.equal(views_of(), before)
 
 
-def test_loading_an_older_import_says_nothing_about_it(capfd):
+def test_loading_an_older_import_warns_of_nothing(capfd):
     older_import()
     load_pipeline(VARIANT)
     assert "text_encoder" not in capfd.readouterr().err
@@ -153,7 +153,7 @@ def test_loading_an_older_import_says_nothing_about_it(capfd):
 
 @pytest.mark.parametrize("absent", [True, False])
 def test_an_older_import_without_the_package_is_refused(monkeypatch, absent):
-    """Missing, or of a version whose text encoder is another one."""
+    """Transformers is missing or of an older version."""
     older_import()
     if absent:
         monkeypatch.setattr(requirements, "is_absent", lambda name: name == "transformers")

@@ -1,4 +1,4 @@
-"""Weights on this machine: whole or not at all, and what is loaded is what was imported."""
+"""Imports are complete or absent, and loaded weights equal the imported ones."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ def file(tmp_path_factory):
     return path
 
 
-def do_import(file, **more):
-    return import_weights(file, config=tiny_config(VARIANT), **{**CALLS, **more})
+def do_import(file, **options):
+    return import_weights(file, config=tiny_config(VARIANT), **{**CALLS, **options})
 
 
 def left_over():
     return sorted(p.name for p in weights_folder().iterdir() if not p.name.endswith(".lock"))
 
 
-def test_what_is_loaded_is_what_was_imported(file):
-    found = do_import(file)
-    assert found.config == tiny_config(VARIANT)
-    assert found.source_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert verify_weights(VARIANT, **CALLS) == found
+def test_loaded_weights_equal_the_imported_ones(file):
+    imported = do_import(file)
+    assert imported.config == tiny_config(VARIANT)
+    assert imported.source_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert verify_weights(VARIANT, **CALLS) == imported
     pipeline = load_pipeline(VARIANT)
     assert isinstance(pipeline.scheduler, HalfDDIMScheduler)
     assert pipeline.config.window == 4
@@ -79,9 +79,9 @@ def test_half_precision(file):
     assert load_pipeline(VARIANT, torch.float16).unet.dtype == torch.float16
 
 
-def test_a_file_that_was_changed_is_found(file):
-    found = do_import(file)
-    weights = next(found.folder.glob("unet/*.safetensors"))
+def test_a_changed_file_is_refused(file):
+    imported = do_import(file)
+    weights = next(imported.folder.glob("unet/*.safetensors"))
     data = bytearray(weights.read_bytes())
     data[-5] ^= 1
     weights.write_bytes(data)
@@ -95,7 +95,7 @@ def test_a_file_that_was_changed_is_found(file):
     assert caught.value.code == "weights.damaged"
 
 
-def test_a_marker_that_was_changed_is_found(file):
+def test_a_changed_marker_is_refused(file):
     (do_import(file).folder / "weights.json").write_text("{}")
     with pytest.raises(Dp3dError) as caught:
         find_weights(VARIANT)
@@ -104,7 +104,7 @@ def test_a_marker_that_was_changed_is_found(file):
 
 @contextmanager
 def files_no_larger_than(size):
-    """Writing fails as on a full disk."""
+    """Writing beyond a file size fails as on a full disk."""
     import resource
 
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -118,7 +118,7 @@ def files_no_larger_than(size):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of files there")
-def test_a_write_that_fails_leaves_what_was_there(file):
+def test_a_failed_write_keeps_the_old_weights(file):
     first = do_import(file)
     with files_no_larger_than(200_000), pytest.raises(Dp3dError) as caught:
         do_import(file, half=True)
@@ -127,7 +127,7 @@ def test_a_write_that_fails_leaves_what_was_there(file):
     assert verify_weights(VARIANT, **CALLS) == first
 
 
-def test_too_little_space_is_told_before_anything_is_written(file, monkeypatch):
+def test_too_little_space_is_refused_before_writing(file, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(importer.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(Dp3dError) as caught:
@@ -139,20 +139,20 @@ def test_too_little_space_is_told_before_anything_is_written(file, monkeypatch):
 
 @pytest.mark.parametrize("after", ["hash", "import"])
 def test_cancel(file, after):
-    seen = []
+    stages = []
 
     def progress(event):
-        seen.append(event.stage)
+        stages.append(event.stage)
 
     with pytest.raises(Cancelled):
-        do_import(file, progress=progress, cancel=lambda: after in seen)
+        do_import(file, progress=progress, cancel=lambda: after in stages)
     assert find_weights(VARIANT) is None
     if after == "import":
         assert left_over() == []
 
 
 def test_cancel_is_answered_while_packages_load(file, monkeypatch):
-    """However long the imports take: here until the end of the test."""
+    """The imports take until the end of the test."""
     ended = threading.Event()
     monkeypatch.setattr(importer, "_read", lambda *_: ended.wait(60))
     monkeypatch.setattr(importer, "_POLL_S", 0.01)
@@ -163,7 +163,7 @@ def test_cancel_is_answered_while_packages_load(file, monkeypatch):
     assert all("Reading" in event.message for event in events)
 
 
-def test_what_fails_beside_is_raised(file, monkeypatch):
+def test_an_exception_in_the_thread_is_raised(file, monkeypatch):
     def fail(*_):
         raise TimeoutError("of a network's disk")
 
@@ -184,9 +184,9 @@ def test_cancel_within_a_network(file, monkeypatch):
 def test_progress_goes_by_bytes(file, monkeypatch):
     monkeypatch.setattr(importer, "_STEP", 1 << 10)
     events = []
-    found = do_import(file, progress=events.append)
+    imported = do_import(file, progress=events.append)
     events = [event for event in events if event.stage == "import"]
-    size = sum(p.stat().st_size for p in found.folder.rglob("*.safetensors"))
+    size = sum(p.stat().st_size for p in imported.folder.rglob("*.safetensors"))
     assert events[-1].step == events[-1].of
     assert abs(events[-1].of * 1024 - size) < 0.25 * size  # the rest are lists of names
     steps = [b.step - a.step for a, b in pairwise(events)]
@@ -194,13 +194,13 @@ def test_progress_goes_by_bytes(file, monkeypatch):
 
 
 def test_files_are_those_that_the_libraries_write(file, tmp_path):
-    """Written piece by piece, and yet alike: names, types, numbers, configurations."""
-    found = do_import(file)
+    """Names, types, values and configurations equal those of ``save_pretrained``."""
+    imported = do_import(file)
     components = {**tiny_networks(VARIANT).named(), "empty_prompt": tiny_prompt(VARIANT)}
     for name, net in components.items():
         net.save_pretrained(tmp_path / name)
         (theirs,) = (tmp_path / name).glob("*.safetensors")
-        ours = found.folder / name / theirs.name
+        ours = imported.folder / name / theirs.name
         first, second = load_file(ours), load_file(theirs)
         assert list(first) == list(second)
         assert all(torch.equal(first[key], second[key]) for key in first)
@@ -216,13 +216,13 @@ def test_the_source_is_mapped_anew_as_it_is_read(file, monkeypatch):
     monkeypatch.setattr(
         streaming, "read_checkpoint", lambda path: readings.append(path) or read(path)
     )
-    found = do_import(file)
+    imported = do_import(file)
     assert 3 < len(readings) < 8
     pipeline = load_pipeline(VARIANT)
     for name, net in tiny_networks(VARIANT).named().items():
         loaded = getattr(pipeline, name).state_dict()
         assert all(torch.equal(loaded[key], value) for key, value in net.state_dict().items())
-    assert verify_weights(VARIANT, **CALLS) == found
+    assert verify_weights(VARIANT, **CALLS) == imported
 
 
 @pytest.mark.parametrize("kind", ["old torch", "safetensors"])
@@ -240,7 +240,7 @@ def test_other_containers(file, tmp_path, kind):
     )
 
 
-def test_numbers_that_are_none_leave_nothing(file, tmp_path):
+def test_weights_that_are_not_finite_are_refused(file, tmp_path):
     state = torch.load(file)
     name = "control_model.input_blocks.0.0.weight"
     state[name][0, 0, 0, 0] = float("nan")
@@ -264,18 +264,18 @@ def test_an_import_beside_another_is_refused(file):
     do_import(file)
 
 
-def test_an_exchange_that_was_cut_off_loses_nothing(file):
-    found = do_import(file)
-    found.folder.rename(found.folder.with_name(f".{VARIANT}.old"))
-    assert find_weights(VARIANT).files == found.files
-    assert verify_weights(VARIANT, **CALLS).files == found.files
+def test_an_interrupted_exchange_is_recovered(file):
+    imported = do_import(file)
+    imported.folder.rename(imported.folder.with_name(f".{VARIANT}.old"))
+    assert find_weights(VARIANT).files == imported.files
+    assert verify_weights(VARIANT, **CALLS).files == imported.files
     again = do_import(file, half=True)
     assert again.folder.name == VARIANT
     assert left_over() == [VARIANT]
 
 
 def test_sources_have_the_published_sizes_and_commit():
-    """As the page of DiffPortrait360 on the hub showed them."""
+    """As on DiffPortrait360's page on the hub."""
     sizes = {variant: source.gigabytes for variant, source in SOURCES.items()}
     assert sizes[Variant.DIFFPORTRAIT360] == 10.8
     assert sizes[Variant.BACK_VIEW] == 9.15
@@ -284,18 +284,18 @@ def test_sources_have_the_published_sizes_and_commit():
 
 
 @pytest.mark.parametrize("variant", list(Variant))
-def test_what_is_missing_says_how_it_is_had(variant):
+def test_missing_weights_name_the_command_to_install_them(variant):
     with pytest.raises(Dp3dError) as caught:
         require_weights(variant)
     assert caught.value.code == "weights.missing"
     assert "dp3d models" in caught.value.remedy
 
 
-def test_a_file_with_another_hash_than_its_host_tells(file):
+def test_a_file_with_another_hash_is_refused(file):
     with pytest.raises(Dp3dError) as caught:
         do_import(file, expected_sha256="0" * 64)
     assert caught.value.code == "weights.damaged"
     assert find_weights(VARIANT) is None
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    found = do_import(file, expected_sha256=sha256, revision="a" * 40)
-    assert found.source_revision == "a" * 40
+    imported = do_import(file, expected_sha256=sha256, revision="a" * 40)
+    assert imported.source_revision == "a" * 40

@@ -41,9 +41,9 @@ def test_high_hair_raises_the_whole_skull_and_not_a_crest() -> None:
     matte = cv2.remap(outline, columns, np.tile(source[:, None], (1, 320)), cv2.INTER_LINEAR)
 
     fitted = fit_outline(mesh, CAMERA, matte, np.ones_like(matte, bool))
-    found = np.isfinite(RayCaster(fitted).depth(CAMERA))
+    rendered = np.isfinite(RayCaster(fitted).depth(CAMERA))
     wanted = matte > 127
-    assert (found & wanted).sum() / (found | wanted).sum() > 0.97
+    assert (rendered & wanted).sum() / (rendered | wanted).sum() > 0.97
     rise = {z: crown(fitted.vertices, z) - crown(mesh.vertices, z) for z in (0.0, -0.10, -0.22)}
     assert rise[0.0] > 0.03
     assert rise[-0.10] > 0.8 * rise[0.0]
