@@ -99,11 +99,11 @@ def evaluate(
     edges = None if window is not None else _recorded_edges(views)
     if edges is None:
         edges = block_edges(pairs, window or _WINDOW)
-    own_valid = [views.known(i) for i in range(len(views))]
+    own_valid = [views.valid_mask(i) for i in range(len(views))]
     valid = (
         own_valid
         if reference is None
-        else _intersection(own_valid, [reference.known(i) for i in order])
+        else _intersection(own_valid, [reference.valid_mask(i) for i in order])
     )
     evaluation = Evaluation()
     if order != sorted(order):

@@ -256,7 +256,7 @@ class ViewSet:
         """Path of a mask (it may not exist)."""
         return self.root / "masks" / f"{index:04d}.png"
 
-    def known_path(self, index: int) -> Path:
+    def valid_mask_path(self, index: int) -> Path:
         """Path of a valid mask (it may not exist)."""
         return self.root / "known" / f"{index:04d}.png"
 
@@ -310,12 +310,12 @@ class ViewSet:
         """Head units per step of a depth picture."""
         return float(self.meta.parameters.get("depth_unit", DEPTH_UNIT))
 
-    def known(self, index: int) -> Mask | None:
+    def valid_mask(self, index: int) -> Mask | None:
         """(h, w) valid mask: pixels that the engine generated; None: all of them.
 
         Elsewhere frame and mask are empty and carry no information.
         """
-        path = self.known_path(index)
+        path = self.valid_mask_path(index)
         return self._load(path, "L", index) >= 128 if path.is_file() else None
 
     def rgba(self, index: int) -> Pixels:
@@ -425,7 +425,7 @@ class ViewSetWriter:
         index: int,
         rgb: Pixels,
         mask: Pixels | None = None,
-        known: Mask | None = None,
+        valid: Mask | None = None,
         depth: NDArray[np.floating[Any]] | None = None,
     ) -> Path:
         """Write one view.
@@ -434,7 +434,7 @@ class ViewSetWriter:
             index: of its camera.
             rgb: (h, w, 3) uint8.
             mask: (h, w) uint8 alpha; None: no mask.
-            known: (h, w) bool valid mask; None: valid everywhere.
+            valid: (h, w) bool valid mask; None: valid everywhere.
             depth: (h, w) along the optical axis, head units, inf: no surface; None: unknown.
 
         Returns:
@@ -453,13 +453,13 @@ class ViewSetWriter:
                     f"mask {index} must be uint8 {size}, got {mask.dtype} {mask.shape}"
                 )
             write_atomic(self.views.mask_path(index), encode_png(mask))
-        if known is not None and not known.all():
-            if known.dtype != np.bool_ or known.shape != size:
+        if valid is not None and not valid.all():
+            if valid.dtype != np.bool_ or valid.shape != size:
                 raise ValueError(
-                    f"known {index} must be bool {size}, got {known.dtype} {known.shape}"
+                    f"valid {index} must be bool {size}, got {valid.dtype} {valid.shape}"
                 )
-            filled = np.where(known, 255, 0).astype(np.uint8)
-            write_atomic(self.views.known_path(index), encode_png(filled))
+            filled = np.where(valid, 255, 0).astype(np.uint8)
+            write_atomic(self.views.valid_mask_path(index), encode_png(filled))
         if depth is not None:
             steps = np.where(np.isfinite(depth), np.rint(depth / self.views.depth_unit), 0)
             steps16 = steps.clip(0, DEPTH_STEPS).astype(np.uint16)

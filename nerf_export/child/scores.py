@@ -29,7 +29,7 @@ def _gain(seen: NDArray[np.float32], wanted: NDArray[np.float32]) -> list[float]
     return [round(float(value), 5) for value in factor.clip(1 / _MOST_GAIN, _MOST_GAIN)]
 
 
-def _known(picture: Path, shape: tuple[int, int]) -> NDArray[np.bool]:
+def _valid_mask(picture: Path, shape: tuple[int, int]) -> NDArray[np.bool]:
     """(h, w) pixels that count: those of ``known/`` beside ``images/``, else all."""
     path = picture.parent.parent / "known" / f"{picture.stem}.png"
     if not path.is_file():
@@ -65,14 +65,14 @@ def score_held_out(
         seen = outputs["rgb"] + (1 - outputs["accumulation"]) * behind
         seen = seen.clamp(0, 1).cpu().numpy()
         error = seen - wanted
-        known = _known(dataset.image_filenames[i], wanted.shape[:2])
-        wanted[~known], error[~known] = seen[~known], 0.0  # nobody can say what is right there
-        inside = (alpha[..., 0] > 0.5) & known
+        valid = _valid_mask(dataset.image_filenames[i], wanted.shape[:2])
+        wanted[~valid], error[~valid] = seen[~valid], 0.0  # nobody can say what is right there
+        inside = (alpha[..., 0] > 0.5) & valid
         gains.append(_gain(seen[inside], wanted[inside]))
         rows.append(
             {
                 "foreground_psnr": psnr(np.mean(error[inside] ** 2)) if inside.any() else None,
-                "psnr": psnr(np.mean(error[known] ** 2)) if known.any() else None,
+                "psnr": psnr(np.mean(error[valid] ** 2)) if valid.any() else None,
                 "ssim": float(structural_similarity(seen, wanted, channel_axis=-1, data_range=1.0)),
             }
         )

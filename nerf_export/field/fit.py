@@ -194,7 +194,7 @@ class Fit:
         training_index = index - sum(1 for held in held_out if held < index)
         return np.asarray(gains[training_index], np.float32)
 
-    def known(self, index: int) -> Mask | None:
+    def valid_mask(self, index: int) -> Mask | None:
         """(h, w) valid mask of :meth:`picture`; None: all pixels are valid."""
         path = self.root / f"dataset/known/{index:04d}.png"
         if not path.is_file():

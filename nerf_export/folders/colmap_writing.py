@@ -72,7 +72,7 @@ def _hull_points(views: ViewSet) -> tuple[Array, Pixels]:
         cameras,
         [picture[..., 3] for picture in pictures],
         _POINT_CORNERS,
-        [views.known(i) for i in chosen],
+        [views.valid_mask(i) for i in chosen],
     )
     vertices, _, normals, _ = marching_cubes(hull.distance, 0.0)
     if len(vertices) > _MOST_POINTS:

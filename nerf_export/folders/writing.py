@@ -83,7 +83,7 @@ def export_views(
     for i, name in enumerate(_pictures(views)):
         rgba = views.rgba(i)
         if masks is not None:
-            valid = views.known(i)
+            valid = views.valid_mask(i)
             if valid is None:
                 valid = np.ones(rgba.shape[:2], bool)
             # invalid pixels are opaque, since transparent ones would mean background
@@ -114,7 +114,7 @@ def _pictures(views: ViewSet) -> list[str]:
 
 def _masks(views: ViewSet) -> list[str] | None:
     """Names of the valid masks, black where no rays are to be drawn; None: all pixels are valid."""
-    if not any(views.known_path(i).is_file() for i in range(len(views))):
+    if not any(views.valid_mask_path(i).is_file() for i in range(len(views))):
         return None
     return [name.replace("images/", "masks/") for name in _pictures(views)]
 

@@ -251,7 +251,7 @@ def _picture_at_field_exposure(fit: Fit, index: int) -> tuple[Camera, Pixels]:
 def _silhouette(fit: Fit, index: int) -> tuple[Camera, Silhouette]:
     """A view's camera and silhouette, at most :data:`_SILHOUETTE_SIDE` pixels wide and high."""
     camera, rgba = fit.picture(index)
-    alpha, valid = rgba[..., 3], fit.known(index)
+    alpha, valid = rgba[..., 3], fit.valid_mask(index)
     if valid is not None and valid.shape != alpha.shape:
         raise invalid_fit(f"known/{index:04d}.png is not as large as its frame")
     factor = _SILHOUETTE_SIDE / max(alpha.shape)

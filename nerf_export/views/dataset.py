@@ -119,8 +119,8 @@ def views_hash(views: ViewSet) -> str:
     for i in range(len(views)):
         for path in (views.frame_path(i), views.mask_path(i)):
             digest.update(path.read_bytes() if path.is_file() else b"-")
-        if views.known_path(i).is_file():
-            digest.update(views.known_path(i).read_bytes())
+        if views.valid_mask_path(i).is_file():
+            digest.update(views.valid_mask_path(i).read_bytes())
     return digest.hexdigest()
 
 
@@ -165,7 +165,7 @@ def write_dataset(
             picture = picture.resize((width, height), Image.Resampling.BOX)
         pixels = np.asarray(picture)
         cameras.append(camera.resized(width, height))
-        valid = views.known(i)
+        valid = views.valid_mask(i)
         if valid is not None:
             valid_picture = np.where(valid, 255, 0).astype(np.uint8)
             write_atomic(root / f"known/{i:04d}.png", encode_png(valid_picture))

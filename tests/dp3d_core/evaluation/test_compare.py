@@ -159,8 +159,8 @@ def test_unknown_pixels_and_odd_sizes(tmp_path):
     cameras = frontal_arc(3, size=64)
     head = SyntheticHead(random_subject(5))
     frames = [head.render(camera).rgb for camera in cameras]
-    known = np.zeros((64, 64), bool)
-    known[16:48] = True
+    valid = np.zeros((64, 64), bool)
+    valid[16:48] = True
     truth = ViewSetWriter(tmp_path / "truth", cameras, ViewMeta(engine="test"))
     half = ViewSetWriter(tmp_path / "half", cameras, ViewMeta(engine="test"))
     rng = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def test_unknown_pixels_and_odd_sizes(tmp_path):
     for i, frame in enumerate(frames):
         truth.write(i, frame)
         noisy = (frame + noise[i]).clip(0, 255).astype(np.uint8)
-        half.write(i, np.where(known[..., None], noisy, 0).astype(np.uint8), known=known)
+        half.write(i, np.where(valid[..., None], noisy, 0).astype(np.uint8), valid=valid)
     comparison = run(half.finish(), truth.finish(), metrics=("psnr", "ssim", "seam"), window=2)
     assert comparison.values["psnr"] == pytest.approx(20 * np.log10(255 / 8), abs=0.6)
     assert comparison.details["known"] == 0.5

@@ -260,7 +260,7 @@ def test_pixels_outside_the_networks_framing_are_not_valid(tmp_path, portrait):
     wide = canonical_camera(0, 0, 64, focal=2.0)
     behind = canonical_camera(170, 0, 64)
     views = generate("diffportrait3d", portrait, [wide, behind], tmp_path / "v")
-    valid = views.known(0)
+    valid = views.valid_mask(0)
     assert 0.1 < valid.mean() < 0.4
     assert valid[32, 32]
     assert not views.mask(0)[~valid].any()
@@ -269,7 +269,7 @@ def test_pixels_outside_the_networks_framing_are_not_valid(tmp_path, portrait):
     assert aside.startswith("1 of 2 cameras")
     own = canonical_camera(0, 0, 64)
     full = generate("diffportrait360", portrait, [own], tmp_path / "w")
-    assert full.known(0) is None
+    assert full.valid_mask(0) is None
     assert not full.meta.warnings
 
 

@@ -110,7 +110,7 @@ def use(fit: Path) -> None:
         camera, pixels = opened.picture(i)
         assert pixels.shape == (camera.height, camera.width, 4)
         assert np.isfinite(opened.exposure(i)).all()
-        opened.known(i)
+        opened.valid_mask(i)
 
 
 def outcomes(whole: Path, fit: Path, count: int, seed: int) -> Counter[str]:

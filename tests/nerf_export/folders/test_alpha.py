@@ -74,8 +74,8 @@ def test_alpha_that_outlines_no_head_is_unknown(tmp_path: Path, opaque) -> None:
     views = imported(tmp_path, opaque)
     for i in range(len(views)):
         assert views.mask(i) is None
-        expected, known = opaque(i), views.known(i)
-        np.testing.assert_array_equal(expected if known is None else known, expected)
+        expected, valid = opaque(i), views.valid_mask(i)
+        np.testing.assert_array_equal(expected if valid is None else valid, expected)
     assert any("outlines no head" in note for note in views.meta.warnings) or (
         any("transparent in the same places" in note for note in views.meta.warnings)
     )
@@ -134,7 +134,7 @@ def test_cameras_that_stand_still_keep_their_heads(tmp_path: Path, to: str, says
         path.write_text(text if says else text.replace("dp3d_alpha", "another"))
     back = read(folder, tmp_path / "back")
     assert len(back) == len(views)
-    assert all(back.known(i) is None for i in range(len(back)))
+    assert all(back.valid_mask(i) is None for i in range(len(back)))
     masks = sorted(back.mask(i).tobytes() for i in range(len(back)))
     assert masks == sorted(views.mask(i).tobytes() for i in range(len(views)))
 

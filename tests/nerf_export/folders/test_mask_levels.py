@@ -94,14 +94,14 @@ def imported(
 def check(views: ViewSet, words: str | None, unknown: Callable[[Pixels], Pixels] | None) -> None:
     """Check heads against the true ones at valid pixels, and the valid masks themselves."""
     for i, head in enumerate(heads()):
-        mask, known = views.mask(i), views.known(i)
+        mask, valid = views.mask(i), views.valid_mask(i)
         assert mask is not None
         if unknown is None:
-            assert known is None
+            assert valid is None
             np.testing.assert_array_equal(mask > 127, head)
         else:
-            np.testing.assert_array_equal(known, ~unknown(head))
-            np.testing.assert_array_equal((mask > 127)[known], head[known])
+            np.testing.assert_array_equal(valid, ~unknown(head))
+            np.testing.assert_array_equal((mask > 127)[valid], head[valid])
     notes = views.meta.warnings
     assert any(words in note for note in notes) if words else notes == []
 
@@ -170,10 +170,10 @@ def test_a_grey_between_survives_jpeg(tmp_path: Path) -> None:
     band = (np.arange(SIDE)[:, None] >= 24) & np.ones(SIDE, bool)
     views = imported(tmp_path, lambda h: with_label(levels(h, 0, 255), band, 128), ".jpg")
     for i, head in enumerate(heads()):
-        known = views.known(i)
-        assert (known == ~band).mean() > 0.93
-        assert not known[26:].any()
-        assert ((views.mask(i) > 127) != head)[known].mean() < 0.02
+        valid = views.valid_mask(i)
+        assert (valid == ~band).mean() > 0.93
+        assert not valid[26:].any()
+        assert ((views.mask(i) > 127) != head)[valid].mean() < 0.02
 
 
 @pytest.mark.parametrize(

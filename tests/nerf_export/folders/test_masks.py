@@ -75,7 +75,7 @@ def test_spellings_of_a_mask(folder: Path, tmp_path: Path, change, words: str | 
     views = read(folder, tmp_path / "out")
     for i, alpha in enumerate(alphas()):
         np.testing.assert_array_equal(binary(views.mask(i)), binary(alpha))
-        assert views.known(i) is None
+        assert views.valid_mask(i) is None
     warnings = views.meta.warnings
     assert any(words in w for w in warnings) if words else warnings == []
 
@@ -105,7 +105,7 @@ def test_one_mask_for_all_frames_is_a_valid_mask(folder: Path, tmp_path: Path) -
     rewrite(folder, lambda _: Image.fromarray(mask))
     views = read(folder, tmp_path / "out")
     assert views.mask(0) is None
-    np.testing.assert_array_equal(views.known(0), mask > 127)
+    np.testing.assert_array_equal(views.valid_mask(0), mask > 127)
     assert "unknown" in views.meta.warnings[0]
 
 
@@ -116,14 +116,14 @@ def test_masks_of_a_rig_are_valid_masks(folder: Path, tmp_path: Path) -> None:
         Image.fromarray(mask if i % 2 else mask[::-1]).save(path)
     views = read(folder, tmp_path / "out")
     assert views.mask(0) is None
-    np.testing.assert_array_equal(views.known(1), mask > 127)
+    np.testing.assert_array_equal(views.valid_mask(1), mask > 127)
 
 
 def test_white_masks_are_not_used(folder: Path, tmp_path: Path) -> None:
     rewrite(folder, lambda v: Image.fromarray(v | 255))
     views = read(folder, tmp_path / "out")
     assert views.mask(0) is None
-    assert views.known(0) is None
+    assert views.valid_mask(0) is None
     assert "one value all over, and are not used" in views.meta.warnings[0]
 
 
@@ -153,7 +153,7 @@ def test_one_alpha_for_all_frames_is_a_valid_mask(tmp_path: Path) -> None:
         picture.save(path)
     views = read(tmp_path / "in", tmp_path / "out")
     assert views.mask(0) is None
-    np.testing.assert_array_equal(views.known(0), hole > 127)
+    np.testing.assert_array_equal(views.valid_mask(0), hole > 127)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,9 @@ def test_excluding_masks_are_valid_masks(folder: Path, tmp_path: Path) -> None:
         Image.fromarray(mask).save(path)
     views = read(folder, tmp_path / "out")
     assert views.mask(0) is None
-    np.testing.assert_array_equal(views.known(0), np.asarray(Image.open(masks(folder)[0])) > 127)
+    np.testing.assert_array_equal(
+        views.valid_mask(0), np.asarray(Image.open(masks(folder)[0])) > 127
+    )
     assert "white all along the border" in views.meta.warnings[0]
 
 
@@ -300,7 +302,7 @@ def test_the_rim_of_a_segmentation_is_unknown(folder: Path, tmp_path: Path) -> N
     views = read(folder, tmp_path / "out")
     rim = np.asarray(Image.open(masks(folder)[1])) == 255
     assert rim.any()
-    np.testing.assert_array_equal(views.known(1), ~rim)
+    np.testing.assert_array_equal(views.valid_mask(1), ~rim)
     np.testing.assert_array_equal(views.mask(1), np.where(rim, 0, binary(alphas()[1])))
     assert "255 for unknown" in views.meta.warnings[0]
 

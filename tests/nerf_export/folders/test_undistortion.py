@@ -86,7 +86,7 @@ def test_a_photograph_of_a_bent_lens_becomes_a_pinhole_one(model: str) -> None:
 def test_pixels_outside_a_barrel_picture_are_invalid(tmp_path: Path) -> None:
     captures.write_transforms(tmp_path / "in", change=lambda d: d.update(k1=3.0, p1=0.0))
     views = read(tmp_path / "in", tmp_path / "out")
-    valid = views.known(0)
+    valid = views.valid_mask(0)
     assert not valid[0, 0]
     assert valid[16, 16]
     assert not views.mask(0)[~valid].any()

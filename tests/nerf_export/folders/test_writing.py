@@ -82,15 +82,15 @@ def test_masks_of_pictures_without_alpha(tmp_path: Path) -> None:
     data["frames"][0]["mask_path"] = "mask.png"
     file.write_text(json.dumps(data))
     back = import_folder(tmp_path / "out", tmp_path / "alpha", **CALLS)
-    known = back.known(0)
-    assert not known[10:30, 10:50].any()
-    assert known[30:].all()
-    assert known[:10].all()
+    valid = back.valid_mask(0)
+    assert not valid[10:30, 10:50].any()
+    assert valid[30:].all()
+    assert valid[:10].all()
     picture = tmp_path / "out/images/0000.png"
     Image.open(picture).convert("RGB").save(picture)
     back = import_folder(tmp_path / "out", tmp_path / "plain", **CALLS)
     np.testing.assert_array_equal(back.mask(0), mask)
-    assert back.known(0) is None
+    assert back.valid_mask(0) is None
 
 
 def test_a_picture_that_the_head_fills_has_alpha_too(views: ViewSet, tmp_path: Path) -> None:
@@ -224,16 +224,16 @@ def test_an_unknown_format(views: ViewSet, tmp_path: Path) -> None:
 def test_valid_masks_and_splits_survive_export_and_import(views: ViewSet, tmp_path: Path) -> None:
     meta = ViewMeta(engine="test", parameters={"held_out": [1]})
     writer = ViewSetWriter(tmp_path / "views", views.cameras, meta)
-    known = np.ones((views.cameras[0].height, views.cameras[0].width), bool)
-    known[:, :20] = False
+    valid = np.ones((views.cameras[0].height, views.cameras[0].width), bool)
+    valid[:, :20] = False
     for i in range(len(views)):
-        writer.write(i, views.frame(i), views.mask(i), known if i == 0 else None)
+        writer.write(i, views.frame(i), views.mask(i), valid if i == 0 else None)
     partly = writer.finish()
     calls = {"progress": no_progress, "cancel": never_cancel}
     export_views(partly, tmp_path / "out", "nerfstudio", **calls)
     back = import_folder(tmp_path / "out", tmp_path / "back", **calls)
-    np.testing.assert_array_equal(back.known(0), known)
-    np.testing.assert_array_equal(back.rgba(0)[known], partly.rgba(0)[known])
+    np.testing.assert_array_equal(back.valid_mask(0), valid)
+    np.testing.assert_array_equal(back.rgba(0)[valid], partly.rgba(0)[valid])
     assert back.meta.parameters["held_out"] == [1]
 
 
@@ -241,14 +241,14 @@ def test_valid_masks_survive_without_silhouettes(views: ViewSet, tmp_path: Path)
     """Each frame another part, as lenses differ: the masks are no heads."""
     writer = ViewSetWriter(tmp_path / "views", views.cameras, ViewMeta(engine="test"))
     for i in range(len(views)):
-        known = np.ones((64, 64), bool)
-        known[:, : 4 + i] = False
-        writer.write(i, views.frame(i), None, known)
+        valid = np.ones((64, 64), bool)
+        valid[:, : 4 + i] = False
+        writer.write(i, views.frame(i), None, valid)
     export_views(writer.finish(), tmp_path / "out", "nerfstudio", **CALLS)
     back = import_folder(tmp_path / "out", tmp_path / "back", **CALLS)
     for i in range(len(views)):
         assert back.mask(i) is None
-        assert (~back.known(i)).sum() == 64 * (4 + i)
+        assert (~back.valid_mask(i)).sum() == 64 * (4 + i)
 
 
 def test_a_second_export_deletes_the_first(views: ViewSet, tmp_path: Path) -> None:

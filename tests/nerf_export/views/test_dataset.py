@@ -114,15 +114,15 @@ def test_excluded_pixels_get_no_rays(head_views: ViewSet, tmp_path: Path) -> Non
 
 def test_rays_are_drawn_at_valid_pixels(tmp_path: Path) -> None:
     cameras = full_orbit(4, size=64)
-    known = np.zeros((64, 64), bool)
-    known[:, :33] = True
+    valid = np.zeros((64, 64), bool)
+    valid[:, :33] = True
     writer = ViewSetWriter(tmp_path / "views", cameras, ViewMeta(engine="test"))
     for i in range(4):
-        head = np.where(known, 255, 0).astype(np.uint8)
+        head = np.where(valid, 255, 0).astype(np.uint8)
         head[:, :10] = 0
-        writer.write(i, np.full((64, 64, 3), 90, np.uint8), head, known)
+        writer.write(i, np.full((64, 64, 3), 90, np.uint8), head, valid)
     views = writer.finish()
-    assert np.array_equal(views.known(0), known)
+    assert np.array_equal(views.valid_mask(0), valid)
     dataset = write_dataset(views, tmp_path / "data", 32, progress=no_progress, cancel=never_cancel)
     drawn = np.asarray(Image.open(tmp_path / "data/masks/0000.png")) > 0
     assert drawn[:, 8:16].all()
@@ -130,5 +130,5 @@ def test_rays_are_drawn_at_valid_pixels(tmp_path: Path) -> None:
     assert dataset.valid[0][:, :16].all()
     assert dataset.has_masks
     before = views_hash(views)
-    views.known_path(0).unlink()
+    views.valid_mask_path(0).unlink()
     assert views_hash(views) != before
