@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page that says how the server is and what is missing on this computer.
+"""Page with the state of the local server and what is not installed on this computer.
 
-Drawing reads plain attributes of ``local_dp3d``; ``server_buttons`` holds what is pressed.
+Drawing reads attributes that ``local_dp3d`` keeps up to date, never the disk or the network.
+The operators of its buttons are in ``server_buttons``.
 """
 
 from __future__ import annotations

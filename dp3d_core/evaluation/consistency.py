@@ -102,14 +102,21 @@ def reprojection(
     pairs: Sequence[Pair],
     valid: Sequence[ValidMask] | None = None,
 ) -> Reprojection:
-    """Warp each view into its neighbour over a surface, and compare the colours.
+    """Colours of each surface point in two neighbouring views, compared by PSNR.
+
+    The pixels of a frame are cast onto the surface, projected into the neighbouring view and
+    sampled there bilinearly; points that either view sees at a grazing angle, and points that are
+    occluded in the neighbour, do not count.
 
     Args:
         frames: (h, w, 3) uint8, each of its camera's size.
         cameras: cameras of the frames, head space.
         caster: ray caster of the head's surface: mesh of a fit, preview head, or true head.
         pairs: neighbours along the path (``trajectories.neighbours``).
-        valid: valid mask of each frame; None if all pixels count.
+        valid: (h, w) bool valid mask of each frame; None if all pixels count.
+
+    Returns:
+        PSNR over all pairs in dB, and the fraction of the head's pixels that were compared.
 
     """
     errors, total, visible_count = 0.0, 0, 0

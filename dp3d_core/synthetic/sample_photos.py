@@ -51,7 +51,7 @@ def _hat_and_glasses() -> bytes:
 
 
 def _painting() -> bytes:
-    """A painted head: flat patches of colour with brush strokes."""
+    """PNG of a subject as a painting: flat patches of colour with brush strokes."""
     picture = cv2.pyrMeanShiftFiltering(_subject(1005, -18.0), 9, 22)
     rng = np.random.default_rng(3)
     strokes = cv2.GaussianBlur(rng.normal(size=picture.shape[:2]), (0, 0), 6.0, sigmaY=0.8)
