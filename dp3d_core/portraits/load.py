@@ -75,24 +75,25 @@ def load_portrait(
     angles = angles or HeadAngles()
     # 1. Read and decode the file
     data = read_photo(source)
-    rgb, alpha, scale, file_warnings, *_ = decode_photo(data, cancel)
+    decoded = decode_photo(data, cancel)
+    rgb, alpha = decoded.rgb, decoded.alpha
     if alpha is not None and int(alpha.max()) < 8:
         raise Dp3dError(
             "portrait.unreadable",
             "The photo is completely transparent.",
             "Save it again with the head visible.",
         )
-    # 2. Detect faces, choose the crop
+    # 2. Detect faces, choose the crop: its centre and side come from a rough pose
     faces = detect_faces(rgb)
-    by_hand = None if crop is None else manual_crop(crop, rgb, scale)
+    by_hand = None if crop is None else manual_crop(crop, rgb, decoded.scale)
     framing = _frame(rgb, faces, by_hand, angles)
     window, face = framing.window, framing.face
-    warnings = file_warnings + photo_warnings(rgb, faces, face, framing.source)
+    warnings = decoded.notes + photo_warnings(rgb, faces, face, framing.source)
     # 3. Estimate the matte
     image, inside = cut(rgb, window)
     matte = _outline(image, inside, alpha, framing)
     warnings += matte.warnings
-    # 4. Fit the pose
+    # 4. Fit the pose in the crop, and estimate how much of the head the photo hides
     alignment = framing.rough if face is None else fit_face(face, window, angles)
     warnings += angle_warnings(alignment, face, window, angles) + roll_warnings(alignment)
     cut_warnings, cut_penalty = cut_face(face, rgb)
@@ -107,7 +108,7 @@ def load_portrait(
     report = PortraitReport(
         width=rgb.shape[1],
         height=rgb.shape[0],
-        scale=scale,
+        scale=decoded.scale,
         faces=faces,
         chosen=face,
         confidence=confidence,

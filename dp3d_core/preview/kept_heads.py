@@ -125,6 +125,12 @@ def keep(key: str, head: PreviewHead) -> None:
             old.unlink(missing_ok=True)
 
 
+def forget(key: str) -> None:
+    """Remove a head from the cache; one that is absent is not an error."""
+    with suppress(OSError):
+        (heads_folder() / f"{key}.npz").unlink()
+
+
 def _make_private() -> None:
     """Make the cache readable by its owner only, since a head shows a face.
 

@@ -32,7 +32,7 @@ def report_lines(report: dict[str, Any]) -> list[str]:
         "## Portrait",
         "",
         f"- crop: from the {portrait['crop_source']}, confidence {portrait['confidence']:.2f}",
-        f"- head turned {portrait['yaw_deg']:.0f} degrees",
+        f"- camera {abs(portrait['yaw_deg']):.0f} degrees from the head's front",
         f"- matte: {portrait['matte_source']}, confidence {portrait['matte_confidence']:.2f}",
         *(f"- note: {warning}" for warning in portrait["warnings"]),
         "",
