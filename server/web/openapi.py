@@ -14,8 +14,9 @@ from pydantic.json_schema import models_json_schema
 from dp3d_core.errors import CATALOGUE
 from dp3d_core.limits import Range
 from server.jobs.model import JobState
+from server.jobs.params import JOB_PARAMS
 from server.web.problems import MEDIA_TYPE
-from server.web.requests import DEFAULT_PAGE, IDS, JOB_PARAMS, PAGE
+from server.web.requests import DEFAULT_PAGE, IDS, PAGE
 
 JSON = "application/json"
 """Media type of JSON."""

@@ -10,32 +10,21 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from dp3d_core.cameras.trajectories import cameras_from_request
 from dp3d_core.engines.registry import engine_names
 from dp3d_core.errors import Dp3dError
-from dp3d_core.limits import (
-    DEFAULT_ENGINE,
-    DEFAULT_FACES,
-    DEFAULT_FIT_PRESET,
-    DEFAULT_FPS,
-    DEFAULT_TEXTURE_SIDE,
-    FIT_STEPS,
-    FPS,
-    HEAD_PITCH_DEG,
-    HEAD_ROLL_DEG,
-    HEAD_YAW_DEG,
-    MESH_FACES,
-    PATH_VIEWS,
-    SEED,
-    TEXTURE_SIDE,
-    FitPreset,
-    PosePolicy,
-    Range,
-    VideoFormat,
-)
+from dp3d_core.limits import PATH_VIEWS, Range
 from dp3d_core.viewsets.video_limits import check_frames
+from server.jobs.params import (
+    JOB_PARAMS,
+    FitParams,
+    JobParams,
+    MeshParams,
+    RenderParams,
+    ViewsParams,
+)
 from server.storage.artifacts import ArtifactStore
 from server.storage.bounded_json import parse_bounded
 from server.web.problems import bad_request
@@ -52,75 +41,6 @@ MAX_BODY_BYTES = 128 * 1024
 """Largest length of a body without its cameras."""
 MAX_CAMERA_BYTES = 4 * 1024
 """Further length allowed for each camera: a Blender frame has 48 numbers, one a line."""
-
-_SHA256 = Field(json_schema_extra={"pattern": "^[0-9a-f]{64}$"})
-"""Pattern for the OpenAPI document; the artifact store itself refuses an invalid hash."""
-
-
-def _within(limits: Range[Any], default: Any = None) -> Any:
-    """A field with the bounds of a range."""
-    return Field(default=default, ge=limits.low, le=limits.high)
-
-
-class _Params(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ViewsParams(_Params):
-    """Parameters of a ``views`` job."""
-
-    portrait: str = _SHA256
-    cameras: dict[str, Any]
-    engine: str = DEFAULT_ENGINE
-    options: dict[str, Any] = {}
-    seed: int = _within(SEED, 0)
-    crop: list[float] | None = None
-    yaw_deg: float | None = _within(HEAD_YAW_DEG)
-    pitch_deg: float | None = _within(HEAD_PITCH_DEG)
-    roll_deg: float | None = _within(HEAD_ROLL_DEG)
-
-    @field_validator("crop")
-    @classmethod
-    def _three_numbers(cls, crop: list[float] | None) -> list[float] | None:
-        if crop is not None and len(crop) != 3:
-            raise ValueError("crop has three numbers: x, y, side")
-        return crop
-
-
-class FitParams(_Params):
-    """Parameters of a ``fit`` job."""
-
-    views: str = _SHA256
-    preset: FitPreset = DEFAULT_FIT_PRESET
-    steps: int | None = _within(FIT_STEPS)
-    seed: int = _within(SEED, 0)
-    poses: PosePolicy = "auto"
-
-
-class RenderParams(_Params):
-    """Parameters of a ``render`` job."""
-
-    fit: str = _SHA256
-    cameras: dict[str, Any]
-    video: VideoFormat | None = None
-    fps: float = _within(FPS, DEFAULT_FPS)
-
-
-class MeshParams(_Params):
-    """Parameters of a ``mesh`` job."""
-
-    fit: str = _SHA256
-    faces: int = _within(MESH_FACES, DEFAULT_FACES)
-    texture_size: int = _within(TEXTURE_SIDE, DEFAULT_TEXTURE_SIDE)
-
-
-JOB_PARAMS: dict[str, type[_Params]] = {
-    "views": ViewsParams,
-    "fit": FitParams,
-    "render": RenderParams,
-    "mesh": MeshParams,
-}
-"""Model of the parameters of each kind of job."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +95,7 @@ def parse_job_request(body: bytes, artifacts: ArtifactStore) -> JobRequest:
     return JobRequest(data["kind"], params.model_dump(), fresh)
 
 
-def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
+def _check_inputs(params: JobParams, artifacts: ArtifactStore) -> None:
     if isinstance(params, ViewsParams):
         if len(json.dumps(params.options)) > MAX_OPTIONS_BYTES:
             raise bad_request(
@@ -206,7 +126,7 @@ def _check_inputs(params: _Params, artifacts: ArtifactStore) -> None:
         _check_fit(params.fit, artifacts)
 
 
-def _check_size(length: int, params: _Params) -> None:
+def _check_size(length: int, params: JobParams) -> None:
     """Bound the number of cameras, and the length of the body by that number."""
     data = getattr(params, "cameras", None) or {}
     lists = [data[name] for name in ("cameras", "frames") if isinstance(data.get(name), list)]

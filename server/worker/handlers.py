@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dp3d_core.arrays import Pixels
 from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage
+from server.jobs.params import JOB_PARAMS, FitParams, MeshParams, RenderParams, ViewsParams
 from server.json_ready import json_ready
 from server.storage.artifacts import ArtifactStore
 
@@ -29,7 +30,7 @@ class JobContext:
     """Called with name, SHA-256 and size in bytes of an artifact that clients can already fetch."""
 
 
-def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+def run_views(context: JobContext, params: ViewsParams) -> dict[str, Any]:
     """Generate a view set from a portrait and cameras.
 
     Missing face models are downloaded first.  The report picture of the portrait is announced when
@@ -42,15 +43,14 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from dp3d_core.portraits.required_files import fetch_missing
     from dp3d_core.viewsets.viewset import encode_png
 
-    engine = get_engine(params["engine"])
-    engine.check(params["options"])  # before any computation
+    engine = get_engine(params.engine)
+    engine.check(params.options)  # before any computation
     fetch_missing(context.progress, context.cancel)
     context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
-    crop = params["crop"]
     portrait = load_portrait(
-        context.artifacts.find(params["portrait"]),
-        tuple(crop) if crop else None,
-        HeadAngles(params["yaw_deg"], params["pitch_deg"], params["roll_deg"]),
+        context.artifacts.find(params.portrait),
+        params.crop_window,
+        HeadAngles(params.yaw_deg, params.pitch_deg, params.roll_deg),
         cancel=context.cancel,
     )
     picture = {
@@ -63,10 +63,10 @@ def run_views(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     pictures = _PictureAnnouncer(out, ("frames", "rgba"), context)
     views = engine.generate(
         portrait,
-        cameras_for(engine, params["cameras"]),
-        params["options"],
+        cameras_for(engine, params.cameras),
+        params.options,
         out=out,
-        seed=params["seed"],
+        seed=params.seed,
         progress=pictures.progress,
         cancel=context.cancel,
     )
@@ -111,19 +111,19 @@ class _PictureAnnouncer:
         self._context.progress(event)
 
 
-def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+def run_fit(context: JobContext, params: FitParams) -> dict[str, Any]:
     """Fit a radiance field to a view set."""
     from nerf_export.field.fit import fit_views
     from server.face_points import face_points
 
-    views = context.artifacts.materialise(params["views"], context.work / "views")
+    views = context.artifacts.materialise(params.views, context.work / "views")
     fit = fit_views(
         views,
         context.work / "fit",
-        preset=params["preset"],
-        steps=params["steps"],
-        seed=params["seed"],
-        poses=params.get("poses", "auto"),  # absent in jobs of older versions
+        preset=params.preset,
+        steps=params.steps,
+        seed=params.seed,
+        poses=params.poses,
         points_of=face_points(),
         progress=context.progress,
         cancel=context.cancel,
@@ -136,17 +136,17 @@ def run_fit(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run_mesh(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+def run_mesh(context: JobContext, params: MeshParams) -> dict[str, Any]:
     """Extract a textured mesh from a fit."""
     from nerf_export.mesh.textured_mesh import build_mesh
 
-    fit = context.artifacts.materialise(params["fit"], context.work / "fit")
+    fit = context.artifacts.materialise(params.fit, context.work / "fit")
     out = context.work / "head.glb"
     stats = build_mesh(
         fit,
         out,
-        faces=params["faces"],
-        texture_size=params["texture_size"],
+        faces=params.faces,
+        texture_size=params.texture_size,
         progress=context.progress,
         cancel=context.cancel,
     )
@@ -155,17 +155,17 @@ def run_mesh(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     return {"mesh": mesh, "stats": json_ready(stats)}
 
 
-def run_render(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+def run_render(context: JobContext, params: RenderParams) -> dict[str, Any]:
     """Render frames with alpha and depth from a fit; each frame is announced when finished."""
     from dp3d_core.viewsets.video import save_video
     from nerf_export.field.fit import Fit
     from nerf_export.field.render import render_cameras, render_fit, render_warnings
 
-    fit_folder = context.artifacts.materialise(params["fit"], context.work / "fit")
+    fit_folder = context.artifacts.materialise(params.fit, context.work / "fit")
     out = context.work / "render"
     pictures = _PictureAnnouncer(out, ("rgba",), context)
     fit = Fit.open(fit_folder)
-    cameras, notes = render_cameras(fit, params["cameras"])
+    cameras, notes = render_cameras(fit, params.cameras)
     views = render_fit(
         fit,
         cameras,
@@ -175,9 +175,9 @@ def run_render(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     )
     pictures.announce()
     video = None
-    if params["video"] is not None:
-        path = context.work / f"render.{params['video']}"
-        save_video(path, _frames(views, context), params["fps"])
+    if params.video is not None:
+        path = context.work / f"render.{params.video}"
+        save_video(path, _frames(views, context), params.fps)
         video = {"name": path.name, **context.artifacts.add_file(path).to_dict()}
         context.announce(video["name"], video["sha256"], video["size"])
     return {
@@ -196,10 +196,25 @@ def _frames(views: ViewSet, context: JobContext) -> Iterator[Pixels]:
         stage.advance()
 
 
-HANDLERS: dict[str, Callable[[JobContext, dict[str, Any]], dict[str, Any]]] = {
+_HANDLERS: dict[str, Callable[[JobContext, Any], dict[str, Any]]] = {
     "views": run_views,
     "fit": run_fit,
     "render": run_render,
     "mesh": run_mesh,
 }
-"""Handler of each kind of job: context and parameters in, the job's result out."""
+"""Handler of each kind of job."""
+
+
+def run_job(context: JobContext, kind: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Run a job of any kind.
+
+    Args:
+        context: resources of the job.
+        kind: a key of :data:`~server.jobs.params.JOB_PARAMS`.
+        params: parameters as stored; those that a job of an older version lacks are the defaults.
+
+    Returns:
+        The job's result, JSON-ready.
+
+    """
+    return _HANDLERS[kind](context, JOB_PARAMS[kind].model_validate(params))

@@ -28,7 +28,7 @@ from server.jobs.worker_messages import (
 )
 from server.storage.artifacts import ArtifactStore
 from server.storage.disk_usage import QuotaWatch
-from server.worker.handlers import HANDLERS, JobContext
+from server.worker.handlers import JobContext, run_job
 from server.worker.hidden_paths import without_folders
 
 _MIN_INTERVAL_S = 0.2
@@ -94,7 +94,7 @@ class Worker:
         try:
             quota.check()
             context.work.mkdir(parents=True, exist_ok=True)
-            result = HANDLERS[command.kind](context, command.params)
+            result = run_job(context, command.kind, command.params)
             ended = JobEnded(job_id, "succeeded", result=result)
         except Cancelled:
             ended = JobEnded(job_id, "cancelled")

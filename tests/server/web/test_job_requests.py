@@ -9,7 +9,7 @@ import pytest
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import POSE_POLICIES
-from server.web.requests import FitParams
+from server.jobs.params import FitParams
 from tests.server.conftest import small_views
 from tests.server.web.conftest import problem, raw
 

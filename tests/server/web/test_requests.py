@@ -11,9 +11,10 @@ import pytest
 from dp3d_core.cameras.trajectories import cameras_from_request
 from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import FIT_PRESETS, MESH_FACES, PATH_VIEWS, TEXTURE_SIDE
+from server.jobs.params import MeshParams
 from server.storage.artifacts import ArtifactStore
 from server.web import requests
-from server.web.requests import MAX_OPTIONS_BYTES, MeshParams, parse_job_request
+from server.web.requests import MAX_OPTIONS_BYTES, parse_job_request
 
 CAMERA = {
     "c2w": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2.7], [0, 0, 0, 1]],

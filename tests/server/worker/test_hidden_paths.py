@@ -12,7 +12,7 @@ import pytest
 from dp3d_core.errors import Dp3dError
 from server.jobs.worker_messages import RunJob
 from server.worker.hidden_paths import without_folders
-from server.worker.run import HANDLERS, Worker
+from server.worker.run import Worker
 
 DATA = Path("/srv/dp3d data/x")
 CODE = Path(__file__).resolve().parents[3]
@@ -49,13 +49,13 @@ def test_paths_are_shortened(text: str, expected: str | None) -> None:
 def test_errors_of_failed_jobs_name_files_without_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defect: bool
 ) -> None:
-    def fail(context, params):
+    def fail(context, kind, params):
         text = f"{context.work}/train.log and {sys.prefix}/bin/python"
         if defect:
             raise RuntimeError(text)
         raise Dp3dError("nerf.child_failed", text, text, text)
 
-    monkeypatch.setitem(HANDLERS, "fit", fail)
+    monkeypatch.setattr("server.worker.run.run_job", fail)
     events = io.StringIO()
     Worker(tmp_path, 10**12, events, set()).run(RunJob("ab", "fit", {}))
     error = json.loads(events.getvalue().splitlines()[-1])["error"]
