@@ -20,6 +20,9 @@ SIZE_RANGE = Range(64, 2048)
 SIZE_STEP = 64
 """Width and height are multiples of this, pixels: 8 for the VAE times 8 for the UNet's levels."""
 
+OVERLAP = Range(0, WINDOW - 1)
+"""Views that neighbouring windows share."""
+
 
 @dataclass(frozen=True)
 class DiffusionOptions:
@@ -55,7 +58,10 @@ class DiffusionOptions:
         "the published code.",
     )
     overlap: int = option(
-        1, "Views that neighbouring windows share.", minimum=0, maximum=WINDOW - 1
+        1,
+        "Views that neighbouring windows share.",
+        minimum=OVERLAP.low,
+        maximum=OVERLAP.high,
     )
     start: Literal["preview", "noise"] = option(
         "preview",
