@@ -38,7 +38,9 @@ PATH_VIEWS = Range(1, 4096)
 PATH_SIDE = Range(16, 4096)
 
 DEFAULT_ENGINE = "preview"
-SEED = Range(0, 2**31 - 1)
+LARGEST_INT = 2**31 - 1
+"""Largest value of Blender's integer properties, which are signed and have 32 bits."""
+SEED = Range(0, LARGEST_INT)
 """The server's seeds go to 2^32 - 1: beyond what Blender's integer properties hold."""
 HEAD_YAW_DEG = Range(-180, 180)
 HEAD_PITCH_DEG = Range(-80, 80)

@@ -32,7 +32,7 @@ else:
 
 __all__ = [
     "Array", "Array32", "Bool", "Float", "Indices", "Indices32", "Int", "Labels", "Mask",
-    "Pixels", "Shaped", "UInt8", "smoothstep",
+    "Parts", "Pixels", "Regions", "Shaped", "UInt8", "smoothstep",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -43,6 +43,10 @@ Pixels = NDArray[np.uint8]
 """Colours or alpha of a picture, 0 to 255."""
 Labels = NDArray[np.uint8]
 """Label of each vertex or pixel; the code that makes the array defines the numbers."""
+Regions = NDArray[np.int8]
+"""``BustRegion`` of each vertex, ray or pixel of a head; -1 for pixels beside the head."""
+Parts = NDArray[np.int8]
+"""``Part`` of a preview head that each pixel shows; -1 for pixels beside the head."""
 Mask = NDArray[np.bool_]
 """One boolean for each vertex, pixel or ray."""
 Indices = NDArray[np.int64]

@@ -125,6 +125,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "video.bad_option": ErrorKind("Video cannot be made like that", 422, _BAD),
     "export.bad_format": ErrorKind("No such format to export", 422, _BAD),
     # measurements
+    "bench.bad_option": ErrorKind("Option of the measurement is not usable", 422, _BAD),
     "bench.unsupported": ErrorKind("Measurement cannot run on this system", 422, _BAD),
     "bench.no_commit": ErrorKind("Another commit cannot be measured", 422, _BAD),
     "bench.engine_failed": ErrorKind("Engine of another commit failed", 500, _FAILED),
@@ -132,6 +133,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "output.not_writable": ErrorKind("Output cannot be written", 500, _BAD),
     "output.occupied": ErrorKind("Output folder holds other files", 409, _BAD),
     "output.in_use": ErrorKind("Output folder is being written to", 409, _BAD),
+    # installation
+    "setup.bad_option": ErrorKind("Option of the installation is not usable", 422, _BAD),
     # server and its clients
     "server.unauthorized": ErrorKind("Token missing or wrong", 401, _BACKEND),
     "server.unreachable": ErrorKind("Server cannot be reached", 503, _BACKEND),
@@ -140,6 +143,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "server.bad_address": ErrorKind("Address cannot be listened on", 500, _BACKEND),
     "server.port_taken": ErrorKind("Port is taken", 500, _BACKEND),
     "server.bad_request": ErrorKind("Request is not valid", 422, _BAD),
+    "server.bad_option": ErrorKind("Option of the server is not usable", 422, _BAD),
     "server.wrong_host": ErrorKind("Host name is not allowed", 421, _BACKEND),
     "server.no_such_address": ErrorKind("No such address", 404, _BACKEND),
     "server.already_running": ErrorKind("Another server uses this folder", 409, _BACKEND),

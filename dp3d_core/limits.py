@@ -53,6 +53,8 @@ DEFAULT_ENGINE = "preview"
 """Engine of a request that names none; all names are in ``dp3d_core.engines.registry``."""
 SEED = Range(0, 2**32 - 1)
 """Seeds that numpy's, torch's and Python's generators all accept."""
+SUBJECT = Range(0, 2**31 - 1)
+"""Numbers of synthetic subjects."""
 HEAD_YAW_DEG = Range(-180, 180)
 """Yaw of the head in a photo, set by the user, degrees."""
 HEAD_PITCH_DEG = Range(-80, 80)
@@ -94,6 +96,11 @@ TEXTURE_SIDE = Range(64, 4096)
 """Width and height of a mesh's texture, texels."""
 DEFAULT_TEXTURE_SIDE = 1024
 """Width and height of a mesh's texture where the user names none, texels."""
+HeadTextureSide = Literal[512, 1024, 2048, 4096]
+HEAD_TEXTURE_SIDES: tuple[HeadTextureSide, ...] = get_args(HeadTextureSide)
+"""Width and height of the face's texture of a fitted head, texels; the hair's has half of it."""
+DEFAULT_HEAD_TEXTURE_SIDE: HeadTextureSide = 2048
+"""Width and height of the face's texture of a fitted head where the user names none, texels."""
 VideoFormat = Literal["webm", "mp4"]
 VIDEO_FORMATS: tuple[VideoFormat, ...] = get_args(VideoFormat)
 """File name extensions of videos."""

@@ -14,9 +14,9 @@ from types import TracebackType
 from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
 
-_EXTRAS: dict[str, tuple[str, ...]] = {
+EXTRAS: dict[str, tuple[str, ...]] = {
     "core": ("cv2", "embreex", "scipy", "skimage", "threadpoolctl", "trimesh", "xatlas"),
-    "nerf": ("fast_simplification",),
+    "nerf": ("cv2", "embreex", "fast_simplification", "scipy", "skimage", "trimesh", "xatlas"),
     "server": (
         *("fastapi", "h11", "httpx", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "uvicorn"),
     ),
@@ -36,7 +36,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "heic": ("pillow_heif",),
 }
 """Modules that each extra of dp3d installs."""
-_ALWAYS = ("filelock", "numpy", "PIL", "rich", "tyro")
+ALWAYS = ("filelock", "numpy", "PIL", "rich", "tyro")
 """Modules that dp3d installs without any extra."""
 _DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
@@ -51,8 +51,13 @@ _MAKE = {"core": "make env", "nerf": "make env", "server": "make env"} | {
     "diffusion": "make env-diffusion"
 }
 """Makefile target that installs an extra."""
-_EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules}
-"""Extra that installs a module."""
+_EXTRA_OF = {module: extra for extra, modules in reversed(EXTRAS.items()) for module in modules}
+"""Extra that installs a module; of several the first in :data:`EXTRAS`."""
+
+
+def distribution(module: str) -> str:
+    """Name of the distribution that installs a module."""
+    return _DISTRIBUTIONS.get(module, module)
 
 
 def is_absent(module: str) -> bool:
@@ -67,7 +72,7 @@ def is_absent(module: str) -> bool:
 def installed_version(module: str) -> tuple[int, ...] | None:
     """Leading numbers of a module's version; None where no distribution states it."""
     try:
-        text = version(_DISTRIBUTIONS.get(module, module))
+        text = version(distribution(module))
     except PackageNotFoundError:
         return None
     numbers: list[int] = []
@@ -132,7 +137,7 @@ def _package_being_imported(trace: TracebackType | None) -> str | None:
     while trace is not None:
         frame = trace.tb_frame
         top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if frame.f_code.co_name == "<module>" and (top in _EXTRA_OF or top in _ALWAYS):
+        if frame.f_code.co_name == "<module>" and (top in _EXTRA_OF or top in ALWAYS):
             return top
         trace = trace.tb_next
     return None
@@ -143,13 +148,13 @@ def _package_named(error: BaseException) -> str | None:
     if not isinstance(error, ImportError):
         return None
     top = (error.name or "").partition(".")[0]
-    return top if top in _EXTRA_OF or top in _ALWAYS else None
+    return top if top in _EXTRA_OF or top in ALWAYS else None
 
 
 def _missing_error(module: str) -> Dp3dError:
     extra = _EXTRA_OF[module]
-    absent = [name for name in _EXTRAS[extra] if is_absent(name)] or [module]
-    names = ", ".join(_DISTRIBUTIONS.get(name, name) for name in absent)
+    absent = [name for name in EXTRAS[extra] if is_absent(name)] or [module]
+    names = ", ".join(distribution(name) for name in absent)
     if extra == "diffusion":
         return Dp3dError(
             "engine.packages_missing",
@@ -164,7 +169,7 @@ def _missing_error(module: str) -> Dp3dError:
 
 
 def _broken_error(module: str, error: BaseException) -> Dp3dError:
-    name = _DISTRIBUTIONS.get(module, module)
+    name = distribution(module)
     extra = _EXTRA_OF.get(module)
     dp3d = "dp3d" if extra is None else f"dp3d[{extra}]"
     reason = " ".join(str(error).split())

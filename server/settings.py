@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import Range
 from dp3d_core.storage.paths import dp3d_home
 
 DEFAULT_HOST = "127.0.0.1"
 """Address of a server started without ``--host``."""
 DEFAULT_PORT = 8765
 """TCP port of a server started without ``--port``."""
+PORT = Range(0, 65535)
+"""TCP ports; 0 stands for any free one."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names and addresses that reach a server from its own machine only."""
 EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})
@@ -26,6 +29,12 @@ MIN_TOKEN = 24
 
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
+QUOTA_GIB = Range[float](0.01, 1_000_000)
+"""Quota of the data folder, GiB."""
+QUEUED_JOBS = Range(1, 1_000_000)
+"""Largest number of queued jobs that a server can be given."""
+KEPT_JOBS = Range(1, 10_000_000)
+"""Largest number of ended jobs that a server can be given."""
 
 
 @dataclass(frozen=True)

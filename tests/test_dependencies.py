@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dp3d_core import packages
+from dp3d_core.weights import requirements
 from tests.conftest import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
@@ -55,7 +56,7 @@ def declared(*extras: str) -> set[str]:
 
 
 def distribution(module: str) -> str:
-    return re.sub(r"[-_.]+", "-", packages._DISTRIBUTIONS.get(module, module)).lower()
+    return re.sub(r"[-_.]+", "-", packages.distribution(module)).lower()
 
 
 @pytest.mark.parametrize("package", EXTRAS)
@@ -76,7 +77,26 @@ def test_what_the_child_imports_is_in_its_environment() -> None:
 
 
 def test_packages_names_what_is_declared() -> None:
-    assert {distribution(m) for m in packages._ALWAYS} == distributions(PROJECT["dependencies"])
-    for extra, modules in packages._EXTRAS.items():
+    assert {distribution(m) for m in packages.ALWAYS} == distributions(PROJECT["dependencies"])
+    extras = {extra: declared(extra) - {"dp3d"} for extra in packages.EXTRAS}
+    extras["diffusion"] -= declared("core")
+    extras["metrics"] -= declared("diffusion")
+    for extra, modules in packages.EXTRAS.items():
         # transformers brings tokenizers
-        assert {distribution(m) for m in modules} - {"tokenizers"} <= declared(extra), extra
+        assert {distribution(m) for m in modules} - {"tokenizers"} == extras[extra], extra
+    assert set(packages.EXTRAS) < set(PROJECT["optional-dependencies"])
+
+
+@pytest.mark.parametrize(
+    ("lowest_versions", "extra"),
+    [(requirements._RUNNING, "diffusion-run"), (requirements._TEXT_ENCODER, "diffusion")],
+)
+def test_lowest_versions_are_those_that_are_declared(
+    lowest_versions: dict[str, tuple[int, ...]], extra: str
+) -> None:
+    lines = PROJECT["optional-dependencies"][extra]
+    for name, lowest in lowest_versions.items():
+        version = ".".join(map(str, lowest))
+        equal = f"{name}=={version}.*"
+        assert any(line == equal or line.startswith(f"{name}>={version}") for line in lines), name
+        assert (name in requirements._ONLY) == (equal in lines)

@@ -13,13 +13,22 @@ from dp3d_core.limits import Range
 from dp3d_core.viewsets.video_limits import _CODECS
 from nerf_export.field.presets import PRESETS
 from nerf_export.folders.writing import FORMATS
+from server.settings import (
+    DEFAULT_PORT,
+    GIBIBYTE,
+    KEPT_JOBS,
+    PORT,
+    QUEUED_JOBS,
+    QUOTA_GIB,
+    Limits,
+)
 
 
 def test_tables_have_every_choice() -> None:
     assert tuple(PRESETS) == limits.FIT_PRESETS
     assert tuple(_CODECS) == limits.VIDEO_FORMATS
     assert (*FORMATS, "nerfstudio-run") == limits.EXPORT_FORMATS
-    assert engine_names()[0] == limits.DEFAULT_ENGINE
+    assert limits.DEFAULT_ENGINE in engine_names()
     for preset in limits.CAMERA_PRESETS:
         assert len(cameras_from_request({"preset": preset, "views": 2, "size": 16})) == 2
 
@@ -33,8 +42,13 @@ def test_defaults_are_among_the_choices_and_within_the_ranges() -> None:
         (limits.DEFAULT_FACES, limits.MESH_FACES),
         (limits.DEFAULT_TEXTURE_SIDE, limits.TEXTURE_SIDE),
         (limits.DEFAULT_FPS, limits.FPS),
+        (Limits.stored / GIBIBYTE, QUOTA_GIB),
+        (Limits.queued_jobs, QUEUED_JOBS),
+        (Limits.kept_jobs, KEPT_JOBS),
+        (DEFAULT_PORT, PORT),
     ):
         assert within.holds(value)
+    assert limits.DEFAULT_HEAD_TEXTURE_SIDE in limits.HEAD_TEXTURE_SIDES
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,11 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from .. import ledger, settings
-from ..limits import DEFAULT_ENGINE, SEED
+from ..limits import DEFAULT_ENGINE, LARGEST_INT, SEED
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
 
-_LARGEST_INT = 2**31 - 1
-"""Of Blender's integer properties."""
 _attached: dict[str, tuple[list[dict[str, Any]], type]] = {}
 """Options and class of each engine that has a property group now."""
 
@@ -71,7 +69,7 @@ def _property(option: dict[str, Any]) -> Any:
     low, high = option.get("minimum"), option.get("maximum")
     limits = {k: v for k, v in (("min", low), ("max", high)) if v is not None}
     if isinstance(default, int):
-        limits = {k: int(max(-_LARGEST_INT, min(_LARGEST_INT, v))) for k, v in limits.items()}
+        limits = {k: int(max(-LARGEST_INT, min(LARGEST_INT, v))) for k, v in limits.items()}
         step = max(1, min(100, int(option.get("step") or 1)))
         return IntProperty(**about, default=default, step=step, **limits)
     return FloatProperty(**about, default=default, **limits)

@@ -1,11 +1,14 @@
-"""Options of an engine: dataclass fields with description, choices and range as metadata."""
+"""Options of an engine: dataclass fields with description and range as metadata.
+
+A field of a ``Literal`` type accepts the values of the type alone.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dp3d_core.errors import Dp3dError
 
@@ -66,20 +69,29 @@ def option(
     default: Any,
     description: str,
     *,
-    choices: tuple[str, ...] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
     step: float | None = None,
 ) -> Any:
-    """A field of an options dataclass (see :class:`Option`)."""
-    meaning = Option(description, choices, minimum, maximum, step)
+    """A field of an options dataclass (see :class:`Option`); its type states the choices."""
+    meaning = Option(description, None, minimum, maximum, step)
     return field(default=default, metadata={_OPTION: meaning})
 
 
-def option_of(dataclass_field: Any) -> Option | None:
-    """The :class:`Option` of a dataclass field made by :func:`option`; None for other fields."""
-    meaning: Option | None = dataclass_field.metadata.get(_OPTION)
-    return meaning
+def options_of(kind: type[Any]) -> dict[str, Option]:
+    """The :class:`Option` of each field of an options dataclass, by name.
+
+    Fields that :func:`option` did not make have an empty description and no range.
+    """
+    types = get_type_hints(kind)
+    options = {}
+    for option_field in fields(kind):
+        meaning: Option = option_field.metadata.get(_OPTION, Option(""))
+        hint = types[option_field.name]
+        if get_origin(hint) is Literal:
+            meaning = replace(meaning, choices=get_args(hint))
+        options[option_field.name] = meaning
+    return options
 
 
 def parse_options(kind: type[Options], values: Mapping[str, Any]) -> Options:
@@ -100,7 +112,6 @@ def parse_options(kind: type[Options], values: Mapping[str, Any]) -> Options:
             )
         default = option_fields[name].default
         if default is not MISSING and default is not None:
-            description = option_of(option_fields[name])
             accepted = (int, float) if isinstance(default, float) else type(default)
             is_bool = isinstance(value, bool)
             if not isinstance(value, accepted) or is_bool != isinstance(default, bool):
@@ -109,8 +120,7 @@ def parse_options(kind: type[Options], values: Mapping[str, Any]) -> Options:
                     f"Option {name!r} must be of type {type(default).__name__}, not {value!r}.",
                     f"Its default is {default!r}.",
                 )
-            if description is not None:
-                description.check(name, value)
+            options_of(kind)[name].check(name, value)
     return kind(**values)
 
 
@@ -126,14 +136,11 @@ def describe_options(options: Any) -> list[dict[str, Any]]:
 
     """
     descriptions = []
-    for option_field in fields(options):
-        value, description = (
-            getattr(options, option_field.name),
-            option_of(option_field) or Option(""),
-        )
+    for name, description in options_of(type(options)).items():
+        value = getattr(options, name)
         choices = None if description.choices is None else list(description.choices)
         descriptions.append(
-            {"name": option_field.name, "type": type(value).__name__, "default": value}
+            {"name": name, "type": type(value).__name__, "default": value}
             | asdict(description)
             | {"choices": choices}
         )

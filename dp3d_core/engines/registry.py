@@ -1,4 +1,4 @@
-"""Engines by name; no other module names them.
+"""Classes of the engines by name; ``limits.DEFAULT_ENGINE`` is the name of the default one.
 
 An engine's module is imported when the engine is used.  An engine that cannot run states problem
 and remedy in :attr:`EngineInfo.problem`; no other engine takes its place.
@@ -28,11 +28,11 @@ _ENGINES: dict[str, str] = {
     "diffportrait3d": "dp3d_core.pipelines.engine:DiffPortrait3DEngine",
     "diffportrait360": "dp3d_core.pipelines.engine:DiffPortrait360Engine",
 }
-"""Module and class of each engine; the first is the default."""
+"""Module and class of each engine."""
 
 
 def engine_names() -> list[str]:
-    """Names of all engines, the default one first."""
+    """Names of all engines, in the order of lists."""
     return list(_ENGINES)
 
 

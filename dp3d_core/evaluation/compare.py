@@ -19,6 +19,7 @@ from dp3d_core.evaluation.poses import pose_error
 from dp3d_core.evaluation.scores import score
 from dp3d_core.evaluation.textured import open_surface
 from dp3d_core.meshes.raycast import RayCaster
+from dp3d_core.models.config import WINDOW
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.viewsets.viewset import ViewSet
 
@@ -26,8 +27,6 @@ WITH_REFERENCE = ("psnr", "ssim", "sharpness", "lpips", "dists", "fid", "id")
 """Metrics that compare with a reference."""
 ALONE = ("pose", "seam", "reprojection")
 """Metrics of a view set alone."""
-_WINDOW = 8
-"""Views of a block if neither the user nor the view set names its windows."""
 _MIN_SIDE = 7
 """Least side of frames, pixels: the window of SSIM."""
 _GREY = 128
@@ -69,7 +68,7 @@ def evaluate(
         reference: true views from equal cameras; None leaves out :data:`WITH_REFERENCE`.
         metrics: names among :data:`METRICS`.
         window: views of a block, for the seam ratio; None takes the windows that the view set
-            records, else blocks of 8.
+            records, else blocks of the networks' window.
         surface: mesh file in head space, for the reprojection error; None leaves it out.
         progress: stage ``evaluate``.
         cancel: polled between metrics.
@@ -98,7 +97,7 @@ def evaluate(
     pairs = neighbours(views.cameras)
     edges = None if window is not None else _recorded_edges(views)
     if edges is None:
-        edges = block_edges(pairs, window or _WINDOW)
+        edges = block_edges(pairs, window or WINDOW)
     own_valid = [views.valid_mask(i) for i in range(len(views))]
     valid = (
         own_valid

@@ -11,11 +11,10 @@ from enum import IntEnum
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from dp3d_core.arrays import Array, Indices, Indices32, Labels, Mask
+from dp3d_core.arrays import Array, Indices, Indices32, Labels, Mask, Regions
 from dp3d_core.heads.mouth import mouth_film
 from dp3d_core.heads.people import head_data, prior
 from dp3d_core.heads.space import BUST_CUT_MM, MM
@@ -82,7 +81,7 @@ class Bust:
     refine: sparse.csr_matrix
     faces: Indices32
     part: Labels
-    region: NDArray[np.int8]
+    region: Regions
     rest: Array
     rim: Mask
     lips: Indices
@@ -168,7 +167,7 @@ def _with_film(
     return refine, faces, part, film.rim, number[len(film.rim) :]
 
 
-def _regions(refine: sparse.csr_matrix, part: Labels, rest: Array) -> NDArray[np.int8]:
+def _regions(refine: sparse.csr_matrix, part: Labels, rest: Array) -> Regions:
     """(n,) :class:`BustRegion` from rest positions (n, 3), millimetres, and neck weights."""
     data = head_data()
     ear = np.zeros(len(data.vertices))

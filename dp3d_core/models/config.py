@@ -13,6 +13,8 @@ PIXELS_PER_LATENT = 8
 """Pixels of a picture along one side of a latent."""
 SD15_CHANNELS = (320, 640, 1280, 1280)
 """Channels of the levels of Stable Diffusion 1.5's UNet."""
+WINDOW = 8
+"""Views that the published networks generate together."""
 
 
 class Variant(StrEnum):
@@ -67,7 +69,7 @@ class NetworkConfig:
     context: int = 768
     vae_channels: tuple[int, ...] = (128, 256, 512, 512)
     view_modules: ViewModules | None = None
-    window: int = 8
+    window: int = WINDOW
     """Views that are generated together."""
     references: int = 1
     """Reference portraits that the variant was trained with."""

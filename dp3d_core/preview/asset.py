@@ -14,6 +14,7 @@ import numpy as np
 from dp3d_core.arrays import Array, Indices, Indices32, Mask, Pixels
 from dp3d_core.heads.atlas import bust_atlas
 from dp3d_core.heads.bust import bust
+from dp3d_core.limits import DEFAULT_HEAD_TEXTURE_SIDE
 from dp3d_core.meshes.files import (
     TexturedPart,
     check_mesh_path,
@@ -36,7 +37,7 @@ _BAND = 1_000_000
 """Number of texels coloured at a time, to limit memory."""
 
 
-def textured_parts(head: PreviewHead, side: int = 2048) -> list[TexturedPart]:
+def textured_parts(head: PreviewHead, side: int = DEFAULT_HEAD_TEXTURE_SIDE) -> list[TexturedPart]:
     """Textured parts of a fitted head: the bust, and hair and brim of a hat if it has them.
 
     Args:

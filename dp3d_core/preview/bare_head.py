@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dp3d_core.arrays import Array
+from dp3d_core.arrays import Array, Regions
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.people import expression_offsets, prior
 from dp3d_core.meshes.mesh import Mesh
@@ -28,7 +27,7 @@ class BareHead:
     """
 
     mesh: Mesh
-    region: NDArray[np.int8]
+    region: Regions
 
     @cached_property
     def caster(self) -> RayCaster:
@@ -55,7 +54,7 @@ class BareHead:
         """The head with other vertices (n, 3)."""
         return BareHead(self.mesh.with_vertices(vertices), self.region)
 
-    def region_of(self, hits: Hits) -> NDArray[np.int8]:
+    def region_of(self, hits: Hits) -> Regions:
         """(k,) :class:`~dp3d_core.heads.bust.BustRegion` of k ray hits."""
         corner = self.mesh.faces[hits.face, hits.weights.argmax(1)]
         return np.asarray(self.region[corner])

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 """Option that leaves a choice to the photo."""
-HAIR = (AUTO, "bald", "buzz", "short", "bun", "chin", "shoulder", "long")
-HAT = (AUTO, "none", "worn")
-CLOTHES = (AUTO, "none", "low", "crew", "high")
-BEARD = (AUTO, "none", "stubble", "moustache", "full")
+HairOption = Literal["auto", "bald", "buzz", "short", "bun", "chin", "shoulder", "long"]
+HAIR: tuple[HairOption, ...] = get_args(HairOption)
+"""Lengths of the hair."""
+HatOption = Literal["auto", "none", "worn"]
+HAT: tuple[HatOption, ...] = get_args(HatOption)
+"""Whether headwear covers the crown."""
+ClothesOption = Literal["auto", "none", "low", "crew", "high"]
+CLOTHES: tuple[ClothesOption, ...] = get_args(ClothesOption)
+"""Collars, from bare shoulders to a high one."""
+BeardOption = Literal["auto", "none", "stubble", "moustache", "full"]
+BEARD: tuple[BeardOption, ...] = get_args(BeardOption)
+"""Beards."""
 
 DOUBTFUL = 0.5
 """Confidence below which a choice causes a warning."""
@@ -50,20 +58,12 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class HeadChoices:
-    """The user's choices for a head; ``auto`` leaves a choice to the photo.
+    """The user's choices for a head; ``auto`` leaves a choice to the photo."""
 
-    Attributes:
-        hair: one of :data:`HAIR`.
-        hat: one of :data:`HAT`.
-        clothes: one of :data:`CLOTHES`.
-        beard: one of :data:`BEARD`.
-
-    """
-
-    hair: str = AUTO
-    hat: str = AUTO
-    clothes: str = AUTO
-    beard: str = AUTO
+    hair: HairOption = AUTO
+    hat: HatOption = AUTO
+    clothes: ClothesOption = AUTO
+    beard: BeardOption = AUTO
 
     @property
     def covering(self) -> bool:

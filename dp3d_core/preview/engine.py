@@ -20,10 +20,10 @@ from dp3d_core.packages import package_versions
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import (
     AUTO,
-    BEARD,
-    CLOTHES,
-    HAIR,
-    HAT,
+    BeardOption,
+    ClothesOption,
+    HairOption,
+    HatOption,
     HeadChoices,
     choice_warnings,
     choices_to_dict,
@@ -70,28 +70,24 @@ class PreviewOptions:
         "Show the head in the photo's light; without, its colours under even light, for a scene "
         "that has lights of its own.",
     )
-    hair: str = option(
+    hair: HairOption = option(
         AUTO,
         "Length of the hair, auto: that of the photo; bald, buzz (a few millimetres), short (ends "
         "above ears and neck), put up in a bun behind, or down to chin, shoulder or chest (long).",
-        choices=HAIR,
     )
-    hat: str = option(
+    hat: HatOption = option(
         AUTO,
         "What covers the crown, auto: that of the photo, hair where it is doubtful; none: hair; "
         "worn: headwear, whose cloth is continued evenly all round.",
-        choices=HAT,
     )
-    clothes: str = option(
+    clothes: ClothesOption = option(
         AUTO,
         "Collar, auto: that of the photo; none (bare shoulders), low (wide neckline), crew (base "
         "of the neck) or high.",
-        choices=CLOTHES,
     )
-    beard: str = option(
+    beard: BeardOption = option(
         AUTO,
         "Beard, auto: that of the photo; none removes it, stubble, moustache and full paint one.",
-        choices=BEARD,
     )
 
     @property

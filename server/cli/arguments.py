@@ -38,6 +38,26 @@ def number(meaning: str, limits: Range[Any]) -> Any:
     return tyro.conf.arg(help=f"{meaning}, {limits}.")
 
 
+def check_numbers(code: str, *numbers: tuple[str, float, Range[Any]]) -> None:
+    """Refuse numbers of the command line that are out of range.
+
+    Args:
+        code: of the error.
+        numbers: name of the option without its dashes, value and range of each.
+
+    Raises:
+        Dp3dError: ``code``.
+
+    """
+    for name, value, limits in numbers:
+        if not limits.holds(value):
+            raise Dp3dError(
+                code, f"--{name} {value} is out of range.", f"Give a number from {limits}."
+            )
+
+
+Seed = Annotated[int, number("Random seed", SEED)]
+"""Option for the seed of everything random."""
 Faces = Annotated[int, number("About how many triangles the mesh has", MESH_FACES)]
 """Option for the number of triangles."""
 TextureSide = Annotated[int, number("Width and height of the texture, pixels", TEXTURE_SIDE)]

@@ -13,51 +13,27 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from dp3d_core.errors import Dp3dError, ExitCode
+from dp3d_core.limits import Range
+from dp3d_core.packages import EXTRAS, distribution
 from dp3d_core.storage.paths import dp3d_home
+from server.cli.arguments import check_numbers, number
 from server.cli.console import Common, Console, Outcome
+from server.settings import DEFAULT_HOST, DEFAULT_PORT, GIBIBYTE, PORT
 
 Status = Literal["ok", "warn", "fail"]
 """Result of a check."""
 _MARKS: dict[Status, str] = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 """Mark of each status at the start of a line."""
 
-PACKAGES: dict[str, tuple[str, ...]] = {
-    "core": (
-        "embreex",
-        "opencv-python-headless",
-        "scikit-image",
-        "scipy",
-        "threadpoolctl",
-        "trimesh",
-        "xatlas",
-    ),
-    "nerf": (
-        "embreex",
-        "fast-simplification",
-        "opencv-python-headless",
-        "scikit-image",
-        "scipy",
-        "trimesh",
-        "xatlas",
-    ),
-    "server": (
-        "fastapi",
-        "h11",
-        "httpx",
-        "pydantic",
-        "sqlalchemy",
-        "sqlmodel",
-        "starlette",
-        "uvicorn",
-    ),
-}
-"""Distribution names of each extra in pyproject.toml; a test compares the two."""
+_CHECKED_EXTRAS = ("core", "nerf", "server")
+"""Extras whose packages are checked; the engines name what they lack of the others."""
 _REQUIRED_EXTRA = "core"
 """Extra without which the doctor fails."""
-_GIB = 2**30
+_PORT = Range(1, PORT.high)
+"""Range of ``--port``; 0 names no port that could be checked."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +72,11 @@ def _command_line(*arguments: str) -> str:
 class Doctor(Common):
     """Check what works on this machine, what is missing, and what to do about it."""
 
-    port: int = 8765
-    """Port that 'dp3d serve' would use."""
+    port: Annotated[int, number("Port that 'dp3d serve' would use", _PORT)] = DEFAULT_PORT
 
     def run(self, console: Console) -> Outcome:
         """Run all checks; the exit code is 4 when a required part is missing."""
-        if not 1 <= self.port <= 65535:
-            raise Dp3dError(
-                "server.bad_request", f"{self.port} is not a TCP port.", "Use 1 to 65535."
-            )
+        check_numbers("server.bad_option", ("port", self.port, _PORT))
         findings = []
         checks: list[Callable[[], Iterator[Finding]]] = [
             check_python,
@@ -147,9 +119,9 @@ def check_python() -> Iterator[Finding]:
 
 def check_packages() -> Iterator[Finding]:
     """Check the packages of each extra."""
-    for extra, names in PACKAGES.items():
+    for extra in _CHECKED_EXTRAS:
         installed, missing = [], []
-        for name in names:
+        for name in sorted(map(distribution, EXTRAS[extra])):
             try:
                 installed.append(f"{name} {importlib.metadata.version(name)}")
             except importlib.metadata.PackageNotFoundError:
@@ -241,7 +213,7 @@ def check_home() -> Iterator[Finding]:
         )
         return
     yield Finding("home", "ok", str(home))
-    free = shutil.disk_usage(existing).free / _GIB
+    free = shutil.disk_usage(existing).free / GIBIBYTE
     if free >= 5:
         yield Finding("disk space", "ok", f"{free:.0f} GiB free")
     else:
@@ -295,7 +267,6 @@ def _setup_nerf(*flags: str) -> tuple[str, ...] | None:
 def check_port(port: int) -> Iterator[Finding]:
     """Check the server's port: free, used by a dp3d server, or used by another program."""
     from server.client import Client
-    from server.settings import DEFAULT_HOST
 
     with socket.socket() as probe:
         probe.settimeout(2)

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from dp3d_core.limits import DEFAULT_FIT_PRESET, FIT_STEPS, FitPreset, PosePolicy
-from server.cli.arguments import check_seed, number
+from server.cli.arguments import Seed, check_seed, number
 from server.cli.console import Common, Console, Outcome
 from server.json_ready import json_ready
 
@@ -26,15 +26,15 @@ class Fit(Common):
     preset: FitPreset = DEFAULT_FIT_PRESET
     """Size and length of the fit; high wants a GPU."""
     steps: Annotated[int | None, number("Training steps instead of the preset's", FIT_STEPS)] = None
-    seed: int = 0
-    """Random seed."""
+    seed: Seed = 0
     max_memory_gb: float | None = None
-    """Most memory for the fit, GiB, of the GPU where there is one; by default all that is free."""
+    """Most memory for the fit, GiB (1024^3 bytes), more than 0; of the GPU where there is one.  By
+    default all that is free."""
     poses: PosePolicy = "auto"
     """Cameras that disagree with the face in their frames: auto corrects those of generated views
     and warns about others; given corrects none; refined corrects all."""
     report: bool = True
-    """Whether report/ with pictures and a turntable is written into the folder."""
+    """By default report/, with pictures and a turntable, is written into the folder."""
 
     def run(self, console: Console) -> Outcome:
         """Fit the views."""

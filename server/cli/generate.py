@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from dp3d_core.limits import DEFAULT_ENGINE
-from server.cli.arguments import CameraOptions, HeadOptions, check_seed, parse_engine_options
+from server.cli.arguments import CameraOptions, HeadOptions, Seed, check_seed, parse_engine_options
 from server.cli.console import Common, Console, Outcome, count_of
 from server.json_ready import json_ready
 
@@ -24,8 +24,7 @@ class Generate(Common):
     camera: tyro.conf.OmitArgPrefixes[CameraOptions] = field(default_factory=CameraOptions)
     engine: str = DEFAULT_ENGINE
     """Engine that makes the views; 'dp3d engines' lists them."""
-    seed: int = 0
-    """Random seed."""
+    seed: Seed = 0
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Engine option as name=value; may be given several times."""

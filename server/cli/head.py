@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import DEFAULT_HEAD_TEXTURE_SIDE, SEED, HeadTextureSide
 from dp3d_core.storage.files import is_folder
-from server.cli.arguments import HeadOptions, check_seed, parse_engine_options
+from server.cli.arguments import HeadOptions, check_seed, number, parse_engine_options
 from server.cli.console import Common, Console, Outcome
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ class Head(Common):
     """A photo, or a folder of views that the preview engine made."""
     out: Path = Path("out/head.glb")
     """File to write, .glb or .obj; an OBJ has its material and textures beside it."""
-    texture_size: Literal[512, 1024, 2048, 4096] = 2048
+    texture_size: HeadTextureSide = DEFAULT_HEAD_TEXTURE_SIDE
     """Side of the face's texture, texels; the hair's texture has half that side."""
     unlit: bool = False
     """Colours under even light, for a scene that has lights of its own; views that were made with
     lit=false have them anyway."""
-    seed: int = 0
-    """Random seed; for a photo only."""
+    seed: Annotated[int, number("Random seed, for a photo only", SEED)] = 0
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Option of the preview engine as name=value, such as hair=short; for a photo only."""

@@ -28,7 +28,7 @@ class Mesh(Common):
     splats: bool = False
     """Gaussian splats instead of triangles (PLY only), one for each texel of the texture."""
     report: bool = True
-    """Whether the mesh is added to the fit's report."""
+    """By default the mesh is added to the fit's report."""
 
     def run(self, console: Console) -> Outcome:
         """Build the mesh."""

@@ -8,11 +8,17 @@ from typing import Annotated
 
 import tyro
 
-from dp3d_core.errors import Dp3dError
+from server.cli.arguments import check_numbers, number
 from server.cli.console import Common, Console, Outcome
 from server.settings import (
     DEFAULT_HOST,
+    DEFAULT_PORT,
     GIBIBYTE,
+    KEPT_JOBS,
+    MIN_TOKEN,
+    PORT,
+    QUEUED_JOBS,
+    QUOTA_GIB,
     Exposure,
     Limits,
     Settings,
@@ -27,11 +33,14 @@ class Serve(Common):
 
     host: str | None = None
     """Address to listen on instead of loopback; needs --allow-remote."""
-    port: int = 8765
-    """TCP port; 0 takes any free one."""
-    token: str | None = None
-    """Token of at least 24 characters that clients must send, instead of DP3D_TOKEN or the
-    generated one."""
+    port: Annotated[int, number("TCP port (0 takes any free one)", PORT)] = DEFAULT_PORT
+    token: Annotated[
+        str | None,
+        tyro.conf.arg(
+            help=f"Token of at least {MIN_TOKEN} characters that clients must send, instead of "
+            "DP3D_TOKEN or the generated one."
+        ),
+    ] = None
     data: Path | None = None
     """Folder for jobs and artifacts, instead of the one in the user's data folder."""
     follow_stdin: bool = False
@@ -49,12 +58,23 @@ class Serve(Common):
     behind_proxy: str | None = None
     """IP address of the proxy that speaks TLS to the clients.  Only it may then connect, and no
     header that it forwards is trusted."""
-    quota_gib: float = 50.0
-    """GiB that the data folder may take: artifacts, work in progress, database."""
-    max_queued: int = 500
-    """Largest number of queued jobs."""
-    keep_jobs: int = 2000
-    """Ended jobs to keep; older ones are deleted with the artifacts that only they refer to."""
+    quota_gib: Annotated[
+        float,
+        number(
+            "GiB that the data folder may take (artifacts, work in progress, database)", QUOTA_GIB
+        ),
+    ] = Limits.stored / GIBIBYTE
+    max_queued: Annotated[int, number("Largest number of queued jobs", QUEUED_JOBS)] = (
+        Limits.queued_jobs
+    )
+    keep_jobs: Annotated[
+        int,
+        number(
+            "Ended jobs to keep (older ones are deleted with the artifacts that only they refer "
+            "to)",
+            KEPT_JOBS,
+        ),
+    ] = Limits.kept_jobs
 
     def run(self, console: Console) -> Outcome:
         """Serve until the server is stopped."""
@@ -107,11 +127,10 @@ class Serve(Common):
         return Outcome({}, [])
 
     def _check_numbers(self) -> None:
-        for value, low, high, noun, remedy in (
-            (self.port, 0, 65535, "a TCP port", "Use 0 to 65535."),
-            (self.quota_gib, 0.01, 1e6, "a quota", "Give --quota-gib 0.01 GiB or more."),
-            (self.max_queued, 1, 1_000_000, "a number of jobs", "Give --max-queued 1 or more."),
-            (self.keep_jobs, 1, 10_000_000, "a number of jobs", "Give --keep-jobs 1 or more."),
-        ):
-            if not low <= value <= high:
-                raise Dp3dError("server.bad_request", f"{value} is not {noun}.", remedy)
+        check_numbers(
+            "server.bad_option",
+            ("port", self.port, PORT),
+            ("quota-gib", self.quota_gib, QUOTA_GIB),
+            ("max-queued", self.max_queued, QUEUED_JOBS),
+            ("keep-jobs", self.keep_jobs, KEPT_JOBS),
+        )

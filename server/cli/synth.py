@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from dp3d_core.errors import Dp3dError
-from dp3d_core.limits import PRESET_SIDE, PRESET_VIEWS, Range
+from dp3d_core.limits import PRESET_SIDE, PRESET_VIEWS, SUBJECT, Range
 from dp3d_core.storage.files import output_folder
-from server.cli.arguments import number
+from server.cli.arguments import check_numbers, number
 from server.cli.console import Common, Console, Outcome
 
 _COUNT = Range(1, 100_000)
 """Range of ``--count``."""
-_SEED = Range(0, 2**31 - 1)
-"""Range of ``--seed``."""
 
 
 @dataclass
@@ -29,22 +26,17 @@ class Synth(Common):
         int, number("Cameras per subject, the first before the face", PRESET_VIEWS)
     ] = 8
     size: Annotated[int, number("Width and height of the pictures, pixels", PRESET_SIDE)] = 256
-    seed: Annotated[int, number("The first subject's number; the others follow", _SEED)] = 0
+    seed: Annotated[int, number("The first subject's number; the others follow", SUBJECT)] = 0
 
     def run(self, console: Console) -> Outcome:
         """Make the data set."""
-        for name, value, limits in (
+        check_numbers(
+            "heads.bad_request",
             ("count", self.count, _COUNT),
             ("views", self.views, PRESET_VIEWS),
             ("size", self.size, PRESET_SIDE),
-            ("seed", self.seed, _SEED),
-        ):
-            if not limits.holds(value):
-                raise Dp3dError(
-                    "heads.bad_request",
-                    f"--{name} {value} is out of range.",
-                    f"Give a number from {limits}.",
-                )
+            ("seed", self.seed, SUBJECT),
+        )
         from dp3d_core.synthetic.dataset import DATASET_MARKER, dataset_sheet, write_subjects
         from dp3d_core.viewsets.sheets import save_png
 

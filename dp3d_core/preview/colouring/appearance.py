@@ -15,10 +15,9 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from dp3d_core.arrays import Array, Array32, Indices, Labels, smoothstep
+from dp3d_core.arrays import Array, Array32, Indices, Labels, Regions, smoothstep
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
@@ -150,7 +149,7 @@ class Appearance:
     def of_parts(
         cls,
         mesh: Mesh,
-        region: NDArray[np.int8],
+        region: Regions,
         projection: Projection,
         clothes: Clothes,
         light: HeadLight,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dp3d_core.arrays import Array, Array32, Indices, Mask
+from dp3d_core.arrays import Array, Array32, Indices, Mask, Regions
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.meshes.mesh import Mesh
@@ -40,7 +39,7 @@ class VisibleSkin:
     """
 
     mesh: Mesh
-    region: NDArray[np.int8]
+    region: Regions
     projection: Projection
 
     def sample(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp3d_core.arrays import Mask
+from dp3d_core.arrays import Mask, Parts
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.meshes.mesh import Mesh
@@ -19,9 +19,6 @@ from dp3d_core.preview.hair.length import is_bald
 from dp3d_core.preview.hair.styles import SHORN
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.photo.parsing import PARSING_SIDE, Kind, Parsing
-
-Parts = NDArray[np.int8]
-"""(h, w) :class:`Part` of a head that each pixel shows, -1 beside it."""
 
 
 def visible_parts(mesh: Mesh, camera: Camera) -> Parts:

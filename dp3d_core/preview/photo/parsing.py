@@ -14,9 +14,8 @@ from enum import IntEnum
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from dp3d_core.arrays import Array, Array32, Mask, Pixels, smoothstep
+from dp3d_core.arrays import Array, Array32, Mask, Pixels, Regions, smoothstep
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.meshes.raycast import Hits, RayCaster
@@ -92,7 +91,7 @@ class Parsing:
     """
 
     probabilities: Array32
-    region: NDArray[np.int8]
+    region: Regions
     valid: Mask
     scalp_hair: float | None
 
@@ -103,7 +102,7 @@ class Parsing:
 
 
 def parse_photo(
-    portrait: Portrait, caster: RayCaster, region_of: Callable[[Hits], NDArray[np.int8]]
+    portrait: Portrait, caster: RayCaster, region_of: Callable[[Hits], Regions]
 ) -> Parsing:
     """Classify the pixels of a portrait.
 
@@ -141,7 +140,7 @@ def parse_photo(
     )
 
 
-def _above_ears(region: NDArray[np.int8]) -> Mask:
+def _above_ears(region: Regions) -> Mask:
     """(h, w) rows down to the lowest one that shows the scalp."""
     rows = np.flatnonzero((region == Region.SCALP).any(1))
     upper = np.zeros(region.shape, bool)
@@ -150,7 +149,7 @@ def _above_ears(region: NDArray[np.int8]) -> Mask:
     return upper
 
 
-def _scalp_hair(probabilities: Array, region: NDArray[np.int8], valid: Mask) -> float | None:
+def _scalp_hair(probabilities: Array, region: Regions, valid: Mask) -> float | None:
     """Mean probability of hair over the scalp and around it; None if no scalp is visible.
 
     Hair that stands off the skull above the ears counts, because its front may look like skin
@@ -165,7 +164,7 @@ def _scalp_hair(probabilities: Array, region: NDArray[np.int8], valid: Mask) -> 
     return float((hair[scalp].sum() + hair[around].sum()) / (scalp.sum() + around.sum()))
 
 
-def _rooted(probabilities: Array, region: NDArray[np.int8]) -> Array:
+def _rooted(probabilities: Array, region: Regions) -> Array:
     """Probabilities without components of hair that do not reach the rows of the scalp."""
     hair = (probabilities.argmax(-1) == Kind.HAIR).astype(np.uint8)
     hair = cv2.morphologyEx(hair, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
@@ -187,7 +186,7 @@ def _rooted(probabilities: Array, region: NDArray[np.int8]) -> Array:
     return np.asarray(probabilities / probabilities.sum(-1, keepdims=True))
 
 
-def _prior(region: NDArray[np.int8], facing: Array, eye: Array, rays: Array, matte: Array) -> Array:
+def _prior(region: Regions, facing: Array, eye: Array, rays: Array, matte: Array) -> Array:
     """(h, w, 4) prior of the classes, by position on or beside the fitted head.
 
     Args:
@@ -222,7 +221,7 @@ def _prior(region: NDArray[np.int8], facing: Array, eye: Array, rays: Array, mat
     return np.asarray(cv2.GaussianBlur(prior, (0, 0), 1.5))
 
 
-def _core(hits: Hits, region: NDArray[np.int8]) -> Mask:
+def _core(hits: Hits, region: Regions) -> Mask:
     """(h, w) mask of areas that are always skin: nose, cheeks and lower forehead.
 
     The fit places them within a centimetre.
@@ -317,7 +316,7 @@ class _Mixture:
 
 
 def _mixtures(
-    features: Array, prior: Array, core: Mask, region: NDArray[np.int8], valid: Mask, matte: Array
+    features: Array, prior: Array, core: Mask, region: Regions, valid: Mask, matte: Array
 ) -> Array:
     """(h, w, 4) posterior of the classes after EM over their mixtures."""
     shape = region.shape
@@ -380,7 +379,7 @@ def _bare_prior(
     prior: Array,
     like: Array,
     shaded: Array,
-    region: NDArray[np.int8],
+    region: Regions,
     visible: Mask,
     colourful: bool,
 ) -> Array:

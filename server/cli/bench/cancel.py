@@ -8,15 +8,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from dp3d_core.limits import SEED, Range
 from dp3d_core.progress import Progress, check_cancel
+from server.cli.arguments import check_numbers, number
 from server.cli.bench.own_server import OwnServer
 from server.cli.console import Console, Outcome
 
 if TYPE_CHECKING:
     from server.client import Client
 
+_TIMES = Range(1, 1000)
+"""Range of ``--times``."""
 _POLL_S = 0.01
 """Seconds between two polls of a job's state."""
 _MAX_DELAY_S = 1.5
@@ -27,13 +31,12 @@ _MAX_DELAY_S = 1.5
 class Cancel:
     """Run a job of each kind to its end, then cancel one in each of its stages."""
 
-    times: int = 3
-    """Cancels in each stage, at random moments."""
-    seed: int = 0
-    """Seed of the random moments."""
+    times: Annotated[int, number("Cancels in each stage, at random moments", _TIMES)] = 3
+    seed: Annotated[int, number("Seed of the random moments", SEED)] = 0
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""
+        check_numbers("bench.bad_option", ("times", self.times, _TIMES), ("seed", self.seed, SEED))
         with tempfile.TemporaryDirectory(prefix="dp3d-bench-", ignore_cleanup_errors=True) as name:
             server = OwnServer(Path(name)).start()
             try:
@@ -55,7 +58,7 @@ class Cancel:
         generator, jobs = random.Random(self.seed), _Jobs(client)
         silences: dict[str, float] = {}
         cancelled: dict[str, list[float]] = {}
-        for number, kind in enumerate(jobs.kinds):
+        for done, kind in enumerate(jobs.kinds, 1):
             stages, silences[kind] = _stages_and_silence(client, jobs.start(kind))
             jobs.remember(kind)
             for stage in stages:
@@ -69,7 +72,7 @@ class Cancel:
                         seconds.append(round(took, 3))
                 if seconds:
                     cancelled[f"{kind}, {stage}"] = seconds
-            console.progress(Progress("cancel", number + 1, len(jobs.kinds), kind))
+            console.progress(Progress("cancel", done, len(jobs.kinds), kind))
         return {"longest_silence_s": silences, "cancelled_after_s": cancelled}
 
 

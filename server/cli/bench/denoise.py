@@ -3,48 +3,74 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.limits import Precision, WindowMode
+from dp3d_core.limits import PRESET_VIEWS, Precision, Range, WindowMode
+from dp3d_core.models.config import PIXELS_PER_LATENT, WINDOW, Variant
+from dp3d_core.pipelines.options import OVERLAP, SIZE_RANGE
 from dp3d_core.progress import Stage
 from dp3d_core.weights.requirements import require_packages
+from server.cli.arguments import check_numbers, number
 from server.cli.console import Console, Outcome
+
+_CHANNELS = Range(32, 2048)
+"""Range of ``--channels``."""
+_CONTEXT = Range(8, 4096)
+"""Range of ``--context``."""
+_LATENT = Range(SIZE_RANGE.low // PIXELS_PER_LATENT, SIZE_RANGE.high // PIXELS_PER_LATENT)
+"""Range of ``--latent``."""
+_REPEATS = Range(0, 1000)
+"""Range of ``--repeats``."""
 
 
 @dataclass
 class Denoise:
     """Seconds, operations and memory of one denoising step, both passes, random weights."""
 
-    variant: Literal["diffportrait3d", "diffportrait360"] = "diffportrait360"
+    variant: Annotated[
+        Literal[Variant.DIFFPORTRAIT3D, Variant.DIFFPORTRAIT360], tyro.conf.EnumChoicesFromValues
+    ] = Variant.DIFFPORTRAIT360
     """Published model whose networks are measured."""
-    channels: int = 320
-    """Channels of the first level; 320 is the published size."""
-    context: int = 768
-    """Channels of the prompt; 768 is the published size."""
-    latent: int = 64
-    """Width and height of the latents: an eighth of the pictures'."""
-    views: int = 8
-    """Number of views; 8 make a window."""
+    channels: Annotated[
+        int, number("Channels of the first level (published: 320), multiples of 32", _CHANNELS)
+    ] = 320
+    context: Annotated[
+        int, number("Channels of the prompt (published: 768), multiples of 8", _CONTEXT)
+    ] = 768
+    latent: Annotated[
+        int,
+        number(
+            "Width and height of the latents, an eighth of the pictures', multiples of 8", _LATENT
+        ),
+    ] = 64
+    views: Annotated[int, number(f"Number of views ({WINDOW} make a window)", PRESET_VIEWS)] = (
+        WINDOW
+    )
     windows: WindowMode = "blocks"
     """blocks as in the original code, or overlap as in the engines by default."""
-    overlap: int = 1
-    """Views that neighbouring windows share."""
+    overlap: Annotated[int, number("Views that neighbouring windows share", OVERLAP)] = 1
     closed: bool = False
     """Whether the cameras form a closed orbit, so that windows wrap around."""
     device: str = "cpu"
     """cpu, cuda or cuda:1 ..."""
     dtype: Precision = "float32"
     """Data type of weights and features."""
-    repeats: int = 2
-    """Measured steps after a warm-up step; 0 only counts operations, which needs no memory."""
+    repeats: Annotated[
+        int,
+        number(
+            "Measured steps after a warm-up step (0 only counts operations, which needs no memory)",
+            _REPEATS,
+        ),
+    ] = 2
 
     def run(self, console: Console) -> Outcome:
         """Count the operations, and measure time and memory."""
         require_packages()
         import torch
 
-        from dp3d_core.models.config import Variant
         from dp3d_core.pipelines.cost import (
             PARTS,
             PUBLISHED_GFLOP,
@@ -54,16 +80,24 @@ class Denoise:
         )
         from dp3d_core.weights.requirements import find_device
 
-        has_odd_size = self.channels % 32 or self.context % 8 or self.latent % 8
-        if min(self.channels, self.context, self.latent, self.views) < 1 or has_odd_size:
+        check_numbers(
+            "bench.bad_option",
+            ("channels", self.channels, _CHANNELS),
+            ("context", self.context, _CONTEXT),
+            ("latent", self.latent, _LATENT),
+            ("views", self.views, PRESET_VIEWS),
+            ("overlap", self.overlap, OVERLAP),
+            ("repeats", self.repeats, _REPEATS),
+        )
+        if self.channels % 32 or self.context % 8 or self.latent % 8:
             raise Dp3dError(
-                "server.bad_request",
+                "bench.bad_option",
                 "Networks of this size cannot be measured.",
-                "Give positive sizes: channels a multiple of 32, context and latent of 8.",
+                "Give channels as a multiple of 32, context and latent of 8.",
             )
         find_device(self.device)
         load = Load(
-            Variant(self.variant),
+            self.variant,
             self.channels,
             self.context,
             self.latent,

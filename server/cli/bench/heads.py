@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import SUBJECT, Range
+from server.cli.arguments import check_numbers, number
 from server.cli.console import Console, Outcome
 from server.json_ready import json_ready
 
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
 _RESULTS_FILE = "heads.json"
 """File of all figures, in ``--out``."""
 
+_COUNT = Range(1, 10_000)
+"""Range of ``--count``."""
+
 
 @dataclass
 class Heads:
     """The preview engine on synthetic heads whose pose, mesh and views are known."""
 
-    count: int = 50
-    """Number of heads."""
-    seed: int = 1
-    """Seed of subjects and cameras."""
+    count: Annotated[int, number("Number of heads", _COUNT)] = 50
+    seed: Annotated[int, number("Seed of subjects and cameras", SUBJECT)] = 1
     beside: str | None = None
     """Commit of this clone whose engine is measured on the same photos, for example ce0c737."""
     out: Path | None = None
@@ -41,12 +43,9 @@ class Heads:
         from dp3d_core.portraits.required_files import fetch_missing
         from server.cli.bench.beside import OtherCommit
 
-        if not 1 <= self.count <= 10000 or self.seed < 0:
-            raise Dp3dError(
-                "server.bad_request",
-                f"{self.count} heads of seed {self.seed} cannot be measured.",
-                "Give a count from 1 to 10000 and a seed of at least 0.",
-            )
+        check_numbers(
+            "bench.bad_option", ("count", self.count, _COUNT), ("seed", self.seed, SUBJECT)
+        )
         other = None if self.beside is None else OtherCommit(self.beside)
         fetch_missing(console.progress, console.cancel)
         with other or nullcontext():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -16,15 +16,21 @@ from dp3d_core.limits import (
     DEFAULT_FIT_PRESET,
     DEFAULT_TEXTURE_SIDE,
     DEFAULT_VIEWS,
+    FIT_VIEWS,
+    PRESET_SIDE,
+    SUBJECT,
     FitPreset,
+    Range,
 )
-from server.cli.arguments import Faces, TextureSide
+from server.cli.arguments import Faces, TextureSide, check_numbers, number
 from server.cli.console import Console, Outcome
 
 if TYPE_CHECKING:
     from dp3d_core.evaluation.textured import TexturedMesh
     from dp3d_core.synthetic.rendering import SyntheticHead
 
+_VIEWS = Range(8, FIT_VIEWS.high)
+"""Range of ``--views``: fewer leave parts of the head unseen."""
 _PICTURE_SIDE = 320
 """Side of each picture in ``compare.png``, pixels."""
 
@@ -33,12 +39,11 @@ _PICTURE_SIDE = 320
 class Nerf:
     """Views to radiance field to textured mesh, on synthetic heads of known surface and colours."""
 
-    seeds: tuple[int, ...] = (9001, 9002, 9003)
-    """Numbers of the subjects."""
-    views: int = DEFAULT_VIEWS
-    """Number of views of the capture path."""
-    size: int = 256
-    """Width and height of the views, pixels."""
+    seeds: Annotated[tuple[int, ...], number("Numbers of the subjects", SUBJECT)] = (
+        *(9001, 9002, 9003),
+    )
+    views: Annotated[int, number("Number of views of the capture path", _VIEWS)] = DEFAULT_VIEWS
+    size: Annotated[int, number("Width and height of the views, pixels", PRESET_SIDE)] = 256
     preset: FitPreset = DEFAULT_FIT_PRESET
     """Preset of the fit."""
     faces: Faces = DEFAULT_FACES
@@ -54,12 +59,18 @@ class Nerf:
 
     def run(self, console: Console) -> Outcome:
         """Measure each head."""
-        if not self.seeds or min(self.seeds) < 0 or self.views < 8:
+        if not self.seeds:
             raise Dp3dError(
-                "server.bad_request",
-                "These heads cannot be measured.",
-                "Give subjects' numbers from 0 up, and at least 8 views.",
+                "bench.bad_option",
+                "There are no subjects to measure.",
+                "Name the number of one at least with --seeds.",
             )
+        check_numbers(
+            "bench.bad_option",
+            *(("seeds", seed, SUBJECT) for seed in self.seeds),
+            ("views", self.views, _VIEWS),
+            ("size", self.size, PRESET_SIDE),
+        )
         if self.compare:
             from nerf_export.field.ns_commands import check_stock_exporters
 

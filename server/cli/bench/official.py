@@ -62,7 +62,7 @@ class Official:
         from server.reports.fit_report import write_fit_report
 
         if self.out is None:
-            raise Dp3dError("server.bad_request", "Fits need a folder.", "Name one with --out.")
+            raise Dp3dError("bench.bad_option", "Fits need a folder.", "Name one with --out.")
         calls: dict[str, Any] = {"progress": console.progress, "cancel": console.cancel}
         fits, lines = {}, []
         for sample in samples:

@@ -12,16 +12,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import Range
 from dp3d_core.progress import Progress, check_cancel
+from server.cli.arguments import check_numbers, number
 from server.cli.bench.own_server import TOKEN, OwnServer
 from server.cli.console import Console, Outcome
+from server.settings import Limits
 
 if TYPE_CHECKING:
     from server.client import Client
 
+_REQUESTS = Range(1, 1_000_000)
+"""Range of ``--requests``."""
+_QUEUED = Range(0, Limits.queued_jobs - 1)
+"""Range of ``--queued``: one job more runs, and the measured server has the default limits."""
+_LISTENERS = Range(0, Limits.streams)
+"""Range of ``--listeners``: the measured server has the default limits."""
 _PAUSE_S = 0.02
 """Seconds between two requests while the job runs, so that they cover all of its stages."""
 
@@ -32,15 +41,26 @@ class Status:
     with a queue and listeners.
     """
 
-    requests: int = 200
-    """Requests for each of the four figures."""
-    queued: int = 300
-    """Queued jobs for the last two figures; 0 leaves these out."""
-    listeners: int = 100
-    """Open event streams for the last figure; half of them follow the running job."""
+    requests: Annotated[int, number("Requests for each of the four figures", _REQUESTS)] = 200
+    queued: Annotated[
+        int, number("Queued jobs for the last two figures (0 leaves these out)", _QUEUED)
+    ] = 300
+    listeners: Annotated[
+        int,
+        number(
+            "Open event streams for the last figure (half of them follow the running job)",
+            _LISTENERS,
+        ),
+    ] = 100
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""
+        check_numbers(
+            "bench.bad_option",
+            ("requests", self.requests, _REQUESTS),
+            ("queued", self.queued, _QUEUED),
+            ("listeners", self.listeners, _LISTENERS),
+        )
         with tempfile.TemporaryDirectory(prefix="dp3d-bench-") as name:
             folder = Path(name)
             server = OwnServer(folder, DP3D_HOME=str(folder / "home")).start()

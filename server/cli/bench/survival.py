@@ -14,16 +14,20 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import SEED, Range
 from dp3d_core.progress import Progress, check_cancel
+from server.cli.arguments import check_numbers, number
 from server.cli.bench.own_server import OwnServer
 from server.cli.console import Console, Outcome
 
 if TYPE_CHECKING:
     from server.client import Client
 
+_KILLS = Range(0, 10_000)
+"""Range of ``--kills``."""
 _UNFINISHED_JOBS = 4
 """Unfinished jobs at any time while processes are killed."""
 _LONGEST_PAUSE_S = 24.0
@@ -39,13 +43,14 @@ class Survival:
     Linux only: worker processes are found in /proc.
     """
 
-    kills: int = 50
-    """Number of kills; each hits the server or the worker at random."""
-    seed: int = 0
-    """Seed of moments, victims and jobs."""
+    kills: Annotated[
+        int, number("Number of kills, each of the server or the worker at random", _KILLS)
+    ] = 50
+    seed: Annotated[int, number("Seed of moments, victims and jobs", SEED)] = 0
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""
+        check_numbers("bench.bad_option", ("kills", self.kills, _KILLS), ("seed", self.seed, SEED))
         if sys.platform != "linux":
             raise Dp3dError(
                 "bench.unsupported",
@@ -114,7 +119,7 @@ class _Trial:
 
     def kill_at_random(self, count: int) -> None:
         """Kill processes at random moments while the queue is never empty."""
-        for number in range(count):
+        for done in range(1, count + 1):
             self._keep_busy()
             self._pause(self._random.uniform(0.0, _LONGEST_PAUSE_S))
             victim = self._random.choice(("server", "worker"))
@@ -126,7 +131,7 @@ class _Trial:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self._kills[victim] += 1
-            self._console.progress(Progress("survival", number + 1, count, f"{victim} killed"))
+            self._console.progress(Progress("survival", done, count, f"{victim} killed"))
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds

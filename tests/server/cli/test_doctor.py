@@ -10,7 +10,6 @@ import tomllib
 import pytest
 
 from server.cli import doctor
-from server.cli.doctor import PACKAGES
 from server.cli.main import parse
 from tests.conftest import REPOSITORY
 from tests.server.cli.conftest import result
@@ -33,14 +32,31 @@ def test_doctor_exits_with_4_when_a_required_part_is_missing(dp3d, tmp_path):
     assert "FAIL  home" in run.stdout
 
 
-def test_doctor_knows_the_packages_of_every_extra():
+def test_doctor_names_the_packages_of_its_extras():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-    for extra, names in PACKAGES.items():
+    findings = {finding.name: finding for finding in doctor.check_packages()}
+    for extra in ("core", "nerf", "server"):
+        finding = findings.pop(f"packages ({extra})")
         wanted = [
             re.split(r"[^A-Za-z0-9_-]", requirement)[0]
             for requirement in project["optional-dependencies"][extra]
         ]
-        assert sorted(names) == sorted(wanted)
+        text = finding.text.removeprefix("missing: ")
+        assert [part.split()[0] for part in text.split(", ")] == sorted(wanted)
+    assert findings == {}
+
+
+def test_a_port_that_no_server_can_have_is_refused(dp3d):
+    run = dp3d("doctor", "--port", 0, "--json")
+    assert (run.returncode, result(run)["error"]["code"]) == (3, "server.bad_option")
+
+
+@pytest.mark.parametrize("option", ["--source", "--head-source"])
+def test_setup_nerf_refuses_the_packages_of_models(dp3d, tmp_path, option):
+    run = dp3d("setup", "nerf", option, tmp_path / "some.whl", "--json")
+    error = result(run)["error"]
+    assert (run.returncode, error["code"]) == (3, "setup.bad_option")
+    assert option in error["problem"]
 
 
 @pytest.fixture

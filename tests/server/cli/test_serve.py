@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from server.client import Client
 from tests.server.cli.conftest import result
 
@@ -59,6 +61,17 @@ def test_a_token_from_the_variable_is_not_written(home, tmp_path):
 def test_a_token_that_a_header_cannot_carry_is_refused(dp3d):
     run = dp3d("serve", "--token", "two words", "--json")
     assert (run.returncode, result(run)["error"]["code"]) == (3, "server.bad_request")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("port", 65536), ("quota-gib", 0.0), ("max-queued", 0), ("keep-jobs", 10_000_001)],
+)
+def test_a_number_out_of_range_is_refused(dp3d, option, value):
+    run = dp3d("serve", f"--{option}", value, "--json")
+    error = result(run)["error"]
+    assert (run.returncode, error["code"]) == (3, "server.bad_option")
+    assert error["problem"] == f"--{option} {value} is out of range."
 
 
 def test_it_listens_on_loopback_only(home, tmp_path):
