@@ -65,6 +65,7 @@ def test_licence_header(path: Path) -> None:
     assert path.read_text().startswith("# SPDX-License-Identifier: GPL-3.0-or-later\n")
 
 
+@pytest.mark.bpy
 def test_manifest_is_valid(blender_ext: Path, bpy_python: Path) -> None:
     completed = subprocess.run(
         [bpy_python, blender_ext, "validate", ADDON], capture_output=True, text=True, check=False
