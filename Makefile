@@ -82,9 +82,9 @@ docs: $(VENV)/.docs ## The documentation site in build/docs, with an API page fo
 test: check types-nerf docs env-bpy ## Everything CI runs
 	$(PYTEST) -m "not slow"
 
-test-all: check types-nerf docs env-bpy ## The slow tests, and the add-on on Blender 4.2, 5.0 and 5.2
+test-all: check types-nerf docs env-bpy ## The slow tests, and the add-on on Blender 4.2, 5.0 and 5.2 (needs Python 3.13 too, PYTHON313)
 	$(PYTEST) -m "slow or not slow"
-	JOBS=$(JOBS) $(BIN)/python -m tests.addon.versions 4.2 5.0 5.2
+	JOBS=$(JOBS) STRICT=1 $(BIN)/python -m tests.addon.versions 4.2 5.0 5.2
 
 test-blender: env ## The add-on's tests on Blender 4.2, 4.5, 5.0 and 5.2 (VERSIONS="4.2 5.2", PYTHON313, STRICT=1)
 	JOBS=$(JOBS) $(BIN)/python -m tests.addon.versions $(VERSIONS)

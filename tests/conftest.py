@@ -20,6 +20,7 @@ from dp3d_core.storage.paths import models_folder
 from dp3d_core.viewsets.viewset import ViewSet
 from nerf_export.field.fit import Fit, fit_views
 from nerf_export.process.environment import nerf_python
+from tests.support.marks import pytest_runtest_setup  # noqa: F401  (a hook)
 from tests.support.scene import write_views
 
 # most tests have a home of their own; what a user installs once, they share

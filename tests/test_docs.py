@@ -91,6 +91,14 @@ def test_every_command_is_in_cli_md() -> None:
     assert all(f"dp3d {command}" in page for command in commands)
 
 
+@pytest.mark.parametrize("room", ["evaluation", "synthetic"])
+def test_tables_of_modules_are_complete(room: str) -> None:
+    page = (REPOSITORY / "docs/architecture.md").read_text("utf-8")
+    table = page.partition(f"\n`dp3d_core/{room}/`:\n\n")[2].partition("\n\n")[0]
+    modules = {path.stem for path in (REPOSITORY / "dp3d_core" / room).glob("[!_]*.py")}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == modules
+
+
 @pytest.mark.parametrize(
     "page", [*PAGES, REPOSITORY / ".github/workflows/ci.yml"], ids=lambda page: page.name
 )

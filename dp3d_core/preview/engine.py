@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.engines.options import option, parse_options
@@ -39,9 +39,6 @@ from dp3d_core.progress import (
 from dp3d_core.storage.files import write_atomic
 from dp3d_core.threads import cores, in_threads, one_blas_thread
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
-
-if TYPE_CHECKING:
-    pass
 
 CONDITION_FOLDER = "condition"
 """Folder of the condition images in a view set's folder."""

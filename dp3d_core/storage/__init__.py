@@ -1,1 +1,1 @@
-"""Storage: atomic files, locks, bounded JSON and the user's folders.  Standard library only."""
+"""Storage: atomic files, locks, bounded JSON, the user's folders.  Needs ``filelock`` alone."""

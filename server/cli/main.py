@@ -50,8 +50,7 @@ _COMMANDS: dict[str, Any] = {
 
 DESCRIPTION = """A photo of a head and a camera path to 3D-consistent frames with exact poses, a
 radiance field and a textured mesh.  Start with 'dp3d demo'; 'dp3d COMMAND --help' explains a
-command, 'dp3d --version' names the version; exit codes and error codes are in docs/cli.md and
-docs/errors.md."""
+command, 'dp3d --version' names the version; exit codes and error codes are in docs/errors.md."""
 
 
 def parse(arguments: Sequence[str]) -> Any:
@@ -70,7 +69,7 @@ def parse(arguments: Sequence[str]) -> Any:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line; returns the exit code of docs/cli.md."""
+    """Run a command line; returns the exit code of docs/errors.md."""
     if list(arguments) == ["--version"]:
         import importlib.metadata
 

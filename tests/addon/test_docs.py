@@ -11,11 +11,11 @@ import pytest
 from dp3d_core.errors import CATALOGUE
 from tests.addon.support import ADDON, REPOSITORY, TOKEN
 
-PAGE = (REPOSITORY / "docs" / "blender.md").read_text()
+PAGE = (REPOSITORY / "docs" / "blender.md").read_text("utf-8")
 
 
 def test_every_code_is_documented() -> None:
-    source = "\n".join(p.read_text() for p in ADDON.rglob("*.py"))
+    source = "\n".join(p.read_text("utf-8") for p in ADDON.rglob("*.py"))
     raised = set(re.findall(r'"([a-z]+\.[a-z_]+)",\n', source)) | set(
         re.findall(r'AddonError\(\s*"([a-z]+(?:\.[a-z_]+)?)"', source)
     )

@@ -28,7 +28,7 @@ MORE_OF_BLENDER = {
 def imports(path: Path) -> set[tuple[int, str]]:
     """(level, top name) of every import of a file."""
     names: set[tuple[int, str]] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {(0, a.name.split(".")[0]) for a in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -62,9 +62,10 @@ def test_what_threads_run_reaches_no_bpy(path: Path) -> None:
     ids=lambda p: f"{p.parent.name}/{p.stem}",
 )
 def test_licence_header(path: Path) -> None:
-    assert path.read_text().startswith("# SPDX-License-Identifier: GPL-3.0-or-later\n")
+    assert path.read_text("utf-8").startswith("# SPDX-License-Identifier: GPL-3.0-or-later\n")
 
 
+@pytest.mark.bpy
 def test_manifest_is_valid(blender_ext: Path, bpy_python: Path) -> None:
     completed = subprocess.run(
         [bpy_python, blender_ext, "validate", ADDON], capture_output=True, text=True, check=False
@@ -72,7 +73,7 @@ def test_manifest_is_valid(blender_ext: Path, bpy_python: Path) -> None:
     assert completed.returncode == 0, completed.stdout + completed.stderr
     name = next(
         line
-        for line in (ADDON / "blender_manifest.toml").read_text().splitlines()
+        for line in (ADDON / "blender_manifest.toml").read_text("utf-8").splitlines()
         if line.startswith("name")
     )
     assert "blender" not in name.lower()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_a_moved_environment_is_run_by_its_python(programs, environment, tmp_pat
     [
         (lambda folder: folder / "nothing", "addon.program_missing", "nothing"),
         (lambda folder: folder, "addon.program_missing", "no dp3d"),
-        (lambda _folder: "/bin/true", "addon.program_broken", "/bin/true"),
+        (lambda _folder: shutil.which("true"), "addon.program_broken", "/true"),
         (lambda folder: touch(folder / "dp3d"), "addon.program_broken", "ermission"),
     ],
 )

@@ -52,8 +52,8 @@ class ServerProcess:
         return Client(self.url, TOKEN)
 
     def kill(self) -> None:
-        """Kill the process with SIGKILL."""
-        self.process.send_signal(signal.SIGKILL)
+        """Kill the process, with SIGKILL on POSIX."""
+        self.process.kill()
         self._wait()
 
     def stop(self) -> int:

@@ -165,8 +165,9 @@ def test_torch_files_that_are_cut_off(tmp_path, name, part) -> None:
     data = torch_bytes()
     error = refusal(tmp_path / name, data[: int(part * len(data))])
     assert error.code == "weights.incomplete"
-    if part > 0.3:  # the list of tensors is there
-        assert "are there of 80.0 KB" in error.problem or part == 0.99
+    all_tensors_are_there = part > 0.95  # what is missing is the end of the archive
+    part_of_problem = "82.8 KB are there, and its end" if all_tensors_are_there else "of 80.0 KB"
+    assert part_of_problem in error.problem
 
 
 @pytest.mark.parametrize("left", [9, 200, 3000, -1])
@@ -268,9 +269,9 @@ def test_missing_files_and_folders_are_refused(tmp_path) -> None:
     error = refusal(tmp_path)
     assert (error.code, "folder" in error.problem) == ("weights.not_found", True)
     assert "model_state-340000.th" in error.remedy
-    (tmp_path / "link.th").symlink_to(tmp_path / "gone")
-    assert "link" in refusal(tmp_path / "link.th").problem
-    if hasattr(os, "mkfifo"):
+    if hasattr(os, "mkfifo"):  # links need rights on Windows
+        (tmp_path / "link.th").symlink_to(tmp_path / "gone")
+        assert "link" in refusal(tmp_path / "link.th").problem
         os.mkfifo(tmp_path / "pipe.th")
         assert refusal(tmp_path / "pipe.th").code == "weights.not_found"
 

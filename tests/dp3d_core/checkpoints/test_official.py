@@ -17,6 +17,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import PUBLISHED, NetworkConfig, Variant
 from dp3d_core.models.networks import Networks
 from dp3d_core.models.text_encoder import text_encoder
+from dp3d_core.models.unet import MultiViewUNet
 from tests.support.diffusion import (
     official_state,
     tiny_config,
@@ -167,10 +168,17 @@ def test_tensors_that_are_no_arrays_are_refused(odd):
 
 def test_weights_that_share_memory_are_kept_apart(tmp_path):
     state = back_view()
-    pair = [n for n in state if n.endswith("in_layers.2.bias")][:2]
-    state[pair[1]] = state[pair[0]]
-    loaded = load_official(state, tiny_config(Variant.BACK_VIEW))
-    loaded.networks.unet.save_pretrained(tmp_path)
+    keys = [f"unet.down_blocks.0.resnets.{i}.conv1.bias" for i in (0, 1)]
+    first, second = (Official(False).name("unet", key) for key in keys)
+    state[second] = state[first]
+    unet = load_official(state, tiny_config(Variant.BACK_VIEW)).networks.unet
+    unet.save_pretrained(tmp_path)
+    for network in (unet, MultiViewUNet.from_pretrained(tmp_path)):
+        weights = network.state_dict()
+        for key in keys:
+            torch.testing.assert_close(weights[key], state[first], rtol=0, atol=0)
+        storages = {weights[key].untyped_storage().data_ptr() for key in keys}
+        assert len(storages) == 2
 
 
 def test_weights_too_large_for_half_precision_are_refused():

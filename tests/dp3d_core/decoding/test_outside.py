@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -172,7 +173,7 @@ def test_a_process_that_died_while_it_waited_is_replaced(astronaut_rgb):
 
 @pytest.mark.usefixtures("alone")
 def test_a_process_that_cannot_start_is_named(monkeypatch, astronaut_rgb):
-    for program in ("/nowhere/python", "/bin/false"):
+    for program in filter(None, ("/nowhere/python", shutil.which("false"))):
         monkeypatch.setattr(sys, "executable", program)
         with pytest.raises(Dp3dError) as error:
             decode_outside(encode(astronaut_rgb))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,8 @@ def names_of(folder: Path) -> tuple[FileNames, Notes]:
     ],
 )
 def test_names(folder: Path, name: str, file: str | None) -> None:
-    assert names_of(folder)[0].find(name) == (None if file is None else folder / file)
+    found = names_of(folder)[0].find(name)
+    assert found is None if file is None else found.samefile(folder / file)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "images/../../secret.png", "..\\secret.png",
@@ -73,6 +75,7 @@ def test_names_that_lead_out_are_refused(folder: Path, name: str) -> None:
     assert str(folder.parent) in caught.value.remedy
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_links_that_lead_out_are_refused(folder: Path) -> None:
     (folder / "link.png").symlink_to(folder.parent / "secret.png")
     (folder / "linked").symlink_to(folder.parent)
@@ -101,7 +104,9 @@ def test_guessed_names_are_noted_once(folder: Path) -> None:
         names.find(name)
     slashes, likeliest = notes.sentences(9)
     assert "Backslashes" in slashes
-    assert "'IMAGES/0001.png' for 'images/0001.png'" in likeliest
+    in_any_case = (folder / "IMAGES").exists()  # the usual disks of macOS and Windows
+    example = "/home/x/images/0001.png" if in_any_case else "IMAGES/0001.png"
+    assert f"'{example}' for 'images/0001.png'" in likeliest
     assert "/home/x" in likeliest
 
 

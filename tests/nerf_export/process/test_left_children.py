@@ -17,6 +17,8 @@ from nerf_export.process.left_children import end_left_child, working_folder
 
 pytest.importorskip("resource", reason="signals of POSIX")
 
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
+
 PARENT = """
 import subprocess, sys, time
 from pathlib import Path
@@ -81,6 +83,7 @@ def nothing() -> None:
     pass
 
 
+@linux_only
 def test_a_stopped_orphan_is_continued_and_ends(tmp_path: Path) -> None:
     child, _ = left_child(str(tmp_path))
     wait_times: list[float] = []
@@ -89,12 +92,14 @@ def test_a_stopped_orphan_is_continued_and_ends(tmp_path: Path) -> None:
     assert len(wait_times) < 40, "it had to be killed"
 
 
+@linux_only
 def test_an_orphan_that_does_not_end_is_killed(tmp_path: Path) -> None:
     child, _ = left_child(str(tmp_path), "time.sleep(60)")
     end_left_child(tmp_path, 0.5, nothing)
     assert gone(child)
 
 
+@linux_only
 def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
     child, _ = left_child(str(tmp_path), "time.sleep(60)")
 
@@ -108,6 +113,7 @@ def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
     assert gone(child)
 
 
+@linux_only
 def test_the_child_of_a_living_parent_is_not_touched(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path), ""], stdout=subprocess.PIPE, text=True
@@ -122,6 +128,7 @@ def test_the_child_of_a_living_parent_is_not_touched(tmp_path: Path) -> None:
     assert gone(child)  # its input is closed
 
 
+@linux_only
 def test_a_record_of_another_process_kills_nothing(tmp_path: Path) -> None:
     victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     began = Path(f"/proc/{victim.pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -140,6 +147,7 @@ def test_a_working_folder_is_deleted_when_the_command_fails(temporary: Path) -> 
     assert not list(temporary.iterdir())
 
 
+@linux_only
 def test_only_folders_of_killed_commands_are_deleted(temporary: Path) -> None:
     child, left = left_child("-")
     assert left.parent == temporary

@@ -170,6 +170,7 @@ def turned_head(tmp_path_factory: pytest.TempPathFactory) -> ViewSet:
 
 
 @needs_faces
+@pytest.mark.nerf
 def test_poses_are_refined_on_request(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ def test_poses_are_refined_on_request(
 
 
 @needs_faces
+@pytest.mark.nerf
 def test_generated_views_are_refined_by_default(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:
@@ -209,6 +211,7 @@ def test_generated_views_are_refined_by_default(
     assert any("were moved" in warning for warning in fit.meta.warnings)
 
 
+@pytest.mark.nerf
 def test_views_without_a_face_are_refused_only_where_poses_must_be_refined(
     nerf_environment: Path, head_views: ViewSet, tmp_path: Path
 ) -> None:
@@ -232,6 +235,7 @@ def test_views_without_a_face_are_refused_only_where_poses_must_be_refined(
     fit("auto", lambda frame: None)
 
 
+@pytest.mark.nerf
 def test_a_resumed_fit_keeps_its_poses(
     nerf_environment: Path, turned_head: ViewSet, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_bench_nerf_meets_the_documented_bounds(dp3d, tmp_path, nerf_environment
     assert max(case["lips"], case["iris"]) <= 0.05
 
 
+@pytest.mark.nerf
 def test_a_comparison_names_missing_packages_first(dp3d, tmp_path, nerf_environment):
     import_packages = [nerf_environment, "-c", "import open3d, pymeshlab"]
     if subprocess.run(import_packages, check=False, capture_output=True).returncode == 0:

@@ -13,13 +13,16 @@ from server.jobs import worker_process
 from server.jobs.worker_messages import RunJob
 from server.jobs.worker_process import WorkerLog, WorkerProcess, is_kill
 
+SIGKILL = 9
+"""Number of the signal, for which Windows has no name."""
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="exit statuses of POSIX")
 @pytest.mark.parametrize(
     ("status", "out_of_memory", "killed"),
     [
-        (-signal.SIGKILL, False, True),
-        (-signal.SIGKILL, True, False),
+        (-SIGKILL, False, True),
+        (-SIGKILL, True, False),
         (-signal.SIGTERM, True, True),
         (-signal.SIGSEGV, False, False),
         (-signal.SIGABRT, False, False),

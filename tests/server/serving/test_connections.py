@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sqlite3
+import sys
 import threading
 import time
 
@@ -18,6 +19,7 @@ from dp3d_core.errors import Dp3dError
 from tests.server.conftest import TOKEN, small_views, wait_until
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
 def test_a_silent_stream_sends_heartbeats(server_process, photo):
     with server_process.client() as client:
         portrait = client.put_file(photo)
