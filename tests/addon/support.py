@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from dp3d_core.storage.paths import models_folder
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADDON = REPOSITORY / "addon"
 SCRIPTS = Path(__file__).parent / "blender"
@@ -22,7 +24,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     """Environment without our settings, and with Blender's own files in a private folder."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DP3D_", "PYTHON", "BLENDER_"))}
     env["DP3D_HOME"] = str(home / "dp3d-home")
-    env["DP3D_MODELS"] = os.environ["DP3D_MODELS"]  # installed once, see the root conftest
+    env["DP3D_MODELS"] = str(models_folder())  # installed once, see the root conftest
     env["BLENDER_USER_RESOURCES"] = str(home / "blender")
     # An add-on that a script registered keeps exports here, and would see those of other tests.
     temporary = home / "temporary"
