@@ -16,11 +16,21 @@ from __future__ import annotations
 
 import bpy
 
-from . import check, export_record, exporting, ledger, local_dp3d, settings, watch
+from . import (
+    check,
+    engine_options,
+    export_record,
+    exporting,
+    ledger,
+    local_dp3d,
+    placing,
+    settings,
+    watch,
+)
 from .scene import ghost, nearest_view, standing
 from .ui import (
     anchor,
-    engine_options,
+    engines,
     operators,
     orbit_export,
     packing,
@@ -28,7 +38,7 @@ from .ui import (
     pictures,
     portrait,
     portrait_picture,
-    preferences,
+    preferences_page,
     presets,
     server_buttons,
 )
@@ -38,8 +48,10 @@ _MODULES = (
     ledger,
     export_record,
     exporting,
-    preferences,
+    placing,
+    preferences_page,
     engine_options,
+    engines,
     anchor,
     standing,
     ghost,

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import bpy
 
-from . import ledger, settings, windows
+from . import engine_options, ledger, settings, windows
 from .link.client import Server
 from .link.errors import AddonError
 from .link.messages import EnginesListed, Failed, ServerAnswered
 from .link.run import Plan, Run
-from .ui import engine_options
 
 _INTERVAL_S = 0.1
 _NO_SERVER = ("server.unreachable",)

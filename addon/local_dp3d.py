@@ -16,13 +16,12 @@ from urllib.parse import urlsplit
 
 import bpy
 
-from . import check, settings, watch, windows
+from . import check, preferences, settings, watch, windows
 from .link.client import is_loopback
 from .link.command import Command
 from .link.errors import AddonError
 from .link.local_server import LocalServer, Order, startable
 from .link.programs import Program
-from .ui import preferences
 
 SERVER = LocalServer()
 """The server of this computer."""

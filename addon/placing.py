@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from . import ledger, windows
+from . import ledger, settings, windows
 from .scene import anchor as head_anchor
 from .scene import look, nearest_view, playback, tags, viewing
 from .scene import mesh as scene_mesh
@@ -93,3 +93,13 @@ def apply_look(scene: bpy.types.Scene) -> None:
     if objects:
         look.apply(objects, scene.dp3d.look)
         viewing.show_texture(scene, lit=scene.dp3d.look == look.LIT)
+
+
+def attach() -> None:
+    """Listen for changes of the look."""
+    settings.listen("look", apply_look)
+
+
+def detach() -> None:
+    """Stop listening."""
+    settings.stop_listening("look", apply_look)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import bpy
 
-from . import ledger, portrait_file, settings
+from . import engine_options, ledger, portrait_file, settings
 from .limits import (
     DEFAULT_ENGINE,
     FPS,
@@ -51,8 +51,6 @@ def new_views(context: bpy.types.Context) -> Request:
         AddonError: for anything the panel's settings lack (see ``camera_path`` and below).
 
     """
-    from .ui import engine_options
-
     scene = context.scene
     chosen = scene.dp3d
     photo = portrait_file.resolve_portrait(scene)

@@ -16,14 +16,14 @@ from typing import Any, ClassVar
 
 import bpy
 
-from . import ledger, placing, settings, windows
+from . import engine_options, ledger, placing, settings, windows
+from .cancel_button import CancelButton
 from .link import messages
 from .link.client import Server
 from .link.errors import AddonError
 from .link.run import Run
 from .request import Request
 from .scene import files
-from .ui.cancel_button import CancelButton
 
 
 class RunView:
@@ -160,8 +160,6 @@ class RunView:
         settings.SERVER_REPORT.clear()  # until it answers again
 
     def _take_engines(self, message: messages.EnginesListed) -> None:
-        from .ui import engine_options
-
         engine_options.refresh(message.engines)
 
     def _take_server(self, message: messages.ServerAnswered) -> None:

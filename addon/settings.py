@@ -4,7 +4,8 @@
 # No postponed annotations here: Blender reads property definitions from them.
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import bpy
 from bpy.props import (
@@ -25,6 +26,12 @@ ENGINES: list[dict[str, Any]] = []
 
 SERVER_REPORT: list[str] = []
 """Answer of the last check of the server, at most one sentence."""
+
+Setting = Literal["portrait", "crop", "look", "result"]
+"""Settings whose changes have listeners."""
+Listener = Callable[[bpy.types.Scene], None]
+_listeners: dict[Setting, list[Listener]] = {setting: [] for setting in get_args(Setting)}
+"""Functions that modules above this one add while the add-on is on (``listen``)."""
 
 _PRESETS = (
     ("ORBIT", "Orbit", "Closed ring around the head"),
@@ -61,34 +68,38 @@ def _changed(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
         ledger.clear_error(scene)
 
 
+def listen(setting: Setting, listener: Listener) -> None:
+    """Call a function after each change of a setting, with the scene that has the setting."""
+    _listeners[setting].append(listener)
+
+
+def stop_listening(setting: Setting, listener: Listener) -> None:
+    """Undo :func:`listen`; a function that does not listen is no error."""
+    if listener in _listeners[setting]:
+        _listeners[setting].remove(listener)
+
+
+def _tell(setting: Setting, scene: bpy.types.Scene) -> None:
+    for listener in _listeners[setting]:
+        listener(scene)
+
+
 def _portrait_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
     _changed(self, context)
-    from .ui import portrait_picture
-
-    portrait_picture.portrait_changed(_scene(self))
+    _tell("portrait", _scene(self))
 
 
 def _crop_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
     _changed(self, context)
-    from .ui import portrait_picture
-
-    portrait_picture.crop_changed(_scene(self))
+    _tell("crop", _scene(self))
 
 
 def _look_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
-    from . import placing
-
-    placing.apply_look(_scene(self))
+    _tell("look", _scene(self))
 
 
 def _result_chosen(self: bpy.types.Scene, context: bpy.types.Context) -> None:
-    from . import watch
-
-    entries = ledger.results(self)
-    if watch.current(self) is not None:
-        ledger.mirror(self)  # the run that goes on stays the chosen one
-    elif 0 <= self.dp3d_result_index < len(entries):
-        ledger.choose(self, entries[self.dp3d_result_index]["run_id"])
+    _tell("result", self)
 
 
 PATH_OPTIONS = {"ANIMATABLE"}

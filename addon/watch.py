@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import ledger, windows
+from . import ledger, settings, windows
 from .link.client import Server
 from .link.errors import AddonError
 from .request import Request
@@ -118,8 +118,17 @@ def _before_save(path: str = "", *_: Any) -> None:
             ledger.store_paths(scene, path)
 
 
+def _result_chosen(scene: bpy.types.Scene) -> None:
+    entries = ledger.results(scene)
+    if current(scene) is not None:
+        ledger.mirror(scene)  # the run that goes on stays the chosen one
+    elif 0 <= scene.dp3d_result_index < len(entries):
+        ledger.choose(scene, entries[scene.dp3d_result_index]["run_id"])
+
+
 def attach() -> None:
-    """Listen for file loads and saves."""
+    """Listen for file loads and saves, and for the choice of a result."""
+    settings.listen("result", _result_chosen)
     bpy.app.handlers.load_pre.append(_before_load)
     bpy.app.handlers.save_pre.append(_before_save)
 
@@ -127,6 +136,7 @@ def attach() -> None:
 def detach() -> None:
     """Let go of everything that lives outside the scene."""
     leave()
+    settings.stop_listening("result", _result_chosen)
     for handlers, handler in (
         (bpy.app.handlers.load_pre, _before_load),
         (bpy.app.handlers.save_pre, _before_save),

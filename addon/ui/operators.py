@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from .. import check, ledger, placing, request, watch, windows
+from .. import check, ledger, placing, preferences, request, watch, windows
+from ..cancel_button import SECOND_CLICK_S
 from ..link.errors import AddonError
 from ..scene import playback, tags, viewing, views
-from . import preferences
-from .cancel_button import SECOND_CLICK_S
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems

@@ -13,6 +13,7 @@ from bpy.props import BoolProperty
 from .. import export_record, exporting, ledger, watch
 from ..link.errors import AddonError
 from ..scene import files
+from .operators import show_failure
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -78,8 +79,6 @@ class DP3D_OT_bring_along(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Copy them."""
-        from .operators import show_failure
-
         scene = context.scene
         try:
             if not bpy.data.filepath:

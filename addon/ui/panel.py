@@ -12,7 +12,7 @@ from ..limits import DEFAULT_ENGINE
 from ..scene import camera_path, look, viewing, views
 from . import (
     anchor,
-    engine_options,
+    engines,
     failures,
     packing,
     pictures,
@@ -78,7 +78,7 @@ class DP3D_PT_options(Tab, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         column = layout.column(heading="Engine")
-        engine_options.draw(column, context.scene)
+        engines.draw(column, context.scene)
         portrait.draw_crop(layout, context)
         for estimate in ("head_yaw", "head_pitch", "head_roll"):
             layout.prop(s, f"use_{estimate}")
@@ -278,7 +278,7 @@ def _draw_engine(layout: Any, context: bpy.types.Context) -> None:
     label = split.row()
     label.alignment = "RIGHT"
     label.label(text="Engine")
-    split.menu("DP3D_MT_engines", text=engine_options.title(engine))
+    split.menu("DP3D_MT_engines", text=engines.title(engine))
     row.operator("dp3d.check_server", text="", icon="FILE_REFRESH")
     if engine.get("problem"):
         sentences.draw(layout, context, str(engine["problem"]), "INFO")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import bpy
 from bpy.app.handlers import persistent
 
-from .. import portrait_file, windows
+from .. import portrait_file, settings, windows
 from ..link.errors import AddonError
 from ..link.storage import RECIPE
 from ..scene import photo
@@ -239,12 +239,16 @@ def _clear() -> None:
 
 
 def attach() -> None:
-    """Forget the pictures when another file is opened."""
+    """Forget the pictures when another file is opened; make them anew when a setting changes."""
+    settings.listen("portrait", portrait_changed)
+    settings.listen("crop", crop_changed)
     bpy.app.handlers.load_post.append(_after_load)
 
 
 def detach() -> None:
     """Forget the pictures: the add-on ends."""
+    settings.stop_listening("portrait", portrait_changed)
+    settings.stop_listening("crop", crop_changed)
     if _after_load in bpy.app.handlers.load_post:
         bpy.app.handlers.load_post.remove(_after_load)
     if bpy.app.timers.is_registered(_tick):

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import bpy
 from bpy.props import StringProperty
 
-from .. import check, ledger, local_dp3d
+from .. import check, ledger, local_dp3d, preferences
+from ..cancel_button import SECOND_CLICK_S
 from ..link.errors import AddonError
-from . import preferences
-from .cancel_button import SECOND_CLICK_S
 from .operators import show_failure
 from .server_page import TITLES, server_text
 

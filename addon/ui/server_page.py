@@ -12,9 +12,9 @@ from typing import Any
 
 import bpy
 
-from .. import local_dp3d, settings
+from .. import local_dp3d, preferences, settings
 from ..link.client import is_loopback
-from . import preferences, sentences
+from . import sentences
 
 TITLES = {
     "models": "Face Models",

@@ -9,9 +9,8 @@ from common import enable_addon, main
 
 def begin(request, views=6):
     """A run as the Generate button starts it, drained by hand instead of by a timer."""
+    from addon import preferences, watch
     from addon import request as requests
-    from addon import watch
-    from addon.ui import preferences
 
     scene = bpy.context.scene
     if scene.dp3d.anchor is None:

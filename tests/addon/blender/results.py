@@ -222,8 +222,7 @@ def seeds(request):
 
 def engines(request):
     """Options are properties with the server's ranges; an engine that cannot run is refused."""
-    from addon import settings
-    from addon.ui import engine_options
+    from addon import engine_options, settings
 
     scene = bpy.context.scene
     bpy.ops.dp3d.add_anchor()

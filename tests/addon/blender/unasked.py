@@ -9,9 +9,9 @@ from common import enable_addon, main
 
 def work(request):
     enable_addon()
-    from addon import check, ledger, local_dp3d
+    from addon import check, ledger, local_dp3d, preferences
     from addon.link.client import Server, is_loopback
-    from addon.ui import preferences, server_page
+    from addon.ui import server_page
 
     scene = bpy.context.scene
     codes = []
