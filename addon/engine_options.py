@@ -17,9 +17,9 @@ from . import settings
 from .limits import DEFAULT_ENGINE
 
 _LARGEST_INT = 2**31 - 1
-"""Of Blender's integer properties."""
+"""Largest value of Blender's integer properties."""
 _attached: dict[str, tuple[list[dict[str, Any]], type]] = {}
-"""Options and class of each engine that has a property group now."""
+"""Options and property group class of each engine that the server listed."""
 
 
 def attribute(engine: str) -> str:
@@ -28,7 +28,7 @@ def attribute(engine: str) -> str:
 
 
 def refresh(engines: list[dict[str, Any]]) -> None:
-    """Make the property groups of the engines' options; those that did not change stay."""
+    """Register a property group per engine; groups whose options did not change are kept."""
     settings.ENGINES[:] = engines
     for engine in engines:
         options = [o for o in engine.get("options") or [] if _property(o) is not None]
@@ -46,7 +46,7 @@ def refresh(engines: list[dict[str, Any]]) -> None:
 
 
 def _property(option: dict[str, Any]) -> Any:
-    """Blender property of an option; None for a kind that has none."""
+    """Blender property of an option; None for a type that has none."""
     name, default = str(option.get("name", "")), option.get("default")
     if not name.isidentifier():
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the add-on's preferences say: where dp3d is, and which server is used."""
+"""Values of the add-on's preferences: the path of dp3d, and the server with its token."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def settings() -> Preferences | None:
 
 
 def url() -> str:
-    """Address of the server; unlike :func:`server` it reads no file, so that panels may ask."""
+    """Address of the server; reads no file, unlike :func:`server`, so panels may call it."""
     chosen = settings()
     address = chosen.server_url.strip() if chosen is not None else ""
     return (address or DEFAULT_URL).rstrip("/")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands of dp3d that run once on this computer, such as ``doctor``.  No bpy here."""
+"""Runs a command of dp3d on this computer, such as ``doctor``, in a thread.  No bpy here."""
 
 from __future__ import annotations
 

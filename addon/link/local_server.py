@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server on this computer: found or started, watched by a thread, stopped.  No bpy here.
+"""Finds, starts, follows and stops the server on this computer.  No bpy here.
 
 The server ends with Blender, however Blender ends: ``dp3d serve --follow-stdin`` stops when the
 pipe to it closes.  A server that was started elsewhere is used and never stopped.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of an export: whether it may be used, its documents and frames.  No bpy."""
+"""Folder of an export: checks whether it may be used, and writes documents and frames.  No bpy."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames that go with a .blend: copied beside it, or packed into it.
+"""Folders of results: where they are, and their copy beside a .blend or packing into it.
 
-The runs of a file that was not saved yet lie in the extension's own folder.  When it is saved,
-``bring_along`` copies them to ``//head_views/`` and points images there, relative to the file.
+Results of an unsaved file are in the extension's own folder.  When the file is saved,
+``bring_along`` copies them to ``//head_views/`` and makes the paths of images relative to the file.
 """
 
 from __future__ import annotations

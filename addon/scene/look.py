@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a head's texture looks: as in the photo, or as a surface the scene lights.
+"""Materials of imported heads: as photographed, or lit by the scene.
 
-The texture holds the photo's colours with its light in them.  PHOTO emits them: with the view
-transform Standard the picture shows the texture's own numbers.  LIT takes them as albedo.
-Materials are ours as long as their nodes are those we made; one the user edited or put there is
-left alone.
+The texture holds the photo's colours, light included.  PHOTO emits them: with the view transform
+Standard a render shows the texture's values.  LIT takes them as albedo.  A material is changed only
+while its nodes are those that the add-on made; the user's materials and edits are kept.
 """
 
 from __future__ import annotations

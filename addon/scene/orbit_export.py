@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Renders of the scene itself as a view set: exact cameras, frames with alpha.
+"""Exports renders of the scene as a view set: exact cameras, frames with alpha.
 
 ``OrbitExport`` is driven step by step, by a timer in a window or by a loop without one.  It never
-changes a setting of the scene: it renders a copy of it (``scene_copy``), which goes away with its
-temporary camera when the export ends, however that happens.
+changes a setting of the scene: it renders a copy of it (``scene_copy``), which is removed with its
+temporary camera at the end of the export, also after a failure.
 
 The folder (``export_folder``) is a view set of the server's: ``meta.json`` and ``cameras.json``
 first, then ``frames/0000.png`` and so on.

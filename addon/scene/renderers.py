@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an export has Blender render a view: at once without a window, as a job beside a window."""
+"""Renderers of an export: blocking without a window, as Blender's render job with one."""
 
 from __future__ import annotations
 

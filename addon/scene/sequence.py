@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbered pictures over scene frames: picture i from frame f_i until f_(i+1) begins.
+"""Drives an image sequence so that picture i shows from scene frame f_i until f_(i+1).
 
 An image user of Blender counts pictures one per frame, so its own start and length serve a step
 of 1 only.  Here the sequence is one picture long and cyclic (its number is 1 at every frame) and

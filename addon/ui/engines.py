@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from bpy.props import StringProperty
 
-from .. import engine_options, ledger, settings
+from .. import engine_options, run_records, settings
 from ..limits import DEFAULT_ENGINE, SEED
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class DP3D_OT_new_seed(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Draw it."""
         context.scene.dp3d.seed = random.randint(int(SEED.low), int(SEED.high))
-        ledger.clear_error(context.scene)
+        run_records.clear_error(context.scene)
         return {"FINISHED"}
 
 

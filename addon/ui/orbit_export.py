@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Export Orbit Renders in the panel: its settings, buttons and progress."""
+"""The panel of *Export Orbit Renders*: settings, buttons and progress."""
 
 # No postponed annotations here: Blender reads property definitions from them.
 

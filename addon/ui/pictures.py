@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pictures in the panel: thumbnails of files, the growing strip of frames, pictures drawn here.
+"""Pictures in the panel: thumbnails of files, the strip of frames, generated pictures.
 
 Blender reads the file of a thumbnail in a thread of its own when the thumbnail is first drawn;
 nothing is decoded while the panel is drawn.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The small picture of the portrait with its boxes, and what the server found in the portrait.
+"""Thumbnail of the portrait with boxes for face and crop, and the server's report in words.
 
-Both are made when something changes, never while the panel is drawn: ``shown`` compares, and asks
-a timer for a new picture where the shown one is of other settings.
+Both are updated when a setting changes, never while the panel is drawn.  Where the shown thumbnail
+is outdated, ``shown`` has a timer make a new one.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Preferences: dp3d on this computer, its server, and what is missing."""
+"""Preferences of the add-on: path of dp3d, server, token, and the page of the local server."""
 
 import os
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import ledger, local_dp3d
+from .. import local_dp3d, run_records
 from ..link.client import DEFAULT_URL, is_loopback
 from ..link.storage import token_file
 from ..preferences import ADDON
@@ -79,7 +79,7 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
         if not is_loopback(self.server_url):
             notes.label(text="Another computer: needs Blender's online access", icon="INTERNET")
         layout.operator("dp3d.check_server", icon="LINKED")
-        run = ledger.run(context.scene)
+        run = run_records.run(context.scene)
         if run["error_code"].startswith(("server.", "addon.")):
             layout.label(text=run["error_problem"], icon="ERROR")
             layout.label(text=run["error_remedy"], icon="BLANK1")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Page with the state of the local server and what is not installed on this computer.
+"""Draws the state of the local server and the missing parts of dp3d on this computer.
 
 Drawing reads attributes that ``local_dp3d`` keeps up to date, never the disk or the network.
 The operators of its buttons are in ``server_buttons``.
