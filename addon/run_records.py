@@ -169,7 +169,7 @@ def change_result(scene: bpy.types.Scene, run_id: str, **values: Any) -> None:
 def highlighted(scene: bpy.types.Scene) -> str:
     """Id of the result that the list highlights; empty where it has none.
 
-    A run that goes on and has brought nothing yet is no result: the list highlights another one.
+    A running run without results is not in the list, which then highlights another one.
     """
     entries, index = results(scene), scene.dp3d_result_index
     return str(entries[index]["run_id"]) if 0 <= index < len(entries) else ""

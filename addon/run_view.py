@@ -97,7 +97,7 @@ class RunView:
         self._mirror()
 
     def abandon(self) -> None:
-        """Stop watching; the job goes on."""
+        """Stop following the run; the job goes on."""
         self._run.abandon()
         self.ended = True
 

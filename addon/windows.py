@@ -56,7 +56,7 @@ def _dragging(window: bpy.types.Window) -> bool:
 
 
 status_draw: Callable[[Any, bpy.types.Context], None] | None = None
-"""Draws our progress in the status bar; set by the panel, appended again where Blender lost it."""
+"""Draws the progress of runs in the status bar; set by the panel, and added again if it is lost."""
 
 
 def redraw() -> None:

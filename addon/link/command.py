@@ -29,7 +29,7 @@ class Command(WatchedProcess):
     """A command of dp3d that runs once: ``doctor``, ``setup nerf``, ``models install`` ..."""
 
     grace_s = 10.0
-    """How long a cancelled command may take to stop in good order."""
+    """Seconds that a cancelled command may take to stop by itself."""
 
     def __init__(self, arguments: tuple[str, ...], title: str = "") -> None:
         super().__init__()

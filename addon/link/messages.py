@@ -71,7 +71,7 @@ class Job:
 
 @dataclass(frozen=True)
 class ServerAnswered:
-    """There is a server of ours."""
+    """A dp3d server answered the handshake."""
 
     version: str
 

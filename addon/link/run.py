@@ -44,7 +44,7 @@ from .messages import (
 )
 
 PATIENCE_S = 120.0
-"""How long a server may stay away before a run gives up (its job goes on, or resumes)."""
+"""Seconds without a server after which a run gives up (its job goes on, or resumes)."""
 _POLL_S = 1.0
 _MOMENTARY = ("server.unreachable", "server.database_busy", "server.database_damaged")
 """Failures of a request that pass by themselves."""

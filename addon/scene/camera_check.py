@@ -258,7 +258,7 @@ def selected_cameras(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key of a name whose digits count as numbers."""
+    """Sort key of a name that compares its digits as numbers."""
     parts = re.split(r"(\d+)", name.casefold())
     return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
 

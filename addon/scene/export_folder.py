@@ -119,7 +119,7 @@ class ExportFolder:
 def adopt(
     folder: Path, meta: dict[str, Any], cameras: dict[str, Any], *, start_over: bool = False
 ) -> bool:
-    """Refuse a folder with files of somebody else, or of another export.
+    """Refuse a folder with foreign files, or with another export.
 
     Args:
         folder: where the export goes.

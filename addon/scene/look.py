@@ -34,7 +34,7 @@ _PREFIX = "dp3d "
 
 
 class Applied(NamedTuple):
-    """What ``apply`` did."""
+    """Outcome of ``apply``."""
 
     changed: int
     """Materials that have the look now."""
@@ -43,7 +43,7 @@ class Applied(NamedTuple):
 
 
 def adopt(material: bpy.types.Material, run_id: str) -> None:
-    """Take an imported material over: mark it and its images, remember its nodes."""
+    """Mark an imported material and its images as the add-on's, and record its nodes."""
     tags.mark(material, run_id, "material")
     for key, socket in _IMAGES.items():
         image = _source(material, socket)
@@ -68,7 +68,7 @@ def images_of(material: bpy.types.Material) -> list[bpy.types.Image | None]:
 
 
 def apply(objects: Iterable[bpy.types.Object], kind: str) -> Applied:
-    """Give imported heads a look.
+    """Set the look of imported heads.
 
     Args:
         objects: mesh objects; others are passed over.
@@ -93,7 +93,7 @@ def kind_of(objects: Iterable[bpy.types.Object]) -> str:
 
 
 def is_untouched(material: bpy.types.Material) -> bool:
-    """Whether a material is ours and has the nodes we gave it."""
+    """Whether a material is the add-on's and has the nodes the add-on made."""
     return (
         tags.is_marked(material, None, "material")
         and material.node_tree is not None
@@ -232,7 +232,7 @@ def _source(material: bpy.types.Material, socket: str) -> bpy.types.Image | None
 
 
 def _fingerprint(material: bpy.types.Material) -> str:
-    """Nodes, values and links in a short text: another one means somebody edited them."""
+    """Hash of nodes, values and links; differs after an edit."""
     tree: Any = material.node_tree
     nodes, links = [], []
     for node in tree.nodes:

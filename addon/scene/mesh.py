@@ -50,7 +50,7 @@ def load(
     """Import a GLB at the anchor, in place of an earlier import of the same run.
 
     Objects of the earlier import stay and get the new mesh: name, position, modifiers and
-    materials the user changed are kept, an edited material of ours gets the new texture.
+    materials the user changed are kept, an edited material of the add-on gets the new texture.
 
     Args:
         scene: where to.

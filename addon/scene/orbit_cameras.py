@@ -103,7 +103,7 @@ def _remove_earlier(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int | N
 
 
 def _is_as_made(thing: bpy.types.Object) -> bool:
-    """Whether a camera is the one we made, in name, pose and lens, without anything added."""
+    """Whether a camera has the name, pose and lens it was made with, and nothing was added."""
     data = camera_data(thing)
     added = (
         thing.animation_data,
@@ -120,14 +120,14 @@ def _is_as_made(thing: bpy.types.Object) -> bool:
 
 
 def _is_use(user: bpy.types.ID) -> bool:
-    """Whether a user of a camera means that the artist needs it; its place in a scene does not."""
+    """Whether a data-block that refers to a camera means that it is in use; a scene's does not."""
     return isinstance(
         user, (bpy.types.Object, bpy.types.NodeTree, bpy.types.Material, bpy.types.Action)
     )
 
 
 def _fingerprint(thing: bpy.types.Object) -> str:
-    """Hash of everything of a camera that we set and an artist may change."""
+    """Hash of everything of a camera that the add-on sets and the user may change."""
     data = camera_data(thing)
     parts = [
         [

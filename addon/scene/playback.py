@@ -40,7 +40,7 @@ def show_behind(
     run_id: str,
     title: str,
 ) -> bpy.types.Image:
-    """Show a playback behind a camera of the artist's; its other backgrounds stay as they are.
+    """Show a playback behind a camera of the user; its other backgrounds are not changed.
 
     Args:
         scene: the camera's scene.
@@ -197,7 +197,7 @@ def remove(scene: bpy.types.Scene, run_id: str) -> int:
 
 
 def realign(scene: bpy.types.Scene) -> None:
-    """Let each playback follow its background after the artist removed another one."""
+    """Realign each playback with its background after the user removed another one."""
     for camera in scene_cameras(scene):
         sequence.realign(camera, tags.sequences_behind(camera))
 

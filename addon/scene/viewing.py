@@ -44,7 +44,7 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
 
     The scene's own camera, render size, preview range and the view of the area are remembered
     for ``restore``; looking again, or at another run, keeps what was remembered first, unless
-    the artist has chosen another camera or render size since.
+    the user has chosen another camera or render size since.
 
     Args:
         scene: which has the views.
@@ -84,10 +84,10 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
 
 
 def restore(scene: bpy.types.Scene, area: bpy.types.Area | None = None) -> bool:
-    """Give the scene back what ``look_through`` and ``set_timeline`` took.
+    """Restore camera, render size and preview range after ``look_through`` and ``set_timeline``.
 
-    A camera the artist chose meanwhile stays, and so does a render size that is not the view's,
-    or a preview range that is not ours.  A remembered camera that was deleted is not put back.
+    A camera, render size or preview range that the user chose meanwhile is kept.  A former camera
+    that was deleted is not restored.
 
     Args:
         scene: the scene.
@@ -141,7 +141,7 @@ def own_camera(scene: bpy.types.Scene) -> bpy.types.Object | None:
 
 @contextlib.contextmanager
 def own_settings(scene: bpy.types.Scene) -> Iterator[None]:
-    """The artist's camera and render size for as long as the block runs (a camera path is read)."""
+    """Context with the user's camera and render size, for reading a camera path."""
     look = _before(scene).get("look")
     if not look:
         player = scene.camera if _is_player(scene.camera) else None
@@ -309,7 +309,7 @@ def _enter_camera_view(
 
 
 def _leave_camera_view(area: bpy.types.Area, remembered: Any) -> None:
-    """Give a 3D view back what ``_enter_camera_view`` remembered; None: leave the camera only."""
+    """Restore a 3D view after ``_enter_camera_view``; None: only leave the camera."""
     space = _view_3d(area)
     view = space.region_3d
     if remembered is None:
@@ -345,7 +345,7 @@ def _size(scene: bpy.types.Scene) -> dict[str, float]:
 
 
 def _own_size(scene: bpy.types.Scene) -> dict[str, float]:
-    """The artist's render size: what was remembered, where the scene's is still the view's."""
+    """The user's render size: the remembered one, as long as the scene still has the view's."""
     size = _size(scene)
     look = _before(scene).get("look")
     if not look:

@@ -371,13 +371,13 @@ CLASSES = (
 
 
 def attach() -> None:
-    """Add our progress to the status bar."""
+    """Add the progress of runs to the status bar."""
     windows.status_draw = _draw_status
     bpy.types.STATUSBAR_HT_header.append(_draw_status)
 
 
 def detach() -> None:
-    """Remove our progress from the status bar."""
+    """Remove the progress of runs from the status bar."""
     windows.status_draw = None
     if _draw_status in getattr(bpy.types.STATUSBAR_HT_header.draw, "_draw_funcs", ()):
         bpy.types.STATUSBAR_HT_header.remove(_draw_status)

@@ -29,18 +29,18 @@ class ShownPortrait(NamedTuple):
     """What the panel shows of a scene's portrait."""
 
     settings: tuple[Any, ...]
-    """What it was made of; other settings need another picture."""
+    """Settings that the picture was made with; when they differ, it is outdated."""
     icon: int
     problem: str
     """Why there is no picture, a sentence; empty where there is one."""
     lines: list[str]
-    """What the server found."""
+    """The server's report in words, one line each."""
     report: photo.Report | None
     path: Path | None = None
     """File of the portrait; it is not written again while only the crop changes."""
     picture: photo.Picture | None = None
     boxes: tuple[photo.Box, ...] = ()
-    """What the icon was drawn from: most changes of the settings are none of these."""
+    """Boxes drawn on the icon; with ``picture``, they decide whether it is drawn anew."""
 
 
 _shown: dict[int, ShownPortrait] = {}
