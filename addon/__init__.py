@@ -1,26 +1,41 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""DP3D Head Views: the Blender side of dp3d.
+"""DP3D Head Views: the Blender extension of dp3d.
 
-``link`` speaks to the server and starts dp3d's processes (threads, no bpy), ``scene`` puts things
-into the scene and reads cameras out of it, ``ui`` is what a person sees.  Between them:
+``link`` talks to the server over HTTP and starts dp3d's processes (threads, no bpy).  ``scene``
+creates objects in the scene and reads its cameras.  ``ui`` has panels, buttons and preferences.
+Between them:
 
-- a run: ``request`` turns the settings into a plan, ``run_view`` follows it, ``watch`` holds the
-  run that goes on now, ``placing`` brings its results into the scene;
-- an export of the scene: ``exporting`` drives it, ``export_record`` keeps its settings and outcome;
-- ``limits`` are the server's choices and ranges;
-- ``ledger`` keeps what a scene has outside of undo, ``portrait_file`` finds the portrait's file,
-  ``local_dp3d`` has the server and the commands of this computer, ``check`` asks who a server is.
+- a run: ``request`` turns the panel's settings into a plan, ``run_view`` follows it,
+  ``run_watcher`` polls the current run, ``result_placement`` adds its results to the scene,
+  ``run_records`` keeps the run and the list of results, unaffected by undo;
+- an export of the scene: ``exporting`` runs it, ``export_record`` keeps its settings and outcome;
+- ``settings``, ``engine_options`` and ``preferences`` hold what the user chose, ``limits`` the
+  server's choices and ranges;
+- ``portrait_file`` finds the portrait's file, ``local_dp3d`` manages the server and the commands on
+  this computer, ``check`` asks a server for its version and engines.
+
+A module knows only those below it: an import contract in ``pyproject.toml`` has their order.
 """
 
 from __future__ import annotations
 
 import bpy
 
-from . import check, export_record, exporting, ledger, local_dp3d, settings, watch
-from .scene import ghost, nearest_view, standing
+from . import (
+    check,
+    engine_options,
+    export_record,
+    exporting,
+    local_dp3d,
+    result_placement,
+    run_records,
+    run_watcher,
+    settings,
+)
+from .scene import ghost, nearest_view, preview_anchor
 from .ui import (
     anchor,
-    engine_options,
+    engines,
     operators,
     orbit_export,
     packing,
@@ -28,20 +43,22 @@ from .ui import (
     pictures,
     portrait,
     portrait_picture,
-    preferences,
+    preferences_page,
     presets,
     server_buttons,
 )
 
 _MODULES = (
     settings,
-    ledger,
+    run_records,
     export_record,
     exporting,
-    preferences,
+    result_placement,
+    preferences_page,
     engine_options,
+    engines,
     anchor,
-    standing,
+    preview_anchor,
     ghost,
     nearest_view,
     pictures,
@@ -55,9 +72,9 @@ _MODULES = (
     panel,
     orbit_export,
     check,
-    watch,
+    run_watcher,
 )
-"""In the order of registration.  Each may have ``CLASSES``, ``attach()`` and ``detach()``."""
+"""Modules in the order of registration.  Each may have ``CLASSES``, ``attach()``, ``detach()``."""
 
 
 def register() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asking the server who it is, without a job and without freezing the window."""
+"""Asks the server for its version and engines, in a thread and without a job."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from pathlib import Path
 
 import bpy
 
-from . import ledger, settings, windows
+from . import engine_options, run_records, settings, windows
 from .link.client import Server
 from .link.errors import AddonError
 from .link.messages import EnginesListed, Failed, ServerAnswered
 from .link.run import Plan, Run
-from .ui import engine_options
 
 _INTERVAL_S = 0.1
 _NO_SERVER = ("server.unreachable",)
-"""Codes of failures that say no more than the panel's "No server yet"."""
+"""Codes of failures that the panel already shows as "No server yet"."""
 
 
 class Check:
-    """One handshake in a thread; the answer is read on the main thread."""
+    """One handshake with the server in a thread; the main thread reads the answer."""
 
     def __init__(self, server: Server, unasked: bool = False) -> None:
         self.unasked = unasked
@@ -31,7 +30,7 @@ class Check:
         self.report = ""
 
     def finished(self) -> bool:
-        """Take in what came; True at the end.
+        """Process the messages so far; True at the end.
 
         Raises:
             AddonError: what is wrong with the server, its address or the token.
@@ -52,7 +51,7 @@ class Check:
         return not alive
 
     def wait(self) -> None:
-        """Stay until the end (no window)."""
+        """Block until the end (without a window)."""
         while not self.finished():
             time.sleep(0.02)
 
@@ -61,11 +60,11 @@ _current: Check | None = None
 
 
 def start(server: Server, unasked: bool = False) -> Check:
-    """Begin; with a window, a timer writes the answer into every scene's panel.
+    """Start a check; with a window, a timer writes the answer into every scene's panel.
 
     Args:
         server: to ask.
-        unasked: nobody pressed a button: that no server answers is then no failure to tell.
+        unasked: nobody pressed a button, so an absent server is not reported as a failure.
 
     """
     global _current  # noqa: PLW0603
@@ -77,14 +76,14 @@ def start(server: Server, unasked: bool = False) -> Check:
 
 
 def clear_server_errors() -> None:
-    """Take away failures that a server which answers, or another address, has made untrue."""
+    """Clear failures of the connection: the server answers now, or its address has changed."""
     for scene in bpy.data.scenes:
-        if ledger.run(scene)["error_code"].startswith(("server.", "addon.bad_url")):
-            ledger.clear_error(scene)
+        if run_records.run(scene)["error_code"].startswith(("server.", "addon.bad_url")):
+            run_records.clear_error(scene)
 
 
 def detach() -> None:
-    """Forget a check that is still going on."""
+    """Drop a check that is still running."""
     global _current  # noqa: PLW0603
     _current = None
     if bpy.app.timers.is_registered(_tick):
@@ -100,7 +99,7 @@ def _tick() -> float | None:
         settings.SERVER_REPORT.clear()
         if not (_current.unasked and error.code in _NO_SERVER):
             for scene in bpy.data.scenes:
-                ledger.set_error(scene, error.code, error.problem, error.remedy)
+                run_records.set_error(scene, error.code, error.problem, error.remedy)
         ended = True
     else:
         settings.SERVER_REPORT[:] = [_current.report] if _current.report else []

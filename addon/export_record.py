@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of Export Orbit Renders, and the record of a scene's last export.
+"""Settings of *Export Orbit Renders*, and the record of a scene's last export.
 
-Undo sets every property of a scene back.  So the record is kept here, outside of undo, and shown
-in ``scene.dp3d_export`` again after each undo.
+Undo resets every property of a scene.  The record is therefore kept in this module, which undo does
+not reach, and copied to ``scene.dp3d_export`` after each undo.
 """
 
 # No postponed annotations here: Blender reads property definitions from them.
@@ -14,7 +14,7 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
-from . import ledger, windows
+from . import run_records, windows
 from .scene import files
 from .scene.orbit_export import OrbitExport
 from .settings import PATH_OPTIONS
@@ -25,7 +25,7 @@ _RECORD = (
     *("error_code", "error_problem", "error_remedy"),
 )
 _records: dict[int, dict[str, Any]] = {}
-"""Record of each scene by its session_uid: undo sets the scene's own copy back."""
+"""Record of each scene's last export, by the scene's ``session_uid``."""
 
 
 class OrbitExportSettings(bpy.types.PropertyGroup):
@@ -86,7 +86,7 @@ class OrbitExportSettings(bpy.types.PropertyGroup):
 
 
 def mirror(export: OrbitExport) -> None:
-    """Write how an export is doing to its scene."""
+    """Copy an export's progress to its scene."""
     scene = export.scene
     if scene is None:
         return
@@ -110,7 +110,7 @@ def mirror(export: OrbitExport) -> None:
 
 
 def message(export: OrbitExport) -> str:
-    """A sentence on how an export is doing."""
+    """Progress or outcome of an export, one sentence."""
     count = f"{export.done} of {export.views}"
     if export.state == "preparing":
         return f"Measuring camera {len(export.cameras) + 1} of {export.views}"
@@ -138,12 +138,12 @@ def _read(scene: bpy.types.Scene, name: str) -> Any:
 
 
 def _show_record(scene: bpy.types.Scene, record: dict[str, Any]) -> None:
-    if ledger.write(scene.dp3d_export, record):
+    if run_records.write(scene.dp3d_export, record):
         windows.redraw()
 
 
 def moved(scene: bpy.types.Scene, old: str, new: Path) -> None:
-    """Note that the folder of the scene's last export is elsewhere now."""
+    """Record the new place of the folder of the scene's last export."""
     values = {
         name: files.moved(_read(scene, name), old, new)
         for name in ("folder_used", "exported_folder")
@@ -178,7 +178,7 @@ def attach() -> None:
 
 
 def detach() -> None:
-    """Forget; the scenes keep what they show."""
+    """Stop listening and drop the records; the scenes keep their copies."""
     for name, call in _HANDLERS:
         handlers = getattr(bpy.app.handlers, name)
         if call in handlers:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The export that goes on now: started with a scene's settings, driven, ended.
+"""Starts, drives and ends the current export of a scene.
 
-The export itself is ``scene.orbit_export``.  In a window each view is a render job of Blender's,
-begun from a timer, so that the window never waits; without a window the button drives it.
+``scene.orbit_export`` does the export.  In a window each view is a render job that a timer starts,
+so the window stays responsive.  Without a window the operator drives the export in a loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import export_record, ledger, windows
+from . import export_record, run_records, windows
 from .link.errors import AddonError
 from .scene import files
 from .scene.export_shots import Options
@@ -25,20 +25,20 @@ from .scene.scene_copy import remove_leftovers
 
 INTERVAL_S = 0.05
 _BUDGET_S = 0.008
-"""Longest time of one tick, as far as it can be divided."""
+"""Seconds after which a tick of the timer begins no further step of the export."""
 
 _current: OrbitExport | None = None
 
 
 def current(scene: bpy.types.Scene | None = None) -> OrbitExport | None:
-    """The export that runs now (in that scene, when one is given)."""
+    """The running export; with a scene, only if it is of that scene."""
     if _current is None or _current.ended:
         return None
     return _current if scene is None or _current.scene == scene else None
 
 
 def start(context: bpy.types.Context, *, start_over: bool = False) -> OrbitExport:
-    """Begin an export with the scene's settings.
+    """Start an export with the scene's settings.
 
     Raises:
         AddonError: ``addon.busy``, ``output.not_writable``, and those of ``OrbitExport``.
@@ -62,7 +62,7 @@ def start(context: bpy.types.Context, *, start_over: bool = False) -> OrbitExpor
 
 
 def options_of(scene: bpy.types.Scene, *, start_over: bool = False) -> Options:
-    """What the settings of a scene ask for.
+    """Options of an export, from the scene's settings.
 
     Raises:
         AddonError: ``output.not_writable`` for a relative folder before the file is saved.
@@ -91,7 +91,7 @@ def options_of(scene: bpy.types.Scene, *, start_over: bool = False) -> Options:
 
 
 def _folder(chosen: str, title: str) -> tuple[Path, bool]:
-    """Folder of an export, and whether it may be numbered where it is taken."""
+    """Folder of an export, and whether a taken folder's name may get a number."""
     if chosen:
         return files.chosen(chosen, "The export's folder"), False
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "export"
@@ -101,7 +101,7 @@ def _folder(chosen: str, title: str) -> tuple[Path, bool]:
 
 
 def advance(export: OrbitExport) -> bool:
-    """Drive an export for one tick; whether it goes on."""
+    """Run an export for one tick; False once it has ended."""
     began = time.monotonic()
     going = export.step()
     while going and not export.in_flight and time.monotonic() - began < _BUDGET_S:
@@ -124,7 +124,7 @@ def _finish(export: OrbitExport) -> None:
             exported_folder=str(export.folder),
             exported_frames=",".join(map(str, export.frames)),
         )
-        ledger.adopt_export(
+        run_records.adopt_export(
             scene,
             export.folder,
             export.frames,
@@ -139,7 +139,7 @@ def _finish(export: OrbitExport) -> None:
 
 
 def cancel() -> None:
-    """Stop the export, the render in flight too; finished frames stay."""
+    """Stop the export and its running render; finished frames are kept."""
     if _current is not None and not _current.ended:
         export = _current
         export.cancel()
@@ -154,7 +154,7 @@ def _tick() -> float | None:
 
 
 def follow() -> None:
-    """Let a timer drive the export from now on."""
+    """Start the timer that drives the export."""
     bpy.app.timers.register(_tick, first_interval=0.0)
 
 
@@ -213,7 +213,7 @@ def attach() -> None:
 
 
 def detach() -> None:
-    """Stop a running export and let go of everything that lives outside the scene."""
+    """Stop a running export, its timers and its handlers."""
     cancel()
     for timer in (_tick, _tidy):
         if bpy.app.timers.is_registered(timer):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""dp3d on this computer: its server, the command that runs, and what ``dp3d doctor`` found.
+"""dp3d on this computer: its server, its running command, and the findings of ``dp3d doctor``.
 
-The threads of ``link/local_server.py`` and ``link/command.py`` do the work; a timer looks at their
-counters while something goes on, redraws, and starts what follows from an end.
+The threads of ``link/local_server.py`` and ``link/command.py`` do the work.  While one is active, a
+timer polls their counters, redraws the panels, and starts what follows from its end.
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ from urllib.parse import urlsplit
 
 import bpy
 
-from . import check, settings, watch, windows
+from . import check, preferences, run_watcher, settings, windows
 from .link.client import is_loopback
 from .link.command import Command
 from .link.errors import AddonError
 from .link.local_server import LocalServer, Order, startable
 from .link.programs import Program
-from .ui import preferences
 
 SERVER = LocalServer()
 """The server of this computer."""
 
 FINDINGS: list[dict[str, Any]] = []
-"""Answer of the last ``dp3d doctor``."""
+"""Findings of the last ``dp3d doctor``."""
 
 command: Command | None = None
 """The command that runs now or ran last."""
 program: Program | None = None
-"""dp3d as the last command came across it."""
+"""The dp3d program that the last command used; None before the first."""
 _looked = False
 """Whether dp3d was looked for since Blender started."""
 _asked = False
 """Whether the server was asked since Blender started."""
 _handled: Command | None = None
-"""The last command whose end was taken note of."""
+"""The last command whose result was processed."""
 _started_at = 0.0
 _seen: tuple[Any, ...] = ()
 
@@ -47,7 +46,7 @@ _FAST_S, _SLOW_S = 0.25, 1.0
 
 
 def can_start() -> bool:
-    """Whether *Start Server* makes sense: an address of this computer, and no server known."""
+    """Whether *Start Server* can work: the address is local, and no server runs there."""
     url = preferences.url()
     return startable(url) and server_state() in ("stopped", "failed")
 
@@ -62,7 +61,7 @@ def server_state() -> str:
 
 
 def start_server() -> None:
-    """Begin to start the server of the preferences; without a window, stay until it runs.
+    """Start the server of the preferences; without a window, wait until it runs.
 
     Raises:
         AddonError: the address is another computer's; without a window, any failure.
@@ -88,7 +87,7 @@ def start_server() -> None:
 
 
 def stop_server() -> None:
-    """Ask our server to stop; without a window, stay until it has."""
+    """Stop the server that the add-on started; without a window, wait for its end."""
     SERVER.stop()
     settings.SERVER_REPORT.clear()
     _follow()
@@ -97,12 +96,12 @@ def stop_server() -> None:
 
 
 def server_age_s() -> float:
-    """Seconds since the start of the server was begun."""
+    """Seconds since *Start Server*."""
     return time.monotonic() - _started_at
 
 
 def run_command(arguments: tuple[str, ...], title: str) -> Command:
-    """Begin a command of dp3d; without a window, stay until its end.
+    """Start a command of dp3d; without a window, wait for its end.
 
     Raises:
         AddonError: ``addon.busy`` while another one runs; without a window, any failure.
@@ -127,13 +126,13 @@ def run_command(arguments: tuple[str, ...], title: str) -> Command:
 
 
 def cancel_command() -> None:
-    """Ask the command that runs to stop."""
+    """Ask the running command to stop."""
     if command is not None:
         command.cancel()
 
 
 def check_setup() -> None:
-    """Begin ``dp3d doctor``; its answer goes into :data:`FINDINGS`."""
+    """Start ``dp3d doctor``; its findings go into :data:`FINDINGS`."""
     try:
         port = urlsplit(preferences.url()).port or 80
     except ValueError:  # no number, or none that a port can have
@@ -143,7 +142,7 @@ def check_setup() -> None:
 
 
 def look_once() -> None:
-    """Look for dp3d once in the life of this Blender; for drawing functions."""
+    """Look for dp3d, once per session of Blender; for drawing functions."""
     global _looked  # noqa: PLW0603
     if not _looked and not bpy.app.background:
         _looked = True
@@ -151,7 +150,7 @@ def look_once() -> None:
 
 
 def ask_once() -> None:
-    """Ask the server once in the life of this Blender who it is; for drawing functions."""
+    """Ask the server for its version, once per session of Blender; for drawing functions."""
     global _asked  # noqa: PLW0603
     if not _asked and not bpy.app.background:
         _asked = True
@@ -159,7 +158,7 @@ def ask_once() -> None:
 
 
 def address_changed() -> None:
-    """Another server was chosen: what was known of the one before is void."""
+    """Discard what is known of the former server; ask the one at the new address."""
     settings.SERVER_REPORT.clear()
     check.clear_server_errors()
     if not bpy.app.background:
@@ -167,7 +166,7 @@ def address_changed() -> None:
 
 
 def path_changed() -> None:
-    """Another dp3d was chosen: what was found out about the one before is void."""
+    """Discard the findings about the former dp3d; look at the newly chosen one."""
     global program  # noqa: PLW0603
     program = None
     FINDINGS.clear()
@@ -176,9 +175,9 @@ def path_changed() -> None:
 
 
 def _ask() -> None:
-    """Ask the server unless that needs a permission that Blender does not have."""
+    """Ask the server, unless it is remote and Blender has no online access."""
     allowed = is_loopback(preferences.url()) or bpy.app.online_access
-    if allowed and not SERVER.busy and watch.current() is None:
+    if allowed and not SERVER.busy and run_watcher.current() is None:
         check.start(preferences.server(), unasked=True)
 
 
@@ -193,13 +192,13 @@ def _chosen() -> str:
 
 
 def _host() -> tuple[str, ...]:
-    """Folders whose libraries are Blender's."""
+    """Folders with Blender's libraries."""
     folders = (sys.prefix, sys.base_prefix, os.path.dirname(bpy.app.binary_path))  # noqa: PTH120
     return tuple(folder for folder in folders if folder)
 
 
 def _take_result(ended: Command) -> None:
-    """What follows from the end of a command."""
+    """Process the result of a command."""
     global program  # noqa: PLW0603
     program = ended.program
     if ended.arguments[0] == "doctor" and isinstance(ended.result, dict):
@@ -214,7 +213,7 @@ def _follow() -> None:
 
 
 def _tick() -> float | None:
-    """Redraw after changes, and start what follows from an end; None ends the timer."""
+    """Redraw after changes, and start what follows a command's end; None ends the timer."""
     global _seen, _handled  # noqa: PLW0603
     before, _seen = _seen, (SERVER.state, SERVER.changes, command and command.changes)
     if before != _seen:
@@ -246,12 +245,12 @@ def _release_processes() -> None:
 
 
 def attach() -> None:
-    """Let the server go with Blender."""
+    """Release the server when Blender ends."""
     atexit.register(_release_processes)
 
 
 def detach() -> None:
-    """Let go of the processes: the add-on ends."""
+    """Release the server and cancel the command: the add-on ends."""
     atexit.unregister(_release_processes)
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file of the portrait: as it was chosen, or written from what only Blender reads."""
+"""File of the portrait: the chosen file, or a PNG of an image that only Blender can read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ READ_BY_SERVER = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".jp2"),
     *(".avif", ".heic", ".heif"),
 )
-"""Kinds of files that are sent as they are.  Others that Blender reads are sent as PNG."""
+"""Suffixes of files that are uploaded unchanged."""
 SENT_AS_PNG = (".exr", ".hdr", ".dpx", ".cin", ".sgi", ".rgb", ".psd")
+"""Suffixes of files that Blender reads and the server does not: uploaded as PNG."""
 FURTHER = ("front", "side", "back")
 """Sides of the further photos."""
 
@@ -33,7 +34,7 @@ _MAGIC = {
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
 }
-"""Beginnings of files that are sent as they are, for images packed into the .blend."""
+"""First bytes of a file and its suffix, for packed images that are uploaded unchanged."""
 
 
 def resolve_portrait(scene: bpy.types.Scene) -> Path:
@@ -96,7 +97,7 @@ def existing(text: str) -> Path:
 
 
 def _readable(path: Path) -> Path:
-    """The file itself, or a PNG of it where only Blender reads its kind."""
+    """The file itself, or a PNG of it where the server cannot read its format."""
     if path.suffix.lower() not in SENT_AS_PNG:
         return path
     image = bpy.data.images.load(str(path), check_existing=False)
@@ -107,7 +108,7 @@ def _readable(path: Path) -> Path:
 
 
 def image_file(image: bpy.types.Image) -> Path:
-    """A file that holds what an image of the .blend shows; its own file where that does.
+    """A file with the pixels of an image of the .blend; the image's own file where it is current.
 
     Raises:
         AddonError: ``addon.portrait_image``.
@@ -132,7 +133,7 @@ def image_file(image: bpy.types.Image) -> Path:
 
 
 def _written(image: bpy.types.Image, name: str) -> Path:
-    """An image as a PNG in our folder; the image itself stays as it is.
+    """Write an image as PNG to the extension's folder; the image is not changed.
 
     Raises:
         AddonError: ``addon.portrait_image``.
@@ -161,7 +162,7 @@ def _written(image: bpy.types.Image, name: str) -> Path:
 
 
 def _save_copy(image: bpy.types.Image, text: str) -> None:
-    """Save an image as PNG without a trace on the image."""
+    """Save an image as PNG without changing the image."""
     if "save_copy" in image.bl_rna.functions["save"].parameters:
         kind = image.file_format
         try:
@@ -207,7 +208,7 @@ def _save_as_rendered(image: bpy.types.Image, text: str) -> None:
 
 
 def _stored(data: bytes, name: str, suffix: str) -> Path:
-    """A file of our own with these bytes; the same bytes always have the same path.
+    """A file with these bytes in the extension's folder; equal bytes have equal paths.
 
     Raises:
         AddonError: ``output.not_writable``.

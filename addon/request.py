@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what the panel says to a plan the run can follow.  Main thread only."""
+"""Builds the plan of a run from the panel's settings and the scene.  Main thread only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import bpy
 
-from . import ledger, portrait_file, settings
+from . import engine_options, portrait_file, run_records, settings
 from .limits import (
     DEFAULT_ENGINE,
     FPS,
@@ -33,12 +33,13 @@ _ANGLES = {"yaw": HEAD_YAW_DEG, "pitch": HEAD_PITCH_DEG, "roll": HEAD_ROLL_DEG}
 
 
 class Request(NamedTuple):
-    """A plan, and what the scene has to know of it."""
+    """A plan for the server, and the fields of the run that the scene records."""
 
     plan: Plan
     frames: list[int]
     """Scene frame of each view; empty: the views play from frame 1."""
     title: str
+    """Name of the run's collection and of its result."""
     engine: str
     seed: int
     source: str = "generated"
@@ -51,8 +52,6 @@ def new_views(context: bpy.types.Context) -> Request:
         AddonError: for anything the panel's settings lack (see ``camera_path`` and below).
 
     """
-    from .ui import engine_options
-
     scene = context.scene
     chosen = scene.dp3d
     photo = portrait_file.resolve_portrait(scene)
@@ -83,12 +82,12 @@ def new_views(context: bpy.types.Context) -> Request:
         portrait=photo,
         params={"views": views, **_later(chosen)},
     )
-    title = ledger.free_title(scene, photo.stem)
+    title = run_records.free_title(scene, photo.stem)
     return Request(plan, frames, title, views["engine"], chosen.seed)
 
 
 def requested_cameras(context: bpy.types.Context) -> tuple[dict[str, Any], list[int]]:
-    """Cameras as the server takes them, and the scene frame of each (empty for a preset).
+    """Cameras in the server's format, and the scene frame of each (empty for a preset).
 
     Raises:
         AddonError: see ``camera_path`` and ``camera_check``.
@@ -106,7 +105,7 @@ def requested_cameras(context: bpy.types.Context) -> tuple[dict[str, Any], list[
 
 
 def check_engine(name: str) -> None:
-    """Refuse an engine that the server said cannot run.
+    """Refuse an engine that the server listed as unavailable.
 
     Raises:
         AddonError: ``addon.engine_unavailable``.
@@ -129,7 +128,7 @@ def later(scene: bpy.types.Scene, kinds: tuple[str, ...]) -> Request:
         AddonError: ``addon.no_views`` before there are views.
 
     """
-    run = ledger.run(scene)
+    run = run_records.run(scene)
     if not run["views"] and not has_views(run["folder"]):
         raise AddonError(
             "addon.no_views",
@@ -142,12 +141,12 @@ def later(scene: bpy.types.Scene, kinds: tuple[str, ...]) -> Request:
 
 def has_views(folder: str) -> bool:
     """Whether a run's folder holds a view set."""
-    return bool(folder) and (ledger.absolute(folder) / "cameras.json").is_file()
+    return bool(folder) and (run_records.absolute(folder) / "cameras.json").is_file()
 
 
 def missing_kinds(scene: bpy.types.Scene, wanted: str) -> tuple[str, ...]:
-    """Kinds to do for a mesh, a playback or saved fit: the fit first where its preset is new."""
-    run = ledger.run(scene)
+    """Steps for a mesh, playback or saved fit: with a fit where none of the preset exists."""
+    run = run_records.run(scene)
     fits = run["fit"] and run["fit_preset"] in ("", scene.dp3d.fit_preset.lower())
     return (wanted,) if fits else ("fit", wanted)
 
@@ -186,7 +185,7 @@ def playback(context: bpy.types.Context) -> Request:
 
 
 def _free_folder(parent: Path, name: str) -> Path:
-    """The first of name-1, name-2 ... that does not exist: shown frames are never overwritten."""
+    """The first of name-1, name-2, ... that does not exist, so no shown frame is overwritten."""
     number = 1
     while (parent / f"{name}-{number}").exists():
         number += 1
@@ -194,7 +193,7 @@ def _free_folder(parent: Path, name: str) -> Path:
 
 
 def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
-    """Request that makes a result once more.
+    """Request that generates the views of a result again, in a new run.
 
     Args:
         scene: which has the result.
@@ -205,7 +204,7 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
         AddonError: ``addon.no_recipe`` when the run's folder does not say how it was made.
 
     """
-    entry = ledger.result(scene, run_id)
+    entry = run_records.result(scene, run_id)
     if entry is None:
         raise AddonError(
             "addon.no_recipe",
@@ -218,7 +217,7 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
             "This result is an export of the scene, not a run of the server.",
             "Press Export Orbit Renders again.",
         )
-    folder = ledger.absolute(entry["folder"])
+    folder = run_records.absolute(entry["folder"])
     try:
         recipe = json.loads((folder / RECIPE).read_text("utf-8"))
         photo, params = Path(recipe["portrait"]), dict(recipe["params"])
@@ -246,18 +245,18 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
         params={**params, "views": views},
     )
     frames = [int(f) for f in entry["frames"].split(",") if f]
-    title = ledger.free_title(scene, photo.stem)
+    title = run_records.free_title(scene, photo.stem)
     return Request(plan, frames, title, views["engine"], int(views["seed"]))
 
 
 def resumed(scene: bpy.types.Scene) -> Request:
-    """Request that takes up the run a .blend remembers.
+    """Request that resumes the run recorded in the .blend.
 
     Raises:
         AddonError: ``addon.nothing_to_resume``.
 
     """
-    run = ledger.run(scene)
+    run = run_records.run(scene)
     kinds = tuple(k for k in run["pending"].split(",") if k in KINDS)
     if not kinds or not run["job_id"] or run["job_kind"] != kinds[0]:
         raise AddonError(
@@ -269,12 +268,12 @@ def resumed(scene: bpy.types.Scene) -> Request:
 
 
 def _going_on(scene: bpy.types.Scene, kinds: tuple[str, ...], resume_job: str = "") -> Request:
-    run = ledger.run(scene)
-    target = ledger.absolute(run["target"]) if resume_job and run["target"] else None
+    run = run_records.run(scene)
+    target = run_records.absolute(run["target"]) if resume_job and run["target"] else None
     plan = Plan(
         run_id=run["run_id"],
         kinds=kinds,
-        folder=ledger.absolute(run["folder"]),
+        folder=run_records.absolute(run["folder"]),
         params=_later(scene.dp3d),
         views=run["views"],
         fit=run["fit"],

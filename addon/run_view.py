@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run as the scene sees it.  Main thread only.
+"""Shows one run in its scene.  Main thread only.
 
-``Run`` (its own thread) posts messages; ``RunView.drain`` takes them in, writes the state to the
-scene and puts results into it.  ``watch`` calls it.
+``link.run.Run`` posts messages from its thread.  ``RunView.drain``, which ``run_watcher`` calls,
+processes them, writes the run's state to the scene and adds its results.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any, ClassVar
 
 import bpy
 
-from . import ledger, placing, settings, windows
+from . import engine_options, result_placement, run_records, settings, windows
+from .cancel_button import CancelButton
 from .link import messages
 from .link.client import Server
 from .link.errors import AddonError
 from .link.run import Run
 from .request import Request
 from .scene import files
-from .ui.cancel_button import CancelButton
 
 
 class RunView:
-    """Follows one run and keeps one scene up to date."""
+    """Follows one run and updates its scene."""
 
     def __init__(self, scene: bpy.types.Scene, server: Server, request: Request) -> None:
         plan = request.plan
@@ -43,15 +43,15 @@ class RunView:
         self._results: list[messages.Arrived] = []
         self._waiting_since, self._obstacle = 0.0, ""
         self._pending = list(plan.kinds)
-        before = ledger.run(scene)
+        before = run_records.run(scene)
         goes_on = bool(plan.views or plan.resume_job or before["run_id"] == plan.run_id)
         # A new run that is cancelled or fails leaves the results before it chosen.
-        self._before = ledger.result_fields(before) if not goes_on and before["folder"] else {}
-        known = before if goes_on else ledger.blank(scene)
+        self._before = run_records.result_fields(before) if not goes_on and before["folder"] else {}
+        known = before if goes_on else run_records.blank(scene)
         views = "views" in plan.kinds
         self._state: dict[str, Any] = {
             **known,
-            **ledger.NO_ERROR,
+            **run_records.NO_ERROR,
             "run_id": plan.run_id,
             "title": request.title,
             "folder": files.stored(plan.folder),
@@ -78,7 +78,7 @@ class RunView:
 
     @property
     def scene(self) -> bpy.types.Scene | None:
-        """The scene, looked up each time: undo and renaming invalidate references."""
+        """The scene, looked up by id each time, since undo invalidates references."""
         for scene in bpy.data.scenes:
             if scene.session_uid == self._scene_uid:
                 return scene
@@ -97,12 +97,12 @@ class RunView:
         self._mirror()
 
     def abandon(self) -> None:
-        """Stop watching; the job goes on."""
+        """Stop following the run; the job goes on."""
         self._run.abandon()
         self.ended = True
 
     def drain(self) -> bool:
-        """Take in the messages that arrived; whether the run goes on."""
+        """Process the messages so far; False once the run has ended."""
         if self.scene is None:
             self.abandon()  # its scene was deleted: nobody is left to tell
         while not self.ended and not self._run.messages.empty():
@@ -160,8 +160,6 @@ class RunView:
         settings.SERVER_REPORT.clear()  # until it answers again
 
     def _take_engines(self, message: messages.EnginesListed) -> None:
-        from .ui import engine_options
-
         engine_options.refresh(message.engines)
 
     def _take_server(self, message: messages.ServerAnswered) -> None:
@@ -256,7 +254,7 @@ class RunView:
     }
 
     def _summary(self) -> str:
-        """One line for the panel: what came, and what can be done next."""
+        """One line for the panel: the outcome of the run, and possible next steps."""
         last = self.plan.kinds[-1] if self.plan.kinds else ""
         views = len(self.pictures)
         count = f"{views} view{'' if views == 1 else 's'}" if views else "Views"
@@ -270,7 +268,7 @@ class RunView:
         }.get(last, "Done")
 
     def _about_playback(self, count: str) -> str:
-        """Where the frames are, and that the mesh steps aside (``placing.place_playback``)."""
+        """Where the frames are shown, and whether the mesh was hidden for them."""
         scene = self.scene
         show = "FILES" if scene is None else scene.dp3d.playback_show
         where = {
@@ -314,11 +312,11 @@ class RunView:
         for result in results:
             try:
                 if isinstance(result, messages.ViewsArrived):
-                    placing.place_views(scene, self._state)
+                    result_placement.place_views(scene, self._state)
                 elif isinstance(result, messages.MeshArrived):
-                    placing.place_mesh(scene, self._state)
+                    result_placement.place_mesh(scene, self._state)
                 else:
-                    self._warn(placing.place_playback(scene, self._state, self.frames))
+                    self._warn(result_placement.place_playback(scene, self._state, self.frames))
             except AddonError as error:
                 self._error(error.code, error.problem, error.remedy)
             except Exception as error:
@@ -336,14 +334,14 @@ class RunView:
                 bpy.ops.ed.undo_push(message="Head Views")
 
     def _enter(self, scene: bpy.types.Scene) -> None:
-        """Enter the run into the scene's list of results."""
+        """Add the run to the scene's list of results, or update its result."""
         self._mirror()
-        values = {"created": ledger.timestamp()}
-        if entry := ledger.result(scene, self.plan.run_id):
+        values = {"created": run_records.timestamp()}
+        if entry := run_records.result(scene, self.plan.run_id):
             values["created"] = entry["created"]
         else:
             values["source"] = "generated"
-        ledger.add_result(scene, **values)
+        run_records.add_result(scene, **values)
 
     def _mirror(self) -> None:
         scene = self.scene
@@ -352,5 +350,5 @@ class RunView:
         shown = {**self._state, "pending": ",".join(self._pending)}
         if self._results:  # not done before they are in the scene
             shown.update(state="running", message=self._obstacle)
-        if ledger.set_run(scene, **shown):
+        if run_records.set_run(scene, **shown):
             windows.redraw()

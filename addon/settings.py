@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the scene remembers: the settings of the panel, and the run it watches."""
+"""Properties of every scene: the panel's settings, the current run, and the list of results.
+
+Modules above this one react to a changed setting through ``listen``.
+"""
 
 # No postponed annotations here: Blender reads property definitions from them.
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import bpy
 from bpy.props import (
@@ -18,13 +22,19 @@ from bpy.props import (
     StringProperty,
 )
 
-from . import ledger, limits
+from . import limits, run_records
 
 ENGINES: list[dict[str, Any]] = []
-"""Engines the server last spoke of; the panel must not ask for them while drawing."""
+"""Engines that the server listed last; the panel reads them while drawing."""
 
 SERVER_REPORT: list[str] = []
 """Answer of the last check of the server, at most one sentence."""
+
+Setting = Literal["portrait", "crop", "look", "result"]
+"""Settings whose changes have listeners."""
+Listener = Callable[[bpy.types.Scene], None]
+_listeners: dict[Setting, list[Listener]] = {setting: [] for setting in get_args(Setting)}
+"""Functions that modules above this one add while the add-on is on (``listen``)."""
 
 _PRESETS = (
     ("ORBIT", "Orbit", "Closed ring around the head"),
@@ -38,7 +48,7 @@ _OF_SETTINGS = (
     *("addon.", "portrait.", "camera.", "engine.", "output."),
     *("fit.bad_option", "mesh.bad_option", "video.bad_option"),
 )
-"""Beginnings of the codes of failures that a setting may have caused."""
+"""Prefixes of the error codes that a setting may have caused."""
 
 
 def _engine_names(
@@ -55,44 +65,48 @@ def _scene(group: bpy.types.PropertyGroup) -> bpy.types.Scene:
 
 
 def _changed(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
-    """A failure that a setting caused is stale once a setting changes."""
+    """Clear a failure that a setting caused, once a setting changes."""
     scene = _scene(self)
-    if ledger.run(scene)["error_code"].startswith(_OF_SETTINGS):
-        ledger.clear_error(scene)
+    if run_records.run(scene)["error_code"].startswith(_OF_SETTINGS):
+        run_records.clear_error(scene)
+
+
+def listen(setting: Setting, listener: Listener) -> None:
+    """Call a function after each change of a setting, with the scene that has the setting."""
+    _listeners[setting].append(listener)
+
+
+def stop_listening(setting: Setting, listener: Listener) -> None:
+    """Undo :func:`listen`; a function that does not listen is no error."""
+    if listener in _listeners[setting]:
+        _listeners[setting].remove(listener)
+
+
+def _tell(setting: Setting, scene: bpy.types.Scene) -> None:
+    for listener in _listeners[setting]:
+        listener(scene)
 
 
 def _portrait_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
     _changed(self, context)
-    from .ui import portrait_picture
-
-    portrait_picture.portrait_changed(_scene(self))
+    _tell("portrait", _scene(self))
 
 
 def _crop_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
     _changed(self, context)
-    from .ui import portrait_picture
-
-    portrait_picture.crop_changed(_scene(self))
+    _tell("crop", _scene(self))
 
 
 def _look_changed(self: "HeadViewsSettings", context: bpy.types.Context) -> None:
-    from . import placing
-
-    placing.apply_look(_scene(self))
+    _tell("look", _scene(self))
 
 
 def _result_chosen(self: bpy.types.Scene, context: bpy.types.Context) -> None:
-    from . import watch
-
-    entries = ledger.results(self)
-    if watch.current(self) is not None:
-        ledger.mirror(self)  # the run that goes on stays the chosen one
-    elif 0 <= self.dp3d_result_index < len(entries):
-        ledger.choose(self, entries[self.dp3d_result_index]["run_id"])
+    _tell("result", self)
 
 
 PATH_OPTIONS = {"ANIMATABLE"}
-"""Options of paths: from 4.5 on Blender wants to be told that they may begin with //."""
+"""Options of path properties: Blender 4.5 and later must be told that they may begin with //."""
 if bpy.app.version >= (4, 5, 0):
     PATH_OPTIONS.add("PATH_SUPPORTS_BLEND_RELATIVE")
 
@@ -337,7 +351,7 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
 
 
 class _OfResult:
-    """Properties that the run and its entry among the results share."""
+    """Properties that a run and its result share."""
 
     run_id: StringProperty(description="Hexadecimal name of the run")
     title: StringProperty(description="Name of the run's collection")
@@ -364,10 +378,9 @@ class _OfResult:
 
 
 class HeadViewsRun(_OfResult, bpy.types.PropertyGroup):
-    """The run that is watched, and the result that the buttons work on.
+    """The current run, or else the chosen result, which the buttons work on.
 
-    ``ledger`` holds the truth and writes it here again and again: an undo may set any of this
-    back.
+    A copy of the record in ``run_records``, renewed after each undo.
     """
 
     pending: StringProperty(description="Steps not done yet, comma separated")
@@ -397,7 +410,7 @@ class HeadViewsRun(_OfResult, bpy.types.PropertyGroup):
 
 
 class HeadViewsResult(_OfResult, bpy.types.PropertyGroup):
-    """One result of the scene: a run of the server, or an export."""
+    """One result of the scene: a run on the server, or an export."""
 
     created: StringProperty(description="Date and time of the run")
     source: StringProperty(description="generated or exported")

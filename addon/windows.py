@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blender's windows: when nothing may change in them, and drawing them again."""
+"""Blender's windows: whether the user is busy in one, their contexts, and redrawing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import bpy
 
 
 def context_of(scene: bpy.types.Scene) -> Any:
-    """Context of a window that shows the scene: a timer has none, operators want one."""
+    """Context of a window that shows the scene, for operators that a timer calls."""
     manager = bpy.context.window_manager
     for window in manager.windows if manager else ():
         if window.scene == scene:
@@ -19,13 +19,13 @@ def context_of(scene: bpy.types.Scene) -> Any:
 
 
 _DRAGS = ("TRANSFORM_", "VIEW3D_", "SCULPT_", "PAINT_", "GPENCIL_", "GREASE_", "MESH_", "CURVE_")
-"""Beginnings of the modal operators in whose middle nothing may change."""
+"""Prefixes of the modal operators during which the scene must not change."""
 _PATIENCE_S = 3.0
-"""How long a result waits for other modal operators: some add-ons keep one running for ever."""
+"""Seconds that a result waits for other modal operators; some add-ons never end theirs."""
 
 
 def obstacle(waited_s: float) -> str:
-    """Why objects cannot come in without tearing the user out of something; empty: they can.
+    """Why the scene must not change now, a sentence; empty where it may.
 
     Args:
         waited_s: seconds that the result has waited already.
@@ -46,7 +46,7 @@ def obstacle(waited_s: float) -> str:
 
 
 def _modal(window: bpy.types.Window) -> bool:
-    """Whether an operator holds the window; a render that has ended stays listed for a while."""
+    """Whether a modal operator runs, renders aside: an ended one stays listed for a while."""
     return any(o.bl_idname != "RENDER_OT_render" for o in getattr(window, "modal_operators", ()))
 
 
@@ -56,7 +56,7 @@ def _dragging(window: bpy.types.Window) -> bool:
 
 
 status_draw: Callable[[Any, bpy.types.Context], None] | None = None
-"""Draws our progress in the status bar; set by the panel, appended again where Blender lost it."""
+"""Draws the progress of runs in the status bar; set by the panel, and added again if it is lost."""
 
 
 def redraw() -> None:

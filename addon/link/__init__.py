@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's side: HTTP, files and runs.  Nothing here imports bpy, so threads may use it."""
+"""Talks to the server and runs dp3d's programs: HTTP, files, processes.  No bpy: for threads."""

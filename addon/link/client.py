@@ -47,7 +47,7 @@ def is_loopback(url: str) -> bool:
 
 @dataclass(frozen=True)
 class Server:
-    """Where the server is and how we may speak to it."""
+    """Address of the server, and the token and permission to use it."""
 
     url: str = DEFAULT_URL
     token: str = ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands of dp3d that run once on this computer, such as ``doctor``.  No bpy here."""
+"""Runs a command of dp3d on this computer, such as ``doctor``, in a thread.  No bpy here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Command(WatchedProcess):
     """A command of dp3d that runs once: ``doctor``, ``setup nerf``, ``models install`` ..."""
 
     grace_s = 10.0
-    """How long a cancelled command may take to stop in good order."""
+    """Seconds that a cancelled command may take to stop by itself."""
 
     def __init__(self, arguments: tuple[str, ...], title: str = "") -> None:
         super().__init__()

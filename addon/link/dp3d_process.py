@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process of dp3d on this computer: how it is started and read, and what the panels see of it.
+"""Starts a process of dp3d on this computer and reads its output.  No bpy here.
 
-A thread looks after each; the panels read its plain attributes.  No bpy here.
+A thread follows each process; the panels read the attributes that the thread sets.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server on this computer: found or started, watched by a thread, stopped.  No bpy here.
+"""Finds, starts, follows and stops the server on this computer.  No bpy here.
 
 The server ends with Blender, however Blender ends: ``dp3d serve --follow-stdin`` stops when the
 pipe to it closes.  A server that was started elsewhere is used and never stopped.
@@ -34,7 +34,7 @@ from .errors import AddonError
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 _CONTEST_S = 5.0
-"""How long to wait for the answer of a server that was faster than ours."""
+"""Seconds to wait for the answer of a server that took the port first."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class LocalServer(WatchedProcess):
 
     @property
     def pid(self) -> int:
-        """Process of our server, 0 without one."""
+        """Id of the process of the server that was started here; 0 without one."""
         return self._process.pid if self._process is not None else 0
 
     def start(self, order: Order) -> None:
@@ -104,7 +104,7 @@ class LocalServer(WatchedProcess):
         self._begin(lambda: self._run(order), "dp3d-server")
 
     def stop(self) -> None:
-        """Stop our server; returns at once."""
+        """Stop the server that was started here; returns at once."""
         if self.busy and self.state in ("starting", "running"):
             self._set("stopping")
             self._stop.set()
@@ -112,7 +112,7 @@ class LocalServer(WatchedProcess):
             self._set("stopped")
 
     def keep(self, keep: bool) -> None:
-        """Let our server outlive Blender, or not."""
+        """Choose whether the server that was started here outlives Blender."""
         self._keep = keep
         self._say("keep" if keep else "follow")
 

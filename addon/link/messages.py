@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the thread of a run tells Blender's main thread, in the order of a run.  No bpy here.
+"""Messages from the thread of a run to Blender's main thread, in the order of a run.  No bpy here.
 
 The server's JSON ends here: :meth:`Job.from_dict` and :meth:`Progress.from_dict` read it.
 """
@@ -71,7 +71,7 @@ class Job:
 
 @dataclass(frozen=True)
 class ServerAnswered:
-    """There is a server of ours."""
+    """A dp3d server answered the handshake."""
 
     version: str
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The dp3d program on this computer: where it is, and how its processes are started.
+"""Finds the dp3d program on this computer, and starts and ends its processes.
 
 No bpy here: threads use this module.  Programs are started in list form, never through a shell.
 """

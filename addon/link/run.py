@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run: the jobs one press of a button leads to, followed in a thread of its own.
+"""A run: the jobs that a button starts on the server, followed in a thread.
 
-``Plan`` says what to do, ``Run`` does it over HTTP and posts ``messages`` to a queue; the
-run's view (``run_view.py``) takes them out on Blender's main thread.  No bpy here, so that nothing
-of Blender can be touched from this thread.
+``Plan`` lists the jobs.  ``Run`` creates them over HTTP and posts ``messages`` to a queue, which
+``run_view`` reads on Blender's main thread.  No bpy here: the thread must not touch Blender.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from .messages import (
 )
 
 PATIENCE_S = 120.0
-"""How long a server may stay away before a run gives up (its job goes on, or resumes)."""
+"""Seconds without a server after which a run gives up (its job goes on, or resumes)."""
 _POLL_S = 1.0
 _MOMENTARY = ("server.unreachable", "server.database_busy", "server.database_damaged")
 """Failures of a request that pass by themselves."""

@@ -61,7 +61,7 @@ def has_content(path: Path, sha256: str) -> bool:
 
 
 def keep_only(folder: Path, names: Iterable[str]) -> None:
-    """Remove the files of a folder of ours that an earlier content left there."""
+    """Remove files of a result's folder that belong to an earlier content."""
     wanted = {folder.joinpath(*PurePosixPath(name).parts) for name in names}
     for path in folder.rglob("*"):
         if path.is_file() and path not in wanted:

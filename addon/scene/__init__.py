@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The scene's side: anchor, cameras, views and mesh.  Main thread only."""
+"""Objects of the scene: anchor, cameras, views, mesh, playback and exports.  Main thread only."""

@@ -97,7 +97,7 @@ def required(scene: bpy.types.Scene) -> bpy.types.Object:
 
 
 def check(matrix: Matrix) -> None:
-    """Refuse early what the server would refuse: a mirrored, sheared or uneven anchor.
+    """Refuse a mirrored, sheared or unevenly scaled anchor, as the server would.
 
     Raises:
         AddonError: ``camera.anchor_not_uniform``.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cameras are looked at before the start: one that cannot serve is named, with its frame.
+"""Checks cameras before a run starts, and names those that are unsuitable, with their frames.
 
-A camera and the head anchor are evaluated once per frame, hidden or not; the matrices that are
-judged are the ones that are sent.
+Camera and head anchor are evaluated once per frame, hidden or not.  The matrices that are checked
+are those that are sent to the server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SEEN_RADIUS = 0.33
 """Radius of the ball around the origin of head space that holds the head, head units."""
 
 _OF_THE_HEAD = ("addon.camera_in_head", "addon.camera_misses_head")
-"""Codes of cameras that are fine by themselves but do not show the head."""
+"""Error codes of valid cameras that do not show the head."""
 _KINDS = {"ORTHO": "orthographic", "PANO": "panoramic", "CUSTOM": "a custom camera"}
 
 
@@ -48,7 +48,7 @@ class Shot(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong with one camera, at which frames."""
+    """A fault of one camera, and the frames at which it has it."""
 
     code: str
     sentence: str
@@ -108,7 +108,7 @@ def selected_path(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> di
 def problems(
     scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, frames: Sequence[int] | None
 ) -> list[str]:
-    """Sentences about the cameras that cannot serve, each with its name and frames.
+    """Sentences about the unsuitable cameras, each with the camera's name and frames.
 
     Args:
         scene: which has the cameras.
@@ -258,7 +258,7 @@ def selected_cameras(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key of a name whose digits count as numbers."""
+    """Sort key of a name that compares its digits as numbers."""
     parts = re.split(r"(\d+)", name.casefold())
     return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cameras as the server takes them: a preset's name, or Blender's own matrices.
+"""Cameras in the server's request format: a preset's name, or Blender's matrices.
 
-Nothing is derived here.  Pose, anchor and projection of every frame go out exactly as Blender
-evaluates them (``dp3d.blender-path/1``); the server's ``dp3d_core/cameras/camera.py`` is the one
-place where conventions are converted.
+Nothing is converted here.  Pose, anchor and projection of every frame are sent exactly as Blender
+evaluates them (``dp3d.blender-path/1``).  The server converts conventions, in
+``dp3d_core/cameras/camera.py``.
 """
 
 from __future__ import annotations

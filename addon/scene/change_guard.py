@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refuses to go on with an export of a scene that was edited meanwhile."""
+"""Stops an export when the scene is edited during it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of an export: whether it may be used, its documents and frames.  No bpy."""
+"""Folder of an export: checks whether it may be used, and writes documents and frames.  No bpy."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class ExportFolder:
 def adopt(
     folder: Path, meta: dict[str, Any], cameras: dict[str, Any], *, start_over: bool = False
 ) -> bool:
-    """Refuse a folder with files of somebody else, or of another export.
+    """Refuse a folder with foreign files, or with another export.
 
     Args:
         folder: where the export goes.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an export renders: its options, and one shot per view."""
+"""Options of an export, and the list of its shots, one per view."""
 
 from __future__ import annotations
 

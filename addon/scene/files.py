@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames that go with a .blend: copied beside it, or packed into it.
+"""Folders of results: where they are, and their copy beside a .blend or packing into it.
 
-The runs of a file that was not saved yet lie in the extension's own folder.  When it is saved,
-``bring_along`` copies them to ``//head_views/`` and points images there, relative to the file.
+Results of an unsaved file are in the extension's own folder.  When the file is saved,
+``bring_along`` copies them to ``//head_views/`` and makes the paths of images relative to the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def own(name: str) -> Path:
 
 
 def chosen(text: str, what: str) -> Path:
-    """A folder that a person chose, absolute.
+    """A folder that the user chose, as an absolute path.
 
     Args:
         text: as chosen; ``//`` begins at the .blend.
@@ -54,7 +54,7 @@ def chosen(text: str, what: str) -> Path:
 
 
 def stored(path: Path | str, blend: str = "") -> str:
-    """A path as a .blend shall keep it: relative to it where it lies below its folder.
+    """A path as stored in a .blend: relative to the file for paths below its folder.
 
     Args:
         path: absolute, or empty.
@@ -69,7 +69,7 @@ def stored(path: Path | str, blend: str = "") -> str:
 
 
 class Packed(NamedTuple):
-    """What ``pack`` did."""
+    """Outcome of ``pack``."""
 
     packed: int
     """Images that lie in the .blend now."""

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ghost: lines of a head in the 3D view that show where, how large and which way it will be.
+"""The ghost: an outline in the 3D view that shows place, size and direction of the future head.
 
-It is drawn over everything at the scene's anchor, as long as no mesh of a head stands there and
-no generated view does (``nearest_view``).
-Its lines are the canonical head's own: profile, front outline, a ring at the forehead, eyes,
-nose, mouth, and an arrow out of the face.
+It is drawn over everything at the scene's anchor, as long as no mesh is visible there and no
+generated view is shown there (``nearest_view``).  Its lines are those of the canonical head:
+profile, front outline, a ring at the forehead, eyes, nose, mouth, and an arrow out of the face.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import bpy
 import gpu
 from gpu_extras.batch import batch_for_shader
 
-from . import nearest_view, standing
+from . import nearest_view, preview_anchor
 
 Point = tuple[float, float, float]
 
@@ -139,7 +138,7 @@ def shown_anchor(
     """
     if not scene.dp3d.show_ghost:
         return None
-    free = standing.free(scene, view_layer, space)
+    free = preview_anchor.find(scene, view_layer, space)
     if free is None or nearest_view.stands_at(scene, view_layer, free, space) is not None:
         return None
     return free

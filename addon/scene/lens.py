@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 SENSOR_WIDTH = 36.0
-"""Width of the sensor we give every camera, millimetres (35 mm film)."""
+"""Sensor width of every camera that the add-on makes, millimetres (35 mm film)."""
 
 
 class Lens(NamedTuple):

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a head's texture looks: as in the photo, or as a surface the scene lights.
+"""Materials of imported heads: as photographed, or lit by the scene.
 
-The texture holds the photo's colours with its light in them.  PHOTO emits them: with the view
-transform Standard the picture shows the texture's own numbers.  LIT takes them as albedo.
-Materials are ours as long as their nodes are those we made; one the user edited or put there is
-left alone.
+The texture holds the photo's colours, light included.  PHOTO emits them: with the view transform
+Standard a render shows the texture's values.  LIT takes them as albedo.  A material is changed only
+while its nodes are those that the add-on made; the user's materials and edits are kept.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _PREFIX = "dp3d "
 
 
 class Applied(NamedTuple):
-    """What ``apply`` did."""
+    """Outcome of ``apply``."""
 
     changed: int
     """Materials that have the look now."""
@@ -44,7 +43,7 @@ class Applied(NamedTuple):
 
 
 def adopt(material: bpy.types.Material, run_id: str) -> None:
-    """Take an imported material over: mark it and its images, remember its nodes."""
+    """Mark an imported material and its images as the add-on's, and record its nodes."""
     tags.mark(material, run_id, "material")
     for key, socket in _IMAGES.items():
         image = _source(material, socket)
@@ -69,7 +68,7 @@ def images_of(material: bpy.types.Material) -> list[bpy.types.Image | None]:
 
 
 def apply(objects: Iterable[bpy.types.Object], kind: str) -> Applied:
-    """Give imported heads a look.
+    """Set the look of imported heads.
 
     Args:
         objects: mesh objects; others are passed over.
@@ -94,7 +93,7 @@ def kind_of(objects: Iterable[bpy.types.Object]) -> str:
 
 
 def is_untouched(material: bpy.types.Material) -> bool:
-    """Whether a material is ours and has the nodes we gave it."""
+    """Whether a material is the add-on's and has the nodes the add-on made."""
     return (
         tags.is_marked(material, None, "material")
         and material.node_tree is not None
@@ -233,7 +232,7 @@ def _source(material: bpy.types.Material, socket: str) -> bpy.types.Image | None
 
 
 def _fingerprint(material: bpy.types.Material) -> str:
-    """Nodes, values and links in a short text: another one means somebody edited them."""
+    """Hash of nodes, values and links; differs after an edit."""
     tree: Any = material.node_tree
     nodes, links = [], []
     for node in tree.nodes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mesh into the scene: glTF import, then one matrix under the anchor.
+"""Imports the mesh: glTF import, then one matrix under the anchor.
 
 Blender's importer turns glTF's Y-up space upright: a vertex p of the file becomes C p, with
 C = (x, y, z) -> (x, -z, y), and a node's matrix M becomes C M C^-1.  The file's space is head
@@ -27,7 +27,8 @@ HEAD_FROM_IMPORTED = Matrix(
 """C^-1, exact."""
 
 _PLACED = "dp3d_placed"
-"""Local matrix we gave an object, 16 numbers row by row: another one now is the user's."""
+"""Custom property: local matrix that the add-on gave an object, 16 numbers row by row.  Where the
+present matrix differs, the user moved the object."""
 
 
 class Statistics(NamedTuple):
@@ -49,7 +50,7 @@ def load(
     """Import a GLB at the anchor, in place of an earlier import of the same run.
 
     Objects of the earlier import stay and get the new mesh: name, position, modifiers and
-    materials the user changed are kept, an edited material of ours gets the new texture.
+    materials the user changed are kept, an edited material of the add-on gets the new texture.
 
     Args:
         scene: where to.

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The generated view nearest to the direction one looks from, standing at the head.
+"""Draws the generated view nearest to a 3D view's direction, at the head anchor.
 
-As long as no mesh of the head stands there, every 3D view shows frames of the result that the list
-highlights at the anchor: orbiting changes from view to view.  Nothing of it is in the scene or in
-a render.  Poses come from the result's folder, pictures from the cameras of the views, or from
-the folder where there are more views than cameras.  A timer reads the folder; Blender decodes a
-picture when it is first drawn.
+As long as no mesh is visible there, every 3D view shows frames of the highlighted result at the
+anchor, and orbiting switches from view to view.  They are drawn only: neither the scene nor a
+render contains them.  Poses come from the result's folder.  Pictures come from the cameras of the
+views, or from the folder where there are more views than cameras.  A timer reads the folder;
+Blender decodes a picture when it is first drawn.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from gpu_extras.batch import batch_for_shader
 from mathutils import Matrix, Vector
 
 from ..link.errors import AddonError
-from . import standing, tags
+from . import preview_anchor, tags
 from . import views as scene_views
 from .object_data import camera_data
 
 MAX_ANGLE = math.radians(60)
-"""A view further away than this from the direction one looks from shows another side."""
+"""Largest angle, radians, between the direction of the 3D view and the view that is shown."""
 MAX_LOADED = 16
-"""Pictures without a camera of their own that are kept."""
+"""Number of pictures without a camera that are kept loaded."""
 
 
 class Picture(NamedTuple):
@@ -242,7 +242,7 @@ void main()
 def _draw() -> None:
     context = bpy.context
     scene, layer, space = context.scene, context.view_layer, context.space_data
-    head = standing.free(scene, layer, space)
+    head = preview_anchor.find(scene, layer, space)
     shown = None if head is None else stands_at(scene, layer, head, space)
     if shown is None:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data of objects, as the kind that an object's type promises."""
+"""Data of camera and mesh objects, with their exact type."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real cameras of a preset, to edit, animate and export from.
+"""Creates the cameras of a preset as objects, to edit, animate and export from.
 
-They are parented to the head anchor with an identity parent inverse, as the cameras of views are,
-and live in a collection of their own.  Asking again replaces the cameras that were made for the
-same anchor before and are still as they were made (undo brings them back).  Copies, and cameras
-that were renamed, moved, animated or used elsewhere, stay.
+They are parented to the head anchor with an identity parent inverse, like the cameras of views, in
+a collection of their own.  Creating them again replaces the unchanged ones of the anchor.  Copies,
+and cameras that were renamed, moved, animated or used elsewhere, are kept.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ ROLE = "orbit"
 SIZE = "dp3d_size"
 """Custom property of a camera: width and height of its frames in an export, pixels."""
 _MADE = "dp3d_made"
-"""Custom property of a camera: hash of its pose and lens as made; another one is the user's."""
+"""Custom property of a camera: hash of its pose and lens as made; differs after an edit."""
 COLLECTION = "Orbit Cameras"
 _TITLES = {
     "orbit": "Orbit",
@@ -104,7 +103,7 @@ def _remove_earlier(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int | N
 
 
 def _is_as_made(thing: bpy.types.Object) -> bool:
-    """Whether a camera is the one we made, in name, pose and lens, without anything added."""
+    """Whether a camera has the name, pose and lens it was made with, and nothing was added."""
     data = camera_data(thing)
     added = (
         thing.animation_data,
@@ -121,14 +120,14 @@ def _is_as_made(thing: bpy.types.Object) -> bool:
 
 
 def _is_use(user: bpy.types.ID) -> bool:
-    """Whether a user of a camera means that the artist needs it; its place in a scene does not."""
+    """Whether a data-block that refers to a camera means that it is in use; a scene's does not."""
     return isinstance(
         user, (bpy.types.Object, bpy.types.NodeTree, bpy.types.Material, bpy.types.Action)
     )
 
 
 def _fingerprint(thing: bpy.types.Object) -> str:
-    """Hash of everything of a camera that we set and an artist may change."""
+    """Hash of everything of a camera that the add-on sets and the user may change."""
     data = camera_data(thing)
     parts = [
         [

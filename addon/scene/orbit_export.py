@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Renders of the scene itself as a view set: exact cameras, frames with alpha.
+"""Exports renders of the scene as a view set: exact cameras, frames with alpha.
 
 ``OrbitExport`` is driven step by step, by a timer in a window or by a loop without one.  It never
-changes a setting of the scene: it renders a copy of it (``scene_copy``), which goes away with its
-temporary camera when the export ends, however that happens.
+changes a setting of the scene: it renders a copy of it (``scene_copy``), which is removed with its
+temporary camera at the end of the export, also after a failure.
 
 The folder (``export_folder``) is a view set of the server's: ``meta.json`` and ``cameras.json``
 first, then ``frames/0000.png`` and so on.
@@ -98,7 +98,7 @@ class OrbitExport:
 
     @property
     def scene(self) -> bpy.types.Scene | None:
-        """The scene, found anew each time: undo invalidates references."""
+        """The scene, looked up by id each time, since undo invalidates references."""
         return self._copy.original
 
     @property
@@ -135,7 +135,7 @@ class OrbitExport:
     # -- running -----------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """Do a little; whether the export goes on."""
+        """Do the next step; False once the export has ended."""
         if self.ended:
             return False
         try:
@@ -156,16 +156,16 @@ class OrbitExport:
         return not self.ended
 
     def cancel(self) -> None:
-        """End now, the render in flight too; finished frames stay for the next time."""
+        """Stop the export and its running render; finished frames are kept for the next export."""
         if not self.ended:
             self._end("cancelled")
 
     def render_began(self) -> None:
-        """Note that Blender began a render, ours or another (any thread may call this)."""
+        """Record that Blender began a render, of this export or another (from any thread)."""
         self._renders += 1
 
     def render_stopped(self) -> None:
-        """Note that Blender stopped a render (any thread may call this)."""
+        """Record that Blender stopped a render (from any thread)."""
         self._stopping = True
 
     def _end(self, state: str, error: AddonError | None = None) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A photo's orientation, its small picture with boxes, and the report on it.  No bpy here.
+"""EXIF orientation of a photo, its thumbnail with boxes, and the server's report.  No bpy here.
 
-Cameras store a photo as the sensor lies and note in EXIF how to turn it.  The server turns it
-upright, Blender does not, so that the boxes of the report fit only a picture turned here.
+Cameras store a photo in sensor orientation and its rotation in EXIF.  The server applies the
+rotation and Blender does not, so thumbnails are rotated here before the report's boxes are drawn.
 
 A picture is an ``array('f')`` of RGBA values, 0 to 1, rows from the top.
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A field played back in the scene: its frames behind the artist's camera, or on a plane.
+"""Shows rendered frames of a radiance field: behind the user's camera, or on a plane.
 
-The frames have alpha and were rendered with the camera's own projection.  As a background they
-fill the camera's frame.  On a plane they stand where the head is: at the head's distance, facing
-the camera of each frame, as large as the camera's frame there, so that both show one picture.
+The frames have alpha and were rendered with the camera's projection.  As a background they fill
+the camera's frame.  The plane is at the head's distance, faces the camera of each frame, and fills
+the camera's frame, so both show the same picture.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from . import views as scene_views
 from .object_data import camera_data, mesh_data, scene_cameras
 
 FRAMES_FILE = "scene_frames.json"
-"""Beside the frames: the scene frame of each, and the camera that it was taken with."""
+"""File beside the frames of a playback: scene frame and camera of each."""
 
 _POSE = ("location", "rotation_quaternion", "scale")
 
 _uids: dict[tuple[str, str], int] = {}
-"""``session_uid`` of cameras by folder and name, as written since Blender was started: a camera
-may be renamed while its frames are made."""
+"""``session_uid`` of a camera by folder and name, to find a camera that is renamed during its run.
+
+Holds the playbacks of this session of Blender."""
 
 
 def show_behind(
@@ -39,7 +40,7 @@ def show_behind(
     run_id: str,
     title: str,
 ) -> bpy.types.Image:
-    """Show a playback behind a camera of the artist's; its other backgrounds stay as they are.
+    """Show a playback behind a camera of the user; its other backgrounds are not changed.
 
     Args:
         scene: the camera's scene.
@@ -196,7 +197,7 @@ def remove(scene: bpy.types.Scene, run_id: str) -> int:
 
 
 def realign(scene: bpy.types.Scene) -> None:
-    """Let each playback follow its background after the artist removed another one."""
+    """Realign each playback with its background after the user removed another one."""
     for camera in scene_cameras(scene):
         sequence.realign(camera, tags.sequences_behind(camera))
 

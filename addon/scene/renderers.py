@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an export has Blender render a view: at once without a window, as a job beside a window."""
+"""Renderers of an export: blocking without a window, as Blender's render job with one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import bpy
 from .scene_copy import remove_scene
 
 _PATIENCE_S = 3.0
-"""How long a new render waits for the end of a drag."""
+"""Seconds that a new render waits for the end of a drag."""
 SAFE_UNSHOWN = (5, 0, 0)
 """Version of Blender from which a scene that no window shows may be rendered."""
 
@@ -62,7 +62,7 @@ class Immediate:
 
 
 class InWindow:
-    """Renders as jobs of Blender's, which a window goes on beside.
+    """Renders as Blender's render jobs, so that the window stays responsive.
 
     Before 5.0 Blender frees the GPU context of a render whose scene no window shows, also while
     it is used, and crashes.  There a second window shows the copy and the picture that grows,

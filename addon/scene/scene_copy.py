@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A scene's copy that an export renders, with its temporary objects, and their removal.
+"""Copy of a scene for an export, with its temporary objects, and their removal.
 
 The copy shares all objects with the scene and is run-time data: a file saved meanwhile does not
 hold it.

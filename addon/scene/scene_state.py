@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of a scene its renders show, as hashes: to go on with an export, and to notice edits.
+"""Hashes of everything in a scene that a render shows, to resume exports and to detect edits.
 
 Hashed are transforms, geometry (vertices, corners, texture coordinates, colours, curve and lattice
 points, shape keys), modifiers, materials with their nodes, images by file, lights, world and render

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbered pictures over scene frames: picture i from frame f_i until f_(i+1) begins.
+"""Drives an image sequence so that picture i shows from scene frame f_i until f_(i+1).
 
 An image user of Blender counts pictures one per frame, so its own start and length serve a step
 of 1 only.  Here the sequence is one picture long and cyclic (its number is 1 at every frame) and
@@ -17,7 +17,7 @@ from typing import Any
 import bpy
 
 _VARIABLE = "dp3d_frame"
-"""Name of the driver's variable: marks a driver as ours."""
+"""Name of the driver's variable; marks a driver as the add-on's."""
 
 
 def show(image_user: Any, frames: Sequence[int], first: int = 0) -> None:
@@ -75,7 +75,7 @@ def frames_of(image_user: Any) -> list[int]:
 
 
 def realign(camera: bpy.types.Camera, images: Sequence[bpy.types.Image]) -> None:
-    """Put our drivers back onto our backgrounds after others of the camera were removed.
+    """Realign drivers with the add-on's backgrounds after others of the camera were removed.
 
     Blender numbers background images, and a driver keeps the number it was made for.
 
@@ -98,7 +98,7 @@ def realign(camera: bpy.types.Camera, images: Sequence[bpy.types.Image]) -> None
 
 
 def _drivers(owner: Any) -> Iterator[bpy.types.FCurve]:
-    """Our drivers of an ID that can be animated."""
+    """The add-on's drivers of an ID that can be animated."""
     drivers = owner.animation_data.drivers if owner.animation_data else ()
     for curve in list(drivers):
         if any(v.name == _VARIABLE for v in curve.driver.variables):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The camera of each view of an export, as Blender evaluates it in the scene's copy."""
+"""Evaluates the camera of each view of an export in the scene's copy."""
 
 from __future__ import annotations
 

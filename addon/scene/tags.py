@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the add-on finds its own things again: custom properties, never names.
+"""Custom properties that mark the add-on's objects, images and collections with run and role.
 
-Names change under us (rename, append, a second import of the same name); these do not.  An
-object of a run that comes again keeps its place in the file: data and images are replaced under
-it, so whatever points at it goes on pointing, and a name the user gave stays.
+The add-on finds its data-blocks by these properties, never by name, since names change: by
+renaming, appending, or a second import.  When a run is loaded again, its objects are kept and their
+data and images replaced, so references to them and names that the user gave stay valid.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from .object_data import scene_cameras
 RUN = "dp3d_run"
 """Id of the run an object, collection, material, image or action came from."""
 ROLE = "dp3d_role"
-"""What it is: root, run, view, player, mesh, plane, anchor, data, material, texture,
-frames, playback, action."""
+"""Role of a data-block: root, run, view, player, mesh, plane, anchor, data, material, texture,
+frames, playback or action."""
 VIEW = "dp3d_view"
 """Index of the view a camera shows, or of the part of a mesh file."""
 FRAME = "dp3d_frame"
 """Scene frame a view was taken at."""
 NAME = "dp3d_name"
-"""The name we gave: another one now is the user's."""
+"""Name that the add-on gave; where the present name differs, the user renamed the data-block."""
 
 _NAME_BYTES = 63
-"""Bytes a name may have in Blender 4; longer ones are cut, and a cut suffix helps nobody."""
+"""Largest length of a name in Blender 4, bytes; Blender cuts longer ones."""
 
 
 def mark(thing: Any, run_id: str, role: str) -> None:
@@ -39,12 +39,12 @@ def mark(thing: Any, run_id: str, role: str) -> None:
 
 
 def is_marked(thing: Any, run_id: str | None, role: str) -> bool:
-    """Whether an ID is ours, in that role and (unless None) of that run."""
+    """Whether an ID has that role and, unless None, belongs to that run."""
     return thing.get(ROLE) == role and (run_id is None or thing.get(RUN) == run_id)
 
 
 def is_ours(thing: Any, run_id: str | None = None) -> bool:
-    """Whether an ID carries our marks (of that run, when one is given)."""
+    """Whether an ID is marked as the add-on's; with a run, as that run's."""
     return ROLE in thing and (run_id is None or thing.get(RUN) == run_id)
 
 
@@ -116,14 +116,14 @@ def runs(scene: bpy.types.Scene) -> set[str]:
 
 
 def label(title: str, what: str) -> str:
-    """Name of a thing of a run, "Anna · View 003", short enough to stay whole."""
+    """Name of a run's data-block, "Anna · View 003", within Blender's limit of length."""
     suffix = f" · {what}" if what else ""
     room = _NAME_BYTES - len(suffix.encode())
     return title.encode()[:room].decode(errors="ignore").rstrip() + suffix
 
 
 def name(thing: bpy.types.ID, wanted: str) -> None:
-    """Name a thing, unless the user has renamed it since we did."""
+    """Name a data-block, unless the user has renamed it."""
     if thing.get(NAME, thing.name) == thing.name:
         if thing.name != wanted:
             thing.name = wanted
@@ -157,7 +157,7 @@ def _child(
 
 
 def remove_objects(objects: Iterable[bpy.types.Object]) -> int:
-    """Delete objects and those of our data-blocks only they used; how many objects there were.
+    """Delete objects and the add-on's data-blocks that only they used; number of objects.
 
     Objects parented to them stay where they are in the world.
     """
@@ -178,7 +178,7 @@ def remove_objects(objects: Iterable[bpy.types.Object]) -> int:
 
 
 def used_by(thing: bpy.types.Object) -> list[bpy.types.ID]:
-    """Our data-blocks an object uses: data, actions, materials and images, users first."""
+    """The add-on's data-blocks an object uses, users first: data, actions, materials, images."""
     data = thing.data
     used: list[Any] = [data, _action(thing), _action(data)]
     materials = [slot.material for slot in thing.material_slots]
@@ -205,7 +205,7 @@ def images_of(material: bpy.types.Material) -> list[bpy.types.Image]:
 
 
 def sweep(things: Iterable[bpy.types.ID]) -> None:
-    """Remove data-blocks nothing uses any more, in the order of ``used_by``."""
+    """Remove unused data-blocks, given in the order of ``used_by``."""
     unique = {thing.as_pointer(): thing for thing in things}
     for thing in unique.values():
         if not thing.users:
@@ -213,7 +213,7 @@ def sweep(things: Iterable[bpy.types.ID]) -> None:
 
 
 def purge(run_id: str) -> None:
-    """Remove data-blocks of a run that nothing uses: the user deleted their objects."""
+    """Remove unused data-blocks of a run, whose objects the user deleted."""
     for kind in ("cameras", "meshes", "materials", "images", "actions"):  # users first
         sweep(item for item in list(getattr(bpy.data, kind)) if is_ours(item, run_id))
 
@@ -251,7 +251,7 @@ def delete_run(scene: bpy.types.Scene, run_id: str) -> int:
 
 
 def remove_backgrounds(scene: bpy.types.Scene, run_id: str) -> int:
-    """Remove a run's playback from the backgrounds of the scene's cameras; how many there were."""
+    """Remove a run's playback from the backgrounds of the scene's cameras; number removed."""
     count = 0
     for camera in scene_cameras(scene):
         sequence.realign(camera, sequences_behind(camera))
@@ -270,7 +270,7 @@ def remove_backgrounds(scene: bpy.types.Scene, run_id: str) -> int:
 
 
 def sequences_behind(camera: bpy.types.Camera) -> list[bpy.types.Image]:
-    """Our sequences behind a camera: playbacks, and the frames behind a player."""
+    """Image sequences of the add-on behind a camera: playbacks, and the frames of a player."""
     images = [background.image for background in camera.background_images]
     return [i for i in images if i is not None and is_ours(i) and i.source == "SEQUENCE"]
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the artist looks at: through the views' camera and back, the head framed, the timeline.
+"""Sets what the 3D views and the timeline show for a run's views, and restores it.
 
-What the scene had before stands in ``scene["dp3d_before"]``: it survives saving, and an undo sets
-it back together with the settings it remembers.  Viewports belong to no undo; they are found
-again by screen and place.
+``look_through`` switches to the views' camera and render size, ``set_timeline`` to their frames,
+``restore`` switches back.  The former values are kept in ``scene["dp3d_before"]``: they survive
+saving, and an undo resets them together with the settings.  Undo does not cover 3D views, which are
+found again by screen and area.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from . import views as scene_views
 from .object_data import camera_data
 
 BEFORE = "dp3d_before"
+"""Custom property of a scene: the values that ``restore`` gives back."""
 HEAD_RADIUS = 0.45
-"""Head units from the anchor that hold the head with hair and neck."""
+"""Radius of the ball around the anchor that holds head, hair and neck, head units."""
 
 _SIZES = (
     ("resolution_x", "resolution_y"),
@@ -42,7 +44,7 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
 
     The scene's own camera, render size, preview range and the view of the area are remembered
     for ``restore``; looking again, or at another run, keeps what was remembered first, unless
-    the artist has chosen another camera or render size since.
+    the user has chosen another camera or render size since.
 
     Args:
         scene: which has the views.
@@ -82,10 +84,10 @@ def look_through(scene: bpy.types.Scene, run: Any, area: bpy.types.Area | None =
 
 
 def restore(scene: bpy.types.Scene, area: bpy.types.Area | None = None) -> bool:
-    """Give the scene back what ``look_through`` and ``set_timeline`` took.
+    """Restore camera, render size and preview range after ``look_through`` and ``set_timeline``.
 
-    A camera the artist chose meanwhile stays, and so does a render size that is not the view's,
-    or a preview range that is not ours.  A remembered camera that was deleted is not put back.
+    A camera, render size or preview range that the user chose meanwhile is kept.  A former camera
+    that was deleted is not restored.
 
     Args:
         scene: the scene.
@@ -128,7 +130,7 @@ def is_looking(scene: bpy.types.Scene) -> bool:
 
 
 def own_camera(scene: bpy.types.Scene) -> bpy.types.Object | None:
-    """The artist's camera: the scene's, or the remembered one while a player stands in for it.
+    """The user's camera: the scene's, or the former one while a player replaces it.
 
     A player that was deleted meanwhile leaves no camera, and is as good as one.
     """
@@ -139,7 +141,7 @@ def own_camera(scene: bpy.types.Scene) -> bpy.types.Object | None:
 
 @contextlib.contextmanager
 def own_settings(scene: bpy.types.Scene) -> Iterator[None]:
-    """The artist's camera and render size for as long as the block runs (a camera path is read)."""
+    """Context with the user's camera and render size, for reading a camera path."""
     look = _before(scene).get("look")
     if not look:
         player = scene.camera if _is_player(scene.camera) else None
@@ -187,7 +189,7 @@ def set_timeline(scene: bpy.types.Scene, frames: Sequence[int]) -> None:
 
 
 def frame_head(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int:
-    """Bring the head into view in the scene's 3D views that look through no camera.
+    """Frame the head in the scene's 3D views that look through no camera.
 
     The direction of each view stays.
 
@@ -221,7 +223,7 @@ def frame_head(scene: bpy.types.Scene, anchor: bpy.types.Object) -> int:
 
 
 def show_texture(scene: bpy.types.Scene, *, lit: bool) -> int:
-    """Let the scene's solid-shaded 3D views show textures; how many were switched.
+    """Show textures in the scene's solid-shaded 3D views; number of views switched.
 
     Args:
         scene: shown by the views.
@@ -243,7 +245,7 @@ def show_texture(scene: bpy.types.Scene, *, lit: bool) -> int:
 
 
 def hide_parent_lines(scene: bpy.types.Scene) -> int:
-    """Switch the relationship lines of the scene's 3D views off; how many were switched.
+    """Hide the relationship lines in the scene's 3D views; number of views switched.
 
     Every camera of a view has one, and all of them meet in the head.
     """
@@ -307,7 +309,7 @@ def _enter_camera_view(
 
 
 def _leave_camera_view(area: bpy.types.Area, remembered: Any) -> None:
-    """Give a 3D view back what ``_enter_camera_view`` remembered; None: leave the camera only."""
+    """Restore a 3D view after ``_enter_camera_view``; None: only leave the camera."""
     space = _view_3d(area)
     view = space.region_3d
     if remembered is None:
@@ -343,7 +345,7 @@ def _size(scene: bpy.types.Scene) -> dict[str, float]:
 
 
 def _own_size(scene: bpy.types.Scene) -> dict[str, float]:
-    """The artist's render size: what was remembered, where the scene's is still the view's."""
+    """The user's render size: the remembered one, as long as the scene still has the view's."""
     size = _size(scene)
     look = _before(scene).get("look")
     if not look:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finished views into the scene: cameras under the anchor, frames behind them.
+"""Adds a view set to the scene: cameras under the anchor, with the frames as their backgrounds.
 
 Cameras come from the view set's ``cameras.json`` (head space, OpenCV axes).  A camera object is
 parented to the anchor with an identity parent inverse, so its local matrix *is* its pose in head

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person sees: panels, buttons, preferences."""
+"""Panels, buttons and preferences.  No module below imports one of these."""

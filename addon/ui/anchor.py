@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The button *Add Anchor*: a new anchor is selected, active, and in sight."""
+"""The button *Add Anchor*: creates the head anchor, selects it and frames it in the 3D view."""
 
 # No postponed annotations here: Blender reads property definitions from them.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Failures in a panel: the box with problem and remedy, and when a failure is out of date."""
+"""Failures in a panel: the box with problem and remedy, and the test for an outdated failure."""
 
 from __future__ import annotations
 

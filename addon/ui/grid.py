@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which frames a strip shows, in how many columns.  No bpy here."""
+"""Layout of a strip of frames: which frames it shows, in how many columns.  No bpy here."""
 
 from __future__ import annotations
 

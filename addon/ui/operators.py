@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The buttons that start, stop and show runs.  Failures stand in the panel.
+"""The buttons that start, cancel and show runs.  The panel shows their failures.
 
 No operator has a ``poll``: a button that poll() greys stays grey under the pointer after it
 could be pressed again (seen on 4.3), so every condition is checked in ``execute``.
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from .. import check, ledger, placing, request, watch, windows
+from .. import check, preferences, request, result_placement, run_records, run_watcher, windows
+from ..cancel_button import SECOND_CLICK_S
 from ..link.errors import AddonError
 from ..scene import playback, tags, viewing, views
-from . import preferences
-from .cancel_button import SECOND_CLICK_S
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -29,7 +28,7 @@ def show_failure(
     operator: bpy.types.Operator, scene: bpy.types.Scene, error: AddonError
 ) -> set[OperatorReturnItems]:
     """Put a failure into the panel and into Blender's report (an exception for a script)."""
-    ledger.set_error(scene, error.code, error.problem, error.remedy)
+    run_records.set_error(scene, error.code, error.problem, error.remedy)
     operator.report({"ERROR"}, str(error))
     windows.redraw()
     return {"CANCELLED"}
@@ -46,7 +45,7 @@ class StartsRun(_Operator):
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> set[OperatorReturnItems]:
         """A press of the button; the second click of a double click is no start of its own."""
-        running = watch.current(context.scene)
+        running = run_watcher.current(context.scene)
         if running is not None and running.age_s < SECOND_CLICK_S:
             return {"CANCELLED"}
         return self.execute(context)
@@ -55,17 +54,17 @@ class StartsRun(_Operator):
         """Start; without a window, stay until the end."""
         scene = context.scene
         try:
-            if watch.current() is not None:
+            if run_watcher.current() is not None:
                 raise AddonError(
                     "addon.busy",
                     "A run is going on already.",
                     "Wait for it, or press Cancel in the scene it belongs to.",
                 )
             wanted = self.request(context)
-            ledger.clear_error(scene)
-            started = watch.start(scene, preferences.server(), wanted)
+            run_records.clear_error(scene)
+            started = run_watcher.start(scene, preferences.server(), wanted)
             if bpy.app.background:
-                watch.wait(started)
+                run_watcher.wait(started)
         except AddonError as error:
             return show_failure(self, scene, error)
         return {"FINISHED"}
@@ -150,7 +149,7 @@ class DP3D_OT_rerun(StartsRun, bpy.types.Operator):
 
     def request(self, context: bpy.types.Context) -> request.Request:
         """The recipe of that result."""
-        run_id = self.run_id or ledger.highlighted(context.scene)
+        run_id = self.run_id or run_records.highlighted(context.scene)
         return request.again(context.scene, run_id, self.new_seed)
 
 
@@ -175,14 +174,14 @@ class DP3D_OT_cancel(bpy.types.Operator):
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> set[OperatorReturnItems]:
         """A press of the button; the second click of a double click is ignored."""
-        running = watch.current(context.scene)
+        running = run_watcher.current(context.scene)
         if running is not None and running.cancel_button.is_second_click():
             return {"CANCELLED"}
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Ask the server to stop."""
-        running = watch.current(context.scene)
+        running = run_watcher.current(context.scene)
         if running is not None:
             running.cancel()
         return {"FINISHED"}
@@ -197,9 +196,9 @@ class DP3D_OT_forget(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Clear error and remembered job."""
         scene = context.scene
-        ledger.clear_error(scene)
-        if watch.current(scene) is None and ledger.run(scene)["job_id"]:
-            ledger.set_run(scene, state="", pending="", job_id="", job_kind="")
+        run_records.clear_error(scene)
+        if run_watcher.current(scene) is None and run_records.run(scene)["job_id"]:
+            run_records.set_run(scene, state="", pending="", job_id="", job_kind="")
         windows.redraw()
         return {"FINISHED"}
 
@@ -224,22 +223,22 @@ class DP3D_OT_load_result(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Load it; no server is asked."""
         scene = context.scene
-        run = ledger.run(scene)
+        run = run_records.run(scene)
         try:
             if self.what == "VIEWS":
-                placing.place_views(scene, run)
+                result_placement.place_views(scene, run)
             elif self.what == "MESH":
-                placing.place_mesh(scene, run)
+                result_placement.place_mesh(scene, run)
             else:
                 if scene.dp3d.playback_show == "FILES":
                     scene.dp3d.playback_show = "BEHIND"  # asked for again, it is to be seen
-                placing.place_playback(scene, run, playback_frames(scene, run))
+                result_placement.place_playback(scene, run, playback_frames(scene, run))
         except AddonError as error:
             return show_failure(self, scene, error)
-        ledger.clear_error(scene)
-        if watch.current(scene) is None:  # what the end of the last run said is past
+        run_records.clear_error(scene)
+        if run_watcher.current(scene) is None:  # what the end of the last run said is past
             kind = {"VIEWS": "views", "MESH": "mesh", "PLAYBACK": "render"}[self.what]
-            ledger.set_run(
+            run_records.set_run(
                 scene, kind=kind, state="succeeded", message=f"{self.what.capitalize()} loaded"
             )
         return {"FINISHED"}
@@ -247,7 +246,7 @@ class DP3D_OT_load_result(bpy.types.Operator):
 
 def playback_frames(scene: bpy.types.Scene, run: dict[str, Any]) -> list[int]:
     """Scene frames of a playback's pictures, as its folder says."""
-    return playback.read_frames(ledger.absolute(run["playback"]))
+    return playback.read_frames(run_records.absolute(run["playback"]))
 
 
 class DP3D_OT_open_folder(bpy.types.Operator):
@@ -269,10 +268,10 @@ class DP3D_OT_open_folder(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Open it."""
         scene = context.scene
-        run = ledger.run(scene)
-        listed = ledger.result(scene, ledger.highlighted(scene)) or run
+        run = run_records.run(scene)
+        listed = run_records.result(scene, run_records.highlighted(scene)) or run
         text = run["playback"] if self.what == "PLAYBACK" else listed["folder"]
-        folder = ledger.absolute(text)
+        folder = run_records.absolute(text)
         if not text or not folder.is_dir():
             error = AddonError(
                 "viewset.not_found",
@@ -307,10 +306,10 @@ class DP3D_OT_delete_result(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Delete it."""
         scene = context.scene
-        run_id = self.run_id or ledger.highlighted(scene)
+        run_id = self.run_id or run_records.highlighted(scene)
         if not run_id:
             return {"CANCELLED"}
-        running = watch.current(scene)
+        running = run_watcher.current(scene)
         if running is not None and running.plan.run_id == run_id:
             error = AddonError(
                 "addon.busy", "This result is being worked on.", "Cancel the run first."
@@ -319,7 +318,7 @@ class DP3D_OT_delete_result(bpy.types.Operator):
         viewing.restore(scene, None)
         playback.remove(scene, run_id)
         tags.delete_run(scene, run_id)
-        ledger.remove(scene, run_id)
+        run_records.remove(scene, run_id)
         if not bpy.app.background:
             bpy.ops.ed.undo_push(message="Delete Result")
         windows.redraw()
@@ -336,7 +335,7 @@ class DP3D_OT_show_cameras(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Turn it round."""
         scene = context.scene
-        run_id = ledger.run(scene)["run_id"]
+        run_id = run_records.run(scene)["run_id"]
         views.show_cameras(scene, run_id, not views.cameras_shown(scene, run_id))
         return {"FINISHED"}
 
@@ -356,7 +355,7 @@ class DP3D_OT_use_view_size(bpy.types.Operator):
         """Set size and camera."""
         scene = context.scene
         try:
-            viewing.look_through(scene, ledger.run(scene), context.area)
+            viewing.look_through(scene, run_records.run(scene), context.area)
         except AddonError as error:
             return show_failure(self, scene, error)
         return {"FINISHED"}
@@ -383,7 +382,7 @@ class DP3D_OT_check_server(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Begin the check; without a window, wait for the answer."""
-        ledger.clear_error(context.scene)
+        run_records.clear_error(context.scene)
         begun = check.start(preferences.server())
         if bpy.app.background:
             try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Export Orbit Renders in the panel: its settings, buttons and progress."""
+"""The panel of *Export Orbit Renders*: settings, buttons and progress."""
 
 # No postponed annotations here: Blender reads property definitions from them.
 
@@ -9,11 +9,11 @@ import bpy
 from bpy.props import BoolProperty
 
 from .. import export_record, exporting
+from ..cancel_button import CancelButton
 from ..link.errors import AddonError
 from ..scene import orbit_cameras
 from ..scene.orbit_export import OrbitExport
 from . import failures, panel, pictures, run_words, sentences
-from .cancel_button import CancelButton
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames go along with the .blend: copied when an unsaved file is saved, or by a button."""
+"""Copies results beside the .blend: at the first save of a file, or by *Bring Frames Along*."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.props import BoolProperty
 
-from .. import export_record, exporting, ledger, watch
+from .. import export_record, exporting, run_records, run_watcher
 from ..link.errors import AddonError
 from ..scene import files
+from .operators import show_failure
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -28,15 +29,15 @@ def bring(scene: bpy.types.Scene, run_ids: list[str]) -> int:
         AddonError: ``output.not_writable``.
 
     """
-    entries = [entry for entry in ledger.results(scene) if entry["run_id"] in run_ids]
-    before = {entry["run_id"]: str(ledger.absolute(entry["folder"])) for entry in entries}
+    entries = [entry for entry in run_records.results(scene) if entry["run_id"] in run_ids]
+    before = {entry["run_id"]: str(run_records.absolute(entry["folder"])) for entry in entries}
     folders = files.bring_along(scene, entries, bpy.data.filepath, temporary=own_folders())
     for entry in entries:
         run_id = entry["run_id"]
         if run_id not in folders:
             continue
         moved = {n: files.moved(entry[n], before[run_id], folders[run_id]) for n in _PATHS}
-        ledger.change_result(scene, run_id, folder=str(folders[run_id]), **moved)
+        run_records.change_result(scene, run_id, folder=str(folders[run_id]), **moved)
         if exporting.current(scene) is None:
             export_record.moved(scene, before[run_id], folders[run_id])
     return len(folders)
@@ -51,11 +52,11 @@ def movable(scene: bpy.types.Scene) -> list[str]:
     """Results that do not lie beside the .blend, without one that a run or an export is filling."""
     if not bpy.data.filepath:
         return []
-    running = watch.current()
+    running = run_watcher.current()
     busy = running.plan.run_id if running is not None else ""
     export = exporting.current()
     filled = str(export.folder) if export is not None else ""
-    records = [entry for entry in ledger.results(scene) if entry["folder"] != filled]
+    records = [entry for entry in run_records.results(scene) if entry["folder"] != filled]
     elsewhere = files.away(records, Path(bpy.data.filepath), own_folders())
     return [run_id for run_id in elsewhere if run_id != busy]
 
@@ -78,8 +79,6 @@ class DP3D_OT_bring_along(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
         """Copy them."""
-        from .operators import show_failure
-
         scene = context.scene
         try:
             if not bpy.data.filepath:
@@ -92,7 +91,7 @@ class DP3D_OT_bring_along(bpy.types.Operator):
         except AddonError as error:
             return show_failure(self, scene, error)
         if self.pack:
-            packed = [files.pack(scene, entry["run_id"]) for entry in ledger.results(scene)]
+            packed = [files.pack(scene, entry["run_id"]) for entry in run_records.results(scene)]
             if sequences := [name for each in packed for name in each.sequences]:
                 self.report(
                     {"WARNING"},
@@ -113,7 +112,7 @@ def draw(layout: Any, context: bpy.types.Context) -> None:
 
 @persistent
 def _after_save(*_: Any) -> None:
-    """Runs and exports of a file that was never saved lie in the extension's folders: take them."""
+    """Copy results out of the extension's folders, where those of an unsaved file are kept."""
     if _saving_again or not bpy.data.filepath:
         return
     own = own_folders()
@@ -122,14 +121,14 @@ def _after_save(*_: Any) -> None:
         ids = set(movable(scene))
         unsaved = [
             entry["run_id"]
-            for entry in ledger.results(scene)
+            for entry in run_records.results(scene)
             if entry["run_id"] in ids
-            and any(map(ledger.absolute(entry["folder"]).is_relative_to, own))
+            and any(map(run_records.absolute(entry["folder"]).is_relative_to, own))
         ]
         try:
             brought += bring(scene, unsaved) if unsaved else 0
         except AddonError as error:
-            ledger.set_error(scene, error.code, error.problem, error.remedy)
+            run_records.set_error(scene, error.code, error.problem, error.remedy)
     if brought:  # the file on disk still has the old paths
         if bpy.app.background:
             _save_again()

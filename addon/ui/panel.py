@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from .. import settings, watch, windows
+from .. import run_watcher, settings, windows
 from ..limits import DEFAULT_ENGINE
 from ..scene import camera_path, look, viewing, views
 from . import (
     anchor,
-    engine_options,
+    engines,
     failures,
     packing,
     pictures,
@@ -78,7 +78,7 @@ class DP3D_PT_options(Tab, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         column = layout.column(heading="Engine")
-        engine_options.draw(column, context.scene)
+        engines.draw(column, context.scene)
         portrait.draw_crop(layout, context)
         for estimate in ("head_yaw", "head_pitch", "head_roll"):
             layout.prop(s, f"use_{estimate}")
@@ -178,11 +178,11 @@ class DP3D_PT_mesh(Tab, bpy.types.Panel):
         layout.prop(s, "faces")
         layout.prop(s, "texture_size")
         row = layout.row(align=True)
-        row.enabled = watch.current() is None
+        row.enabled = run_watcher.current() is None
         row.operator("dp3d.fit", icon="CHECKMARK" if run.fit else "NONE")
         row.operator("dp3d.import_mesh", icon="MESH_MONKEY")
         column = layout.column(align=True)
-        column.enabled = watch.current() is None
+        column.enabled = run_watcher.current() is None
         column.operator("dp3d.save_fit", icon="FILE_TICK")
         for line in run_words.score_lines(run):
             layout.label(text=line, icon="CHECKMARK")
@@ -218,7 +218,7 @@ class DP3D_PT_playback(Tab, bpy.types.Panel):
         layout.prop(s, "playback_video")
         row = layout.row()
         row.scale_y = 1.2
-        row.enabled = watch.current() is None
+        row.enabled = run_watcher.current() is None
         row.operator("dp3d.playback", icon="PLAY")
         if run.playback:
             where = layout.operator("dp3d.open_folder", text="Frames", icon="FILE_FOLDER")
@@ -278,7 +278,7 @@ def _draw_engine(layout: Any, context: bpy.types.Context) -> None:
     label = split.row()
     label.alignment = "RIGHT"
     label.label(text="Engine")
-    split.menu("DP3D_MT_engines", text=engine_options.title(engine))
+    split.menu("DP3D_MT_engines", text=engines.title(engine))
     row.operator("dp3d.check_server", text="", icon="FILE_REFRESH")
     if engine.get("problem"):
         sentences.draw(layout, context, str(engine["problem"]), "INFO")
@@ -292,7 +292,7 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
     """Draw Generate or Cancel, in one place and never greyed, and the state of the run below it."""
     scene = context.scene
     run = scene.dp3d_run
-    running = watch.current(scene)
+    running = run_watcher.current(scene)
     row = layout.row()
     row.scale_y = 1.4
     if running is not None:
@@ -325,7 +325,7 @@ def _draw_next_steps(layout: Any, scene: bpy.types.Scene) -> None:
     """Buttons for what the message of a finished run names."""
     run = scene.dp3d_run
     column = layout.column(align=True)  # side by side their names would be cut off
-    column.enabled = watch.current() is None
+    column.enabled = run_watcher.current() is None
     if run.kind == "views" and not viewing.is_looking(scene):
         column.operator("dp3d.use_view_size", icon="OUTLINER_OB_CAMERA")
     if run.kind in ("views", "fit", ""):  # none: an export of the scene
@@ -337,8 +337,8 @@ def _draw_next_steps(layout: Any, scene: bpy.types.Scene) -> None:
 
 
 def _draw_pictures(layout: Any, context: bpy.types.Context) -> None:
-    running = watch.current(context.scene)
-    paths = running.pictures if running is not None else watch.last_pictures(context.scene)
+    running = run_watcher.current(context.scene)
+    paths = running.pictures if running is not None else run_watcher.last_pictures(context.scene)
     if paths:
         pictures.draw_strip(layout, context, paths)
 
@@ -353,7 +353,7 @@ def _draw_failure(layout: Any, context: bpy.types.Context) -> None:
 def _draw_status(self: Any, context: bpy.types.Context) -> None:
     """Progress in the status bar, seen from every workspace."""
     for scene in bpy.data.scenes:
-        if watch.current(scene) is not None:
+        if run_watcher.current(scene) is not None:
             run = scene.dp3d_run
             row = self.layout.row()
             row.ui_units_x = 16
@@ -371,13 +371,13 @@ CLASSES = (
 
 
 def attach() -> None:
-    """Add our progress to the status bar."""
+    """Add the progress of runs to the status bar."""
     windows.status_draw = _draw_status
     bpy.types.STATUSBAR_HT_header.append(_draw_status)
 
 
 def detach() -> None:
-    """Remove our progress from the status bar."""
+    """Remove the progress of runs from the status bar."""
     windows.status_draw = None
     if _draw_status in getattr(bpy.types.STATUSBAR_HT_header.draw, "_draw_funcs", ()):
         bpy.types.STATUSBAR_HT_header.remove(_draw_status)

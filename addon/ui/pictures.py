@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pictures in the panel: thumbnails of files, the growing strip of frames, pictures drawn here.
+"""Pictures in the panel: thumbnails of files, the strip of frames, generated pictures.
 
 Blender reads the file of a thumbnail in a thread of its own when the thumbnail is first drawn;
 nothing is decoded while the panel is drawn.
@@ -34,7 +34,7 @@ _REDRAWS_S = (0.3, 0.6, 1.5)
 """When the sidebars are drawn again after a new thumbnail: its file is read by then."""
 
 _previews: Any = None
-"""Blender's collection of our previews; made with the first picture."""
+"""Preview collection of the add-on; made with the first picture."""
 _keys: dict[str, tuple[str, float]] = {}
 """Path of a thumbnail's file -> name of its preview (path and change time), when that was seen.
 In the order of use."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The portrait in the panel: its fields, its small picture, the manual crop, and their buttons."""
+"""The portrait in the panel: its fields, thumbnail and manual crop, and their buttons."""
 
 # No postponed annotations here: Blender reads property definitions from them.
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The small picture of the portrait with its boxes, and what the server found in the portrait.
+"""Thumbnail of the portrait with boxes for face and crop, and the server's report in words.
 
-Both are made when something changes, never while the panel is drawn: ``shown`` compares, and asks
-a timer for a new picture where the shown one is of other settings.
+Both are updated when a setting changes, never while the panel is drawn.  Where the shown thumbnail
+is outdated, ``shown`` has a timer make a new one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import bpy
 from bpy.app.handlers import persistent
 
-from .. import portrait_file, windows
+from .. import portrait_file, settings, windows
 from ..link.errors import AddonError
 from ..link.storage import RECIPE
 from ..scene import photo
@@ -29,18 +29,18 @@ class ShownPortrait(NamedTuple):
     """What the panel shows of a scene's portrait."""
 
     settings: tuple[Any, ...]
-    """What it was made of; other settings need another picture."""
+    """Settings that the picture was made with; when they differ, it is outdated."""
     icon: int
     problem: str
     """Why there is no picture, a sentence; empty where there is one."""
     lines: list[str]
-    """What the server found."""
+    """The server's report in words, one line each."""
     report: photo.Report | None
     path: Path | None = None
     """File of the portrait; it is not written again while only the crop changes."""
     picture: photo.Picture | None = None
     boxes: tuple[photo.Box, ...] = ()
-    """What the icon was drawn from: most changes of the settings are none of these."""
+    """Boxes drawn on the icon; with ``picture``, they decide whether it is drawn anew."""
 
 
 _shown: dict[int, ShownPortrait] = {}
@@ -239,12 +239,16 @@ def _clear() -> None:
 
 
 def attach() -> None:
-    """Forget the pictures when another file is opened."""
+    """Forget the pictures when another file is opened; make them anew when a setting changes."""
+    settings.listen("portrait", portrait_changed)
+    settings.listen("crop", crop_changed)
     bpy.app.handlers.load_post.append(_after_load)
 
 
 def detach() -> None:
     """Forget the pictures: the add-on ends."""
+    settings.stop_listening("portrait", portrait_changed)
+    settings.stop_listening("crop", crop_changed)
     if _after_load in bpy.app.handlers.load_post:
         bpy.app.handlers.load_post.remove(_after_load)
     if bpy.app.timers.is_registered(_tick):

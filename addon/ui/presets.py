@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Named presets of the panel's settings, kept where Blender keeps presets of its own."""
+"""Named presets of the panel's settings, stored in Blender's folder of presets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run in words: the panel's lines about its progress, its time, its result and its scores.
+"""Texts of the panel about a run: progress, time, result and scores.
 
-Every function reads a run's properties (``settings``) and returns text; ``panel`` draws it.
+Every function reads the properties of a run (``settings.HeadViewsRun``) and returns text.
 """
 
 from __future__ import annotations

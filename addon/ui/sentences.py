@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sentences in a panel, over as many lines as they need: labels of Blender do not wrap."""
+"""Draws sentences in a panel with line breaks, since Blender's labels do not wrap."""
 
 from __future__ import annotations
 

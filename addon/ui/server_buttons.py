@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The buttons of the server's page: start, stop, look for what is missing, install it."""
+"""Buttons of the server's page: start and stop the server, check the setup, install parts."""
 
 # No postponed annotations here: Blender reads property definitions from them.
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import bpy
 from bpy.props import StringProperty
 
-from .. import check, ledger, local_dp3d
+from .. import check, local_dp3d, preferences, run_records
+from ..cancel_button import SECOND_CLICK_S
 from ..link.errors import AddonError
-from . import preferences
-from .cancel_button import SECOND_CLICK_S
 from .operators import show_failure
 from .server_page import TITLES, server_text
 
@@ -145,8 +144,8 @@ class DP3D_OT_copy_command(bpy.types.Operator):
 
 def _forget_failures(scene: bpy.types.Scene) -> None:
     """Take away the panel's failure when a button of this page is to mend it."""
-    if ledger.run(scene)["error_code"].startswith(_MENDED):
-        ledger.clear_error(scene)
+    if run_records.run(scene)["error_code"].startswith(_MENDED):
+        run_records.clear_error(scene)
 
 
 def _setup_arguments(what: str) -> tuple[str, ...]:

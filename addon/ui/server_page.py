@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Page with the state of the local server and what is not installed on this computer.
+"""Draws the state of the local server and the missing parts of dp3d on this computer.
 
 Drawing reads attributes that ``local_dp3d`` keeps up to date, never the disk or the network.
 The operators of its buttons are in ``server_buttons``.
@@ -12,9 +12,9 @@ from typing import Any
 
 import bpy
 
-from .. import local_dp3d, settings
+from .. import local_dp3d, preferences, settings
 from ..link.client import is_loopback
-from . import preferences, sentences
+from . import sentences
 
 TITLES = {
     "models": "Face Models",
@@ -23,7 +23,7 @@ TITLES = {
 }
 """Names of parts of dp3d for people."""
 _PANEL_FINDINGS = ("models", "NeRF environment")
-"""What the short page names even though the main job works without."""
+"""Findings that the short page lists although views can be generated without these parts."""
 _INSTALL = (
     'py -3.11 -m venv .venv; .venv\\Scripts\\python -m pip install -e ".[core,heic,nerf,server]"'
     if sys.platform == "win32"
@@ -133,7 +133,7 @@ def server_text() -> tuple[str, str]:
 
 
 def _told_by_another(finding: dict[str, Any]) -> bool:
-    """An engine without weights is named by the rows of its weights."""
+    """Whether the finding of an engine is covered by that of its weights."""
     name = str(finding.get("name"))
     weights = [f for f in local_dp3d.FINDINGS if str(f.get("name")).startswith("weights ")]
     return (

@@ -72,7 +72,7 @@ def test_atomic_write_leaves_one_file(addon, tmp_path: Path) -> None:
 
 
 def test_the_second_click_of_a_double_click_cancels_nothing(addon, monkeypatch) -> None:
-    module = addon("ui.cancel_button")
+    module = addon("cancel_button")
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     button = module.CancelButton()

@@ -9,16 +9,15 @@ from common import enable_addon, main
 
 def begin(request, views=6):
     """A run as the Generate button starts it, drained by hand instead of by a timer."""
+    from addon import preferences, run_watcher
     from addon import request as requests
-    from addon import watch
-    from addon.ui import preferences
 
     scene = bpy.context.scene
     if scene.dp3d.anchor is None:
         bpy.ops.dp3d.add_anchor()
     scene.dp3d.portrait, scene.dp3d.output = request["portrait"], request["folder"]
     scene.dp3d.views, scene.dp3d.size = views, 128
-    return watch.start(scene, preferences.server(), requests.new_views(bpy.context))
+    return run_watcher.start(scene, preferences.server(), requests.new_views(bpy.context))
 
 
 def drain(running, until=lambda: False):
@@ -88,9 +87,9 @@ def scene_deleted(request):
     drain(running, lambda: scene.dp3d_run.stage == "views")
     bpy.data.scenes.remove(scene)
     drain(running)
-    from addon import watch
+    from addon import run_watcher
 
-    return [running.ended, watch.current() is None]
+    return [running.ended, run_watcher.current() is None]
 
 
 def cancelled(request):
@@ -129,14 +128,14 @@ def server_away(request):
 
 def reopened(request):
     """Saved while running, another file opened, then this one again."""
-    from addon import watch
+    from addon import run_watcher
 
     running = begin(request, views=40)
     scene = bpy.context.scene
     drain(running, lambda: scene.dp3d_run.step > 0)
     bpy.ops.wm.save_as_mainfile(filepath=request["blend"])
     fresh()
-    left = watch.current() is None
+    left = run_watcher.current() is None
     bpy.ops.wm.open_mainfile(filepath=request["blend"])
     scene = bpy.context.scene
     remembered = [scene.dp3d_run.state, bool(scene.dp3d_run.job_id)]

@@ -12,7 +12,7 @@ from mathutils import Matrix, Vector
 
 def start(folder, kind="plain"):
     """An empty scene with an anchor and one result, whose views are in it."""
-    from addon import ledger
+    from addon import run_records
     from addon.scene import nearest_view
     from addon.scene import views as scene_views
 
@@ -21,8 +21,8 @@ def start(folder, kind="plain"):
     scene = bpy.context.scene
     head = scene.dp3d.anchor = make_anchor(kind)
     scene_views.load(scene, head, folder, "run", "Anna")
-    ledger.set_run(scene, run_id="run", title="Anna", folder=str(folder), frames="1")
-    ledger.add_result(scene, source="generated", created="")
+    run_records.set_run(scene, run_id="run", title="Anna", folder=str(folder), frames="1")
+    run_records.add_result(scene, source="generated", created="")
     scene.frame_set(4)
     update()
     return scene, head
@@ -97,13 +97,13 @@ def in_views(folder):
 
 def elsewhere(folder, many):
     """Excluded, exported, without files, more views than cameras, an unfinished run chosen."""
-    from addon import ledger
+    from addon import run_records
     from addon.scene import views as scene_views
 
     front = Vector((0.0, 0.0, 1.0))
     scene, head = start(folder)
     out = {"there": name_of(shown(scene, head, front))}
-    ledger.set_run(scene, run_id="next", folder="", state="running", job_id="job")
+    run_records.set_run(scene, run_id="next", folder="", state="running", job_id="job")
     out["while_another_runs"] = name_of(shown(scene, head, front))
     bpy.ops.dp3d.delete_result()
     out["deleted"] = [len(scene.dp3d_results), scene.dp3d_run.run_id, scene.dp3d_run.job_id]
@@ -116,7 +116,7 @@ def elsewhere(folder, many):
     out["excluded"] = name_of(shown(scene, head, front))
 
     scene, head = start(folder)
-    ledger.add_result(scene, source="exported")
+    run_records.add_result(scene, source="exported")
     out["exported"] = name_of(shown(scene, head, front))
 
     scene, head = start(many)
@@ -136,13 +136,13 @@ def elsewhere(folder, many):
 
 def bodies(folder):
     """A mesh at the anchor; a playback that is refused, one that hides it, and its copies."""
-    from addon import ledger, placing
+    from addon import result_placement, run_records
     from addon.link.errors import AddonError
-    from addon.scene import ghost, playback, standing, tags
+    from addon.scene import ghost, playback, preview_anchor, tags
 
     scene, head = start(folder)
     layer = bpy.context.view_layer
-    standing.attach()
+    preview_anchor.attach()
     mesh = bpy.data.objects.new("head", bpy.data.meshes.new("head"))
     tags.collection(scene, "run", "Anna").objects.link(mesh)
     tags.mark(mesh, "run", "mesh")
@@ -152,29 +152,29 @@ def bodies(folder):
     statue.parent = None
     scene.collection.objects.link(statue)
     update()
-    out = {"under_mesh": standing.free(scene, layer) is None}
+    out = {"under_mesh": preview_anchor.find(scene, layer) is None}
     out["ghost_under_mesh"] = ghost.shown_anchor(scene, layer) is None
     for collection in list(mesh.users_collection):
         collection.objects.unlink(mesh)
     scene.collection.objects.link(mesh)
     update()
-    out["in_own_collection"] = standing.free(scene, layer) is None
+    out["in_own_collection"] = preview_anchor.find(scene, layer) is None
 
-    ledger.set_run(scene, playback=str(folder), mesh="head.glb")
+    run_records.set_run(scene, playback=str(folder), mesh="head.glb")
     scene.dp3d.playback_show = "BEHIND"
     playback.write_frames(folder, [1, 2, 3], cameras=["gone"])
     try:
-        placing.place_playback(scene, ledger.run(scene), [1, 2, 3])
+        result_placement.place_playback(scene, run_records.run(scene), [1, 2, 3])
     except AddonError as error:
         out["refused"] = [error.code, mesh.hide_get(), scene.dp3d_run.mesh]
     (folder / playback.FRAMES_FILE).unlink()
     scene.camera = bpy.data.objects.new("own", bpy.data.cameras.new("own"))
-    placing.place_playback(scene, ledger.run(scene), [1, 2, 3])
+    result_placement.place_playback(scene, run_records.run(scene), [1, 2, 3])
     update()
     out["hidden"] = [mesh.hide_get(), statue.hide_get()]
-    out["free_again"] = standing.free(scene, layer) == head
+    out["free_again"] = preview_anchor.find(scene, layer) == head
     out["changed"] = [tags.show(scene, "run", "mesh", True), tags.show(scene, "run", "mesh", True)]
-    standing.detach()
+    preview_anchor.detach()
     return out
 
 

@@ -108,7 +108,7 @@ def reprojection(folder):
 
 def resume(folder):
     """The same again, parts missing, other cameras, other scenes, other people's files."""
-    from addon import ledger
+    from addon import run_records
 
     scene, _, block = plain_scene()
     report, times = {}, {}
@@ -123,7 +123,7 @@ def resume(folder):
     (frames / ".0002.99999.part.png").write_bytes(b"of a Blender that crashed")
     report["again"] = export(scene)
     times["again"] = stamps()
-    ledger.set_run(scene, fit="f" * 64, mesh=str(folder / "head.glb"))
+    run_records.set_run(scene, fit="f" * 64, mesh=str(folder / "head.glb"))
     report["complete"] = export(scene)
     times["complete"] = stamps()
     report["fit_kept"] = [scene.dp3d_run.fit, scene.dp3d_results[0].mesh, len(scene.dp3d_results)]

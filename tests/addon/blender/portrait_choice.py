@@ -90,9 +90,9 @@ def work(request):
     folder = Path(request["folder"])
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"portrait": request["turned"]}))
-    from addon import ledger
+    from addon import run_records
 
-    ledger.set_run(scene, folder=str(folder), portrait_report=request["report"])
+    run_records.set_run(scene, folder=str(folder), portrait_report=request["report"])
     bpy.ops.dp3d.crop_from_report()
     out["from_report"] = [*scene.dp3d.crop]
     out["words"] = portrait_picture._shown[scene.session_uid].lines

@@ -127,7 +127,7 @@ def chosen(request):
 
 def unexpected(request):
     """A defect while a result is placed is told, and does not block the next run."""
-    from addon import watch
+    from addon import run_watcher
     from addon.scene import views
 
     scene = bpy.context.scene
@@ -141,7 +141,7 @@ def unexpected(request):
         code = scene.dp3d_run.error_code
     finally:
         views.load = load
-    free = watch.current() is None
+    free = run_watcher.current() is None
     listed_then = len(scene.dp3d_results)
     generate(request, scene)
     return [code, free, listed_then, scene.dp3d_run.state]
@@ -149,14 +149,14 @@ def unexpected(request):
 
 def reopened_while_sending(request):
     """A file saved before its run had a job is no dead file."""
-    from addon import ledger
+    from addon import run_records
 
     scene = bpy.context.scene
     bpy.ops.dp3d.add_anchor()
     generate(request, scene)
     bpy.ops.dp3d.rerun()
     first = scene.dp3d_results[0].run_id
-    ledger.set_run(scene, state="running", job_id="", pending="views")
+    run_records.set_run(scene, state="running", job_id="", pending="views")
     bpy.ops.wm.save_as_mainfile(filepath=request["sending"])
     bpy.ops.wm.open_mainfile(filepath=request["sending"])
     scene = bpy.context.scene
@@ -167,8 +167,8 @@ def reopened_while_sending(request):
 
 def resumed_playback(request):
     """A playback that is taken up again has its own frames, not those of the views."""
-    from addon import ledger
     from addon import request as requests
+    from addon import run_records
     from addon.scene import playback
 
     scene = bpy.context.scene
@@ -176,7 +176,7 @@ def resumed_playback(request):
     generate(request, scene)
     target = Path(request["folder"]) / "playback-1"
     playback.write_frames(target, [3, 6, 9], cameras=["A", "A", "B"])
-    ledger.set_run(
+    run_records.set_run(
         scene,
         state="running",
         pending="render",
@@ -222,8 +222,7 @@ def seeds(request):
 
 def engines(request):
     """Options are properties with the server's ranges; an engine that cannot run is refused."""
-    from addon import settings
-    from addon.ui import engine_options
+    from addon import engine_options, settings
 
     scene = bpy.context.scene
     bpy.ops.dp3d.add_anchor()

@@ -61,8 +61,8 @@ def failing(operator, **values):
 
 def work(request):
     enable_addon(request["url"])
-    from addon import local_dp3d
-    from addon.ui import preferences, server_page
+    from addon import local_dp3d, preferences
+    from addon.ui import server_page
 
     chosen = bpy.context.preferences.addons["addon"].preferences
     answers = {"before": drawn(server_page.draw_server), "can_start": local_dp3d.can_start()}

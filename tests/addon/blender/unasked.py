@@ -9,9 +9,9 @@ from common import enable_addon, main
 
 def work(request):
     enable_addon()
-    from addon import check, ledger, local_dp3d
+    from addon import check, local_dp3d, preferences, run_records
     from addon.link.client import Server, is_loopback
-    from addon.ui import preferences, server_page
+    from addon.ui import server_page
 
     scene = bpy.context.scene
     codes = []
@@ -20,9 +20,9 @@ def work(request):
         check._current = check.Check(server, unasked=nobody)
         while check._tick() is not None:
             time.sleep(0.02)
-        codes.append(ledger.run(scene)["error_code"])
+        codes.append(run_records.run(scene)["error_code"])
     preferences.settings().server_url = "http://127.0.0.1:1"
-    codes.append(ledger.run(scene)["error_code"])
+    codes.append(run_records.run(scene)["error_code"])
     preferences.settings().server_url = "http://[::1"
     return {
         "codes": codes,

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether something of ours stands at the head anchor, or a 3D view may show what will."""
+"""The head anchor, as long as no mesh or playback of the add-on is visible at it.
+
+Until then 3D views draw a preview of the head there: its outline (``ghost``) or the nearest
+generated view (``nearest_view``).
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,18 @@ from . import tags
 from .object_data import camera_data
 
 _bodies: list[str] | None = None
-"""Names of our meshes and planes, whichever collection they are in; None: to be looked for.  A
-scene may have many thousand objects, and a 3D view asks each time it is drawn."""
+"""Names of the add-on's meshes and planes in the file; None: not searched since the last change.
+
+Cached because a scene may have thousands of objects, and every redraw of a 3D view asks."""
 
 
-def free(
+def find(
     scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, space: Any = None
 ) -> bpy.types.Object | None:
-    """The scene's anchor where a 3D view may show what will stand there; None where not.
+    """The scene's anchor if a 3D view is to draw a preview of the head at it, else None.
 
-    Overlays are off, the anchor is hidden or gone, a mesh or playback of ours can be seen at it,
-    or the view looks through a camera with our pictures.
+    None where overlays are off, the anchor is hidden or deleted, a mesh or playback of the add-on
+    is visible at it, or the view looks through a camera with pictures of the add-on.
 
     Args:
         scene: whose anchor counts.
@@ -41,7 +46,7 @@ def free(
 
 
 def _shows_pictures(scene: bpy.types.Scene, space: Any) -> bool:
-    """Whether a 3D view looks through a camera that has frames of ours behind it."""
+    """Whether a 3D view looks through a camera with frames of the add-on as its background."""
     view = bpy.context.region_data or space.region_3d
     if view is None or view.view_perspective != "CAMERA":
         return False
@@ -53,7 +58,7 @@ def _shows_pictures(scene: bpy.types.Scene, space: Any) -> bool:
 
 
 def _head_stands_at(view_layer: bpy.types.ViewLayer, space: Any, anchor: bpy.types.Object) -> bool:
-    """Whether a visible mesh or playback of ours hangs on an anchor."""
+    """Whether a visible mesh or playback of the add-on is parented to an anchor."""
     global _bodies  # noqa: PLW0603
     if _bodies is None:
         _bodies = [o.name for o in bpy.data.objects if o.get(tags.ROLE) in ("mesh", "plane")]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The run that is watched now: started, followed by a timer, left.  Main thread only.
+"""Starts the current run, follows it with a timer, and leaves it.  Main thread only.
 
-A timer, not a modal operator: Blender postpones its autosave for as long as a modal operator
-runs, and a job takes minutes.  Without a window there are no timers: ``wait`` drains in a loop.
+A timer and not a modal operator: Blender postpones its autosave while a modal operator runs, and a
+job takes minutes.  Without a window there are no timers, and ``wait`` polls in a loop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import ledger, windows
+from . import run_records, settings, windows
 from .link.client import Server
 from .link.errors import AddonError
 from .request import Request
@@ -22,12 +22,14 @@ from .run_view import RunView
 from .scene import playback
 
 INTERVAL_S = 0.2
+"""Seconds between two looks at the messages of the run."""
 
 _current: RunView | None = None
+"""View of the run that was started last; None before the first and after ``leave``."""
 
 
 def current(scene: bpy.types.Scene | None = None) -> RunView | None:
-    """The view of the run that goes on now (in that scene, when one is given)."""
+    """View of the current run; None where none runs, or none in the given scene."""
     if _current is None or _current.ended:
         return None
     if scene is not None and _current.scene != scene:
@@ -36,14 +38,14 @@ def current(scene: bpy.types.Scene | None = None) -> RunView | None:
 
 
 def last_pictures(scene: bpy.types.Scene) -> list[str]:
-    """Paths of the frames of the run that this scene watched last, in this session of Blender."""
+    """Paths of the frames of the scene's last run in this session of Blender."""
     if _current is None or _current.scene != scene:
         return []
-    return _current.pictures if _current.plan.run_id == ledger.run(scene)["run_id"] else []
+    return _current.pictures if _current.plan.run_id == run_records.run(scene)["run_id"] else []
 
 
 def start(scene: bpy.types.Scene, server: Server, request: Request) -> RunView:
-    """Begin a run.
+    """Start a run.
 
     Raises:
         AddonError: ``addon.busy`` while another one runs.
@@ -74,7 +76,7 @@ def wait(view: RunView) -> None:
     scene = view.scene
     if scene is None:
         return
-    run = ledger.run(scene)
+    run = run_records.run(scene)
     if run["error_code"]:
         raise AddonError(run["error_code"], run["error_problem"], run["error_remedy"])
     if run["state"] == "cancelled":
@@ -82,7 +84,7 @@ def wait(view: RunView) -> None:
 
 
 def leave() -> None:
-    """Stop watching (file closes, add-on goes); the job itself goes on."""
+    """Stop following the run, as the file is closed or the add-on ends; the job goes on."""
     global _current  # noqa: PLW0603
     if _current is not None:
         _current.abandon()
@@ -111,22 +113,32 @@ def _before_load(*_: Any) -> None:
 
 @persistent
 def _before_save(path: str = "", *_: Any) -> None:
-    """Paths are kept for the new place; playbacks find a background that moved up."""
+    """Rewrite recorded paths for the new file, and realign playbacks with their backgrounds."""
     for scene in bpy.data.scenes:
         playback.realign(scene)
         if path:
-            ledger.store_paths(scene, path)
+            run_records.store_paths(scene, path)
+
+
+def _result_chosen(scene: bpy.types.Scene) -> None:
+    entries = run_records.results(scene)
+    if current(scene) is not None:
+        run_records.mirror(scene)  # the run that goes on stays the chosen one
+    elif 0 <= scene.dp3d_result_index < len(entries):
+        run_records.choose(scene, entries[scene.dp3d_result_index]["run_id"])
 
 
 def attach() -> None:
-    """Listen for file loads and saves."""
+    """Listen for file loads and saves, and for the choice of a result."""
+    settings.listen("result", _result_chosen)
     bpy.app.handlers.load_pre.append(_before_load)
     bpy.app.handlers.save_pre.append(_before_save)
 
 
 def detach() -> None:
-    """Let go of everything that lives outside the scene."""
+    """Stop following the run and listening."""
     leave()
+    settings.stop_listening("result", _result_chosen)
     for handlers, handler in (
         (bpy.app.handlers.load_pre, _before_load),
         (bpy.app.handlers.save_pre, _before_save),

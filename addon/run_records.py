@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a scene has: the run it watches and the results of earlier ones.  Main thread only.
+"""Records of each scene's current run and of its results, unaffected by undo.  Main thread only.
 
-Undo sets every property of a scene back, also those that say where a finished fit is.  So the
-truth is kept here, outside of undo.  It is mirrored to ``scene.dp3d_run`` and
-``scene.dp3d_results``, where the .blend and scripts find it, and mirrored again after each undo.
+Undo resets every property of a scene, including the place of a finished fit.  The records are
+therefore kept in this module.  They are copied to ``scene.dp3d_run`` and ``scene.dp3d_results``,
+where the .blend file and scripts find them, and copied again after each undo.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from bpy.app.handlers import persistent
 from .scene import files, tags
 
 NO_ERROR = {"error_code": "", "error_problem": "", "error_remedy": ""}
+"""Fields of a run without a failure."""
 _runs: dict[int, dict[str, Any]] = {}
+"""Fields of each scene's run, by the scene's ``session_uid``."""
 _results: dict[int, list[dict[str, Any]]] = {}
+"""Fields of each scene's results, oldest first, by the scene's ``session_uid``."""
 _removed: dict[int, dict[str, dict[str, Any]]] = {}
-"""Entries that were deleted: an undo that brings their objects back brings them back too."""
+"""Deleted results by scene and run id: an undo that restores their objects restores them too."""
 PATHS = ("folder", "mesh", "playback", "video", "target")
 """Fields that hold paths, relative to the .blend where they lie below it."""
 
 
 def result_fields(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a run that it shares with its entry among the results."""
+    """The fields of a run that its result has too."""
     shared = bpy.types.Scene.bl_rna.properties["dp3d_results"].fixed_type.properties
     return {name: value for name, value in values.items() if name in shared}
 
@@ -56,18 +59,18 @@ def results(scene: bpy.types.Scene) -> list[dict[str, Any]]:
 
 
 def result(scene: bpy.types.Scene, run_id: str) -> dict[str, Any] | None:
-    """The entry of a run, if there is one."""
+    """The result of a run; None where the run has none."""
     return next((entry for entry in results(scene) if entry["run_id"] == run_id), None)
 
 
 def blank(scene: bpy.types.Scene) -> dict[str, Any]:
-    """Fields of a run before anything is known of it."""
+    """Fields of a run with their default values."""
     properties = scene.dp3d_run.bl_rna.properties
     return {name: properties[name].default for name in run(scene)}
 
 
 def free_title(scene: bpy.types.Scene, wanted: str) -> str:
-    """A title that no result of the scene has: the wanted one, or that with a number."""
+    """The wanted title, with a number where a result of the scene has that title."""
     taken = {entry["title"] for entry in results(scene)}
     number = 2
     title = wanted
@@ -77,7 +80,7 @@ def free_title(scene: bpy.types.Scene, wanted: str) -> str:
 
 
 def set_run(scene: bpy.types.Scene, **values: Any) -> bool:
-    """Change the run, and its entry among the results; whether anything changed."""
+    """Change fields of the run and of its result; whether anything changed."""
     state = run(scene)
     changed = {name: value for name, value in values.items() if state[name] != value}
     state.update(changed)
@@ -87,17 +90,17 @@ def set_run(scene: bpy.types.Scene, **values: Any) -> bool:
 
 
 def set_error(scene: bpy.types.Scene, code: str, problem: str, remedy: str) -> None:
-    """Show a failure."""
+    """Record a failure of the scene's run."""
     set_run(scene, error_code=code, error_problem=problem, error_remedy=remedy)
 
 
 def clear_error(scene: bpy.types.Scene) -> None:
-    """Take the failure away."""
+    """Clear the failure of the scene's run."""
     set_run(scene, **NO_ERROR)
 
 
 def add_result(scene: bpy.types.Scene, **values: Any) -> None:
-    """Enter the run into the list of results, or renew its entry."""
+    """Add the run to the list of results, or update its result."""
     state = run(scene)
     entries = results(scene)
     fields = result_fields(state)
@@ -166,7 +169,7 @@ def change_result(scene: bpy.types.Scene, run_id: str, **values: Any) -> None:
 def highlighted(scene: bpy.types.Scene) -> str:
     """Id of the result that the list highlights; empty where it has none.
 
-    A run that goes on and has brought nothing yet is no result: the list highlights another one.
+    A running run without results is not in the list, which then highlights another one.
     """
     entries, index = results(scene), scene.dp3d_result_index
     return str(entries[index]["run_id"]) if 0 <= index < len(entries) else ""
@@ -190,7 +193,7 @@ def choose(scene: bpy.types.Scene, run_id: str) -> None:
 
 
 def remove(scene: bpy.types.Scene, run_id: str) -> None:
-    """Take a run off the list; the current run forgets it as well."""
+    """Remove a result; where it is the scene's run, the latest result takes its place."""
     entries = results(scene)
     if entry := result(scene, run_id):
         _removed.setdefault(scene.session_uid, {})[run_id] = entry
@@ -203,12 +206,12 @@ def remove(scene: bpy.types.Scene, run_id: str) -> None:
 
 
 def absolute(text: str) -> Path:
-    """A path of the ledger, absolute; an empty text is the working folder."""
+    """A recorded path as an absolute one; an empty text is the working folder."""
     return Path(bpy.path.abspath(text)) if text else Path()
 
 
 def store_paths(scene: bpy.types.Scene, blend: str) -> None:
-    """Keep all paths of a scene for a .blend that is about to be saved under a path."""
+    """Rewrite a scene's recorded paths for a .blend that is about to be saved at ``blend``."""
     for entry in (run(scene), *results(scene)):
         for name in PATHS:
             if entry.get(name):
@@ -217,7 +220,7 @@ def store_paths(scene: bpy.types.Scene, blend: str) -> None:
 
 
 def mirror(scene: bpy.types.Scene) -> bool:
-    """Write the truth into the scene where it differs; whether it did."""
+    """Copy the records to the scene's properties; whether any property differed."""
     changed = write(scene.dp3d_run, run(scene))
     entries = results(scene)
     collection = scene.dp3d_results
@@ -281,7 +284,7 @@ def attach() -> None:
 
 
 def detach() -> None:
-    """Stop listening and forget; the scenes keep their mirror."""
+    """Stop listening and drop the records; the scenes keep their copies."""
     for handlers, handler in (
         (bpy.app.handlers.undo_post, _after_undo),
         (bpy.app.handlers.redo_post, _after_undo),

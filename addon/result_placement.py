@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Results into the scene: views, mesh and playback of a run, from its folder.  Main thread only."""
+"""Adds the views, mesh and playback of a run's folder to the scene.  Main thread only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from . import ledger, windows
+from . import run_records, settings, windows
 from .scene import anchor as head_anchor
 from .scene import look, nearest_view, playback, tags, viewing
 from .scene import mesh as scene_mesh
@@ -15,10 +15,16 @@ from .scene import views as scene_views
 
 
 def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
-    """Put a run's views (fields of ``HeadViewsRun``) at the scene's anchor, and show them."""
+    """Add a run's views at the scene's anchor, and show them.
+
+    Args:
+        scene: which gets the cameras.
+        run: fields of ``HeadViewsRun``.
+
+    """
     anchor = head_anchor.required(scene)
     frames = [int(f) for f in run["frames"].split(",") if f]
-    folder = ledger.absolute(run["folder"])
+    folder = run_records.absolute(run["folder"])
     scene_views.load(scene, anchor, folder, run["run_id"], run["title"], frames)
     nearest_view.forget(folder)  # it may have held other views, or none
     count = len(scene_views.read_views(folder))
@@ -28,14 +34,20 @@ def place_views(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
 
 
 def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
-    """Put a run's mesh at the scene's anchor, and show it."""
+    """Add a run's mesh at the scene's anchor, and show it.
+
+    Args:
+        scene: which gets the mesh.
+        run: fields of ``HeadViewsRun``.
+
+    """
     anchor = head_anchor.required(scene)
     with windows.context_of(scene):
         objects = scene_mesh.load(
             scene,
             bpy.context.view_layer,
             anchor,
-            ledger.absolute(run["mesh"]),
+            run_records.absolute(run["mesh"]),
             run["run_id"],
             run["title"],
         )
@@ -57,7 +69,7 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
 
     """
     gone: list[str] = []
-    folder = ledger.absolute(run["playback"])
+    folder = run_records.absolute(run["playback"])
     show = scene.dp3d.playback_show
     run_id, title = run["run_id"], run["title"]
     if show == "FILES":
@@ -87,9 +99,19 @@ def _step_aside(scene: bpy.types.Scene) -> None:
 
 
 def apply_look(scene: bpy.types.Scene) -> None:
-    """Give the chosen run's mesh the look of the settings."""
-    run_id = ledger.run(scene)["run_id"]
+    """Set the chosen run's mesh to the look of the scene's settings."""
+    run_id = run_records.run(scene)["run_id"]
     objects = list(tags.objects(scene, run_id, "mesh")) if run_id else []
     if objects:
         look.apply(objects, scene.dp3d.look)
         viewing.show_texture(scene, lit=scene.dp3d.look == look.LIT)
+
+
+def attach() -> None:
+    """Listen for changes of the look."""
+    settings.listen("look", apply_look)
+
+
+def detach() -> None:
+    """Stop listening."""
+    settings.stop_listening("look", apply_look)

@@ -1,36 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Preferences: dp3d on this computer, its server, and what is missing."""
+"""Preferences of the add-on: path of dp3d, server, token, and the page of the local server."""
 
 import os
-from typing import cast
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import ledger
-from ..link.client import DEFAULT_URL, Server, is_loopback
+from .. import local_dp3d, run_records
+from ..link.client import DEFAULT_URL, is_loopback
 from ..link.storage import token_file
+from ..preferences import ADDON
 from ..settings import PATH_OPTIONS, SERVER_REPORT
-
-ADDON = __package__.rpartition(".")[0]
-"""Name the extension is registered under."""
+from . import server_page
 
 
 def _path_changed(self: "HeadViewsPreferences", context: bpy.types.Context) -> None:
-    from .. import local_dp3d
-
     local_dp3d.path_changed()
 
 
 def _address_changed(self: "HeadViewsPreferences", context: bpy.types.Context) -> None:
-    from .. import local_dp3d
-
     local_dp3d.address_changed()
 
 
 def _keep_changed(self: "HeadViewsPreferences", context: bpy.types.Context) -> None:
-    from .. import local_dp3d
-
     local_dp3d.SERVER.keep(self.keep_server)
 
 
@@ -69,8 +61,6 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the settings, the server and the page of what is missing."""
-        from . import server_page
-
         layout = self.layout
         column = layout.column()
         column.use_property_split = True
@@ -89,35 +79,13 @@ class HeadViewsPreferences(bpy.types.AddonPreferences):
         if not is_loopback(self.server_url):
             notes.label(text="Another computer: needs Blender's online access", icon="INTERNET")
         layout.operator("dp3d.check_server", icon="LINKED")
-        run = ledger.run(context.scene)
+        run = run_records.run(context.scene)
         if run["error_code"].startswith(("server.", "addon.")):
             layout.label(text=run["error_problem"], icon="ERROR")
             layout.label(text=run["error_remedy"], icon="BLANK1")
         for report in SERVER_REPORT:
             layout.label(text=report, icon="CHECKMARK")
         server_page.draw_page(layout, context)
-
-
-def settings() -> HeadViewsPreferences | None:
-    """The preferences; None where the add-on was registered by a script, not installed."""
-    entry = bpy.context.preferences.addons.get(ADDON)
-    return None if entry is None else cast(HeadViewsPreferences, entry.preferences)
-
-
-def url() -> str:
-    """Address of the server; unlike :func:`server` it reads no file, so that panels may ask."""
-    chosen = settings()
-    address = chosen.server_url.strip() if chosen is not None else ""
-    return (address or DEFAULT_URL).rstrip("/")
-
-
-def server() -> Server:
-    """The server as configured now, with its token."""
-    chosen = settings()
-    online = bool(getattr(bpy.app, "online_access", False))
-    if chosen is None:
-        return Server.configured(DEFAULT_URL, "", online)
-    return Server.configured(chosen.server_url, chosen.token, online)
 
 
 CLASSES = (HeadViewsPreferences,)
