@@ -1,4 +1,4 @@
-"""Names of the commands and what runs them; each module is imported when it is asked for."""
+"""Commands of the child by name.  Each imports its module when it runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from nerf_export.child.talk import Talk
 from nerf_export.field.child_messages import RenderRequest, SurfaceRequest, TrainRequest
 
 _WAIT_S = 60.0
-"""For the fit's lock."""
+"""Seconds to wait for the lock of a fit."""
 
 
 def _check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    """Import all that a fit needs and name the versions."""
+    """Import the modules that a fit needs, and return the versions of their packages."""
     from nerf_export.child import train
 
     return {"versions": train.versions()}
 
 
 def _train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    # The child of a killed run may still be writing its last checkpoint; the parent has ended one
-    # that does not answer, where it could tell whose it is.
+    # The child of a killed run may still be writing its last checkpoint.  The parent ends one that
+    # does not respond, but cannot identify every such process.
     deadline = time.monotonic() + _WAIT_S
     while (lock := try_lock(Path(request["work"]) / "train.lock", timeout_s=1)) is None:
         if time.monotonic() > deadline:
@@ -86,3 +86,4 @@ COMMANDS: dict[str, Callable[[dict[str, Any], Talk], dict[str, Any]]] = {
     "ns_check": _ns_check,
     "ns_export": _ns_export,
 }
+"""Functions of request and channel that return a JSON-ready answer."""

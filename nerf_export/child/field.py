@@ -224,7 +224,7 @@ class HeadField(nn.Module):
 
         """
         table = self.distance_grid.table[:, 0]
-        strides: Sequence[int] = [int(s) for s in self.distance_grid._strides]
+        strides: Sequence[int] = [int(s) for s in self.distance_grid.strides]
         centre = table[index]
         squares, central = torch.zeros_like(centre), torch.zeros_like(centre)
         laplacian = -6 * centre

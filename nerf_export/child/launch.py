@@ -1,8 +1,8 @@
 """Entry of the child process: ``python launch.py COMMAND REQUEST.json``.
 
-Started as a plain file by the NeRF interpreter, which has neither of our packages installed.
-They are taken from where this file lies, and only they: the host's other packages must not
-be seen here.
+The NeRF interpreter runs this file as a script and has neither ``dp3d_core`` nor ``nerf_export``
+installed.  The script imports these two from the host's folders and hides the host's other
+packages.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from nerf_export.child.talk import Talk
 
 _ROOT = Path(__file__).resolve().parents[2]
+"""Folder that contains ``nerf_export``."""
 _STOPPED = 3
-"""Exit code of a child that was asked to end."""
+"""Exit code after the parent closed the child's stdin."""
 
 
 def borrow_package(name: str, folder: Path) -> None:
@@ -37,8 +38,8 @@ def borrow_package(name: str, folder: Path) -> None:
 
 
 def _watch_parent(talk: Talk) -> None:
-    """End when the parent closes our stdin, which it also does by dying."""
-    # os.read: a thread blocked inside sys.stdin would upset the interpreter's shutdown.
+    """End the process when stdin closes, as it does when the parent cancels or dies."""
+    # os.read, since a thread blocked in sys.stdin can abort the interpreter's shutdown
     while os.read(0, 1):
         pass
     talk.stop.set()
@@ -47,8 +48,8 @@ def _watch_parent(talk: Talk) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; 0 on success, 1 after an error event."""
-    # nerfstudio prints: keep the real stdout for events, send everything else to the log.
+    """Run a command.  Returns 0 on success, 1 on failure (with an error event for known errors)."""
+    # Events go to the original stdout; what nerfstudio prints goes to stderr, the log.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     if sys.path and Path(sys.path[0] or ".").resolve() == Path(__file__).resolve().parent:
@@ -93,6 +94,6 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-# nerfstudio may spawn workers that import this file again: they must not start a second fit.
+# nerfstudio may spawn workers that import this file; they must not run the command again.
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
