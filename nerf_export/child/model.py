@@ -77,7 +77,7 @@ its place; a sharper one breaks up at outlines, and ridges at the back are noise
 
 @dataclass
 class HeadModelConfig(ModelConfig):
-    """Settings of the model.  See ``Preset`` for those whose default is its value."""
+    """Settings of the model.  Those shared with ``Preset`` default to the default preset."""
 
     _target: type = field(default_factory=lambda: HeadModel)
     enable_collider: bool = False

@@ -41,3 +41,26 @@ def test_a_pit_in_the_surface_is_curvature() -> None:
 
 def test_the_eikonal_penalty_of_slope_two_is_one() -> None:
     assert penalties(2 * (heights() - 10.0))[0] == pytest.approx(1, abs=1e-3)
+
+
+def test_gradient_smoothing_shares_a_gradient_with_the_surroundings() -> None:
+    field = HeadField(FieldSize(CORNERS, (0.0, 0.0, 0.0), 1.0, ((0.5, 2),), 8))
+
+    def gradient(smoothing: float) -> torch.Tensor:
+        field.zero_grad()
+        field.gradient_smoothing = smoothing
+        field.distance_grid.table.view(CORNERS)[10, 10, 10].backward()
+        return field.distance_grid.table.grad.view(CORNERS)
+
+    own, shared = gradient(0.0), gradient(1.0)
+    assert own[10, 10, 10] == 1
+    assert (own != 0).sum() == 1
+    assert 0 < shared[10, 10, 10] < 0.1
+    assert shared[10, 10, 12] > 0
+    assert shared[10, 10, 18] == 0
+
+
+def test_the_softness_keeps_its_name_in_saved_fields() -> None:
+    field = HeadField(FieldSize(CORNERS, (0.0, 0.0, 0.0), 1.0, ((0.5, 2),), 8))
+    field.load_state_dict({**field.state_dict(), "width": torch.tensor(0.25)})
+    assert field.softness == 0.25
