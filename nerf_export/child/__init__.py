@@ -2,7 +2,8 @@
 
 The host starts it by ``nerf_export.process.child_process`` and imports nothing of it.
 
-    launch, commands, talk    entry point, commands by name, events to the parent
+    launch, commands          entry point, commands by name
+    parent_channel            events to the parent, and its request to stop
     compat                    patches that nerfstudio needs with current packages
     method, trainer           the nerfstudio method ``dp3d-head`` and its trainer
     dataparser, cameras       dataset and cameras in nerfstudio's types

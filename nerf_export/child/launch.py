@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nerf_export.child.talk import Talk
+    from nerf_export.child.parent_channel import ParentChannel
 
 _ROOT = Path(__file__).resolve().parents[2]
 """Folder that contains ``nerf_export``."""
@@ -37,13 +37,13 @@ def borrow_package(name: str, folder: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def _watch_parent(talk: Talk) -> None:
+def _watch_parent(parent: ParentChannel) -> None:
     """End the process when stdin closes, as it does when the parent cancels or dies."""
     # os.read, since a thread blocked in sys.stdin can abort the interpreter's shutdown
     while os.read(0, 1):
         pass
-    talk.stop.set()
-    if not talk.has_to_save:
+    parent.stop.set()
+    if not parent.has_to_save:
         os._exit(_STOPPED)
 
 
@@ -60,11 +60,11 @@ def main(arguments: list[str]) -> int:
     borrow_package("nerf_export", _ROOT / "nerf_export")
 
     from dp3d_core.errors import Dp3dError
-    from nerf_export.child.talk import Talk
+    from nerf_export.child.parent_channel import ParentChannel
 
-    talk = Talk(events)
+    parent = ParentChannel(events)
     if arguments[0] != "check":
-        threading.Thread(target=_watch_parent, args=(talk,), daemon=True).start()
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
     try:
         request = json.loads(Path(arguments[1]).read_text("utf-8")) if len(arguments) > 1 else {}
         from nerf_export.child import compat
@@ -72,16 +72,16 @@ def main(arguments: list[str]) -> int:
         compat.apply()
         from nerf_export.child.commands import COMMANDS
 
-        talk.result(COMMANDS[arguments[0]](request, talk))
+        parent.result(COMMANDS[arguments[0]](request, parent))
     except Dp3dError as error:
-        talk.error(error.to_dict())
+        parent.error(error.to_dict())
         return 1
     except Exception as error:
         traceback.print_exc()
         from nerf_export.child.memory import is_out_of_memory
 
         if is_out_of_memory(error):
-            talk.error(
+            parent.error(
                 Dp3dError(
                     "nerf.too_little_memory",
                     "Memory ran out in the NeRF process.",

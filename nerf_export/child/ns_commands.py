@@ -21,8 +21,8 @@ from nerf_export.child.method import (
     method,
     parser_config,
 )
+from nerf_export.child.parent_channel import ParentChannel
 from nerf_export.child.query import load_weights
-from nerf_export.child.talk import Talk
 from nerf_export.field.presets import Preset
 from nerf_export.field.size import FieldSize
 from nerf_export.shape.hull import Hull
@@ -31,12 +31,12 @@ _NEEDED = ("mediapy", "open3d", "pymeshlab", "trimesh", "xatlas")
 """Packages that nerfstudio's exporters import and the NeRF environment lacks."""
 
 
-def run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+def run_folder(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
     """Write the files of a finished ``ns-train``: ``config.yml`` and a checkpoint.
 
     Args:
         request: ``dataset``, ``field``, ``field_size``, ``preset`` and ``out``.
-        talk: channel to the parent.
+        parent: channel to the parent.
 
     Returns:
         ``config``, the path of ``config.yml`` for nerfstudio's ``--load-config``.
@@ -83,13 +83,13 @@ def check_exporters() -> None:
         )
 
 
-def ns_export(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+def ns_export(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
     """Run nerfstudio's ``ns-export tsdf`` or ``ns-export poisson`` on a run folder.
 
     Args:
         request: ``config``, ``kind``, ``out``, ``low`` and ``high`` corners of the box, ``faces``
             and ``texture_size`` (texels).
-        talk: channel to the parent.
+        parent: channel to the parent.
 
     Returns:
         ``mesh``, the path of the textured OBJ.

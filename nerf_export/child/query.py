@@ -19,7 +19,7 @@ from nerf_export.child.cameras import nerfstudio_camera
 from nerf_export.child.field import HeadField
 from nerf_export.child.files import whole_file
 from nerf_export.child.model import HeadModel, HeadModelConfig
-from nerf_export.child.talk import Talk
+from nerf_export.child.parent_channel import ParentChannel
 from nerf_export.field.child_messages import RenderRequest, SurfaceRequest
 from nerf_export.field.size import FieldSize
 
@@ -43,7 +43,7 @@ def surface(request: SurfaceRequest) -> None:
         np.savez(file, distance=distance, low=np.array(size.low), cell=size.cell)
 
 
-def render(request: RenderRequest, talk: Talk) -> None:
+def render(request: RenderRequest, parent: ParentChannel) -> None:
     """Render a field into a view set over white, with ``rgba/`` and depth.
 
     Frames that an interrupted run wrote are kept.
@@ -66,7 +66,9 @@ def render(request: RenderRequest, talk: Talk) -> None:
     missing, total = writer.missing(), len(cameras)
     start = total - len(missing)
     # no cancel check: a cancel ends the process (see launch)
-    stage = Stage("render", total, talk.progress, never_cancel, "Rendering the field", start=start)
+    stage = Stage(
+        "render", total, parent.progress, never_cancel, "Rendering the field", start=start
+    )
     for i in missing:
         outputs = model.get_outputs_for_camera(nerfstudio_camera(cameras[i]).to(device))
         alpha = outputs["accumulation"].clamp(0, 1)

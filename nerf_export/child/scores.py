@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 
 from dp3d_core.progress import Progress
 from dp3d_core.viewsets.psnr import psnr
-from nerf_export.child.talk import Talk
+from nerf_export.child.parent_channel import ParentChannel
 from nerf_export.field.child_messages import ViewScore
 from nerf_export.views.dataset import wholly_valid
 
@@ -41,13 +41,13 @@ def _valid_mask(picture: Path, shape: tuple[int, int]) -> NDArray[np.bool]:
 
 
 def score_held_out(
-    pipeline: VanillaPipeline, talk: Talk
+    pipeline: VanillaPipeline, parent: ParentChannel
 ) -> tuple[dict[str, float], list[ViewScore]]:
     """Render each held-out view over white, or over the learned backdrop, and score it.
 
     Args:
         pipeline: the trained pipeline.
-        talk: channel to the parent, for progress.
+        parent: channel to the parent, for progress.
 
     Returns:
         Means of ``foreground_psnr`` (pixels with alpha > 0.5; the main score), ``psnr`` of the
@@ -83,7 +83,9 @@ def score_held_out(
                 "ssim": float(structural_similarity(seen, wanted, channel_axis=-1, data_range=1.0)),
             }
         )
-        talk.progress(Progress("score", i + 1, len(dataset), "Scoring views the fit has not seen"))
+        parent.progress(
+            Progress("score", i + 1, len(dataset), "Scoring views the fit has not seen")
+        )
     torch.cuda.empty_cache()
     with_head = [row for row in rows if row["foreground_psnr"] is not None]
     columns = {

@@ -28,8 +28,8 @@ from nerf_export.child.method import (
     parser_config,
 )
 from nerf_export.child.model import HeadModel, field_size
+from nerf_export.child.parent_channel import ParentChannel
 from nerf_export.child.scores import score_held_out
-from nerf_export.child.talk import Talk
 from nerf_export.child.trainer import HeadTrainer, HeadTrainerConfig
 from nerf_export.field.child_messages import TrainRequest, TrainResult
 from nerf_export.shape.hull import Hull
@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def train(request: TrainRequest, talk: Talk) -> TrainResult:
+def train(request: TrainRequest, parent: ParentChannel) -> TrainResult:
     """Fit a field, from the last checkpoint if there is one, write its weights and score it.
 
     Raises:
@@ -57,7 +57,7 @@ def train(request: TrainRequest, talk: Talk) -> TrainResult:
     config = _configure(request)
     _check_memory(config, request)
     trainer: HeadTrainer = config.setup(local_rank=0, world_size=1)
-    trainer.talk = talk
+    trainer.parent = parent
     trainer.setup()
     poses = _check_poses(trainer, request.dataset)
     if trainer._start_step:
@@ -65,16 +65,16 @@ def train(request: TrainRequest, talk: Talk) -> TrainResult:
     # nerfstudio takes max_num_iterations as the steps after the checkpoint.
     trainer.config.max_num_iterations = steps - trainer._start_step
     if trainer.config.max_num_iterations > 0:
-        talk.has_to_save = True
+        parent.has_to_save = True
         trainer.train()
-        talk.has_to_save = False
-    if talk.stop.is_set():
+        parent.has_to_save = False
+    if parent.stop.is_set():
         raise Cancelled("The fit")
     model = trainer.pipeline.model
     assert isinstance(model, HeadModel)
     field = model.field
     field.refresh_normals()
-    scores, view_scores = score_held_out(trainer.pipeline, talk)
+    scores, view_scores = score_held_out(trainer.pipeline, parent)
     state = {k: v.contiguous().cpu() for k, v in field.state_dict().items()}
     with whole_file(request.field) as temporary:
         save_file(state, str(temporary))

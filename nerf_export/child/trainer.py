@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dp3d_core.progress import Progress
 from nerf_export.child.files import whole_file
-from nerf_export.child.talk import Talk
+from nerf_export.child.parent_channel import ParentChannel
 
 _REPORT_INTERVAL_S = 0.5
 """Smallest time between two progress events, seconds."""
@@ -32,10 +32,10 @@ class HeadTrainerConfig(TrainerConfig):
 
 
 class HeadTrainer(Trainer):
-    """Trains, reports progress to the parent and stops when it asks; both only with ``talk``."""
+    """Trains, reports progress to the parent and stops when it asks; both only with ``parent``."""
 
     config: HeadTrainerConfig
-    talk: Talk | None = None
+    parent: ParentChannel | None = None
     """Channel to the parent; None under ``ns-train``."""
     _steps = 0
     """Number of steps of the fit, those before the checkpoint included."""
@@ -68,9 +68,9 @@ class HeadTrainer(Trainer):
         interval = max(_MIN_CHECKPOINT_INTERVAL_S, self._saving_s / _SAVING_PART)
         if time.monotonic() - self._saved_at > interval:
             self.save_checkpoint(step)
-        if self.talk is not None:
-            self._report(self.talk, step + 1, losses, metrics)
-            if self.talk.stop.is_set():
+        if self.parent is not None:
+            self._report(self.parent, step + 1, losses, metrics)
+            if self.parent.stop.is_set():
                 self.stop_training = True
         return loss, losses, metrics
 
@@ -109,7 +109,11 @@ class HeadTrainer(Trainer):
         super()._after_train()
 
     def _report(
-        self, talk: Talk, done: int, losses: dict[str, Tensor], metrics: dict[str, Tensor]
+        self,
+        parent: ParentChannel,
+        done: int,
+        losses: dict[str, Tensor],
+        metrics: dict[str, Tensor],
     ) -> None:
         """Send a progress event, unless the last one is recent and the fit is not done."""
         now, of = time.monotonic(), self._steps
@@ -122,4 +126,4 @@ class HeadTrainer(Trainer):
             name: round(float(torch.as_tensor(value).detach()), 6) for name, value in losses.items()
         }
         values["psnr"] = round(float(metrics["psnr"]), 2)
-        talk.progress(Progress("fit", done, of, f"Step {done} of {of}", eta, values))
+        parent.progress(Progress("fit", done, of, f"Step {done} of {of}", eta, values))

@@ -10,7 +10,7 @@ from typing import IO, Any
 from dp3d_core.progress import Progress
 
 
-class Talk:
+class ParentChannel:
     """Sends events to ``nerf_export.process.child_process``, which reads them from a pipe."""
 
     def __init__(self, events: IO[str]) -> None:
