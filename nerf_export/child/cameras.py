@@ -1,4 +1,4 @@
-"""Cameras of ours as nerfstudio's, and back: world N, OpenGL axes there."""
+"""Conversion between dp3d's cameras (head space) and nerfstudio's (world N, OpenGL axes)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dp3d_core.cameras.camera import (
 
 
 def nerfstudio_camera(camera: Camera) -> Cameras:
-    """One camera as nerfstudio has it."""
+    """Convert a camera to nerfstudio's ``Cameras`` of length one."""
     pose = convert_pose(
         camera.c2w,
         axes=(CameraAxes.OPENCV, CameraAxes.OPENGL),
@@ -35,7 +35,7 @@ def nerfstudio_camera(camera: Camera) -> Cameras:
 
 
 def head_cameras(cameras: Cameras) -> list[Camera]:
-    """Cameras of nerfstudio as ours, head space."""
+    """Convert cameras of nerfstudio to a list of ours, in head space."""
     head_space = []
     for i in range(len(cameras)):
         pose = np.vstack([cameras.camera_to_worlds[i].cpu().numpy(), [0, 0, 0, 1]])
@@ -43,7 +43,7 @@ def head_cameras(cameras: Cameras) -> list[Camera]:
             Camera(
                 K=cameras.get_intrinsics_matrices()[i].cpu().numpy().astype(np.float64),
                 c2w=convert_pose(
-                    nearest_rigid(pose),  # they are of single precision
+                    nearest_rigid(pose),  # single precision leaves rounding errors
                     axes=(CameraAxes.OPENGL, CameraAxes.OPENCV),
                     world=(WorldFrame.Z_UP, WorldFrame.HEAD),
                 ),

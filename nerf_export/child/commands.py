@@ -1,4 +1,4 @@
-"""Names of the commands and what runs them; each module is imported when it is asked for."""
+"""Commands of the child by name.  Each imports its module when it runs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress
 from dp3d_core.storage.locks import try_lock
-from nerf_export.child.talk import Talk
+from nerf_export.child.parent_channel import ParentChannel
 from nerf_export.field.child_messages import RenderRequest, SurfaceRequest, TrainRequest
 
 _WAIT_S = 60.0
-"""For the fit's lock."""
+"""Seconds to wait for the lock of a fit."""
 
 
-def _check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    """Import all that a fit needs and name the versions."""
+def _check(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
+    """Import the modules that a fit needs, and return the versions of their packages."""
     from nerf_export.child import train
 
     return {"versions": train.versions()}
 
 
-def _train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    # The child of a killed run may still be writing its last checkpoint; the parent has ended one
-    # that does not answer, where it could tell whose it is.
+def _train(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
+    # The child of a killed run may still be writing its last checkpoint.  The parent ends one that
+    # does not respond, but cannot identify every such process.
     deadline = time.monotonic() + _WAIT_S
     while (lock := try_lock(Path(request["work"]) / "train.lock", timeout_s=1)) is None:
         if time.monotonic() > deadline:
@@ -35,49 +35,49 @@ def _train(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
                 "Another process is still at work on this fit.",
                 "Wait for it to end, or end it, and start again.",
             )
-        talk.progress(Progress("fit", 0, 1, "Waiting for the process of an earlier run to end"))
+        parent.progress(Progress("fit", 0, 1, "Waiting for the process of an earlier run to end"))
     try:
         from nerf_export.child.train import train
 
-        return train(TrainRequest.from_dict(request), talk).answer()
+        return train(TrainRequest.from_dict(request), parent).answer()
     finally:
         lock.release()
 
 
-def _surface(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+def _surface(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
     from nerf_export.child.query import surface
 
     surface(SurfaceRequest.from_dict(request))
     return {}
 
 
-def _render(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+def _render(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
     from nerf_export.child.query import render
 
-    render(RenderRequest.from_dict(request), talk)
+    render(RenderRequest.from_dict(request), parent)
     return {}
 
 
-def _run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+def _run_folder(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
     from nerf_export.child.ns_commands import run_folder
 
-    return run_folder(request, talk)
+    return run_folder(request, parent)
 
 
-def _ns_check(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+def _ns_check(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
     from nerf_export.child.ns_commands import check_exporters
 
     check_exporters()
     return {}
 
 
-def _ns_export(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
+def _ns_export(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
     from nerf_export.child.ns_commands import ns_export
 
-    return ns_export(request, talk)
+    return ns_export(request, parent)
 
 
-COMMANDS: dict[str, Callable[[dict[str, Any], Talk], dict[str, Any]]] = {
+COMMANDS: dict[str, Callable[[dict[str, Any], ParentChannel], dict[str, Any]]] = {
     "check": _check,
     "train": _train,
     "surface": _surface,
@@ -86,3 +86,4 @@ COMMANDS: dict[str, Callable[[dict[str, Any], Talk], dict[str, Any]]] = {
     "ns_check": _ns_check,
     "ns_export": _ns_export,
 }
+"""Functions of request and channel that return a JSON-ready answer."""

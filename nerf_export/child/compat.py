@@ -1,18 +1,18 @@
-"""Everything that has to be mended before nerfstudio 1.1.5 runs on today's packages.
+"""Patches that nerfstudio 1.1.5 needs with current packages.
 
-All of it in one place, applied once, before nerfstudio is imported:
+:func:`apply` makes all of them, once, before nerfstudio is imported:
 
-torchvision   its CPU wheels declare operators of a compiled library that a CPU-only torch
-              does not load; declaring two schemas is enough for what nerfstudio calls.
-fpsample,     imported at the top of modules we use for nothing of it (open3d: 0.9 GB): stubs
-open3d, rawpy whose every use says so.
-torch.load    nerfstudio leaves ``weights_only`` to torch, and before 2.6 that meant to run what
-              a pickle says: here it is always on.
-threads       torch takes the cores of the machine; we take those we may use, or as many as
-              ``OMP_NUM_THREADS`` says.
+torchvision   The CPU wheels declare operators of a compiled library that a CPU-only torch does
+              not load.  nerfstudio needs the schemas of two of them.
+fpsample,     nerfstudio imports them at the top of modules, for functions that are not called
+open3d, rawpy here (open3d has 0.9 GB).  Stubs stand in, and raise when they are used.
+torch.load    nerfstudio does not set ``weights_only``, whose default before torch 2.6 let a
+              checkpoint run code.  It is always on here.
+threads       torch uses all cores of the machine.  The patch limits it to the cores that the
+              process may use, and to ``OMP_NUM_THREADS``.
 
-Not needed, and why: to allow more than weights in a checkpoint, since our scheduler leaves plain
-floats there; LPIPS is never constructed, since the model is our own.
+Checkpoints need no exception from ``weights_only``: the state of :class:`method.Decay` holds plain
+floats.  LPIPS needs no patch: the model does not construct it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import types
 import warnings
 from typing import Any
 
-_KEEP: list[object] = []
-"""Libraries must stay referenced, or their schemas go away with them."""
+_LIBRARIES: list[object] = []
+"""torch libraries with declared schemas; a schema lives as long as its library."""
 
 
 def apply() -> None:
-    """Mend; must be called before nerfstudio is imported."""
+    """Apply all patches; to be called before nerfstudio is imported."""
     import torch
 
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -41,7 +41,7 @@ def apply() -> None:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on, no more than ``OMP_NUM_THREADS``."""
+    """Number of cores this process may run on, at most ``OMP_NUM_THREADS``."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(_allowed_cores(), int(limit)) if limit.isdigit() and int(limit) else _allowed_cores()
 
@@ -58,7 +58,7 @@ def _declare_torchvision(torch: Any) -> None:
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEEP.append(library)
+    _LIBRARIES.append(library)
 
 
 def _load_weights_only(torch: Any) -> None:
@@ -72,7 +72,7 @@ def _load_weights_only(torch: Any) -> None:
 
 
 class _Stub(types.ModuleType):
-    """A module that is importable and nothing more."""
+    """A module that can be imported; any use of its members raises ``RuntimeError``."""
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):

@@ -1,4 +1,4 @@
-"""nerfstudio's own dataset format, with the visual hull of the silhouettes beside it."""
+"""Data parser of nerfstudio's dataset format that adds visual hull and local contrast."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nerf_export.shape.hull import Hull, visual_hull
 
 @dataclass
 class HeadDataParserConfig(NerfstudioDataParserConfig):
-    """nerfstudio's, with poses that stay where they are."""
+    """Settings of nerfstudio's parser, with unchanged poses, and of the hull."""
 
     _target: type = field(default_factory=lambda: HeadDataParser)
     orientation_method: Literal["pca", "up", "vertical", "none"] = "none"
@@ -31,17 +31,17 @@ class HeadDataParserConfig(NerfstudioDataParserConfig):
     auto_scale_poses: bool = False
     downscale_factor: int | None = 1
     hull: Path | None = None
-    """File that ``Hull.save`` wrote; None: made of the pictures' alpha."""
+    """File of ``Hull.save``; None: carve the hull from the pictures' alpha."""
     has_masks: bool | None = None
-    """Whether head and background are told apart; None: where any pixel is not opaque."""
+    """Whether alpha separates head and background; None: true if any pixel is not opaque."""
     grid: int = 192
-    """Corners of the hull along its longest axis, where it is made here."""
+    """Corners along the longest axis of a hull that is carved here."""
 
 
 class HeadDataParser(Nerfstudio):
-    """Adds to the training split's metadata a ``hull`` and whether there are masks.
+    """Adds ``hull`` and ``has_masks`` to the metadata of the training split.
 
-    With masks also ``contrasts``: of each picture, (h, w) int8, see ``contrast``.
+    With masks it also adds ``contrasts``, the (h, w) int8 :func:`local_contrast` of each picture.
     """
 
     config: HeadDataParserConfig
@@ -54,7 +54,7 @@ class HeadDataParser(Nerfstudio):
             hull = None if self.config.hull is None else Hull.load(self.config.hull)
             masked = self.config.has_masks
             if hull is None or masked is None:
-                # copies: a view of the alpha would keep the whole picture
+                # a copy, so that the colours are freed
                 alphas = [_rgba(path)[..., 3].copy() for path in outputs.image_filenames]
             if masked is None:
                 masked = any(bool((alpha < 255).any()) for alpha in alphas)
@@ -68,7 +68,7 @@ class HeadDataParser(Nerfstudio):
 
 
 def _rgba(path: Path) -> NDArray[np.uint8]:
-    """(h, w, 4) uint8; pictures without alpha are opaque."""
+    """(h, w, 4) uint8 picture; opaque where the file has no alpha."""
     with Image.open(path, formats=["PNG", "JPEG", "WEBP", "TIFF", "BMP"]) as picture:
         return np.asarray(picture.convert("RGBA"))
 
@@ -76,3 +76,4 @@ def _rgba(path: Path) -> NDArray[np.uint8]:
 dp3d_head_data = DataParserSpecification(
     config=HeadDataParserConfig(), description="nerfstudio's format, poses unmoved, visual hull"
 )
+"""Entry point of the parser."""

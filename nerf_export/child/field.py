@@ -1,19 +1,20 @@
-"""The head's radiance field: a signed distance grid that makes opacity, and a colour grid.
+"""The head's radiance field: a signed distance grid for opacity, and grids and networks for colour.
 
-Opacity follows NeuS (Wang et al. 2021, eq. 10 and 13): along a ray, transmittance is the
-logistic cumulative Phi of the distance over a width.  A ray that just touches the surface
-then has an opacity of one half, so silhouettes neither swell nor shrink, which a density made
-from the distance (VolSDF) does by some widths at grazing angles.
+Opacity follows NeuS (Wang et al. 2021, eq. 10 and 13): transmittance along a ray is the logistic
+function of distance / softness.  A ray that just touches the surface has an opacity of one half,
+so silhouettes neither swell nor shrink.  With a density made from the distance (VolSDF) they
+swell by several times the softness at grazing angles.
 
-The distance starts as that of the visual hull, so the first step already samples near the
-surface; the mesh later is its zero level.  The width shrinks while training goes on, and so does
-the spread: the part of a distance's gradient that is shared with its surroundings.  Without it
-every corner of the grid goes its own way, and where skin has little texture the surface stays
-where the hull was (the same idea as Nicolet et al. 2021, "Large Steps in Inverse Rendering").
+The distance grid starts as the distance to the visual hull, so the first step already samples
+near the surface.  The mesh is its zero level.  Two quantities decrease during training: the
+softness, and gradient smoothing, which replaces a part of each corner's gradient by a mean over
+its surroundings.  Without smoothing each corner moves independently, and the surface stays at the
+hull where skin has little texture (compare Nicolet et al. 2021, "Large Steps in Inverse
+Rendering").
 
-What changes with the direction of view is gloss: a small network of the material and of the
-direction in which the surface mirrors the view (Verbin et al. 2022, Ref-NeRF).  Without it a
-highlight, which wanders over the surface, is explained by dents.
+Gloss is the view-dependent part of the colour: a small network reads the material and the view
+direction mirrored at the surface (Verbin et al. 2022, Ref-NeRF).  Without it the fit explains
+moving highlights by dents.
 """
 
 from __future__ import annotations
@@ -28,21 +29,28 @@ from dp3d_core.arrays import Float, Int
 from nerf_export.child.grids import Grid, blurred, resampled
 from nerf_export.field.size import FieldSize
 
-_SPREAD_BLURS = 2
-"""Blurs, at half the resolution, that a gradient is spread by: some four cells."""
+_SMOOTHING_BLURS = 2
+"""Blurs of a gradient at half the resolution; together they reach about four cells."""
 _RIDGE_POWER = 4
-"""The larger, the sooner a change of slope counts as a ridge between two sheets."""
-_BESIDE = 0.4
-"""Cells from the surface within which there is no ridge."""
+"""Exponent of the ratio of central to one-sided squared slopes; a larger one treats smaller
+changes of slope as ridges."""
+_RIDGE_FREE_CELLS = 0.4
+"""Distance from the surface, cells, within which curvature is penalised even at a ridge."""
+_HARMONICS = 9
+"""Monomials of first and second degree of a direction, inputs of gloss and backdrop."""
+_SOFTNESS_KEY = "width"
+"""Name of the softness in ``field.safetensors`` and in checkpoints."""
 
 
 class HeadField(nn.Module):
     """Distance and colour anywhere in the box, and opacity along a ray."""
 
     low: Tensor
+    """(3,) lowest corner of the box, world N."""
     extent: Tensor
-    width: Tensor
+    """(3,) size of the box, head units."""
     reachable: Tensor
+    """(rows, 1) whether the fit may change the distance at a corner."""
 
     def __init__(self, size: FieldSize) -> None:
         super().__init__()
@@ -74,12 +82,18 @@ class HeadField(nn.Module):
         low = torch.tensor(size.low)
         self.register_buffer("low", low)
         self.register_buffer("extent", size.cell * (torch.tensor(size.corners) - 1.0))
-        self.register_buffer("width", torch.tensor(size.cell))
+        self.register_buffer(_SOFTNESS_KEY, torch.tensor(size.cell))
         rows = self.distance_grid.table.shape[0]
         self.register_buffer("reachable", torch.ones(rows, 1, dtype=torch.bool))
-        self.spread = 0.0
-        """Part of the distance's gradient that is shared with the surroundings, 0 to 1."""
-        self.distance_grid.table.register_hook(self._spread_gradient)
+        self.gradient_smoothing = 0.0
+        """Part of each distance's gradient that is replaced by a mean over its surroundings, 0 to
+        1."""
+        self.distance_grid.table.register_hook(self._smoothed_gradient)
+
+    @property
+    def softness(self) -> Tensor:
+        """() scale of the logistic function of the opacity, head units."""
+        return self.get_buffer(_SOFTNESS_KEY)
 
     def start_from(
         self,
@@ -87,9 +101,13 @@ class HeadField(nn.Module):
         reach: float,
         start: Float[Tensor, "nx ny nz"] | None = None,
     ) -> None:
-        """Take (nx, ny, nz) distances, head units, as the first guess: the hull's, or ``start``.
+        """Set the distances that training starts from, and draw random colour features.
 
-        The surface stays within ``reach``, head units, of the hull.
+        Args:
+            hull_distance: (nx, ny, nz) signed distances to the visual hull, head units.
+            reach: distance to the hull, head units, within which the fit may move the surface.
+            start: (nx, ny, nz) initial distances, head units; None: those to the hull.
+
         """
         first = hull_distance if start is None else start
         with torch.no_grad():
@@ -99,20 +117,22 @@ class HeadField(nn.Module):
                 table.uniform_(-0.05, 0.05)
         self.refresh_normals()
 
-    def _spread_gradient(self, gradient: Float[Tensor, "rows 1"]) -> Float[Tensor, "rows 1"]:
-        if self.spread > 0:
+    def _smoothed_gradient(self, gradient: Float[Tensor, "rows 1"]) -> Float[Tensor, "rows 1"]:
+        """Gradient of the distances after smoothing, zero at corners out of reach."""
+        if self.gradient_smoothing > 0:
             nx, ny, nz = self.size.corners
             own = gradient.view(nx, ny, nz)
             half = F.avg_pool3d(own[None, None], 2, ceil_mode=True)[0, 0]
-            for _ in range(_SPREAD_BLURS):
+            for _ in range(_SMOOTHING_BLURS):
                 half = blurred(half)
-            shared = F.interpolate(half[None, None], scale_factor=2, mode="trilinear")
-            gradient = torch.lerp(own, shared[0, 0, :nx, :ny, :nz], self.spread).view_as(gradient)
+            smooth = F.interpolate(half[None, None], scale_factor=2, mode="trilinear")
+            smooth = smooth[0, 0, :nx, :ny, :nz]
+            gradient = torch.lerp(own, smooth, self.gradient_smoothing).view_as(gradient)
         return gradient * self.reachable
 
     @torch.no_grad()
     def refresh_normals(self) -> None:
-        """Take the normals at which gloss is mirrored from the present distances."""
+        """Recompute the normals that mirror view directions for gloss, from the distances."""
         if not self.size.gloss:
             return
         rough = resampled(
@@ -139,22 +159,35 @@ class HeadField(nn.Module):
 
     @staticmethod
     def opacity(
-        distance: Float[Tensor, "r ends"], width: Float[Tensor, "r 1"]
+        distance: Float[Tensor, "r ends"], softness: Float[Tensor, "r 1"]
     ) -> Float[Tensor, "r ends-1"]:
-        """Opacity of the (r, s) intervals between (r, s + 1) distances along rays.
+        """Opacity of the intervals along rays; zero where a ray leaves the surface.
 
-        ``width`` is (r, 1), head units.  Leaving the surface costs nothing.
+        Args:
+            distance: (r, s + 1) signed distances at the ends of the intervals, head units.
+            softness: (r, 1) of each ray, head units.
+
+        Returns:
+            (r, s) opacities, 0 to 1.
+
         """
-        passed = torch.sigmoid(distance / width)
+        passed = torch.sigmoid(distance / softness)
         return ((passed[:, :-1] - passed[:, 1:]) / (passed[:, :-1] + 1e-6)).clamp(0, 1)
 
     def colour(
         self, points: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "_g 3"], Float[Tensor, "n _k"]]:
-        """(n, 3) colour in [0, 1] seen along (n, 3) unit directions, the gloss in it, contrast.
+        """Colour, gloss and contrast of points.
 
-        The gloss, (n, 3) before the sigmoid, is what changes with the direction; the contrast,
-        (n, 1) or (n, 0) where the field has none, does not.
+        Args:
+            points: (n, 3) in world N.
+            directions: (n, 3) unit directions from the camera to the points.
+
+        Returns:
+            (n, 3) colour in [0, 1]; the view-dependent part of it before the sigmoid, (n, 3), or
+            (1, 3) zeros for a field without gloss; the local contrast, (n, 1), or (n, 0) for a
+            field without contrast.
+
         """
         unit = self.unit(points)
         features = torch.cat([grid(unit) for grid in self.colour_grids], -1)
@@ -168,25 +201,30 @@ class HeadField(nn.Module):
         return torch.sigmoid(matt + gloss), gloss, contrast
 
     def backdrop(self, directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        """(n, 3) colour far behind the head: smooth in the (n, 3) direction of view."""
+        """(n, 3) background colour in (n, 3) unit directions of view, a smooth function of them."""
         return torch.sigmoid(self.backdrop_net(_harmonics(directions)))
 
     def regularity(
-        self, index: Int[Tensor, " n"], ridges: bool = True
+        self, index: Int[Tensor, " n"], spare_ridges: bool = True
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Mean eikonal and curvature penalties at (n,) inner corners.
+        """Mean eikonal and curvature penalties at inner corners of the distance grid.
 
-        The gradient's length should be one (eikonal) and the Laplacian, in units of one per
-        cell, small; both by finite differences on the grid.
+        The eikonal penalty keeps the gradient's length at one, the curvature penalty keeps the
+        Laplacian small (unit: one per cell).  Both use finite differences on the grid.
 
-        Between two sheets that face each other, in the brim of a hat or behind an ear, distances
-        have a ridge: one-sided differences are one there, central ones vanish.  That is no
-        curvature; smoothing it would drive the sheets apart.  Beside the surface it is a pit.
-        Without ``ridges`` everything counts as curvature: where no view looks, distances are
-        noise, which looks like ridges.
+        Distances have a ridge between two sheets that face each other, as in the brim of a hat
+        or behind an ear: one-sided differences have length one there and central ones vanish.
+        Smoothing a ridge would drive the sheets apart, so it is no curvature.  Next to the
+        surface the pattern is a pit and is always curvature.
+
+        Args:
+            index: (n,) corners, none of them on the grid's boundary.
+            spare_ridges: whether ridges are left out of the curvature.  Regions that no view
+                shows hold noise that resembles ridges.
+
         """
         table = self.distance_grid.table[:, 0]
-        strides: Sequence[int] = [int(s) for s in self.distance_grid._strides]
+        strides: Sequence[int] = [int(s) for s in self.distance_grid.strides]
         centre = table[index]
         squares, central = torch.zeros_like(centre), torch.zeros_like(centre)
         laplacian = -6 * centre
@@ -197,16 +235,24 @@ class HeadField(nn.Module):
             laplacian = laplacian + ahead + behind
         eikonal = ((squares + 1e-8).sqrt() - 1).square().mean()
         curvature = laplacian.square()
-        if ridges:
+        if spare_ridges:
             with torch.no_grad():
                 smooth = (central / (squares + 1e-4)) ** _RIDGE_POWER
-                counts = torch.maximum(smooth, torch.exp(-((centre / _BESIDE) ** 2)))
-            curvature = counts * curvature
+                near_surface = torch.exp(-((centre / _RIDGE_FREE_CELLS) ** 2))
+            curvature = torch.maximum(smooth, near_surface) * curvature
         return eikonal, curvature.mean()
 
     @torch.no_grad()
     def band(self, cells: float) -> Int[Tensor, " n"]:
-        """(n,) inner corners within some cells of the surface that the fit may move."""
+        """Corners where distances are regularised.
+
+        Args:
+            cells: largest distance to the surface, cells.
+
+        Returns:
+            (n,) indices of reachable corners within that distance and not on the boundary.
+
+        """
         nx, ny, nz = self.size.corners
         near = (self.distance_grid.table.abs() < cells) & self.reachable
         near = near.view(nx, ny, nz).clone()
@@ -216,10 +262,7 @@ class HeadField(nn.Module):
         return near.view(-1).nonzero()[:, 0]
 
 
-_HARMONICS = 9
-
-
 def _harmonics(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 9"]:
-    """(n, 9) polynomials up to the second degree of (n, 3) directions."""
+    """(n, 9) monomials of first and second degree of (n, 3) directions."""
     x, y, z = directions.unbind(-1)
     return torch.stack([x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], -1)

@@ -1,4 +1,4 @@
-"""Files of the child: absent, the old one, or the whole new one."""
+"""Atomic writing: a reader finds no file, the previous one, or the complete new one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dp3d_core.storage.files import new_file_mode
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write under, which takes its place when all is written.
+    """Temporary path to write to, renamed to ``path`` when the block ends without an error.
 
     Raises:
-        Dp3dError: ``output.not_writable`` for whatever goes wrong inside: torch and safetensors
-            name a full disk in ways of their own.
+        Dp3dError: ``output.not_writable`` for any error in the block.  torch and safetensors
+            raise exceptions of their own for a full disk.
 
     """
     temporary = path.with_name(f"{path.name}.tmp")
@@ -26,7 +26,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(new_file_mode())  # some writers make it private
+        temporary.chmod(new_file_mode())  # some writers restrict it to the user
         temporary.replace(path)
     except Exception as error:
         with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
 """Entry of the child process: ``python launch.py COMMAND REQUEST.json``.
 
-Started as a plain file by the NeRF interpreter, which has neither of our packages installed.
-They are taken from where this file lies, and only they: the host's other packages must not
-be seen here.
+The NeRF interpreter runs this file as a script and has neither ``dp3d_core`` nor ``nerf_export``
+installed.  The script imports these two from the host's folders and hides the host's other
+packages.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nerf_export.child.talk import Talk
+    from nerf_export.child.parent_channel import ParentChannel
 
 _ROOT = Path(__file__).resolve().parents[2]
+"""Folder that contains ``nerf_export``."""
 _STOPPED = 3
-"""Exit code of a child that was asked to end."""
+"""Exit code after the parent closed the child's stdin."""
 
 
 def borrow_package(name: str, folder: Path) -> None:
@@ -36,19 +37,19 @@ def borrow_package(name: str, folder: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def _watch_parent(talk: Talk) -> None:
-    """End when the parent closes our stdin, which it also does by dying."""
-    # os.read: a thread blocked inside sys.stdin would upset the interpreter's shutdown.
+def _watch_parent(parent: ParentChannel) -> None:
+    """End the process when stdin closes, as it does when the parent cancels or dies."""
+    # os.read, since a thread blocked in sys.stdin can abort the interpreter's shutdown
     while os.read(0, 1):
         pass
-    talk.stop.set()
-    if not talk.has_to_save:
+    parent.stop.set()
+    if not parent.has_to_save:
         os._exit(_STOPPED)
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; 0 on success, 1 after an error event."""
-    # nerfstudio prints: keep the real stdout for events, send everything else to the log.
+    """Run a command.  Returns 0 on success, 1 on failure (with an error event for known errors)."""
+    # Events go to the original stdout; what nerfstudio prints goes to stderr, the log.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     if sys.path and Path(sys.path[0] or ".").resolve() == Path(__file__).resolve().parent:
@@ -59,11 +60,11 @@ def main(arguments: list[str]) -> int:
     borrow_package("nerf_export", _ROOT / "nerf_export")
 
     from dp3d_core.errors import Dp3dError
-    from nerf_export.child.talk import Talk
+    from nerf_export.child.parent_channel import ParentChannel
 
-    talk = Talk(events)
+    parent = ParentChannel(events)
     if arguments[0] != "check":
-        threading.Thread(target=_watch_parent, args=(talk,), daemon=True).start()
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
     try:
         request = json.loads(Path(arguments[1]).read_text("utf-8")) if len(arguments) > 1 else {}
         from nerf_export.child import compat
@@ -71,16 +72,16 @@ def main(arguments: list[str]) -> int:
         compat.apply()
         from nerf_export.child.commands import COMMANDS
 
-        talk.result(COMMANDS[arguments[0]](request, talk))
+        parent.result(COMMANDS[arguments[0]](request, parent))
     except Dp3dError as error:
-        talk.error(error.to_dict())
+        parent.error(error.to_dict())
         return 1
     except Exception as error:
         traceback.print_exc()
         from nerf_export.child.memory import is_out_of_memory
 
         if is_out_of_memory(error):
-            talk.error(
+            parent.error(
                 Dp3dError(
                     "nerf.too_little_memory",
                     "Memory ran out in the NeRF process.",
@@ -93,6 +94,6 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-# nerfstudio may spawn workers that import this file again: they must not start a second fit.
+# nerfstudio may spawn workers that import this file; they must not run the command again.
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

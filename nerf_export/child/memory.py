@@ -1,4 +1,4 @@
-"""How much memory a fit needs, before it begins."""
+"""Check of the memory that a fit needs, before it starts."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from nerf_export.child.field import HeadField
 from nerf_export.field.size import FieldSize
 
 _GIB = 1024**3
+"""Bytes of a GiB."""
 _CGROUP = Path("/sys/fs/cgroup")
+"""Control group of the process, seen from inside a container."""
 _BASE = 0.7 * _GIB
-"""The interpreter with torch and nerfstudio, which is there already when this is asked."""
+"""Bytes of the interpreter with torch and nerfstudio, allocated before the check."""
 _COPIES = 5
-"""Of each learned value: itself, its gradient, two moments of Adam, and one on the way."""
+"""Float32 copies of each parameter: value, gradient, two moments of Adam, one temporary."""
 _PER_SAMPLE = 2600
-"""Bytes of a sample of a ray that is rendered: corners, weights and features with gradients."""
+"""Bytes for each rendered sample of a ray: corners, weights and features with gradients."""
 _PER_PIXEL = 18
-"""Bytes of a pixel of a picture: float32 RGBA, a mask, and contrast."""
+"""Bytes for each pixel of the training pictures: float32 RGBA, mask and contrast."""
+_UNLIMITED = 1e30
+"""Bytes that no machine has."""
 
 
 def check_memory(
     size: FieldSize, samples: int, pixels: int, device: torch.device, limit_gb: float | None
 ) -> None:
-    """Refuse a fit that takes more memory than there is, before any of it is taken.
+    """Refuse a fit whose estimated memory exceeds the free memory or the limit.
 
     Args:
-        size: of the field.
-        samples: rendered in a step, of all its rays.
-        pixels: of all pictures, which nerfstudio keeps in the host's memory.
-        device: where the model will lie.
-        limit_gb: GiB that may be used at most, of the device's memory; None: what is free.
+        size: size of the field.
+        samples: rendered samples in a step, of all its rays.
+        pixels: pixels of all training pictures, which nerfstudio keeps in the host's memory.
+        device: device of the model.
+        limit_gb: largest use of the device's memory, GiB; None: all that is free.
 
     Raises:
         Dp3dError: ``nerf.too_little_memory``.
@@ -50,8 +54,9 @@ def check_memory(
 
 
 def _check(need: float, free: float | None, taken: float, limit_gb: float | None) -> None:
+    """Refuse ``need`` bytes beyond ``free`` ones, or beyond a limit that includes ``taken``."""
     limit = None if limit_gb is None else limit_gb * _GIB - taken
-    room = min(value for value in (free, limit, 1e30) if value is not None)
+    room = min(value for value in (free, limit, _UNLIMITED) if value is not None)
     if need > room:
         need, room = need + taken, room + taken
         raise Dp3dError(
@@ -62,11 +67,12 @@ def _check(need: float, free: float | None, taken: float, limit_gb: float | None
 
 
 def _free_on_host() -> float | None:
-    """Bytes that are free; None where the system does not say."""
-    return min((free for free in (_free_here(), _free_in_container()) if free), default=None)
+    """Free bytes of machine and container, the smaller; None where neither is known."""
+    return min((free for free in (_free_on_machine(), _free_in_container()) if free), default=None)
 
 
-def _free_here() -> float | None:
+def _free_on_machine() -> float | None:
+    """Bytes that Linux reports as available."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         return next(1024.0 * int(s.split()[1]) for s in lines if s.startswith("MemAvailable:"))
@@ -75,19 +81,19 @@ def _free_here() -> float | None:
 
 
 def _free_in_container() -> float | None:
-    """What a limit of the control group leaves."""
+    """Bytes below the control group's limit, its reclaimable file cache included."""
     try:
         limit = float((_CGROUP / "memory.max").read_text("ascii"))
         used = float((_CGROUP / "memory.current").read_text("ascii"))
         lines = (_CGROUP / "memory.stat").read_text("ascii").splitlines()
         cache = sum(float(s.split()[1]) for s in lines if s.startswith("inactive_file "))
         return limit - used + cache
-    except (OSError, ValueError):  # none, or "max"
+    except (OSError, ValueError):  # no control group, or the limit "max"
         return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out all the same."""
+    """Whether an error reports that an allocation failed."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )

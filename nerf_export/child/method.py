@@ -1,15 +1,15 @@
-"""The nerfstudio method ``dp3d-head``, in the sizes of our presets.
+"""The nerfstudio method ``dp3d-head``, and two variants for the presets draft and high.
 
-Where dp3d is installed beside nerfstudio, its entry points register them, and
-``ns-train dp3d-head --data FOLDER`` fits any folder of nerfstudio's format.  In the environment
-that ``dp3d setup nerf`` builds, dp3d is not installed; there :data:`REGISTRATION` does it,
-nerfstudio's own way for a method that is no package.
+Entry points register the methods where dp3d is installed in nerfstudio's environment, and
+``ns-train dp3d-head --data FOLDER`` fits any folder of nerfstudio's format.  dp3d is not installed
+in the environment that ``dp3d setup nerf`` builds; the variable ``NERFSTUDIO_METHOD_CONFIGS`` with
+the value :data:`REGISTRATION` registers the method there.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,34 +29,41 @@ from nerf_export.child.trainer import HeadTrainerConfig
 from nerf_export.field.presets import PRESETS, Preset
 
 NAME = "dp3d-head"
+"""Name of the method in ``ns-train``, with the preset standard."""
 REGISTRATION = f"{NAME}=nerf_export.child.method:dp3d_head"
+"""Value of ``NERFSTUDIO_METHOD_CONFIGS`` that registers the method."""
 
 
 @dataclass
 class FusedAdamConfig(AdamOptimizerConfig):
-    """Adam in one pass over memory: seven times faster on our grids than torch's default."""
+    """Adam as one fused kernel, on large grids seven times as fast as torch's default."""
 
     fused: bool = True
 
 
 @dataclass
 class DecayConfig(SchedulerConfig):
-    """Short warm-up, then an exponential decay; plain floats, so checkpoints stay loadable."""
+    """Linear warm-up and exponential decay of a learning rate.
+
+    The scheduler's state holds plain floats, so that checkpoints load with ``weights_only``.
+    """
 
     _target: type = field(default_factory=lambda: Decay)
     steps: int = 1000
+    """Steps of the run; the trainer sets them."""
     final: float = 0.1
-    """Last learning rate as a part of the first."""
+    """Last learning rate as a part of the initial one."""
     warm_up: int = 20
+    """Steps of the warm-up."""
 
 
 class Decay(Scheduler):
-    """See :class:`DecayConfig`."""
+    """nerfstudio's scheduler of a :class:`DecayConfig`."""
 
     config: DecayConfig
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
-        """A ``LambdaLR``."""
+        """Scheduler with a factor of the initial learning rate for each step."""
         config = self.config
 
         def rate(step: int) -> float:
@@ -67,63 +74,55 @@ class Decay(Scheduler):
 
 
 def _group(rate: float, final: float) -> dict[str, Any]:
+    """Optimizer and scheduler of a parameter group.
+
+    Args:
+        rate: initial learning rate.
+        final: last learning rate as a part of the initial one.
+
+    """
     return {
         "optimizer": FusedAdamConfig(lr=rate, eps=1e-15),
         "scheduler": DecayConfig(final=final),
     }
 
 
-_OF_THE_MODEL = (
-    "colour_levels",
-    "hidden",
-    "gloss",
-    "width_start",
-    "width_end",
-    "spread_until",
-    "coarse_samples",
-    "fine_samples",
-    "mask_weight",
-    "gloss_weight",
-    "gains_weight",
-    "eikonal_weight",
-    "curvature_weight",
-    "contrast_weight",
-)
-"""Fields that a preset and ``HeadModelConfig`` share."""
-
-
 def data_config(config: TrainerConfig) -> VanillaDataManagerConfig:
-    """What a configuration of the method says of its data."""
+    """Data manager's part of a method's configuration."""
     data = config.pipeline.datamanager
     assert isinstance(data, VanillaDataManagerConfig)
     return data
 
 
 def parser_config(config: TrainerConfig) -> HeadDataParserConfig:
-    """What a configuration of the method says of its dataset."""
+    """Data parser's part of a method's configuration."""
     parser = data_config(config).dataparser
     assert isinstance(parser, HeadDataParserConfig)
     return parser
 
 
 def model_config(config: TrainerConfig) -> HeadModelConfig:
-    """What a configuration of the method says of its model."""
+    """Model's part of a method's configuration."""
     model = config.pipeline.model
     assert isinstance(model, HeadModelConfig)
     return model
 
 
 def apply_preset(config: TrainerConfig, preset: Preset) -> None:
-    """Set all that a preset decides, but for the size of the pictures."""
+    """Set the numbers of a preset in a method's configuration, except ``image_size``.
+
+    Raises:
+        TypeError: the preset has a setting that ``HeadModelConfig`` lacks.
+
+    """
     config.max_num_iterations = preset.steps
     data_config(config).train_num_rays_per_batch = preset.rays
     parser_config(config).grid = preset.grid
-    for name in _OF_THE_MODEL:
-        setattr(model_config(config), name, getattr(preset, name))
+    config.pipeline.model = replace(model_config(config), **preset.model_settings())
 
 
 def method(name: str, preset: str) -> MethodSpecification:
-    """The method with the numbers of a preset; ``train`` fills in what depends on the job."""
+    """The method under a name, with the numbers of a preset and no dataset."""
     config = HeadTrainerConfig(
         method_name=name,
         vis="tensorboard",
@@ -151,5 +150,8 @@ def method(name: str, preset: str) -> MethodSpecification:
 
 
 dp3d_head = method(NAME, "standard")
+"""Entry point of the preset standard."""
 dp3d_head_draft = method(f"{NAME}-draft", "draft")
+"""Entry point of the preset draft."""
 dp3d_head_high = method(f"{NAME}-high", "high")
+"""Entry point of the preset high."""

@@ -1,6 +1,6 @@
 """The nerfstudio model around :class:`HeadField`: sampling, compositing, losses.
 
-Legend: ``r`` rays, ``s`` samples along a ray.
+Axes in shapes: ``r`` rays, ``s`` samples along a ray.
 """
 
 from __future__ import annotations
@@ -23,93 +23,118 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dp3d_core.arrays import Float, Int
+from dp3d_core.limits import DEFAULT_FIT_PRESET
+from dp3d_core.viewsets.psnr import NO_ERROR_DB, psnr
 from nerf_export.child.contrast import CONTRAST_STEPS
 from nerf_export.child.field import HeadField
-from nerf_export.field.presets import AGREEING_ERROR, REFERENCE_CORNERS
+from nerf_export.field.presets import AGREEING_ERROR, PRESETS, REFERENCE_CORNERS
 from nerf_export.field.size import FieldSize
 from nerf_export.shape.hull import Hull
 
-_PIXEL = 0.25
-_OUTLIER = 0.15
-"""Difference of a colour channel from which a view counts as contradicting the others."""
-_SMOOTHED_ERROR = 2.3 * AGREEING_ERROR
-"""Mean squared error from which a surface has to be smoother than that of views that agree."""
-_MOST_SMOOTHING = 40.0
-_SMOOTHING_POWER = 2.5
-"""Views that contradict each other are noise, which a surface follows into dents: the more they
-do, the smoother it has to be (the power is the one that looked best on published frames)."""
+_PIXEL_SOFTNESS = 0.25
+"""Softness, pixels, at which the logistic function approximates an edge's coverage of a pixel."""
+_COLOUR_OUTLIER = 0.15
+"""Difference of a colour channel, 0 to 1, above which its loss is linear instead of squared."""
 _CONTRAST_OUTLIER = 0.6
-"""Difference of the local contrast from which a view counts as contradicting the others."""
+"""Difference of the local contrast above which its loss is linear instead of squared."""
+_CURVATURE_ERROR = 2.3 * AGREEING_ERROR
+"""Mean squared error above which the curvature weight grows: inconsistent views act as noise, and
+a surface that follows it has dents."""
+_CURVATURE_POWER = 2.5
+"""Exponent of error / ``_CURVATURE_ERROR`` in the factor of the curvature weight; chosen by eye on
+published frames."""
+_MAX_CURVATURE_FACTOR = 40.0
+"""Largest factor of the curvature weight for inconsistent views."""
 _ERROR_RATE = 0.02
+"""Weight of the latest step in the running mean of the error."""
 _BAND_CELLS = 4.0
-_BAND_REFRESH = 50
+"""Distance to the surface, cells, within which the distance grid is regularised."""
+_BAND_REFRESH_STEPS = 50
+"""Steps after which the band around the surface is recomputed."""
 _BAND_SAMPLES = 16384
+"""Corners of the band that are regularised in a step."""
+_DEFAULTS = PRESETS[DEFAULT_FIT_PRESET]
+"""Source of the model's default settings."""
 
 
 @dataclass(frozen=True)
-class _Beginning:
-    """How a surface is treated that starts at the hull, or as a rough head."""
+class _StartSchedule:
+    """Softness and curvature weight at the first steps; the default is for a start at the hull."""
 
-    width: float
+    softness: float
     """Softness at the first step, cells."""
-    smoothing: float = 0.006
-    """Part of the smoothing that is there from the first step: a stiff surface does not find its
-    place, it stays at the hull."""
-    ridges: bool = True
-    """Whether ridges of the distances are spared from smoothing."""
+    curvature_part: float = 0.006
+    """Part of the curvature weight that applies from the first step.  A stiff surface would stay
+    at the hull."""
+    spare_ridges: bool = True
+    """Whether ridges of the distance grid are left out of the curvature."""
 
 
-_ROUGH_HEAD = _Beginning(width=0.7, smoothing=0.125, ridges=False)
-"""It is near its place already, and its captures show the front alone: a sharper surface goes to
-pieces at their outlines, and what looks like ridges behind is noise."""
+_ROUGH_HEAD_SCHEDULE = _StartSchedule(softness=0.7, curvature_part=0.125, spare_ridges=False)
+"""Schedule for a start at the rough head of a capture of the front.  The surface is already near
+its place; a sharper one breaks up at outlines, and ridges at the back are noise."""
 
 
 @dataclass
 class HeadModelConfig(ModelConfig):
-    """Numbers of the model; the presets of ``nerf_export.field.presets`` fill them in."""
+    """Settings of the model.  Those shared with ``Preset`` default to the default preset."""
 
     _target: type = field(default_factory=lambda: HeadModel)
     enable_collider: bool = False
     eval_num_rays_per_chunk: int = 8192
-    colour_levels: tuple[tuple[float, int], ...] = ((0.25, 8), (0.5, 8), (1.0, 4))
-    hidden: int = 32
-    gloss: int = 16
-    """Of the field: see ``FieldSize``.  The hull gives its place and its corners."""
-    width_start: float = 0.3
-    width_end: float = 0.15
-    """Softness of the surface at the first and the last step, cells."""
-    spread_until: float = 0.9
-    """Part of the steps after which every corner of the grid goes its own way."""
-    coarse_samples: int = 64
-    """Samples that look for the surface, without gradient."""
-    fine_samples: int = 20
-    """Samples that are rendered."""
     normals: bool = True
-    """Whether a finished field renders normals, too, which nerfstudio's exporters ask for."""
-    mask_weight: float = 0.0
-    gloss_weight: float = 0.0
-    gains_weight: float = 0.0
-    eikonal_weight: float = 0.0
-    curvature_weight: float = 0.0
-    contrast_weight: float = 0.0
+    """Whether a finished field also renders normals, which nerfstudio's exporters need."""
+    colour_levels: tuple[tuple[float, int], ...] = _DEFAULTS.colour_levels
+    """(part of the hull's corners, channels) of each level of the colour grid."""
+    hidden: int = _DEFAULTS.hidden
+    """Width of the colour network."""
+    gloss: int = _DEFAULTS.gloss
+    """Width of the network for view-dependent colour; 0 for none."""
+    softness_start: float = _DEFAULTS.softness_start
+    """Softness of the surface at the first step, cells."""
+    softness_end: float = _DEFAULTS.softness_end
+    """Softness of the surface at the last step, cells."""
+    gradient_smoothing_until: float = _DEFAULTS.gradient_smoothing_until
+    """Part of the steps up to which gradients of the distance grid are smoothed; 0: none."""
+    coarse_samples: int = _DEFAULTS.coarse_samples
+    """Samples along a ray that look for the surface (no gradient)."""
+    fine_samples: int = _DEFAULTS.fine_samples
+    """Samples along a ray that are rendered."""
+    mask_weight: float = _DEFAULTS.mask_weight
+    """Weight of the silhouette loss."""
+    gloss_weight: float = _DEFAULTS.gloss_weight
+    """Weight of the penalty on view-dependent colour."""
+    gains_weight: float = _DEFAULTS.gains_weight
+    """Weight of the penalty on the views' exposures."""
+    eikonal_weight: float = _DEFAULTS.eikonal_weight
+    """Weight of the eikonal loss."""
+    curvature_weight: float = _DEFAULTS.curvature_weight
+    """Weight of the curvature loss at the last step."""
+    contrast_weight: float = _DEFAULTS.contrast_weight
+    """Weight of the loss on the pictures' local contrast; 0: the field has no contrast."""
 
 
 class HeadModel(Model):
-    """Renders the field; everything lies inside the box, so there is no background model."""
+    """Samples rays through the field's box, composites colours, and computes the losses."""
 
     config: HeadModelConfig
     field: HeadField
     error: Tensor
+    """() mean squared colour error, running mean over the steps."""
 
     def populate_modules(self) -> None:
         """Build field and samplers.
 
-        The dataset's metadata has a ``hull`` that the field starts from (see ``dataparser``), or
-        the ``field_size`` of a field that is filled in later.
+        The dataset's metadata has either ``hull``, ``has_masks`` and optionally ``contrasts`` (see
+        ``dataparser``), or the ``field_size`` of a field whose weights are loaded later.
+
+        Raises:
+            ValueError: the metadata has neither a hull nor a field size.
+
         """
         super().populate_modules()
         metadata = self.kwargs["metadata"]
-        self._beginning = _Beginning(self.config.width_start)
+        self._start_schedule = _StartSchedule(self.config.softness_start)
         contrasts = metadata.get("contrasts", ()) if self.config.contrast_weight else ()
         self.contrasts = _Pictures(contrasts)
         if "hull" in metadata:
@@ -117,29 +142,31 @@ class HeadModel(Model):
             self.field = HeadField(field_size(self.config, hull, metadata["has_masks"]))
             start = None
             if hull.start is not None:
-                self._beginning = _ROUGH_HEAD
+                self._start_schedule = _ROUGH_HEAD_SCHEDULE
                 start = torch.from_numpy(hull.start)
             self.field.start_from(torch.from_numpy(hull.distance), hull.reach, start)
         elif "field_size" in metadata:
             self.field = HeadField(metadata["field_size"])
         else:
             raise ValueError("dp3d-head needs the visual hull: read the data with dp3d-head-data")
-        self.find = UniformSampler(num_samples=self.config.coarse_samples, single_jitter=True)
-        self.refine = PDFSampler(
+        self.coarse_sampler = UniformSampler(
+            num_samples=self.config.coarse_samples, single_jitter=True
+        )
+        self.fine_sampler = PDFSampler(
             num_samples=self.config.fine_samples,
             include_original=False,
             single_jitter=True,
             histogram_padding=0.002,
         )
-        # Views of one head may differ in exposure: a factor for each, its logarithm near zero.
+        # logarithm of each view's exposure, [views, 3]
         self.gains = torch.nn.Parameter(torch.zeros(max(1, self.num_train_data), 3))
-        self.register_buffer("error", torch.tensor(0.0))  # running mean over the steps
-        self._smoothing = 0.0
+        self.register_buffer("error", torch.tensor(0.0))
+        self._curvature_growth = 0.0  # 0 at the first step, 1 at the last
         self._band: Tensor | None = None
         self._steps_since_band = 0
 
     def get_param_groups(self) -> dict[str, list[torch.nn.Parameter]]:
-        """Groups, since their units differ: lengths, features, network weights, exposures."""
+        """Parameters by learning rate: distances, colour features, networks, exposures."""
         return {
             "distance": list(self.field.distance_grid.parameters()),
             "colour": list(self.field.colour_grids.parameters()),
@@ -150,7 +177,7 @@ class HeadModel(Model):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Softness and spread of each step."""
+        """Callback that sets softness, gradient smoothing and curvature before each step."""
         trainer = training_callback_attributes.trainer
         assert trainer is not None
         steps = max(1, trainer.config.max_num_iterations)
@@ -161,37 +188,46 @@ class HeadModel(Model):
         return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], advance)]
 
     def set_progress(self, part: float) -> None:
-        """Soft and coherent at first, sharp and free at the end; 0 to 1."""
-        config, part = self.config, min(1.0, part)
-        first = self._beginning.width
-        width = first * (config.width_end / first) ** part
-        self.field.width.fill_(width * self.field.size.cell)
-        self._smoothing = part**2
-        self.field.spread = max(0.0, 1 - part / config.spread_until) if config.spread_until else 0.0
+        """Set what changes during training: softness, gradient smoothing, curvature weight.
+
+        Args:
+            part: of the steps that are done, 0 to 1.
+
+        """
+        part = min(1.0, part)
+        start, end = self._start_schedule.softness, self.config.softness_end
+        self.field.softness.fill_(start * (end / start) ** part * self.field.size.cell)
+        self._curvature_growth = part**2
+        until = self.config.gradient_smoothing_until
+        self.field.gradient_smoothing = max(0.0, 1 - part / until) if until else 0.0
 
     def sample(self, rays: RayBundle) -> RaySamples:
-        """Samples concentrated where the ray enters the head."""
+        """Intervals along rays, densest where the rays enter the head; sets the rays' limits."""
         near, far = rays.nears, rays.fars = self._box_interval(rays)
-        coarse = self.find(rays)
+        coarse = self.coarse_sampler(rays)
         with torch.no_grad():
-            # A surface softer than the samples' spacing cannot slip between two of them.
+            # Softness of a quarter of the spacing: no thin part is missed between two samples.
             spacing = (far - near) / self.config.coarse_samples
-            width = torch.maximum(spacing / 4, self._width(rays))
-            opacity = self.field.opacity(self._edge_distances(rays, coarse), width)
-        samples: RaySamples = self.refine(rays, coarse, _weights(opacity)[..., None])
+            softness = torch.maximum(spacing / 4, self._softness(rays))
+            opacity = self.field.opacity(self._edge_distances(rays, coarse), softness)
+        samples: RaySamples = self.fine_sampler(rays, coarse, _weights(opacity)[..., None])
         return samples
 
     def get_outputs(  # type: ignore[override]  # rays alone, as in nerfstudio's own fields
         self, ray_bundle: RayBundle
     ) -> dict[str, Tensor]:
-        """Composite (r, 3) colour over black, (r, 1) accumulation and depth.
+        """Render rays.
 
-        A field without masks also gives the (r, 3) colour behind; a finished one, where the
-        configuration says so, (r, 3) normals in [0, 1].
+        Returns:
+            ``rgb`` (r, 3), premultiplied; ``accumulation`` (r, 1); ``depth`` (r, 1), along the
+            ray.  Also ``backdrop`` (r, 3) for a field without masks; in training ``gloss``, its
+            mean square, and ``contrast`` (r, 1); else, with ``config.normals``, ``normals``
+            (r, 3) in [0, 1].
+
         """
         samples = self.sample(ray_bundle)
         distance = self._edge_distances(ray_bundle, samples)
-        weights = _weights(self.field.opacity(distance, self._width(ray_bundle)))[..., None]
+        weights = _weights(self.field.opacity(distance, self._softness(ray_bundle)))[..., None]
         points = samples.frustums.get_positions()  # [r, s, 3], the middle of each interval
         along = ray_bundle.directions[:, None].expand(points.shape)
         colour, gloss, contrast = self.field.colour(points.reshape(-1, 3), along.reshape(-1, 3))
@@ -219,15 +255,13 @@ class HeadModel(Model):
         points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
         return self.field.distance(points.reshape(-1, 3)).view(t.shape)
 
-    def _width(self, rays: RayBundle) -> Float[Tensor, "r 1"]:
-        """(r, 1) softness: the field's, or that of a pixel if its footprint is larger.
-
-        A logistic of a quarter of a pixel rises about as an edge's coverage of that pixel.
-        """
+    def _softness(self, rays: RayBundle) -> Float[Tensor, "r 1"]:
+        """(r, 1) softness, head units: the larger of the field's and a pixel's."""
         assert rays.nears is not None
         assert rays.fars is not None
         middle = (rays.nears + rays.fars) / 2
-        return torch.maximum(_PIXEL * rays.pixel_area.sqrt() * middle, self.field.width)
+        pixel_softness = _PIXEL_SOFTNESS * rays.pixel_area.sqrt() * middle
+        return torch.maximum(pixel_softness, self.field.softness)
 
     def get_loss_dict(
         self,
@@ -235,25 +269,25 @@ class HeadModel(Model):
         batch: dict[str, Tensor],
         metrics_dict: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Colour over a random background, silhouette, and a regular distance grid."""
+        """Weighted losses of colour, silhouette, gloss, exposures, distances and contrast."""
         colour, alpha = self._wanted(batch)
         accumulation = outputs["accumulation"]
-        if "backdrop" in outputs:  # no masks: nothing is known about what is the head
+        if "backdrop" in outputs:  # no masks, so no silhouette loss
             behind, wanted, mask = outputs["backdrop"], colour, torch.zeros_like(accumulation[0, 0])
         else:
-            # The same random colour behind both: only a transparent model can follow it.
+            # A random background, so that opaque colours cannot stand in for the background.
             behind = torch.rand_like(colour)
             wanted = colour * alpha + (1 - alpha) * behind
             mask = F.mse_loss(accumulation, alpha)
         seen = outputs["rgb"] + (1 - accumulation) * behind
         if self.training:
             self.error.lerp_(F.mse_loss(seen.detach(), wanted), _ERROR_RATE)
-        noise = (self.error / _SMOOTHED_ERROR).pow(_SMOOTHING_POWER).clamp(1, _MOST_SMOOTHING)
+        noise = (self.error / _CURVATURE_ERROR).pow(_CURVATURE_POWER)
+        factor = self._curvature_growth * noise.clamp(1, _MAX_CURVATURE_FACTOR)
         eikonal, curvature = self._regularity()
-        curvature = (self._beginning.smoothing + self._smoothing * noise) * curvature
+        curvature = (self._start_schedule.curvature_part + factor) * curvature
         return {
-            # the squared error up to _OUTLIER, linear beyond, where views contradict each other
-            "colour": 2 * F.huber_loss(seen, wanted, delta=_OUTLIER),
+            "colour": 2 * F.huber_loss(seen, wanted, delta=_COLOUR_OUTLIER),
             "mask": self.config.mask_weight * mask,
             "gloss": self.config.gloss_weight * outputs["gloss"],
             "gains": self.config.gains_weight * self.gains.square().mean(),
@@ -282,7 +316,7 @@ class HeadModel(Model):
     def _wanted(
         self, batch: dict[str, Tensor]
     ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, "r 1"]]:
-        """(r, 3) straight colour and (r, 1) alpha of the pictures; no alpha: all is opaque."""
+        """(r, 3) straight colour and (r, 1) alpha of the pictures; opaque without alpha."""
         pixels = batch["image"].to(self.device)
         if pixels.shape[-1] == 4:
             return pixels[..., :3], pixels[..., 3:]
@@ -291,25 +325,26 @@ class HeadModel(Model):
     def get_rgba_image(
         self, outputs: dict[str, Tensor], output_name: str = "rgb"
     ) -> Float[Tensor, "... 4"]:
-        """(..., 4) straight colour and alpha, what nerfstudio's exporters ask for."""
+        """(..., 4) straight colour and alpha, for nerfstudio's exporters."""
         alpha = outputs["accumulation"]
         return torch.cat([(outputs[output_name] / alpha.clamp(min=1e-6)).clamp(0, 1), alpha], -1)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Over the random backgrounds nothing can be told: over white.
+        """PSNR and picture over white, or over the backdrop, for ``ns-train`` and ``ns-eval``.
 
-        Our own fits are scored in ``train``, by the foreground alone.
+        ``scores`` computes the scores of ``dp3d fit``.
         """
         colour, alpha = self._wanted(batch)
         behind = outputs.get("backdrop", 1.0)
         seen = (outputs["rgb"] + (1 - outputs["accumulation"]) * behind).clamp(0, 1)
         error = F.mse_loss(seen, colour * alpha + 1 - alpha)
-        return {"psnr": float(_psnr(error))}, {"img": seen}
+        return {"psnr": psnr(float(error))}, {"img": seen}
 
     def _regularity(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        if self._band is None or self._steps_since_band >= _BAND_REFRESH:
+        """Eikonal and curvature penalties at random corners near the surface."""
+        if self._band is None or self._steps_since_band >= _BAND_REFRESH_STEPS:
             self._band, self._steps_since_band = self.field.band(_BAND_CELLS), 0
             self.field.refresh_normals()
         self._steps_since_band += 1
@@ -317,14 +352,15 @@ class HeadModel(Model):
             zero = torch.zeros((), device=self.device)
             return zero, zero
         pick = torch.randint(len(self._band), (_BAND_SAMPLES,), device=self._band.device)
-        eikonal, curvature = self.field.regularity(self._band[pick], ridges=self._beginning.ridges)
-        # A form of the head's has less curvature in the cells of a finer grid.
+        spare_ridges = self._start_schedule.spare_ridges
+        eikonal, curvature = self.field.regularity(self._band[pick], spare_ridges)
+        # The curvature of a shape, in units of cells, falls with the cell size.
         return eikonal, curvature * (max(self.field.size.corners) / REFERENCE_CORNERS) ** 2
 
     def _box_interval(self, rays: RayBundle) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
-        """(r, 1) distances at which rays enter and leave the box; empty for those that miss."""
-        slow = rays.directions.abs() < 1e-9
-        safe = torch.where(slow, torch.full_like(rays.directions, 1e-9), rays.directions)
+        """(r, 1) distances at which rays enter and leave the box, nearly equal for a miss."""
+        parallel = rays.directions.abs() < 1e-9
+        safe = torch.where(parallel, torch.full_like(rays.directions, 1e-9), rays.directions)
         a = (self.field.low - rays.origins) / safe
         b = (self.field.low + self.field.extent - rays.origins) / safe
         near = torch.minimum(a, b).amax(-1, keepdim=True).clamp(min=1e-4)
@@ -334,7 +370,7 @@ class HeadModel(Model):
 
 
 def field_size(config: HeadModelConfig, hull: Hull, has_masks: bool) -> FieldSize:
-    """The field that a model of this configuration has over a hull."""
+    """Size of the field that a model of this configuration builds over a hull."""
     nx, ny, nz = hull.distance.shape
     x, y, z = (float(value) for value in hull.low)
     return FieldSize(
@@ -350,7 +386,7 @@ def field_size(config: HeadModelConfig, hull: Hull, has_masks: bool) -> FieldSiz
 
 
 class _Pictures(torch.nn.Module):
-    """(h, w) int8 pictures of any sizes, looked up pixel by pixel on the model's device."""
+    """Pixels of (h, w) int8 pictures of different sizes, on the model's device."""
 
     _first: Tensor
     _width: Tensor
@@ -372,11 +408,12 @@ class _Pictures(torch.nn.Module):
 
 
 def _weights(opacity: Float[Tensor, "r s"]) -> Float[Tensor, "r s"]:
-    """(r, s) part of the light each interval contributes."""
-    through = torch.cumprod(1 - opacity + 1e-7, -1)
-    return opacity * torch.cat([torch.ones_like(through[:, :1]), through[:, :-1]], -1)
+    """(r, s) weight of each interval in the composite: opacity x transmittance before it."""
+    transmittance = torch.cumprod(1 - opacity + 1e-7, -1)
+    before = torch.cat([torch.ones_like(transmittance[:, :1]), transmittance[:, :-1]], -1)
+    return opacity * before
 
 
 def _psnr(squared_error: Tensor) -> Tensor:
-    """PSNR, dB, of a mean squared error; at most 100."""
-    return -10 * torch.log10(squared_error.clamp(min=1e-10))
+    """PSNR, dB, at most ``NO_ERROR_DB``; a tensor, so that a step need not wait for the GPU."""
+    return -10 * torch.log10(squared_error.clamp(min=10 ** (-NO_ERROR_DB / 10)))

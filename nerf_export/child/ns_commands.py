@@ -1,4 +1,4 @@
-"""A finished field in nerfstudio's own hands: its run folder, and its own mesh exporters."""
+"""Commands that hand a finished field to nerfstudio: its run folder and ``ns-export``."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ from nerf_export.child.method import (
     method,
     parser_config,
 )
+from nerf_export.child.parent_channel import ParentChannel
 from nerf_export.child.query import load_weights
-from nerf_export.child.talk import Talk
 from nerf_export.field.presets import Preset
 from nerf_export.field.size import FieldSize
 from nerf_export.shape.hull import Hull
 
 _NEEDED = ("mediapy", "open3d", "pymeshlab", "trimesh", "xatlas")
-"""Packages of nerfstudio that its exporters import and nothing of ours does."""
+"""Packages that nerfstudio's exporters import and the NeRF environment lacks."""
 
 
-def run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    """Write what ``ns-train`` would have left: ``config.yml`` and a checkpoint.
+def run_folder(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
+    """Write the files of a finished ``ns-train``: ``config.yml`` and a checkpoint.
 
     Args:
         request: ``dataset``, ``field``, ``field_size``, ``preset`` and ``out``.
-        talk: to the parent.
+        parent: channel to the parent.
 
     Returns:
-        ``config``, the path of the file that nerfstudio's commands ask for.
+        ``config``, the path of ``config.yml`` for nerfstudio's ``--load-config``.
+
+    Raises:
+        Dp3dError: ``fit.invalid``, ``output.not_writable``.
 
     """
     size = FieldSize.from_dict(request["field_size"])
@@ -48,7 +51,7 @@ def run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
     apply_preset(config, Preset.from_dict(request["preset"]))
     config.output_dir = Path(request["out"])
     config.experiment_name, config.timestamp = "head", "fit"
-    # The start decides size and place of the grids; the checkpoint then fills them.
+    # The model takes size and place of its grids from a hull; the checkpoint has their values.
     hull_path = config.get_base_dir() / "start.npz"
     distance = (size.cell * state["distance_grid.table"]).view(size.corners).numpy()
     Hull(np.array(size.low), size.cell, distance, 0.0).save(hull_path)
@@ -69,8 +72,8 @@ def run_folder(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
 
 def check_exporters() -> None:
-    """Raise ``nerf.package_missing`` where ``ns-export`` cannot run."""
-    sys.modules.pop("open3d", None)  # compat's stand-in
+    """Raise ``nerf.package_missing`` if a package that ``ns-export`` imports is missing."""
+    sys.modules.pop("open3d", None)  # the stub of compat
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise Dp3dError(
@@ -80,16 +83,16 @@ def check_exporters() -> None:
         )
 
 
-def ns_export(request: dict[str, Any], talk: Talk) -> dict[str, Any]:
-    """Run ``ns-export tsdf`` or ``ns-export poisson``, as they are, on a run folder.
+def ns_export(request: dict[str, Any], parent: ParentChannel) -> dict[str, Any]:
+    """Run nerfstudio's ``ns-export tsdf`` or ``ns-export poisson`` on a run folder.
 
     Args:
         request: ``config``, ``kind``, ``out``, ``low`` and ``high`` corners of the box, ``faces``
-            and ``texture_size``.
-        talk: to the parent.
+            and ``texture_size`` (texels).
+        parent: channel to the parent.
 
     Returns:
-        ``mesh``, the textured OBJ.
+        ``mesh``, the path of the textured OBJ.
 
     Raises:
         Dp3dError: ``nerf.package_missing``.

@@ -1,4 +1,4 @@
-"""Scores of views the fit has never seen."""
+"""Scores of held-out views, which the fit does not train on."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from skimage.metrics import structural_similarity
 
 from dp3d_core.progress import Progress
 from dp3d_core.viewsets.psnr import psnr
-from nerf_export.child.talk import Talk
+from nerf_export.child.parent_channel import ParentChannel
 from nerf_export.field.child_messages import ViewScore
 from nerf_export.views.dataset import wholly_valid
 
-_MOST_GAIN = 1.25
+_MAX_GAIN = 1.25
+"""Largest exposure factor of a channel; the smallest is its inverse.  A larger difference is no
+matter of exposure."""
 
 
 def _gain(seen: NDArray[np.float32], wanted: NDArray[np.float32]) -> list[float]:
-    """Factor of each channel; near 1, since the rest is no matter of exposure."""
+    """(3,) exposure factor of a view: mean (n, 3) colour wanted over mean (n, 3) colour seen."""
     if not len(seen):
         return [1.0, 1.0, 1.0]
     factor = wanted.mean(0) / seen.mean(0).clip(1e-3)
-    return [round(float(value), 5) for value in factor.clip(1 / _MOST_GAIN, _MOST_GAIN)]
+    return [round(float(value), 5) for value in factor.clip(1 / _MAX_GAIN, _MAX_GAIN)]
 
 
 def _valid_mask(picture: Path, shape: tuple[int, int]) -> NDArray[np.bool]:
-    """(h, w) pixels that count: those of ``known/`` beside ``images/``, else all."""
+    """(h, w) valid mask of a picture, from ``known/`` beside ``images/``; True without a file."""
     path = picture.parent.parent / "known" / f"{picture.stem}.png"
     if not path.is_file():
         return np.ones(shape, bool)
@@ -39,15 +41,20 @@ def _valid_mask(picture: Path, shape: tuple[int, int]) -> NDArray[np.bool]:
 
 
 def score_held_out(
-    pipeline: VanillaPipeline, talk: Talk
+    pipeline: VanillaPipeline, parent: ParentChannel
 ) -> tuple[dict[str, float], list[ViewScore]]:
-    """Render every held-out view over white, or over the learned backdrop, and compare.
+    """Render each held-out view over white, or over the learned backdrop, and score it.
+
+    Args:
+        pipeline: the trained pipeline.
+        parent: channel to the parent, for progress.
 
     Returns:
-        Means and the worst view: ``foreground_psnr`` (pixels with alpha > 0.5: the one to
-        look at), ``psnr`` of the whole frame (inflated by the background), ``ssim``; and the
+        Means of ``foreground_psnr`` (pixels with alpha > 0.5; the main score), ``psnr`` of the
+        whole frame (raised by the plain background), both in dB, and ``ssim``; also
+        ``worst_foreground_psnr`` and ``held_out_views``, the number of scored views.  Second, the
         scores of each view.  Views that do not show the head have no ``foreground_psnr`` (None)
-        and are in no mean.
+        and count in no mean.
 
     """
     dataset = pipeline.datamanager.eval_dataset
@@ -66,7 +73,7 @@ def score_held_out(
         seen = seen.clamp(0, 1).cpu().numpy()
         error = seen - wanted
         valid = _valid_mask(dataset.image_filenames[i], wanted.shape[:2])
-        wanted[~valid], error[~valid] = seen[~valid], 0.0  # nobody can say what is right there
+        wanted[~valid], error[~valid] = seen[~valid], 0.0  # the colour is unknown there
         inside = (alpha[..., 0] > 0.5) & valid
         gains.append(_gain(seen[inside], wanted[inside]))
         rows.append(
@@ -76,12 +83,13 @@ def score_held_out(
                 "ssim": float(structural_similarity(seen, wanted, channel_axis=-1, data_range=1.0)),
             }
         )
-        talk.progress(Progress("score", i + 1, len(dataset), "Scoring views the fit has not seen"))
+        parent.progress(
+            Progress("score", i + 1, len(dataset), "Scoring views the fit has not seen")
+        )
     torch.cuda.empty_cache()
-    # a view without the head says nothing about how the head is shown
-    telling = [row for row in rows if row["foreground_psnr"] is not None]
+    with_head = [row for row in rows if row["foreground_psnr"] is not None]
     columns = {
-        key: [value for row in telling if (value := row[key]) is not None] for key in rows[0]
+        key: [value for row in with_head if (value := row[key]) is not None] for key in rows[0]
     }
     mean = {key: _mean(column) for key, column in columns.items()}
     worst = round(min(columns["foreground_psnr"], default=0.0), 4)
@@ -93,9 +101,9 @@ def score_held_out(
         )
         for path, row, gain in zip(dataset.image_filenames, rows, gains, strict=True)
     ]
-    return {**mean, "worst_foreground_psnr": worst, "held_out_views": len(telling)}, views
+    return {**mean, "worst_foreground_psnr": worst, "held_out_views": len(with_head)}, views
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Of what is there; of nothing 0, which is no score to be proud of."""
+    """Mean, rounded to 4 decimals; 0.0 for no values."""
     return round(float(np.mean(values)), 4) if values else 0.0

@@ -1,4 +1,4 @@
-"""Command ``train``: nerfstudio fits the field, then the held-out views are scored."""
+"""Command ``train``: fits a field with nerfstudio and scores the held-out views."""
 
 from __future__ import annotations
 
@@ -28,47 +28,53 @@ from nerf_export.child.method import (
     parser_config,
 )
 from nerf_export.child.model import HeadModel, field_size
+from nerf_export.child.parent_channel import ParentChannel
 from nerf_export.child.scores import score_held_out
-from nerf_export.child.talk import Talk
 from nerf_export.child.trainer import HeadTrainer, HeadTrainerConfig
 from nerf_export.field.child_messages import TrainRequest, TrainResult
 from nerf_export.shape.hull import Hull
 
-_CHECKPOINTS = 8
-"""Checkpoints in a fit, at least; the trainer writes more of them by the clock."""
+_MIN_CHECKPOINTS = 8
+"""Smallest number of checkpoints in a fit; the trainer writes more of them by time."""
 
 
 def versions() -> dict[str, str]:
-    """Versions that a fit depends on."""
+    """Versions of Python and of the packages that a fit depends on."""
     names = ("nerfstudio", "torch", "torchvision", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def train(request: TrainRequest, talk: Talk) -> TrainResult:
-    """Fit a field."""
+def train(request: TrainRequest, parent: ParentChannel) -> TrainResult:
+    """Fit a field, from the last checkpoint if there is one, write its weights and score it.
+
+    Raises:
+        Dp3dError: ``nerf.too_little_memory``, ``nerf.poses_changed``, ``output.not_writable``,
+            ``job.cancelled``.
+
+    """
     seed, steps = request.seed, request.preset.steps
-    _sow(seed)
+    _seed_generators(seed)
     config = _configure(request)
     _check_memory(config, request)
     trainer: HeadTrainer = config.setup(local_rank=0, world_size=1)
-    trainer.talk = talk
+    trainer.parent = parent
     trainer.setup()
     poses = _check_poses(trainer, request.dataset)
     if trainer._start_step:
-        _sow(seed + trainer._start_step)
-    # nerfstudio counts the steps from where it starts.
+        _seed_generators(seed + trainer._start_step)
+    # nerfstudio takes max_num_iterations as the steps after the checkpoint.
     trainer.config.max_num_iterations = steps - trainer._start_step
     if trainer.config.max_num_iterations > 0:
-        talk.has_to_save = True
+        parent.has_to_save = True
         trainer.train()
-        talk.has_to_save = False
-    if talk.stop.is_set():
+        parent.has_to_save = False
+    if parent.stop.is_set():
         raise Cancelled("The fit")
     model = trainer.pipeline.model
     assert isinstance(model, HeadModel)
     field = model.field
     field.refresh_normals()
-    scores, view_scores = score_held_out(trainer.pipeline, talk)
+    scores, view_scores = score_held_out(trainer.pipeline, parent)
     state = {k: v.contiguous().cpu() for k, v in field.state_dict().items()}
     with whole_file(request.field) as temporary:
         save_file(state, str(temporary))
@@ -86,14 +92,15 @@ def train(request: TrainRequest, talk: Talk) -> TrainResult:
     )
 
 
-def _sow(seed: int) -> None:
-    """Seed all that draws; nerfstudio's order of pictures comes from Python's own generator."""
+def _seed_generators(seed: int) -> None:
+    """Seed the generators of torch, numpy and Python (nerfstudio's order of pictures)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def _configure(request: TrainRequest) -> HeadTrainerConfig:
+    """Configuration of the method for a request; removes damaged checkpoints."""
     os.environ["NERFSTUDIO_METHOD_CONFIGS"] = REGISTRATION
     from nerfstudio.plugins.registry import discover_methods
 
@@ -104,7 +111,7 @@ def _configure(request: TrainRequest) -> HeadTrainerConfig:
     model_config(config).normals = False
     config.output_dir = request.work
     config.experiment_name, config.timestamp = "run", "1"
-    config.steps_per_save = max(25, math.ceil(request.preset.steps / _CHECKPOINTS))
+    config.steps_per_save = max(25, math.ceil(request.preset.steps / _MIN_CHECKPOINTS))
     config.machine.device_type = "cuda" if torch.cuda.is_available() else "cpu"
     config.machine.seed = request.seed
     parser = parser_config(config)
@@ -113,7 +120,7 @@ def _configure(request: TrainRequest) -> HeadTrainerConfig:
     parser.has_masks = request.has_masks
     checkpoints = config.get_checkpoint_dir()
     for path in checkpoints.glob("*"):
-        # a save that was cut off, or a file whose end never reached the disk
+        # an interrupted save, or a file that was not fully written to disk
         if path.suffix != ".ckpt" or not is_zipfile(path):
             path.unlink()
     if any(checkpoints.glob("*.ckpt")):
@@ -122,6 +129,7 @@ def _configure(request: TrainRequest) -> HeadTrainerConfig:
 
 
 def _check_memory(config: HeadTrainerConfig, request: TrainRequest) -> None:
+    """Raise ``nerf.too_little_memory`` for a fit that needs more memory than there is."""
     model = model_config(config)
     size = field_size(model, Hull.load(request.hull), request.has_masks)
     rays = data_config(config).train_num_rays_per_batch
@@ -133,7 +141,7 @@ def _check_memory(config: HeadTrainerConfig, request: TrainRequest) -> None:
 
 
 def _check_poses(trainer: HeadTrainer, dataset: Path) -> dict[str, float]:
-    """Make sure nerfstudio kept the poses; returns the largest difference."""
+    """Raise ``nerf.poses_changed`` if nerfstudio moved the cameras.  Returns the largest change."""
     data = trainer.pipeline.datamanager
     assert isinstance(data, VanillaDataManager)
     outputs = data.train_dataparser_outputs
@@ -147,7 +155,7 @@ def _check_poses(trainer: HeadTrainer, dataset: Path) -> dict[str, float]:
             outputs.cameras.camera_to_worlds.cpu(), outputs.image_filenames, strict=True
         )
     )
-    # it keeps them in single precision
+    # nerfstudio has the poses in single precision
     rounding = 1e-6 * max(float(np.abs(pose[:, 3]).max()) for pose in wanted.values())
     if max(change, scale) > 1e-5 or worst > max(1e-5, rounding):
         raise Dp3dError(

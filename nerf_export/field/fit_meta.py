@@ -14,7 +14,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import FIT_VIEWS
 from dp3d_core.storage.json_fields import Fields, numbers
 from nerf_export.field.child_messages import TrainResult
-from nerf_export.field.presets import Preset
+from nerf_export.field.presets import Preset, json_key
 from nerf_export.field.size import colour_levels
 
 FIT_SCHEMA = "dp3d.fit/1"
@@ -141,17 +141,14 @@ def _preset(data: dict[str, Any]) -> Preset:
         "colour_levels": colour_levels(preset.listed("colour_levels", 8)),
     }
     for field in fields(Preset):
-        if field.name in values or (
-            field.name not in data and field.name not in _WHOLE_NUMBER_RANGES
-        ):
+        key = json_key(field.name)
+        if field.name in values or (key not in data and key not in _WHOLE_NUMBER_RANGES):
             continue
-        if field.name in _WHOLE_NUMBER_RANGES:
-            default = {} if field.name != "gloss" else {"default": 0}
-            values[field.name] = preset.whole(
-                field.name, *_WHOLE_NUMBER_RANGES[field.name], **default
-            )
+        if key in _WHOLE_NUMBER_RANGES:
+            default = {} if key != "gloss" else {"default": 0}
+            values[field.name] = preset.whole(key, *_WHOLE_NUMBER_RANGES[key], **default)
         else:
-            values[field.name] = preset.number(field.name, 0.0, 1e6)
+            values[field.name] = preset.number(key, 0.0, 1e6)
     return Preset(**values)
 
 

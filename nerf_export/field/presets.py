@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from dp3d_core.errors import Dp3dError
@@ -13,6 +13,16 @@ AGREEING_ERROR = 0.001
 REFERENCE_CORNERS = 160
 """Corners along the longest side of the grid for which lengths in cells, and weights that depend
 on the cell size, are given."""
+
+_JSON_KEYS = {
+    "softness_start": "width_start",
+    "softness_end": "width_end",
+    "gradient_smoothing_until": "spread_until",
+}
+"""Keys in ``fit.json`` and ``job.json`` of the preset's fields whose names differ from their keys.
+"""
+_NOT_OF_THE_MODEL = ("name", "image_size", "grid", "steps", "rays")
+"""Preset's fields for dataset, hull and trainer; all others are settings of the model."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +45,12 @@ class Preset:
     """Samples along a ray that look for the surface (no gradient)."""
     fine_samples: int
     """Samples placed where the coarse ones found density."""
-    width_start: float = 0.3
+    softness_start: float = 0.3
     """Softness of the surface at the first step, cells."""
-    width_end: float = 0.15
+    softness_end: float = 0.15
     """Softness of the surface at the last step, cells.  Thin parts of a softer surface are
     transparent, and the fit thickens them: brims of hats grow."""
-    spread_until: float = 0.9
+    gradient_smoothing_until: float = 0.9
     """Part of the steps up to which gradients of the distance grid are smoothed."""
     gloss: int = 16
     """Width of the network for view-dependent colour; 0 for none."""
@@ -58,14 +68,25 @@ class Preset:
     """Weight of the loss on the pictures' local contrast."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+        """JSON-ready, with the keys of ``fit.json``."""
+        return {json_key(name): value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preset:
         """From JSON."""
+        keys = {field.name: json_key(field.name) for field in fields(cls)}
+        values = {name: data[key] for name, key in keys.items() if key in data}
         levels = tuple((float(part), int(channels)) for part, channels in data["colour_levels"])
-        return cls(**{**data, "colour_levels": levels})
+        return cls(**{**values, "colour_levels": levels})
+
+    def model_settings(self) -> dict[str, Any]:
+        """Settings of the model, by their names in ``HeadModelConfig``."""
+        return {k: v for k, v in vars(self).items() if k not in _NOT_OF_THE_MODEL}
+
+
+def json_key(name: str) -> str:
+    """Key in ``fit.json`` of a preset's field."""
+    return _JSON_KEYS.get(name, name)
 
 
 PRESETS = {

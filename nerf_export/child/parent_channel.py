@@ -1,4 +1,4 @@
-"""How the child talks: one JSON line per event, and a flag that asks it to stop."""
+"""The child's channel to its parent: events as lines of JSON, and a flag to stop."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import IO, Any
 from dp3d_core.progress import Progress
 
 
-class Talk:
-    """The child's side of the conversation with ``nerf_export.process.child_process``."""
+class ParentChannel:
+    """Sends events to ``nerf_export.process.child_process``, which reads them from a pipe."""
 
     def __init__(self, events: IO[str]) -> None:
         self._events = events
         self.stop = threading.Event()
-        """Set when the parent wants us to end."""
+        """Set when the parent cancels or is gone."""
         self.has_to_save = False
-        """Whether work would be lost if we ended at once; it is then ended at the next step."""
+        """Whether the command has unsaved work, and ends itself when ``stop`` is set."""
 
     def progress(self, event: Progress) -> None:
         """Send a progress event; also usable as a ``ProgressCallback``."""
         self._send("progress", asdict(event))
 
     def result(self, data: dict[str, Any]) -> None:
-        """Send what the command answers."""
+        """Send the command's result."""
         self._send("result", data)
 
     def error(self, data: dict[str, Any]) -> None:
-        """Send an error a person can understand."""
+        """Send an error, as of ``Dp3dError.to_dict``."""
         self._send("error", data)
 
     def _send(self, kind: str, data: dict[str, Any]) -> None:
-        """Write one line; a parent that is gone asks to stop, and what was trained is saved."""
+        """Write one line; sets ``stop`` if the pipe is closed."""
         try:
             self._events.write(json.dumps({"event": kind, "data": data}) + "\n")
             self._events.flush()
-        except OSError:  # the write may meet the closed pipe before the watching thread does
+        except OSError:  # may come before launch's thread notices the closed stdin
             self.stop.set()
