@@ -92,9 +92,8 @@ def _look_at_failure(window: Window, report: dict[str, Any]) -> None:
         report["afterwards"] = str(error)
 
 
-def arguments(description: str | None) -> tuple[argparse.Namespace, list[str]]:
-    """Command line of walk and soak: the options, and the command of Blender."""
-    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+def parser_of_walks(description: str | None) -> argparse.ArgumentParser:
+    """The options that every walk has."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -102,12 +101,24 @@ def arguments(description: str | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--photo", type=Path, required=True)
     parser.add_argument("--zip", type=Path, required=True)
     parser.add_argument("--display", type=int, default=91)
-    parser.add_argument("--runs", type=int, default=10, help="soak: number of walks")
-    parser.add_argument("--only", nargs="+", default=[], metavar="STEP", help="leave out others")
+    return parser
+
+
+def split_arguments(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """The options before ``--``, with absolute paths, and the command of Blender behind it."""
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options = parser.parse_args(sys.argv[1:split])
     for name in ("out", "photo", "zip"):
         setattr(options, name, getattr(options, name).resolve())
     return options, sys.argv[split + 1 :] or ["blender"]
+
+
+def arguments(description: str | None) -> tuple[argparse.Namespace, list[str]]:
+    """Command line of walk and soak: the options, and the command of Blender."""
+    parser = parser_of_walks(description)
+    parser.add_argument("--runs", type=int, default=10, help="soak: number of walks")
+    parser.add_argument("--only", nargs="+", default=[], metavar="STEP", help="leave out others")
+    return split_arguments(parser)
 
 
 def main() -> int:
