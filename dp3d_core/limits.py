@@ -66,7 +66,6 @@ WindowMode = Literal["overlap", "blocks"]
 WINDOW_MODES: tuple[WindowMode, ...] = get_args(WindowMode)
 """How views are divided into windows that are denoised together."""
 Precision = Literal["float32", "float16", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """Floating point types of the diffusion networks."""
 
 # -- fits ------------------------------------------------------------------------------------

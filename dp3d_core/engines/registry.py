@@ -36,6 +36,21 @@ def engine_names() -> list[str]:
     return list(_ENGINES)
 
 
+def check_engine_name(name: str) -> None:
+    """Refuse a name that no engine has; imports no engine.
+
+    Raises:
+        Dp3dError: ``engine.unknown``; its sentence quotes 40 characters of the name at most.
+
+    """
+    if name not in _ENGINES:
+        raise Dp3dError(
+            "engine.unknown",
+            f"There is no engine called {name[:40]!r}.",
+            f"Choose one of: {', '.join(_ENGINES)}.",
+        )
+
+
 def get_engine(name: str) -> HeadViewEngine:
     """The engine of that name.
 
@@ -43,12 +58,7 @@ def get_engine(name: str) -> HeadViewEngine:
         Dp3dError: ``engine.unknown``.
 
     """
-    if name not in _ENGINES:
-        raise Dp3dError(
-            "engine.unknown",
-            f"There is no engine called {name!r}.",
-            f"Choose one of: {', '.join(_ENGINES)}.",
-        )
+    check_engine_name(name)
     module, _, attribute = _ENGINES[name].partition(":")
     try:
         engine: HeadViewEngine = getattr(importlib.import_module(module), attribute)()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import urllib.error
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from dp3d_core.arrays import Pixels
 from dp3d_core.errors import Dp3dError
+from dp3d_core.packages import is_absent
 from dp3d_core.storage.paths import dp3d_home
 
 FACE_EMBEDDING = "face_recognition_sface_2021dec.onnx"
@@ -162,7 +162,7 @@ def _batch(picture: Pixels, as_float: bool = True) -> Any:
 
 def _with_weights(name: str, compute: Callable[[], float], *extra_packages: str) -> float:
     """Compute a metric; missing packages or weights raise ``metrics.missing`` with the remedy."""
-    absent = [package for package in (*_PACKAGES, *extra_packages) if find_spec(package) is None]
+    absent = [package for package in (*_PACKAGES, *extra_packages) if is_absent(package)]
     if absent:
         raise _missing(
             name,

@@ -81,15 +81,15 @@ def install(
             ``job.cancelled``.
 
     """
-    given = sources or {}
-    wanted = [files for files in REQUIRED if force or files in given or not files.installed()]
-    if wanted:
-        sentences = [_sentence(files, given.get(files)) for files in wanted]
-        stage = Stage("models", len(wanted), progress, cancel, sentences[0])
+    wheels = sources or {}
+    pending = [files for files in REQUIRED if force or files in wheels or not files.installed()]
+    if pending:
+        sentences = [_sentence(files, wheels.get(files)) for files in pending]
+        stage = Stage("models", len(pending), progress, cancel, sentences[0])
         for files, following in zip(
-            wanted, [*sentences[1:], "The models are installed"], strict=True
+            pending, [*sentences[1:], "The models are installed"], strict=True
         ):
-            files.install(given.get(files), force)
+            files.install(wheels.get(files), force)
             stage.advance(following)
     return {files: files.path() for files in REQUIRED}
 

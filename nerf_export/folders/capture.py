@@ -56,8 +56,8 @@ class Notes:
 def listed(names: Iterable[str]) -> str:
     """Names for a message: the first three, and how many more there are."""
     names = list(names)
-    more = f" and {len(names) - _LISTED_FRAMES} more" if len(names) > _LISTED_FRAMES else ""
-    return ", ".join(repr(name)[:82] for name in names[:_LISTED_FRAMES]) + more
+    rest = f" and {len(names) - _LISTED_FRAMES} more" if len(names) > _LISTED_FRAMES else ""
+    return ", ".join(repr(name)[:82] for name in names[:_LISTED_FRAMES]) + rest
 
 
 @dataclass(frozen=True)

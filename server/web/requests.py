@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dp3d_core.cameras.trajectories import cameras_from_request
-from dp3d_core.engines.registry import engine_names
+from dp3d_core.engines.registry import check_engine_name
 from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import PATH_VIEWS, Range
 from dp3d_core.viewsets.video_limits import check_frames
@@ -103,12 +103,7 @@ def _check_inputs(params: JobParams, artifacts: ArtifactStore) -> None:
                 "Send the options that GET /v1/engines lists for the engine.",
             )
         cameras_from_request(params.cameras)
-        if params.engine not in engine_names():
-            raise Dp3dError(
-                "engine.unknown",
-                f"There is no engine called {params.engine[:40]!r}.",
-                f"Choose one of: {', '.join(engine_names())}.",
-            )
+        check_engine_name(params.engine)
         artifacts.use(params.portrait)
     elif isinstance(params, FitParams):
         if not {"cameras.json", "meta.json"} <= set(artifacts.use_tree(params.views)):

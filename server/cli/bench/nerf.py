@@ -102,7 +102,7 @@ class Nerf:
         from dp3d_core.synthetic.subjects import random_subject
         from dp3d_core.viewsets.sheets import save_png
         from nerf_export.field.fit import fit_views
-        from nerf_export.mesh.textured_mesh import SURFACES, build_mesh
+        from nerf_export.mesh.textured_mesh import DEFAULT_SURFACE, SURFACES, build_mesh
         from server.face_points import face_points
 
         folder = self.out / f"{seed:06d}"
@@ -138,8 +138,8 @@ class Nerf:
                 **{name: round(features[name], 3) for name in ("lips", "iris") if name in features},
             }
 
-        for surface in SURFACES if self.compare else SURFACES[:1]:
-            is_default = surface == SURFACES[0]
+        for surface in SURFACES if self.compare else (DEFAULT_SURFACE,):
+            is_default = surface == DEFAULT_SURFACE
             name = "head.glb" if is_default else f"head-{surface}.glb"
             started = time.monotonic()
             build_mesh(folder / "fit", folder / name, surface=surface, **detail, **calls)

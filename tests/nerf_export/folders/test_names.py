@@ -62,8 +62,8 @@ def names_of(folder: Path) -> tuple[FileNames, Notes]:
     ],
 )
 def test_names(folder: Path, name: str, file: str | None) -> None:
-    found = names_of(folder)[0].find(name)
-    assert found is None if file is None else found.samefile(folder / file)
+    path = names_of(folder)[0].find(name)
+    assert path is None if file is None else path.samefile(folder / file)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "images/../../secret.png", "..\\secret.png",
