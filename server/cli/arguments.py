@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
 
@@ -33,27 +33,41 @@ if TYPE_CHECKING:
     from dp3d_core.portraits.portrait import Portrait
 
 
+_RANGES: dict[Any, Range[Any]] = {}
+"""Range of each argument that :func:`number` made."""
+
+
 def number(meaning: str, limits: Range[Any]) -> Any:
     """A tyro argument whose help names the meaning and range of its number."""
-    return tyro.conf.arg(help=f"{meaning}, {limits}.")
+    argument = tyro.conf.arg(help=f"{meaning}, {limits}.")
+    _RANGES[argument] = limits
+    return argument
 
 
-def check_numbers(code: str, *numbers: tuple[str, float, Range[Any]]) -> None:
-    """Refuse numbers of the command line that are out of range.
+def check_numbers(code: str, command: Any, *names: str) -> None:
+    """Refuse numbers of a command that are outside the ranges of :func:`number`.
 
     Args:
         code: of the error.
-        numbers: name of the option without its dashes, value and range of each.
+        command: the command; a field with several numbers is checked number by number.
+        names: fields that are checked; none: all that have a range.
 
     Raises:
         Dp3dError: ``code``.
 
     """
-    for name, value, limits in numbers:
-        if not limits.holds(value):
-            raise Dp3dError(
-                code, f"--{name} {value} is out of range.", f"Give a number from {limits}."
-            )
+    for name, hint in get_type_hints(type(command), include_extras=True).items():
+        limits = next((_RANGES[a] for a in getattr(hint, "__metadata__", ()) if a in _RANGES), None)
+        if limits is None or (names and name not in names):
+            continue
+        value = getattr(command, name)
+        for single in value if isinstance(value, tuple) else (value,):
+            if not limits.holds(single):
+                raise Dp3dError(
+                    code,
+                    f"--{name.replace('_', '-')} {single} is out of range.",
+                    f"Give a number from {limits}.",
+                )
 
 
 Seed = Annotated[int, number("Random seed", SEED)]

@@ -76,7 +76,7 @@ class Doctor(Common):
 
     def run(self, console: Console) -> Outcome:
         """Run all checks; the exit code is 4 when a required part is missing."""
-        check_numbers("server.bad_option", ("port", self.port, _PORT))
+        check_numbers("server.bad_option", self)
         findings = []
         checks: list[Callable[[], Iterator[Finding]]] = [
             check_python,

@@ -87,7 +87,7 @@ class Serve(Common):
         logging.basicConfig(
             level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
-        self._check_numbers()
+        check_numbers("server.bad_option", self)
         token, token_file = load_token(self.token)
         settings = Settings(
             data=(self.data or default_data()).absolute(),
@@ -125,12 +125,3 @@ class Serve(Common):
 
         serve(settings, started, sys.stdin if self.follow_stdin else None)
         return Outcome({}, [])
-
-    def _check_numbers(self) -> None:
-        check_numbers(
-            "server.bad_option",
-            ("port", self.port, PORT),
-            ("quota-gib", self.quota_gib, QUOTA_GIB),
-            ("max-queued", self.max_queued, QUEUED_JOBS),
-            ("keep-jobs", self.keep_jobs, KEPT_JOBS),
-        )

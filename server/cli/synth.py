@@ -30,13 +30,7 @@ class Synth(Common):
 
     def run(self, console: Console) -> Outcome:
         """Make the data set."""
-        check_numbers(
-            "heads.bad_request",
-            ("count", self.count, _COUNT),
-            ("views", self.views, PRESET_VIEWS),
-            ("size", self.size, PRESET_SIDE),
-            ("seed", self.seed, SUBJECT),
-        )
+        check_numbers("heads.bad_request", self)
         from dp3d_core.synthetic.dataset import DATASET_MARKER, dataset_sheet, write_subjects
         from dp3d_core.viewsets.sheets import save_png
 

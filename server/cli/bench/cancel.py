@@ -36,7 +36,7 @@ class Cancel:
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""
-        check_numbers("bench.bad_option", ("times", self.times, _TIMES), ("seed", self.seed, SEED))
+        check_numbers("bench.bad_option", self)
         with tempfile.TemporaryDirectory(prefix="dp3d-bench-", ignore_cleanup_errors=True) as name:
             server = OwnServer(Path(name)).start()
             try:

@@ -80,15 +80,7 @@ class Denoise:
         )
         from dp3d_core.weights.requirements import find_device
 
-        check_numbers(
-            "bench.bad_option",
-            ("channels", self.channels, _CHANNELS),
-            ("context", self.context, _CONTEXT),
-            ("latent", self.latent, _LATENT),
-            ("views", self.views, PRESET_VIEWS),
-            ("overlap", self.overlap, OVERLAP),
-            ("repeats", self.repeats, _REPEATS),
-        )
+        check_numbers("bench.bad_option", self)
         if self.channels % 32 or self.context % 8 or self.latent % 8:
             raise Dp3dError(
                 "bench.bad_option",

@@ -43,9 +43,7 @@ class Heads:
         from dp3d_core.portraits.required_files import fetch_missing
         from server.cli.bench.beside import OtherCommit
 
-        check_numbers(
-            "bench.bad_option", ("count", self.count, _COUNT), ("seed", self.seed, SUBJECT)
-        )
+        check_numbers("bench.bad_option", self)
         other = None if self.beside is None else OtherCommit(self.beside)
         fetch_missing(console.progress, console.cancel)
         with other or nullcontext():

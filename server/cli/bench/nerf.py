@@ -65,12 +65,7 @@ class Nerf:
                 "There are no subjects to measure.",
                 "Name the number of one at least with --seeds.",
             )
-        check_numbers(
-            "bench.bad_option",
-            *(("seeds", seed, SUBJECT) for seed in self.seeds),
-            ("views", self.views, _VIEWS),
-            ("size", self.size, PRESET_SIDE),
-        )
+        check_numbers("bench.bad_option", self, "seeds", "views", "size")
         if self.compare:
             from nerf_export.field.ns_commands import check_stock_exporters
 

@@ -55,12 +55,7 @@ class Status:
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""
-        check_numbers(
-            "bench.bad_option",
-            ("requests", self.requests, _REQUESTS),
-            ("queued", self.queued, _QUEUED),
-            ("listeners", self.listeners, _LISTENERS),
-        )
+        check_numbers("bench.bad_option", self)
         with tempfile.TemporaryDirectory(prefix="dp3d-bench-") as name:
             folder = Path(name)
             server = OwnServer(folder, DP3D_HOME=str(folder / "home")).start()

@@ -50,7 +50,7 @@ class Survival:
 
     def run(self, console: Console) -> Outcome:
         """Measure a new server on a temporary folder."""
-        check_numbers("bench.bad_option", ("kills", self.kills, _KILLS), ("seed", self.seed, SEED))
+        check_numbers("bench.bad_option", self)
         if sys.platform != "linux":
             raise Dp3dError(
                 "bench.unsupported",

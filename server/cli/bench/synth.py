@@ -32,12 +32,7 @@ class Synth:
         from dp3d_core.synthetic.rendering import SyntheticHead
         from dp3d_core.synthetic.subjects import random_subject
 
-        check_numbers(
-            "bench.bad_option",
-            ("count", self.count, _COUNT),
-            ("size", self.size, PRESET_SIDE),
-            ("seed", self.seed, SUBJECT),
-        )
+        check_numbers("bench.bad_option", self)
         cameras = full_orbit(_DIRECTIONS, size=self.size)
         SyntheticHead(random_subject(self.seed)).render(
             cameras[0]

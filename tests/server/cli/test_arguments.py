@@ -1,0 +1,44 @@
+"""Numbers of the command line: the range of the help is the range that is checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+
+from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import Range
+from server.cli.arguments import check_numbers, number
+
+
+@dataclass
+class Command:
+    free: int = 10**9
+    few: Annotated[int, number("Some", Range(1, 3))] = 2
+    many_parts: Annotated[tuple[int, ...], number("Parts", Range(0, 5))] = (0, 5)
+
+
+def test_numbers_in_their_ranges_are_taken():
+    check_numbers("bench.bad_option", Command())
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "limits"),
+    [
+        (Command(few=4), "--few 4", Range(1, 3)),
+        (Command(many_parts=(1, 6)), "--many-parts 6", Range(0, 5)),
+    ],
+)
+def test_others_are_refused_with_option_and_range(command, option, limits):
+    with pytest.raises(Dp3dError) as error:
+        check_numbers("bench.bad_option", command)
+    assert error.value.code == "bench.bad_option"
+    assert error.value.problem == f"{option} is out of range."
+    assert str(limits) in error.value.remedy
+
+
+def test_named_fields_alone_are_checked():
+    check_numbers("bench.bad_option", Command(few=4), "many_parts")
+    with pytest.raises(Dp3dError):
+        check_numbers("bench.bad_option", Command(few=4), "few")
