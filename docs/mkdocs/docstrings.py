@@ -28,11 +28,15 @@ class MarkdownDocstrings(griffe.Extension):
     def on_module(self, *, mod: griffe.Module, **_: Any) -> None:
         """Drop what a module hands on from another library; its pages are not ours to write."""
         ours = mod.path.partition(".")[0]
-        for name, member in list(mod.members.items()):
-            if member.is_alias and member.target_path.partition(".")[0] != ours:
-                del mod.members[name]
-                if mod.exports is not None:
-                    mod.exports = [exported for exported in mod.exports if exported != name]
+        foreign = {
+            name
+            for name, member in mod.members.items()
+            if member.is_alias and member.target_path.partition(".")[0] != ours
+        }
+        for name in foreign:
+            del mod.members[name]
+        if mod.exports is not None:
+            mod.exports = [name for name in mod.exports if name not in foreign]
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Rewrite the docstring of a package, which is no object of another."""

@@ -22,6 +22,7 @@ from scipy.sparse.linalg import spsolve
 from dp3d_core.arrays import Array, Array32, Indices, Mask, Pixels
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.meshes.files import TexturedPart
+from dp3d_core.meshes.mesh import unit
 from dp3d_core.progress import Stage
 
 _COSINE_POWER = 4
@@ -348,12 +349,6 @@ def _in_tangent_space(
     )[..., 0]
     tangent_normals[:, 2] = tangent_normals[:, 2].clip(0.05)  # a map cannot turn a surface round
     return unit(tangent_normals)
-
-
-def unit(vectors: Array) -> Array:
-    """(..., c) vectors scaled to length 1; vectors of length zero stay zero."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / length.clip(1e-12), np.float64)
 
 
 def _filled_texture(texels: Texels, colour: Array, size: int) -> Pixels:

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from dp3d_core.arrays import Array
-from nerf_export.mesh.bake import PaintedMesh, unit
+from dp3d_core.meshes.mesh import unit
+from nerf_export.mesh.bake import PaintedMesh
 
 _WIDTH = 0.5
 """Standard deviation of a splat in distances between texels: wide enough to close the surface."""

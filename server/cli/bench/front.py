@@ -36,10 +36,8 @@ class Front:
             photo.stem if photo.stem != "portrait" else photo.parent.name: photo
             for photo in self.photos
         } or {name: make() for name, make in sample_photos().items()}
-        figures, lines = (
-            {},
-            [f"{'':28}{'PSNR':>8}{'IoU':>8}{'head IoU':>10}{'photo to 32 views, s':>22}"],
-        )
+        figures = {}
+        lines = [f"{'':28}{'PSNR':>8}{'IoU':>8}{'head IoU':>10}{'photo to 32 views, s':>22}"]
         cameras = full_orbit(32, size=512, focal=WHOLE_HEAD_FOCAL)
         for name, source in sources.items():
             with TemporaryDirectory() as folder:
