@@ -16,7 +16,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.addon.gui.steps import SETTINGS, Walk, add_anchor, choose_portrait, install, set_server
+from tests.addon.gui.steps import (
+    SETTINGS,
+    Walk,
+    add_anchor,
+    animate_camera,
+    choose_portrait,
+    install,
+    set_server,
+)
 from tests.addon.gui.walk import parser_of_walks, split_arguments
 from tests.addon.gui.window import Window
 from tests.addon.support import ServerProcess
@@ -34,18 +42,6 @@ view.view_location = scene().dp3d.anchor.matrix_world.translation + 0.12 * right
 redraw(3)
 """
 _REMOVE_CUBE = "bpy.data.objects.remove(bpy.data.objects['Cube']); redraw(2)"
-_ANIMATE_CAMERA = """
-import mathutils as m
-camera = next(o for o in scene().objects if o.type == 'CAMERA' and not o.get('dp3d_role'))
-scene().camera, scene().frame_start, scene().frame_end = camera, 1, 12
-scene().render.resolution_x, scene().render.resolution_y = 640, 480
-head = scene().dp3d.anchor.matrix_world.translation
-for frame, x in ((1, -0.5), (12, 0.5)):
-    camera.location = head + m.Vector((x, -1.3, 0.1))
-    camera.rotation_euler = (head - camera.location).to_track_quat('-Z', 'Y').to_euler()
-    camera.keyframe_insert('location', frame=frame)
-    camera.keyframe_insert('rotation_euler', frame=frame)
-"""
 
 
 def take(walk: Walk, images: Path) -> None:
@@ -66,7 +62,7 @@ def take(walk: Walk, images: Path) -> None:
     walk.finish(300)
     w.do(_LOOK_AT_HEAD)
     _save(w, images / "blender_mesh.jpg")
-    w.do(_ANIMATE_CAMERA)
+    animate_camera(w, last_frame=12, across=0.5, before=1.3, resolution=(640, 480))
     w.press("dp3d.playback")
     walk.finish(900)
     w.do("area('VIEW_3D').spaces.active.region_3d.view_perspective = 'CAMERA'")
@@ -76,9 +72,7 @@ def take(walk: Walk, images: Path) -> None:
 
 def _save(window: Window, path: Path) -> None:
     """Write the 3D view with its sidebar, scrolled to the top, as JPEG."""
-    left, top, width, height = window.value("rectangle('UI')")
-    window.pointer("mousemove", left + width // 2, top + height // 2)
-    window.pointer("click", "--repeat", 40, "--delay", 5, 4)
+    window.scroll_up(40)
     window.pointer("mousemove", 300, 780)
     time.sleep(1)
     window.do("redraw_panels(); redraw(2)")

@@ -307,23 +307,30 @@ def fit_and_mesh(walk: Walk) -> None:
     check(w.value(f"bool({RUN}.fit)"), "undo took the fit away")
 
 
+def animate_camera(
+    window: Window, last_frame: int, across: float, before: float, resolution: tuple[int, int]
+) -> None:
+    """Move the artist's camera past the face, ``across`` and ``before`` metres from the head."""
+    window.do(
+        "c = next((o for o in scene().objects if o.type == 'CAMERA' and not o.get('dp3d_role')));"
+        "a = scene().dp3d.anchor.matrix_world; import mathutils as m;"
+        "scene().camera = c; c.animation_data_clear(); scene().frame_start = 1;"
+        f"scene().frame_end = {last_frame}; head = a.translation\n"
+        f"for frame, x in ((1, {-across}), ({last_frame}, {across})):\n"
+        f"    c.location = head + m.Vector((x, {-before}, 0.1))\n"
+        "    c.rotation_euler = (head - c.location).to_track_quat('-Z', 'Y').to_euler()\n"
+        "    c.keyframe_insert('location', frame=frame)\n"
+        "    c.keyframe_insert('rotation_euler', frame=frame)\n"
+        f"scene().render.resolution_x, scene().render.resolution_y = {resolution}"
+    )
+
+
 def play_back(walk: Walk) -> None:
     """The field along the scene's camera, at step 2, seen through the artist's own camera."""
     if not walk.fits:
         return
     w = walk.w
-    w.do(
-        "c = next((o for o in scene().objects if o.type == 'CAMERA' and not o.get('dp3d_role')));"
-        "a = scene().dp3d.anchor.matrix_world; import mathutils as m;"
-        "scene().camera = c; c.animation_data_clear(); scene().frame_start = 1;"
-        "scene().frame_end = 6; head = a.translation\n"
-        "for frame, x in ((1, -0.4), (6, 0.4)):\n"
-        "    c.location = head + m.Vector((x, -1.2, 0.1))\n"
-        "    c.rotation_euler = (head - c.location).to_track_quat('-Z', 'Y').to_euler()\n"
-        "    c.keyframe_insert('location', frame=frame)\n"
-        "    c.keyframe_insert('rotation_euler', frame=frame)\n"
-        "scene().render.resolution_x = scene().render.resolution_y = 160"
-    )
+    animate_camera(w, last_frame=6, across=0.4, before=1.2, resolution=(160, 160))
     w.type_into("playback_step", "2")
     w.press("dp3d.playback")
     w.until(f"{RUN}.stage != ''", 60)

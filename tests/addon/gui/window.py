@@ -151,18 +151,24 @@ class Window:
         """
         place = self._look_for(kind, name, text)
         if place is None and self.value("any(a.type == 'VIEW_3D' for a in window().screen.areas)"):
-            left, top, width, height = self.value("rectangle('UI')")
-            self.pointer("mousemove", left + width // 2, top + height // 2)
-            self.pointer("click", "--repeat", 40, "--delay", 5, 4)
+            self.scroll_up(40)
             for _ in range(12):
                 place = self._look_for(kind, name, text)
                 if place is not None:
                     break
-                self.pointer("mousemove", left + width // 2, top + height // 2)
-                self.pointer("click", "--repeat", 8, "--delay", 5, 5)
+                self._scroll(5, 8)
         if place is None:
             raise LookupError(f"{kind} {name} is not on the screen")
         return place
+
+    def scroll_up(self, clicks: int) -> None:
+        """Turn the wheel over the sidebar; 40 clicks lead to its top."""
+        self._scroll(4, clicks)
+
+    def _scroll(self, button: int, clicks: int) -> None:
+        left, top, width, height = self.value("rectangle('UI')")
+        self.pointer("mousemove", left + width // 2, top + height // 2)
+        self.pointer("click", "--repeat", clicks, "--delay", 5, button)
 
     def _look_for(self, *widget: str | None) -> tuple[int, int] | None:
         self.pointer("mousemove", 300, 640)
