@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import pytest
 
 from nerf_export.folders.capture_folders import is_view_set
+from tests.server.cli.conftest import result
 from tests.support import captures
 
 
-def dp3d(*arguments):
-    command = [sys.executable, "-m", "server.cli.main", *map(str, arguments), "--json"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert "Traceback" not in run.stderr
-    return json.loads(run.stdout)
+@pytest.fixture
+def answer_of(dp3d):
+    def run_without_traceback(*arguments):
+        run = dp3d(*arguments, "--json")
+        assert "Traceback" not in run.stderr
+        return result(run)
+
+    return run_without_traceback
 
 
 def scaled(data):
@@ -25,14 +27,14 @@ def scaled(data):
         ]
 
 
-def test_export_and_evaluate(tmp_path):
+def test_export_and_evaluate(answer_of, tmp_path):
     captures.write_transforms(tmp_path / "in", change=scaled)
-    answer = dp3d("export", tmp_path / "in", "--to", "instant-ngp", "--out", tmp_path / "out")
+    answer = answer_of("export", tmp_path / "in", "--to", "instant-ngp", "--out", tmp_path / "out")
     assert answer["result"]["count"] == captures.COUNT
     assert "scaled by 2.5" in answer["result"]["warnings"][0]
     assert not is_view_set(tmp_path / "out")
     captures.check_cameras(captures.read(tmp_path / "out", tmp_path / "back"))
-    answer = dp3d(
+    answer = answer_of(
         *("evaluate", tmp_path / "in/transforms.json", "--against", tmp_path / "out"),
         *("--metrics", "psnr"),
     )
@@ -40,22 +42,22 @@ def test_export_and_evaluate(tmp_path):
     assert "scaled by 2.5" in answer["result"]["warnings"][0]
 
 
-def test_an_unusable_folder_is_refused(tmp_path):
+def test_an_unusable_folder_is_refused(answer_of, tmp_path):
     captures.write_transforms(tmp_path / "in", change=lambda data: data.update(latlong=True))
-    answer = dp3d("export", tmp_path / "in", "--out", tmp_path / "out")
+    answer = answer_of("export", tmp_path / "in", "--out", tmp_path / "out")
     assert answer["error"]["code"] == "camera.file_invalid"
     assert "frame 0" in answer["error"]["problem"]
     assert not (tmp_path / "out").exists()
 
 
-def test_an_export_in_another_order_is_evaluated_against_its_views(tmp_path):
+def test_an_export_in_another_order_is_evaluated_against_its_views(answer_of, tmp_path):
     def hold_out(data):
         names = [frame["file_path"] for frame in data["frames"]]
         data |= {"train_filenames": names[:1] + names[2:], "val_filenames": names[1:2]}
 
     captures.write_transforms(tmp_path / "in", change=hold_out)
-    dp3d("export", tmp_path / "in", "--to", "blender", "--out", tmp_path / "blender")
-    answer = dp3d(
+    answer_of("export", tmp_path / "in", "--to", "blender", "--out", tmp_path / "blender")
+    answer = answer_of(
         *("evaluate", tmp_path / "blender", "--against", tmp_path / "in"), *("--metrics", "psnr")
     )
     assert answer["result"]["metrics"]["psnr"] > 60

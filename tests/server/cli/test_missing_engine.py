@@ -12,6 +12,7 @@ import pytest
 
 from dp3d_core.errors import Dp3dError
 from tests.conftest import REPOSITORY
+from tests.server.cli.conftest import result
 from tests.server.conftest import ServerProcess, small_views, wait_until
 
 PACKAGES = ("torch", "diffusers", "transformers")
@@ -53,15 +54,8 @@ def generate(photo: Path, out: Path, engine: str, **variables: str) -> tuple[dic
     return json.loads(done.stdout), done.returncode, after.children_user - before.children_user
 
 
-def test_a_file_without_weights_is_refused_without_packages(photo, without_packages):
-    done = subprocess.run(
-        [sys.executable, "-m", "server.cli.main", "models", "import", str(photo)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": str(without_packages)},
-    )
+def test_a_file_without_weights_is_refused_without_packages(dp3d, photo, without_packages):
+    done = dp3d("models", "import", photo, PYTHONPATH=str(without_packages))
     assert "weights.other_format" in done.stderr, done.stderr
     assert done.returncode == 3
 
@@ -104,18 +98,11 @@ def test_the_command_line_without_weights(photo, tmp_path):
     assert not (tmp_path / "views").exists()
 
 
-def test_a_bad_option_is_refused_before_the_photo_is_read(photo, tmp_path):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "server.cli.main", "generate", str(photo)),
-            *("--out", str(tmp_path / "views"), "--option", "guides=perhaps", "--json"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
+def test_a_bad_option_is_refused_before_the_photo_is_read(dp3d, photo, tmp_path):
+    done = dp3d(
+        *("generate", photo, "--out", tmp_path / "views"), *("--option", "guides=perhaps", "--json")
     )
-    assert json.loads(done.stdout)["error"]["code"] == "engine.bad_option"
+    assert result(done)["error"]["code"] == "engine.bad_option"
     assert "portrait" not in done.stderr
 
 

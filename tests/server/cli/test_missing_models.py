@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from dp3d_core.errors import Dp3dError
+from tests.server.cli.conftest import result
 from tests.server.conftest import ServerProcess, small_views
 
 
@@ -21,38 +18,23 @@ def offline(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", ["generate", "bench front"])
-def test_the_command_line_says_what_is_missing(photo, tmp_path, offline, command):
+def test_the_command_line_says_what_is_missing(dp3d, photo, tmp_path, offline, command):
     words = command.split()
     words += [str(photo), "--out", str(tmp_path / "views")] if command == "generate" else []
     words += ["--photos", str(photo)] if command != "generate" else []
-    done = subprocess.run(
-        [sys.executable, "-m", "server.cli.main", *words, "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env=os.environ | offline,
-    )
-    error = json.loads(done.stdout)["error"]
+    done = dp3d(*words, "--json", **offline)
+    error = result(done)["error"]
     assert (error["code"], done.returncode) == ("portrait.model_missing", 4)
     assert "dp3d setup models --source" in error["remedy"]
     assert '"models"' in done.stderr  # the stage of the download
     assert not (tmp_path / "views").exists()
 
 
-def test_a_wrong_path_is_reported_before_any_download(tmp_path, offline):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "server.cli.main", "generate", str(tmp_path / "none.jpg")),
-            *("--out", str(tmp_path / "views"), "--json"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env=os.environ | offline,
+def test_a_wrong_path_is_reported_before_any_download(dp3d, tmp_path, offline):
+    done = dp3d(
+        *("generate", tmp_path / "none.jpg", "--out", tmp_path / "views", "--json"), **offline
     )
-    assert json.loads(done.stdout)["error"]["code"] == "portrait.not_found"
+    assert result(done)["error"]["code"] == "portrait.not_found"
     assert '"models"' not in done.stderr
 
 

@@ -356,36 +356,29 @@ def test_a_worker_waits_for_the_end_of_the_previous_one(tmp_path, photo):
     assert server.stop() == 0
 
 
-def test_two_servers_do_not_share_a_data_folder(server_process):
-    second = subprocess.run(
-        [
-            *(sys.executable, "-m", "server.cli.main", "serve", "--port", "0"),
-            *("--token", TOKEN, "--data", str(server_process.data)),
-        ],
+def start_refused(*arguments):
+    """Standard error of a ``dp3d serve`` that must end with exit code 6."""
+    run = subprocess.run(
+        [sys.executable, "-m", "server.cli.main", "serve", "--token", TOKEN, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
-    assert second.returncode == 6
-    assert "server.already_running" in second.stderr
+    assert run.returncode == 6
+    return run.stderr
+
+
+def test_two_servers_do_not_share_a_data_folder(server_process):
+    text = start_refused("--port", 0, "--data", server_process.data)
+    assert "server.already_running" in text
 
 
 def test_a_taken_port_is_reported(server_process, tmp_path):
     port = server_process.url.rpartition(":")[2]
-    second = subprocess.run(
-        [
-            *(sys.executable, "-m", "server.cli.main", "serve", "--port", port),
-            *("--token", TOKEN, "--data", str(tmp_path / "other")),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert second.returncode == 6
-    assert f"Port {port}" in second.stderr
-    assert "server.port_taken" in second.stderr
+    text = start_refused("--port", port, "--data", tmp_path / "other")
+    assert f"Port {port}" in text
+    assert "server.port_taken" in text
 
 
 def test_partial_uploads_are_removed_at_the_next_start(tmp_path):
