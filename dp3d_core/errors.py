@@ -69,6 +69,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "heads.bad_request": ErrorKind("Synthetic heads asked for wrongly", 422, _BAD),
     "heads.unreadable": ErrorKind("Fitted head cannot be read", 422, _BAD),
     "portrait.bad_turn": ErrorKind("Manual turn of the head is not usable", 422, _BAD),
+    "portrait.too_many_photos": ErrorKind("There are too many photos of the person", 422, _BAD),
     "heads.data_missing": ErrorKind("Head data is not installed", 424, _MISSING),
     "portrait.model_missing": ErrorKind("Face model is not installed", 424, _MISSING),
     "camera.invalid": ErrorKind("Camera is not valid", 422, _BAD),

@@ -62,6 +62,12 @@ HEAD_PITCH_DEG = Range(-80, 80)
 HEAD_ROLL_DEG = Range(-180, 180)
 """Roll of the head in a photo, set by the user, degrees."""
 
+PhotoSide = Literal["auto", "front", "left", "back", "right"]
+PHOTO_SIDES: tuple[PhotoSide, ...] = get_args(PhotoSide)
+"""Side of the head that a further photo shows; ``left`` shows the person's left ear."""
+MAX_PHOTOS = 8
+"""Greatest number of photos of one person."""
+
 WindowMode = Literal["overlap", "blocks"]
 WINDOW_MODES: tuple[WindowMode, ...] = get_args(WindowMode)
 """How views are divided into windows that are denoised together."""

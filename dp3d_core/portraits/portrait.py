@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dp3d_core.arrays import Mask, Pixels
 from dp3d_core.cameras.camera import Camera
+from dp3d_core.limits import PhotoSide
 from dp3d_core.portraits.crop import Crop
 from dp3d_core.portraits.detection import Face
 
@@ -95,6 +96,7 @@ class Portrait:
         sha256: hash of the file.
         photo: (h, w, 3) uint8 decoded, upright photo.
         opaque: whether the photo has no transparent part.
+        references: further photos of the person (``references.load_person``).
 
     """
 
@@ -106,6 +108,13 @@ class Portrait:
     sha256: str
     photo: Pixels
     opaque: bool = True
+    references: tuple[Reference, ...] = ()
+
+    @property
+    def face(self) -> Face | None:
+        """The chosen face if it has landmarks, which determine pose and shape; else None."""
+        face = self.report.chosen
+        return face if face is not None and face.points is not None else None
 
     def shows(self, uv: NDArray[np.floating], margin: float = 0.0) -> Mask:
         """(n,) whether the photo covers positions of the crop.
@@ -138,3 +147,19 @@ class Portrait:
             return 255, 255, 255
         r, g, b = (int(value) for value in np.median(outside, axis=0))
         return r, g, b
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A further photo of the person.
+
+    Attributes:
+        portrait: the prepared photo; ``portrait.face`` tells whether its pose is reliable.
+        side: side of the head that it shows, by hand; ``auto`` if it is estimated.
+        name: name of the photo in messages.
+
+    """
+
+    portrait: Portrait
+    side: PhotoSide
+    name: str

@@ -188,13 +188,25 @@ def crop_camera(angles: HeadAngles) -> Camera:
     return posed_camera(theta, CROP_SIZE, CROP_FOCAL)
 
 
-def fit_face(face: Face, window: Crop, angles: HeadAngles) -> Alignment:
-    """Fit pose and shape to a face in a crop, by its landmarks, else by its key points."""
+def fit_face(
+    face: Face, window: Crop, angles: HeadAngles, components: Array | None = None
+) -> Alignment:
+    """Fit pose and shape to a face in a crop, by its landmarks, else by its key points.
+
+    Args:
+        face: the face, pixels of the photo.
+        window: the crop.
+        angles: angles set by hand, which are not fitted.
+        components: (c,) known shape coefficients, which are not fitted; None fits them.
+
+    """
     if face.points is not None and face.depth is not None:
         points = window.from_photo(face.points)
         scale = CROP_SIZE / window.side
         state = None if face.state is None else face.state.in_window(window.x, window.y, scale)
-        return fit_head(points, face.depth * scale, CROP_SIZE, CROP_FOCAL, angles, state)
+        return fit_head(
+            points, face.depth * scale, CROP_SIZE, CROP_FOCAL, angles, state, components
+        )
     if face.key_points is not None:
         return fit_key_points(window.from_photo(face.key_points), CROP_SIZE, CROP_FOCAL, angles)
     return Alignment(crop_camera(angles), {}, 0.0)
@@ -207,6 +219,7 @@ def fit_head(
     focal: float,
     angles: HeadAngles | None = None,
     state: HeadState | None = None,
+    components: Array | None = None,
 ) -> Alignment:
     """Fit pose, shape and expression to the landmarks of a square image.
 
@@ -218,6 +231,7 @@ def fit_head(
         angles: angles set by hand, which are not fitted.
         state: state estimated from the image (``picture_map``), in pixels of the image; None if
             there are only landmarks.
+        components: (c,) known shape coefficients, which are not fitted; None fits them.
 
     Returns:
         The alignment.  Its ``shape`` holds coefficients of ``heads.people.prior``, ``c00`` and so
@@ -235,9 +249,12 @@ def fit_head(
     start[4:POSE] = initial.origin / side - 0.5
     start[POSE:first_expression] = np.clip(initial.components, -MAX_COMPONENT, MAX_COMPONENT)
     start[first_expression:] = np.clip(initial.expression, 0, 1)
+    if components is not None:
+        start[POSE : POSE + len(components)] = components
     theta = start.copy()
     free = np.ones(len(theta), bool)
     free[:3] = angles.unknown
+    free[POSE:first_expression] = components is None
     lower = np.full(len(theta), -np.inf)
     upper = np.full(len(theta), np.inf)
     lower[first_expression:], upper[first_expression:] = -1e-6, 1.0 + 1e-6

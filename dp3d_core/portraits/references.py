@@ -1,0 +1,152 @@
+"""Several photos of one person: the portrait and its references, with one shape for all.
+
+The portrait is the photo that shows the face best from the front.  Shape coefficients of all photos
+with landmarks are averaged, then the pose of each is fitted again with that shape held.  Photos
+without landmarks (profiles, backs) keep a rough pose; ``preview.photo_poses`` fits it against the
+head of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dp3d_core.arrays import Array
+from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import MAX_PHOTOS, PhotoSide
+from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.portrait import Portrait, Reference
+from dp3d_core.portraits.pose import HeadAngles, components_of, expression_of, fit_face
+from dp3d_core.progress import CancelCheck, never_cancel
+from dp3d_core.threads import one_blas_thread
+
+SIDE_YAW_DEG: dict[PhotoSide, float | None] = {
+    "auto": None,
+    "front": 0.0,
+    "left": 90.0,
+    "back": 180.0,
+    "right": -90.0,
+}
+"""Yaw of the camera about the head of each side; the left photo shows the person's left ear."""
+_PORTRAIT_YAW_DEG = 35.0
+"""Absolute yaw up to which the first photo remains the portrait."""
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """A photo to load.
+
+    Attributes:
+        source: image file or its bytes.
+        side: side of the head that it shows, by hand; ``auto`` is estimated.
+        name: name of the photo in messages.
+
+    """
+
+    source: Path | bytes
+    side: PhotoSide = "auto"
+    name: str = ""
+
+
+@one_blas_thread
+def load_person(
+    source: Path | bytes,
+    further: Sequence[PhotoSource] = (),
+    crop: tuple[float, float, float] | None = None,
+    angles: HeadAngles | None = None,
+    *,
+    cancel: CancelCheck = never_cancel,
+) -> Portrait:
+    """Load one to :data:`~dp3d_core.limits.MAX_PHOTOS` photos of a person.
+
+    Args:
+        source: the first photo, see :func:`~dp3d_core.portraits.load.load_portrait`.
+        further: the other photos, in any order.
+        crop: crop of the first photo, set by hand.
+        angles: angles of the first photo, set by hand.
+        cancel: polled while files are decoded, and between photos.
+
+    Returns:
+        The portrait with its ``references``.  It is the first photo, unless that is turned by more
+        than 35 degrees and another shows the face from nearer the front.
+
+    Raises:
+        Dp3dError: ``portrait.too_many_photos``, and those of ``load_portrait``.
+
+    """
+    if len(further) + 1 > MAX_PHOTOS:
+        raise Dp3dError(
+            "portrait.too_many_photos",
+            f"There are {len(further) + 1} photos.",
+            f"Give at most {MAX_PHOTOS} photos of a person.",
+        )
+    first = load_portrait(source, crop, angles, cancel=cancel)
+    if not further:
+        return first
+    photos = [Reference(first, "auto", "the first photo")]
+    for number, photo in enumerate(further, 2):
+        name = photo.name or f"photo {number}"
+        photos.append(Reference(load_portrait(photo.source, cancel=cancel), photo.side, name))
+    main = _portrait_index(photos)
+    by_hand = angles or HeadAngles()
+    components = shared_components([photo.portrait for photo in photos])
+    photos = [
+        replace(
+            photo,
+            portrait=with_shape(photo.portrait, components, by_hand if index == 0 else None),
+        )
+        for index, photo in enumerate(photos)
+    ]
+    references = tuple(photo for index, photo in enumerate(photos) if index != main)
+    return replace(photos[main].portrait, references=references)
+
+
+def _portrait_index(photos: Sequence[Reference]) -> int:
+    """Index of the photo that becomes the portrait."""
+
+    def frontality(photo: Reference) -> float:
+        if photo.portrait.face is None or photo.side == "back":
+            return -1.0
+        return float(np.cos(np.radians(photo.portrait.report.yaw_deg)))
+
+    best = int(np.argmax([frontality(photo) for photo in photos]))
+    first = photos[0].portrait
+    is_frontal = first.face is not None and abs(first.report.yaw_deg) < _PORTRAIT_YAW_DEG
+    return 0 if is_frontal or frontality(photos[best]) < 0 else best
+
+
+def shared_components(portraits: Sequence[Portrait]) -> Array:
+    """(c,) mean shape coefficients of the photos with landmarks, frontal ones weighted more.
+
+    Empty if no photo has landmarks.
+    """
+    shapes, weights = [], []
+    for portrait in portraits:
+        if portrait.face is not None:
+            shapes.append(components_of(portrait.report.shape))
+            frontality = max(float(np.cos(np.radians(portrait.report.yaw_deg))), 0.05)
+            weights.append(portrait.report.confidence * frontality**2 + 1e-3)
+    return np.average(shapes, axis=0, weights=weights) if shapes else np.zeros(0)
+
+
+def with_shape(portrait: Portrait, components: Array, angles: HeadAngles | None = None) -> Portrait:
+    """A portrait with its pose and expression fitted again to a head of known shape.
+
+    Args:
+        portrait: the photo; without landmarks only its shape is replaced.
+        components: (c,) shape coefficients; empty for the average head.
+        angles: angles set by hand.
+
+    """
+    report = portrait.report
+    face = portrait.face
+    if face is None or not len(components):
+        shape = {f"c{i:02d}": round(float(v), 4) for i, v in enumerate(components)}
+        return replace(portrait, report=replace(report, shape=shape | expression_of(report.shape)))
+    alignment = fit_face(face, report.crop, angles or HeadAngles(), components)
+    yaw, pitch, roll = alignment.yaw_pitch_roll_deg
+    report = replace(report, yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll, shape=alignment.shape)
+    return replace(portrait, camera=alignment.camera, report=report)
