@@ -1,9 +1,9 @@
-"""Poses of photos without landmarks, fitted against the head that other photos gave.
+"""Poses of profiles and backs, fitted against the head that other photos gave.
 
-Profiles and backs show no face that a landmark model finds.  Their silhouette is matched with that
-of the head from all sides; then points on the head's rim are moved onto the photo's outline and
-points on its surface onto pixels of their colour, as in iterated closest points (Chen and Medioni
-1992) and direct alignment.  Front and back have nearly equal silhouettes: colours tell them apart.
+They show no face that a landmark model finds.  A learned map (``portraits.view_map``) estimates
+the pose; then points on the head's rim are moved onto the photo's outline and points on its surface
+onto pixels of their colour, as in iterated closest points (Chen and Medioni 1992) and direct
+alignment, with the estimate as prior.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import cv2
 import numpy as np
 from scipy.optimize import least_squares
 
-from dp3d_core.arrays import Array, Array32, Mask, Pixels, smoothstep
+from dp3d_core.arrays import Array, Array32, Mask, Pixels
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.heads.landmark_map import POSE
 from dp3d_core.heads.space import MM
 from dp3d_core.limits import PhotoSide
 from dp3d_core.meshes.mesh import Mesh, unit
 from dp3d_core.meshes.raycast import RayCaster
-from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE, Crop, canonical_crop, cut
+from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE, Crop, canonical_crop, centre_crop, cut
 from dp3d_core.portraits.matting import find_matte, segment
 from dp3d_core.portraits.portrait import Portrait, Reference
 from dp3d_core.portraits.pose import posed_camera
 from dp3d_core.portraits.references import SIDE_YAW_DEG
+from dp3d_core.portraits.view_map import ViewPose, view_map
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.shape.placement import PlacedHead, place_head
 from dp3d_core.preview.texture.panorama import remap
@@ -37,18 +38,8 @@ from dp3d_core.progress import StepCallback, no_step
 
 _SIDE = 160
 """Side of the images in which poses are fitted, pixels."""
-_YAWS_DEG = np.arange(-180.0, 180.0, 30.0)
-"""Yaws of the camera from which a search starts."""
-_SCALES = 1.09 ** np.arange(-12, 17)
-"""Sizes of the head, relative to that of the canonical crop, from which a search starts."""
-_STARTS = 6
-"""Number of starts that are refined."""
-_FINALISTS = 2
-"""Number of refined starts that are refined again."""
 _NECK = -112.0
 """Height above which silhouettes are compared, millimetres: shoulders turn apart from heads."""
-_START_DEG = 45.0
-"""Greatest difference of a start from an expected yaw, degrees."""
 _RIM_SCALE = 1.6
 """Distance of a rim from the photo's outline that counts as one, pixels."""
 _HAIR_RIM = 0.4
@@ -63,8 +54,16 @@ _LIGHTNESS = 0.5
 """Factor on lightness in colours that are compared."""
 _OTHER_LIGHT = np.array([12.0, 8.0, 8.0])
 """Greatest shift of all colours between two photos: exposure and white balance, Lab."""
-_PRIOR_DEG = np.array([60.0, 14.0, 10.0])
-"""Standard deviations of yaw about its start, and of pitch and roll about 0."""
+_PRIOR_DEG = np.array([2.5, 2.0, 1.5])
+"""Standard deviations of yaw, pitch and roll about the learned estimate."""
+_GUESSES = (0.5, 0.75, 1.0)
+"""Sides of the windows that are tried where no person is found, centre crops."""
+_LEAST_CERTAINTY = 0.6
+"""Certainty of the learned map below which such a window shows no head."""
+_ROUNDS = (3, 4)
+"""Rounds of fitting in the estimated crop, and in the crop of the pose fitted there."""
+_BY_HAND_DEG = 60.0
+"""Difference from the side that the user named at which an estimate is replaced, degrees."""
 _STEPS = np.array([0.01, 0.01, 0.01, 0.005, 0.002, 0.002, 0.5, 0.5, 0.5])
 """Steps of finite differences: angles (radians), log of the scale, shifts (image widths), hair
 (millimetres)."""
@@ -74,15 +73,15 @@ _PRIOR_HAIR_MM = np.array([8.0, 14.0, 10.0])
 """Standard deviations of these parameters, millimetres."""
 _PRIOR_WEIGHT = 0.3
 """Weight of the priors relative to the photo."""
-_PRIOR_SCALE = 0.25
+_PRIOR_SCALE = 0.04
 """Standard deviation of the log of the scale about its start."""
-_PRIOR_SHIFT = 0.12
+_PRIOR_SHIFT = 0.02
 """Standard deviation of the head's position about its start, image widths."""
 _TRUNCATED = 18.0
 """Distance from the photo's outline beyond which it no longer counts, pixels."""
 _GUESSED = 0.35
 """Weight of colours of the head that no photo shows yet."""
-_LANDMARKS_DEG = 50.0
+_LANDMARKS_DEG = 62.0
 """Absolute yaw up to which the pose of a face with landmarks is reliable, degrees."""
 _FRONT_DEG = 45.0
 """Absolute yaw up to which a photo shows the front, degrees."""
@@ -95,10 +94,6 @@ _BORDER_ENDS = 0.5
 _PROFILE_CONFIDENCE = 0.2
 """Confidence from which a face that only the detector sees is a profile; it takes buns and
 ponytails for faces of less."""
-_PROFILE_DEG = 20.0
-"""Standard deviation of the yaw of such a profile."""
-_UNSEEN_FACE_DEG = (95.0, 60.0)
-"""Absolute yaws between which a face that no detector sees becomes unlikely."""
 _MIN_FACING = 0.3
 """Least cosine to the camera of a vertex whose colour a photo shows."""
 _LIFT = 0.004
@@ -155,20 +150,6 @@ def _surfaces(placed: PlacedHead) -> Array:
     surface = 100 + placed.mesh.parts.astype(np.float64)
     surface[: len(placed.bare.region)] = placed.bare.region
     return surface
-
-
-@dataclass(frozen=True)
-class PoseFit:
-    """A fitted pose.
-
-    Attributes:
-        theta: (POSE,) parameters of ``pose.posed_camera``.
-        cost: mean cost of rims and colours; about 0.3 for a good fit, 1 for none.
-
-    """
-
-    theta: Array
-    cost: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,37 +322,48 @@ def posed(reference: Reference, model: HeadModel) -> Portrait | None:
 
     """
     photo = reference.portrait.photo
-    window = _head_window(photo)
-    if window is None:
+    view = _estimated(reference)
+    if view is None:
         return None
-    starts: list[Array] = []
-    expected = _expected_yaw_deg(reference)
-
-    def unlikely(theta: Array) -> float:
-        yaw = float(np.degrees(theta[0]))
-        if expected is not None:
-            return 0.5 * min(abs((yaw - expected + 180) % 360 - 180) / _PROFILE_DEG, 3.0) ** 2 / 4
-        away = np.array(abs((yaw + 180) % 360 - 180))
-        return 0.5 * float(smoothstep(away, *_UNSEEN_FACE_DEG))
-
-    for _ in range(3):
+    window, theta = view.crop, np.concatenate([view.angles, np.zeros(3)])
+    for rounds in _ROUNDS:
         image, inside = cut(photo, window)
         matte, _ = find_matte(image, inside)
         target = _Target.of(image, (matte > 127) & inside, inside)
-        starts = starts or _starts(model, target, reference)
-        fit = _fit(model, target, starts, unlikely)
-        if not np.isfinite(fit.cost):
-            return None
-        window, starts = _moved(window, fit.theta)
-    camera = posed_camera(starts[0], CROP_SIZE, CROP_FOCAL)
+        theta = _refined(model, target, theta, rounds)
+        window = canonical_crop(window, posed_camera(theta, CROP_SIZE, CROP_FOCAL))
+        theta = np.concatenate([theta[:3], np.zeros(3)])
+    camera = posed_camera(theta, CROP_SIZE, CROP_FOCAL)
     use = PhotoUse(reference.name, "", "auto", window, camera, True)
     return use.portrait(reference)
 
 
-def _moved(window: Crop, theta: Array) -> tuple[Crop, list[Array]]:
-    """The canonical crop of a pose in another crop, and the pose there."""
-    crop = canonical_crop(window, posed_camera(theta, CROP_SIZE, CROP_FOCAL))
-    return crop, [np.concatenate([theta[:3], np.zeros(3)])]
+def _estimated(reference: Reference) -> ViewPose | None:
+    """Learned estimate of a photo's pose; None if it shows no person.
+
+    A side that the user named overrides a yaw that contradicts it.
+    """
+    photo, report = reference.portrait.photo, reference.portrait.report
+    face = report.chosen
+    if face is not None and (face.points is not None or face.confidence > _PROFILE_CONFIDENCE):
+        window: Crop | None = report.crop
+    else:
+        window = _head_window(photo)
+    if window is not None:
+        view = view_map()(photo, window)
+    else:  # the segmenter sees nobody: windows in the middle are tried
+        middle = centre_crop(photo)
+        x, y = middle.x + middle.side / 2, middle.y + middle.side / 2
+        views = [view_map()(photo, Crop.around(x, y, middle.side * factor)) for factor in _GUESSES]
+        view = max(views, key=lambda view: view.certainty)
+        if view.certainty < _LEAST_CERTAINTY:
+            return None
+    by_hand = SIDE_YAW_DEG[reference.side]
+    if by_hand is not None:
+        yaw = float(np.degrees(view.angles[0]))
+        if abs((yaw - by_hand + 180) % 360 - 180) > _BY_HAND_DEG:
+            view = replace(view, angles=np.array([np.radians(by_hand), 0.0, 0.0]))
+    return view
 
 
 def _person(image: Pixels, inside: Mask) -> Mask:
@@ -428,105 +420,28 @@ def _head_window(photo: Pixels) -> Crop | None:
     return None
 
 
-def _expected_yaw_deg(reference: Reference) -> float | None:
-    """Yaw of the side that the user named, or of the profile that the detector sees; else None."""
-    by_hand = SIDE_YAW_DEG[reference.side]
-    report = reference.portrait.report
-    if by_hand is None and reference.portrait.face is not None:
-        return report.yaw_deg
-    if by_hand is None and report.chosen and report.chosen.confidence > _PROFILE_CONFIDENCE:
-        return report.chosen.yaw_deg
-    return by_hand
-
-
-def _starts(model: HeadModel, target: _Target, reference: Reference) -> list[Array]:
-    """Poses from which the fit starts: best overlap of silhouettes for each yaw."""
-    expected = _expected_yaw_deg(reference)
-    scored: list[tuple[float, Array]] = []
-    small = 64
-    mask = cv2.resize(target.mask.astype(np.float32), (small, small), interpolation=cv2.INTER_AREA)
-    rows = np.flatnonzero((mask > 0.5).any(1))
-    if not rows.size:
-        return []
-    for yaw in _YAWS_DEG:
-        if expected is not None and abs((yaw - expected + 180) % 360 - 180) > _START_DEG:
-            continue
-        theta = np.array([np.radians(yaw), 0, 0, 0, 0, 0.0])
-        camera = posed_camera(theta, small, CROP_FOCAL)
-        hits = model.caster.seen(camera)
-        head = np.zeros((small, small), np.float32)
-        upper = hits.points[:, 1] > _NECK * MM
-        head.ravel()[hits.ray[upper]] = 1
-        head_rows = np.flatnonzero(head.any(1))
-        best: tuple[float, Array] | None = None
-        for scale in _SCALES:
-            height = round(scale * np.ptp(head_rows))
-            if height < 8 or rows[0] + height > small:
-                continue
-            top = mask[rows[0] : rows[0] + max(height // 2, 2)] > 0.5
-            middle = float(np.nonzero(top)[1].mean())
-            head_top = head[head_rows[0] : head_rows[0] + max(int(np.ptp(head_rows)) // 2, 2)]
-            shift = np.array(
-                [
-                    middle - small / 2 - scale * (np.nonzero(head_top)[1].mean() - small / 2),
-                    rows[0] - small / 2 - scale * (head_rows[0] - small / 2),
-                ]
-            )
-            centre = small / 2 + shift - scale * small / 2
-            matrix = np.array([[scale, 0, centre[0]], [0, scale, centre[1]]])
-            moved = cv2.warpAffine(head, matrix, (small, small)) > 0.5
-            lowest = rows[0] + height
-            region = np.zeros((small, small), bool)
-            region[: lowest + 1] = True
-            person = (mask > 0.5) & region
-            overlap = (moved & person).sum() / max((moved | person).sum(), 1)
-            if best is None or overlap > best[0]:
-                pose = np.concatenate([theta[:3], [np.log(scale)], shift / small])
-                best = float(overlap), pose
-        if best is not None:
-            scored.append(best)
-    scored.sort(key=lambda item: -item[0])
-    return [theta for _, theta in scored]
-
-
-def _fit(
-    model: HeadModel, target: _Target, starts: list[Array], unlikely: Callable[[Array], float]
-) -> PoseFit:
-    """The best fit from several starts; ``unlikely`` adds to the cost of a pose."""
-    if not starts:
-        return PoseFit(np.zeros(POSE), np.inf)
-    fits = [_refined(model, target, theta, 3) for theta in starts[:_STARTS]]
-    fits.sort(key=lambda fit: fit.cost + unlikely(fit.theta))
-    finalists = [_refined(model, target, fit.theta, 5) for fit in fits[:_FINALISTS]]
-    return min(finalists, key=lambda fit: fit.cost + unlikely(fit.theta))
-
-
-def _refined(model: HeadModel, target: _Target, theta: Array, rounds: int) -> PoseFit:
+def _refined(model: HeadModel, target: _Target, theta: Array, rounds: int) -> Array:
     """Refine a pose: points of rim and surface are fixed in each round, then the pose is fitted.
 
     Hair is moved outwards as well (``_HAIR_MOVES``), or its unknown volume would turn the head.
     """
-    start = theta
     values = np.concatenate([theta, np.zeros(_HAIR_MOVES)])
-    for round_index in range(rounds + 1):
+    for _ in range(rounds):
         points = _Correspondences.of(model, target, values)
         if points is None:
-            return PoseFit(values[:POSE], np.inf)
-        if round_index == rounds:
-            residuals = points.residuals(values)
-            return PoseFit(values[:POSE], float(np.sqrt((residuals**2).sum())))
+            return theta
 
-        def all_residuals(values: Array, points: _Correspondences = points) -> Array:
-            return np.concatenate([points.residuals(values), _priors(values, start)])
+        def residuals(values: Array, points: _Correspondences = points) -> Array:
+            return np.concatenate([points.residuals(values), _priors(values, theta)])
 
-        values = _minimised(all_residuals, values)
-    raise AssertionError("the loop returns")
+        values = _minimised(residuals, values)
+    return values[:POSE]
 
 
 def _priors(values: Array, start: Array) -> Array:
     """Residuals of the priors of pose and hair."""
     yaw = (values[0] - start[0] + np.pi) % (2 * np.pi) - np.pi
-    angles = np.degrees([yaw, values[1], values[2]]) / _PRIOR_DEG
+    angles = np.degrees([yaw, values[1] - start[1], values[2] - start[2]]) / _PRIOR_DEG
     scale = (values[3:4] - start[3]) / _PRIOR_SCALE
     shift = (values[4:POSE] - start[4:]) / _PRIOR_SHIFT
     return _PRIOR_WEIGHT * np.concatenate([angles, scale, shift, values[POSE:] / _PRIOR_HAIR_MM])

@@ -13,6 +13,7 @@ from server.cli.bench.front import Front
 from server.cli.bench.heads import Heads
 from server.cli.bench.nerf import Nerf
 from server.cli.bench.official import Official
+from server.cli.bench.photos import Photos
 from server.cli.bench.status import Status
 from server.cli.bench.survival import Survival
 from server.cli.bench.synth import Synth
@@ -25,6 +26,7 @@ Measurement = (
     | Annotated[Heads, tyro.conf.subcommand("heads")]
     | Annotated[Nerf, tyro.conf.subcommand("nerf")]
     | Annotated[Official, tyro.conf.subcommand("official")]
+    | Annotated[Photos, tyro.conf.subcommand("photos")]
     | Annotated[Status, tyro.conf.subcommand("status")]
     | Annotated[Survival, tyro.conf.subcommand("survival")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
