@@ -19,7 +19,7 @@ from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.packages import package_versions
-from dp3d_core.pipelines.options import DiffusionOptions
+from dp3d_core.pipelines.options import MOST_REFERENCES, DiffusionOptions
 from dp3d_core.pipelines.user_pictures import UserPictures
 from dp3d_core.pipelines.windows import window_edges
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
@@ -57,7 +57,9 @@ class DiffPortrait3DEngine:
 
     def info(self) -> EngineInfo:
         """Describe the engine."""
-        return EngineInfo.of(self.name, self.title, self._refusal(), DiffusionOptions())
+        return EngineInfo.of(
+            self.name, self.title, self._refusal(), DiffusionOptions(), MOST_REFERENCES
+        )
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Refuse missing packages or weights and bad options, see ``HeadViewEngine.check``."""
