@@ -15,6 +15,7 @@ from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.framing import network_camera
 from dp3d_core.cameras.trajectories import neighbours
 from dp3d_core.engines.options import parse_options
+from dp3d_core.engines.photos import photo_parameters, photo_warnings
 from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
@@ -135,6 +136,9 @@ class DiffPortrait3DEngine:
         run = Generation(request, Path(out), progress, cancel)
         writer = ViewSetWriter(out, cameras, meta, rgba=True)
         missing = writer.missing()
+        if portrait.references:
+            photos = [use.to_dict() for use in run.chosen.uses]
+            writer.amend({}, [*meta.warnings, *photo_warnings(photos)], photos)
         frames = run.frames()
         done = len(cameras) - len(missing)
         stage = Stage("views", len(cameras), progress, cancel, "Writing views", start=done)
@@ -161,6 +165,7 @@ class DiffPortrait3DEngine:
                 "dtype": request.dtype,
                 **request.user_pictures.fingerprint(),
                 **request.portrait.report.pose_parameters(),
+                **photo_parameters(request.portrait),
                 "window_edges": [list(pair) for pair in edges],
                 "weights": {
                     str(imported.config.variant): imported.source_sha256 for imported in weights
