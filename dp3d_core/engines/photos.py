@@ -4,67 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
+from dp3d_core.cameras.camera import Camera
 from dp3d_core.limits import PhotoSide
-from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.portraits.crop import Crop
+from dp3d_core.portraits.portrait import Portrait, Reference
 from dp3d_core.portraits.pose import Alignment, HeadAngles, crop_camera
 from dp3d_core.portraits.references import SIDE_YAW_DEG
 
 
-@dataclass(frozen=True, eq=False)
-class PhotoUse:
-    """What an engine does with a further photo."""
-
-    name: str
-    """Name of the photo in messages."""
-    sha256: str
-    side: PhotoSide
-    """Side of the head that it shows: ``front``, ``left``, ``back`` or ``right``."""
-    portrait: Portrait
-    """Crop and matte, with the camera of the fitted pose."""
-    used: bool
-    """Whether the views depend on it."""
-    reason: str
-    """Sentence on why it is left out; empty for a used photo."""
+class PlacedPhoto(Protocol):
+    """A further photo with its fitted pose."""
 
     @property
-    def yaw_pitch_roll_deg(self) -> tuple[float, float, float]:
-        """Angles of the photo's camera about the head, degrees."""
-        return Alignment(self.portrait.camera, {}, 0.0).yaw_pitch_roll_deg
+    def name(self) -> str:
+        """Name of the photo in messages."""
+        ...
 
-    def left_out(self, reason: str) -> PhotoUse:
-        """The photo, left out for a reason."""
-        return replace(self, used=False, reason=reason)
+    @property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        ...
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready record; angles as those of a portrait's report."""
-        yaw, pitch, roll = (round(angle, 1) for angle in self.yaw_pitch_roll_deg)
-        return {
-            "name": self.name,
-            "sha256": self.sha256,
-            "side": self.side,
-            "yaw_deg": yaw,
-            "pitch_deg": pitch,
-            "roll_deg": roll,
-            "used": self.used,
-            "reason": self.reason,
-        }
+    @property
+    def side(self) -> PhotoSide:
+        """Side of the head that it shows: ``front``, ``left``, ``back`` or ``right``."""
+        ...
+
+    @property
+    def camera(self) -> Camera:
+        """Camera of its crop, in head space."""
+        ...
+
+    @property
+    def used(self) -> bool:
+        """Whether the views depend on it."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Sentence on why it is left out; empty for a used photo."""
+        ...
+
+
+@dataclass(frozen=True)
+class PhotoUse:
+    """A :class:`PlacedPhoto` by the pose of the photo alone."""
+
+    name: str
+    sha256: str
+    side: PhotoSide
+    crop: Crop
+    camera: Camera
+    used: bool
+    reason: str = ""
+
+    def portrait(self, reference: Reference) -> Portrait:
+        """The photo with this camera."""
+        return replace(reference.portrait, camera=self.camera)
 
 
 def photo_uses(portrait: Portrait) -> tuple[PhotoUse, ...]:
     """Further photos of a portrait by their own poses: a face's, else that of the side by hand."""
     uses = []
     for reference in portrait.references:
-        photo, side = reference.portrait, reference.side
-        yaw = SIDE_YAW_DEG[side]
-        if photo.face is None and yaw is not None:
-            photo = replace(photo, camera=crop_camera(HeadAngles(yaw)))
-        use = PhotoUse(reference.name, photo.sha256, side, photo, True, "")
-        use = replace(use, side=_side_of(use.yaw_pitch_roll_deg[0]))
-        if photo.face is None and yaw is None:
-            use = use.left_out("It shows no face, and its side is not named.")
-        uses.append(use)
+        photo, yaw_deg, reason = reference.portrait, SIDE_YAW_DEG[reference.side], ""
+        camera = photo.camera
+        if photo.face is None:
+            if yaw_deg is None:
+                reason = "It shows no face, and its side is not named."
+            else:
+                camera = crop_camera(HeadAngles(yaw_deg))
+        side = _side_of(camera.yaw_pitch_deg[0])
+        crop = photo.report.crop
+        uses.append(PhotoUse(reference.name, photo.sha256, side, crop, camera, not reason, reason))
     return tuple(uses)
 
 
@@ -74,6 +88,27 @@ def _side_of(yaw_deg: float) -> PhotoSide:
     if abs(yaw_deg) > 135:
         return "back"
     return "left" if yaw_deg > 0 else "right"
+
+
+def photo_record(use: PlacedPhoto) -> dict[str, Any]:
+    """JSON-ready record of a further photo, for ``meta.json`` and results.
+
+    Returns:
+        ``name``, ``sha256``, ``side``, ``yaw_deg``, ``pitch_deg`` and ``roll_deg`` (as those of a
+        portrait's report), ``used`` and ``reason``.
+
+    """
+    yaw, pitch, roll = Alignment(use.camera, {}, 0.0).yaw_pitch_roll_deg
+    return {
+        "name": use.name,
+        "sha256": use.sha256,
+        "side": use.side,
+        "yaw_deg": round(yaw, 1),
+        "pitch_deg": round(pitch, 1),
+        "roll_deg": round(roll, 1),
+        "used": use.used,
+        "reason": use.reason,
+    }
 
 
 def photo_parameters(portrait: Portrait) -> dict[str, Any]:
@@ -91,12 +126,12 @@ def photo_parameters(portrait: Portrait) -> dict[str, Any]:
 
 
 def photo_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each record of :meth:`PhotoUse.to_dict` of a photo that is left out."""
+    """A sentence for each record of :func:`photo_record` of a photo that is left out."""
     return [f"{r['name']} is left out: {r['reason']}" for r in records if not r["used"]]
 
 
 def photo_line(record: Mapping[str, Any]) -> str:
-    """Sentence for the user on a record of :meth:`PhotoUse.to_dict` of a used photo."""
+    """Sentence for the user on a record of :func:`photo_record` of a used photo."""
     return (
         f"{record['name']} shows the head from the {record['side']} "
         f"(yaw {record['yaw_deg']:.0f}, pitch {record['pitch_deg']:.0f} degrees)."

@@ -215,7 +215,7 @@ class Generation:
     def chosen(self) -> ChosenPhotos:
         """The photos that become references."""
         back_view = len(self.request.variants) > 1
-        return choose_photos(self.portrait, self.photos, back_view=back_view)
+        return choose_photos(self.portrait.camera, self.photos, back_view=back_view)
 
     def frames(self) -> list[Pixels]:
         """Generated pictures in the networks' framing, (size, size, 3) each, one per camera."""
@@ -245,8 +245,10 @@ class Generation:
 
     def _references(self) -> list[Pixels]:
         """Pictures of the chosen photos, the portrait's first."""
-        portrait, *further = self.chosen.references
-        photos = [portrait, *(on_background(photo, self.background) for photo in further)]
+        photos = [self.portrait]
+        for index in self.chosen.references:
+            photo = self.photos[index].portrait(self.portrait.references[index])
+            photos.append(on_background(photo, self.background))
         return [
             reference_picture(photo, self.request.network_camera(photo.camera)) for photo in photos
         ]

@@ -30,15 +30,15 @@ _STRAIGHT_BEHIND = np.array([0.0, 0.0, -1.0])
 class ChosenPhotos:
     """References of a generation, and what became of all further photos."""
 
-    references: tuple[Portrait, ...]
-    """The portrait, then the further photos that are references, a back view first."""
+    references: tuple[int, ...]
+    """Indices of the further photos that follow the portrait, a back view first."""
     shows_back: bool
     """Whether a photo takes the place of the generated back view."""
     uses: tuple[PhotoUse, ...]
     """All further photos; those that are no reference are left out."""
 
 
-def choose_photos(portrait: Portrait, uses: Sequence[PhotoUse], *, back_view: bool) -> ChosenPhotos:
+def choose_photos(camera: Camera, uses: Sequence[PhotoUse], *, back_view: bool) -> ChosenPhotos:
     """Choose at most :data:`~dp3d_core.pipelines.options.MOST_REFERENCES` references.
 
     The portrait comes first, then the back view: the photo from nearest to straight behind, or a
@@ -46,32 +46,28 @@ def choose_photos(portrait: Portrait, uses: Sequence[PhotoUse], *, back_view: bo
     the references before it.
 
     Args:
-        portrait: the portrait.
+        camera: of the portrait.
         uses: further photos with fitted poses.
         back_view: whether a back view is generated where no photo shows it.
 
     """
     candidates = [index for index, use in enumerate(uses) if use.used]
     chosen: list[int] = []
-    directions = [_direction(portrait.camera)]
-    backs = [i for i in candidates if abs(uses[i].yaw_pitch_roll_deg[0]) > BACK_YAW_DEG]
+    directions = [_direction(camera)]
+    backs = [i for i in candidates if abs(uses[i].camera.yaw_pitch_deg[0]) > BACK_YAW_DEG]
     free = MOST_REFERENCES - 1
     if back_view:
         if backs:
-            cosines = [_direction(uses[i].portrait.camera) @ _STRAIGHT_BEHIND for i in backs]
+            cosines = [_direction(uses[i].camera) @ _STRAIGHT_BEHIND for i in backs]
             chosen.append(backs[int(np.argmax(cosines))])
-        directions.append(
-            _direction(uses[chosen[0]].portrait.camera) if backs else _STRAIGHT_BEHIND
-        )
+        directions.append(_direction(uses[chosen[0]].camera) if backs else _STRAIGHT_BEHIND)
         free -= 1
     rest = [i for i in candidates if i not in chosen]
     while rest and free:
-        nearest = [
-            max(_direction(uses[i].portrait.camera) @ other for other in directions) for i in rest
-        ]
+        nearest = [max(_direction(uses[i].camera) @ other for other in directions) for i in rest]
         best = rest.pop(int(np.argmin(nearest)))
         chosen.append(best)
-        directions.append(_direction(uses[best].portrait.camera))
+        directions.append(_direction(uses[best].camera))
         free -= 1
     generated = ", one of them the generated back view" if back_view and not backs else ""
     reason = (
@@ -79,10 +75,11 @@ def choose_photos(portrait: Portrait, uses: Sequence[PhotoUse], *, back_view: bo
         "differ more from each other."
     )
     return ChosenPhotos(
-        references=(portrait, *(uses[i].portrait for i in chosen)),
+        references=tuple(chosen),
         shows_back=back_view and bool(backs),
         uses=tuple(
-            use.left_out(reason) if index in rest else use for index, use in enumerate(uses)
+            replace(use, used=False, reason=reason) if index in rest else use
+            for index, use in enumerate(uses)
         ),
     )
 

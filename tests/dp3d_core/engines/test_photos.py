@@ -13,6 +13,7 @@ from dp3d_core.engines.photos import (
     person_warnings,
     photo_line,
     photo_parameters,
+    photo_record,
     photo_uses,
     photo_warnings,
 )
@@ -59,11 +60,11 @@ def test_parameters_do_not_depend_on_the_order(faceless):
 @pytest.mark.parametrize(("side", "yaw"), [("left", 90), ("back", 180), ("right", -90)])
 def test_a_side_by_hand_places_a_photo_without_a_face(faceless, side, yaw):
     (use,) = photo_uses(person(faceless, side))
-    record = use.to_dict()
+    record = photo_record(use)
     assert use.used
     assert use.side == side
     assert abs(record["yaw_deg"]) == pytest.approx(abs(yaw), abs=0.1)
-    assert np.sign(use.portrait.camera.position[0]) == np.sign(yaw) or side == "back"
+    assert np.sign(use.camera.position[0]) == np.sign(yaw) or side == "back"
     assert f"from the {side}" in photo_line(record)
     assert json.loads(json.dumps(record)) == record
     assert photo_warnings([record]) == []
@@ -72,7 +73,7 @@ def test_a_side_by_hand_places_a_photo_without_a_face(faceless, side, yaw):
 def test_a_photo_without_face_and_side_is_left_out(faceless):
     (use,) = photo_uses(person(faceless, "auto"))
     assert not use.used
-    assert photo_warnings([use.to_dict()]) == [
+    assert photo_warnings([photo_record(use)]) == [
         "photo 2 is left out: It shows no face, and its side is not named."
     ]
 
@@ -99,6 +100,5 @@ def test_each_engine_takes_its_number():
 
 def test_the_pose_of_a_record_is_that_of_the_camera(faceless):
     (use,) = photo_uses(person(faceless, "left"))
-    moved = replace(use, portrait=replace(use.portrait, camera=canonical_camera(70, 10, 640)))
-    record = moved.to_dict()
+    record = photo_record(replace(use, camera=canonical_camera(70, 10, 640)))
     assert (record["yaw_deg"], record["pitch_deg"], record["roll_deg"]) == (70.0, 10.0, 0.0)

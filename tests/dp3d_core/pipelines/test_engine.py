@@ -361,7 +361,9 @@ def person(portrait, photos, monkeypatch):
 
     def uses(run):
         return tuple(
-            PhotoUse(r.name, r.portrait.sha256, r.side, r.portrait, True, "")
+            PhotoUse(
+                r.name, r.portrait.sha256, r.side, r.portrait.report.crop, r.portrait.camera, True
+            )
             for r in run.portrait.references
         )
 

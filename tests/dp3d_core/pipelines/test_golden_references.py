@@ -30,6 +30,7 @@ from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.options import DiffusionOptions
 from dp3d_core.pipelines.user_pictures import UserPictures
 from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.portrait import Reference
 from dp3d_core.progress import never_cancel, no_progress
 from tests.conftest import shared_path
 from tests.support.photos import encode
@@ -84,8 +85,9 @@ def test_two_photos_give_the_golden_views(tmp_path, monkeypatch, home, tensors, 
     monkeypatch.setenv("DP3D_HOME", str(home))
     front = photo_of(tensors["in.ref_image_u8"][0], 0)
     behind = photo_of(tensors["in.back_image_u8"][0], 180)
-    photos = (PhotoUse("back.png", behind.sha256, "back", behind, True, ""),)
-    monkeypatch.setattr(Generation, "photos", photos)
+    use = PhotoUse("back", behind.sha256, "back", behind.report.crop, behind.camera, used=True)
+    monkeypatch.setattr(Generation, "photos", (use,))
+    front = replace(front, references=(Reference(behind, "back", use.name),))
     pictures = UserPictures(
         folder_of(tmp_path / "conditions", tensors["in.pose_images_u8"]),
         folder_of(tmp_path / "start", tensors["in.proxy_images_u8"]),

@@ -11,7 +11,7 @@ from dp3d_core.cameras.framing import network_camera, reframe
 from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.engines.photos import PhotoUse
 from dp3d_core.pipelines.photos import choose_photos, on_background, reference_picture
-from dp3d_core.portraits.crop import CROP_SIZE
+from dp3d_core.portraits.crop import CROP_SIZE, Crop
 from dp3d_core.portraits.load import load_portrait
 from tests.support.photos import encode
 
@@ -27,38 +27,40 @@ def seen_from(photo, yaw_deg, pitch_deg=0.0):
     return replace(photo, camera=camera, sha256=f"yaw {yaw_deg}")
 
 
-def uses(photo, *yaws, left_out=()):
-    return [
-        PhotoUse(str(yaw), "", "front", seen_from(photo, yaw), yaw not in left_out, "")
+def chosen_yaws(yaws, back_view, left_out=()):
+    """Yaws of the references after the portrait at 0, and the choice."""
+    uses = [
+        PhotoUse(
+            str(yaw),
+            "",
+            "front",
+            Crop(0, 0, 64),
+            canonical_camera(yaw, 0, CROP_SIZE),
+            yaw not in left_out,
+        )
         for yaw in yaws
     ]
-
-
-def chosen_yaws(photo, yaws, back_view, left_out=()):
-    chosen = choose_photos(
-        seen_from(photo, 0), uses(photo, *yaws, left_out=left_out), back_view=back_view
-    )
-    references = [round(reference.camera.yaw_pitch_deg[0]) for reference in chosen.references]
-    used = [int(use.name) for use in chosen.uses if use.used]
+    chosen = choose_photos(canonical_camera(0, 0, CROP_SIZE), uses, back_view=back_view)
+    references = [yaws[index] for index in chosen.references]
     assert [use.name for use in chosen.uses] == [str(yaw) for yaw in yaws], "all are recorded"
-    assert sorted(references[1:]) == sorted(used)
+    assert {str(yaw) for yaw in references} == {use.name for use in chosen.uses if use.used}
     return references, chosen
 
 
-def test_the_portrait_alone(photo):
+def test_the_portrait_alone():
     for back_view in (False, True):
-        references, chosen = chosen_yaws(photo, (), back_view)
-        assert references == [0]
+        references, chosen = chosen_yaws((), back_view)
+        assert references == []
         assert not chosen.shows_back
 
 
-def test_references_that_differ_most_come_first(photo):
-    assert chosen_yaws(photo, (20, -80, 60), back_view=False)[0] == [0, -80, 60, 20]
+def test_references_that_differ_most_come_first():
+    assert chosen_yaws((20, -80, 60), back_view=False)[0] == [-80, 60, 20]
 
 
-def test_at_most_four_pictures_and_the_rest_is_named(photo):
-    references, chosen = chosen_yaws(photo, (10, 90, -90, 15, 170), back_view=False)
-    assert references == [0, 170, -90, 90]
+def test_at_most_four_pictures_and_the_rest_is_named():
+    references, chosen = chosen_yaws((10, 90, -90, 15, 170), back_view=False)
+    assert references == [170, -90, 90]
     (first, *_), reasons = chosen.uses, {use.reason for use in chosen.uses if not use.used}
     assert not first.used
     assert reasons == {
@@ -66,9 +68,9 @@ def test_at_most_four_pictures_and_the_rest_is_named(photo):
     }
 
 
-def test_a_generated_back_view_is_one_of_the_four(photo):
-    references, chosen = chosen_yaws(photo, (45, 90, -90), back_view=True)
-    assert references == [0, 90, -90]
+def test_a_generated_back_view_is_one_of_the_four():
+    references, chosen = chosen_yaws((45, 90, -90), back_view=True)
+    assert references == [90, -90]
     assert not chosen.shows_back
     assert "one of them the generated back view" in chosen.uses[0].reason
 
@@ -76,22 +78,22 @@ def test_a_generated_back_view_is_one_of_the_four(photo):
 @pytest.mark.parametrize(
     ("yaws", "back"), [((90, 160, -175, -90), -175), ((-130,), -130), ((125, 60), 125)]
 )
-def test_the_photo_from_nearest_behind_takes_the_place_of_the_back_view(photo, yaws, back):
-    references, chosen = chosen_yaws(photo, yaws, back_view=True)
+def test_the_photo_from_nearest_behind_takes_the_place_of_the_back_view(yaws, back):
+    references, chosen = chosen_yaws(yaws, back_view=True)
     assert chosen.shows_back
-    assert references[:2] == [0, back]
-    assert len(references) == min(4, 1 + len(yaws))
+    assert references[0] == back
+    assert len(references) == min(3, len(yaws))
 
 
-def test_a_profile_is_no_back_view(photo):
-    references, chosen = chosen_yaws(photo, (115,), back_view=True)
-    assert references == [0, 115]
+def test_a_profile_is_no_back_view():
+    references, chosen = chosen_yaws((115,), back_view=True)
+    assert references == [115]
     assert not chosen.shows_back
 
 
-def test_photos_that_were_left_out_are_no_references(photo):
-    references, chosen = chosen_yaws(photo, (180, 90), back_view=True, left_out=(180,))
-    assert references == [0, 90]
+def test_photos_that_were_left_out_are_no_references():
+    references, chosen = chosen_yaws((180, 90), back_view=True, left_out=(180,))
+    assert references == [90]
     assert not chosen.shows_back
 
 
