@@ -10,6 +10,7 @@ from dp3d_core.meshes.raycast import RayCaster, Render, render
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import ALL_AUTO, Choice, HeadChoices
 from dp3d_core.preview.colouring.appearance import Appearance
+from dp3d_core.preview.photo_poses import PhotoUse, fit_photos
 from dp3d_core.preview.shape.placement import place_head
 from dp3d_core.progress import StepCallback, no_step
 
@@ -22,6 +23,7 @@ class PreviewHead:
         caster: ray caster of the mesh.
         appearance: colours of its points.
         chosen: hair, hat, clothes and beard, with confidence.
+        photos: how each reference of the portrait was used.
 
     """
 
@@ -36,14 +38,16 @@ class PreviewHead:
         """Fit a head.
 
         Args:
-            portrait: the photo, with its pose.
+            portrait: the photo with its pose, and its references.
             seed: seed of the completion's textures.
             repeat_photo: whether views near the photo's own repeat it as it is.
-            on_step: called before each step (``placement_steps``, ``APPEARANCE_STEPS``).
+            on_step: called before each step (``photo_steps``,
+                ``placement_steps``, ``APPEARANCE_STEPS``).
             choices: the user's choices.
 
         """
-        placed = place_head(portrait, on_step, choices)
+        self.photos, further = fit_photos(portrait, on_step)
+        placed = place_head(portrait, on_step, choices, further)
         self.mesh = placed.mesh
         self.caster = RayCaster(self.mesh)
         self.appearance = Appearance(placed, portrait, self.caster, seed, repeat_photo, on_step)
@@ -51,10 +55,16 @@ class PreviewHead:
         self.chosen: dict[str, Choice] = choices.resolved(observed)
 
     @classmethod
-    def of_parts(cls, mesh: Mesh, appearance: Appearance, chosen: dict[str, Choice]) -> PreviewHead:
+    def of_parts(
+        cls,
+        mesh: Mesh,
+        appearance: Appearance,
+        chosen: dict[str, Choice],
+        photos: tuple[PhotoUse, ...],
+    ) -> PreviewHead:
         """Restore a head from its parts (``kept_heads``)."""
         head = cls.__new__(cls)
-        head.mesh, head.appearance, head.chosen = mesh, appearance, chosen
+        head.mesh, head.appearance, head.chosen, head.photos = mesh, appearance, chosen, photos
         head.caster = RayCaster(mesh)
         return head
 

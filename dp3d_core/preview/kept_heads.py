@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dp3d_core import __version__
-from dp3d_core.cameras.camera import Camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.meshes.mesh import Mesh
 from dp3d_core.portraits.portrait import Portrait
@@ -29,9 +27,10 @@ from dp3d_core.preview.choices import ALL_AUTO, Choice, HeadChoices
 from dp3d_core.preview.clothing.neckline import Clothes
 from dp3d_core.preview.colouring.appearance import APPEARANCE_STEPS, Appearance
 from dp3d_core.preview.colouring.head_light import HeadLight
+from dp3d_core.preview.colouring.photographs import Photograph, Photographs
 from dp3d_core.preview.head import PreviewHead
-from dp3d_core.preview.photo.parsing import Parsing
-from dp3d_core.preview.photo.projection import Projection
+from dp3d_core.preview.photo.stored import Arrays, projection_of_arrays, projection_to_arrays
+from dp3d_core.preview.photo_poses import PhotoUse, photo_steps
 from dp3d_core.preview.shape.placement import placement_steps
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.storage.files import write_atomic
@@ -40,14 +39,12 @@ from dp3d_core.threads import one_blas_thread
 
 HEAD_FILE = "head.npz"
 """Name of the file in a view set's folder."""
-FORMAT = 4
+FORMAT = 5
 """Version of the file."""
 _ROOMS = ("cameras", "decoding", "heads", "meshes", "portraits", "preview")
 """Rooms whose code determines a fitted head, besides the modules directly in dp3d_core."""
 _MAX_CACHED = 24
 """Number of heads in the cache, of up to 15 MB each."""
-
-_Arrays = dict[str, NDArray[Any]]
 
 
 @lru_cache(maxsize=1)
@@ -62,9 +59,10 @@ def _code_digest() -> str:
 
 
 def head_key(portrait: Portrait, seed: int, choices: HeadChoices) -> str:
-    """Cache key of a head, from the code, the portrait's report, the choices and the seed."""
+    """Cache key of a head, from the code, the photos, the portrait's report, choices and seed."""
     report = portrait.report.to_dict()
-    origin = [_code_digest(), FORMAT, portrait.sha256, report, seed, asdict(choices)]
+    references = [[r.portrait.sha256, r.side] for r in portrait.references]
+    origin = [_code_digest(), FORMAT, portrait.sha256, report, references, seed, asdict(choices)]
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
 
 
@@ -89,7 +87,7 @@ def fitted_head(
         cancel: polled at each step.
 
     """
-    steps = placement_steps(portrait) + APPEARANCE_STEPS
+    steps = photo_steps(portrait) + placement_steps(portrait) + APPEARANCE_STEPS
     stage = Stage("head", steps, progress, cancel, "Fitting the head to the photo")
     key = head_key(portrait, seed, choices)
     head = find_kept(key)
@@ -157,19 +155,17 @@ def kept_bytes(key: str, head: PreviewHead) -> bytes:
 def head_bytes(head: PreviewHead) -> bytes:
     """Serialise a head."""
     look = head.appearance
-    projection = look.projection
     about: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
         "chosen": {name: asdict(choice) for name, choice in head.chosen.items()},
-        "far_side": look.far_side,
         "clothes": {"seen": look.clothes.visible, "shown": asdict(look.clothes.observed)},
-        "size": [projection.camera.width, projection.camera.height],
         "beard": look.beard_choice,
         "seed": look.seed,
-        "bearded": projection.bearded,
+        "photos": [use.to_dict() for use in head.photos],
+        "projections": [],
     }
-    arrays: _Arrays = {
+    arrays: Arrays = {
         "vertices": head.mesh.vertices,
         "faces": head.mesh.faces,
         "parts": head.mesh.parts,
@@ -181,30 +177,13 @@ def head_bytes(head: PreviewHead) -> bytes:
         "blend": look.blend,
         "hair_colour": np.asarray(look.hair_colour),
         "cloth": look.clothes.line,
-        "c2w": projection.camera.c2w,
-        "K": projection.camera.K,
-        "colours": np.rint(projection.colours * 255).astype(np.uint8),
-        "trusted": projection.confidence,
-        "within": projection.hair_margin,
-        "solid": projection.core,
-        "depth": projection.depth,
     }
-    optional = {
-        "oval": projection.oval,
-        "tone": projection.skin_tone,
-        "foreign": projection.occlusion,
-    }
-    for name, value in optional.items():
-        if value is not None:
-            arrays[name] = value
-    if projection.parsing is not None:
-        parsing = projection.parsing
-        about["scalp_hair"] = parsing.scalp_hair
-        arrays |= {
-            "chances": parsing.probabilities,
-            "regions": parsing.region,
-            "known": parsing.valid,
-        }
+    for number, photo in enumerate(look.photographs.photos):
+        projection, values = projection_to_arrays(photo.projection)
+        about["projections"].append(values)
+        if photo.relight is not None:
+            projection["relight"] = photo.relight
+        arrays |= {_member(number, name): array for name, array in projection.items()}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
     # numpy.savez_compressed with the fast level: its default level takes most of a second
@@ -233,6 +212,11 @@ def read_head(path: Path) -> PreviewHead:
         raise _unreadable(path, "it is damaged") from error
 
 
+def _member(number: int, name: str) -> str:
+    """Name of an array of the photo ``number`` in a file; 0 is the portrait."""
+    return f"photo{number}.{name}"
+
+
 def _unreadable(path: Path, reason: str) -> Dp3dError:
     return Dp3dError(
         "heads.unreadable",
@@ -241,42 +225,28 @@ def _unreadable(path: Path, reason: str) -> Dp3dError:
     )
 
 
-def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
+def _head(arrays: Arrays, about: dict[str, Any]) -> PreviewHead:
     """Restore a head from the arrays and the JSON of its file."""
-    camera = Camera(arrays["c2w"], arrays["K"], *about["size"])
-    parsing = None
-    if "chances" in arrays:
-        parsing = Parsing(
-            arrays["chances"], arrays["regions"], arrays["known"], about["scalp_hair"]
-        )
-    projection = Projection(
-        camera,
-        np.asarray(arrays["colours"], np.float32) / np.float32(255),
-        arrays["trusted"],
-        arrays["within"],
-        arrays["solid"],
-        arrays["depth"],
-        arrays.get("oval"),
-        parsing,
-        about["bearded"],
-        arrays.get("tone"),
-        arrays.get("foreign"),
-    )
+    photos = []
+    for number, values in enumerate(about["projections"]):
+        prefix = _member(number, "")
+        own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        photos.append(Photograph(projection_of_arrays(own, values), own.get("relight")))
     mesh = Mesh.of(arrays["vertices"], arrays["faces"], arrays["parts"])
     clothes = about["clothes"]
     appearance = Appearance.of_parts(
         mesh,
         arrays["region"],
-        projection,
+        Photographs(tuple(photos)),
         Clothes(arrays["cloth"], clothes["seen"], Choice(**clothes["shown"])),
         HeadLight(mesh, arrays["light"], arrays["aimed"]),
         arrays["panorama"],
         arrays["relight"],
         arrays["blend"],
         arrays["hair_colour"],
-        about["far_side"],
         about["beard"],
         about["seed"],
     )
     chosen = {name: Choice(**choice) for name, choice in about["chosen"].items()}
-    return PreviewHead.of_parts(mesh, appearance, chosen)
+    uses = tuple(PhotoUse.from_dict(use) for use in about["photos"])
+    return PreviewHead.of_parts(mesh, appearance, chosen, uses)

@@ -33,6 +33,7 @@ from dp3d_core.preview.colouring.completion import (
     Completion,
 )
 from dp3d_core.preview.colouring.head_light import HeadLight, light_over_mirror
+from dp3d_core.preview.colouring.photographs import Photograph, Photographs
 from dp3d_core.preview.colouring.skin import VisibleSkin
 from dp3d_core.preview.hair.beard import PaintedBeard, beard_density
 from dp3d_core.preview.hair.disagreement import covers_skull, disagreement, exclude_pixels
@@ -51,16 +52,10 @@ from dp3d_core.progress import StepCallback, no_step
 
 _ON_CHEEKS = ("stubble", "full")
 """Beards that extend to the ears."""
-_EAR_SIDE_VIEW = (0.3, 0.5)
-"""Sines of the yaw between which the photo begins to show an ear from the side."""
 _EAR_REACH = 24.0
 """Distance from an ear within which a frontal photo may show the ear itself, millimetres."""
 _EAR_MARGIN = 15
 """Dilation of ears on the panorama, texels."""
-_TURNED = 22.0
-"""Absolute yaw above which the far half of a head mirrors the near one, degrees."""
-_SEAM = 5.0
-"""Half the width of the seam between both halves, millimetres."""
 _FACE_FRONT = (0.0, 30.0)
 """Depths between which the face begins, where light has a lower limit, millimetres."""
 _FACING_UP = (-0.5, -0.1)
@@ -90,7 +85,8 @@ class Appearance:
         region: (n,) :class:`~dp3d_core.heads.bust.BustRegion` of the bare head's vertices.
         repeat_photo: whether views near the photo's own repeat it as it is.
         lit: whether colours include the photo's light.
-        projection: the photo as a projective texture.
+        projection: the portrait as a projective texture.
+        photographs: the portrait and the further photos.
         clothes: the neckline.
         light: the photo's light at the vertices.
         panorama: (r, c, 3) completed colours without light.
@@ -122,8 +118,7 @@ class Appearance:
         self.projection = Projection.of(
             self._consistent_portrait(placed, portrait, caster), caster, placed.parsing
         )
-        yaw = portrait.report.yaw_deg
-        self.far_side = 0.0 if abs(yaw) < _TURNED else -float(np.sign(yaw))
+        self.photographs = Photographs((Photograph(self.projection),))
         on_step("Finding the light")
         visible_skin = VisibleSkin(self.mesh, self.region, self.projection)
         self.light = self._find_light(visible_skin, caster)
@@ -136,6 +131,7 @@ class Appearance:
         self.projection = dataclasses.replace(
             self.projection, occlusion=self._find_occlusion(caster)
         )
+        self.photographs = self._all_photographs(placed, caster)
         visible_skin = VisibleSkin(self.mesh, self.region, self.projection)
         self.neck_tone = visible_skin.neck_tone(self.light, self.tone)
         on_step("Completing what the photo does not show")
@@ -150,22 +146,22 @@ class Appearance:
         cls,
         mesh: Mesh,
         region: Regions,
-        projection: Projection,
+        photographs: Photographs,
         clothes: Clothes,
         light: HeadLight,
         panorama: Array32,
         relight: Array32,
         blend: Array32,
         hair_colour: Array,
-        far_side: float,
         beard_choice: str | None,
         seed: int,
     ) -> Appearance:
         """Restore prepared colours (``kept_heads``); the arguments are the attributes."""
         look = cls.__new__(cls)
         look.mesh, look.region, look.repeat_photo, look.lit = mesh, region, True, True
-        look.projection, look.clothes, look.light = projection, clothes, light
-        look.panorama, look.hair_colour, look.far_side = panorama, hair_colour, far_side
+        look.photographs, look.clothes, look.light = photographs, clothes, light
+        look.projection = photographs.photos[0].projection
+        look.panorama, look.hair_colour = panorama, hair_colour
         look.relight, look.blend = relight, blend
         look.beard_choice, look.seed = beard_choice, seed
         look.beard = look._painted_beard()
@@ -248,29 +244,39 @@ class Appearance:
         colour = np.asarray(self.hair_colour, np.float64)
         return PaintedBeard(self.beard_choice, self.mesh, colour, rng)
 
+    @property
+    def far_side(self) -> float:
+        """-1 or 1, side whose half mirrors the near one; 0 for a frontal portrait."""
+        return self.photographs.photos[0].far_side
+
+    def _all_photographs(self, placed: PlacedHead, caster: RayCaster) -> Photographs:
+        """The portrait and the further photos, brought to its light."""
+        photographs = Photographs((Photograph(self.projection),))
+        if not placed.further:
+            return photographs
+        hits = caster.cast(*PANORAMA.inward_rays())
+        parts, ear = self._parts(hits), self._on_bust(_ear_nearness(), hits)
+        for photo in placed.further:
+            projection = dataclasses.replace(
+                Projection.of(photo.portrait, caster, photo.parsing),
+                bearded=self.projection.bearded,
+            )
+            photographs = photographs.with_photo(projection, hits, parts, ear)
+        return photographs
+
     def _projected(self, hits: Hits, parts: Labels) -> tuple[Array, Array]:
-        """Colours (k, 3) and confidence (k,) of hits in the photo; 0 on the far half of a face."""
-        colours, confidence = self.projection.sample(hits.points, hits.normals, parts)
-        if self.far_side:
-            confidence = confidence * (1 - self._far(hits.points) * (parts == Part.SKIN))
-        return colours, confidence * self._ear_visibility(hits, 1.0)
+        """Colours (k, 3) and confidence (k,) of hits in the photos."""
+        ear = self._on_bust(_ear_nearness(), hits)
+        return self.photographs.sample(hits.points, hits.normals, parts, ear)
 
     def _mirrored(self, hits: Hits, parts: Labels) -> tuple[Array, Array]:
-        """Colours (k, 3) and confidence (k,) of the mirror images of hits in the photo."""
+        """Colours (k, 3) and confidence (k,) of the mirror images of hits in the photos."""
         flip = np.array([-1.0, 1, 1])
-        colours, confidence = self.projection.sample(hits.points * flip, hits.normals * flip, parts)
-        # folds of headwear are not symmetric
-        return colours, confidence * (parts != Part.HAT) * self._ear_visibility(hits, -1.0)
-
-    def _ear_visibility(self, hits: Hits, flip: float) -> Array:
-        """(k,) visibility of ears, 0 if the photo shows them edge-on: those are completed.
-
-        ``flip`` is -1 for the ear on the other side.
-        """
         ear = self._on_bust(_ear_nearness(), hits)
-        eye = self.projection.camera.position
-        side_view = flip * np.sign(hits.points[:, 0]) * eye[0] / np.linalg.norm(eye)
-        return np.asarray(1 - ear * (1 - smoothstep(side_view, *_EAR_SIDE_VIEW)))
+        points, normals = hits.points * flip, hits.normals * flip
+        colours, confidence = self.photographs.sample(points, normals, parts, ear)
+        # folds of headwear are not symmetric
+        return colours, confidence * (parts != Part.HAT)
 
     def _on_bust(self, values: Array, hits: Hits) -> Array:
         """(k,) values at hits, interpolated from values (n,) of the bust's vertices; 0 on hair."""
@@ -278,10 +284,6 @@ class Appearance:
         inside = corners < len(values)
         at_corners = np.where(inside, values[np.where(inside, corners, 0)], 0.0)
         return np.asarray(np.einsum("kv,kv->k", at_corners, hits.weights))
-
-    def _far(self, points: Array) -> Array:
-        """(n,) 1 on the far half of a turned head."""
-        return smoothstep(points[:, 0] * self.far_side, -_SEAM * MM, _SEAM * MM)
 
     def _find_light(self, visible_skin: VisibleSkin, caster: RayCaster) -> HeadLight:
         """Fit the photo's light to visible skin and evaluate it on the head."""

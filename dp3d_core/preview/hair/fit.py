@@ -8,7 +8,8 @@ the visible length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -24,12 +25,14 @@ from dp3d_core.preview.hair.length import TURNED_DEG, is_bald, length_by_column
 from dp3d_core.preview.hair.mask import EDGE, hair_mask
 from dp3d_core.preview.hair.outline_marks import (
     GRID,
+    HairView,
     Marks,
     Outline,
     above_ears,
     corrected,
     free_sides,
     hair_outline,
+    joined,
     tangents,
     without_ears,
 )
@@ -137,6 +140,7 @@ def grow_hair(
     rounds: int = 3,
     style: HairStyle | None = None,
     outline: Outline | None = None,
+    further: Sequence[HairView] = (),
 ) -> Hair:
     """Fit hair to the photo, with its own or a chosen style.
 
@@ -148,6 +152,7 @@ def grow_hair(
         rounds: rounds of fitting mask and outline in turn.
         style: overrides length and thickness; None takes the photo's.
         outline: silhouette of the hair; None finds it (``outline_marks.hair_outline``).
+        further: further photos, where ``style`` is None.
 
     """
     skin = _skin_radius(bald, GRID)
@@ -165,7 +170,15 @@ def grow_hair(
         ears = free_ears(portrait, parsing, bald, hangs, base, GRID)
         if not hangs.any():
             outline = without_ears(portrait, outline, skin, ears)
-    marks = tangents(portrait, outline)
+    if style is not None:
+        further = ()
+    elif not hangs.any():
+        further = [
+            replace(view, outline=without_ears(view.portrait, view.outline, skin, ears))
+            for view in further
+        ]
+    views = [(portrait, outline), *((view.portrait, view.outline) for view in further)]
+    marks = joined([tangents(*view) for view in views])
     radius, typical = base, DEFAULT_HAIR_MM * MM
     for round_index in range(rounds):
         typical = typical_thickness(marks, base)
@@ -180,13 +193,15 @@ def grow_hair(
         free = _without_wings(base + thickness)
         radius = np.maximum(free, skin + _MIN_MM * MM)
         if style is None or not is_bald(parsing):  # a bald head has no hairline to keep
-            mask = hair_mask(portrait, parsing, radius, length, bald)
+            seen = [(portrait, parsing), *((view.portrait, view.parsing) for view in further)]
+            mask = hair_mask(seen, radius, length, bald)
         if style is not None:
             mask = style.trimmed(mask, GRID) * (1 - _on_shoulders(free, skin))
         mask = mask * (1 - ears)
         surface = _surface(radius, skin, mask)
-        if round_index + 1 < rounds and len(outline):
-            marks = corrected(portrait, outline, _shell(surface, mask, part), surface)
+        if round_index + 1 < rounds and any(len(outline) for _, outline in views):
+            shell = _shell(surface, mask, part)
+            marks = joined([corrected(*view, shell, surface) for view in views if len(view[1])])
     radius = radius + _locks(portrait, radius, typical)
     return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), typical, ears)
 

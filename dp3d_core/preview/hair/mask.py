@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -34,30 +36,27 @@ _TAB_ROWS = 3.0
 
 
 def hair_mask(
-    portrait: Portrait, parsing: Parsing, radius: Array, length: Array, bald: RayCaster
+    photos: Sequence[tuple[Portrait, Parsing]], radius: Array, length: Array, bald: RayCaster
 ) -> Array:
-    """(GRID) mask of hair, 0 to 1: from the photo, else mirrored, else the default."""
+    """(GRID) mask of hair, 0 to 1: from the photos, else mirrored, else the default.
+
+    Args:
+        photos: the portrait and further photos, each with its parsing.
+        radius: (GRID) radius of the hair's surface, head units.
+        length: (GRID.columns,) height of the ends of hair, head units.
+        bald: the head without hair.
+
+    """
     origin, outward = GRID.rays()
-    camera = portrait.camera
     points = origin + outward * radius.reshape(-1, 1)
-    to_camera = unit(camera.position - points)
-    facing = np.einsum("ni,ni->n", to_camera, outward)
-    uv, _ = camera.project(points)
-    probabilities = parsing.at(uv, camera.width)
-    inside = portrait.shows(uv)
-    blocked = bald.blocked(points + 0.004 * outward, to_camera)
-    covered = probabilities[:, Kind.HAIR] / np.maximum(1 - probabilities[:, Kind.BACKGROUND], 0.15)
-    covered = np.clip(covered, 0, 1)
-    # hair in front of the far cheek in the photo hangs behind it
-    yaw = portrait.report.yaw_deg
-    far = smoothstep(points[:, 0] * -np.sign(yaw), -8 * MM, 8 * MM)
-    far_penalty = _FAR_PENALTY * smoothstep(np.array(abs(yaw)), *_TURNED)
-    confidence = smoothstep(facing - far_penalty * far, 0.10, 0.35) * inside * ~blocked
-    # background at the surface means that the surface is too large there, not that it is bald
-    confidence *= 1 - smoothstep(probabilities[:, Kind.BACKGROUND], 0.5, 0.8)
     shape = GRID.rows, GRID.columns
-    if abs(yaw) > TURNED_DEG:
-        confidence *= 1 - far
+    sums, weights, confidence = np.zeros(len(points)), np.zeros(len(points)), np.zeros(len(points))
+    for portrait, parsing in photos:
+        shown, certain = _seen(portrait, parsing, points, bald)
+        sums += shown * certain**2
+        weights += certain**2
+        confidence = np.maximum(confidence, certain)
+    covered = sums / np.maximum(weights, 1e-9)
     covered, confidence = covered.reshape(shape), confidence.reshape(shape)
     default = np.maximum(default_mask(GRID, length), extended_to_crown(GRID, covered * confidence))
     mirrored, mirrored_confidence = covered[:, ::-1], confidence[:, ::-1]
@@ -81,6 +80,32 @@ def hair_mask(
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel)
     soft = cv2.GaussianBlur(closed, (0, 0), 1.6)
     return _without_holes(_one_growth(_without_tabs(np.asarray(soft[:, 16:-16], np.float64))))
+
+
+def _seen(
+    portrait: Portrait, parsing: Parsing, points: Array, bald: RayCaster
+) -> tuple[Array, Array]:
+    """Share of hair (n,) that a photo shows at points (n, 3) of GRID, and its confidence (n,)."""
+    _, outward = GRID.rays()
+    camera = portrait.camera
+    to_camera = unit(camera.position - points)
+    facing = np.einsum("ni,ni->n", to_camera, outward)
+    uv, _ = camera.project(points)
+    probabilities = parsing.at(uv, camera.width)
+    inside = portrait.shows(uv)
+    blocked = bald.blocked(points + 0.004 * outward, to_camera)
+    covered = probabilities[:, Kind.HAIR] / np.maximum(1 - probabilities[:, Kind.BACKGROUND], 0.15)
+    # hair in front of the far cheek in the photo hangs behind it
+    yaw = portrait.report.yaw_deg
+    far = smoothstep(points[:, 0] * -np.sign(yaw), -8 * MM, 8 * MM)
+    turned = abs(yaw) if abs(yaw) < 90 else 180 - abs(yaw)
+    far_penalty = _FAR_PENALTY * smoothstep(np.array(turned), *_TURNED)
+    confidence = smoothstep(facing - far_penalty * far, 0.10, 0.35) * inside * ~blocked
+    # background at the surface means that the surface is too large there, not that it is bald
+    confidence *= 1 - smoothstep(probabilities[:, Kind.BACKGROUND], 0.5, 0.8)
+    if turned > TURNED_DEG:
+        confidence *= 1 - far
+    return np.clip(covered, 0, 1), confidence
 
 
 def _without_tabs(mask: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -49,6 +50,27 @@ class Outline:
         return len(self.uv)
 
 
+@dataclass(frozen=True, eq=False)
+class HairView:
+    """A further photo of the hair.
+
+    Attributes:
+        portrait: the photo, with its pose and matte.
+        parsing: classes of its pixels.
+        outline: silhouette of its hair.
+
+    """
+
+    portrait: Portrait
+    parsing: Parsing
+    outline: Outline
+
+    @classmethod
+    def of(cls, portrait: Portrait, parsing: Parsing) -> HairView:
+        """The hair of a photo, with its outline."""
+        return cls(portrait, parsing, hair_outline(portrait, parsing))
+
+
 def hair_outline(portrait: Portrait, parsing: Parsing) -> Outline:
     """The silhouette of the photo's hair, away from skin and from the photo's border."""
     kind = parsing.probabilities.argmax(-1)
@@ -94,6 +116,15 @@ class Marks:
     column: Array
     row: Array
     radius: Array
+
+
+def joined(marks: Sequence[Marks]) -> Marks:
+    """Marks of several photos as one."""
+    return Marks(
+        np.concatenate([m.column for m in marks]),
+        np.concatenate([m.row for m in marks]),
+        np.concatenate([m.radius for m in marks]),
+    )
 
 
 def tangents(portrait: Portrait, outline: Outline) -> Marks:

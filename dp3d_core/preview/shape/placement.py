@@ -7,7 +7,7 @@ the matte (``shoulders``), the photo is parsed (``photo.parsing``), hair and hea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,7 +30,7 @@ from dp3d_core.preview.hair.disagreement import disagreement, exclude_pixels, vi
 from dp3d_core.preview.hair.ears import move_ears_as_wholes
 from dp3d_core.preview.hair.fit import draw_in_under_hair, grow_hair, limit_hair_moves, plain_hair
 from dp3d_core.preview.hair.length import TURNED_DEG, is_bald, observed_hair, without_low_hair
-from dp3d_core.preview.hair.outline_marks import Outline, hair_outline
+from dp3d_core.preview.hair.outline_marks import HairView, Outline, hair_outline
 from dp3d_core.preview.hair.styles import HANGING, SHORN, STYLES, HairStyle
 from dp3d_core.preview.hair.thickness import DEFAULT_HAIR_MM
 from dp3d_core.preview.parts import Part
@@ -40,6 +40,8 @@ from dp3d_core.preview.shape.outline import SNAP_STEPS, fit_outline, snap_outlin
 from dp3d_core.preview.shape.shoulders import limit_asymmetry, neck_and_shoulders
 from dp3d_core.progress import StepCallback, no_step
 
+_FURTHER_REACH = 0.03
+"""Greatest correction of the silhouette in a further photo, image widths."""
 _SNAP_REACH = 0.08
 """Greatest correction of the silhouette of a head whose hair already follows it, image widths."""
 
@@ -67,6 +69,20 @@ _EXCLUDED_MARGIN = 15
 
 
 @dataclass(frozen=True, eq=False)
+class PlacedPhoto:
+    """A further photo of the head.
+
+    Attributes:
+        portrait: the photo, with its pose.
+        parsing: classes of its pixels.
+
+    """
+
+    portrait: Portrait
+    parsing: Parsing
+
+
+@dataclass(frozen=True, eq=False)
 class PlacedHead:
     """A head placed in its photo.
 
@@ -79,6 +95,7 @@ class PlacedHead:
         hair_mm: typical thickness of the hair, millimetres.
         excluded: (PARSING_SIDE, PARSING_SIDE) bool, pixels of a beard or fringe that the user's
             choices remove.
+        further: further photos of the head.
 
     """
 
@@ -89,10 +106,14 @@ class PlacedHead:
     observed: Mapping[str, Choice]
     hair_mm: float
     excluded: Mask | None = None
+    further: tuple[PlacedPhoto, ...] = ()
 
 
 def place_head(
-    portrait: Portrait, on_step: StepCallback = no_step, choices: HeadChoices = ALL_AUTO
+    portrait: Portrait,
+    on_step: StepCallback = no_step,
+    choices: HeadChoices = ALL_AUTO,
+    further: Sequence[Portrait] = (),
 ) -> PlacedHead:
     """Build the head and fit it to the portrait's matte.
 
@@ -100,6 +121,7 @@ def place_head(
         portrait: the photo, with its pose, shape and matte.
         on_step: called :func:`placement_steps` times.
         choices: the user's choices, which override the photo.
+        further: further photos of the head, with their poses.
 
     """
     on_step("Building face and skull")
@@ -112,6 +134,9 @@ def place_head(
     bare = bare.moved(neck_and_shoulders(portrait, bare.mesh.vertices))
     on_step("Finding skin, hair and clothes in the photo")
     parsing = parse_photo(portrait, bare.caster, bare.region_of)
+    others = [
+        PlacedPhoto(photo, parse_photo(photo, bare.caster, bare.region_of)) for photo in further
+    ]
     on_step("Building the hair")
     bald = is_bald(parsing) if choices.hair == AUTO else choices.hair == "bald"
     if choices.hair != AUTO:
@@ -129,6 +154,7 @@ def place_head(
             shrunk.caster,
             int(Part.HAIR),
             style=_style(choices, bald),
+            further=[HairView.of(photo.portrait, photo.parsing) for photo in others],
         )
         hair = grow(outline=outline)
         may_be_bald = choices.hair == choices.hat == AUTO and hair.typical <= _CLOSE_CROP * MM
@@ -164,6 +190,8 @@ def place_head(
         held = np.maximum(held, hair.coverage(bare.mesh.vertices))
         held *= ~((bare.region == Region.EAR) & hair.beside_free_ear(bare.mesh.vertices))
         snapped = snap_outline(mesh, *outline_view, on_step, _SNAP_REACH, held)
+        for photo in others:
+            snapped = _snapped_hair(snapped, photo.portrait)
         # moves are not limited for headwear: a brim is not a spike
         limited = snapped if worn or headwear.possible else limit_hair_moves(mesh, snapped, hair)
         count = len(bare.mesh.vertices)
@@ -192,8 +220,22 @@ def place_head(
         excluded = excluded | fringe(face)
     thickness = 0.0 if hair is None else hair.typical / MM
     return PlacedHead(
-        mesh, bare.moved(bare_vertices), parsing, choices, observed, thickness, excluded
+        mesh,
+        bare.moved(bare_vertices),
+        parsing,
+        choices,
+        observed,
+        thickness,
+        excluded,
+        tuple(others),
     )
+
+
+def _snapped_hair(mesh: Mesh, photo: Portrait) -> Mesh:
+    """The mesh with the outline of its hair moved onto that of a further photo."""
+    snapped = snap_outline(mesh, photo.camera, photo.matte, photo.inside, reach=_FURTHER_REACH)
+    is_hair = np.isin(mesh.parts, (Part.HAIR, Part.HAT))[:, None]
+    return mesh.with_vertices(np.where(is_hair, snapped.vertices, mesh.vertices))
 
 
 def _head_without_matte(bare: BareHead, choices: HeadChoices) -> PlacedHead:
