@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.limits import PhotoSide
-from dp3d_core.portraits.crop import Crop
-from dp3d_core.portraits.portrait import Portrait, Reference
-from dp3d_core.portraits.pose import Alignment, HeadAngles, crop_camera
-from dp3d_core.portraits.references import SIDE_YAW_DEG
+from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.portraits.pose import Alignment
 
 
 class PlacedPhoto(Protocol):
@@ -48,56 +45,27 @@ class PlacedPhoto(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class PhotoUse:
-    """A :class:`PlacedPhoto` by the pose of the photo alone."""
+def photo_records(portrait: Portrait, uses: Sequence[PlacedPhoto]) -> list[dict[str, Any]]:
+    """JSON-ready records of the further photos of a portrait, for ``meta.json`` and results.
 
-    name: str
-    sha256: str
-    side: PhotoSide
-    crop: Crop
-    camera: Camera
-    used: bool
-    reason: str = ""
-
-    def portrait(self, reference: Reference) -> Portrait:
-        """The photo with this camera."""
-        return replace(reference.portrait, camera=self.camera)
-
-
-def photo_uses(portrait: Portrait) -> tuple[PhotoUse, ...]:
-    """Further photos of a portrait by their own poses: a face's, else that of the side by hand."""
-    uses = []
-    for reference in portrait.references:
-        photo, yaw_deg, reason = reference.portrait, SIDE_YAW_DEG[reference.side], ""
-        camera = photo.camera
-        if photo.face is None:
-            if yaw_deg is None:
-                reason = "It shows no face, and its side is not named."
-            else:
-                camera = crop_camera(HeadAngles(yaw_deg))
-        side = _side_of(camera.yaw_pitch_deg[0])
-        crop = photo.report.crop
-        uses.append(PhotoUse(reference.name, photo.sha256, side, crop, camera, not reason, reason))
-    return tuple(uses)
-
-
-def _side_of(yaw_deg: float) -> PhotoSide:
-    if abs(yaw_deg) <= 45:
-        return "front"
-    if abs(yaw_deg) > 135:
-        return "back"
-    return "left" if yaw_deg > 0 else "right"
-
-
-def photo_record(use: PlacedPhoto) -> dict[str, Any]:
-    """JSON-ready record of a further photo, for ``meta.json`` and results.
+    Args:
+        portrait: the portrait; its references name the photos, since a kept head may have been
+            fitted to photos of other names.
+        uses: of each reference.
 
     Returns:
         ``name``, ``sha256``, ``side``, ``yaw_deg``, ``pitch_deg`` and ``roll_deg`` (as those of a
-        portrait's report), ``used`` and ``reason``.
+        portrait's report), ``used`` and ``reason`` of each.
 
     """
+    return [
+        photo_record(use) | {"name": reference.name}
+        for reference, use in zip(portrait.references, uses, strict=True)
+    ]
+
+
+def photo_record(use: PlacedPhoto) -> dict[str, Any]:
+    """JSON-ready record of a further photo, see :func:`photo_records`."""
     yaw, pitch, roll = Alignment(use.camera, {}, 0.0).yaw_pitch_roll_deg
     return {
         "name": use.name,

@@ -15,7 +15,7 @@ from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.framing import network_camera
 from dp3d_core.cameras.trajectories import neighbours
 from dp3d_core.engines.options import parse_options
-from dp3d_core.engines.photos import photo_parameters, photo_record, photo_warnings
+from dp3d_core.engines.photos import photo_parameters, photo_records, photo_warnings
 from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
@@ -137,7 +137,7 @@ class DiffPortrait3DEngine:
         writer = ViewSetWriter(out, cameras, meta, rgba=True)
         missing = writer.missing()
         if portrait.references:
-            photos = [photo_record(use) for use in run.chosen.uses]
+            photos = photo_records(portrait, run.chosen.uses)
             writer.amend({}, [*meta.warnings, *photo_warnings(photos)], photos)
         frames = run.frames()
         done = len(cameras) - len(missing)

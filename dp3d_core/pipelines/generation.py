@@ -23,7 +23,6 @@ from dp3d_core.arrays import Mask, Pixels
 from dp3d_core.cameras.camera import CANONICAL_FOCAL, CANONICAL_RADIUS, Camera
 from dp3d_core.cameras.framing import network_camera, reframe, shown_by
 from dp3d_core.cameras.trajectories import canonical_camera, closed_rings, is_closed
-from dp3d_core.engines.photos import PhotoUse, photo_uses
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import WINDOW, NetworkConfig, Variant
 from dp3d_core.pipelines.loading import load_pipeline
@@ -48,6 +47,7 @@ from dp3d_core.weights.requirements import find_device
 if TYPE_CHECKING:
     from dp3d_core.portraits.portrait import Portrait
     from dp3d_core.preview.head import PreviewHead
+    from dp3d_core.preview.photo_poses import PhotoUse
 
 
 LATENT_PREVIEW = "denoising.png"
@@ -208,8 +208,8 @@ class Generation:
 
     @cached_property
     def photos(self) -> tuple[PhotoUse, ...]:
-        """Further photos of the person with their fitted poses."""
-        return photo_uses(self.portrait)
+        """Further photos of the person, placed on the preview engine's head."""
+        return self.head.photos if self.portrait.references else ()
 
     @cached_property
     def chosen(self) -> ChosenPhotos:

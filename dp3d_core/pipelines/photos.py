@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp3d_core.arrays import Pixels
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.framing import reframe
-from dp3d_core.engines.photos import PhotoUse
 from dp3d_core.pipelines.options import MOST_REFERENCES
 from dp3d_core.portraits.matting import LEAST_CONFIDENCE
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.viewsets.viewset import over
+
+if TYPE_CHECKING:
+    from dp3d_core.preview.photo_poses import PhotoUse
 
 BACK_YAW_DEG = 120.0
 """Absolute yaw above which a photo shows the back of the head."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.engines.options import option, parse_options
-from dp3d_core.engines.photos import photo_parameters, photo_record, photo_uses, photo_warnings
+from dp3d_core.engines.photos import photo_parameters, photo_records, photo_warnings
 from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import MAX_PHOTOS
@@ -185,7 +185,7 @@ class PreviewEngine:
         if len(missing) == len(cameras) or not (out / HEAD_FILE).is_file():
             key = head_key(portrait, seed, chosen.choices)
             write_atomic(out / HEAD_FILE, kept_bytes(key, head))
-        photos = [photo_record(use) for use in photo_uses(portrait)]
+        photos = photo_records(portrait, head.photos)
         warnings = choice_warnings(head.chosen) + photo_warnings(photos)
         writer.amend(choices_to_dict(head.chosen), warnings, photos)
         stage = Stage(

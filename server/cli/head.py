@@ -98,7 +98,7 @@ class Head(Common):
     def _fit_to_photo(self, console: Console) -> tuple[PreviewHead, list[dict[str, Any]]]:
         """The head of a photo, and the records of further photos."""
         from dp3d_core.engines.options import parse_options
-        from dp3d_core.engines.photos import photo_record, photo_uses
+        from dp3d_core.engines.photos import photo_records
         from dp3d_core.preview.engine import PreviewOptions
         from dp3d_core.preview.kept_heads import fitted_head
 
@@ -109,4 +109,4 @@ class Head(Common):
             progress=console.progress, cancel=console.cancel,
         )  # fmt: skip
         head.appearance.lit = options.lit
-        return head, [photo_record(use) for use in photo_uses(portrait)]
+        return head, photo_records(portrait, head.photos)

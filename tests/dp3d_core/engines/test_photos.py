@@ -13,14 +13,15 @@ from dp3d_core.engines.photos import (
     person_warnings,
     photo_line,
     photo_parameters,
-    photo_record,
-    photo_uses,
+    photo_records,
     photo_warnings,
 )
 from dp3d_core.engines.registry import check_photo_count, list_engines
 from dp3d_core.errors import Dp3dError
+from dp3d_core.portraits.crop import Crop
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Reference
+from dp3d_core.preview.photo_poses import PhotoUse
 from tests.support.photos import encode
 
 
@@ -44,7 +45,7 @@ def person(faceless, *sides):
 
 def test_one_photo_has_no_parameters(faceless):
     assert photo_parameters(faceless) == {}
-    assert photo_uses(faceless) == ()
+    assert photo_records(faceless, ()) == []
 
 
 def test_parameters_do_not_depend_on_the_order(faceless):
@@ -57,24 +58,30 @@ def test_parameters_do_not_depend_on_the_order(faceless):
     ]
 
 
-@pytest.mark.parametrize(("side", "yaw"), [("left", 90), ("back", 180), ("right", -90)])
-def test_a_side_by_hand_places_a_photo_without_a_face(faceless, side, yaw):
-    (use,) = photo_uses(person(faceless, side))
-    record = photo_record(use)
-    assert use.used
-    assert use.side == side
-    assert abs(record["yaw_deg"]) == pytest.approx(abs(yaw), abs=0.1)
-    assert np.sign(use.camera.position[0]) == np.sign(yaw) or side == "back"
-    assert f"from the {side}" in photo_line(record)
-    assert json.loads(json.dumps(record)) == record
-    assert photo_warnings([record]) == []
+def uses_of(portrait, *yaws):
+    return [
+        PhotoUse(f"kept {yaw}", "", "left", Crop(0, 0, 64), canonical_camera(yaw, 10, 64), True)
+        for yaw in yaws
+    ]
 
 
-def test_a_photo_without_face_and_side_is_left_out(faceless):
-    (use,) = photo_uses(person(faceless, "auto"))
-    assert not use.used
-    assert photo_warnings([photo_record(use)]) == [
-        "photo 2 is left out: It shows no face, and its side is not named."
+def test_records_have_the_pose_of_the_camera_and_the_name_of_the_reference(faceless):
+    """A head that is kept from an earlier run knows its photos by other names."""
+    several = person(faceless, "left", "back")
+    first, second = photo_records(several, uses_of(several, 70, 180))
+    assert [first["name"], second["name"]] == ["photo 2", "photo 3"]
+    assert (first["yaw_deg"], first["pitch_deg"], first["roll_deg"]) == (70.0, 10.0, 0.0)
+    assert abs(second["yaw_deg"]) == 180.0
+    assert json.loads(json.dumps(first)) == first
+    assert photo_line(first) == ("photo 2 shows the head from the left (yaw 70, pitch 10 degrees).")
+
+
+def test_a_photo_that_is_left_out_has_a_warning(faceless):
+    several = person(faceless, "left", "auto")
+    used, unused = uses_of(several, 70, 0)
+    unused = replace(unused, used=False, reason="No person was found in it.")
+    assert photo_warnings(photo_records(several, [used, unused])) == [
+        "photo 3 is left out: No person was found in it."
     ]
 
 
@@ -96,9 +103,3 @@ def test_each_engine_takes_its_number():
     with pytest.raises(Dp3dError) as error:
         check_photo_count("preview", 8, 9)
     assert error.value.remedy == "Leave out 1."
-
-
-def test_the_pose_of_a_record_is_that_of_the_camera(faceless):
-    (use,) = photo_uses(person(faceless, "left"))
-    record = photo_record(replace(use, camera=canonical_camera(70, 10, 640)))
-    assert (record["yaw_deg"], record["pitch_deg"], record["roll_deg"]) == (70.0, 10.0, 0.0)

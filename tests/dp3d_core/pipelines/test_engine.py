@@ -26,22 +26,22 @@ from dp3d_core.cameras.trajectories import (
     full_orbit,
 )
 from dp3d_core.checkpoints.importer import import_weights
-from dp3d_core.engines.photos import PhotoUse
 from dp3d_core.engines.registry import cameras_for, get_engine, list_engines, with_pictures
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.pipelines.generation import Generation, GenerationRequest
 from dp3d_core.pipelines.multi_view import MultiViewPipeline
 from dp3d_core.pipelines.options import DiffusionOptions
+from dp3d_core.pipelines.photos import on_background
 from dp3d_core.pipelines.user_pictures import UserPictures, read_user_pictures
 from dp3d_core.pipelines.windows import plan_windows
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Reference
 from dp3d_core.portraits.pose import HeadAngles
+from dp3d_core.preview.photo_poses import PhotoUse
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.viewsets.viewset import over
 from tests.support.diffusion import official_state, tiny_config
 
 SMALL = {"size": 64, "steps": 2, "start": "noise"}
@@ -359,29 +359,33 @@ def photos():
 def person(portrait, photos, monkeypatch):
     """Maker of the portrait with further photos from yaws in degrees, which are all used."""
 
-    def uses(run):
-        return tuple(
-            PhotoUse(
-                r.name, r.portrait.sha256, r.side, r.portrait.report.crop, r.portrait.camera, True
-            )
-            for r in run.portrait.references
-        )
-
     def make(*yaws):
         references = (Reference(photos[yaw], "auto", f"{yaw}.png") for yaw in yaws)
         return replace(portrait, references=tuple(references))
 
-    monkeypatch.setattr(Generation, "photos", property(uses))
+    photos_of = property(lambda run: tuple(map(placed, run.portrait.references)))
+    monkeypatch.setattr(Generation, "photos", photos_of)
     return make
 
 
-def tensor_of(photo, size=64, eg3d=False, background=None):
+def placed(reference):
+    photo = reference.portrait
+    crop, camera = photo.report.crop, photo.camera
+    return PhotoUse(reference.name, photo.sha256, reference.side, crop, camera, used=True)
+
+
+def tensor_of(photo, eg3d=False):
     """The picture that the networks get of a photo."""
-    image = photo.image
-    if background is not None:
-        image = over(np.dstack([image, photo.matte]), background)
-    picture = reframe(image, photo.camera, network_camera(photo.camera, size, eg3d))
+    picture = reframe(photo.image, photo.camera, network_camera(photo.camera, 64, eg3d))
     return torch.from_numpy(picture).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def tensors_of(person, order, eg3d=False):
+    """The pictures that the networks get of the portrait and of further photos, by their names."""
+    named = {reference.name: reference for reference in person.references}
+    photos = [placed(named[f"{yaw}.png"]).portrait(named[f"{yaw}.png"]) for yaw in order]
+    shown = [on_background(photo, person.background_colour()) for photo in photos]
+    return [tensor_of(photo, eg3d) for photo in (person, *shown)]
 
 
 def denoise(name, portrait, cameras, out, events=None):
@@ -398,15 +402,12 @@ def denoise(name, portrait, cameras, out, events=None):
 
 @pytest.mark.parametrize("name", ["diffportrait3d", "diffportrait360"])
 @pytest.mark.usefixtures("installed")
-def test_photos_are_references_in_the_networks_framing(tmp_path, person, photos, calls, name):
+def test_photos_are_references_in_the_networks_framing(tmp_path, person, calls, name):
     several = person(60, -60)
     denoise(name, several, frontal_arc(2, size=64), tmp_path / "v")
     *_, call = calls
-    eg3d, background = name == "diffportrait3d", several.background_colour()
-    expected = [tensor_of(several, eg3d=eg3d)]
-    # cut-outs have a certain matte: their own background is taken away
-    expected += [tensor_of(photos[yaw], 64, eg3d, background) for yaw in (60, -60)]
-    if not eg3d:
+    expected = tensors_of(several, (60, -60), eg3d=name == "diffportrait3d")
+    if name == "diffportrait360":
         assert len(calls) == 2, "without a photo from behind the back view is generated"
         assert torch.equal(calls[0]["references"], expected[0][None])
         expected.insert(1, call["references"][1])
@@ -414,14 +415,11 @@ def test_photos_are_references_in_the_networks_framing(tmp_path, person, photos,
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_photo_from_behind_replaces_the_generated_back_view(tmp_path, person, photos, calls):
+def test_a_photo_from_behind_replaces_the_generated_back_view(tmp_path, person, calls):
     several, events, cameras = person(60, 175), [], full_orbit(4, size=64)
     frames = denoise("diffportrait360", several, cameras, tmp_path / "v", events)
     [call] = calls
-    background = several.background_colour()
-    expected = [tensor_of(several)]
-    expected += [tensor_of(photos[yaw], background=background) for yaw in (175, 60)]
-    assert torch.equal(call["references"], torch.stack(expected))
+    assert torch.equal(call["references"], torch.stack(tensors_of(several, (175, 60))))
     assert "back view" not in {event.stage for event in events}
     loaded = [event.message for event in events if event.stage == "load"]
     assert "diffportrait360 loaded" in loaded

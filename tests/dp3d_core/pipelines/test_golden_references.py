@@ -22,7 +22,6 @@ from dp3d_core.cameras.trajectories import canonical_camera, full_orbit
 from dp3d_core.checkpoints.importer import import_weights
 from dp3d_core.checkpoints.official import read_checkpoint, recognise
 from dp3d_core.checkpoints.parity import TOLERANCE
-from dp3d_core.engines.photos import PhotoUse
 from dp3d_core.models.config import Variant, config_of_official
 from dp3d_core.pipelines import multi_view
 from dp3d_core.pipelines.generation import Generation, GenerationRequest
@@ -31,6 +30,7 @@ from dp3d_core.pipelines.options import DiffusionOptions
 from dp3d_core.pipelines.user_pictures import UserPictures
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Reference
+from dp3d_core.preview.photo_poses import PhotoUse
 from dp3d_core.progress import never_cancel, no_progress
 from tests.conftest import shared_path
 from tests.support.photos import encode
@@ -73,6 +73,13 @@ def photo_of(tensor, yaw_deg):
     return replace(photo, image=pixels, matte=whole, inside=whole > 0, camera=camera)
 
 
+class Placed(PhotoUse):
+    """A photo that is in the networks' framing already."""
+
+    def portrait(self, reference):
+        return reference.portrait
+
+
 def folder_of(folder, tensor):
     folder.mkdir()
     for index, picture in enumerate(tensor):
@@ -85,7 +92,7 @@ def test_two_photos_give_the_golden_views(tmp_path, monkeypatch, home, tensors, 
     monkeypatch.setenv("DP3D_HOME", str(home))
     front = photo_of(tensors["in.ref_image_u8"][0], 0)
     behind = photo_of(tensors["in.back_image_u8"][0], 180)
-    use = PhotoUse("back", behind.sha256, "back", behind.report.crop, behind.camera, used=True)
+    use = Placed("back", behind.sha256, "back", behind.report.crop, behind.camera, used=True)
     monkeypatch.setattr(Generation, "photos", (use,))
     front = replace(front, references=(Reference(behind, "back", use.name),))
     pictures = UserPictures(

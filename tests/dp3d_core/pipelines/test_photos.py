@@ -9,10 +9,10 @@ import pytest
 
 from dp3d_core.cameras.framing import network_camera, reframe
 from dp3d_core.cameras.trajectories import canonical_camera
-from dp3d_core.engines.photos import PhotoUse
 from dp3d_core.pipelines.photos import choose_photos, on_background, reference_picture
 from dp3d_core.portraits.crop import CROP_SIZE, Crop
 from dp3d_core.portraits.load import load_portrait
+from dp3d_core.preview.photo_poses import PhotoUse
 from tests.support.photos import encode
 
 
