@@ -13,6 +13,7 @@ from pathlib import Path
 import bpy
 
 from . import settings
+from .limits import DEFAULT_ENGINE
 from .link.errors import AddonError
 from .scene import files
 
@@ -23,8 +24,8 @@ READ_BY_SERVER = (
 """Suffixes of files that are uploaded unchanged."""
 SENT_AS_PNG = (".exr", ".hdr", ".dpx", ".cin", ".sgi", ".rgb", ".psd")
 """Suffixes of files that Blender reads and the server does not: uploaded as PNG."""
-FURTHER = ("front", "side", "back")
-"""Sides of the further photos."""
+FURTHER = ("left", "right", "back")
+"""Sides of the head that the further photos show; the left photo shows the person's left ear."""
 
 _MAGIC = {
     b"\xff\xd8\xff": ".jpg",
@@ -73,8 +74,9 @@ def further_photos(scene: bpy.types.Scene) -> dict[str, Path]:
 
 def takes_further_photos(scene: bpy.types.Scene) -> bool:
     """Whether the server said that the chosen engine takes more than one photo."""
+    name = scene.dp3d.engine or DEFAULT_ENGINE
     return any(
-        engine["name"] == scene.dp3d.engine and int(engine.get("references") or 1) > 1
+        engine["name"] == name and int(engine.get("references") or 1) > 1
         for engine in settings.ENGINES
     )
 

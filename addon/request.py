@@ -55,6 +55,7 @@ def new_views(context: bpy.types.Context) -> Request:
     scene = context.scene
     chosen = scene.dp3d
     photo = portrait_file.resolve_portrait(scene)
+    further = portrait_file.further_photos(scene)
     head_anchor.check(_world(context, head_anchor.required(scene)))
     engine = chosen.engine or DEFAULT_ENGINE
     check_engine(engine)
@@ -80,6 +81,7 @@ def new_views(context: bpy.types.Context) -> Request:
         kinds=KINDS[:3] if chosen.then_mesh else KINDS[:1],
         folder=output_folder(chosen.output, run_id),
         portrait=photo,
+        further=further,
         params={"views": views, **_later(chosen)},
     )
     title = run_records.free_title(scene, photo.stem)
@@ -221,6 +223,7 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
     try:
         recipe = json.loads((folder / RECIPE).read_text("utf-8"))
         photo, params = Path(recipe["portrait"]), dict(recipe["params"])
+        further = {str(k): Path(v) for k, v in dict(recipe.get("further") or {}).items()}
         views = dict(params["views"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AddonError(
@@ -228,12 +231,13 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
             f"The folder {folder} does not say how its views were made.",
             "Set the panel as it was and press Generate Head Views.",
         ) from error
-    if not photo.is_file():
-        raise AddonError(
-            "portrait.not_found",
-            f"There is no file {photo}.",
-            "Put the portrait back, or choose it in the panel and generate anew.",
-        )
+    for path in (photo, *further.values()):
+        if not path.is_file():
+            raise AddonError(
+                "portrait.not_found",
+                f"There is no file {path}.",
+                "Put the photo back, or choose it in the panel and generate anew.",
+            )
     if new_seed:
         views["seed"] = random.randint(int(SEED.low), int(SEED.high))
     new_id = uuid.uuid4().hex
@@ -242,6 +246,7 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
         kinds=KINDS[:1],
         folder=folder.parent / new_id[:12],
         portrait=photo,
+        further=further,
         params={**params, "views": views},
     )
     frames = [int(f) for f in entry["frames"].split(",") if f]

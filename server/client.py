@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 
 from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.limits import PhotoSide
 from dp3d_core.storage.files import hash_file, write_atomic
 from server.storage.artifacts import TREE_SCHEMA, check_tree_name, parse_tree
 
@@ -142,6 +143,16 @@ class Client:
             with path.open("rb") as file:
                 self._json("PUT", f"/v1/artifacts/{sha256}", content=file)
         return sha256
+
+    def put_reference(self, path: Path, side: PhotoSide = "auto") -> dict[str, str]:
+        """Upload a further photo of the person; returns an entry for a job's ``references``.
+
+        Args:
+            path: file of the photo.
+            side: side of the head that it shows; ``auto`` is estimated.
+
+        """
+        return {"portrait": self.put_file(path), "side": side}
 
     def put_tree(self, folder: Path) -> str:
         """Upload a folder, such as a view set; returns the SHA-256 of its tree.

@@ -69,6 +69,8 @@ class Plan:
     folder: Path
     """Folder of the results."""
     portrait: Path | None = None
+    further: dict[str, Path] = field(default_factory=dict)
+    """Further photos of the person by the side of the head that they show."""
     params: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Parameters of each kind, without the results of the kinds before."""
     views: str = ""
@@ -174,7 +176,7 @@ class Run(threading.Thread):
     def _do_views(self) -> None:
         params = dict(self.plan.params.get("views", {}))
         if not self._resuming("views"):
-            params["portrait"] = self._upload_portrait()
+            params |= self._upload_photos()
             storage.write_atomic(self.plan.folder / storage.RECIPE, self._recipe())
         result = self._job("views", params)
         self._views = str(result["views"])
@@ -185,8 +187,12 @@ class Run(threading.Thread):
         self._post(ViewsArrived(self._views, report, _sentences(result)))
 
     def _recipe(self) -> bytes:
-        """What repeats this run: the portrait's path and the parameters of each kind."""
-        recipe = {"portrait": str(self.plan.portrait), "params": self.plan.params}
+        """What repeats this run: the photos' paths and the parameters of each kind."""
+        recipe = {
+            "portrait": str(self.plan.portrait),
+            "further": {side: str(path) for side, path in self.plan.further.items()},
+            "params": self.plan.params,
+        }
         return json.dumps(recipe, indent=1).encode()
 
     def _do_fit(self) -> None:
@@ -253,18 +259,33 @@ class Run(threading.Thread):
         self._post(ViewsStored(self._views))
         return self._views
 
-    def _upload_portrait(self) -> str:
-        portrait = self.plan.portrait
-        self._post(Progressed(Progress("portrait", 0, 1, "Sending the portrait")))
+    def _upload_photos(self) -> dict[str, Any]:
+        """Send the portrait and the further photos; returns the parameters that name them."""
+        portrait, further = self.plan.portrait, self.plan.further
         if portrait is None:
             raise ValueError("a plan with views needs a portrait")
+        count = 1 + len(further)
+        self._post(Progressed(Progress("portrait", 0, count, "Sending the portrait")))
+        photos: dict[str, Any] = {"portrait": self._upload(portrait)}
+        references = []
+        for number, (side, path) in enumerate(further.items(), 1):
+            self._check()
+            message = f"Sending the photo from the {side}"
+            self._post(Progressed(Progress("portrait", number, count, message)))
+            references.append({"portrait": self._upload(path), "side": side})
+        if references:
+            photos["references"] = references
+        return photos
+
+    def _upload(self, photo: Path) -> str:
+        """Send a photo; returns its hash."""
         try:
-            sha256 = storage.sha256_file(portrait)
-            self._client.upload(portrait, sha256)
+            sha256 = storage.sha256_file(photo)
+            self._client.upload(photo, sha256)
         except OSError as error:
             raise AddonError(
                 "portrait.not_found",
-                f"The portrait {portrait} cannot be read ({error}).",
+                f"The photo {photo} cannot be read ({error}).",
                 "Choose a picture file that exists.",
             ) from error
         return sha256

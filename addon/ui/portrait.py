@@ -25,14 +25,16 @@ _SHOWN_SCALE = 7.0
 class HeadViewsPortrait(bpy.types.PropertyGroup):
     """Further photos of the same person, for engines that take several."""
 
-    further_front: StringProperty(
-        name="Front", description="A further photo of the same person, from the front"
+    further_left: StringProperty(
+        name="Left",
+        description="A further photo of the same person, which shows the person's left ear",
     )
-    further_side: StringProperty(
-        name="Side", description="A further photo of the same person, from the side"
+    further_right: StringProperty(
+        name="Right",
+        description="A further photo of the same person, which shows the person's right ear",
     )
     further_back: StringProperty(
-        name="Back", description="A further photo of the same person, from the back"
+        name="Back", description="A further photo of the same person, from behind"
     )
 
 
@@ -146,9 +148,9 @@ class DP3D_OT_choose_portrait(bpy.types.Operator):
         description="Which photo is chosen",
         items=(
             ("PORTRAIT", "Portrait", "The portrait"),
-            ("FRONT", "Front", "The further photo from the front"),
-            ("SIDE", "Side", "The further photo from the side"),
-            ("BACK", "Back", "The further photo from the back"),
+            ("LEFT", "Left", "The further photo of the person's left side"),
+            ("RIGHT", "Right", "The further photo of the person's right side"),
+            ("BACK", "Back", "The further photo from behind"),
         ),
         options={"HIDDEN", "SKIP_SAVE"},
     )
@@ -156,8 +158,10 @@ class DP3D_OT_choose_portrait(bpy.types.Operator):
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        """Open the file browser where the present portrait is."""
-        present = context.scene.dp3d.portrait
+        """Open the file browser where the present photo is, else where the portrait is."""
+        scene = context.scene
+        further = getattr(scene.dp3d_portrait, f"further_{self.target.lower()}", "")
+        present = further or scene.dp3d.portrait
         if present and not self.filepath:
             self.filepath = bpy.path.abspath(present)
         context.window_manager.fileselect_add(self)

@@ -33,9 +33,13 @@ class EngineInfo:
     """All options, see :func:`describe_options`."""
     error: dict[str, Any] | None = None
     """Problem as :meth:`Dp3dError.to_dict` where the engine is not available, else None."""
+    references: int = 1
+    """Greatest number of photos of a person, the portrait included."""
 
     @classmethod
-    def of(cls, name: str, title: str, refusal: Dp3dError | None, options: Any) -> EngineInfo:
+    def of(
+        cls, name: str, title: str, refusal: Dp3dError | None, options: Any, references: int = 1
+    ) -> EngineInfo:
         """Description of an engine.
 
         Args:
@@ -43,11 +47,13 @@ class EngineInfo:
             title: one line for the user.
             refusal: error that keeps the engine from running; None: it is available.
             options: options dataclass instance holding the defaults.
+            references: greatest number of photos, the portrait included.
 
         """
         problem = None if refusal is None else f"{refusal.problem} {refusal.remedy}"
         error = None if refusal is None else refusal.to_dict()
-        return cls(name, title, refusal is None, problem, describe_options(options), error)
+        described = describe_options(options)
+        return cls(name, title, refusal is None, problem, described, error, references)
 
 
 class HeadViewEngine(Protocol):
@@ -83,7 +89,8 @@ class HeadViewEngine(Protocol):
         frame.
 
         Args:
-            portrait: the photo with its crop and matte.
+            portrait: the photo with its crop and matte, and further photos of the person in
+                ``references``.
             cameras: any pinhole cameras in head space, each with its own size.
             options: values for the engine's options; unknown ones raise.
             out: folder of the view set; made when absent.

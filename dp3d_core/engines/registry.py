@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dp3d_core.cameras.trajectories import cameras_from_request
 from dp3d_core.engines.protocol import EngineInfo, HasOwnLens, HeadViewEngine, TakesPictures
 from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import DEFAULT_ENGINE
 from dp3d_core.packages import package_error
 from dp3d_core.progress import CancelCheck, ProgressCallback
 
@@ -49,6 +50,29 @@ def check_engine_name(name: str) -> None:
             f"There is no engine called {name[:40]!r}.",
             f"Choose one of: {', '.join(_ENGINES)}.",
         )
+
+
+def check_photo_count(name: str, most: int, count: int) -> None:
+    """Refuse more photos of a person than an engine takes.
+
+    Args:
+        name: of the engine.
+        most: greatest number that it takes, :attr:`EngineInfo.references`.
+        count: number of photos, the portrait included.
+
+    Raises:
+        Dp3dError: ``portrait.too_many_photos``.
+
+    """
+    if count <= most:
+        return
+    takes = "one photo" if most == 1 else f"{most} photos"
+    other = f", or choose the engine {DEFAULT_ENGINE}" if name != DEFAULT_ENGINE else ""
+    raise Dp3dError(
+        "portrait.too_many_photos",
+        f"There are {count} photos, and the engine {name[:40]} takes {takes} of a person at most.",
+        f"Leave out {count - most}{other}.",
+    )
 
 
 def get_engine(name: str) -> HeadViewEngine:

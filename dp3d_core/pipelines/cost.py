@@ -58,6 +58,8 @@ class Load:
     """Division into windows, see ``windows.plan_windows``; the engines' default is ``overlap``."""
     overlap: int = 1
     closed: bool = False
+    references: int | None = None
+    """Number of reference pictures; None: the published one."""
 
     @property
     def config(self) -> NetworkConfig:
@@ -68,6 +70,7 @@ class Load:
             published,
             channels=tuple(round(c * factor) for c in published.channels),
             context=self.context,
+            references=self.references or published.references,
             # the VAE takes no part in a step, so a small one will do
             vae_channels=(32, 32, 32, 32),
         )

@@ -15,11 +15,12 @@ from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.framing import network_camera
 from dp3d_core.cameras.trajectories import neighbours
 from dp3d_core.engines.options import parse_options
+from dp3d_core.engines.photos import photo_parameters, photo_records, photo_warnings
 from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
 from dp3d_core.models.config import Variant
 from dp3d_core.packages import package_versions
-from dp3d_core.pipelines.options import DiffusionOptions
+from dp3d_core.pipelines.options import MOST_REFERENCES, DiffusionOptions
 from dp3d_core.pipelines.user_pictures import UserPictures
 from dp3d_core.pipelines.windows import window_edges
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
@@ -57,7 +58,9 @@ class DiffPortrait3DEngine:
 
     def info(self) -> EngineInfo:
         """Describe the engine."""
-        return EngineInfo.of(self.name, self.title, self._refusal(), DiffusionOptions())
+        return EngineInfo.of(
+            self.name, self.title, self._refusal(), DiffusionOptions(), MOST_REFERENCES
+        )
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Refuse missing packages or weights and bad options, see ``HeadViewEngine.check``."""
@@ -133,6 +136,9 @@ class DiffPortrait3DEngine:
         run = Generation(request, Path(out), progress, cancel)
         writer = ViewSetWriter(out, cameras, meta, rgba=True)
         missing = writer.missing()
+        if portrait.references:
+            photos = photo_records(portrait, run.chosen.uses)
+            writer.amend({}, [*meta.warnings, *photo_warnings(photos)], photos)
         frames = run.frames()
         done = len(cameras) - len(missing)
         stage = Stage("views", len(cameras), progress, cancel, "Writing views", start=done)
@@ -159,6 +165,7 @@ class DiffPortrait3DEngine:
                 "dtype": request.dtype,
                 **request.user_pictures.fingerprint(),
                 **request.portrait.report.pose_parameters(),
+                **photo_parameters(request.portrait),
                 "window_edges": [list(pair) for pair in edges],
                 "weights": {
                     str(imported.config.variant): imported.source_sha256 for imported in weights

@@ -1,9 +1,9 @@
 """One generation of views with the diffusion networks.
 
-The portrait becomes the reference in the networks' framing, the template head the condition images,
-and the preview engine's head the start images.  The pipeline's frames in the networks' framing are
-resampled to the requested cameras.  DiffPortrait360 generates the back view first and takes it as a
-second reference.
+The portrait and further photos become references in the networks' framing, the template head the
+condition images, and the preview engine's head the start images.  The pipeline's frames in the
+networks' framing are resampled to the requested cameras.  DiffPortrait360 takes a back view as its
+second reference: a photo, or one that it generates first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from dp3d_core.models.config import WINDOW, NetworkConfig, Variant
 from dp3d_core.pipelines.loading import load_pipeline
 from dp3d_core.pipelines.memory import MemoryPlan, compute_needs, plan_memory
 from dp3d_core.pipelines.multi_view import MultiViewPipeline, check_steps
-from dp3d_core.pipelines.options import DiffusionOptions
+from dp3d_core.pipelines.options import MOST_REFERENCES, DiffusionOptions
+from dp3d_core.pipelines.photos import (
+    ChosenPhotos,
+    choose_photos,
+    on_background,
+    reference_picture,
+)
 from dp3d_core.pipelines.samplers import get_sampler
 from dp3d_core.pipelines.user_pictures import UserPictures, read_user_pictures
 from dp3d_core.pipelines.windows import Window, plan_windows
@@ -41,6 +47,7 @@ from dp3d_core.weights.requirements import find_device
 if TYPE_CHECKING:
     from dp3d_core.portraits.portrait import Portrait
     from dp3d_core.preview.head import PreviewHead
+    from dp3d_core.preview.photo_poses import PhotoUse
 
 
 LATENT_PREVIEW = "denoising.png"
@@ -178,7 +185,8 @@ class Generation:
         self.dtype: torch.dtype = getattr(torch, request.dtype)
         self._head: PreviewHead | None = None
         views, *behind = request.variants
-        references = 1 + len(behind)
+        # known before the photos are placed: those that are left out count as well
+        references = min(MOST_REFERENCES, 1 + len(behind) + len(self.portrait.references))
         windows = request.windows(require_weights(views).config)
         self._plans = {views: self._plan(views, len(request.cameras), references, windows)}
         self._plans |= {variant: self._plan(variant, 1, 1, _SINGLE_VIEW) for variant in behind}
@@ -198,14 +206,25 @@ class Generation:
             )
         return self._head
 
+    @cached_property
+    def photos(self) -> tuple[PhotoUse, ...]:
+        """Further photos of the person, placed on the preview engine's head."""
+        return self.head.photos if self.portrait.references else ()
+
+    @cached_property
+    def chosen(self) -> ChosenPhotos:
+        """The photos that become references."""
+        back_view = len(self.request.variants) > 1
+        return choose_photos(self.portrait.camera, self.photos, back_view=back_view)
+
     def frames(self) -> list[Pixels]:
         """Generated pictures in the networks' framing, (size, size, 3) each, one per camera."""
         views, *behind = self.request.variants
         conditions = self._conditions()
         start = self._start()
-        references = [self._reference()]
-        if behind:
-            references.append(self._back_view(behind[0], references[0], conditions))
+        references = self._references()
+        if behind and not self.chosen.shows_back:
+            references.insert(1, self._back_view(behind[0], references[0], conditions))
         return self._sample(views, references, conditions, start, "denoise")
 
     def finish(self, picture: Pixels, index: int) -> tuple[Pixels, Pixels, Mask]:
@@ -224,9 +243,15 @@ class Generation:
         matte, confidence = find_matte(picture)
         return matte if confidence > LEAST_CONFIDENCE else self.head.render(camera).mask
 
-    def _reference(self) -> Pixels:
-        seen_by = self.portrait.camera
-        return reframe(self.portrait.image, seen_by, self.request.network_camera(seen_by))
+    def _references(self) -> list[Pixels]:
+        """Pictures of the chosen photos, the portrait's first."""
+        photos = [self.portrait]
+        for index in self.chosen.references:
+            photo = self.photos[index].portrait(self.portrait.references[index])
+            photos.append(on_background(photo, self.background))
+        return [
+            reference_picture(photo, self.request.network_camera(photo.camera)) for photo in photos
+        ]
 
     def _conditions(self) -> list[Pixels]:
         if self._user_conditions is not None:

@@ -26,12 +26,10 @@ from dp3d_core.models.networks import Networks, decode_latents, encode_pictures
 from dp3d_core.models.prompt import EmptyPrompt
 from dp3d_core.models.unet import MultiViewUNet
 from dp3d_core.pipelines.denoise import Conditions, Denoiser, Placement, guide, hint_features
-from dp3d_core.pipelines.options import SIZE_STEP
+from dp3d_core.pipelines.options import MOST_REFERENCES, SIZE_STEP
 from dp3d_core.pipelines.schedule import start_factors
 from dp3d_core.pipelines.windows import Window, check_windows, plan_windows
 
-MOST_REFERENCES = 4
-"""Largest number of reference portraits."""
 _HINTS_AT_ONCE = 8
 """Condition images that are encoded in one batch."""
 _MAX_COLOUR = 1.01

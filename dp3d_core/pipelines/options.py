@@ -19,6 +19,8 @@ SIZE_RANGE = Range(64, 2048)
 """Width and height that the networks work at, pixels."""
 SIZE_STEP = 64
 """Width and height are multiples of this, pixels: 8 for the VAE times 8 for the UNet's levels."""
+MOST_REFERENCES = 4
+"""Greatest number of reference pictures; the published networks were trained with one or two."""
 
 OVERLAP = Range(0, WINDOW - 1)
 """Views that neighbouring windows share."""

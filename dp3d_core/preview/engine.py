@@ -14,8 +14,10 @@ from typing import Any
 
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.engines.options import option, parse_options
+from dp3d_core.engines.photos import photo_parameters, photo_records, photo_warnings
 from dp3d_core.engines.protocol import EngineInfo
 from dp3d_core.errors import Dp3dError
+from dp3d_core.limits import MAX_PHOTOS
 from dp3d_core.packages import package_versions
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import (
@@ -131,6 +133,7 @@ class PreviewEngine:
             "Preview: parametric head with the photo's texture (no weights, seconds on a CPU)",
             None,
             PreviewOptions(),
+            MAX_PHOTOS,
         )
 
     def check(self, options: Mapping[str, Any]) -> None:
@@ -160,6 +163,7 @@ class PreviewEngine:
             parameters={
                 **asdict(chosen),
                 **portrait.report.pose_parameters(),
+                **photo_parameters(portrait),
             },
             background=background,
             portrait_sha256=portrait.sha256,
@@ -181,7 +185,9 @@ class PreviewEngine:
         if len(missing) == len(cameras) or not (out / HEAD_FILE).is_file():
             key = head_key(portrait, seed, chosen.choices)
             write_atomic(out / HEAD_FILE, kept_bytes(key, head))
-        writer.amend(choices_to_dict(head.chosen), choice_warnings(head.chosen))
+        photos = photo_records(portrait, head.photos)
+        warnings = choice_warnings(head.chosen) + photo_warnings(photos)
+        writer.amend(choices_to_dict(head.chosen), warnings, photos)
         stage = Stage(
             "views",
             len(cameras),

@@ -50,6 +50,8 @@ from dp3d_core.storage.json_fields import Fields, numbers, read_bounded_json
 
 META_SCHEMA = "dp3d.views/1"
 """Schema of ``meta.json``."""
+_MAX_RECORDS = 100
+"""Greatest number of photos that a ``meta.json`` lists."""
 _MAX_META_BYTES = 16_000_000
 """Largest size of a ``meta.json``."""
 VIEWSET_MARKER = "meta.json"
@@ -118,6 +120,8 @@ class ViewMeta:
     choices: dict[str, Any] = field(default_factory=dict)
     """What the preview engine read from the photo, by name: objects with ``choice``, ``confidence``
     and ``by_user``; empty for other engines."""
+    photos: list[dict[str, Any]] = field(default_factory=list)
+    """What the engine did with each further photo of the person (``engines.photos``)."""
     approximate_poses: bool = False
     """Whether a network drew the frames, which match their cameras only approximately."""
 
@@ -128,6 +132,8 @@ class ViewMeta:
             del content["approximate_poses"]
         if not self.choices:
             del content["choices"]
+        if not self.photos:
+            del content["photos"]
         return content
 
     @classmethod
@@ -153,6 +159,7 @@ class ViewMeta:
                 run=meta.object("run"),
                 warnings=meta.texts("warnings", 10_000),
                 choices=meta.object("choices"),
+                photos=_objects(meta, "photos"),
                 approximate_poses=meta.flag("approximate_poses", False),
             )
         except ValueError as error:
@@ -161,6 +168,13 @@ class ViewMeta:
 
 def _hash(meta: Fields, name: str) -> str | None:
     return meta.text(name, most=200) if name in meta else None
+
+
+def _objects(meta: Fields, name: str) -> list[dict[str, Any]]:
+    values = meta.listed(name, _MAX_RECORDS, [])
+    if not all(isinstance(value, dict) for value in values):
+        raise ValueError(f"{name} in meta.json is not a list of objects")
+    return values
 
 
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:
@@ -402,12 +416,20 @@ class ViewSetWriter:
                 f"{root} holds views made from another photo, other cameras or other options.",
                 "Choose another folder, or delete this one first.",
             )
-        if choices := stored_meta.get("choices"):  # of the head that the earlier run fitted
-            self.amend(choices, stored_meta.get("warnings", []))
+        choices, photos = stored_meta.get("choices", {}), stored_meta.get("photos", [])
+        if choices or photos:  # of the head that the earlier run fitted
+            self.amend(choices, stored_meta.get("warnings", []), photos)
 
-    def amend(self, choices: dict[str, Any], warnings: Sequence[str]) -> None:
-        """Set choices and warnings once the engine knows them (see :class:`ViewMeta`)."""
-        meta = replace(self.views.meta, choices=choices, warnings=list(warnings))
+    def amend(
+        self,
+        choices: dict[str, Any],
+        warnings: Sequence[str],
+        photos: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Set choices, warnings and photos once the engine knows them (see :class:`ViewMeta`)."""
+        meta = replace(
+            self.views.meta, choices=choices, warnings=list(warnings), photos=list(photos)
+        )
         self.views = replace(self.views, meta=meta)
         write_json(self.root / VIEWSET_MARKER, meta.to_dict())
 
@@ -486,7 +508,7 @@ def _fingerprint(meta: dict[str, Any]) -> str:
     relevant = {
         name: value
         for name, value in meta.items()
-        if name not in {"versions", "run", "warnings", "choices"}
+        if name not in {"versions", "run", "warnings", "choices", "photos"}
     }
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

@@ -17,12 +17,14 @@ from dp3d_core.limits import (
     HEAD_ROLL_DEG,
     HEAD_YAW_DEG,
     MESH_FACES,
+    PHOTO_SIDES,
     PRESET_PITCH_DEG,
     PRESET_SIDE,
     PRESET_VIEWS,
     SEED,
     TEXTURE_SIDE,
     CameraPreset,
+    PhotoSide,
     Range,
 )
 from dp3d_core.progress import Progress, check_cancel
@@ -76,6 +78,20 @@ Faces = Annotated[int, number("About how many triangles the mesh has", MESH_FACE
 """Option for the number of triangles."""
 TextureSide = Annotated[int, number("Width and height of the texture, pixels", TEXTURE_SIDE)]
 """Option for the side of the texture."""
+AlsoPhotos = tuple[tuple[str, ...], ...]
+"""Values of each ``--also``."""
+Also = tyro.conf.UseAppendAction[
+    Annotated[
+        AlsoPhotos,
+        tyro.conf.arg(
+            metavar="[SIDE:]PHOTO [...]",
+            help="Further photos of the same person, in any order. The side that a photo shows may "
+            f"stand before its path, as in back:BACK.jpg: {', '.join(PHOTO_SIDES)}; the left photo "
+            "shows the person's left ear.",
+        ),
+    ]
+]
+"""Option for further photos of the person."""
 
 
 @dataclass
@@ -139,29 +155,51 @@ class HeadOptions:
         number("Lean of the head in the picture, degrees counter-clockwise", HEAD_ROLL_DEG),
     ] = None
 
-    def load(self, console: Console, photo: Path) -> Portrait:
-        """Load a portrait with progress, and print its warnings.
+    def load(self, console: Console, photo: Path, also: AlsoPhotos = ()) -> Portrait:
+        """Load the photos of a person with progress, and print their warnings.
 
         Missing face models are downloaded first.
+
+        Args:
+            console: for progress, cancel and warnings.
+            photo: the first photo.
+            also: further photos, see :func:`sides_and_paths`.
 
         Raises:
             Dp3dError: ``portrait.*``, ``job.cancelled``.
 
         """
-        from dp3d_core.portraits.load import load_portrait
+        from dp3d_core.engines.photos import person_warnings
         from dp3d_core.portraits.photo_file import read_photo
         from dp3d_core.portraits.pose import HeadAngles
+        from dp3d_core.portraits.references import PhotoSource, load_person
         from dp3d_core.portraits.required_files import fetch_missing
 
         check_cancel(console.cancel)
         angles = HeadAngles(self.head_yaw_deg, self.head_pitch_deg, self.head_roll_deg)
         data = read_photo(photo)  # report a wrong path before any download
+        further = [
+            PhotoSource(read_photo(path), side, path.name) for side, path in sides_and_paths(also)
+        ]
         fetch_missing(console.progress, console.cancel)
         console.progress(Progress("portrait", 0, 1, f"Reading {photo.name}"))
-        portrait = load_portrait(data, self.crop, angles, cancel=console.cancel)
+        portrait = load_person(data, further, self.crop, angles, cancel=console.cancel)
         console.progress(Progress("portrait", 1, 1, "The head is placed"))
-        console.warn(portrait.report.warnings)
+        console.warn(person_warnings(portrait))
         return portrait
+
+
+def sides_and_paths(also: AlsoPhotos) -> list[tuple[PhotoSide, Path]]:
+    """Side and path of each further photo: ``back:BACK.jpg``, or a path alone for ``auto``."""
+    return [_side_and_path(text) for texts in also for text in texts]
+
+
+def _side_and_path(text: str) -> tuple[PhotoSide, Path]:
+    prefix, colon, path = text.partition(":")
+    for side in PHOTO_SIDES:  # another prefix belongs to the path, such as a drive of Windows
+        if colon and prefix == side:
+            return side, Path(path)
+    return "auto", Path(text)
 
 
 def parse_engine_options(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -20,18 +20,20 @@ import tyro
 
 from dp3d_core import __version__
 from dp3d_core.limits import (
+    DEFAULT_ENGINE,
     DEFAULT_FACES,
     DEFAULT_FIT_PRESET,
     DEFAULT_SIDE,
     DEFAULT_TEXTURE_SIDE,
     DEFAULT_VIEWS,
+    MAX_PHOTOS,
     PRESET_SIDE,
     PRESET_VIEWS,
     FitPreset,
 )
 from dp3d_core.progress import check_cancel
 from dp3d_core.storage.files import read_json, write_atomic, write_json
-from server.cli.arguments import Faces, HeadOptions, TextureSide, number
+from server.cli.arguments import Also, Faces, HeadOptions, TextureSide, number, sides_and_paths
 from server.cli.console import Common, Console, Outcome
 from server.cli.demo_report import report_lines
 from server.json_ready import json_ready
@@ -137,6 +139,7 @@ class Demo(Common):
 
     photo: tyro.conf.Positional[Path | None] = field(default=None)
     """The portrait; without one, a public-domain photo that comes with scikit-image."""
+    also: Also = ()
     out: Path = Path("out/demo")
     """Folder for all results; an interrupted run is resumed."""
     views: Annotated[
@@ -154,6 +157,7 @@ class Demo(Common):
     def run(self, console: Console) -> Outcome:
         """Run the chain."""
         from dp3d_core.cameras.trajectories import cameras_from_request
+        from dp3d_core.engines.registry import check_photo_count
         from dp3d_core.portraits.photo_file import default_photo
         from dp3d_core.storage.files import output_folder
         from nerf_export.field.presets import get_preset
@@ -165,8 +169,10 @@ class Demo(Common):
         cameras = cameras_from_request(request)
         get_preset(self.fit_preset)
         check_mesh_options(self.faces, self.texture_size)
+        also = [path for _, path in sides_and_paths(self.also)]
+        check_photo_count(DEFAULT_ENGINE, MAX_PHOTOS, 1 + len(also))
         photo = self.photo or default_photo()
-        with output_folder(self.out, (_STAGES_FILE,), (photo,)):
+        with output_folder(self.out, (_STAGES_FILE,), (photo, *also)):
             nerf_python()
             return self._run(console, photo, request, cameras)
 
@@ -174,12 +180,14 @@ class Demo(Common):
         self, console: Console, photo: Path, request: dict[str, Any], cameras: list[Camera]
     ) -> Outcome:
         from dp3d_core.cameras.files import cameras_to_dict
+        from dp3d_core.engines.photos import photo_parameters
 
         started, out = time.monotonic(), self.out
-        portrait = self.head.load(console, photo)
+        portrait = self.head.load(console, photo, self.also)
         stages = Stages(out, console)
         portrait_inputs = {
             "photo": portrait.sha256,
+            **photo_parameters(portrait),
             **asdict(self.head),
             "dp3d": __version__,
         }
@@ -298,7 +306,6 @@ def _make_views(
     portrait: Portrait, cameras: list[Camera], out: Path, console: Console
 ) -> dict[str, Any]:
     from dp3d_core.engines.registry import get_engine
-    from dp3d_core.limits import DEFAULT_ENGINE
     from dp3d_core.viewsets.sheets import save_png, viewset_sheet
 
     views = get_engine(DEFAULT_ENGINE).generate(
@@ -310,7 +317,7 @@ def _make_views(
         cancel=console.cancel,
     )
     save_png(out / "contact_sheet.png", viewset_sheet(views))
-    return {"engine": views.meta.engine, "count": len(views)}
+    return {"engine": views.meta.engine, "count": len(views), "photos": views.meta.photos}
 
 
 def _write_fitted_head(out: Path, console: Console) -> dict[str, Any]:

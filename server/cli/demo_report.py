@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dp3d_core.engines.photos import photo_line, photo_warnings
+
 _FILES = {
     "portrait.png": "the photo with the crop that was chosen, and the crop with its matte",
     "views/": "frames, masks and exact cameras: a view set",
@@ -22,7 +24,7 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     """Lines of ``report.md`` for the content of ``report.json``."""
     stages = report["stages"]
     portrait, mesh, fitted = stages["portrait"], stages["mesh"], stages["fitted head"]
-    cameras = report["cameras"]
+    cameras, photos = report["cameras"], stages["views"].get("photos", [])
     return [
         "# dp3d demo",
         "",
@@ -40,6 +42,8 @@ def report_lines(report: dict[str, Any]) -> list[str]:
         "",
         f"- {stages['views']['count']} views of {cameras['size']} x {cameras['size']} pixels, "
         f"engine `{stages['views']['engine']}`, preset `{cameras['preset']}`",
+        *(f"- {photo_line(photo)}" for photo in photos if photo["used"]),
+        *(f"- note: {warning}" for warning in photo_warnings(photos)),
         "",
         "## Radiance field",
         "",

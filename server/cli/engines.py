@@ -6,7 +6,7 @@ import json
 import textwrap
 from dataclasses import asdict, dataclass
 
-from server.cli.console import Common, Console, Outcome
+from server.cli.console import Common, Console, Outcome, count_of
 from server.json_ready import json_ready
 
 
@@ -23,6 +23,7 @@ class Engines(Common):
         for info in infos:
             lines.append(f"{info.name}: {info.title}")
             lines.append(f"  {'available' if info.available else info.problem}")
+            lines.append(f"  takes {count_of(info.references, 'photo')} of a person at most")
             for option in info.options:
                 values = option_summary(option)
                 lines.append(

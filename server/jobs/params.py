@@ -20,10 +20,12 @@ from dp3d_core.limits import (
     HEAD_PITCH_DEG,
     HEAD_ROLL_DEG,
     HEAD_YAW_DEG,
+    MAX_PHOTOS,
     MESH_FACES,
     SEED,
     TEXTURE_SIDE,
     FitPreset,
+    PhotoSide,
     PosePolicy,
     Range,
     VideoFormat,
@@ -44,10 +46,18 @@ class JobParams(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class ReferenceParams(JobParams):
+    """A further photo of the person."""
+
+    portrait: str = _SHA256
+    side: PhotoSide = "auto"
+
+
 class ViewsParams(JobParams):
     """Parameters of a ``views`` job."""
 
     portrait: str = _SHA256
+    references: list[ReferenceParams] = Field(default=[], max_length=MAX_PHOTOS - 1)
     cameras: dict[str, Any]
     engine: str = DEFAULT_ENGINE
     options: dict[str, Any] = {}

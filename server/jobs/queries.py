@@ -282,27 +282,33 @@ def artifact_references(
 
 
 def result_references(engine: Engine, job_id: str) -> set[str]:
-    """Hashes in a job's result and of its announced artifacts."""
+    """Hashes in a job's result and of its announced artifacts, without those of its parameters.
+
+    A result names the photos that it was made from.
+    """
     with session_of(engine) as session:
-        return _referenced_hashes(session, job_id, Job.result)
+        made = _referenced_hashes(session, job_id, Job.result)
+        return made - _named_hashes(session, job_id, Job.params)
 
 
 def _referenced_hashes(session: Session, job_id: str, *columns: Any) -> set[str]:
     """Hashes in the given columns of a job and of its announced artifacts."""
-    texts = session.execute(
-        select(*(cast(col(column), Text) for column in columns)).where(col(Job.id) == job_id)
-    ).all()
     announced = session.execute(
         select(cast(col(Event.data), Text)).where(
             col(Event.job_id) == job_id, col(Event.event) == "artifact"
         )
     ).all()
-    return {
-        sha256
-        for row in (*texts, *announced)
-        for text in row
-        for sha256 in _SHA256.findall(text or "")
-    }
+    return _named_hashes(session, job_id, *columns) | _hashes_in(announced)
+
+
+def _named_hashes(session: Session, job_id: str, *columns: Any) -> set[str]:
+    """Hashes in the given columns of a job."""
+    query = select(*(cast(col(column), Text) for column in columns)).where(col(Job.id) == job_id)
+    return _hashes_in(session.execute(query).all())
+
+
+def _hashes_in(rows: Iterable[Iterable[str | None]]) -> set[str]:
+    return {sha256 for row in rows for text in row for sha256 in _SHA256.findall(text or "")}
 
 
 def read_json(text: str | None) -> Any:

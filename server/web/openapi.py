@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from dp3d_core.errors import CATALOGUE
-from dp3d_core.limits import Range
+from dp3d_core.limits import MAX_PHOTOS, Range
 from server.jobs.model import JobState
 from server.jobs.params import JOB_PARAMS
 from server.web.problems import MEDIA_TYPE
@@ -343,6 +343,7 @@ def _engine() -> dict[str, Any]:
         problem={"type": ["string", "null"]},
         options={"type": "array", "items": option},
         error={"anyOf": [_ref("Problem"), {"type": "null"}]},
+        references={"type": "integer", "minimum": 1, "maximum": MAX_PHOTOS},
     )
 
 

@@ -104,7 +104,8 @@ def _check_inputs(params: JobParams, artifacts: ArtifactStore) -> None:
             )
         cameras_from_request(params.cameras)
         check_engine_name(params.engine)
-        artifacts.use(params.portrait)
+        for sha256 in (params.portrait, *(photo.portrait for photo in params.references)):
+            artifacts.use(sha256)
     elif isinstance(params, FitParams):
         if not {"cameras.json", "meta.json"} <= set(artifacts.use_tree(params.views)):
             raise Dp3dError(

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from dp3d_core.engines.registry import check_photo_count
 from dp3d_core.errors import Dp3dError
 from server.jobs.identity import is_complete, request_digest
 from server.jobs.model import Job, JobState
@@ -241,12 +242,18 @@ async def create_job(request: Request) -> JSONResponse:
 
 
 def _check_engine(services: Services, job_request: JobRequest) -> None:
-    """Refuse an engine that the worker cannot run; all pass while the worker starts."""
+    """Refuse an engine that the worker cannot run, or that takes fewer photos.
+
+    All pass while the worker starts.
+    """
     if job_request.kind != "views":
         return
+    params = job_request.params
     for engine in services.executor.engines or []:
-        if engine["name"] == job_request.params["engine"] and engine["error"] is not None:
-            raise Dp3dError.from_dict(engine["error"])
+        if engine["name"] == params["engine"]:
+            if engine["error"] is not None:
+                raise Dp3dError.from_dict(engine["error"])
+            check_photo_count(engine["name"], engine["references"], 1 + len(params["references"]))
 
 
 def _create_or_find_job(services: Services, job_request: JobRequest) -> tuple[Job, bool]:

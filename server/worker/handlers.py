@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from dp3d_core.arrays import Pixels
 from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage
-from server.jobs.params import JOB_PARAMS, FitParams, MeshParams, RenderParams, ViewsParams
+from server.jobs.params import (
+    JOB_PARAMS,
+    FitParams,
+    MeshParams,
+    ReferenceParams,
+    RenderParams,
+    ViewsParams,
+)
 from server.json_ready import json_ready
 from server.storage.artifacts import ArtifactStore
 
@@ -31,24 +38,30 @@ class JobContext:
 
 
 def run_views(context: JobContext, params: ViewsParams) -> dict[str, Any]:
-    """Generate a view set from a portrait and cameras.
+    """Generate a view set from the photos of a person and cameras.
 
     Missing face models are downloaded first.  The report picture of the portrait is announced when
     the head is placed, and each frame (RGB and RGBA) when it is finished.
     """
-    from dp3d_core.engines.registry import cameras_for, get_engine
-    from dp3d_core.portraits.load import load_portrait
+    from dp3d_core.engines.photos import person_warnings
+    from dp3d_core.engines.registry import cameras_for, check_photo_count, get_engine
     from dp3d_core.portraits.pose import HeadAngles
+    from dp3d_core.portraits.references import PhotoSource, load_person
     from dp3d_core.portraits.report_picture import report_picture
     from dp3d_core.portraits.required_files import fetch_missing
     from dp3d_core.viewsets.viewset import encode_png
 
     engine = get_engine(params.engine)
     engine.check(params.options)  # before any computation
+    check_photo_count(params.engine, engine.info().references, 1 + len(params.references))
     fetch_missing(context.progress, context.cancel)
     context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
-    portrait = load_portrait(
+    portrait = load_person(
         context.artifacts.find(params.portrait),
+        [
+            PhotoSource(context.artifacts.find(photo.portrait), photo.side, _photo_name(i, photo))
+            for i, photo in enumerate(params.references, 2)
+        ],
         params.crop_window,
         HeadAngles(params.yaw_deg, params.pitch_deg, params.roll_deg),
         cancel=context.cancel,
@@ -76,9 +89,15 @@ def run_views(context: JobContext, params: ViewsParams) -> dict[str, Any]:
         "views": context.artifacts.add_tree(views.root).sha256,
         "portrait_report": report,
         "portrait_picture": picture,
+        "photos": json_ready(views.meta.photos),
         "choices": json_ready(views.meta.choices),
-        "warnings": report.get("warnings", []) + views.meta.warnings,
+        "warnings": person_warnings(portrait) + views.meta.warnings,
     }
+
+
+def _photo_name(number: int, photo: ReferenceParams) -> str:
+    """Name of a further photo in messages: its number, and its side where that is known."""
+    return f"Photo {number}" if photo.side == "auto" else f"Photo {number} ({photo.side})"
 
 
 class _PictureAnnouncer:

@@ -76,7 +76,7 @@ def test_the_portrait(chosen) -> None:
     assert chosen["kept"][1] == 96  # thumbnails, and no more
     assert chosen["draw_ms"] < 16
     assert chosen["released"]
-    assert chosen["further"] == [False, {}, True, {"side": str(folder / "plain.png")}]
+    assert chosen["further"] == [False, {}, True, {"left": str(folder / "plain.png")}]
 
 
 def check_images(images: dict, folder: Path) -> None:

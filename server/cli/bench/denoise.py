@@ -10,7 +10,7 @@ import tyro
 from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import PRESET_VIEWS, Precision, Range, WindowMode
 from dp3d_core.models.config import PIXELS_PER_LATENT, WINDOW, Variant
-from dp3d_core.pipelines.options import OVERLAP, SIZE_RANGE
+from dp3d_core.pipelines.options import MOST_REFERENCES, OVERLAP, SIZE_RANGE
 from dp3d_core.progress import Stage
 from dp3d_core.weights.requirements import require_packages
 from server.cli.arguments import check_numbers, number
@@ -22,6 +22,8 @@ _CONTEXT = Range(8, 4096)
 """Range of ``--context``."""
 _LATENT = Range(SIZE_RANGE.low // PIXELS_PER_LATENT, SIZE_RANGE.high // PIXELS_PER_LATENT)
 """Range of ``--latent``."""
+_REFERENCES = Range(0, MOST_REFERENCES)
+"""Range of ``--references``."""
 _REPEATS = Range(0, 1000)
 """Range of ``--repeats``."""
 
@@ -54,6 +56,9 @@ class Denoise:
     overlap: Annotated[int, number("Views that neighbouring windows share", OVERLAP)] = 1
     closed: bool = False
     """Whether the cameras form a closed orbit, so that windows wrap around."""
+    references: Annotated[
+        int, number("Pictures of the person; 0 takes the published number", _REFERENCES)
+    ] = 0
     device: str = "cpu"
     """cpu, cuda or cuda:1 ..."""
     dtype: Precision = "float32"
@@ -97,6 +102,7 @@ class Denoise:
             self.windows,
             self.overlap,
             self.closed,
+            self.references or None,
         )
         gflop = count_operations(load)
         data: dict[str, object] = {"gflop": {k: round(v, 1) for k, v in gflop.items()}}
@@ -107,7 +113,8 @@ class Denoise:
             for name in (*PARTS, "view_modules")
         ]
         key = (load.variant, self.channels, self.latent, self.views)
-        if (published := PUBLISHED_GFLOP.get(key)) is not None:
+        published = None if self.references else PUBLISHED_GFLOP.get(key)
+        if published is not None:
             data["of_original"] = round(total / published, 4)
             lines += [f"  the original needs {published / 1000:.3f}: ratio {total / published:.3f}"]
         if self.repeats > 0:

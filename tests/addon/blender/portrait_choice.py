@@ -171,7 +171,7 @@ def work(request):
         portrait_file.further_photos(scene),
     ]
     settings.ENGINES[:] = [{"name": scene.dp3d.engine, "references": 3}]
-    bpy.ops.dp3d.choose_portrait(filepath=request["plain"], target="SIDE")
+    bpy.ops.dp3d.choose_portrait(filepath=request["plain"], target="LEFT")
     out["further"] += [
         portrait_file.takes_further_photos(scene),
         {k: str(v) for k, v in portrait_file.further_photos(scene).items()},

@@ -69,6 +69,19 @@ def test_published_sizes_fit_a_consumer_gpu(variant):
     assert larger.window > 2 * needs.window
 
 
+@pytest.mark.parametrize("variant", [Variant.DIFFPORTRAIT3D, Variant.DIFFPORTRAIT360])
+def test_four_references_fit_where_one_does(variant):
+    """Each further reference needs 0.15 GB, 2 % of the peak."""
+    one, four = (
+        compute_needs(PUBLISHED[variant], 512, 32, references, torch.float16)
+        for references in (1, 4)
+    )
+    for offload in (False, True):
+        grown = four.peak(1, offload) - one.peak(1, offload)
+        assert 0.3e9 < grown < 0.6e9
+        assert four.peak(1, offload) < (10e9 if offload else 16e9)
+
+
 FOUR = plan_windows(32, 8, mode="blocks")
 
 

@@ -52,6 +52,20 @@ def test_write_read_and_resume(tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_records_of_photos_survive_a_resume(tmp_path):
+    """They are known once the engine has placed the photos, and do not tell jobs apart."""
+    record = {"name": "back.jpg", "used": False, "reason": "It is blurred."}
+    writer = ViewSetWriter(tmp_path / "v", CAMERAS[:2], META)
+    writer.amend({}, ["a warning"], [record])
+    writer.write(0, *picture(0))
+    again = ViewSetWriter(tmp_path / "v", CAMERAS[:2], META)
+    assert again.missing() == [1]
+    again.write(1, *picture(1))
+    meta = again.finish().meta
+    assert (meta.photos, meta.warnings) == ([record], ["a warning"])
+    assert "photos" not in META.to_dict()
+
+
 @pytest.mark.parametrize(
     ("cameras", "meta"),
     [
@@ -284,6 +298,7 @@ WRONG_META = {
         {"held_out": [99]},
     ],
     "warnings": ["text", [1]],
+    "photos": ["text", [1], [{}] * 101],
     "approximate_poses": ["yes"],
     "unknown": [1],
 }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import pytest
+import tyro
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import Range
-from server.cli.arguments import check_numbers, number
+from server.cli.arguments import check_numbers, number, sides_and_paths
+from server.cli.generate import Generate
 
 
 @dataclass
@@ -42,3 +45,28 @@ def test_named_fields_alone_are_checked():
     check_numbers("bench.bad_option", Command(few=4), "many_parts")
     with pytest.raises(Dp3dError):
         check_numbers("bench.bad_option", Command(few=4), "few")
+
+
+def further(*arguments):
+    command = tyro.cli(Generate, args=["FRONT.jpg", "--out", "v", *arguments])
+    return sides_and_paths(command.also)
+
+
+def test_further_photos_have_a_side_by_hand_or_none():
+    assert further() == []
+    assert further("--also", "LEFT.jpg", "back:BACK.jpg") == [
+        ("auto", Path("LEFT.jpg")),
+        ("back", Path("BACK.jpg")),
+    ]
+    assert further("--also", "a.jpg", "--seed", "1", "--also", "right:b.jpg") == [
+        ("auto", Path("a.jpg")),
+        ("right", Path("b.jpg")),
+    ]
+
+
+def test_a_drive_of_windows_is_no_side():
+    assert further("--also", "C:\\x.jpg", "left:C:\\y.jpg", "./back:z.jpg") == [
+        ("auto", Path("C:\\x.jpg")),
+        ("left", Path("C:\\y.jpg")),
+        ("auto", Path("./back:z.jpg")),
+    ]

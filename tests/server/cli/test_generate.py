@@ -9,9 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from dp3d_core.cameras.files import cameras_to_dict
 from dp3d_core.cameras.trajectories import full_orbit
+from dp3d_core.engines.photos import photo_line
 from dp3d_core.preview.choices import choices_line
 from dp3d_core.viewsets.viewset import ViewSet
 from tests.server.cli.conftest import result
@@ -44,12 +46,53 @@ def test_json(dp3d, photo, tmp_path):
     answer = result(run)
     assert answer["ok"] is True
     assert set(answer["result"]) == {
-        *("views", "count", "portrait_report", "choices", "warnings"),
+        *("views", "count", "portrait_report", "photos", "choices", "warnings"),
     }
     assert answer["result"]["choices"]["hair"]["by_user"] is False
     events = [json.loads(line) for line in run.stderr.splitlines()]
     assert all(set(e) == {"stage", "step", "of", "message", "eta_s", "values"} for e in events)
     assert events[-1]["stage"] == "views"
+
+
+@pytest.fixture
+def further(photo, tmp_path):
+    """The mirrored photo, and a picture without a face."""
+    with Image.open(photo) as picture:
+        mirrored = picture.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored.save(tmp_path / "mirrored.png")
+    Image.new("RGB", (96, 96), (90, 70, 50)).save(tmp_path / "nape.png")
+    return tmp_path / "mirrored.png", tmp_path / "nape.png"
+
+
+def test_several_photos(dp3d, photo, further, tmp_path):
+    mirrored, nape = further
+    arguments = ("generate", photo, "--also", mirrored, f"back:{nape}", "--out", tmp_path / "v")
+    run = dp3d(*arguments, *small("--json"))
+    assert run.returncode == 0, run.stdout
+    photos = {record["name"]: record for record in result(run)["result"]["photos"]}
+    assert set(photos) == {"mirrored.png", "nape.png"}
+    assert photos["nape.png"]["side"] == "back"
+    for record in photos.values():
+        assert {"sha256", "yaw_deg", "pitch_deg", "roll_deg"} < set(record)
+        assert record["used"] is not bool(record["reason"])
+    meta = ViewSet.open(tmp_path / "v").meta
+    assert {reference["side"] for reference in meta.parameters["references"]} == {"auto", "back"}
+    for_people = dp3d(*arguments, *small())  # all frames are there: nothing is computed
+    assert "note: nape.png: No face was found" in for_people.stderr
+    assert [line for line in for_people.stdout.splitlines() if " shows the head from " in line] == [
+        photo_line(record) for record in photos.values() if record["used"]
+    ]
+    assert ViewSet.open(tmp_path / "v").meta == meta
+    alone = dp3d("generate", photo, "--out", tmp_path / "v", *small("--json"))
+    assert result(alone)["error"]["code"] == "viewset.mismatch"
+
+
+def test_too_many_photos_are_refused_with_the_number_of_the_engine(dp3d, photo, tmp_path):
+    run = dp3d("generate", photo, "--also", *8 * [photo], "--out", tmp_path / "v", "--json")
+    error = result(run)["error"]
+    assert error["code"] == "portrait.too_many_photos"
+    assert "preview takes 8 photos" in error["problem"]
+    assert not (tmp_path / "v").exists()
 
 
 def test_camera_file_crop_and_options(dp3d, photo, tmp_path):
@@ -70,6 +113,8 @@ def test_camera_file_crop_and_options(dp3d, photo, tmp_path):
     [
         (("nobody.jpg",), "portrait.not_found"),
         ((__file__,), "portrait.unreadable"),
+        (("PHOTO", "--also", "nobody.jpg"), "portrait.not_found"),
+        (("PHOTO", "--also", "back:nobody.jpg"), "portrait.not_found"),
         (("PHOTO", "--engine", "magic"), "engine.unknown"),
         (("PHOTO", "--option", "colour"), "engine.bad_option"),
         (("PHOTO", "--option", "colour=3"), "engine.bad_option"),

@@ -265,6 +265,16 @@ def test_purging_a_job_removes_its_results(server_data):
     assert server_data.has(shared, other) == [True, True]
 
 
+def test_a_purge_keeps_the_photos_that_a_result_names(server_data):
+    photo, back, frame = (server_data.file(text) for text in (b"photo", b"back", b"frame"))
+    tree = server_data.tree(frame)
+    params = {"portrait": photo, "references": [{"portrait": back, "side": "back"}]}
+    job = server_data.ended(params, {"views": tree, "photos": [{"sha256": back}]})
+    assert code_of(server_data.retention.delete_artifact, back) == "artifact.in_use"
+    server_data.retention.purge_job(job)
+    assert server_data.has(photo, back, frame, tree) == [True, True, False, False]
+
+
 def test_possible_results_of_a_running_job_survive_a_jump_of_the_clock(server_data, monkeypatch):
     frame = server_data.file(b"frame")
     tree = server_data.tree(frame)

@@ -8,9 +8,11 @@ from tests.server.web.conftest import problem, raw
 
 def test_preview_is_listed_with_its_options(client):
     engines = {engine["name"]: engine for engine in client.engines()}
-    members = {"name", "title", "available", "problem", "options", "error"}
+    members = {"name", "title", "available", "problem", "options", "error", "references"}
     assert all(set(engine) == members for engine in engines.values())
     assert engines["preview"]["error"] is None
+    assert engines["preview"]["references"] == 8
+    assert {engine["references"] for engine in engines.values()} <= {1, 4, 8}
     members = {
         *("name", "type", "default", "description"),
         *("choices", "minimum", "maximum", "step"),

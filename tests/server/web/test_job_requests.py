@@ -59,6 +59,10 @@ def test_invalid_bodies_are_refused(shared_server, body, status, code):
         ({"options": {"x": 1e999}}, "server.bad_request"),
         ({"options": {"\ud800": 1}}, "server.bad_request"),
         ({"path": "/etc/passwd"}, "server.bad_request"),
+        ({"references": [{"portrait": 64 * "0"}]}, "artifact.not_found"),
+        ({"references": [{"portrait": 64 * "0", "side": "below"}]}, "server.bad_request"),
+        ({"references": [{"portrait": "x", "name": "/etc/passwd"}]}, "server.bad_request"),
+        ({"references": 8 * [{"portrait": 64 * "0"}]}, "server.bad_request"),
     ],
 )
 def test_bad_parameters(shared_server, portrait, changes, code):

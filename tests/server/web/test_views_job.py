@@ -23,8 +23,8 @@ def test_job_has_the_fields_of_the_contract(done):
     assert list(created) == list(ended) == JOB_FIELDS
     assert created["state"] == "queued"
     assert created["params"] | {"portrait": None, "cameras": None} == {
-        "portrait": None, "cameras": None, "engine": "preview", "options": {}, "seed": 0,
-        "crop": None,
+        "portrait": None, "references": [], "cameras": None,
+        "engine": "preview", "options": {}, "seed": 0, "crop": None,
         "yaw_deg": None, "pitch_deg": None, "roll_deg": None,
     }  # fmt: skip
     assert (ended["state"], ended["attempt"], ended["error"]) == ("succeeded", 1, None)
@@ -78,6 +78,7 @@ def test_result_is_a_complete_view_set(done, client, tmp_path):
     assert result["warnings"] == [*result["portrait_report"]["warnings"], *views.meta.warnings]
     assert result["choices"] == views.meta.choices
     assert set(result["choices"]) == {"hair", "hat", "clothes", "beard"}
+    assert result["photos"] == []
 
 
 @pytest.mark.parametrize("source", ["header", "query"])
