@@ -89,7 +89,7 @@ def load_person(
     photos = [Reference(first, "auto", "the first photo")]
     for number, photo in enumerate(further, 2):
         name = photo.name or f"photo {number}"
-        photos.append(Reference(load_portrait(photo.source, cancel=cancel), photo.side, name))
+        photos.append(Reference(_loaded(photo, name, cancel), photo.side, name))
     main = _portrait_index(photos)
     by_hand = angles or HeadAngles()
     components = shared_components([photo.portrait for photo in photos])
@@ -102,6 +102,17 @@ def load_person(
     ]
     references = tuple(photo for index, photo in enumerate(photos) if index != main)
     return replace(photos[main].portrait, references=references)
+
+
+def _loaded(photo: PhotoSource, name: str, cancel: CancelCheck) -> Portrait:
+    """Load a further photo; errors begin with its name."""
+    try:
+        return load_portrait(photo.source, cancel=cancel)
+    except Dp3dError as error:
+        if not error.code.startswith("portrait."):
+            raise
+        problem = f"{name}: {error.problem}"
+        raise Dp3dError(error.code, problem, error.remedy, error.detail) from error
 
 
 def _portrait_index(photos: Sequence[Reference]) -> int:
