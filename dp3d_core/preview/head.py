@@ -22,6 +22,8 @@ class PreviewHead:
         caster: ray caster of the mesh.
         appearance: colours of its points.
         chosen: hair, hat, clothes and beard, with confidence.
+        shape: shape and expression of the portrait's pose (``PortraitReport.shape``), from which
+            the bust was built; None for heads that earlier versions kept.
 
     """
 
@@ -49,12 +51,19 @@ class PreviewHead:
         self.appearance = Appearance(placed, portrait, self.caster, seed, repeat_photo, on_step)
         observed = {**placed.observed, "clothes": self.appearance.clothes.observed}
         self.chosen: dict[str, Choice] = choices.resolved(observed)
+        self.shape: dict[str, float] | None = dict(portrait.report.shape)
 
     @classmethod
-    def of_parts(cls, mesh: Mesh, appearance: Appearance, chosen: dict[str, Choice]) -> PreviewHead:
+    def of_parts(
+        cls,
+        mesh: Mesh,
+        appearance: Appearance,
+        chosen: dict[str, Choice],
+        shape: dict[str, float] | None,
+    ) -> PreviewHead:
         """Restore a head from its parts (``kept_heads``)."""
         head = cls.__new__(cls)
-        head.mesh, head.appearance, head.chosen = mesh, appearance, chosen
+        head.mesh, head.appearance, head.chosen, head.shape = mesh, appearance, chosen, shape
         head.caster = RayCaster(mesh)
         return head
 

@@ -168,6 +168,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         "beard": look.beard_choice,
         "seed": look.seed,
         "bearded": projection.bearded,
+        "shape": head.shape,
     }
     arrays: _Arrays = {
         "vertices": head.mesh.vertices,
@@ -279,4 +280,4 @@ def _head(arrays: _Arrays, about: dict[str, Any]) -> PreviewHead:
         about["seed"],
     )
     chosen = {name: Choice(**choice) for name, choice in about["chosen"].items()}
-    return PreviewHead.of_parts(mesh, appearance, chosen)
+    return PreviewHead.of_parts(mesh, appearance, chosen, about.get("shape"))
