@@ -70,7 +70,7 @@ class NeutralHead:
         controls = prior().vertices(components)
         moved = controls + expression_offsets(expression)
         bust_move = fitted - bust().vertices(moved)
-        twin = _twins()
+        twin = skin_twins()
         shared = twin >= 0
         skin = np.asarray(part_topology("skin").refine @ moved)
         _cut(skin)
@@ -124,7 +124,7 @@ def _rest(name: str) -> Array:
 
 
 @lru_cache(maxsize=1)
-def _twins() -> Indices:
+def skin_twins() -> Indices:
     """(n,) vertex of ``bust()`` that each skin vertex is; -1 in the mouth's cavity."""
     topology = bust()
     own = np.flatnonzero(topology.part == BustPart.SKIN)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from dp3d_core.arrays import Array, Indices32
+from dp3d_core.arrays import Indices32
 from dp3d_core.rigged.keys import EYES, HeadKeys
 from dp3d_core.rigged.layout import eye_layout, skin_layout
 from dp3d_core.rigged.neutral import NeutralHead
 from dp3d_core.rigged.rig import Detail, Faces, RiggedPart
+from dp3d_core.rigged.small_materials import lashes_layout, mouth_layout
 from dp3d_core.rigged.skinning import skinning_weights
 from dp3d_core.rigged.topology import PARTS, PartTopology, part_topology
 
@@ -42,6 +43,10 @@ def _part(name: str, neutral: NeutralHead, keys: HeadKeys) -> RiggedPart:
         uv = skin_layout()
     elif name in EYES:
         uv = eye_layout(name)
+    elif name == "lashes":
+        uv = lashes_layout()
+    else:
+        uv = mouth_layout(name)
     return RiggedPart(
         name,
         MATERIALS[name],
@@ -69,8 +74,3 @@ def part_faces(
             kept = ~neutral.lowest[quads].all(1)
         faces[detail] = Faces(quads[kept], quads[kept] if of_eye else quad_uv[kept])
     return faces
-
-
-def posed(part: RiggedPart, key: str, weight: float) -> Array:
-    """(n, 3) vertices of a part with one key at a weight."""
-    return part.posed({key: weight})

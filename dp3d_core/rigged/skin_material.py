@@ -1,0 +1,170 @@
+"""The skin's material: colours of the photo, mouth and sockets, roughness and relief."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dp3d_core.arrays import Array, Array32, Mask, smoothstep
+from dp3d_core.heads.bust import BustRegion as Region
+from dp3d_core.heads.bust import bust
+from dp3d_core.heads.people import prior
+from dp3d_core.heads.space import MM
+from dp3d_core.preview.head import PreviewHead
+from dp3d_core.rigged.baking import (
+    Raster,
+    Twins,
+    continued,
+    fine_normals,
+    padded,
+    surface_looks,
+    to_pixels,
+)
+from dp3d_core.rigged.layout import FIRST_SOCKET, MOUTH, SECOND_SOCKET, skin_layout
+from dp3d_core.rigged.neutral import skin_twins
+from dp3d_core.rigged.rig import Material
+from dp3d_core.rigged.topology import halves, part_topology
+
+_WET_TINT = np.array([0.92, 0.62, 0.58])
+"""Colour of the inside of lids and lips relative to the skin."""
+_MOUTH = np.array([0.52, 0.21, 0.20])
+"""sRGB of the inside of the mouth under even light."""
+_MOUTH_DARKENS = (62.0, 30.0)
+"""Depths on the average head between which the inside of the mouth turns dark, millimetres."""
+_DEEP = 0.12
+"""Brightness of the deep mouth relative to its front."""
+_DEFAULT_SKIN = np.array([0.72, 0.56, 0.47], np.float32)
+"""sRGB of skin that no photo shows."""
+_ROUGHNESS = {
+    Region.FACE: 0.54,
+    Region.FOREHEAD: 0.48,
+    Region.SCALP: 0.68,
+    Region.EAR: 0.56,
+    Region.NECK: 0.6,
+    Region.TORSO: 0.62,
+}
+"""Roughness of the skin by region."""
+_LIP_ROUGHNESS = 0.36
+"""Roughness of lips."""
+_NOSE_ROUGHNESS = 0.44
+"""Roughness of the tip of the nose."""
+_WET_ROUGHNESS = 0.22
+"""Roughness of the inside of mouth and lids."""
+_RELIEF_MM = 0.35
+"""Height of relief per unit of log brightness, millimetres."""
+_RELIEF_SIGMAS = (0.0006, 0.0035)
+"""Blurs between which brightness is relief, texture sides."""
+
+
+@dataclass(frozen=True, eq=False)
+class SkinBase:
+    """What the textures of skin and clothes share.
+
+    Attributes:
+        head: the fitted head.
+        fitted: (n, 3) skin with the photo's expression, head units.
+        side: side of the texture, texels.
+
+    """
+
+    head: PreviewHead
+    fitted: Array
+    side: int
+
+
+def skin_material(base: SkinBase) -> Material:
+    """The material of the skin, with skin under the clothes continued from the neck."""
+    topology = part_topology("skin")
+    triangles = halves(topology.quads)
+    uv_triangles = halves(topology.quad_uv)
+    raster = Raster.of(skin_layout(), uv_triangles, base.side)
+    twins = Twins.of(skin_twins()[triangles].astype(np.int32), base.head)
+    island = np.tile(topology.island, 2)[raster.triangle]
+    photographed, delit, painted = surface_looks(base.head, twins, raster)
+    points = raster.interpolated(base.fitted, triangles)
+    cover = np.asarray(base.head.appearance.clothes.cover(points))
+    known = painted & ~raster.mask(cover > 0.15)
+    known &= ~raster.mask(np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET)))
+    known = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
+    looks = []
+    for image in (photographed, delit):
+        tone = _skin_tone(image, known, raster, rest)
+        filled = continued(image, known, tone)
+        _paint_inside(filled, raster, island, rest, tone)
+        looks.append(padded(filled, raster.mask()))
+    texel = _texel_mm(raster, base.fitted, triangles, uv_triangles)
+    rough = _roughness(raster, triangles, island, rest)
+    relief = np.full((base.side, base.side), _RELIEF_MM, np.float32)
+    relief[~known] = 0
+    relief = cv2.GaussianBlur(relief, (0, 0), base.side / 400)
+    low, high = _RELIEF_SIGMAS
+    normals = fine_normals(looks[1], texel, relief, (low * base.side, high * base.side))
+    return Material(
+        to_pixels(looks[0]),
+        to_pixels(looks[1]),
+        roughness=float(rough[raster.mask()].mean()),
+        roughness_map=cv2.resize(to_pixels(rough), None, fx=0.25, fy=0.25,
+                                 interpolation=cv2.INTER_AREA),
+        normal_map=normals,
+    )  # fmt: skip
+
+
+def _skin_tone(image: Array32, known: Mask, raster: Raster, rest: Array) -> Array32:
+    """(3,) median colour of the cheeks in an image; a default if none are known."""
+    x, y, z = rest.T
+    cheeks = (np.abs(x) > 18) & (np.abs(x) < 50) & (y > -28) & (y < 4) & (z > 35)
+    texels = raster.mask(cheeks) & known
+    if texels.sum() < 50:
+        return _DEFAULT_SKIN
+    return np.asarray(np.median(image[texels], axis=0), np.float32)
+
+
+def _paint_inside(
+    image: Array32, raster: Raster, island: Array, rest: Array, tone: Array32
+) -> None:
+    """Paint mouth and sockets, in place."""
+    flat = image.reshape(-1, 3)
+    sockets = np.isin(island, (FIRST_SOCKET, SECOND_SOCKET))
+    flat[raster.texel[sockets]] = tone * _WET_TINT
+    inside = island == MOUTH
+    shade = smoothstep(rest[inside, 2], *_MOUTH_DARKENS)
+    brightness = 1 - (1 - _DEEP) * shade
+    # a dark photo has a dark mouth
+    own = _MOUTH * np.clip(tone.mean() / 0.58, 0.35, 1.3)
+    flat[raster.texel[inside]] = own * brightness[:, None]
+
+
+def _texel_mm(raster: Raster, vertices: Array, triangles: Array, uv_triangles: Array) -> Array32:
+    """(side, side) millimetres per texel."""
+
+    def area(a: Array, b: Array) -> Array:
+        cross = np.cross(a, b)
+        return np.abs(cross) if cross.ndim == 1 else np.linalg.norm(cross, axis=1)
+
+    solid = vertices[triangles] / MM
+    flat = np.concatenate([skin_layout(), np.zeros((len(skin_layout()), 1))], 1)[uv_triangles]
+    flat = flat * raster.side
+    in_space = area(solid[:, 1] - solid[:, 0], solid[:, 2] - solid[:, 0])
+    in_texture = area(flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0])
+    size = np.sqrt(in_space / np.maximum(in_texture, 1e-6))
+    image = raster.image(np.clip(size, 0.02, 5.0)[raster.triangle], 1.0)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), raster.side / 300), np.float32)
+
+
+def _roughness(raster: Raster, triangles: Array, island: Array, rest: Array) -> Array32:
+    """(side, side) roughness, 0 to 1."""
+    twin = skin_twins()
+    region = np.where(twin >= 0, bust().region[twin], int(Region.FACE))
+    table = np.array([_ROUGHNESS[Region(i)] for i in range(len(_ROUGHNESS))])
+    rough = raster.interpolated(table[region], triangles)
+    x, y, z = rest.T
+    lips = np.exp(-((x / 24) ** 4) - ((y + 41) / 8.5) ** 4) * smoothstep(z, 78, 86)
+    nose = np.exp(-((x / 13) ** 2) - ((y + 8) / 14) ** 2) * smoothstep(z, 88, 100)
+    rough = rough + (_LIP_ROUGHNESS - rough) * lips
+    rough = rough + (_NOSE_ROUGHNESS - rough) * nose
+    rough[np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET))] = _WET_ROUGHNESS
+    image = padded(raster.image(rough), raster.mask())
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), raster.side / 250), np.float32)

@@ -1,0 +1,151 @@
+"""Materials of hair, headwear, brims and clothes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dp3d_core.arrays import Array, Array32, Indices, smoothstep
+from dp3d_core.heads.bust import bust
+from dp3d_core.heads.space import MM
+from dp3d_core.meshes.raycast import RayCaster
+from dp3d_core.preview.hair.outline_marks import GRID, SHELL
+from dp3d_core.preview.head import PreviewHead
+from dp3d_core.preview.texture.panorama import wrap
+from dp3d_core.rigged.baking import (
+    Raster,
+    Twins,
+    fine_normals,
+    padded,
+    surface_looks,
+    to_pixels,
+)
+from dp3d_core.rigged.layout import cloth_layout
+from dp3d_core.rigged.neutral import skin_twins
+from dp3d_core.rigged.rig import Material, RiggedPart
+from dp3d_core.rigged.topology import halves, part_topology
+
+_EDGE_MM = (0.4, 2.6)
+"""Heights of hair over the skin between which it begins to cover, millimetres."""
+_STRANDS_MM = 1.5
+"""Standard deviation of that height among strands, millimetres."""
+_STRAND = (0.7, 12.0)
+"""Size of strands in the alpha of hair, texels across and along, in a texture of 1024."""
+_HAIR_ROUGHNESS, _CLOTH_ROUGHNESS = 0.62, 0.88
+_RELIEF_MM = 0.5
+"""Height of relief of hair and cloth per unit of log brightness, millimetres."""
+
+
+def shell_materials(
+    head: PreviewHead, parts: dict[str, RiggedPart], side: int
+) -> dict[str, Material]:
+    """Materials of hair and headwear, which share a grid.
+
+    Args:
+        head: the fitted head.
+        parts: those of ``worn.shell_parts``, by name.
+        side: side of the texture, texels.
+
+    """
+    materials = {}
+    first = len(bust().rest)
+    for name, part in parts.items():
+        corners, uv_corners = part.faces["full"].triangles()
+        raster = Raster.of(part.uv, uv_corners, side)
+        twins = Twins.of((corners + first).astype(np.int32), head)
+        photographed, delit, painted = surface_looks(head, twins, raster)
+        looks = [padded(image, painted) for image in (photographed, delit)]
+        pixels = [to_pixels(look) for look in looks]
+        if name == "hair":
+            alpha = to_pixels(_hair_alpha(head, raster, corners))
+            pixels = [np.dstack([look, alpha]) for look in pixels]
+        texel = np.full((side, side), 600.0 / side, np.float32)
+        relief = np.full((side, side), _RELIEF_MM, np.float32)
+        materials[name] = Material(
+            *pixels,
+            roughness=_HAIR_ROUGHNESS if name == "hair" else _CLOTH_ROUGHNESS,
+            normal_map=fine_normals(looks[1], texel, relief, (0.8, 4.0)),
+            alpha=name == "hair",
+            double_sided=True,
+        )
+    return materials
+
+
+def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices) -> Array32:
+    """(side, side) alpha of hair: strands end where the shell comes near the skin."""
+    height = _height_over_skin(head)
+    at = raster.interpolated(height, corners)
+    rng = np.random.default_rng(5)
+    noise = rng.standard_normal((raster.side, raster.side)).astype(np.float32)
+    across, along = (size * raster.side / 1024 for size in _STRAND)
+    margin = 8
+    strands = cv2.GaussianBlur(
+        wrap(noise, margin), (0, 0), sigmaX=max(across, 0.4), sigmaY=max(along, 0.8)
+    )[:, margin:-margin]
+    strands /= strands.std()
+    ragged = at + _STRANDS_MM * strands.reshape(-1)[raster.texel]
+    return padded(raster.image(smoothstep(ragged, *_EDGE_MM)), raster.mask())
+
+
+def _height_over_skin(head: PreviewHead) -> Array:
+    """(SHELL,) height of the shell over the skin below it, millimetres."""
+    first = len(bust().rest)
+    faces = head.mesh.faces[(head.mesh.faces < first).all(1)]
+    skin = RayCaster(
+        type(head.mesh).of(head.mesh.vertices[:first], faces, head.mesh.parts[:first])
+    )
+    hits = skin.cast(*GRID.inward_rays())
+    radius = np.zeros(GRID.rows * GRID.columns)
+    radius[hits.ray] = GRID.radius(hits.points)
+    grid = head.mesh.vertices[first : first + SHELL - 1]
+    height = (GRID.radius(grid) - radius) / MM
+    return np.append(height, height[: GRID.columns].mean())
+
+
+def clothes_material(
+    head: PreviewHead, part: RiggedPart, fitted: Array, side: int
+) -> Material:
+    """Material of clothes, whose alpha ends at the neckline.
+
+    Args:
+        head: the fitted head.
+        part: its clothes.
+        fitted: (n, 3) skin with the photo's expression, head units.
+        side: side of the texture, texels.
+
+    """
+    topology = part_topology("skin")
+    used = np.zeros(len(fitted), bool)
+    used[part.faces["full"].quads] = True
+    rows = np.tile(used[topology.quads].all(1), 2)
+    triangles, uv_triangles = halves(topology.quads)[rows], halves(topology.quad_uv)[rows]
+    raster = Raster.of(cloth_layout(), uv_triangles, side)
+    twins = Twins.of(skin_twins()[triangles].astype(np.int32), head)
+    photographed, delit, painted = surface_looks(head, twins, raster)
+    points = raster.interpolated(fitted, triangles)
+    cover = np.asarray(head.appearance.clothes.cover(points))
+    known = painted & raster.mask(cover > 0.6)
+    alpha = to_pixels(padded(raster.image(cover), raster.mask()))
+    looks = [padded(image, known) for image in (photographed, delit)]
+    texel = np.full((side, side), 500.0 / side, np.float32)
+    relief = np.full((side, side), _RELIEF_MM, np.float32)
+    return Material(
+        *(np.dstack([to_pixels(look), alpha]) for look in looks),
+        roughness=_CLOTH_ROUGHNESS,
+        normal_map=fine_normals(looks[1], texel, relief, (0.8, 4.0)),
+        alpha=True,
+        double_sided=True,
+    )
+
+
+def brim_material(head: PreviewHead, part: RiggedPart, side: int) -> Material:
+    """Material of a brim."""
+    corners, uv_corners = part.faces["full"].triangles()
+    first = len(bust().rest) + SHELL
+    raster = Raster.of(part.uv, uv_corners, side)
+    twins = Twins.of((corners + first).astype(np.int32), head)
+    photographed, delit, painted = surface_looks(head, twins, raster)
+    looks = [padded(image, painted) for image in (photographed, delit)]
+    return Material(
+        to_pixels(looks[0]), to_pixels(looks[1]), roughness=_CLOTH_ROUGHNESS, double_sided=True
+    )
