@@ -77,6 +77,10 @@ class PreviewHead:
         """
         return self.appearance.of_surface(face, weights)
 
+    def surface_looks(self, face: Any, weights: Any) -> tuple[Any, Any]:
+        """Colours as of :meth:`surface_colours` with the photo's light and without, (k, 3) each."""
+        return self.appearance.looks_of_surface(face, weights)
+
     def render(self, camera: Camera) -> Render:
         """Render the head from a camera."""
         return render(self.caster, camera, self.appearance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dp3d_core import __version__
+from dp3d_core.arrays import Array
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.base_files import PACKAGE
 from dp3d_core.heads.bust import bust
@@ -16,7 +17,7 @@ from dp3d_core.rigged.keys import HeadKeys
 from dp3d_core.rigged.neutral import NeutralHead
 from dp3d_core.rigged.parts import head_parts
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Material, RiggedHead, RiggedPart
-from dp3d_core.rigged.skin_material import SkinBase, skin_material
+from dp3d_core.rigged.skin_material import SkinBase, removed_light, skin_material
 from dp3d_core.rigged.small_materials import (
     eye_light,
     eyes_material,
@@ -73,7 +74,7 @@ def rigged_head(
     skin = keys.vertices["skin"] + keys.offsets.get(PHOTO_EXPRESSION, {}).get("skin", 0.0)
     materials = {"skin": skin_material(SkinBase(head, np.asarray(skin), side))}
     on_step("Painting eyes, mouth, hair and clothes")
-    materials |= _other_materials(head, parts, np.asarray(skin), side)
+    materials |= _other_materials(head, parts, np.asarray(skin), side, materials["skin"])
     return RiggedHead(
         tuple(parts), neutral.joints(), materials, neutral.expression,
         _provenance(photo_sha256, seed),
@@ -81,12 +82,13 @@ def rigged_head(
 
 
 def _other_materials(
-    head: PreviewHead, parts: list[RiggedPart], skin: np.ndarray, side: int
+    head: PreviewHead, parts: list[RiggedPart], skin: Array, side: int, painted: Material
 ) -> dict[str, Material]:
     """Materials of all parts but the skin."""
     named = {part.name: part for part in parts}
     light = eye_light(head)
-    mean = float(light.mean())
+    removed = removed_light(painted)
+    mean = float(1 / np.median(removed))
     materials = {
         "eyes": eyes_material(head, side // 2, light),
         "teeth": teeth_material(side // 4, mean),
@@ -94,7 +96,7 @@ def _other_materials(
         "lashes": lashes_material(side // 2),
     }
     shell = {name: named[name] for name in ("hair", "headwear") if name in named}
-    materials |= shell_materials(head, shell, side // 2)
+    materials |= shell_materials(head, shell, side // 2, skin, removed)
     if "brim" in named:
         materials["brim"] = brim_material(head, named["brim"], side // 4)
     if "clothes" in named:

@@ -7,6 +7,7 @@ is painted: skin under clothes, the inside of the lips.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -18,8 +19,10 @@ from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.texture.continuation import pull_push
 
-_BAND = 1_000_000
+_BAND = 400_000
 """Number of texels coloured at a time, to limit memory."""
+_PAINTERS = 2
+"""Threads that colour; numpy and OpenCV work outside of Python's lock."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,15 +134,16 @@ def surface_looks(
     rows, corner = np.arange(len(face))[:, None], np.arange(3)
     weights = raster.weights[rows, (corner - twins.turn[raster.triangle][:, None]) % 3]
     looks = [np.zeros((len(face), 3), np.float32) for _ in range(2)]
-    was_lit = head.appearance.lit
-    try:
-        for look, lit in zip(looks, (True, False), strict=True):
-            head.appearance.lit = lit
-            for start in range(0, len(index), _BAND):
-                part = index[start : start + _BAND]
-                look[part] = head.surface_colours(face[part], weights[part])
-    finally:
-        head.appearance.lit = was_lit
+
+    def paint(start: int) -> None:
+        part = index[start : start + _BAND]
+        for look, colours in zip(
+            looks, head.surface_looks(face[part], weights[part]), strict=True
+        ):
+            look[part] = colours
+
+    with ThreadPoolExecutor(_PAINTERS) as painters:
+        list(painters.map(paint, range(0, len(index), _BAND)))
     photographed, delit = (raster.image(look) for look in looks)
     return photographed, delit, raster.mask(painted)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from dp3d_core.arrays import Array, Indices, Pixels
 from dp3d_core.heads.space import MM
-from dp3d_core.meshes.mesh import vertex_normals
+from dp3d_core.meshes.mesh import unit, vertex_normals
 from dp3d_core.rigged.rig import BONES, PHOTO_EXPRESSION, Detail, Material, RiggedHead, RiggedPart
 
 if TYPE_CHECKING:
@@ -121,12 +121,16 @@ class _Writer:
         source, of_uv = pairs.T
         triangles = index.reshape(-1, 3)
         full = part.faces["full"].triangles()[0]
-        normals = vertex_normals(part.vertices, full)
+        normals = _nonzero(vertex_normals(part.vertices, full))
         attributes = lib.Attributes(
             POSITION=self._accessor(part.vertices[source] * METRES, "VEC3", bounds=True),
-            NORMAL=self._accessor(_nonzero(normals[source]), "VEC3"),
+            NORMAL=self._accessor(normals[source], "VEC3"),
             TEXCOORD_0=self._accessor(part.uv[of_uv] * [1, -1] + [0, 1], "VEC2"),
         )
+        if self._has_relief(part.material):
+            attributes.TANGENT = self._accessor(
+                tangents(part.vertices[source], part.uv[of_uv], triangles, normals[source]), "VEC4"
+            )
         attributes.JOINTS_0, attributes.WEIGHTS_0 = self._influences(part.weights[source])
         names = list(part.keys)
         targets = [self._target(part, name, source, normals, full) for name in names]
@@ -186,6 +190,10 @@ class _Writer:
                 name, material
             )  # fmt: skip
         return self.materials[name]
+
+    def _has_relief(self, name: str) -> bool:
+        material = self.head.materials.get(name)
+        return material is not None and material.normal_map is not None
 
     def _plain(self, name: str) -> tuple[int, int]:
         number = self._append(
@@ -311,6 +319,36 @@ class _Writer:
 def _bounds(data: Any) -> tuple[list[float], list[float]]:
     """Least and greatest coordinates of single precision values (n, 3)."""
     return [float(v) for v in data.min(0)], [float(v) for v in data.max(0)]
+
+
+def tangents(vertices: Array, uv: Array, triangles: Indices, normals: Array) -> Array:
+    """(n, 4) unit tangents along u, and the sign of the bitangent, as glTF wants them.
+
+    Args:
+        vertices: (n, 3).
+        uv: (n, 2) texture coordinates, v up.
+        triangles: (m, 3).
+        normals: (n, 3) unit normals.
+
+    """
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    p, q, r = (uv[triangles[:, k]] for k in range(3))
+    first, second = q - p, r - p
+    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    along = ((b - a) * second[:, 1:] - (c - a) * first[:, 1:]) * np.sign(area)[:, None]
+    sums = np.stack(
+        [
+            np.bincount(triangles.ravel(), np.repeat(along[:, axis], 3), minlength=len(vertices))
+            for axis in range(3)
+        ],
+        -1,
+    )
+    sums -= normals * np.einsum("ni,ni->n", sums, normals)[:, None]
+    flat = np.linalg.norm(sums, axis=1) < 1e-12
+    axis = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    sums[flat] = np.cross(axis, normals)[flat]
+    mirrored = np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices)) < 0
+    return np.column_stack([unit(sums), np.where(mirrored, -1.0, 1.0)])
 
 
 def _nonzero(normals: Array) -> Array:

@@ -27,6 +27,14 @@ _NEIGHBOURS = 12
 """Skin vertices from which a vertex beside the skin takes its move."""
 _NEAREST_MM = 0.5
 """Distance below which a neighbour's weight grows no further, millimetres."""
+_SHIFTS_MM = {
+    "upper_teeth": (0.0, -3.5, 0.0),
+    "lower_teeth": (0.0, -1.0, -2.5),
+    "tongue": (0.0, -1.0, -5.0),
+}
+"""Moves of parts of the mouth: upper teeth show below the lip and close before the lower ones."""
+_TONGUE_HEIGHT = 0.68
+"""Height of the tongue relative to the data's, which fills the mouth up to the palate."""
 _LIPS = (32.0, -70.0, -12.0)
 """Half width, lowest and highest height of the lips on the average head, millimetres."""
 
@@ -51,7 +59,7 @@ class NeutralHead:
     @classmethod
     def of_controls(cls, controls: Array) -> NeutralHead:
         """The head of control vertices (c, 3) of a neutral face, head units."""
-        vertices = {name: np.asarray(part_topology(name).refine @ controls) for name in PARTS}
+        vertices = {name: _inner(name, controls) for name in PARTS}
         lowest = _cut(vertices["skin"])
         return cls(controls, vertices, {}, lowest)
 
@@ -86,7 +94,7 @@ class NeutralHead:
         lips = (np.abs(rest[:, 0]) < half) & (rest[:, 1] > low) & (rest[:, 1] < high) & shared
         mouth = move[lips & (rest[:, 2] > 60)].mean(0)
         for number, name in enumerate(PARTS[1:], 1):
-            vertices[name] = np.asarray(part_topology(name).refine @ controls)
+            vertices[name] = _inner(name, controls)
             if name.startswith("eye"):
                 vertices[name] += bust_move[bust().part == number].mean(0)
             elif name == "lashes":
@@ -106,6 +114,16 @@ class NeutralHead:
         joints = [root, centre["joint-neck"], centre["joint-head"], centre["joint-mouth"], *eyes]
         assert len(joints) == len(BONES)
         return np.array(joints)
+
+
+def _inner(name: str, controls: Array) -> Array:
+    """(n, 3) vertices of a part, head units; teeth and tongue a little lower than the data's."""
+    shift = np.array(_SHIFTS_MM.get(name, (0.0, 0.0, 0.0))) * MM
+    vertices = np.asarray(part_topology(name).refine @ controls + shift)
+    if name == "tongue":
+        low = vertices[:, 1].min()
+        vertices[:, 1] = low + (vertices[:, 1] - low) * _TONGUE_HEIGHT
+    return vertices
 
 
 def _cut(vertices: Array) -> Mask:

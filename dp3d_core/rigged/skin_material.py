@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 from dp3d_core.arrays import Array, Array32, Mask, smoothstep
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.bust import bust
-from dp3d_core.heads.people import prior
+from dp3d_core.heads.people import expression_offsets, prior
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.head import PreviewHead
+from dp3d_core.preview.texture.tones import lab
 from dp3d_core.rigged.baking import (
     Raster,
     Twins,
@@ -22,7 +25,7 @@ from dp3d_core.rigged.baking import (
     surface_looks,
     to_pixels,
 )
-from dp3d_core.rigged.layout import FIRST_SOCKET, MOUTH, SECOND_SOCKET, skin_layout
+from dp3d_core.rigged.layout import FACE, FIRST_SOCKET, MOUTH, SECOND_SOCKET, skin_layout
 from dp3d_core.rigged.neutral import skin_twins
 from dp3d_core.rigged.rig import Material
 from dp3d_core.rigged.topology import halves, part_topology
@@ -52,6 +55,18 @@ _NOSE_ROUGHNESS = 0.44
 """Roughness of the tip of the nose."""
 _WET_ROUGHNESS = 0.22
 """Roughness of the inside of mouth and lids."""
+_SLIDING = (0.12, 0.6)
+"""Moves by a blink, relative to the largest, between which skin belongs to a lid."""
+_BESIDE_LIDS = (3.2, 0.8)
+"""Distances from the rim of a lid between which skin may show the eye, millimetres."""
+_UNLIKE_SKIN = (9.0, 20.0)
+"""Lab distances from the skin around between which a lid shows something else."""
+_ALWAYS = (0.7, 1.0)
+"""Degrees of belonging to a lid between which the skin around replaces what is painted."""
+_CHEEK_SHARE = 0.4
+"""Share of the cheeks' colour in that of lids."""
+_LID_TINT = 0.93
+"""Brightness of lids relative to the skin around them."""
 _RELIEF_MM = 0.35
 """Height of relief per unit of log brightness, millimetres."""
 _RELIEF_SIGMAS = (0.0006, 0.0035)
@@ -89,10 +104,13 @@ def skin_material(base: SkinBase) -> Material:
     known &= ~raster.mask(np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET)))
     known = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
+    lids = raster.image(raster.interpolated(lid_zone(), triangles))
+    lids[~known] = 0
     looks = []
     for image in (photographed, delit):
         tone = _skin_tone(image, known, raster, rest)
         filled = continued(image, known, tone)
+        filled = without_eyes(filled, lids, tone)
         _paint_inside(filled, raster, island, rest, tone)
         looks.append(padded(filled, raster.mask()))
     texel = _texel_mm(raster, base.fitted, triangles, uv_triangles)
@@ -110,6 +128,53 @@ def skin_material(base: SkinBase) -> Material:
                                  interpolation=cv2.INTER_AREA),
         normal_map=normals,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def lid_zone() -> Array:
+    """(n,) 1 at skin that slides over an eye when it closes, 0 beyond the lids."""
+    topology = part_topology("skin")
+    rest = np.asarray(topology.refine @ (prior().mean / MM))
+    zone = np.zeros(len(rest))
+    for side in ("Left", "Right"):
+        blink = topology.refine @ expression_offsets({f"eyeBlink{side}": 1.0}) / MM
+        moves = np.linalg.norm(blink, axis=1)
+        zone = np.maximum(zone, smoothstep(moves / moves.max(), *_SLIDING))
+    sockets = np.unique(topology.quads[np.isin(topology.island, (FIRST_SOCKET, SECOND_SOCKET))])
+    rims = np.intersect1d(sockets, np.unique(topology.quads[topology.island == FACE]))
+    distance, _ = cKDTree(rest[rims]).query(rest)
+    return np.asarray(np.maximum(zone, smoothstep(distance, *_BESIDE_LIDS)))
+
+
+def without_eyes(image: Array32, lids: Array32, tone: Array32) -> Array32:
+    """The image with eyes that the photo shows on the lids replaced by the skin around them.
+
+    Lids of the photo and of the head differ by a millimetre or two, and a closing lid stretches
+    what is painted on it.
+
+    Args:
+        image: (s, s, 3) colours, 0 to 1.
+        lids: (s, s) :func:`lid_zone`.
+        tone: (3,) colour of skin far from any.
+
+    """
+    half = [cv2.resize(x, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            for x in (image, lids)]  # fmt: skip
+    around = continued(half[0], half[1] < 0.02, tone)
+    skin = cv2.resize(around, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    # the skin around an eye is often in the shade of its lashes
+    skin = (skin + (tone - skin) * _CHEEK_SHARE) * _LID_TINT
+    rows, columns = np.nonzero(lids > 0.02)
+    own, other = image[rows, columns], skin[rows, columns].astype(np.float32)
+    far = np.linalg.norm((lab(own) - lab(other)) * [0.8, 1, 1], axis=1)
+    zone = lids[rows, columns]
+    weight = np.maximum(smoothstep(far, *_UNLIKE_SKIN) * smoothstep(zone, 0.02, 0.3),
+                        smoothstep(zone, *_ALWAYS))  # fmt: skip
+    mask = np.zeros(lids.shape, np.float32)
+    mask[rows, columns] = weight
+    mask = np.maximum(mask, cv2.GaussianBlur(mask, (0, 0), image.shape[0] / 300))
+    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), image.shape[0] / 900), np.float32)
+    return np.asarray(image + (skin - image) * mask[..., None], np.float32)
 
 
 def _skin_tone(image: Array32, known: Mask, raster: Raster, rest: Array) -> Array32:
@@ -168,3 +233,17 @@ def _roughness(raster: Raster, triangles: Array, island: Array, rest: Array) -> 
     rough[np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET))] = _WET_ROUGHNESS
     image = padded(raster.image(rough), raster.mask())
     return np.asarray(cv2.GaussianBlur(image, (0, 0), raster.side / 250), np.float32)
+
+
+def removed_light(material: Material) -> Array:
+    """(n, 3) factors from the photographed to the de-lit colours at the skin's vertices."""
+    topology = part_topology("skin")
+    uv = np.zeros((len(skin_twins()), 2))
+    uv[topology.quads] = skin_layout()[topology.quad_uv]
+    side = len(material.delit)
+    column, row = np.clip(uv * [side, -side] + [0, side], 0, side - 1).astype(int).T
+    ratios = [
+        np.asarray(cv2.GaussianBlur(look, (0, 0), side / 250), np.float64)[row, column]
+        for look in (material.delit, material.photographed)
+    ]
+    return np.asarray(np.clip(ratios[0] / np.maximum(ratios[1], 4), 0.3, 3.0))

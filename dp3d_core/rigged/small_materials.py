@@ -35,7 +35,7 @@ _TEETH = np.array([0.86, 0.81, 0.72])
 _GUMS = np.array([0.66, 0.33, 0.32])
 _TONGUE = np.array([0.66, 0.34, 0.33])
 _LASH = np.array([0.07, 0.055, 0.05])
-_INSIDE = 0.55
+_INSIDE = 0.78
 """Brightness of teeth and tongue as photographed, relative to the light on the face: lips shade
 them."""
 _TEETH_HALF = 7
@@ -123,7 +123,7 @@ def eye_light(head: PreviewHead) -> Array:
     if len(colours) < 12:
         return np.full(3, 0.85)
     bright = colours[colours.mean(1) >= np.quantile(colours.mean(1), 0.8)]
-    return np.clip(np.median(bright, axis=0) / _SCLERA, 0.35, 1.05)
+    return np.clip(np.median(bright, axis=0) / _SCLERA, 0.5, 1.05)
 
 
 # -- mouth --

@@ -12,6 +12,7 @@ from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.texture.panorama import wrap
+from dp3d_core.preview.texture.tones import lab_distance
 from dp3d_core.rigged.baking import (
     Raster,
     Twins,
@@ -21,13 +22,17 @@ from dp3d_core.rigged.baking import (
     to_pixels,
 )
 from dp3d_core.rigged.layout import cloth_layout
-from dp3d_core.rigged.neutral import skin_twins
+from dp3d_core.rigged.neutral import neighbour_weights, skin_twins
 from dp3d_core.rigged.rig import Material, RiggedPart
 from dp3d_core.rigged.topology import halves, part_topology
 
-_EDGE_MM = (0.4, 2.6)
+_LIGHTNESS = 0.7
+"""Weight of lightness where colours of hair and skin are compared."""
+_NEARER_HAIR = (-14.0, 6.0)
+"""Differences of the Lab distances to skin and to hair between which hair begins."""
+_EDGE_MM = (-1.6, -0.2)
 """Heights of hair over the skin between which it begins to cover, millimetres."""
-_STRANDS_MM = 1.5
+_STRANDS_MM = 1.2
 """Standard deviation of that height among strands, millimetres."""
 _STRAND = (0.7, 12.0)
 """Size of strands in the alpha of hair, texels across and along, in a texture of 1024."""
@@ -37,7 +42,7 @@ _RELIEF_MM = 0.5
 
 
 def shell_materials(
-    head: PreviewHead, parts: dict[str, RiggedPart], side: int
+    head: PreviewHead, parts: dict[str, RiggedPart], side: int, skin: Array, removed: Array
 ) -> dict[str, Material]:
     """Materials of hair and headwear, which share a grid.
 
@@ -45,6 +50,8 @@ def shell_materials(
         head: the fitted head.
         parts: those of ``worn.shell_parts``, by name.
         side: side of the texture, texels.
+        skin: (n, 3) skin with the photo's expression, head units.
+        removed: (n, 3) factors by which the light was taken out of it.
 
     """
     materials = {}
@@ -54,10 +61,20 @@ def shell_materials(
         raster = Raster.of(part.uv, uv_corners, side)
         twins = Twins.of((corners + first).astype(np.int32), head)
         photographed, delit, painted = surface_looks(head, twins, raster)
+        hairness = np.zeros(len(raster.texel))
+        if name == "hair":
+            # skin beside the hairline is part of the shell, and is de-lit as the skin beside it
+            hairness = _hairness(head, delit, raster)
+            near = neighbour_weights(skin / MM, part.vertices / MM)
+            plain = photographed.reshape(-1, 3)[raster.texel] * raster.interpolated(
+                np.asarray(near @ removed), corners
+            )
+            own = delit.reshape(-1, 3)
+            own[raster.texel] += (plain - own[raster.texel]) * (1 - hairness)[:, None]
         looks = [padded(image, painted) for image in (photographed, delit)]
         pixels = [to_pixels(look) for look in looks]
         if name == "hair":
-            alpha = to_pixels(_hair_alpha(head, raster, corners))
+            alpha = to_pixels(_hair_alpha(head, raster, corners, hairness))
             pixels = [np.dstack([look, alpha]) for look in pixels]
         texel = np.full((side, side), 600.0 / side, np.float32)
         relief = np.full((side, side), _RELIEF_MM, np.float32)
@@ -71,7 +88,23 @@ def shell_materials(
     return materials
 
 
-def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices) -> Array32:
+def _hairness(head: PreviewHead, delit: Array32, raster: Raster) -> Array:
+    """(t,) 0 at texels of the shell with the colour of skin, 1 at those with that of hair."""
+    tone = head.appearance.projection.skin_tone
+    if tone is None:
+        return np.ones(len(raster.texel))
+    colours = cv2.GaussianBlur(delit, (0, 0), 1.5).reshape(-1, 3)[raster.texel]
+    to_skin = lab_distance(colours, np.asarray(tone), _LIGHTNESS)
+    to_hair = lab_distance(colours, np.asarray(head.appearance.hair_colour), _LIGHTNESS)
+    image = raster.image(smoothstep(to_skin - to_hair, *_NEARER_HAIR))
+    return np.asarray(
+        cv2.GaussianBlur(image, (0, 0), 1.5).reshape(-1)[raster.texel], np.float64
+    )
+
+
+def _hair_alpha(
+    head: PreviewHead, raster: Raster, corners: Indices, hairness: Array
+) -> Array32:
     """(side, side) alpha of hair: strands end where the shell comes near the skin."""
     height = _height_over_skin(head)
     at = raster.interpolated(height, corners)
@@ -83,7 +116,7 @@ def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices) -> Array32:
         wrap(noise, margin), (0, 0), sigmaX=max(across, 0.4), sigmaY=max(along, 0.8)
     )[:, margin:-margin]
     strands /= strands.std()
-    ragged = at + _STRANDS_MM * strands.reshape(-1)[raster.texel]
+    ragged = at + _STRANDS_MM * hairness * strands.reshape(-1)[raster.texel]
     return padded(raster.image(smoothstep(ragged, *_EDGE_MM)), raster.mask())
 
 
