@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from dp3d_core import __version__
@@ -10,13 +12,16 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.base_files import PACKAGE
 from dp3d_core.heads.bust import bust
 from dp3d_core.limits import DEFAULT_HEAD_TEXTURE_SIDE
+from dp3d_core.meshes.files import check_mesh_path, side_names, write_mesh_files
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.progress import StepCallback, no_step
+from dp3d_core.rigged.gltf import to_glb
 from dp3d_core.rigged.keys import HeadKeys
 from dp3d_core.rigged.neutral import NeutralHead
+from dp3d_core.rigged.obj import MATERIALS, to_obj
 from dp3d_core.rigged.parts import head_parts
-from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Material, RiggedHead, RiggedPart
+from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Detail, Material, RiggedHead, RiggedPart
 from dp3d_core.rigged.skin_material import SkinBase, removed_light, skin_material
 from dp3d_core.rigged.small_materials import (
     eye_light,
@@ -28,6 +33,8 @@ from dp3d_core.rigged.small_materials import (
 from dp3d_core.rigged.worn import worn_parts
 from dp3d_core.rigged.worn_materials import brim_material, clothes_material, shell_materials
 
+FORMATS = (".glb", ".obj")
+"""Endings of the files that can be written."""
 RIG_STEPS = 3
 """Number of steps of :func:`rigged_head`."""
 _LEAST_WEIGHT = 0.01
@@ -65,9 +72,7 @@ def rigged_head(
     count = len(bust().rest)
     weights = expression_of(head.shape)
     expression = {name: value for name, value in weights.items() if value > _LEAST_WEIGHT}
-    neutral = NeutralHead.of_fit(
-        components_of(head.shape), expression, head.mesh.vertices[:count]
-    )
+    neutral = NeutralHead.of_fit(components_of(head.shape), expression, head.mesh.vertices[:count])
     keys = HeadKeys.of(neutral)
     parts = [*head_parts(neutral, keys), *worn_parts(head, neutral, keys)]
     on_step("Painting the skin")
@@ -79,6 +84,38 @@ def rigged_head(
         tuple(parts), neutral.joints(), materials, neutral.expression,
         _provenance(photo_sha256, seed),
     )  # fmt: skip
+
+
+def check_rig_path(out: Path) -> None:
+    """Check that a rigged head can be written to a file.
+
+    See :func:`~dp3d_core.meshes.files.check_mesh_path`.
+    """
+    check_mesh_path(out, FORMATS, side_names(out, MATERIALS))
+
+
+def write_rig(
+    head: RiggedHead, out: Path, detail: Detail = "full", delit: bool = False
+) -> list[Path]:
+    """Write a rigged head.
+
+    Args:
+        head: the head.
+        out: file, with one of the endings :data:`FORMATS`.
+        detail: level of detail.
+        delit: colours of an OBJ under even light; a GLB holds both.
+
+    Returns:
+        Paths of the files, the mesh first.
+
+    Raises:
+        Dp3dError: ``mesh.bad_format`` for another ending, ``output.*``.
+
+    """
+    check_mesh_path(out, FORMATS)
+    if out.suffix.lower() == ".glb":
+        return write_mesh_files(out, {out.name: to_glb(head, detail)})
+    return write_mesh_files(out, to_obj(head, out, detail, delit))
 
 
 def _other_materials(

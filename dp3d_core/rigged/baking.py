@@ -114,9 +114,7 @@ def _keys(faces: Indices32) -> Indices:
     return np.asarray((a << 42) | (b << 21) | c)
 
 
-def surface_looks(
-    head: PreviewHead, twins: Twins, raster: Raster
-) -> tuple[Array32, Array32, Mask]:
+def surface_looks(head: PreviewHead, twins: Twins, raster: Raster) -> tuple[Array32, Array32, Mask]:
     """Colours of texels with the photo's light and without.
 
     Args:
@@ -137,9 +135,7 @@ def surface_looks(
 
     def paint(start: int) -> None:
         part = index[start : start + _BAND]
-        for look, colours in zip(
-            looks, head.surface_looks(face[part], weights[part]), strict=True
-        ):
+        for look, colours in zip(looks, head.surface_looks(face[part], weights[part]), strict=True):
             look[part] = colours
 
     with ThreadPoolExecutor(_PAINTERS) as painters:

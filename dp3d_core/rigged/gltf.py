@@ -8,23 +8,27 @@ most move a small part of a mesh.  The default materials are lit by the scene; t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from dp3d_core.arrays import Array, Indices, Pixels
-from dp3d_core.heads.space import MM
 from dp3d_core.meshes.mesh import unit, vertex_normals
-from dp3d_core.rigged.rig import BONES, PHOTO_EXPRESSION, Detail, Material, RiggedHead, RiggedPart
+from dp3d_core.rigged.rig import (
+    BONES,
+    METRES,
+    PHOTO_EXPRESSION,
+    Detail,
+    Material,
+    RiggedHead,
+    RiggedPart,
+)
 
 if TYPE_CHECKING:
     import pygltflib
 
-METRES = 1e-3 / MM
-"""Metres per head unit."""
 LOOKS = ("Lit by the scene", "As photographed")
 """Names of the material variants; the first is that of readers without variants."""
 _JPEG_QUALITY = 95
@@ -367,11 +371,6 @@ def encoded(pixels: Pixels) -> tuple[bytes, str]:
         done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings)
     assert done
     return data.tobytes(), "image/png" if pixels.shape[2] == 4 else "image/jpeg"
-
-
-def provenance_json(provenance: Mapping[str, object]) -> str:
-    """Provenance as one line of JSON, for formats that hold comments only."""
-    return json.dumps(dict(provenance), sort_keys=True)
 
 
 def key_names(parts: Sequence[RiggedPart]) -> list[str]:

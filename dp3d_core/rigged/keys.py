@@ -55,6 +55,8 @@ class HeadKeys:
                     (w * eyeballs[name].looking(vertices[name], k) for k, w in weights.items()),
                     np.zeros_like(vertices[name]),
                 )
+            if key == PHOTO_EXPRESSION and neutral.parted is not None:
+                of_parts["skin"] = of_parts["skin"] + neutral.parted
             if key != PHOTO_EXPRESSION:  # the photo's own lids are where the fit put them
                 plain = of_parts["skin"]
                 of_parts["skin"] = lifted_lids(eyeballs, skin, plain, lids)
@@ -78,5 +80,5 @@ def _expressions(neutral: NeutralHead) -> Iterator[tuple[str, Mapping[str, float
     """Keys, and the blend shapes that each is a sum of."""
     for name in arkit_names():
         yield name, {name: 1.0}
-    if neutral.expression:
+    if neutral.expression or neutral.parted is not None:
         yield PHOTO_EXPRESSION, neutral.expression

@@ -14,15 +14,14 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from dp3d_core.arrays import Array, Indices, Mask
-from dp3d_core.heads.bust import BustPart, bust
+from dp3d_core.arrays import Array, Mask
+from dp3d_core.heads.bust import bust
 from dp3d_core.heads.people import expression_offsets, head_data, prior
 from dp3d_core.heads.space import BUST_CUT_MM, MM
+from dp3d_core.rigged.lips import closing
 from dp3d_core.rigged.rig import BONES
-from dp3d_core.rigged.topology import PARTS, part_topology
+from dp3d_core.rigged.topology import PARTS, part_topology, skin_twins
 
-_COINCIDENT = 1e-7
-"""Distance of vertices of both topologies that are one, head units."""
 _NEIGHBOURS = 12
 """Skin vertices from which a vertex beside the skin takes its move."""
 _NEAREST_MM = 0.5
@@ -35,6 +34,8 @@ _SHIFTS_MM = {
 """Moves of parts of the mouth: upper teeth show below the lip and close before the lower ones."""
 _TONGUE_HEIGHT = 0.68
 """Height of the tongue relative to the data's, which fills the mouth up to the palate."""
+_OPEN_MM = 2.5
+"""Distance of the fitted lips from which the mouth is open in the photo, millimetres."""
 _LIPS = (32.0, -70.0, -12.0)
 """Half width, lowest and highest height of the lips on the average head, millimetres."""
 
@@ -48,6 +49,7 @@ class NeutralHead:
         vertices: neutral vertices (n, 3) of each of ``topology.PARTS``, head units.
         expression: the photo's expression, blend shape to weight.
         lowest: (n,) bool, skin vertices in the plane where the bust ends.
+        parted: (n, 3) offsets of the skin from the neutral lips to those of the fit, head units.
 
     """
 
@@ -55,12 +57,14 @@ class NeutralHead:
     vertices: Mapping[str, Array]
     expression: Mapping[str, float] = field(default_factory=dict)
     lowest: Mask = field(default_factory=lambda: np.zeros(0, bool))
+    parted: Array | None = None
 
     @classmethod
     def of_controls(cls, controls: Array) -> NeutralHead:
         """The head of control vertices (c, 3) of a neutral face, head units."""
         vertices = {name: _inner(name, controls) for name in PARTS}
         lowest = _cut(vertices["skin"])
+        vertices["skin"] += closing(vertices["skin"])
         return cls(controls, vertices, {}, lowest)
 
     @classmethod
@@ -90,6 +94,11 @@ class NeutralHead:
         lowest = skin[:, 1] <= skin[:, 1].min() + 1e-9
         offsets = expression_offsets(expression)
         vertices = {"skin": skin - part_topology("skin").refine @ offsets}
+        closed = closing(vertices["skin"])
+        vertices["skin"] += closed
+        of_photo = closing(skin)
+        if np.abs(of_photo).max() > _OPEN_MM / 2 * MM:  # an open mouth, not an error of the fit
+            of_photo = np.zeros_like(skin)
         half, low, high = _LIPS
         lips = (np.abs(rest[:, 0]) < half) & (rest[:, 1] > low) & (rest[:, 1] < high) & shared
         mouth = move[lips & (rest[:, 2] > 60)].mean(0)
@@ -101,7 +110,7 @@ class NeutralHead:
                 vertices[name] += neighbour_weights(rest, _rest(name)) @ move
             else:
                 vertices[name] += mouth
-        return cls(controls, vertices, dict(expression), lowest)
+        return cls(controls, vertices, dict(expression), lowest, of_photo - closed)
 
     def joints(self) -> Array:
         """(6, 3) heads of ``rig.BONES``, head units."""
@@ -139,17 +148,6 @@ def _cut(vertices: Array) -> Mask:
 def _rest(name: str) -> Array:
     """(n, 3) vertices of a part on the average head, millimetres."""
     return np.asarray(part_topology(name).refine @ (prior().mean / MM))
-
-
-@lru_cache(maxsize=1)
-def skin_twins() -> Indices:
-    """(n,) vertex of ``bust()`` that each skin vertex is; -1 in the mouth's cavity."""
-    topology = bust()
-    own = np.flatnonzero(topology.part == BustPart.SKIN)
-    own = own[~np.isin(own, topology.film)]
-    places = np.asarray(topology.refine[own] @ prior().mean)
-    distance, nearest = cKDTree(places).query(_rest("skin") * MM)
-    return np.where(distance < _COINCIDENT, own[nearest], -1)
 
 
 def neighbour_weights(points: Array, at: Array, count: int = _NEIGHBOURS) -> sparse.csr_matrix:

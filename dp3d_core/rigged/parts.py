@@ -9,8 +9,8 @@ from dp3d_core.rigged.keys import EYES, HeadKeys
 from dp3d_core.rigged.layout import eye_layout, skin_layout
 from dp3d_core.rigged.neutral import NeutralHead
 from dp3d_core.rigged.rig import Detail, Faces, RiggedPart
-from dp3d_core.rigged.small_materials import lashes_layout, mouth_layout
 from dp3d_core.rigged.skinning import skinning_weights
+from dp3d_core.rigged.small_materials import lashes_layout, mouth_layout
 from dp3d_core.rigged.topology import PARTS, PartTopology, part_topology
 
 MATERIALS = {

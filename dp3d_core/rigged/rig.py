@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import numpy as np
 
 from dp3d_core.arrays import Array, Array32, Indices, Indices32, Pixels
 from dp3d_core.heads.people import head_data
+from dp3d_core.heads.space import MM
+from dp3d_core.limits import HEAD_DETAILS, HeadDetail
 
-Detail = Literal["full", "half", "quarter"]
-DETAILS: tuple[Detail, ...] = get_args(Detail)
+Detail = HeadDetail
 """Levels of detail, by the number of quads along an edge of the model."""
+DETAILS = HEAD_DETAILS
+METRES = 1e-3 / MM
+"""Metres per head unit, in files."""
 PHOTO_EXPRESSION = "photoExpression"
 """Name of the key that puts the photo's expression onto the neutral face; on by default."""
 BONES: dict[str, str | None] = {
@@ -30,9 +33,7 @@ BONES: dict[str, str | None] = {
 def arkit_names() -> tuple[str, ...]:
     """The 52 names of ARKit's blend shapes, sorted."""
     prefix = "expression/"
-    return tuple(
-        sorted(n.removeprefix(prefix) for n in head_data().names if n.startswith(prefix))
-    )
+    return tuple(sorted(n.removeprefix(prefix) for n in head_data().names if n.startswith(prefix)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,7 +103,8 @@ def head_camera(
     """A camera that looks at a point of the head.
 
     Args:
-        yaw_deg, pitch_deg: direction from which it looks, degrees.
+        yaw_deg: direction from which it looks, degrees around the head, 0 in front.
+        pitch_deg: degrees above the horizontal.
         size: side of its picture, pixels.
         target: (3,) point in the middle of the picture, head units.
         width: width of the picture at that point, head units.
@@ -189,5 +190,3 @@ def keys_sheet(
     tiles += [blank] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)]
     return np.concatenate(rows)
-
-

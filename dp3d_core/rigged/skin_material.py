@@ -26,9 +26,8 @@ from dp3d_core.rigged.baking import (
     to_pixels,
 )
 from dp3d_core.rigged.layout import FACE, FIRST_SOCKET, MOUTH, SECOND_SOCKET, skin_layout
-from dp3d_core.rigged.neutral import skin_twins
 from dp3d_core.rigged.rig import Material
-from dp3d_core.rigged.topology import halves, part_topology
+from dp3d_core.rigged.topology import halves, part_topology, skin_twins
 
 _WET_TINT = np.array([0.92, 0.62, 0.58])
 """Colour of the inside of lids and lips relative to the skin."""

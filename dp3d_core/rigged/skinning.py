@@ -54,7 +54,7 @@ def skinning_weights(name: str) -> Array:
 
 
 def _jaw_share(name: str) -> Array:
-    """(n,) how far ``jawOpen`` moves the vertices of a part as it would move a lower tooth there."""
+    """(n,) how far ``jawOpen`` moves vertices of a part as it would move a lower tooth there."""
     mean, offsets = prior().mean, expression_offsets({"jawOpen": 1.0})
     teeth = np.unique(part_topology("lower_teeth").cage_quads)
     refine = part_topology("lower_teeth").refine[teeth]

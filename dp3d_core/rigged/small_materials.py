@@ -1,4 +1,4 @@
-"""Procedural materials of eyes, teeth, tongue and lashes; the iris takes its colour from the photo."""
+"""Procedural materials of eyes, teeth, tongue and lashes; the photo gives the iris its colour."""
 
 from __future__ import annotations
 
@@ -138,7 +138,9 @@ def teeth_material(side: int, light: float) -> Material:
     gap = np.exp(-((between / 0.07) ** 2)) * smoothstep(height, 0.0, 0.35)
     gum_line = 0.34 + 0.10 * np.cos(2 * np.pi * tooth)
     gums = smoothstep(height, gum_line + 0.05, gum_line - 0.05)
-    colours = _TEETH * (1 - 0.45 * gap)[:, None] * (0.9 + 0.1 * smoothstep(height, 0.3, 0.7))[:, None]
+    colours = (
+        _TEETH * (1 - 0.45 * gap)[:, None] * (0.9 + 0.1 * smoothstep(height, 0.3, 0.7))[:, None]
+    )
     colours = colours + (_GUMS - colours) * gums[:, None]
     colours *= (1 - 0.35 * smoothstep(np.abs(along), 0.5, 1.0))[:, None]
     image = padded(raster.image(colours), raster.mask())
@@ -225,8 +227,12 @@ def _lash_alpha(along: Array, out: Array) -> Array:
         hair = np.clip(np.floor(place).astype(int) + shift, 0, 4 * count - 1)
         centre = hair + 0.5 + lean[hair] * out
         taper = np.clip(1 - out / length[hair], 0, 1) ** 0.7
-        alpha = np.maximum(alpha, smoothstep(np.abs(place - centre), 0.34, 0.2) * (taper > 0.02)
-                           * smoothstep(0.34 * taper - np.abs(place - centre), -0.02, 0.04))
+        alpha = np.maximum(
+            alpha,
+            smoothstep(np.abs(place - centre), 0.34, 0.2)
+            * (taper > 0.02)
+            * smoothstep(0.34 * taper - np.abs(place - centre), -0.02, 0.04),
+        )
     return np.maximum(alpha, smoothstep(out, 0.10, 0.04))
 
 

@@ -13,14 +13,18 @@ from functools import lru_cache
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from dp3d_core.arrays import Array, Indices, Indices32
-from dp3d_core.heads.bust import catmull_clark
+from dp3d_core.heads.bust import BustPart, bust, catmull_clark
 from dp3d_core.heads.people import head_data, prior
 from dp3d_core.heads.space import BUST_CUT_MM, MM
 
 PARTS = ("skin", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue", "lashes")
 """Parts of the head, numbered as ``HeadData.quad_part``."""
+
+_COINCIDENT = 1e-7
+"""Distance of vertices of both topologies that are one, head units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,3 +113,16 @@ def _islands(quad_uv: Indices, count: int) -> Indices:
     rank = np.empty(len(sizes), np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     return rank[number]
+
+
+@lru_cache(maxsize=1)
+def skin_twins() -> Indices:
+    """(n,) vertex of ``heads.bust.bust()`` that each skin vertex is; -1 in the mouth's cavity."""
+    topology = bust()
+    own = np.flatnonzero(topology.part == BustPart.SKIN)
+    own = own[~np.isin(own, topology.film)]
+    mean = prior().mean
+    distance, nearest = cKDTree(np.asarray(topology.refine[own] @ mean)).query(
+        part_topology("skin").refine @ mean
+    )
+    return np.where(distance < _COINCIDENT, own[nearest], -1)

@@ -32,7 +32,7 @@ from dp3d_core.rigged.topology import part_topology
 _CARRIED = (40.0, 8.0)
 """Distances from the skin between which worn things begin to move with it, millimetres."""
 _COLLAR_MM = 5.0
-"""Distance above the neckline that the mesh of clothes reaches, millimetres; its alpha ends there."""
+"""Distance above the neckline up to which clothes have a mesh, millimetres; alpha ends before."""
 _CLOTH_MM = 1.6
 """Distance of clothes from the skin, millimetres."""
 _STEPS: dict[Detail, int] = {"full": 1, "half": 2, "quarter": 4}
@@ -82,9 +82,7 @@ class Carrier:
         return neutral, {key: own for key, own in keys.items() if len(own.moved)}, weights
 
 
-def worn_parts(
-    head: PreviewHead, neutral: NeutralHead, keys: HeadKeys
-) -> list[RiggedPart]:
+def worn_parts(head: PreviewHead, neutral: NeutralHead, keys: HeadKeys) -> list[RiggedPart]:
     """Meshes of hair, headwear, brim and clothes, as far as the head has them.
 
     Args:

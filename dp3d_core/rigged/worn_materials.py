@@ -22,9 +22,9 @@ from dp3d_core.rigged.baking import (
     to_pixels,
 )
 from dp3d_core.rigged.layout import cloth_layout
-from dp3d_core.rigged.neutral import neighbour_weights, skin_twins
+from dp3d_core.rigged.neutral import neighbour_weights
 from dp3d_core.rigged.rig import Material, RiggedPart
-from dp3d_core.rigged.topology import halves, part_topology
+from dp3d_core.rigged.topology import halves, part_topology, skin_twins
 
 _LIGHTNESS = 0.7
 """Weight of lightness where colours of hair and skin are compared."""
@@ -97,14 +97,10 @@ def _hairness(head: PreviewHead, delit: Array32, raster: Raster) -> Array:
     to_skin = lab_distance(colours, np.asarray(tone), _LIGHTNESS)
     to_hair = lab_distance(colours, np.asarray(head.appearance.hair_colour), _LIGHTNESS)
     image = raster.image(smoothstep(to_skin - to_hair, *_NEARER_HAIR))
-    return np.asarray(
-        cv2.GaussianBlur(image, (0, 0), 1.5).reshape(-1)[raster.texel], np.float64
-    )
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.5).reshape(-1)[raster.texel], np.float64)
 
 
-def _hair_alpha(
-    head: PreviewHead, raster: Raster, corners: Indices, hairness: Array
-) -> Array32:
+def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices, hairness: Array) -> Array32:
     """(side, side) alpha of hair: strands end where the shell comes near the skin."""
     height = _height_over_skin(head)
     at = raster.interpolated(height, corners)
@@ -124,9 +120,7 @@ def _height_over_skin(head: PreviewHead) -> Array:
     """(SHELL,) height of the shell over the skin below it, millimetres."""
     first = len(bust().rest)
     faces = head.mesh.faces[(head.mesh.faces < first).all(1)]
-    skin = RayCaster(
-        type(head.mesh).of(head.mesh.vertices[:first], faces, head.mesh.parts[:first])
-    )
+    skin = RayCaster(type(head.mesh).of(head.mesh.vertices[:first], faces, head.mesh.parts[:first]))
     hits = skin.cast(*GRID.inward_rays())
     radius = np.zeros(GRID.rows * GRID.columns)
     radius[hits.ray] = GRID.radius(hits.points)
@@ -135,9 +129,7 @@ def _height_over_skin(head: PreviewHead) -> Array:
     return np.append(height, height[: GRID.columns].mean())
 
 
-def clothes_material(
-    head: PreviewHead, part: RiggedPart, fitted: Array, side: int
-) -> Material:
+def clothes_material(head: PreviewHead, part: RiggedPart, fitted: Array, side: int) -> Material:
     """Material of clothes, whose alpha ends at the neckline.
 
     Args:

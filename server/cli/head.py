@@ -1,4 +1,4 @@
-"""``dp3d head``: writes the fitted head of the preview engine as a textured mesh."""
+"""``dp3d head``: writes the fitted head of the preview engine as a rigged asset or as a mesh."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.limits import DEFAULT_HEAD_TEXTURE_SIDE, SEED, HeadTextureSide
+from dp3d_core.limits import (
+    DEFAULT_HEAD_DETAIL,
+    DEFAULT_HEAD_TEXTURE_SIDE,
+    SEED,
+    HeadDetail,
+    HeadTextureSide,
+)
 from dp3d_core.storage.files import is_folder
 from server.cli.arguments import HeadOptions, check_seed, number, parse_engine_options
 from server.cli.console import Common, Console, Outcome
@@ -20,17 +26,23 @@ if TYPE_CHECKING:
 
 @dataclass
 class Head(Common):
-    """The head that the preview engine fits to a photo, as a textured mesh."""
+    """The head that the preview engine fits to a photo, with blend shapes and bones."""
 
     source: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
     """A photo, or a folder of views that the preview engine made."""
     out: Path = Path("out/head.glb")
-    """File to write, .glb or .obj; an OBJ has its material and textures beside it."""
+    """File to write, .glb or .obj; an OBJ has its material and textures beside it and no keys."""
     texture_size: HeadTextureSide = DEFAULT_HEAD_TEXTURE_SIDE
     """Side of the face's texture, texels; the hair's texture has half that side."""
+    detail: HeadDetail = DEFAULT_HEAD_DETAIL
+    """Quads along an edge of the model: full has two, half one, quarter about half of that."""
+    static: bool = False
+    """One mesh of triangles with hair, without keys, bones and parts of its own."""
     unlit: bool = False
-    """Colours under even light, for a scene that has lights of its own; views that were made with
-    lit=false have them anyway."""
+    """Colours under even light, for a scene that has lights of its own; a rigged GLB has both.
+    Views that were made with lit=false have them anyway."""
+    sheet: Path | None = None
+    """PNG to write beside it: the neutral face, the photo's expression and every key."""
     seed: Annotated[int, number("Random seed, for a photo only", SEED)] = 0
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -38,14 +50,27 @@ class Head(Common):
 
     def run(self, console: Console) -> Outcome:
         """Fit or read the head, and write it."""
-        from dp3d_core.preview.asset import check_asset_path, textured_parts, write_asset
-        from dp3d_core.progress import Stage
+        from dp3d_core.preview.asset import check_asset_path
+        from dp3d_core.rigged.asset import check_rig_path
+        from dp3d_core.storage.files import check_output_path
 
         check_seed(self.seed)
-        check_asset_path(self.out)
-        head = self._read_from_views() if is_folder(self.source) else self._fit_to_photo(console)
+        (check_asset_path if self.static else check_rig_path)(self.out)
+        if self.sheet is not None:
+            check_output_path(self.sheet)
+        if is_folder(self.source):
+            head, sha256 = self._read_from_views()
+        else:
+            head, sha256 = self._fit_to_photo(console)
         if self.unlit:
             head.appearance.lit = False
+        return self._mesh(head, console) if self.static else self._rig(head, sha256, console)
+
+    def _mesh(self, head: PreviewHead, console: Console) -> Outcome:
+        """Write the mesh without a rig."""
+        from dp3d_core.preview.asset import textured_parts, write_asset
+        from dp3d_core.progress import Stage
+
         stage = Stage("mesh", 1, console.progress, console.cancel, "Painting the textures")
         parts = textured_parts(head, self.texture_size)
         files = write_asset(parts, self.out)
@@ -61,7 +86,43 @@ class Head(Common):
         triangles = sum(len(part.faces) for part in parts)
         return Outcome(data, [f"{self.out}: {triangles} triangles, a texture for each part"])
 
-    def _read_from_views(self) -> PreviewHead:
+    def _rig(self, head: PreviewHead, sha256: str | None, console: Console) -> Outcome:
+        """Write the rigged head."""
+        from dp3d_core.progress import Stage
+        from dp3d_core.rigged.asset import RIG_STEPS, rigged_head, write_rig
+        from dp3d_core.rigged.gltf import key_names
+        from dp3d_core.rigged.sheet import keys_sheet
+        from dp3d_core.viewsets.sheets import save_png
+
+        steps = RIG_STEPS + 1 + (self.sheet is not None)
+        stage = Stage("rig", steps, console.progress, console.cancel, "Rigging the head")
+        rig = rigged_head(
+            head, self.texture_size, photo_sha256=sha256, seed=self.seed, on_step=stage.begin
+        )
+        stage.begin("Writing the files")
+        files = write_rig(rig, self.out, self.detail, delit=not head.appearance.lit)
+        if self.sheet is not None:
+            stage.begin("Drawing the sheet of keys")
+            self.sheet.parent.mkdir(parents=True, exist_ok=True)
+            save_png(self.sheet, keys_sheet(rig))
+            files.append(self.sheet)
+        stage.end("The head is written")
+        parts = {part.name: len(part.faces[self.detail].quads) for part in rig.parts}
+        keys = key_names(rig.parts)
+        data = {
+            "out": str(self.out),
+            "files": [str(path) for path in files],
+            "parts": {name: {"quads": count} for name, count in parts.items()},
+            "keys": keys,
+            "expression": {name: round(value, 3) for name, value in rig.expression.items()},
+        }
+        line = f"{self.out}: {sum(parts.values())} quads in {len(parts)} meshes"
+        if self.out.suffix.lower() == ".glb":
+            line += f", {len(keys)} keys, {len(rig.bones)} bones"
+        return Outcome(data, [line])
+
+    def _read_from_views(self) -> tuple[PreviewHead, str | None]:
+        """The fitted head of a folder of views, and the photo's hash."""
         from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
         from dp3d_core.viewsets.viewset import ViewSet
 
@@ -73,10 +134,12 @@ class Head(Common):
                 "Give views of the preview engine that this version made, or the photo itself.",
             )
         head = read_head(path)
-        head.appearance.lit = bool(ViewSet.open(self.source).meta.parameters.get("lit", True))
-        return head
+        meta = ViewSet.open(self.source).meta
+        head.appearance.lit = bool(meta.parameters.get("lit", True))
+        return head, meta.portrait_sha256
 
-    def _fit_to_photo(self, console: Console) -> PreviewHead:
+    def _fit_to_photo(self, console: Console) -> tuple[PreviewHead, str]:
+        """The fitted head of the photo, and the photo's hash."""
         from dp3d_core.engines.options import parse_options
         from dp3d_core.preview.engine import PreviewOptions
         from dp3d_core.preview.kept_heads import fitted_head
@@ -88,4 +151,4 @@ class Head(Common):
             progress=console.progress, cancel=console.cancel,
         )  # fmt: skip
         head.appearance.lit = options.lit
-        return head
+        return head, portrait.sha256

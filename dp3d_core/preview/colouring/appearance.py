@@ -212,9 +212,7 @@ class Appearance:
         """View-independent colours (k, 3) of hits, and the light (k, 3) there."""
         return self._looks_of_points(hits, (self.lit,))[0]
 
-    def _looks_of_points(
-        self, hits: Hits, lit: tuple[bool, ...]
-    ) -> list[tuple[Array, Array]]:
+    def _looks_of_points(self, hits: Hits, lit: tuple[bool, ...]) -> list[tuple[Array, Array]]:
         """Colours and light as of :meth:`_of_points`, for each value of :attr:`lit`."""
         parts = self._parts(hits)
         colours, confidence = self._projected(hits, parts)
