@@ -132,7 +132,7 @@ def _other_materials(
         "tongue": tongue_material(side // 8, mean),
         "lashes": lashes_material(side // 2),
     }
-    shell = {name: named[name] for name in ("hair", "headwear") if name in named}
+    shell = {part.name: part for part in parts if part.name in ("hair", "headwear")}
     materials |= shell_materials(head, shell, side // 2, skin, removed)
     if "brim" in named:
         materials["brim"] = brim_material(head, named["brim"], side // 4)

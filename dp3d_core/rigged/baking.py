@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, Pixels
 from dp3d_core.meshes.mesh import Mesh
@@ -60,12 +61,12 @@ class Raster:
             side, np.concatenate(texels), np.concatenate(hit_triangles), np.concatenate(weights)
         )
 
-    def interpolated(self, values: Array, triangles: Indices32) -> Array:
+    def interpolated(self, values: Array, triangles: NDArray[np.integer]) -> Array:
         """(t, ...) values at the texels, from values (n, ...) at the triangles' corners (m, 3)."""
         at_corners = values[triangles[self.triangle]]
         return np.asarray(np.einsum("tc,tc...->t...", self.weights, at_corners))
 
-    def image(self, values: Array, background: float = 0.0) -> Array32:
+    def image(self, values: NDArray[np.floating], background: float = 0.0) -> Array32:
         """(side, side[, c]) image of values (t[, c]) at the texels."""
         picture = np.full((self.side * self.side, *values.shape[1:]), background, np.float32)
         picture[self.texel] = values
@@ -75,7 +76,7 @@ class Raster:
         """(side, side) bool image of values (t,); without them, of all texels in triangles."""
         flags = np.zeros(self.side * self.side, bool)
         flags[self.texel] = True if values is None else values
-        return flags.reshape(self.side, self.side)
+        return np.asarray(flags.reshape(self.side, self.side))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class Twins:
         faces = head.mesh.faces
         keys = _keys(faces)
         order = np.argsort(keys)
-        valid = (wanted >= 0).all(1)
+        valid = np.asarray((wanted >= 0).all(1))
         face, turn = np.full(len(wanted), -1), np.zeros(len(wanted), np.int64)
         for shift in range(3):
             own = _keys(np.roll(np.where(valid[:, None], wanted, 0), shift, 1))
@@ -150,7 +151,7 @@ def continued(image: Array32, known: Mask, far: Array32) -> Array32:
 
 
 def padded(image: Array32, filled: Mask) -> Array32:
-    """The image with empty texels taken from the nearest filled one: filters sample across edges."""
+    """The image with empty texels taken from the nearest filled one, as filters cross edges."""
     if filled.all() or not filled.any():
         return image
     _, labels = cv2.distanceTransformWithLabels(
@@ -161,9 +162,22 @@ def padded(image: Array32, filled: Mask) -> Array32:
     return np.asarray(image.reshape(-1, *image.shape[2:])[nearest[labels]])
 
 
-def to_pixels(image: Array32) -> Pixels:
+def blurred(image: NDArray[np.floating], sigma: float, sigma_up: float = 0.0) -> Array32:
+    """An image blurred by a Gaussian of a standard deviation across, and another one up."""
+    single = np.asarray(image, np.float32)
+    return np.asarray(cv2.GaussianBlur(single, (0, 0), sigma, sigmaY=sigma_up), np.float32)
+
+
+def resized(image: NDArray[np.floating], side: int) -> Array32:
+    """A square image in another size: the mean of texels where it shrinks, else interpolated."""
+    how = cv2.INTER_AREA if side < len(image) else cv2.INTER_LINEAR
+    single = np.asarray(image, np.float32)
+    return np.asarray(cv2.resize(single, (side, side), interpolation=how), np.float32)
+
+
+def to_pixels(image: NDArray[np.floating]) -> Pixels:
     """uint8 of an image of 0 to 1."""
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(image, 0, 1) * 255), np.uint8)
 
 
 def fine_normals(
@@ -179,7 +193,7 @@ def fine_normals(
 
     """
     tone = np.log(np.maximum(delit.mean(-1), 0.03))
-    band = cv2.GaussianBlur(tone, (0, 0), sigmas[0]) - cv2.GaussianBlur(tone, (0, 0), sigmas[1])
+    band = blurred(tone, sigmas[0]) - blurred(tone, sigmas[1])
     height = np.tanh(band / 0.12) * 0.12 * strength
     rise = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8) / texel_mm
     fall = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8) / texel_mm

@@ -116,7 +116,7 @@ class Lids:
             lift += missing
             smooth = lift
             for _ in range(_SMOOTHING):
-                smooth = self._mean @ smooth
+                smooth = np.asarray(self._mean @ smooth)
             lift = np.maximum(lift, smooth)
         return np.asarray(lift[:, None] * outward)
 
@@ -132,7 +132,8 @@ def _averaging(vertices: Indices) -> sparse.csr_matrix:
     count = len(vertices)
     ones = np.ones(len(edges))
     links = sparse.coo_matrix((ones, (edges[:, 0], edges[:, 1])), (count, count)).tocsr()
-    links = ((links + links.T) > 0).astype(float) + sparse.identity(count)
+    links = (links + links.T + sparse.identity(count)).tocsr()
+    links.data[:] = 1.0  # an edge of two quads was counted twice
     return sparse.csr_matrix(sparse.diags(1 / np.asarray(links.sum(1)).ravel()) @ links)
 
 

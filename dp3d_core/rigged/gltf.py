@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from dp3d_core.arrays import Array, Indices, Pixels
+from dp3d_core.arrays import Array, Indices, Indices32, Pixels
 from dp3d_core.meshes.mesh import unit, vertex_normals
 from dp3d_core.rigged.rig import (
     BONES,
@@ -160,13 +160,12 @@ class _Writer:
         return self._append(self.document.meshes, mesh)
 
     def _target(
-        self, part: RiggedPart, name: str, source: Indices, normals: Array, full: Indices
+        self, part: RiggedPart, name: str, source: Indices, normals: Array, full: Indices32
     ) -> pygltflib.Attributes:
         key = part.keys[name]
         offsets = np.zeros_like(part.vertices)
         offsets[key.moved] = key.offsets
-        turned = vertex_normals(part.vertices + offsets, full) - normals
-        turned[np.linalg.norm(turned, axis=1) < _LEAST_TURN] = 0
+        turned = _turned(part.vertices, offsets, full, normals)
         return self.lib.Attributes(
             POSITION=self._sparse(offsets[source] * METRES), NORMAL=self._sparse(turned[source])
         )
@@ -325,6 +324,20 @@ def _bounds(data: Any) -> tuple[list[float], list[float]]:
     return [float(v) for v in data.min(0)], [float(v) for v in data.max(0)]
 
 
+def _turned(vertices: Array, offsets: Array, triangles: Indices32, normals: Array) -> Array:
+    """(n, 3) changes of the vertex normals (n, 3) by offsets (n, 3), near moved vertices."""
+    moved = np.asarray(offsets.any(1))
+    touched = np.zeros(len(vertices), bool)
+    touched[triangles[moved[triangles].any(1)]] = True
+    around = triangles[touched[triangles].any(1)]
+    used, corners = np.unique(around, return_inverse=True)
+    turned = np.zeros_like(vertices)
+    after = vertex_normals((vertices + offsets)[used], corners.reshape(-1, 3).astype(np.int32))
+    turned[used] = np.where(touched[used][:, None], after - normals[used], 0)
+    turned[np.linalg.norm(turned, axis=1) < _LEAST_TURN] = 0
+    return turned
+
+
 def tangents(vertices: Array, uv: Array, triangles: Indices, normals: Array) -> Array:
     """(n, 4) unit tangents along u, and the sign of the bitangent, as glTF wants them.
 
@@ -340,7 +353,7 @@ def tangents(vertices: Array, uv: Array, triangles: Indices, normals: Array) -> 
     first, second = q - p, r - p
     area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     along = ((b - a) * second[:, 1:] - (c - a) * first[:, 1:]) * np.sign(area)[:, None]
-    sums = np.stack(
+    sums: Array = np.stack(
         [
             np.bincount(triangles.ravel(), np.repeat(along[:, axis], 3), minlength=len(vertices))
             for axis in range(3)

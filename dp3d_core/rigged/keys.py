@@ -17,6 +17,8 @@ from dp3d_core.rigged.topology import PARTS, part_topology
 
 LEAST = 0.02 * MM
 """Shortest offset that a key keeps, head units."""
+_TONGUE_RISES_MM = 12.0
+"""Rise of the tip of the tongue when it comes out, over that of the data, millimetres."""
 EYES = ("eye_left", "eye_right")
 """Parts that are eyeballs."""
 
@@ -55,6 +57,11 @@ class HeadKeys:
                     (w * eyeballs[name].looking(vertices[name], k) for k, w in weights.items()),
                     np.zeros_like(vertices[name]),
                 )
+            tongue_out = weights.get("tongueOut", 0.0)
+            if tongue_out:  # over the lower teeth and the lip
+                forward = of_parts["tongue"][:, 2]
+                rise = _TONGUE_RISES_MM * MM * tongue_out
+                of_parts["tongue"][:, 1] += rise * forward / forward.max()
             if key == PHOTO_EXPRESSION and neutral.parted is not None:
                 of_parts["skin"] = of_parts["skin"] + neutral.parted
             if key != PHOTO_EXPRESSION:  # the photo's own lids are where the fit put them

@@ -40,6 +40,7 @@ def closing(skin: Array) -> Array:
         tree = cKDTree(skin[own])
         near = np.flatnonzero(members)
         distance, nearest = tree.query(skin[near], k=_NEIGHBOURS)
+        distance, nearest = np.asarray(distance), np.asarray(nearest)
         weights = 1 / np.maximum(distance, 0.5 * MM) ** 2
         taken = (weights * lift[own][nearest]).sum(1) / weights.sum(1)
         offsets[near, 1] = taken * smoothstep(distance[:, 0] / MM, _REACH_MM, 0.0)

@@ -156,6 +156,7 @@ def neighbour_weights(points: Array, at: Array, count: int = _NEIGHBOURS) -> spa
     Weights fall with the square of the distance; rows sum to 1.
     """
     distance, nearest = cKDTree(points).query(at, k=count)
+    distance, nearest = np.asarray(distance), np.asarray(nearest)
     weights = 1 / np.maximum(distance, _NEAREST_MM) ** 2
     # the farthest neighbour has no weight, so that weights change smoothly
     weights *= 1 - (distance / np.maximum(distance[:, -1:], 1e-9)) ** 2 * 0.999

@@ -76,4 +76,4 @@ def _part_lines(
         lines.append(
             "f " + " ".join(f"{v}/{t}/{v + shift}" for v, t in zip(at[:count], uv, strict=False))
         )
-    return lines, [*first, len(used), len(used_uv), len(used)]
+    return lines, first + np.array([len(used), len(used_uv), len(used)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,6 +86,29 @@ class Faces:
             & (corners[:, 2] != corners[:, 0])
         )
         return corners[solid].astype(np.int32), both[1][solid].astype(np.int32)
+
+
+class Levels(Mapping[Detail, Faces]):
+    """Faces by level of detail, made when they are first asked for."""
+
+    def __init__(self, make: Callable[[Detail], Faces]) -> None:
+        """Take a function from a level of detail to its faces."""
+        self._make = make
+        self._made: dict[Detail, Faces] = {}
+
+    def __getitem__(self, detail: Detail) -> Faces:
+        """The faces of a level of detail."""
+        if detail not in self._made:
+            self._made[detail] = self._make(detail)
+        return self._made[detail]
+
+    def __iter__(self) -> Iterator[Detail]:
+        """Iterate over the levels."""
+        return iter(DETAILS)
+
+    def __len__(self) -> int:
+        """Count the levels."""
+        return len(DETAILS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,8 +27,12 @@ _LAYERS = 5
 _SAMPLES = 2
 """Rays per axis of a pixel."""
 _LABEL = (70, 70, 70)
-TOGETHER = {"mouthClose": {"jawOpen": 1.0}}
-"""Keys that mean something only beside others: ARKit's ``mouthClose`` closes an open jaw."""
+"""Colour of names below pictures."""
+_BAND = 18
+"""Height of the band for a name, pixels."""
+TOGETHER = {"mouthClose": {"jawOpen": 1.0}, "tongueOut": {"jawOpen": 0.5}}
+"""Keys that mean something only beside others: ``mouthClose`` closes the lips of an open jaw, and
+a tongue comes out of an open mouth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +187,8 @@ def keys_sheet(
     tiles = []
     for name, weights in poses:
         tile = look(head, weights, camera, photographed, detail)
-        cv2.putText(tile, name, (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _LABEL, 1,
+        tile[size - _BAND :] = 255
+        cv2.putText(tile, name, (6, size - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _LABEL, 1,
                     cv2.LINE_AA)  # fmt: skip
         tiles.append(tile)
     blank = np.full_like(tiles[0], 255)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dp3d_core.arrays import Array, Array32, Mask, smoothstep
+from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, smoothstep
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.people import expression_offsets, prior
@@ -19,9 +19,11 @@ from dp3d_core.preview.texture.tones import lab
 from dp3d_core.rigged.baking import (
     Raster,
     Twins,
+    blurred,
     continued,
     fine_normals,
     padded,
+    resized,
     surface_looks,
     to_pixels,
 )
@@ -116,15 +118,14 @@ def skin_material(base: SkinBase) -> Material:
     rough = _roughness(raster, triangles, island, rest)
     relief = np.full((base.side, base.side), _RELIEF_MM, np.float32)
     relief[~known] = 0
-    relief = cv2.GaussianBlur(relief, (0, 0), base.side / 400)
+    relief = blurred(relief, base.side / 400)
     low, high = _RELIEF_SIGMAS
     normals = fine_normals(looks[1], texel, relief, (low * base.side, high * base.side))
     return Material(
         to_pixels(looks[0]),
         to_pixels(looks[1]),
         roughness=float(rough[raster.mask()].mean()),
-        roughness_map=cv2.resize(to_pixels(rough), None, fx=0.25, fy=0.25,
-                                 interpolation=cv2.INTER_AREA),
+        roughness_map=to_pixels(resized(rough, base.side // 4)),
         normal_map=normals,
     )  # fmt: skip
 
@@ -142,7 +143,7 @@ def lid_zone() -> Array:
     sockets = np.unique(topology.quads[np.isin(topology.island, (FIRST_SOCKET, SECOND_SOCKET))])
     rims = np.intersect1d(sockets, np.unique(topology.quads[topology.island == FACE]))
     distance, _ = cKDTree(rest[rims]).query(rest)
-    return np.asarray(np.maximum(zone, smoothstep(distance, *_BESIDE_LIDS)))
+    return np.asarray(np.maximum(zone, smoothstep(np.asarray(distance), *_BESIDE_LIDS)))
 
 
 def without_eyes(image: Array32, lids: Array32, tone: Array32) -> Array32:
@@ -157,22 +158,21 @@ def without_eyes(image: Array32, lids: Array32, tone: Array32) -> Array32:
         tone: (3,) colour of skin far from any.
 
     """
-    half = [cv2.resize(x, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            for x in (image, lids)]  # fmt: skip
-    around = continued(half[0], half[1] < 0.02, tone)
-    skin = cv2.resize(around, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    side = len(image)
+    small = [resized(picture, side // 2) for picture in (image, lids)]
+    skin = resized(continued(small[0], small[1] < 0.02, tone), side)
     # the skin around an eye is often in the shade of its lashes
-    skin = (skin + (tone - skin) * _CHEEK_SHARE) * _LID_TINT
+    skin = np.asarray((skin + (tone - skin) * _CHEEK_SHARE) * _LID_TINT, np.float32)
     rows, columns = np.nonzero(lids > 0.02)
-    own, other = image[rows, columns], skin[rows, columns].astype(np.float32)
-    far = np.linalg.norm((lab(own) - lab(other)) * [0.8, 1, 1], axis=1)
-    zone = lids[rows, columns]
+    own, other = image[rows, columns], skin[rows, columns]
+    far = np.asarray(np.linalg.norm((lab(own) - lab(other)) * [0.8, 1, 1], axis=1))
+    zone = np.asarray(lids[rows, columns], np.float64)
     weight = np.maximum(smoothstep(far, *_UNLIKE_SKIN) * smoothstep(zone, 0.02, 0.3),
                         smoothstep(zone, *_ALWAYS))  # fmt: skip
     mask = np.zeros(lids.shape, np.float32)
     mask[rows, columns] = weight
-    mask = np.maximum(mask, cv2.GaussianBlur(mask, (0, 0), image.shape[0] / 300))
-    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), image.shape[0] / 900), np.float32)
+    mask = np.maximum(mask, blurred(mask, image.shape[0] / 300))
+    mask = blurred(mask, image.shape[0] / 900)
     return np.asarray(image + (skin - image) * mask[..., None], np.float32)
 
 
@@ -187,7 +187,7 @@ def _skin_tone(image: Array32, known: Mask, raster: Raster, rest: Array) -> Arra
 
 
 def _paint_inside(
-    image: Array32, raster: Raster, island: Array, rest: Array, tone: Array32
+    image: Array32, raster: Raster, island: Indices, rest: Array, tone: Array32
 ) -> None:
     """Paint mouth and sockets, in place."""
     flat = image.reshape(-1, 3)
@@ -201,7 +201,9 @@ def _paint_inside(
     flat[raster.texel[inside]] = own * brightness[:, None]
 
 
-def _texel_mm(raster: Raster, vertices: Array, triangles: Array, uv_triangles: Array) -> Array32:
+def _texel_mm(
+    raster: Raster, vertices: Array, triangles: Indices32, uv_triangles: Indices32
+) -> Array32:
     """(side, side) millimetres per texel."""
 
     def area(a: Array, b: Array) -> Array:
@@ -215,10 +217,10 @@ def _texel_mm(raster: Raster, vertices: Array, triangles: Array, uv_triangles: A
     in_texture = area(flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0])
     size = np.sqrt(in_space / np.maximum(in_texture, 1e-6))
     image = raster.image(np.clip(size, 0.02, 5.0)[raster.triangle], 1.0)
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), raster.side / 300), np.float32)
+    return blurred(image, raster.side / 300)
 
 
-def _roughness(raster: Raster, triangles: Array, island: Array, rest: Array) -> Array32:
+def _roughness(raster: Raster, triangles: Indices32, island: Indices, rest: Array) -> Array32:
     """(side, side) roughness, 0 to 1."""
     twin = skin_twins()
     region = np.where(twin >= 0, bust().region[twin], int(Region.FACE))
@@ -231,7 +233,7 @@ def _roughness(raster: Raster, triangles: Array, island: Array, rest: Array) -> 
     rough = rough + (_NOSE_ROUGHNESS - rough) * nose
     rough[np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET))] = _WET_ROUGHNESS
     image = padded(raster.image(rough), raster.mask())
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), raster.side / 250), np.float32)
+    return blurred(image, raster.side / 250)
 
 
 def removed_light(material: Material) -> Array:
@@ -242,7 +244,7 @@ def removed_light(material: Material) -> Array:
     side = len(material.delit)
     column, row = np.clip(uv * [side, -side] + [0, side], 0, side - 1).astype(int).T
     ratios = [
-        np.asarray(cv2.GaussianBlur(look, (0, 0), side / 250), np.float64)[row, column]
+        np.asarray(blurred(look.astype(np.float32), side / 250), np.float64)[row, column]
         for look in (material.delit, material.photographed)
     ]
     return np.asarray(np.clip(ratios[0] / np.maximum(ratios[1], 4), 0.3, 3.0))

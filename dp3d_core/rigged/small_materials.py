@@ -12,7 +12,7 @@ from dp3d_core.heads.bust import BustPart, bust
 from dp3d_core.heads.people import prior
 from dp3d_core.heads.space import EYE_RADIUS, MM
 from dp3d_core.preview.head import PreviewHead
-from dp3d_core.rigged.baking import Raster, padded, to_pixels
+from dp3d_core.rigged.baking import Raster, blurred, padded, to_pixels
 from dp3d_core.rigged.layout import eye_angle
 from dp3d_core.rigged.rig import Material
 from dp3d_core.rigged.topology import halves, part_topology
@@ -83,7 +83,7 @@ def _fibres(turn: Array, out: Array, rng: np.random.Generator) -> Array:
     count = 512
     noise = rng.standard_normal((24, count)).astype(np.float32)
     noise = np.concatenate([noise, noise, noise], 1)
-    noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=1.6, sigmaY=3.0)[:, count : 2 * count]
+    noise = blurred(noise, 1.6, 3.0)[:, count : 2 * count]
     noise = (noise - noise.min()) / (noise.max() - noise.min())
     x = ((turn / (2 * np.pi)) % 1 * count).astype(np.float32)
     y = (np.clip(out, 0, 1.2) / 1.2 * 23).astype(np.float32)
@@ -123,7 +123,7 @@ def eye_light(head: PreviewHead) -> Array:
     if len(colours) < 12:
         return np.full(3, 0.85)
     bright = colours[colours.mean(1) >= np.quantile(colours.mean(1), 0.8)]
-    return np.clip(np.median(bright, axis=0) / _SCLERA, 0.5, 1.05)
+    return np.asarray(np.clip(np.median(bright, axis=0) / _SCLERA, 0.5, 1.05))
 
 
 # -- mouth --
@@ -182,7 +182,7 @@ def mouth_layout(name: str) -> Array:
 def tongue_material(side: int, light: float) -> Material:
     """The tongue."""
     rng = np.random.default_rng(9)
-    noise = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 1.2)
+    noise = blurred(rng.standard_normal((side, side)), 1.2)
     image = _TONGUE * (1 + 0.10 * noise / noise.std() * 0.5)[..., None]
     return _inside(np.asarray(image, np.float32), light, 0.38)
 

@@ -77,15 +77,14 @@ def part_topology(name: str) -> PartTopology:
     uv, fine_uv = _midpoints(data.uv.astype(np.float64), quad_uv)
     used, corners = np.unique(fine, return_inverse=True)
     used_uv, uv_corners = np.unique(fine_uv, return_inverse=True)
-    fine, fine_uv = corners.reshape(-1, 4), uv_corners.reshape(-1, 4)
     cage = np.unique(quads)
     return PartTopology(
         name,
         refine[used],
-        fine.astype(np.int32),
+        corners.reshape(-1, 4).astype(np.int32),
         uv[used_uv],
-        fine_uv.astype(np.int32),
-        _islands(fine_uv, len(used_uv)),
+        uv_corners.reshape(-1, 4).astype(np.int32),
+        _islands(uv_corners.reshape(-1, 4), len(used_uv)),
         np.searchsorted(used, cage),
         np.searchsorted(used, quads).astype(np.int32),
         np.searchsorted(used_uv, quad_uv).astype(np.int32),

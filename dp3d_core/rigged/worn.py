@@ -25,7 +25,7 @@ from dp3d_core.rigged.keys import LEAST, HeadKeys
 from dp3d_core.rigged.layout import FACE, TORSO, cloth_layout
 from dp3d_core.rigged.neutral import NeutralHead, neighbour_weights
 from dp3d_core.rigged.parts import part_faces
-from dp3d_core.rigged.rig import BONES, PHOTO_EXPRESSION, Detail, Faces, Key, RiggedPart
+from dp3d_core.rigged.rig import BONES, PHOTO_EXPRESSION, Detail, Faces, Key, Levels, RiggedPart
 from dp3d_core.rigged.skinning import skinning_weights
 from dp3d_core.rigged.topology import part_topology
 
@@ -215,14 +215,21 @@ def clothes_part(
     for piece in (FACE, TORSO):
         island[topology.quads[topology.island == piece]] = piece
     covered &= island >= 0
-    kept = {
-        detail: Faces(level.quads[rows], level.quad_uv[rows])
-        for detail, level in faces.items()
-        for rows in [covered[level.quads].any(1) & (island[level.quads] >= 0).all(1)]
-    }
+
+    def level(detail: Detail) -> Faces:
+        of_skin = faces[detail]
+        rows = covered[of_skin.quads].any(1) & (island[of_skin.quads] >= 0).all(1)
+        return Faces(of_skin.quads[rows], of_skin.quad_uv[rows])
+
     normals = vertex_normals(carrier.skin, topology.triangles())
     lifted = keys.vertices["skin"] + normals * (_CLOTH_MM * MM)
     lifted[:, 1] = np.maximum(lifted[:, 1], carrier.skin[:, 1].min())
     return RiggedPart(
-        "clothes", "clothes", lifted, cloth_layout(), kept, keys.keys("skin"), carrier.weights
+        "clothes",
+        "clothes",
+        lifted,
+        cloth_layout(),
+        Levels(level),
+        keys.keys("skin"),
+        carrier.weights,
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from dp3d_core.arrays import Array, Array32, Indices, smoothstep
+from dp3d_core.arrays import Array, Array32, Indices32, smoothstep
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
 from dp3d_core.meshes.raycast import RayCaster
@@ -16,6 +15,7 @@ from dp3d_core.preview.texture.tones import lab_distance
 from dp3d_core.rigged.baking import (
     Raster,
     Twins,
+    blurred,
     fine_normals,
     padded,
     surface_looks,
@@ -79,7 +79,8 @@ def shell_materials(
         texel = np.full((side, side), 600.0 / side, np.float32)
         relief = np.full((side, side), _RELIEF_MM, np.float32)
         materials[name] = Material(
-            *pixels,
+            pixels[0],
+            pixels[1],
             roughness=_HAIR_ROUGHNESS if name == "hair" else _CLOTH_ROUGHNESS,
             normal_map=fine_normals(looks[1], texel, relief, (0.8, 4.0)),
             alpha=name == "hair",
@@ -93,14 +94,14 @@ def _hairness(head: PreviewHead, delit: Array32, raster: Raster) -> Array:
     tone = head.appearance.projection.skin_tone
     if tone is None:
         return np.ones(len(raster.texel))
-    colours = cv2.GaussianBlur(delit, (0, 0), 1.5).reshape(-1, 3)[raster.texel]
+    colours = blurred(delit, 1.5).reshape(-1, 3)[raster.texel]
     to_skin = lab_distance(colours, np.asarray(tone), _LIGHTNESS)
     to_hair = lab_distance(colours, np.asarray(head.appearance.hair_colour), _LIGHTNESS)
     image = raster.image(smoothstep(to_skin - to_hair, *_NEARER_HAIR))
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.5).reshape(-1)[raster.texel], np.float64)
+    return np.asarray(blurred(image, 1.5).reshape(-1)[raster.texel], np.float64)
 
 
-def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices, hairness: Array) -> Array32:
+def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices32, hairness: Array) -> Array32:
     """(side, side) alpha of hair: strands end where the shell comes near the skin."""
     height = _height_over_skin(head)
     at = raster.interpolated(height, corners)
@@ -108,9 +109,7 @@ def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices, hairness: A
     noise = rng.standard_normal((raster.side, raster.side)).astype(np.float32)
     across, along = (size * raster.side / 1024 for size in _STRAND)
     margin = 8
-    strands = cv2.GaussianBlur(
-        wrap(noise, margin), (0, 0), sigmaX=max(across, 0.4), sigmaY=max(along, 0.8)
-    )[:, margin:-margin]
+    strands = blurred(wrap(noise, margin), max(across, 0.4), max(along, 0.8))[:, margin:-margin]
     strands /= strands.std()
     ragged = at + _STRANDS_MM * hairness * strands.reshape(-1)[raster.texel]
     return padded(raster.image(smoothstep(ragged, *_EDGE_MM)), raster.mask())
@@ -154,8 +153,10 @@ def clothes_material(head: PreviewHead, part: RiggedPart, fitted: Array, side: i
     looks = [padded(image, known) for image in (photographed, delit)]
     texel = np.full((side, side), 500.0 / side, np.float32)
     relief = np.full((side, side), _RELIEF_MM, np.float32)
+    pixels = [np.dstack([to_pixels(look), alpha]) for look in looks]
     return Material(
-        *(np.dstack([to_pixels(look), alpha]) for look in looks),
+        pixels[0],
+        pixels[1],
         roughness=_CLOTH_ROUGHNESS,
         normal_map=fine_normals(looks[1], texel, relief, (0.8, 4.0)),
         alpha=True,
