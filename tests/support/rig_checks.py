@@ -58,42 +58,47 @@ class Piercings:
             outer &= gap > OUTSIDE
         twin = skin_twins()
         outer &= (twin >= 0) & ~np.isin(twin, bust().lips)
-        self.triangles = halves(topology.quads)
+        triangles = halves(topology.quads)
         face = np.tile(topology.island == FACE_ISLAND, 2)
-        self.counts = face & outer[self.triangles].all(1)
+        # nothing else lies before the face
+        front = face & (skin[triangles][..., 2] > 0).any(1)
+        self.triangles = triangles[front]
+        self.counts = (face & outer[triangles].all(1))[front]
         x, y = np.meshgrid(np.arange(-62, 62, spacing), np.arange(-85, 60, spacing))
         self.grid = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], -1) * MM
 
     def of(self, weights: Mapping[str, float]) -> dict[str, int]:
         """Pierced rays by part, with keys at weights."""
-        keys = self.keys
-        posed = {
-            name: keys.vertices[name]
-            + sum(w * keys.offsets[key].get(name, 0.0) for key, w in weights.items())
-            for name in ("skin", *INNER)
-        }
-        skin = _caster(posed["skin"], self.triangles)
-        found: dict[str, int] = {}
-        for name in INNER:
-            inner = _caster(posed[name], part_topology(name).triangles())
-            count = 0
-            for yaw, pitch in self.views:
-                axes = orbit_pose(yaw, pitch)[:3, :3]
-                towards = axes[:, 2]
-                origins = self.grid @ np.stack([axes[:, 0], -axes[:, 1], axes[:, 2]]) - towards
-                origins = origins + np.array([0, 0, 60 * MM])
-                rays = np.broadcast_to(towards, origins.shape)
-                hits = inner.cast(origins, rays)
-                if not len(hits.ray):
-                    continue
-                behind = skin.cast(origins[hits.ray], rays[hits.ray])
-                depth = (behind.distance - hits.distance[behind.ray]) / MM
-                outwards = np.einsum("ni,ni->n", behind.normals, behind.directions) < 0
-                near = (depth > TOLERANCE) & (depth < DEEP)
-                count += int((near & outwards & self.counts[behind.face]).sum())
-            if count:
-                found[name] = count
-        return found
+        skin = _caster(self._posed("skin", weights), self.triangles)
+        posed = [self._posed(name, weights) for name in INNER]
+        first = np.cumsum([0, *(len(vertices) for vertices in posed)])
+        triangles = [
+            part_topology(n).triangles() + k for n, k in zip(INNER, first[:-1], strict=True)
+        ]
+        part = np.repeat(np.arange(len(INNER)), [len(t) for t in triangles])
+        inner = _caster(np.concatenate(posed), np.concatenate(triangles))
+        counts = np.zeros(len(INNER), int)
+        for yaw, pitch in self.views:
+            axes = orbit_pose(yaw, pitch)[:3, :3]
+            towards = axes[:, 2]
+            origins = self.grid @ np.stack([axes[:, 0], -axes[:, 1], axes[:, 2]]) - towards
+            origins = origins + np.array([0, 0, 60 * MM])
+            rays = np.broadcast_to(towards, origins.shape)
+            hits = inner.cast(origins, rays)
+            if not len(hits.ray):
+                continue
+            behind = skin.cast(origins[hits.ray], rays[hits.ray])
+            depth = (behind.distance - hits.distance[behind.ray]) / MM
+            outwards = np.einsum("ni,ni->n", behind.normals, behind.directions) < 0
+            near = (depth > TOLERANCE) & (depth < DEEP) & outwards & self.counts[behind.face]
+            counts += np.bincount(part[hits.face[behind.ray[near]]], minlength=len(INNER))
+        return {name: int(count) for name, count in zip(INNER, counts, strict=True) if count}
+
+    def _posed(self, name: str, weights: Mapping[str, float]) -> np.ndarray:
+        vertices = self.keys.vertices[name]
+        for key, weight in weights.items():
+            vertices = vertices + weight * self.keys.offsets[key].get(name, 0.0)
+        return vertices
 
 
 def open_eyes(keys: HeadKeys, weights: Mapping[str, float], name: str) -> int:
