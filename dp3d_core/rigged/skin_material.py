@@ -64,9 +64,9 @@ _UNLIKE_SKIN = (9.0, 20.0)
 """Lab distances from the skin around between which a lid shows something else."""
 _ALWAYS = (0.7, 1.0)
 """Degrees of belonging to a lid between which the skin around replaces what is painted."""
-_CHEEK_SHARE = 0.4
+_CHEEK_SHARE = 0.6
 """Share of the cheeks' colour in that of lids."""
-_LID_TINT = 0.93
+_LID_TINT = 0.91
 """Brightness of lids relative to the skin around them."""
 _RELIEF_MM = 0.35
 """Height of relief per unit of log brightness, millimetres."""

@@ -135,11 +135,11 @@ def teeth_material(side: int, light: float) -> Material:
     tooth = np.abs(along) * _TEETH_HALF
     between = np.abs(tooth - np.rint(tooth))
     # front teeth meet in the middle, where the count begins
-    gap = np.exp(-((between / 0.07) ** 2)) * smoothstep(height, 0.0, 0.35)
+    gap = np.exp(-((between / 0.05) ** 2)) * smoothstep(height, 0.0, 0.35)
     gum_line = 0.34 + 0.10 * np.cos(2 * np.pi * tooth)
     gums = smoothstep(height, gum_line + 0.05, gum_line - 0.05)
     colours = (
-        _TEETH * (1 - 0.45 * gap)[:, None] * (0.9 + 0.1 * smoothstep(height, 0.3, 0.7))[:, None]
+        _TEETH * (1 - 0.22 * gap)[:, None] * (0.9 + 0.1 * smoothstep(height, 0.3, 0.7))[:, None]
     )
     colours = colours + (_GUMS - colours) * gums[:, None]
     colours *= (1 - 0.35 * smoothstep(np.abs(along), 0.5, 1.0))[:, None]
@@ -218,8 +218,8 @@ def lashes_material(side: int) -> Material:
 def _lash_alpha(along: Array, out: Array) -> Array:
     """Alpha of lashes at places along the lid and from lid (0) to tip (1)."""
     rng = np.random.default_rng(2)
-    count = 46
-    length = rng.uniform(0.6, 1.0, 4 * count)
+    count = 64
+    length = rng.uniform(0.45, 0.8, 4 * count)
     lean = rng.uniform(-0.5, 0.5, 4 * count)
     place = (along + 2) * count / 2
     alpha = np.zeros(len(along))
