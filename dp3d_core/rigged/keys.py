@@ -17,7 +17,7 @@ from dp3d_core.rigged.topology import PARTS, part_topology
 
 LEAST = 0.02 * MM
 """Shortest offset that a key keeps, head units."""
-_TONGUE_RISES_MM = 12.0
+_TONGUE_RISES_MM = 15.0
 """Rise of the tip of the tongue when it comes out, over that of the data, millimetres."""
 EYES = ("eye_left", "eye_right")
 """Parts that are eyeballs."""
