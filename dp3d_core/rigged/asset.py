@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,21 @@ from dp3d_core.meshes.files import check_mesh_path, side_names, write_mesh_files
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.progress import StepCallback, no_step
+from dp3d_core.rigged.baking import to_pixels
 from dp3d_core.rigged.gltf import to_glb
 from dp3d_core.rigged.keys import HeadKeys
 from dp3d_core.rigged.neutral import NeutralHead
 from dp3d_core.rigged.obj import MATERIALS, to_obj
 from dp3d_core.rigged.parts import head_parts
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Detail, Material, RiggedHead, RiggedPart
-from dp3d_core.rigged.skin_material import SkinBase, removed_light, skin_material
+from dp3d_core.rigged.skin_material import (
+    SkinBase,
+    cheek_tone,
+    muted,
+    removed_light,
+    skin_material,
+    vividness,
+)
 from dp3d_core.rigged.small_materials import (
     eye_light,
     eyes_material,
@@ -130,8 +139,16 @@ def _other_materials(
         "eyes": eyes_material(head, side // 2, light),
         "teeth": teeth_material(side // 4, mean),
         "tongue": tongue_material(side // 8, mean),
-        "lashes": lashes_material(side // 2),
+        "lashes": lashes_material(side // 4),
     }
+    vivid = vividness(cheek_tone(painted))
+    for name in ("eyes", "teeth", "tongue"):
+        colourful = materials[name]
+        materials[name] = replace(
+            colourful,
+            photographed=to_pixels(muted(colourful.photographed / 255, vivid)),
+            delit=to_pixels(muted(colourful.delit / 255, vivid)),
+        )
     shell = {part.name: part for part in parts if part.name in ("hair", "headwear")}
     materials |= shell_materials(head, shell, side // 2, skin, removed)
     if "brim" in named:

@@ -34,7 +34,7 @@ _SHIFTS_MM = {
 """Moves of parts of the mouth: upper teeth show below the lip and close before the lower ones."""
 _TONGUE_HEIGHT = 0.68
 """Height of the tongue relative to the data's, which fills the mouth up to the palate."""
-_OPEN_MM = 2.5
+_OPEN_MM = 5.0
 """Distance of the fitted lips from which the mouth is open in the photo, millimetres."""
 _LIPS = (32.0, -70.0, -12.0)
 """Half width, lowest and highest height of the lips on the average head, millimetres."""

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, smoothstep
@@ -68,6 +69,8 @@ _CHEEK_SHARE = 0.6
 """Share of the cheeks' colour in that of lids."""
 _LID_TINT = 0.91
 """Brightness of lids relative to the skin around them."""
+_VIVID = 0.14
+"""Range of the channels of a skin tone, relative to the largest, from which a photo has colours."""
 _RELIEF_MM = 0.35
 """Height of relief per unit of log brightness, millimetres."""
 _RELIEF_SIGMAS = (0.0006, 0.0035)
@@ -115,7 +118,7 @@ def skin_material(base: SkinBase) -> Material:
         _paint_inside(filled, raster, island, rest, tone)
         looks.append(padded(filled, raster.mask()))
     texel = _texel_mm(raster, base.fitted, triangles, uv_triangles)
-    rough = _roughness(raster, triangles, island, rest)
+    rough = _roughness(base.side // 4)
     relief = np.full((base.side, base.side), _RELIEF_MM, np.float32)
     relief[~known] = 0
     relief = blurred(relief, base.side / 400)
@@ -124,8 +127,8 @@ def skin_material(base: SkinBase) -> Material:
     return Material(
         to_pixels(looks[0]),
         to_pixels(looks[1]),
-        roughness=float(rough[raster.mask()].mean()),
-        roughness_map=to_pixels(resized(rough, base.side // 4)),
+        roughness=float(rough.mean()),
+        roughness_map=to_pixels(rough),
         normal_map=normals,
     )  # fmt: skip
 
@@ -176,6 +179,24 @@ def without_eyes(image: Array32, lids: Array32, tone: Array32) -> Array32:
     return np.asarray(image + (skin - image) * mask[..., None], np.float32)
 
 
+def vividness(tone: NDArray[np.floating]) -> float:
+    """0 to 1: how far a skin tone (3,), sRGB, is from grey, as in a photo without colours."""
+    return float(np.clip(np.ptp(tone) / max(float(tone.max()), 1e-3) / _VIVID, 0, 1))
+
+
+def muted(colours: Array, vivid: float) -> Array:
+    """Colours (..., 3) brought towards grey by a factor, 0 to 1."""
+    grey = colours.mean(-1, keepdims=True)
+    return np.asarray(grey + (colours - grey) * vivid)
+
+
+def cheek_tone(material: Material) -> Array:
+    """(3,) median sRGB of the de-lit skin in the middle of the texture's face."""
+    side = len(material.delit)
+    middle = material.delit[side // 3 : side // 2, side // 3 : 2 * side // 3].reshape(-1, 3)
+    return np.asarray(np.median(middle, axis=0) / 255)
+
+
 def _skin_tone(image: Array32, known: Mask, raster: Raster, rest: Array) -> Array32:
     """(3,) median colour of the cheeks in an image; a default if none are known."""
     x, y, z = rest.T
@@ -196,8 +217,8 @@ def _paint_inside(
     inside = island == MOUTH
     shade = smoothstep(rest[inside, 2], *_MOUTH_DARKENS)
     brightness = 1 - (1 - _DEEP) * shade
-    # a dark photo has a dark mouth
-    own = _MOUTH * np.clip(tone.mean() / 0.58, 0.35, 1.3)
+    # a dark photo has a dark mouth, a grey one a grey one
+    own = muted(_MOUTH, vividness(tone)) * np.clip(tone.mean() / 0.58, 0.35, 1.3)
     flat[raster.texel[inside]] = own * brightness[:, None]
 
 
@@ -220,8 +241,14 @@ def _texel_mm(
     return blurred(image, raster.side / 300)
 
 
-def _roughness(raster: Raster, triangles: Indices32, island: Indices, rest: Array) -> Array32:
-    """(side, side) roughness, 0 to 1."""
+@lru_cache(maxsize=2)
+def _roughness(side: int) -> Array32:
+    """(side, side) roughness, 0 to 1, the same for every head."""
+    topology = part_topology("skin")
+    triangles = halves(topology.quads)
+    raster = Raster.of(skin_layout(), halves(topology.quad_uv), side)
+    island = np.tile(topology.island, 2)[raster.triangle]
+    rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
     twin = skin_twins()
     region = np.where(twin >= 0, bust().region[twin], int(Region.FACE))
     table = np.array([_ROUGHNESS[Region(i)] for i in range(len(_ROUGHNESS))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dp3d_core.arrays import Array, Array32, Indices32, smoothstep
+from dp3d_core.arrays import Array, Array32, Indices32, Mask, smoothstep
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
 from dp3d_core.meshes.raycast import RayCaster
@@ -30,6 +30,8 @@ _LIGHTNESS = 0.7
 """Weight of lightness where colours of hair and skin are compared."""
 _NEARER_HAIR = (-14.0, 6.0)
 """Differences of the Lab distances to skin and to hair between which hair begins."""
+_COVERED_MM = -1.0
+"""Height of the shell over the skin from which hair covers it, millimetres."""
 _EDGE_MM = (-1.6, -0.2)
 """Heights of hair over the skin between which it begins to cover, millimetres."""
 _STRANDS_MM = 1.2
@@ -65,9 +67,10 @@ def shell_materials(
         if name == "hair":
             # skin beside the hairline is part of the shell, and is de-lit as the skin beside it
             hairness = _hairness(head, delit, raster)
-            near = neighbour_weights(skin / MM, part.vertices / MM)
+            bare = _beside_hair(head, skin)
+            near = neighbour_weights(skin[bare] / MM, part.vertices / MM)
             plain = photographed.reshape(-1, 3)[raster.texel] * raster.interpolated(
-                np.asarray(near @ removed), corners
+                np.asarray(near @ removed[bare]), corners
             )
             own = delit.reshape(-1, 3)
             own[raster.texel] += (plain - own[raster.texel]) * (1 - hairness)[:, None]
@@ -126,6 +129,12 @@ def _height_over_skin(head: PreviewHead) -> Array:
     grid = head.mesh.vertices[first : first + SHELL - 1]
     height = (GRID.radius(grid) - radius) / MM
     return np.append(height, height[: GRID.columns].mean())
+
+
+def _beside_hair(head: PreviewHead, skin: Array) -> Mask:
+    """(n,) skin that no hair covers."""
+    height = _height_over_skin(head)[:-1].reshape(GRID.rows, GRID.columns)
+    return np.asarray(GRID.look_up(height.astype(np.float32), skin)[:, 0] < _COVERED_MM)
 
 
 def clothes_material(head: PreviewHead, part: RiggedPart, fitted: Array, side: int) -> Material:
