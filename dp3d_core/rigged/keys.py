@@ -17,8 +17,10 @@ from dp3d_core.rigged.topology import PARTS, part_topology
 
 LEAST = 0.02 * MM
 """Shortest offset that a key keeps, head units."""
-_TONGUE_RISES_MM = 15.0
+_TONGUE_RISES_MM = 10.0
 """Rise of the tip of the tongue when it comes out, over that of the data, millimetres."""
+_TONGUE_REACH = 1.3
+"""Forward move of a tongue that comes out, relative to the data's: ours lies farther back."""
 EYES = ("eye_left", "eye_right")
 """Parts that are eyeballs."""
 
@@ -62,6 +64,7 @@ class HeadKeys:
                 forward = of_parts["tongue"][:, 2]
                 rise = _TONGUE_RISES_MM * MM * tongue_out
                 of_parts["tongue"][:, 1] += rise * forward / forward.max()
+                of_parts["tongue"][:, 2] *= 1 + (_TONGUE_REACH - 1) * tongue_out
             if key == PHOTO_EXPRESSION and neutral.parted is not None:
                 of_parts["skin"] = of_parts["skin"] + neutral.parted
             if key != PHOTO_EXPRESSION:  # the photo's own lids are where the fit put them

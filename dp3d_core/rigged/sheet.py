@@ -30,7 +30,7 @@ _LABEL = (70, 70, 70)
 """Colour of names below pictures."""
 _BAND = 18
 """Height of the band for a name, pixels."""
-TOGETHER = {"mouthClose": {"jawOpen": 1.0}, "tongueOut": {"jawOpen": 0.5}}
+TOGETHER = {"mouthClose": {"jawOpen": 1.0}, "tongueOut": {"jawOpen": 0.7}}
 """Keys that mean something only beside others: ``mouthClose`` closes the lips of an open jaw, and
 a tongue comes out of an open mouth."""
 
