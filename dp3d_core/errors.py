@@ -66,6 +66,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "portrait.bad_crop": ErrorKind("Manual crop is not usable", 422, _BAD),
     "heads.bad_shape": ErrorKind("Head cannot be shaped like that", 422, _BAD),
+    "heads.no_shape": ErrorKind("Fitted head was kept without its shape", 422, _BAD),
     "heads.bad_request": ErrorKind("Synthetic heads asked for wrongly", 422, _BAD),
     "heads.unreadable": ErrorKind("Fitted head cannot be read", 422, _BAD),
     "portrait.bad_turn": ErrorKind("Manual turn of the head is not usable", 422, _BAD),

@@ -106,6 +106,11 @@ HEAD_TEXTURE_SIDES: tuple[HeadTextureSide, ...] = get_args(HeadTextureSide)
 """Width and height of the face's texture of a fitted head, texels; the hair's has half of it."""
 DEFAULT_HEAD_TEXTURE_SIDE: HeadTextureSide = 2048
 """Width and height of the face's texture of a fitted head where the user names none, texels."""
+HeadDetail = Literal["full", "half", "quarter"]
+HEAD_DETAILS: tuple[HeadDetail, ...] = get_args(HeadDetail)
+"""Levels of detail of a rigged head (``dp3d_core.rigged``)."""
+DEFAULT_HEAD_DETAIL: HeadDetail = "full"
+"""Level of detail of a rigged head where the user names none."""
 VideoFormat = Literal["webm", "mp4"]
 VIDEO_FORMATS: tuple[VideoFormat, ...] = get_args(VideoFormat)
 """File name extensions of videos."""

@@ -15,7 +15,9 @@ from dp3d_core import __version__
 from dp3d_core.errors import Dp3dError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "core": ("cv2", "embreex", "scipy", "skimage", "threadpoolctl", "trimesh", "xatlas"),
+    "core": (
+        *("cv2", "embreex", "pygltflib", "scipy", "skimage", "threadpoolctl", "trimesh", "xatlas"),
+    ),
     "nerf": ("cv2", "embreex", "fast_simplification", "scipy", "skimage", "trimesh", "xatlas"),
     "server": (
         *("fastapi", "h11", "httpx", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "uvicorn"),

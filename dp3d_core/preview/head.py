@@ -24,6 +24,8 @@ class PreviewHead:
         appearance: colours of its points.
         chosen: hair, hat, clothes and beard, with confidence.
         photos: how each reference of the portrait was used.
+        shape: shape and expression of the portrait's pose (``PortraitReport.shape``), from which
+            the bust was built; None for heads that earlier versions kept.
 
     """
 
@@ -53,6 +55,7 @@ class PreviewHead:
         self.appearance = Appearance(placed, portrait, self.caster, seed, repeat_photo, on_step)
         observed = {**placed.observed, "clothes": self.appearance.clothes.observed}
         self.chosen: dict[str, Choice] = choices.resolved(observed)
+        self.shape: dict[str, float] | None = dict(portrait.report.shape)
 
     @classmethod
     def of_parts(
@@ -61,10 +64,12 @@ class PreviewHead:
         appearance: Appearance,
         chosen: dict[str, Choice],
         photos: tuple[PhotoUse, ...],
+        shape: dict[str, float] | None,
     ) -> PreviewHead:
         """Restore a head from its parts (``kept_heads``)."""
         head = cls.__new__(cls)
-        head.mesh, head.appearance, head.chosen, head.photos = mesh, appearance, chosen, photos
+        head.mesh, head.appearance, head.chosen = mesh, appearance, chosen
+        head.photos, head.shape = photos, shape
         head.caster = RayCaster(mesh)
         return head
 
@@ -77,6 +82,10 @@ class PreviewHead:
 
         """
         return self.appearance.of_surface(face, weights)
+
+    def surface_looks(self, face: Any, weights: Any) -> tuple[Any, Any]:
+        """Colours as of :meth:`surface_colours` with the photo's light and without, (k, 3) each."""
+        return self.appearance.looks_of_surface(face, weights)
 
     def render(self, camera: Camera) -> Render:
         """Render the head from a camera."""

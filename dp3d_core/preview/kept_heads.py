@@ -162,6 +162,7 @@ def head_bytes(head: PreviewHead) -> bytes:
         "clothes": {"seen": look.clothes.visible, "shown": asdict(look.clothes.observed)},
         "beard": look.beard_choice,
         "seed": look.seed,
+        "shape": head.shape,
         "photos": [use.to_dict() for use in head.photos],
         "projections": [],
     }
@@ -249,4 +250,4 @@ def _head(arrays: Arrays, about: dict[str, Any]) -> PreviewHead:
     )
     chosen = {name: Choice(**choice) for name, choice in about["chosen"].items()}
     uses = tuple(PhotoUse.from_dict(use) for use in about["photos"])
-    return PreviewHead.of_parts(mesh, appearance, chosen, uses)
+    return PreviewHead.of_parts(mesh, appearance, chosen, uses, about["shape"])

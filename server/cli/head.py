@@ -1,15 +1,21 @@
-"""``dp3d head``: writes the fitted head of the preview engine as a textured mesh."""
+"""``dp3d head``: writes the fitted head of the preview engine as a rigged asset or as a mesh."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
 from dp3d_core.errors import Dp3dError
-from dp3d_core.limits import DEFAULT_HEAD_TEXTURE_SIDE, SEED, HeadTextureSide
+from dp3d_core.limits import (
+    DEFAULT_HEAD_DETAIL,
+    DEFAULT_HEAD_TEXTURE_SIDE,
+    SEED,
+    HeadDetail,
+    HeadTextureSide,
+)
 from dp3d_core.storage.files import is_folder
 from server.cli.arguments import Also, HeadOptions, check_seed, number, parse_engine_options
 from server.cli.console import Common, Console, Outcome
@@ -18,20 +24,34 @@ if TYPE_CHECKING:
     from dp3d_core.preview.head import PreviewHead
 
 
+class _Source(NamedTuple):
+    """A fitted head, the hash of its portrait, and the records of its further photos."""
+
+    head: PreviewHead
+    sha256: str | None
+    photos: list[dict[str, Any]]
+
+
 @dataclass
 class Head(Common):
-    """The head that the preview engine fits to a photo, as a textured mesh."""
+    """The head that the preview engine fits to a photo, with blend shapes and bones."""
 
     source: tyro.conf.Positional[Path] = field(default=tyro.MISSING)
     """A photo, or a folder of views that the preview engine made."""
     also: Also = ()
     out: Path = Path("out/head.glb")
-    """File to write, .glb or .obj; an OBJ has its material and textures beside it."""
+    """File to write, .glb or .obj; an OBJ has its material and textures beside it and no keys."""
     texture_size: HeadTextureSide = DEFAULT_HEAD_TEXTURE_SIDE
     """Side of the face's texture, texels; the hair's texture has half that side."""
+    detail: HeadDetail = DEFAULT_HEAD_DETAIL
+    """Quads along an edge of the model: full has two, half one, quarter about half of that."""
+    static: bool = False
+    """One mesh of triangles with hair, without keys, bones and parts of its own."""
     unlit: bool = False
-    """Colours under even light, for a scene that has lights of its own; views that were made with
-    lit=false have them anyway."""
+    """Colours under even light, for a scene that has lights of its own; a rigged GLB has both.
+    Views that were made with lit=false have them anyway."""
+    sheet: Path | None = None
+    """PNG to write beside it: the neutral face, the photo's expression and every key."""
     seed: Annotated[int, number("Random seed, for a photo only", SEED)] = 0
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -40,11 +60,14 @@ class Head(Common):
     def run(self, console: Console) -> Outcome:
         """Fit or read the head, and write it."""
         from dp3d_core.engines.photos import photo_line, photo_warnings
-        from dp3d_core.preview.asset import check_asset_path, textured_parts, write_asset
-        from dp3d_core.progress import Stage
+        from dp3d_core.preview.asset import check_asset_path
+        from dp3d_core.rigged.asset import check_rig_path
+        from dp3d_core.storage.files import check_output_path
 
         check_seed(self.seed)
-        check_asset_path(self.out)
+        (check_asset_path if self.static else check_rig_path)(self.out)
+        if self.sheet is not None:
+            check_output_path(self.sheet)
         if self.also and is_folder(self.source):
             raise Dp3dError(
                 "portrait.too_many_photos",
@@ -52,16 +75,25 @@ class Head(Common):
                 "Give them with the photo itself: 'dp3d head FRONT.jpg --also BACK.jpg'.",
             )
         is_fitted = is_folder(self.source)
-        head, photos = self._read_from_views() if is_fitted else self._fit_to_photo(console)
+        source = self._read_from_views() if is_fitted else self._fit_to_photo(console)
         if self.unlit:
-            head.appearance.lit = False
+            source.head.appearance.lit = False
+        outcome = (self._mesh if self.static else self._rig)(source, console)
+        console.warn(photo_warnings(source.photos))
+        lines = [photo_line(photo) for photo in source.photos if photo["used"]]
+        return Outcome({**outcome.data, "photos": source.photos}, [*outcome.lines, *lines])
+
+    def _mesh(self, source: _Source, console: Console) -> Outcome:
+        """Write the mesh without a rig."""
+        from dp3d_core.preview.asset import textured_parts, write_asset
+        from dp3d_core.progress import Stage
+
         stage = Stage("mesh", 1, console.progress, console.cancel, "Painting the textures")
-        parts = textured_parts(head, self.texture_size)
+        parts = textured_parts(source.head, self.texture_size)
         files = write_asset(parts, self.out)
         stage.advance("The head is written", file=self.out.name)
         data = {
             "out": str(self.out),
-            "photos": photos,
             "files": [str(path) for path in files],
             "parts": {
                 part.name: {"vertices": len(part.vertices), "triangles": len(part.faces)}
@@ -69,17 +101,49 @@ class Head(Common):
             },
         }
         triangles = sum(len(part.faces) for part in parts)
-        console.warn(photo_warnings(photos))
-        return Outcome(
-            data,
-            [
-                f"{self.out}: {triangles} triangles, a texture for each part",
-                *(photo_line(photo) for photo in photos if photo["used"]),
-            ],
-        )
+        return Outcome(data, [f"{self.out}: {triangles} triangles, a texture for each part"])
 
-    def _read_from_views(self) -> tuple[PreviewHead, list[dict[str, Any]]]:
-        """The fitted head of a view set, and the records of its further photos."""
+    def _rig(self, source: _Source, console: Console) -> Outcome:
+        """Write the rigged head."""
+        from dp3d_core.progress import Stage
+        from dp3d_core.rigged.asset import RIG_STEPS, rigged_head, write_rig
+        from dp3d_core.rigged.gltf import key_names
+        from dp3d_core.rigged.sheet import keys_sheet
+        from dp3d_core.viewsets.sheets import save_png
+
+        steps = RIG_STEPS + 1 + (self.sheet is not None)
+        stage = Stage("rig", steps, console.progress, console.cancel, "Rigging the head")
+        rig = rigged_head(
+            source.head,
+            self.texture_size,
+            photo_sha256=source.sha256,
+            seed=self.seed,
+            on_step=stage.begin,
+        )
+        stage.begin("Writing the files")
+        files = write_rig(rig, self.out, self.detail, delit=not source.head.appearance.lit)
+        if self.sheet is not None:
+            stage.begin("Drawing the sheet of keys")
+            self.sheet.parent.mkdir(parents=True, exist_ok=True)
+            save_png(self.sheet, keys_sheet(rig))
+            files.append(self.sheet)
+        stage.end("The head is written")
+        parts = {part.name: len(part.faces[self.detail].quads) for part in rig.parts}
+        keys = key_names(rig.parts)
+        data = {
+            "out": str(self.out),
+            "files": [str(path) for path in files],
+            "parts": {name: {"quads": count} for name, count in parts.items()},
+            "keys": keys,
+            "expression": {name: round(value, 3) for name, value in rig.expression.items()},
+        }
+        line = f"{self.out}: {sum(parts.values())} quads in {len(parts)} meshes"
+        if self.out.suffix.lower() == ".glb":
+            line += f", {len(keys)} keys, {len(rig.bones)} bones"
+        return Outcome(data, [line])
+
+    def _read_from_views(self) -> _Source:
+        """The fitted head of a folder of views."""
         from dp3d_core.preview.kept_heads import HEAD_FILE, read_head
         from dp3d_core.viewsets.viewset import ViewSet
 
@@ -93,10 +157,10 @@ class Head(Common):
         head = read_head(path)
         meta = ViewSet.open(self.source).meta
         head.appearance.lit = bool(meta.parameters.get("lit", True))
-        return head, meta.photos
+        return _Source(head, meta.portrait_sha256, meta.photos)
 
-    def _fit_to_photo(self, console: Console) -> tuple[PreviewHead, list[dict[str, Any]]]:
-        """The head of a photo, and the records of further photos."""
+    def _fit_to_photo(self, console: Console) -> _Source:
+        """The head of the photo and of further photos."""
         from dp3d_core.engines.options import parse_options
         from dp3d_core.engines.photos import photo_records
         from dp3d_core.preview.engine import PreviewOptions
@@ -109,4 +173,4 @@ class Head(Common):
             progress=console.progress, cancel=console.cancel,
         )  # fmt: skip
         head.appearance.lit = options.lit
-        return head, photo_records(portrait, head.photos)
+        return _Source(head, portrait.sha256, photo_records(portrait, head.photos))

@@ -179,17 +179,37 @@ class Appearance:
 
     def of_surface(self, face: Indices, weights: Array) -> Array:
         """(k, 3) colours, 0 to 1, of points in triangles (k,) with barycentric weights (k, 3)."""
-        corners = self.mesh.faces[face]
-        points = np.einsum("kc,kcx->kx", weights, self.mesh.vertices[corners])
-        normals = unit(np.einsum("kc,kcx->kx", weights, self.mesh.normals[corners]))
-        hits = Hits(
-            np.arange(len(face)), points, normals, face, weights, np.zeros(len(face)), -normals
-        )
+        hits = self._surface_hits(face, weights)
         colours, light = self._of_points(hits)
         return colours if self.beard is None else self.beard.painted(colours, hits, light)
 
+    def looks_of_surface(self, face: Indices, weights: Array) -> tuple[Array, Array]:
+        """Colours as of :meth:`of_surface`, with the photo's light and without, (k, 3) each.
+
+        Independent of :attr:`lit`; quicker than both one after the other.
+        """
+        hits = self._surface_hits(face, weights)
+        looks = []
+        for colours, light in self._looks_of_points(hits, (True, False)):
+            own = colours if self.beard is None else self.beard.painted(colours, hits, light)
+            looks.append(own)
+        return looks[0], looks[1]
+
+    def _surface_hits(self, face: Indices, weights: Array) -> Hits:
+        """Points of the surface as hits of rays along their normals."""
+        corners = self.mesh.faces[face]
+        points = np.einsum("kc,kcx->kx", weights, self.mesh.vertices[corners])
+        normals = unit(np.einsum("kc,kcx->kx", weights, self.mesh.normals[corners]))
+        return Hits(
+            np.arange(len(face)), points, normals, face, weights, np.zeros(len(face)), -normals
+        )
+
     def _of_points(self, hits: Hits) -> tuple[Array, Array]:
         """View-independent colours (k, 3) of hits, and the light (k, 3) there."""
+        return self._looks_of_points(hits, (self.lit,))[0]
+
+    def _looks_of_points(self, hits: Hits, lit: tuple[bool, ...]) -> list[tuple[Array, Array]]:
+        """Colours and light as of :meth:`_of_points`, for each value of :attr:`lit`."""
         parts = self._parts(hits)
         colours, confidence = self._projected(hits, parts)
         light = self.light.at(self.light.applied, hits, parts)
@@ -207,10 +227,15 @@ class Appearance:
             mirrored_weight = _remaining(mirrored_confidence, confidence)
             mirrored = mirrored * np.exp(factors[1]) * blend
             filled += (mirrored - filled) * mirrored_weight[:, None]
-        if not self.lit:
-            filled, colours = self.light.unlit(filled, colours, hits, parts)
-            light = np.ones_like(light)
-        return filled + (colours - filled) * confidence[:, None], light
+        looks = []
+        for with_light in lit:
+            if with_light:
+                base, own, there = filled, colours, light
+            else:
+                base, own = self.light.unlit(filled, colours, hits, parts)
+                there = np.ones_like(light)
+            looks.append((base + (own - base) * confidence[:, None], there))
+        return looks
 
     def _consistent_portrait(
         self, placed: PlacedHead, portrait: Portrait, caster: RayCaster

@@ -1,0 +1,277 @@
+"""The skin's material: colours of the photo, mouth and sockets, roughness and relief."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, smoothstep
+from dp3d_core.heads.bust import BustRegion as Region
+from dp3d_core.heads.bust import bust
+from dp3d_core.heads.people import expression_offsets, prior
+from dp3d_core.heads.space import MM
+from dp3d_core.preview.head import PreviewHead
+from dp3d_core.preview.texture.tones import lab
+from dp3d_core.rigged.baking import (
+    Raster,
+    Twins,
+    blurred,
+    continued,
+    fine_normals,
+    padded,
+    resized,
+    surface_looks,
+    to_pixels,
+)
+from dp3d_core.rigged.layout import FACE, FIRST_SOCKET, MOUTH, SECOND_SOCKET, skin_layout
+from dp3d_core.rigged.rig import Material
+from dp3d_core.rigged.topology import halves, part_topology, skin_twins
+
+_WET_TINT = np.array([0.92, 0.62, 0.58])
+"""Colour of the inside of lids and lips relative to the skin."""
+_MOUTH = np.array([0.52, 0.21, 0.20])
+"""sRGB of the inside of the mouth under even light."""
+_MOUTH_DARKENS = (62.0, 30.0)
+"""Depths on the average head between which the inside of the mouth turns dark, millimetres."""
+_DEEP = 0.12
+"""Brightness of the deep mouth relative to its front."""
+_DEFAULT_SKIN = np.array([0.72, 0.56, 0.47], np.float32)
+"""sRGB of skin that no photo shows."""
+_ROUGHNESS = {
+    Region.FACE: 0.54,
+    Region.FOREHEAD: 0.48,
+    Region.SCALP: 0.68,
+    Region.EAR: 0.56,
+    Region.NECK: 0.6,
+    Region.TORSO: 0.62,
+}
+"""Roughness of the skin by region."""
+_LIP_ROUGHNESS = 0.36
+"""Roughness of lips."""
+_NOSE_ROUGHNESS = 0.44
+"""Roughness of the tip of the nose."""
+_WET_ROUGHNESS = 0.22
+"""Roughness of the inside of mouth and lids."""
+_SLIDING = (0.12, 0.6)
+"""Moves by a blink, relative to the largest, between which skin belongs to a lid."""
+_BESIDE_LIDS = (3.2, 0.8)
+"""Distances from the rim of a lid between which skin may show the eye, millimetres."""
+_UNLIKE_SKIN = (9.0, 20.0)
+"""Lab distances from the skin around between which a lid shows something else."""
+_ALWAYS = (0.7, 1.0)
+"""Degrees of belonging to a lid between which the skin around replaces what is painted."""
+_CHEEK_SHARE = 0.6
+"""Share of the cheeks' colour in that of lids."""
+_LID_TINT = 0.91
+"""Brightness of lids relative to the skin around them."""
+_VIVID = 0.14
+"""Range of the channels of a skin tone, relative to the largest, from which a photo has colours."""
+_RELIEF_MM = 0.35
+"""Height of relief per unit of log brightness, millimetres."""
+_RELIEF_SIGMAS = (0.0006, 0.0035)
+"""Blurs between which brightness is relief, texture sides."""
+
+
+@dataclass(frozen=True, eq=False)
+class SkinBase:
+    """What the textures of skin and clothes share.
+
+    Attributes:
+        head: the fitted head.
+        fitted: (n, 3) skin with the photo's expression, head units.
+        side: side of the texture, texels.
+
+    """
+
+    head: PreviewHead
+    fitted: Array
+    side: int
+
+
+def skin_material(base: SkinBase) -> Material:
+    """The material of the skin, with skin under the clothes continued from the neck."""
+    topology = part_topology("skin")
+    triangles = halves(topology.quads)
+    uv_triangles = halves(topology.quad_uv)
+    raster = Raster.of(skin_layout(), uv_triangles, base.side)
+    twins = Twins.of(skin_twins()[triangles].astype(np.int32), base.head)
+    island = np.tile(topology.island, 2)[raster.triangle]
+    photographed, delit, painted = surface_looks(base.head, twins, raster)
+    points = raster.interpolated(base.fitted, triangles)
+    cover = np.asarray(base.head.appearance.clothes.cover(points))
+    known = painted & ~raster.mask(cover > 0.15)
+    known &= ~raster.mask(np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET)))
+    known = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
+    lids = raster.image(raster.interpolated(lid_zone(), triangles))
+    lids[~known] = 0
+    looks = []
+    for image in (photographed, delit):
+        tone = _skin_tone(image, known, raster, rest)
+        filled = continued(image, known, tone)
+        filled = without_eyes(filled, lids, tone)
+        _paint_inside(filled, raster, island, rest, tone)
+        looks.append(padded(filled, raster.mask()))
+    texel = _texel_mm(raster, base.fitted, triangles, uv_triangles)
+    rough = _roughness(base.side // 4)
+    relief = np.full((base.side, base.side), _RELIEF_MM, np.float32)
+    relief[~known] = 0
+    relief = blurred(relief, base.side / 400)
+    low, high = _RELIEF_SIGMAS
+    normals = fine_normals(looks[1], texel, relief, (low * base.side, high * base.side))
+    return Material(
+        to_pixels(looks[0]),
+        to_pixels(looks[1]),
+        roughness=float(rough.mean()),
+        roughness_map=to_pixels(rough),
+        normal_map=normals,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def lid_zone() -> Array:
+    """(n,) 1 at skin that slides over an eye when it closes, 0 beyond the lids."""
+    topology = part_topology("skin")
+    rest = np.asarray(topology.refine @ (prior().mean / MM))
+    zone = np.zeros(len(rest))
+    for side in ("Left", "Right"):
+        blink = topology.refine @ expression_offsets({f"eyeBlink{side}": 1.0}) / MM
+        moves = np.linalg.norm(blink, axis=1)
+        zone = np.maximum(zone, smoothstep(moves / moves.max(), *_SLIDING))
+    sockets = np.unique(topology.quads[np.isin(topology.island, (FIRST_SOCKET, SECOND_SOCKET))])
+    rims = np.intersect1d(sockets, np.unique(topology.quads[topology.island == FACE]))
+    distance, _ = cKDTree(rest[rims]).query(rest)
+    return np.asarray(np.maximum(zone, smoothstep(np.asarray(distance), *_BESIDE_LIDS)))
+
+
+def without_eyes(image: Array32, lids: Array32, tone: Array32) -> Array32:
+    """The image with eyes that the photo shows on the lids replaced by the skin around them.
+
+    Lids of the photo and of the head differ by a millimetre or two, and a closing lid stretches
+    what is painted on it.
+
+    Args:
+        image: (s, s, 3) colours, 0 to 1.
+        lids: (s, s) :func:`lid_zone`.
+        tone: (3,) colour of skin far from any.
+
+    """
+    side = len(image)
+    small = [resized(picture, side // 2) for picture in (image, lids)]
+    skin = resized(continued(small[0], small[1] < 0.02, tone), side)
+    # the skin around an eye is often in the shade of its lashes
+    skin = np.asarray((skin + (tone - skin) * _CHEEK_SHARE) * _LID_TINT, np.float32)
+    rows, columns = np.nonzero(lids > 0.02)
+    own, other = image[rows, columns], skin[rows, columns]
+    far = np.asarray(np.linalg.norm((lab(own) - lab(other)) * [0.8, 1, 1], axis=1))
+    zone = np.asarray(lids[rows, columns], np.float64)
+    weight = np.maximum(smoothstep(far, *_UNLIKE_SKIN) * smoothstep(zone, 0.02, 0.3),
+                        smoothstep(zone, *_ALWAYS))  # fmt: skip
+    mask = np.zeros(lids.shape, np.float32)
+    mask[rows, columns] = weight
+    mask = np.maximum(mask, blurred(mask, image.shape[0] / 300))
+    mask = blurred(mask, image.shape[0] / 900)
+    return np.asarray(image + (skin - image) * mask[..., None], np.float32)
+
+
+def vividness(tone: NDArray[np.floating]) -> float:
+    """0 to 1: how far a skin tone (3,), sRGB, is from grey, as in a photo without colours."""
+    return float(np.clip(np.ptp(tone) / max(float(tone.max()), 1e-3) / _VIVID, 0, 1))
+
+
+def muted(colours: Array, vivid: float) -> Array:
+    """Colours (..., 3) brought towards grey by a factor, 0 to 1."""
+    grey = colours.mean(-1, keepdims=True)
+    return np.asarray(grey + (colours - grey) * vivid)
+
+
+def cheek_tone(material: Material) -> Array:
+    """(3,) median sRGB of the de-lit skin in the middle of the texture's face."""
+    side = len(material.delit)
+    middle = material.delit[side // 3 : side // 2, side // 3 : 2 * side // 3].reshape(-1, 3)
+    return np.asarray(np.median(middle, axis=0) / 255)
+
+
+def _skin_tone(image: Array32, known: Mask, raster: Raster, rest: Array) -> Array32:
+    """(3,) median colour of the cheeks in an image; a default if none are known."""
+    x, y, z = rest.T
+    cheeks = (np.abs(x) > 18) & (np.abs(x) < 50) & (y > -28) & (y < 4) & (z > 35)
+    texels = raster.mask(cheeks) & known
+    if texels.sum() < 50:
+        return _DEFAULT_SKIN
+    return np.asarray(np.median(image[texels], axis=0), np.float32)
+
+
+def _paint_inside(
+    image: Array32, raster: Raster, island: Indices, rest: Array, tone: Array32
+) -> None:
+    """Paint mouth and sockets, in place."""
+    flat = image.reshape(-1, 3)
+    sockets = np.isin(island, (FIRST_SOCKET, SECOND_SOCKET))
+    flat[raster.texel[sockets]] = tone * _WET_TINT
+    inside = island == MOUTH
+    shade = smoothstep(rest[inside, 2], *_MOUTH_DARKENS)
+    brightness = 1 - (1 - _DEEP) * shade
+    # a dark photo has a dark mouth, a grey one a grey one
+    own = muted(_MOUTH, vividness(tone)) * np.clip(tone.mean() / 0.58, 0.35, 1.3)
+    flat[raster.texel[inside]] = own * brightness[:, None]
+
+
+def _texel_mm(
+    raster: Raster, vertices: Array, triangles: Indices32, uv_triangles: Indices32
+) -> Array32:
+    """(side, side) millimetres per texel."""
+
+    def area(a: Array, b: Array) -> Array:
+        cross = np.cross(a, b)
+        return np.abs(cross) if cross.ndim == 1 else np.linalg.norm(cross, axis=1)
+
+    solid = vertices[triangles] / MM
+    flat = np.concatenate([skin_layout(), np.zeros((len(skin_layout()), 1))], 1)[uv_triangles]
+    flat = flat * raster.side
+    in_space = area(solid[:, 1] - solid[:, 0], solid[:, 2] - solid[:, 0])
+    in_texture = area(flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0])
+    size = np.sqrt(in_space / np.maximum(in_texture, 1e-6))
+    image = raster.image(np.clip(size, 0.02, 5.0)[raster.triangle], 1.0)
+    return blurred(image, raster.side / 300)
+
+
+@lru_cache(maxsize=2)
+def _roughness(side: int) -> Array32:
+    """(side, side) roughness, 0 to 1, the same for every head."""
+    topology = part_topology("skin")
+    triangles = halves(topology.quads)
+    raster = Raster.of(skin_layout(), halves(topology.quad_uv), side)
+    island = np.tile(topology.island, 2)[raster.triangle]
+    rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
+    twin = skin_twins()
+    region = np.where(twin >= 0, bust().region[twin], int(Region.FACE))
+    table = np.array([_ROUGHNESS[Region(i)] for i in range(len(_ROUGHNESS))])
+    rough = raster.interpolated(table[region], triangles)
+    x, y, z = rest.T
+    lips = np.exp(-((x / 24) ** 4) - ((y + 41) / 8.5) ** 4) * smoothstep(z, 78, 86)
+    nose = np.exp(-((x / 13) ** 2) - ((y + 8) / 14) ** 2) * smoothstep(z, 88, 100)
+    rough = rough + (_LIP_ROUGHNESS - rough) * lips
+    rough = rough + (_NOSE_ROUGHNESS - rough) * nose
+    rough[np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET))] = _WET_ROUGHNESS
+    image = padded(raster.image(rough), raster.mask())
+    return blurred(image, raster.side / 250)
+
+
+def removed_light(material: Material) -> Array:
+    """(n, 3) factors from the photographed to the de-lit colours at the skin's vertices."""
+    topology = part_topology("skin")
+    uv = np.zeros((len(skin_twins()), 2))
+    uv[topology.quads] = skin_layout()[topology.quad_uv]
+    side = len(material.delit)
+    column, row = np.clip(uv * [side, -side] + [0, side], 0, side - 1).astype(int).T
+    ratios = [
+        np.asarray(blurred(look.astype(np.float32), side / 250), np.float64)[row, column]
+        for look in (material.delit, material.photographed)
+    ]
+    return np.asarray(np.clip(ratios[0] / np.maximum(ratios[1], 4), 0.3, 3.0))

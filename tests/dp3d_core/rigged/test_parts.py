@@ -1,0 +1,100 @@
+"""Parts of a rigged head: quads, levels of detail, weights, texture coordinates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp3d_core.heads.bust import BustRegion, bust
+from dp3d_core.heads.space import MM
+from dp3d_core.rigged.layout import skin_layout
+from dp3d_core.rigged.rig import BONES, DETAILS
+from dp3d_core.rigged.topology import PARTS, part_topology, skin_twins
+
+NAMES = {*PARTS}
+
+
+def test_parts_are_meshes_of_their_own(plain, rig) -> None:
+    assert {part.name for part in plain.parts} == NAMES
+    assert {part.name for part in rig.parts} >= NAMES | {"hair", "clothes"}
+    assert {part.material for part in rig.parts} == set(rig.materials)
+
+
+def test_levels_of_detail_are_quads_of_fewer_faces(rig) -> None:
+    for part in rig.parts:
+        counts = {detail: len(part.faces[detail].quads) for detail in DETAILS}
+        assert counts["full"] > counts["half"] >= counts["quarter"] > 0, part.name
+        for detail in DETAILS:
+            faces = part.faces[detail]
+            assert faces.quads.shape == faces.quad_uv.shape
+            assert faces.quads.max() < len(part.vertices)
+            assert faces.quad_uv.max() < len(part.uv)
+            if part.name not in ("hair", "headwear"):  # whose crown is a fan of triangles
+                assert (np.diff(np.sort(faces.quads, 1), axis=1) > 0).all()
+    skin = rig.part("skin").faces
+    assert len(skin["full"].quads) > 17_000
+    assert 4_000 < len(skin["half"].quads) < 5_000
+    assert 1_500 < len(skin["quarter"].quads) < 2_400
+
+
+@pytest.mark.parametrize("detail", DETAILS)
+def test_skin_is_a_manifold(plain, detail) -> None:
+    quads = plain.part("skin").faces[detail].quads
+    edges = np.sort(np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2), 1)
+    _, counts = np.unique(edges, axis=0, return_counts=True)
+    assert counts.max() == 2
+
+
+def test_weights_sum_to_one(rig) -> None:
+    bones = list(BONES)
+    for part in rig.parts:
+        assert part.weights.shape == (len(part.vertices), len(bones))
+        assert part.weights.min() >= 0
+        np.testing.assert_allclose(part.weights.sum(1), 1, atol=1e-9)
+    for part, bone in (
+        ("eye_left", "eye.L"),
+        ("eye_right", "eye.R"),
+        ("lower_teeth", "jaw"),
+        ("upper_teeth", "head"),
+    ):
+        assert (rig.part(part).weights[:, bones.index(bone)] == 1).all()
+    skin = rig.part("skin")
+    crown = skin.vertices[:, 1].argmax()
+    assert skin.weights[crown, bones.index("head")] > 0.95
+    chin = np.flatnonzero((np.abs(skin.vertices[:, 0]) < 10 * MM) & (skin.vertices[:, 2] > 80 * MM))
+    chin = chin[skin.vertices[chin, 1].argmin()]
+    assert skin.weights[chin, bones.index("jaw")] > 0.5
+
+
+def test_bones_lie_where_they_should(rig) -> None:
+    root, neck, head, jaw, left, right = rig.bones / MM
+    assert root[1] < neck[1] < head[1] < left[1]
+    assert left[0] > 20
+    assert right[0] < -20
+    assert abs(jaw[0]) < 3
+
+
+def test_the_face_has_two_fifths_of_the_texels() -> None:
+    topology, uv = part_topology("skin"), skin_layout()
+    twin = skin_twins()
+    region = np.where(twin >= 0, bust().region[twin], -1)
+    face = np.isin(region[topology.quads], (BustRegion.FACE, BustRegion.FOREHEAD)).all(1)
+    face &= topology.island == 0
+    a, b, c, d = (uv[topology.quad_uv[:, k]] for k in range(4))
+    area = _cross(c - a, d - b) / 2
+    assert (area > 0).all()  # nothing is mirrored or folded
+    assert area[face].sum() >= 0.40
+    assert uv.min() >= 0
+    assert uv.max() <= 1
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def test_neutral_lips_meet(person) -> None:
+    neutral, _ = person
+    skin = neutral.vertices["skin"]
+    rim = np.flatnonzero(np.isin(skin_twins(), bust().lips))
+    middle = rim[np.abs(skin[rim, 0]) < 8 * MM]
+    assert np.ptp(skin[middle, 1]) < 4 * MM

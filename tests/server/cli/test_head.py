@@ -1,0 +1,54 @@
+"""``dp3d head``: a rigged head or one mesh, from a photo or from its views."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import trimesh
+
+from dp3d_core.preview.kept_heads import HEAD_FILE
+from dp3d_core.rigged.rig import PHOTO_EXPRESSION, arkit_names
+from tests.server.cli.conftest import result
+
+SMALL = ("--texture-size", 512, "--json")
+
+
+def test_a_head_from_views_and_from_the_photo(dp3d, photo, tmp_path) -> None:
+    views = tmp_path / "views"
+    assert dp3d("generate", photo, "--out", views, "--views", 2, "--size", 32).returncode == 0
+    out, sheet = tmp_path / "head.glb", tmp_path / "keys.png"
+    run = dp3d("head", views, "--out", out, "--detail", "half", "--sheet", sheet, *SMALL)
+    assert run.returncode == 0, run.stderr
+    data = result(run)["result"]
+    assert set(data["keys"]) == {*arkit_names(), PHOTO_EXPRESSION}
+    assert data["files"] == [str(out), str(sheet)]
+    assert 4_000 < data["parts"]["skin"]["quads"] < 5_000
+    assert sheet.is_file()
+    scene = trimesh.load_scene(out)
+    assert set(scene.geometry) == set(data["parts"])
+    meta = json.loads((views / "meta.json").read_text())
+    assert meta["portrait_sha256"].encode() in out.read_bytes()
+
+    static = tmp_path / "static.glb"
+    run = dp3d("head", photo, "--static", "--out", static, *SMALL)
+    assert run.returncode == 0, run.stderr
+    assert set(result(run)["result"]["parts"]) <= {"head", "hair", "brim"}
+
+    # as an earlier version kept it
+    path = views / HEAD_FILE
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    about = json.loads(arrays["about"].tobytes())
+    del about["shape"]
+    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    assert zipfile.is_zipfile(buffer)
+    path.write_bytes(buffer.getvalue())
+    run = dp3d("head", views, "--out", out, *SMALL)
+    assert run.returncode == 3
+    assert result(run)["error"]["code"] == "heads.no_shape"
+    assert dp3d("head", views, "--static", "--out", static, *SMALL).returncode == 0
