@@ -46,8 +46,8 @@ from dp3d_core.weights.requirements import find_device
 
 if TYPE_CHECKING:
     from dp3d_core.portraits.portrait import Portrait
+    from dp3d_core.preview.further.photos import PhotoUse
     from dp3d_core.preview.head import PreviewHead
-    from dp3d_core.preview.photo_poses import PhotoUse
 
 
 LATENT_PREVIEW = "denoising.png"

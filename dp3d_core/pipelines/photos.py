@@ -21,7 +21,7 @@ from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.viewsets.viewset import over
 
 if TYPE_CHECKING:
-    from dp3d_core.preview.photo_poses import PhotoUse
+    from dp3d_core.preview.further.photos import PhotoUse
 
 BACK_YAW_DEG = 120.0
 """Absolute yaw above which a photo shows the back of the head."""

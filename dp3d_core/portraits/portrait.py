@@ -157,9 +157,12 @@ class Reference:
         portrait: the prepared photo; ``portrait.face`` tells whether its pose is reliable.
         side: side of the head that it shows, by hand; ``auto`` if it is estimated.
         name: name of the photo in messages.
+        shape_distance: distance of its own shape from the portrait's
+            (``references.shape_distance``); None without landmarks in both.
 
     """
 
     portrait: Portrait
     side: PhotoSide
     name: str
+    shape_distance: float | None = None

@@ -2,7 +2,7 @@
 
 The portrait is the photo that shows the face best from the front.  Shape coefficients of all photos
 with landmarks are averaged, then the pose of each is fitted again with that shape held.  Photos
-without landmarks (profiles, backs) keep a rough pose; ``preview.photo_poses`` fits it against the
+without landmarks (profiles, backs) keep a rough pose; ``preview.further`` fits it against the
 head of the others.
 """
 
@@ -31,6 +31,10 @@ SIDE_YAW_DEG: dict[PhotoSide, float | None] = {
     "right": -90.0,
 }
 """Yaw of the camera about the head of each side; the left photo shows the person's left ear."""
+_LEADING = 30
+"""Number of shape coefficients that are compared."""
+_SAME_SHAPE = 0.72
+"""Greatest distance of two photos' shapes that are averaged."""
 _PORTRAIT_YAW_DEG = 35.0
 """Absolute yaw up to which the first photo remains the portrait."""
 
@@ -91,17 +95,37 @@ def load_person(
         name = photo.name or f"photo {number}"
         photos.append(Reference(_loaded(photo, name, cancel), photo.side, name))
     main = _portrait_index(photos)
+    distances = [shape_distance(photos[main].portrait, photo.portrait) for photo in photos]
+    components = shared_components(
+        [
+            photo.portrait
+            for photo, distance in zip(photos, distances, strict=True)
+            if distance is not None and distance < _SAME_SHAPE
+        ]
+    )
     by_hand = angles or HeadAngles()
-    components = shared_components([photo.portrait for photo in photos])
-    photos = [
+    fitted = [
         replace(
             photo,
             portrait=with_shape(photo.portrait, components, by_hand if index == 0 else None),
+            shape_distance=distances[index],
         )
         for index, photo in enumerate(photos)
     ]
-    references = tuple(photo for index, photo in enumerate(photos) if index != main)
-    return replace(photos[main].portrait, references=references)
+    references = tuple(photo for index, photo in enumerate(fitted) if index != main)
+    return replace(fitted[main].portrait, references=references)
+
+
+def shape_distance(first: Portrait, second: Portrait) -> float | None:
+    """Root mean square difference of the leading shape coefficients, standard deviations.
+
+    On synthetic people about 0.5 for two photos of one person and 0.95 for two people.  None
+    unless both have landmarks.
+    """
+    if first.face is None or second.face is None:
+        return None
+    shapes = [components_of(portrait.report.shape)[:_LEADING] for portrait in (first, second)]
+    return float(np.sqrt(np.mean((shapes[0] - shapes[1]) ** 2)))
 
 
 def _loaded(photo: PhotoSource, name: str, cancel: CancelCheck) -> Portrait:

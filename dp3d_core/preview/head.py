@@ -10,7 +10,7 @@ from dp3d_core.meshes.raycast import RayCaster, Render, render
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import ALL_AUTO, Choice, HeadChoices
 from dp3d_core.preview.colouring.appearance import Appearance
-from dp3d_core.preview.photo_poses import PhotoUse, fit_photos
+from dp3d_core.preview.further.photos import PhotoUse, fit_photos
 from dp3d_core.preview.shape.placement import place_head
 from dp3d_core.progress import StepCallback, no_step
 

@@ -28,9 +28,9 @@ from dp3d_core.preview.clothing.neckline import Clothes
 from dp3d_core.preview.colouring.appearance import APPEARANCE_STEPS, Appearance
 from dp3d_core.preview.colouring.head_light import HeadLight
 from dp3d_core.preview.colouring.photographs import Photograph, Photographs
+from dp3d_core.preview.further.photos import PhotoUse, photo_steps
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.photo.stored import Arrays, projection_of_arrays, projection_to_arrays
-from dp3d_core.preview.photo_poses import PhotoUse, photo_steps
 from dp3d_core.preview.shape.placement import placement_steps
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.storage.files import write_atomic

@@ -21,7 +21,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.portraits.crop import Crop
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Reference
-from dp3d_core.preview.photo_poses import PhotoUse
+from dp3d_core.preview.further.photos import PhotoUse
 from tests.support.photos import encode
 
 

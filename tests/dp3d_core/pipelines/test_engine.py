@@ -38,7 +38,7 @@ from dp3d_core.pipelines.windows import plan_windows
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Reference
 from dp3d_core.portraits.pose import HeadAngles
-from dp3d_core.preview.photo_poses import PhotoUse
+from dp3d_core.preview.further.photos import PhotoUse
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
 from dp3d_core.synthetic.subjects import random_subject

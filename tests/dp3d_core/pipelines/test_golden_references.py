@@ -30,7 +30,7 @@ from dp3d_core.pipelines.options import DiffusionOptions
 from dp3d_core.pipelines.user_pictures import UserPictures
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Reference
-from dp3d_core.preview.photo_poses import PhotoUse
+from dp3d_core.preview.further.photos import PhotoUse
 from dp3d_core.progress import never_cancel, no_progress
 from tests.conftest import shared_path
 from tests.support.photos import encode

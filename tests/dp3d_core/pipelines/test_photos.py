@@ -12,7 +12,7 @@ from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.pipelines.photos import choose_photos, on_background, reference_picture
 from dp3d_core.portraits.crop import CROP_SIZE, Crop
 from dp3d_core.portraits.load import load_portrait
-from dp3d_core.preview.photo_poses import PhotoUse
+from dp3d_core.preview.further.photos import PhotoUse
 from tests.support.photos import encode
 
 

@@ -8,7 +8,7 @@ import pytest
 from dp3d_core.evaluation.photos_benchmark import Shot
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.portraits.references import PhotoSource, load_person
-from dp3d_core.preview.photo_poses import PhotoUse, fit_photos, photo_steps
+from dp3d_core.preview.further.photos import PhotoUse, fit_photos, photo_steps
 from tests.support.photos import encode
 
 

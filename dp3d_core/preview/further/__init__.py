@@ -1,0 +1,1 @@
+"""Further photos of a person: their poses, and whether they show the person of the portrait."""

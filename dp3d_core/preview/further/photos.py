@@ -1,0 +1,228 @@
+"""How the further photos of a person are used: poses, and photos that are left out.
+
+Profiles and backs show no face that a landmark model finds.  A learned map (``portraits.view_map``)
+estimates their pose, and ``refinement`` moves it onto the head of the portrait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dp3d_core.cameras.camera import Camera
+from dp3d_core.limits import PhotoSide
+from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE, Crop, canonical_crop, centre_crop, cut
+from dp3d_core.portraits.matting import find_matte
+from dp3d_core.portraits.portrait import Portrait, Reference
+from dp3d_core.portraits.pose import posed_camera
+from dp3d_core.portraits.references import SIDE_YAW_DEG
+from dp3d_core.portraits.view_map import ViewPose, view_map
+from dp3d_core.preview.further.agreement import differences, stranger_reason
+from dp3d_core.preview.further.head_model import HeadModel, PhotoTarget
+from dp3d_core.preview.further.person import head_window
+from dp3d_core.preview.further.refinement import refined
+from dp3d_core.preview.shape.placement import place_head
+from dp3d_core.progress import StepCallback, no_step
+
+_GUESSES = (0.5, 0.75, 1.0)
+"""Sides of the windows that are tried where no person is found, centre crops."""
+_LEAST_CERTAINTY = 0.6
+"""Certainty of the learned map below which such a window shows no head."""
+_ROUNDS = (3, 4)
+"""Rounds of fitting in the estimated crop, and in the crop of the pose fitted there."""
+_BY_HAND_DEG = 60.0
+"""Difference from the side that the user named at which an estimate is replaced, degrees."""
+_LANDMARKS_DEG = 62.0
+"""Absolute yaw up to which the pose of a face with landmarks is reliable, degrees."""
+_FRONT_DEG = 45.0
+"""Absolute yaw up to which a photo shows the front, degrees."""
+_PROFILE_CONFIDENCE = 0.2
+"""Confidence from which a face that only the detector sees is a profile; it takes buns and
+ponytails for faces of less."""
+
+
+@dataclass(frozen=True)
+class PhotoUse:
+    """How a further photo is used.
+
+    Attributes:
+        name: of the photo, in messages.
+        sha256: hash of its file.
+        side: side of the head that it shows.
+        crop: the head crop.
+        camera: camera of the crop, in head space.
+        used: whether the head has been made with it.
+        reason: sentence on why it is left out; empty if it is used.
+
+    """
+
+    name: str
+    sha256: str
+    side: PhotoSide
+    crop: Crop
+    camera: Camera
+    used: bool
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, unrounded."""
+        yaw, pitch = self.camera.yaw_pitch_deg
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "side": self.side,
+            "yaw_deg": yaw,
+            "pitch_deg": pitch,
+            "crop": [self.crop.x, self.crop.y, self.crop.side],
+            "camera": self.camera.to_dict(),
+            "used": self.used,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PhotoUse:
+        """Inverse of :meth:`to_dict`."""
+        camera = values["camera"]
+        return cls(
+            values["name"],
+            values["sha256"],
+            values["side"],
+            Crop(*values["crop"]),
+            Camera(camera["c2w"], camera["K"], camera["width"], camera["height"]),
+            values["used"],
+            values["reason"],
+        )
+
+    def portrait(self, reference: Reference) -> Portrait:
+        """The photo with this crop and camera, and a matte of the crop."""
+        image, inside = cut(reference.portrait.photo, self.crop)
+        matte, confidence = find_matte(image, inside)
+        yaw, pitch = self.camera.yaw_pitch_deg
+        report = replace(
+            reference.portrait.report,
+            crop=self.crop,
+            crop_source="head",
+            yaw_deg=yaw,
+            pitch_deg=pitch,
+            matte_source="segmenter",
+            matte_confidence=confidence,
+        )
+        return replace(
+            reference.portrait,
+            image=image,
+            matte=matte,
+            inside=inside,
+            camera=self.camera,
+            report=report,
+        )
+
+
+def photo_steps(portrait: Portrait) -> int:
+    """Number of steps of :func:`fit_photos`."""
+    return len(portrait.references)
+
+
+def fit_photos(
+    portrait: Portrait, on_step: StepCallback = no_step
+) -> tuple[tuple[PhotoUse, ...], list[Portrait]]:
+    """Poses of the references of a portrait.
+
+    Args:
+        portrait: the portrait with its references.
+        on_step: called :func:`photo_steps` times.
+
+    Returns:
+        How each reference is used, and the photos that are used, with their poses.
+
+    """
+    uses: list[PhotoUse] = []
+    photos: list[Portrait] = []
+    if not portrait.references:
+        return (), photos
+    model = HeadModel.of(place_head(portrait), portrait)
+    for number, reference in enumerate(portrait.references, 1):
+        on_step(f"Placing further photo {number} of {len(portrait.references)}")
+        own = reference.portrait
+        if own.face is not None and abs(own.report.yaw_deg) < _LANDMARKS_DEG:
+            placed: Portrait | None = own
+        else:
+            placed = posed(reference, model)
+        if placed is None:
+            crop, camera, side = own.report.crop, own.camera, reference.side
+            reason = "No person was found in it."
+        else:
+            crop, camera = placed.report.crop, placed.camera
+            side = _side_of(camera)
+            measured = differences(model, placed, reference.shape_distance)
+            reason = stranger_reason(measured, by_hand=reference.side != "auto")
+            if not reason:
+                photos.append(placed)
+        use = PhotoUse(reference.name, own.sha256, side, crop, camera, not reason, reason)
+        uses.append(use)
+    return tuple(uses), photos
+
+
+def _side_of(camera: Camera) -> PhotoSide:
+    """Side of the head that a camera sees."""
+    yaw = camera.yaw_pitch_deg[0]
+    if abs(yaw) < _FRONT_DEG:
+        return "front"
+    if abs(yaw) > 180 - _FRONT_DEG:
+        return "back"
+    return "left" if yaw > 0 else "right"
+
+
+def posed(reference: Reference, model: HeadModel) -> Portrait | None:
+    """A photo with crop, matte and camera fitted to a head; None if it shows no person.
+
+    Args:
+        reference: the photo.
+        model: the head of the other photos.
+
+    """
+    photo = reference.portrait.photo
+    view = _estimated(reference)
+    if view is None:
+        return None
+    window, theta = view.crop, np.concatenate([view.angles, np.zeros(3)])
+    for rounds in _ROUNDS:
+        image, inside = cut(photo, window)
+        matte, _ = find_matte(image, inside)
+        target = PhotoTarget.of(image, (matte > 127) & inside, inside)
+        theta = refined(model, target, theta, rounds)
+        window = canonical_crop(window, posed_camera(theta, CROP_SIZE, CROP_FOCAL))
+        theta = np.concatenate([theta[:3], np.zeros(3)])
+    camera = posed_camera(theta, CROP_SIZE, CROP_FOCAL)
+    use = PhotoUse(reference.name, "", "auto", window, camera, True)
+    return use.portrait(reference)
+
+
+def _estimated(reference: Reference) -> ViewPose | None:
+    """Learned estimate of a photo's pose; None if it shows no person.
+
+    A side that the user named overrides a yaw that contradicts it.
+    """
+    photo, report = reference.portrait.photo, reference.portrait.report
+    face = report.chosen
+    if face is not None and (face.points is not None or face.confidence > _PROFILE_CONFIDENCE):
+        window: Crop | None = report.crop
+    else:
+        window = head_window(photo)
+    if window is not None:
+        view = view_map()(photo, window)
+    else:  # the segmenter sees nobody: windows in the middle are tried
+        middle = centre_crop(photo)
+        x, y = middle.x + middle.side / 2, middle.y + middle.side / 2
+        views = [view_map()(photo, Crop.around(x, y, middle.side * factor)) for factor in _GUESSES]
+        view = max(views, key=lambda view: view.certainty)
+        if view.certainty < _LEAST_CERTAINTY:
+            return None
+    by_hand = SIDE_YAW_DEG[reference.side]
+    if by_hand is not None:
+        yaw = float(np.degrees(view.angles[0]))
+        if abs((yaw - by_hand + 180) % 360 - 180) > _BY_HAND_DEG:
+            view = replace(view, angles=np.array([np.radians(by_hand), 0.0, 0.0]))
+    return view
