@@ -31,6 +31,10 @@ _STRANGER = 1.0
 """Sum of the log likelihood ratios above which a photo shows somebody else."""
 _SURE = 3.0
 """The same sum for a photo whose side the user named."""
+_SAME_VIEW_DEG = 25.0
+"""Angle between two photos beyond which their shapes differ by the view as well, degrees."""
+_MOST_TURNED = 1.5
+"""Greatest log likelihood ratio of the shape beyond that angle."""
 _MIN_PIXELS = 40
 """Least number of pixels of a surface whose colour is compared."""
 
@@ -70,15 +74,18 @@ _MEASURES = {
 """Measures of :func:`differences`: Lab distances with reduced lightness, and ``shape_distance``."""
 
 
-def stranger_reason(differences: dict[str, float], by_hand: bool) -> str:
+def stranger_reason(differences: dict[str, float], by_hand: bool, apart_deg: float) -> str:
     """Sentence on why a photo does not show the person; empty if it may.
 
     Args:
         differences: of :func:`differences`.
         by_hand: whether the user named the side that the photo shows.
+        apart_deg: angle between the cameras of photo and portrait, degrees.
 
     """
     ratios = {name: _MEASURES[name].log_ratio(value) for name, value in differences.items()}
+    if "shape" in ratios and apart_deg > _SAME_VIEW_DEG:
+        ratios["shape"] = float(np.clip(ratios["shape"], -_MOST_TURNED, _MOST_TURNED))
     if sum(ratios.values()) <= (_SURE if by_hand else _STRANGER):
         return ""
     order = sorted(ratios, key=lambda name: -ratios[name])

@@ -157,7 +157,9 @@ def fit_photos(
             crop, camera = placed.report.crop, placed.camera
             side = _side_of(camera)
             measured = differences(model, placed, reference.shape_distance)
-            reason = stranger_reason(measured, by_hand=reference.side != "auto")
+            cosine = camera.c2w[:3, 2] @ portrait.camera.c2w[:3, 2]
+            apart = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+            reason = stranger_reason(measured, reference.side != "auto", apart)
             if not reason:
                 photos.append(placed)
         use = PhotoUse(reference.name, own.sha256, side, crop, camera, not reason, reason)
