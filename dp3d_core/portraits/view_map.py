@@ -39,11 +39,11 @@ _MIRROR = np.array([1.0, -1, 1, -1, 1, -1, 1])
 """Signs of the outputs of a mirrored window."""
 _FIRST_SIDES = (0.85, 1.0, 1.2)
 """Sides of the windows that the coarse stage starts from, relative to the rough one."""
-_COMPONENTS = 200
+_COMPONENTS = 250
 """Number of principal components of the histograms."""
-_CENTRES = 2000
+_CENTRES = 2500
 """Number of training windows that the regression refers to."""
-_RIDGE = 1e-4
+_RIDGE = 1e-6
 """Weight of the ridge relative to the number of windows."""
 _FOR_COMPONENTS = 6000
 """Number of windows that the principal components are computed from."""

@@ -39,7 +39,7 @@ _ROUGH = (0.18, 0.08)
 """Standard deviations of log side and position (sides) of the coarse stage's windows."""
 _NEAR = (0.06, 0.03)
 """Standard deviations of log side and position (sides) of the fine stage's windows."""
-_WINDOWS = 3
+_WINDOWS = 4
 """Number of windows of each view."""
 
 
