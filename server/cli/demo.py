@@ -1,7 +1,7 @@
 """``dp3d demo``: all stages on one photo, resumable.
 
-portrait -> views -> fitted head -> fit -> mesh -> both meshes -> turntable -> report.
-``.stages.json`` has a hash of each stage's inputs.  A later run skips finished stages with
+portrait -> rigged head -> views -> fitted head -> fit -> mesh -> both meshes -> turntable ->
+report.  ``.stages.json`` has a hash of each stage's inputs.  A later run skips finished stages with
 unchanged inputs, resumes interrupted ones, and repeats stages whose inputs changed.
 """
 
@@ -46,10 +46,12 @@ _STAGES_FILE = ".stages.json"
 """File with the inputs, times and results of the stages."""
 _TURNTABLE_FRAMES = 36
 """Frames of a full turn of the mesh."""
+_RIGGED_HEAD = "head_rigged.glb"
+"""File of the rigged head."""
 _FITTED_HEAD = "head_fitted.glb"
 """File of the fitted head."""
 _FITTED_HEAD_TEXTURE = 2048
-"""Side of the fitted head's texture, texels."""
+"""Side of the textures of the fitted and the rigged head, texels."""
 _MESH_YAWS = (0, 45, 90, 180)
 """Yaw of the cameras that both meshes are rendered from, degrees."""
 _MESH_TILE = 256
@@ -196,6 +198,12 @@ class Demo(Common):
                 "portrait", portrait_inputs, ["portrait.png"], lambda: _draw_portrait(portrait, out)
             )
         }
+        summaries["rigged head"] = stages.run(
+            "rigged head",
+            [stages.key("portrait"), _FITTED_HEAD_TEXTURE],
+            [_RIGGED_HEAD],
+            lambda: _write_rigged_head(portrait, out, console),
+        )
         write_json(out / "cameras.json", cameras_to_dict(cameras))
         summaries["views"] = stages.run(
             "views",
@@ -240,6 +248,7 @@ class Demo(Common):
             lambda: _write_fit_report(out, summaries["mesh"], console),
         )
         fitted, mesh = summaries["fitted head"], summaries["mesh"]
+        rigged = summaries["rigged head"]
         report = {
             "schema": "dp3d.demo-report/1",
             "dp3d": __version__,
@@ -257,9 +266,10 @@ class Demo(Common):
             [
                 f"Done in {report['seconds_this_run']:.0f} s: {out}",
                 "  contact_sheet.png  the views side by side",
-                f"  head_fitted.glb    the fitted head itself, {fitted['faces']} triangles",
+                f"  head_rigged.glb    the fitted head to animate, {rigged['keys']} keys",
+                f"  head_fitted.glb    the fitted head as one mesh, {fitted['faces']} triangles",
                 f"  head.glb           the mesh of the radiance field, {mesh['faces']} triangles",
-                "                     (both glTF, Y up, face towards +Z)",
+                "                     (all glTF, Y up, face towards +Z)",
                 "  meshes.png         both side by side, textured and plain",
                 "  turntable.gif      head.glb all around, textured and plain",
                 "  report.md          what was measured",
@@ -300,6 +310,28 @@ def _draw_portrait(portrait: Portrait, out: Path) -> dict[str, Any]:
     save_png(out / "portrait.png", report_picture(portrait))
     report: dict[str, Any] = portrait.report.to_dict()
     return report
+
+
+def _write_rigged_head(portrait: Portrait, out: Path, console: Console) -> dict[str, Any]:
+    """Write the fitted head with blend shapes and bones, as ``dp3d head`` does."""
+    from dp3d_core.limits import DEFAULT_HEAD_DETAIL
+    from dp3d_core.preview.kept_heads import fitted_head
+    from dp3d_core.progress import Stage
+    from dp3d_core.rigged.asset import RIG_STEPS, rigged_head, write_rig
+    from dp3d_core.rigged.gltf import key_names
+
+    head = fitted_head(portrait, progress=console.progress, cancel=console.cancel)
+    stage = Stage("rig", RIG_STEPS + 1, console.progress, console.cancel, "Rigging the head")
+    rig = rigged_head(head, _FITTED_HEAD_TEXTURE, photo_sha256=portrait.sha256, on_step=stage.begin)
+    stage.begin("Writing the rigged head")
+    write_rig(rig, out / _RIGGED_HEAD)
+    stage.end("The rigged head is written")
+    return {
+        "quads": sum(len(part.faces[DEFAULT_HEAD_DETAIL].quads) for part in rig.parts),
+        "meshes": len(rig.parts),
+        "keys": len(key_names(rig.parts)),
+        "bytes": (out / _RIGGED_HEAD).stat().st_size,
+    }
 
 
 def _make_views(

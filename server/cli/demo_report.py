@@ -12,7 +12,8 @@ _FILES = {
     "cameras.json": "the camera path",
     "contact_sheet.png": "all views side by side",
     "fit/": "the radiance field and the dataset it was fitted to; report/report.html shows it",
-    "head_fitted.glb": "the fitted head itself as a textured mesh, in the same frame as head.glb",
+    "head_rigged.glb": "the fitted head with ARKit's 52 blend shapes, bones, eyes and teeth",
+    "head_fitted.glb": "the fitted head itself as one textured mesh, in the same frame as head.glb",
     "head.glb": "the mesh of the radiance field: glTF, Y up, face to +Z, a head unit is a metre",
     "meshes.png": "both meshes, the fitted head on the left, textured and as plain clay",
     "turntable.gif": "the mesh all around, textured and as plain clay",
@@ -24,6 +25,7 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     """Lines of ``report.md`` for the content of ``report.json``."""
     stages = report["stages"]
     portrait, mesh, fitted = stages["portrait"], stages["mesh"], stages["fitted head"]
+    rigged = stages["rigged head"]
     cameras, photos = report["cameras"], stages["views"].get("photos", [])
     return [
         "# dp3d demo",
@@ -37,6 +39,11 @@ def report_lines(report: dict[str, Any]) -> list[str]:
         f"- camera {abs(portrait['yaw_deg']):.0f} degrees from the head's front",
         f"- matte: {portrait['matte_source']}, confidence {portrait['matte_confidence']:.2f}",
         *(f"- note: {warning}" for warning in portrait["warnings"]),
+        "",
+        "## Rigged head",
+        "",
+        f"- {rigged['quads']} quads in {rigged['meshes']} meshes, {rigged['keys']} keys",
+        f"- {rigged['bytes'] / 2**20:.1f} MiB",
         "",
         "## Views",
         "",

@@ -185,12 +185,14 @@ def test_the_whole_demo_at_small_sizes(tmp_path, capsys):
     wanted = [
         *("portrait.png", "views", "cameras.json", "contact_sheet.png", "fit", "head.glb"),
         *("turntable.gif", "report.md", "report.json", "fit/report/report.html"),
-        *("head_fitted.glb", "meshes.png"),
+        *("head_rigged.glb", "head_fitted.glb", "meshes.png"),
     ]
     assert all((out / name).exists() for name in wanted)
     report = json.loads((out / "report.json").read_text())
     assert report["stages"]["mesh"]["faces"] > 0
     assert report["stages"]["fit"]["scores"]["psnr"] > 10
+    assert report["stages"]["rigged head"]["keys"] == 53
+    assert list(report["stages"])[:3] == ["portrait", "rigged head", "views"]
     assert "| mesh |" in (out / "report.md").read_text()
     with Image.open(out / "turntable.gif") as gif:
         assert gif.n_frames == 36
