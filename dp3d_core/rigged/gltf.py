@@ -125,7 +125,8 @@ class _Writer:
         source, of_uv = pairs.T
         triangles = index.reshape(-1, 3)
         full = part.faces["full"].triangles()[0]
-        normals = _nonzero(vertex_normals(part.vertices, full))
+        of_faces = _nonzero(vertex_normals(part.vertices, full))
+        normals = of_faces if part.normals is None else part.normals
         attributes = lib.Attributes(
             POSITION=self._accessor(part.vertices[source] * METRES, "VEC3", bounds=True),
             NORMAL=self._accessor(normals[source], "VEC3"),
@@ -137,7 +138,7 @@ class _Writer:
             )
         attributes.JOINTS_0, attributes.WEIGHTS_0 = self._influences(part.weights[source])
         names = list(part.keys)
-        targets = [self._target(part, name, source, normals, full) for name in names]
+        targets = [self._target(part, name, source, of_faces, full) for name in names]
         lit, photographed = self._material(part.material)
         primitive = lib.Primitive(
             attributes=attributes,

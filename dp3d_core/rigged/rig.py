@@ -124,6 +124,7 @@ class RiggedPart:
         keys: blend shapes by name, :func:`arkit_names` and :data:`PHOTO_EXPRESSION`; those that
             move nothing of the part are left out.
         weights: (n, bones) skinning weights, rows sum to 1.
+        normals: (n, 3) unit normals of the neutral mesh; None takes those of its faces.
 
     """
 
@@ -134,6 +135,7 @@ class RiggedPart:
     faces: Mapping[Detail, Faces]
     keys: Mapping[str, Key]
     weights: Array
+    normals: Array | None = None
 
     def posed(self, weights: Mapping[str, float]) -> Array:
         """(n, 3) vertices with keys at weights, 0 to 1; keys that the part lacks move nothing."""

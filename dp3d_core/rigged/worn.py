@@ -8,19 +8,22 @@ the skin near it, the less the farther away it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from scipy import sparse
 
 from dp3d_core.arrays import Array, Indices, Indices32, Mask, smoothstep
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
-from dp3d_core.meshes.mesh import vertex_normals
+from dp3d_core.meshes.mesh import unit, vertex_normals
 from dp3d_core.preview.clothing.brims import AROUND, RINGS
 from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.parts import Part
+from dp3d_core.preview.texture.panorama import wrap
+from dp3d_core.preview.texture.tones import lab_distance
 from dp3d_core.rigged.keys import LEAST, HeadKeys
 from dp3d_core.rigged.layout import FACE, TORSO, cloth_layout
 from dp3d_core.rigged.neutral import NeutralHead, neighbour_weights
@@ -33,6 +36,12 @@ _CARRIED = (40.0, 8.0)
 """Distances from the skin between which worn things begin to move with it, millimetres."""
 _COLLAR_MM = 5.0
 """Distance above the neckline up to which clothes have a mesh, millimetres; alpha ends before."""
+_LIGHTNESS = 0.7
+"""Weight of lightness where colours of hair and skin are compared."""
+_NEARER_HAIR = (-14.0, 6.0)
+"""Differences of the Lab distances to skin and to hair between which hair begins."""
+_HAIRNESS_SIGMA = 2.0
+"""Blur of the likeness to hair, texels of the grid."""
 _CLOTH_MM = 1.6
 """Distance of clothes from the skin, millimetres."""
 _STEPS: dict[Detail, int] = {"full": 1, "half": 2, "quarter": 4}
@@ -47,23 +56,26 @@ class Carrier:
 
     Attributes:
         skin: (n, 3) fitted skin, head units.
+        skull: (n, 3) skin of the model, which is not drawn in below the hair, head units.
         offsets: blend shape to offsets (n, 3) of the skin.
         weights: (n, bones) its skinning weights.
 
     """
 
     skin: Array
+    skull: Array
     offsets: Mapping[str, Array]
     weights: Array
 
     @classmethod
-    def of(cls, keys: HeadKeys) -> Carrier:
-        """The carrier of a head's blend shapes."""
+    def of(cls, neutral: NeutralHead, keys: HeadKeys) -> Carrier:
+        """The carrier of a neutral head and its blend shapes."""
         skin = keys.vertices["skin"]
         offsets = {key: parts["skin"] for key, parts in keys.offsets.items() if "skin" in parts}
         if PHOTO_EXPRESSION in offsets:
             skin = skin + offsets[PHOTO_EXPRESSION]
-        return cls(skin, offsets, skinning_weights("skin"))
+        skull = np.asarray(part_topology("skin").refine @ neutral.controls)
+        return cls(skin, skull, offsets, skinning_weights("skin"))
 
     def carried(self, vertices: Array) -> tuple[Array, dict[str, Key], Array]:
         """Neutral vertices, keys and bone weights of worn vertices (k, 3) on the fitted head."""
@@ -91,7 +103,7 @@ def worn_parts(head: PreviewHead, neutral: NeutralHead, keys: HeadKeys) -> list[
         keys: its blend shapes.
 
     """
-    carrier = Carrier.of(keys)
+    carrier = Carrier.of(neutral, keys)
     parts = shell_parts(head, carrier)
     if len(head.mesh.vertices) > len(bust().rest) + SHELL:
         parts.append(_brim(head, carrier))
@@ -114,8 +126,54 @@ def shell_parts(head: PreviewHead, carrier: Carrier) -> list[RiggedPart]:
     for name, wanted in (("hair", ~is_hat), ("headwear", is_hat)):
         faces = _shell_faces(head, wanted)
         if len(faces["full"].quads):
-            parts.append(RiggedPart(name, name, neutral, _shell_uv(), faces, keys, weights))
+            part = RiggedPart(name, name, neutral, _shell_uv(), faces, keys, weights)
+            if name == "hair":
+                part = replace(part, normals=_shell_normals(head, carrier, part))
+            parts.append(part)
     return parts
+
+
+def _shell_normals(head: PreviewHead, carrier: Carrier, hair: RiggedPart) -> Array:
+    """(SHELL, 3) normals of the hair, those of the skull where it shows skin.
+
+    Beside the hairline the shell lies on the forehead with the photo's skin on it; in a scene's
+    light its rim would be a step.
+    """
+    normals = vertex_normals(hair.vertices, hair.faces["full"].triangles()[0])
+    normals[np.linalg.norm(normals, axis=1) < 0.5] = [0.0, 1.0, 0.0]
+    skull = vertex_normals(carrier.skull, part_topology("skin").triangles())
+    near = neighbour_weights(carrier.skull / MM, hair.vertices / MM)
+    skinlike = (1 - _vertex_hairness(head))[:, None]
+    return unit(normals + (unit(near @ skull) - normals) * skinlike)
+
+
+def _vertex_hairness(head: PreviewHead) -> Array:
+    """(SHELL,) 0 where the shell has the colour of skin, 1 where it has that of hair."""
+    first = len(bust().rest)
+    hairness = np.ones(SHELL)
+    triangles = np.flatnonzero((head.mesh.faces >= first).all(1))
+    corners = head.mesh.faces[triangles] - first
+    lit, head.appearance.lit = head.appearance.lit, False
+    for corner in range(3):
+        inside = corners[:, corner] < SHELL
+        weights = np.zeros((int(inside.sum()), 3))
+        weights[:, corner] = 1.0
+        colours = head.surface_colours(triangles[inside], weights)
+        hairness[corners[inside, corner]] = likeness_to_hair(head, colours)
+    head.appearance.lit = lit
+    grid = wrap(hairness[:-1].reshape(GRID.rows, GRID.columns).astype(np.float32), 8)
+    hairness[:-1] = cv2.GaussianBlur(grid, (0, 0), _HAIRNESS_SIGMA)[:, 8:-8].ravel()
+    return hairness
+
+
+def likeness_to_hair(head: PreviewHead, colours: Array) -> Array:
+    """(n,) 0 for colours (n, 3) under even light that are like the skin, 1 like the hair."""
+    tone = head.appearance.projection.skin_tone
+    if tone is None:
+        return np.ones(len(colours))
+    to_skin = lab_distance(colours, np.asarray(tone), _LIGHTNESS)
+    to_hair = lab_distance(colours, np.asarray(head.appearance.hair_colour), _LIGHTNESS)
+    return smoothstep(to_skin - to_hair, *_NEARER_HAIR)
 
 
 def _shell_faces(head: PreviewHead, wanted: Mask) -> dict[Detail, Faces]:

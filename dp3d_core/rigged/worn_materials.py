@@ -11,7 +11,6 @@ from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.texture.panorama import wrap
-from dp3d_core.preview.texture.tones import lab_distance
 from dp3d_core.rigged.baking import (
     Raster,
     Twins,
@@ -25,11 +24,8 @@ from dp3d_core.rigged.layout import cloth_layout
 from dp3d_core.rigged.neutral import neighbour_weights
 from dp3d_core.rigged.rig import Material, RiggedPart
 from dp3d_core.rigged.topology import halves, part_topology, skin_twins
+from dp3d_core.rigged.worn import likeness_to_hair
 
-_LIGHTNESS = 0.7
-"""Weight of lightness where colours of hair and skin are compared."""
-_NEARER_HAIR = (-14.0, 6.0)
-"""Differences of the Lab distances to skin and to hair between which hair begins."""
 _COVERED_MM = -1.0
 """Height of the shell over the skin from which hair covers it, millimetres."""
 _EDGE_MM = (-1.6, -0.2)
@@ -94,13 +90,8 @@ def shell_materials(
 
 def _hairness(head: PreviewHead, delit: Array32, raster: Raster) -> Array:
     """(t,) 0 at texels of the shell with the colour of skin, 1 at those with that of hair."""
-    tone = head.appearance.projection.skin_tone
-    if tone is None:
-        return np.ones(len(raster.texel))
     colours = blurred(delit, 1.5).reshape(-1, 3)[raster.texel]
-    to_skin = lab_distance(colours, np.asarray(tone), _LIGHTNESS)
-    to_hair = lab_distance(colours, np.asarray(head.appearance.hair_colour), _LIGHTNESS)
-    image = raster.image(smoothstep(to_skin - to_hair, *_NEARER_HAIR))
+    image = raster.image(likeness_to_hair(head, colours.astype(np.float64)))
     return np.asarray(blurred(image, 1.5).reshape(-1)[raster.texel], np.float64)
 
 

@@ -7,9 +7,11 @@ import pytest
 
 from dp3d_core.heads.bust import BustRegion, bust
 from dp3d_core.heads.space import MM
+from dp3d_core.meshes.mesh import vertex_normals
 from dp3d_core.rigged.layout import skin_layout
 from dp3d_core.rigged.rig import BONES, DETAILS
 from dp3d_core.rigged.topology import PARTS, part_topology, skin_twins
+from dp3d_core.rigged.worn import _vertex_hairness
 
 NAMES = {*PARTS}
 
@@ -98,3 +100,14 @@ def test_neutral_lips_meet(person) -> None:
     rim = np.flatnonzero(np.isin(skin_twins(), bust().lips))
     middle = rim[np.abs(skin[rim, 0]) < 8 * MM]
     assert np.ptp(skin[middle, 1]) < 4 * MM
+
+
+def test_hair_has_the_normals_of_the_skull_where_it_shows_skin(fitted, rig) -> None:
+    hair = rig.part("hair")
+    np.testing.assert_allclose(np.linalg.norm(hair.normals, axis=1), 1, atol=1e-9)
+    of_faces = vertex_normals(hair.vertices, hair.faces["full"].triangles()[0])
+    cosine = np.einsum("ni,ni->n", hair.normals, of_faces)
+    hairness = _vertex_hairness(fitted)
+    drawn = np.linalg.norm(of_faces, axis=1) > 0.5
+    assert cosine[drawn & (hairness > 0.999)].min() > 0.999
+    assert (cosine[drawn & (hairness < 0.1)] < 0.99).any()
