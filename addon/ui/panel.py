@@ -144,17 +144,16 @@ class DP3D_PT_results(Tab, bpy.types.Panel):
         buttons.operator("dp3d.delete_result", text="", icon="TRASH")
         run = scene.dp3d_run
         layout.label(text=run_words.origin_text(run))
-        row = layout.row(align=True)
-        row.operator("dp3d.load_result", text="Views", icon="IMAGE_DATA").what = "VIEWS"
-        part = row.row(align=True)
-        part.enabled = bool(run.mesh)
-        part.operator("dp3d.load_result", text="Mesh", icon="MESH_DATA").what = "MESH"
-        part = row.row(align=True)
-        part.enabled = bool(run.rig)
-        part.operator("dp3d.load_result", text="Head", icon="ARMATURE_DATA").what = "HEAD"
-        part = row.row(align=True)
-        part.enabled = bool(run.playback)
-        part.operator("dp3d.load_result", text="Playback", icon="PLAY").what = "PLAYBACK"
+        grid = layout.grid_flow(columns=2, even_columns=True, align=True)
+        for what, text, icon, there in (
+            ("VIEWS", "Views", "IMAGE_DATA", run.views or run.frames),
+            ("MESH", "Mesh", "MESH_DATA", run.mesh),
+            ("HEAD", "Rigged Head", "ARMATURE_DATA", run.rig),
+            ("PLAYBACK", "Playback", "PLAY", run.playback),
+        ):
+            part = grid.row(align=True)
+            part.enabled = bool(there)
+            part.operator("dp3d.load_result", text=text, icon=icon).what = what
         row = layout.row(align=True)
         if viewing.is_looking(scene):
             row.operator("dp3d.restore_view", icon="LOOP_BACK")
