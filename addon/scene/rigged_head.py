@@ -204,14 +204,10 @@ def _parts(imported: list[bpy.types.Object]) -> tuple[bpy.types.Object, list[bpy
     meshes = [t for t in imported if t.type == "MESH" and armature and t.parent == armature]
     others = [thing for thing in imported if thing not in (armature, *meshes)]
     for thing in others:
-        bpy.data.objects.remove(thing)
-    for name in ("Icosphere", "glTF_not_exported"):  # shape of bones, before Blender 4.2
-        leftover = bpy.data.collections.get(name)
-        if leftover is not None and not leftover.all_objects:
-            bpy.data.collections.remove(leftover)
+        _discard(thing)
     if armature is None or not meshes:
         if armature is not None:
-            bpy.data.objects.remove(armature)
+            _discard(armature)
         raise AddonError(
             "addon.import_failed",
             "The file holds no rigged head.",
@@ -221,6 +217,20 @@ def _parts(imported: list[bpy.types.Object]) -> tuple[bpy.types.Object, list[bpy
         thing[_PART] = thing.name.partition(".")[0]
     meshes.sort(key=lambda thing: (thing[_PART] != SKIN, thing[_PART]))
     return armature, meshes
+
+
+def _discard(thing: bpy.types.Object) -> None:
+    """Remove an imported object, its data and a collection that held it alone.
+
+    Importers without ``disable_bone_shape`` bring the shape of the bones in a hidden collection.
+    """
+    data, collections = thing.data, list(thing.users_collection)
+    bpy.data.objects.remove(thing)
+    if data is not None and not data.users:
+        bpy.data.batch_remove([data])
+    for collection in collections:
+        if collection in set(bpy.data.collections) and not collection.all_objects:
+            bpy.data.collections.remove(collection)
 
 
 def _adopt(thing: bpy.types.Object, run_id: str, index: int, title: str) -> None:

@@ -144,7 +144,7 @@ class DP3D_PT_results(Tab, bpy.types.Panel):
         buttons.operator("dp3d.delete_result", text="", icon="TRASH")
         run = scene.dp3d_run
         layout.label(text=run_words.origin_text(run))
-        grid = layout.grid_flow(columns=2, even_columns=True, align=True)
+        grid: Any = layout.grid_flow(columns=2, even_columns=True, align=True)
         for what, text, icon, there in (
             ("VIEWS", "Views", "IMAGE_DATA", run.views or run.frames),
             ("MESH", "Mesh", "MESH_DATA", run.mesh),
