@@ -60,21 +60,14 @@ def new_views(context: bpy.types.Context) -> Request:
     engine = chosen.engine or DEFAULT_ENGINE
     check_engine(engine)
     cameras, frames = requested_cameras(context)
-    if not chosen.seed_lock:
-        chosen.seed = random.randint(int(SEED.low), int(SEED.high))
+    _draw_seed(chosen)
     run_id = uuid.uuid4().hex
     views: dict[str, Any] = {
         "cameras": cameras,
         "engine": engine,
         "options": engine_options.values(scene),
         "seed": chosen.seed,
-        "crop": list(chosen.crop) if chosen.use_crop else None,
-        **{
-            f"{angle}_deg": camera_path.degrees(getattr(chosen, f"head_{angle}"), limits)
-            if getattr(chosen, f"use_head_{angle}")
-            else None
-            for angle, limits in _ANGLES.items()
-        },
+        **_place_in_photo(chosen),
     }
     plan = Plan(
         run_id=run_id,
@@ -86,6 +79,81 @@ def new_views(context: bpy.types.Context) -> Request:
     )
     title = run_records.free_title(scene, photo.stem)
     return Request(plan, frames, title, views["engine"], chosen.seed)
+
+
+def rigged_head(context: bpy.types.Context) -> Request:
+    """Request of *Import Rigged Head*: the head of the chosen photos, with keys and bones.
+
+    A result with a rigged head of these photos is renewed; other photos make a new result.
+
+    Raises:
+        AddonError: for a portrait or an anchor that is missing or cannot be used.
+
+    """
+    scene = context.scene
+    chosen = scene.dp3d
+    photo = portrait_file.resolve_portrait(scene)
+    further = portrait_file.further_photos(scene)
+    head_anchor.check(_world(context, head_anchor.required(scene)))
+    _draw_seed(chosen)
+    of_preview = (chosen.engine or DEFAULT_ENGINE) == DEFAULT_ENGINE
+    head: dict[str, Any] = {
+        "options": engine_options.values(scene) if of_preview else {},
+        "seed": chosen.seed,
+        **_place_in_photo(chosen),
+    }
+    earlier = _rigged_from(scene, photo, further)
+    if earlier:
+        run_records.choose(scene, earlier["run_id"])  # else its fields would begin anew
+    run_id = earlier["run_id"] if earlier else uuid.uuid4().hex
+    plan = Plan(
+        run_id=run_id,
+        kinds=("head",),
+        folder=run_records.absolute(earlier["folder"])
+        if earlier
+        else output_folder(chosen.output, run_id),
+        portrait=photo,
+        further=further,
+        params={"head": head},
+    )
+    title = earlier["title"] if earlier else run_records.free_title(scene, photo.stem)
+    return Request(plan, [], title, DEFAULT_ENGINE, chosen.seed)
+
+
+def _rigged_from(
+    scene: bpy.types.Scene, photo: Path, further: dict[str, Path]
+) -> dict[str, Any] | None:
+    """The latest result with a rigged head alone, made from some photos; None without one."""
+    entry: dict[str, Any]
+    for entry in reversed(run_records.results(scene)):
+        if not entry["rig"] or entry["views"]:
+            continue
+        try:
+            recipe = _recipe(entry)
+        except AddonError:
+            continue
+        if (recipe.portrait, recipe.further) == (photo, further):
+            return entry
+    return None
+
+
+def _draw_seed(chosen: Any) -> None:
+    """Draw the seed of a new run, where the user does not keep it."""
+    if not chosen.seed_lock:
+        chosen.seed = random.randint(int(SEED.low), int(SEED.high))
+
+
+def _place_in_photo(chosen: Any) -> dict[str, Any]:
+    """Crop and angles of the head given by hand; None for those to be estimated."""
+    return {
+        "crop": list(chosen.crop) if chosen.use_crop else None,
+        **{
+            f"{angle}_deg": camera_path.degrees(getattr(chosen, f"head_{angle}"), limits)
+            if getattr(chosen, f"use_head_{angle}")
+            else None
+            for angle, limits in _ANGLES.items()
+        },
+    }
 
 
 def requested_cameras(context: bpy.types.Context) -> tuple[dict[str, Any], list[int]]:
@@ -195,7 +263,7 @@ def _free_folder(parent: Path, name: str) -> Path:
 
 
 def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
-    """Request that generates the views of a result again, in a new run.
+    """Request that makes the views or the rigged head of a result again, in a new run.
 
     Args:
         scene: which has the result.
@@ -219,39 +287,67 @@ def again(scene: bpy.types.Scene, run_id: str, new_seed: bool) -> Request:
             "This result is an export of the scene, not a run of the server.",
             "Press Export Orbit Renders again.",
         )
-    folder = run_records.absolute(entry["folder"])
-    try:
-        recipe = json.loads((folder / RECIPE).read_text("utf-8"))
-        photo, params = Path(recipe["portrait"]), dict(recipe["params"])
-        further = {str(k): Path(v) for k, v in dict(recipe.get("further") or {}).items()}
-        views = dict(params["views"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AddonError(
-            "addon.no_recipe",
-            f"The folder {folder} does not say how its views were made.",
-            "Set the panel as it was and press Generate Head Views.",
-        ) from error
-    for path in (photo, *further.values()):
+    recipe = _recipe(entry)
+    for path in (recipe.portrait, *recipe.further.values()):
         if not path.is_file():
             raise AddonError(
                 "portrait.not_found",
                 f"There is no file {path}.",
                 "Put the photo back, or choose it in the panel and generate anew.",
             )
+    params = dict(recipe.params[recipe.kind])
     if new_seed:
-        views["seed"] = random.randint(int(SEED.low), int(SEED.high))
+        params["seed"] = random.randint(int(SEED.low), int(SEED.high))
     new_id = uuid.uuid4().hex
     plan = Plan(
         run_id=new_id,
-        kinds=KINDS[:1],
-        folder=folder.parent / new_id[:12],
-        portrait=photo,
-        further=further,
-        params={**params, "views": views},
+        kinds=(recipe.kind,),
+        folder=run_records.absolute(entry["folder"]).parent / new_id[:12],
+        portrait=recipe.portrait,
+        further=recipe.further,
+        params={**recipe.params, recipe.kind: params},
     )
     frames = [int(f) for f in entry["frames"].split(",") if f]
-    title = run_records.free_title(scene, photo.stem)
-    return Request(plan, frames, title, views["engine"], int(views["seed"]))
+    title = run_records.free_title(scene, recipe.portrait.stem)
+    engine = str(params.get("engine", DEFAULT_ENGINE))
+    return Request(plan, frames, title, engine, int(params["seed"]))
+
+
+class _Recipe(NamedTuple):
+    """How the views or the rigged head of a result were made."""
+
+    portrait: Path
+    further: dict[str, Path]
+    params: dict[str, dict[str, Any]]
+    """Parameters of each kind of job."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the first job."""
+        return "views" if "views" in self.params else "head"
+
+
+def _recipe(entry: dict[str, Any]) -> _Recipe:
+    """The recipe in the folder of a result.
+
+    Raises:
+        AddonError: ``addon.no_recipe``.
+
+    """
+    folder = run_records.absolute(entry["folder"])
+    try:
+        data = json.loads((folder / RECIPE).read_text("utf-8"))
+        further = {str(k): Path(v) for k, v in dict(data.get("further") or {}).items()}
+        params = {str(kind): dict(values) for kind, values in dict(data["params"]).items()}
+        recipe = _Recipe(Path(data["portrait"]), further, params)
+        params[recipe.kind]["seed"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AddonError(
+            "addon.no_recipe",
+            f"The folder {folder} does not say how its views were made.",
+            "Set the panel as it was and press Generate Head Views.",
+        ) from error
+    return recipe
 
 
 def resumed(scene: bpy.types.Scene) -> Request:

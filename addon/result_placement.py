@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adds the views, mesh and playback of a run's folder to the scene.  Main thread only."""
+"""Adds views, mesh, rigged head and playback of a run to the scene.  Main thread only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import bpy
 
 from . import run_records, settings, windows
 from .scene import anchor as head_anchor
-from .scene import look, nearest_view, playback, tags, viewing
+from .scene import look, nearest_view, playback, rigged_head, tags, viewing
 from .scene import mesh as scene_mesh
 from .scene import views as scene_views
 
@@ -58,6 +58,32 @@ def place_mesh(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
     viewing.frame_head(scene, anchor)
 
 
+def place_head(scene: bpy.types.Scene, run: dict[str, Any]) -> None:
+    """Add a run's rigged head at the scene's anchor, and show it.
+
+    Args:
+        scene: which gets the head.
+        run: fields of ``HeadViewsRun``.
+
+    """
+    anchor = head_anchor.required(scene)
+    with windows.context_of(scene):
+        rigged_head.load(
+            scene,
+            bpy.context.view_layer,
+            anchor,
+            run_records.absolute(run["rig"]),
+            run["run_id"],
+            run["title"],
+            scene.dp3d.look,
+        )
+    _step_aside(scene)
+    tags.show(scene, run["run_id"], rigged_head.ROLE, True)
+    viewing.hide_parent_lines(scene)
+    viewing.show_texture(scene, lit=scene.dp3d.look == look.LIT)
+    viewing.frame_head(scene, anchor)
+
+
 def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int]) -> list[str]:
     """Show the frames of a played back field as the scene's settings say.
 
@@ -91,19 +117,22 @@ def place_playback(scene: bpy.types.Scene, run: dict[str, Any], frames: list[int
 
 
 def _step_aside(scene: bpy.types.Scene) -> None:
-    """Hide the cameras of all views, and the meshes that hang on the scene's anchor."""
+    """Hide the cameras of all views, and the heads that hang on the scene's anchor."""
     for run_id in tags.runs(scene):
         tags.show(scene, run_id, "view", False)
         if scene.dp3d.anchor is not None:
-            tags.show(scene, run_id, "mesh", False, under=scene.dp3d.anchor)
+            for role in ("mesh", rigged_head.ROLE):
+                tags.show(scene, run_id, role, False, under=scene.dp3d.anchor)
 
 
 def apply_look(scene: bpy.types.Scene) -> None:
-    """Set the chosen run's mesh to the look of the scene's settings."""
+    """Set the chosen run's mesh and rigged head to the look of the scene's settings."""
     run_id = run_records.run(scene)["run_id"]
     objects = list(tags.objects(scene, run_id, "mesh")) if run_id else []
-    if objects:
-        look.apply(objects, scene.dp3d.look)
+    look.apply(objects, scene.dp3d.look)
+    rigged = list(tags.objects(scene, run_id, rigged_head.ROLE)) if run_id else []
+    rigged_head.apply_look(rigged, scene.dp3d.look)
+    if objects or rigged:
         viewing.show_texture(scene, lit=scene.dp3d.look == look.LIT)
 
 

@@ -27,7 +27,7 @@ _results: dict[int, list[dict[str, Any]]] = {}
 """Fields of each scene's results, oldest first, by the scene's ``session_uid``."""
 _removed: dict[int, dict[str, dict[str, Any]]] = {}
 """Deleted results by scene and run id: an undo that restores their objects restores them too."""
-PATHS = ("folder", "mesh", "playback", "video", "target")
+PATHS = ("folder", "mesh", "rig", "playback", "video", "target")
 """Fields that hold paths, relative to the .blend where they lie below it."""
 
 

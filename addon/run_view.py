@@ -203,6 +203,13 @@ class RunView:
         self._state.update(mesh=files.stored(message.path), stats=json.dumps(message.stats))
         self._done("mesh", message)
 
+    def _take_head(self, message: messages.HeadArrived) -> None:
+        self._state.update(
+            rig=files.stored(message.path), portrait_report=json.dumps(message.report)
+        )
+        self._warn(message.warnings)
+        self._done("head", message)
+
     def _take_render(self, message: messages.PlaybackArrived) -> None:
         self._state.update(
             playback=files.stored(message.folder),
@@ -246,6 +253,7 @@ class RunView:
         messages.ViewsArrived: _take_views,
         messages.FitDone: _take_fit,
         messages.MeshArrived: _take_mesh,
+        messages.HeadArrived: _take_head,
         messages.PlaybackArrived: _take_render,
         messages.FitSaved: _take_save_fit,
         messages.Failed: _take_failed,
@@ -265,6 +273,7 @@ class RunView:
             "mesh": "The textured head stands at the anchor. Next: Play Back, or pick its look",
             "render": self._about_playback(count),
             "save_fit": str(self._state["message"]),
+            "head": "The rigged head stands at the anchor. Next: move its keys, or pick its look",
         }.get(last, "Done")
 
     def _about_playback(self, count: str) -> str:
@@ -296,7 +305,7 @@ class RunView:
     def _drop_job(self) -> None:
         self._state.update(job_id="", job_kind="")
         self._pending = []
-        if not self._state["views"]:
+        if not self._state["views"] and not self._state["rig"]:
             self._state.update(self._before)
 
     def _error(self, code: str, problem: str, remedy: str) -> None:
@@ -315,6 +324,8 @@ class RunView:
                     result_placement.place_views(scene, self._state)
                 elif isinstance(result, messages.MeshArrived):
                     result_placement.place_mesh(scene, self._state)
+                elif isinstance(result, messages.HeadArrived):
+                    result_placement.place_head(scene, self._state)
                 else:
                     self._warn(result_placement.place_playback(scene, self._state, self.frames))
             except AddonError as error:

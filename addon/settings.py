@@ -302,7 +302,7 @@ class HeadViewsSettings(bpy.types.PropertyGroup):
     )
     look: EnumProperty(
         name="Look",
-        description="How the mesh's material shows the photo",
+        description="How the materials of a mesh or a rigged head show the photo",
         items=(
             (
                 "PHOTO",
@@ -369,6 +369,7 @@ class _OfResult:
     scores: StringProperty(description="Scores of the fit, JSON")
     mesh: StringProperty(description="Path of the mesh file")
     stats: StringProperty(description="Statistics of the mesh, JSON")
+    rig: StringProperty(description="Path of the rigged head's file")
     playback: StringProperty(
         subtype="DIR_PATH", options=PATH_OPTIONS, description="Folder of the played back frames"
     )
@@ -390,7 +391,7 @@ class HeadViewsRun(_OfResult, bpy.types.PropertyGroup):
         subtype="DIR_PATH", options=PATH_OPTIONS, description="Folder that a playback is filling"
     )
     state: StringProperty(description="empty, running, succeeded, failed or cancelled")
-    kind: StringProperty(description="Step of the run: views, fit, mesh, render or save_fit")
+    kind: StringProperty(description="Step of the run: views, fit, mesh, render, save_fit or head")
     number: IntProperty(description="Number of that step, from 1")
     count: IntProperty(description="Number of steps of the run", default=1)
     stage: StringProperty(description="Stage of the job")

@@ -209,7 +209,7 @@ class Client:
         """Queue a job; an identical job that the server has is returned instead.
 
         Args:
-            kind: ``views``, ``fit``, ``render`` or ``mesh``.
+            kind: ``views``, ``fit``, ``render``, ``mesh`` or ``head``.
             fresh: queue a new job although an identical one exists.
             params: parameters of this kind of job, listed in docs/http-api.md.
 

@@ -166,6 +166,16 @@ class MeshArrived:
 
 
 @dataclass(frozen=True)
+class HeadArrived:
+    """The rigged head is on disk."""
+
+    path: str
+    report: dict[str, Any]
+    """Of the portrait."""
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
 class PlaybackArrived:
     """All frames of a playback are on disk."""
 
@@ -210,7 +220,7 @@ class RunFinished:
     """All steps of the plan are done."""
 
 
-Arrived = ViewsArrived | MeshArrived | PlaybackArrived
+Arrived = ViewsArrived | MeshArrived | HeadArrived | PlaybackArrived
 """Results that come into the scene."""
 Message = (
     ServerAnswered

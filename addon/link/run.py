@@ -26,6 +26,7 @@ from .messages import (
     FitDone,
     FitSaved,
     FrameArrived,
+    HeadArrived,
     Job,
     JobChanged,
     KindBegan,
@@ -49,8 +50,8 @@ _POLL_S = 1.0
 _MOMENTARY = ("server.unreachable", "server.database_busy", "server.database_damaged")
 """Failures of a request that pass by themselves."""
 
-KINDS = ("views", "fit", "mesh", "render", "save_fit")
-"""What a run can do, in this order: four kinds of jobs, and a fit's files to disk."""
+KINDS = ("views", "fit", "mesh", "render", "save_fit", "head")
+"""What a run can do, in this order: jobs of the server, and ``save_fit``, a fit's files to disk."""
 
 VIEW_FILES = ("cameras.json", "meta.json", "frames/", "masks/", "known/")
 """Files of a view set that a fit needs."""
@@ -181,10 +182,23 @@ class Run(threading.Thread):
         result = self._job("views", params)
         self._views = str(result["views"])
         self._fetch_tree(self._views, self.plan.folder)
+        self._post(ViewsArrived(self._views, self._portrait_report(result), _sentences(result)))
+
+    def _do_head(self) -> None:
+        """The rigged head of the photos."""
+        params = dict(self.plan.params.get("head", {}))
+        if not self._resuming("head"):
+            params |= self._upload_photos()
+            storage.write_atomic(self.plan.folder / storage.RECIPE, self._recipe())
+        result = self._job("head", params)
+        path = self._fetch_result(result["glb"], self.plan.folder)
+        self._post(HeadArrived(str(path), self._portrait_report(result), _sentences(result)))
+
+    def _portrait_report(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Report of a job's portrait, after fetching the picture of it."""
         if isinstance(picture := result.get("portrait_picture"), dict):
             self._fetch("portrait.png", str(picture.get("sha256", "")))
-        report = result.get("portrait_report") or {}
-        self._post(ViewsArrived(self._views, report, _sentences(result)))
+        return result.get("portrait_report") or {}
 
     def _recipe(self) -> bytes:
         """What repeats this run: the photos' paths and the parameters of each kind."""
@@ -263,7 +277,7 @@ class Run(threading.Thread):
         """Send the portrait and the further photos; returns the parameters that name them."""
         portrait, further = self.plan.portrait, self.plan.further
         if portrait is None:
-            raise ValueError("a plan with views needs a portrait")
+            raise ValueError("a plan with views or a head needs a portrait")
         count = 1 + len(further)
         self._post(Progressed(Progress("portrait", 0, count, "Sending the portrait")))
         photos: dict[str, Any] = {"portrait": self._upload(portrait)}

@@ -61,7 +61,7 @@ def _head_stands_at(view_layer: bpy.types.ViewLayer, space: Any, anchor: bpy.typ
     """Whether a visible mesh or playback of the add-on is parented to an anchor."""
     global _bodies  # noqa: PLW0603
     if _bodies is None:
-        _bodies = [o.name for o in bpy.data.objects if o.get(tags.ROLE) in ("mesh", "plane")]
+        _bodies = [o.name for o in bpy.data.objects if o.get(tags.ROLE) in ("mesh", "rig", "plane")]
     return any(
         tags.hangs_on(thing, anchor) and thing.visible_get(view_layer=view_layer, viewport=space)
         for name in _bodies

@@ -19,10 +19,10 @@ from .object_data import scene_cameras
 RUN = "dp3d_run"
 """Id of the run an object, collection, material, image or action came from."""
 ROLE = "dp3d_role"
-"""Role of a data-block: root, run, view, player, mesh, plane, anchor, data, material, texture,
+"""Role of a data-block: root, run, view, player, mesh, rig, plane, anchor, data, material, texture,
 frames, playback or action."""
 VIEW = "dp3d_view"
-"""Index of the view a camera shows, or of the part of a mesh file."""
+"""Index of the view a camera shows, or of the part of a mesh file or rigged head."""
 FRAME = "dp3d_frame"
 """Scene frame a view was taken at."""
 NAME = "dp3d_name"
@@ -214,7 +214,7 @@ def sweep(things: Iterable[bpy.types.ID]) -> None:
 
 def purge(run_id: str) -> None:
     """Remove unused data-blocks of a run, whose objects the user deleted."""
-    for kind in ("cameras", "meshes", "materials", "images", "actions"):  # users first
+    for kind in ("cameras", "meshes", "armatures", "materials", "images", "actions"):  # users first
         sweep(item for item in list(getattr(bpy.data, kind)) if is_ours(item, run_id))
 
 

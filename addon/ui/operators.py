@@ -107,6 +107,21 @@ class DP3D_OT_import_mesh(StartsRun, bpy.types.Operator):
         return request.later(context.scene, request.missing_kinds(context.scene, "mesh"))
 
 
+class DP3D_OT_import_rigged_head(StartsRun, bpy.types.Operator):
+    """Make a head with shape keys and bones of the portrait."""
+
+    bl_idname = "dp3d.import_rigged_head"
+    bl_label = "Import Rigged Head"
+    bl_description = (
+        "Make a head with shape keys and bones of the portrait (and further photos) and import it "
+        "at the head anchor, in place of an earlier one of these photos"
+    )
+
+    def request(self, context: bpy.types.Context) -> request.Request:
+        """The head of the chosen photos."""
+        return request.rigged_head(context)
+
+
 class DP3D_OT_playback(StartsRun, bpy.types.Operator):
     """Render the chosen result's field along the scene's camera."""
 
@@ -203,6 +218,10 @@ class DP3D_OT_forget(bpy.types.Operator):
         return {"FINISHED"}
 
 
+_KIND_OF = {"VIEWS": "views", "MESH": "mesh", "HEAD": "head", "PLAYBACK": "render"}
+"""Kinds of runs by the part of a result that they make."""
+
+
 class DP3D_OT_load_result(bpy.types.Operator):
     """Put what the chosen result brought into the scene again, from its folder"""
 
@@ -216,6 +235,7 @@ class DP3D_OT_load_result(bpy.types.Operator):
         items=(
             ("VIEWS", "Views", "Cameras and frames"),
             ("MESH", "Mesh", "The textured mesh"),
+            ("HEAD", "Rigged Head", "The head with shape keys and bones"),
             ("PLAYBACK", "Playback", "The frames of the field"),
         ),
     )
@@ -229,6 +249,8 @@ class DP3D_OT_load_result(bpy.types.Operator):
                 result_placement.place_views(scene, run)
             elif self.what == "MESH":
                 result_placement.place_mesh(scene, run)
+            elif self.what == "HEAD":
+                result_placement.place_head(scene, run)
             else:
                 if scene.dp3d.playback_show == "FILES":
                     scene.dp3d.playback_show = "BEHIND"  # asked for again, it is to be seen
@@ -237,7 +259,7 @@ class DP3D_OT_load_result(bpy.types.Operator):
             return show_failure(self, scene, error)
         run_records.clear_error(scene)
         if run_watcher.current(scene) is None:  # what the end of the last run said is past
-            kind = {"VIEWS": "views", "MESH": "mesh", "PLAYBACK": "render"}[self.what]
+            kind = _KIND_OF[self.what]
             run_records.set_run(
                 scene, kind=kind, state="succeeded", message=f"{self.what.capitalize()} loaded"
             )
@@ -412,6 +434,7 @@ CLASSES = (
     DP3D_OT_generate,
     DP3D_OT_fit,
     DP3D_OT_import_mesh,
+    DP3D_OT_import_rigged_head,
     DP3D_OT_playback,
     DP3D_OT_save_fit,
     DP3D_OT_rerun,

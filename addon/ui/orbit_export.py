@@ -148,7 +148,7 @@ class DP3D_PT_export(panel.Tab, bpy.types.Panel):
     bl_parent_id = "DP3D_PT_main"
     bl_label = "Export Orbit Renders"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 5
+    bl_order = 6
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the panel."""

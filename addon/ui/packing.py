@@ -18,7 +18,7 @@ from .operators import show_failure
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
 
-_PATHS = ("mesh", "playback", "video")
+_PATHS = ("mesh", "rig", "playback", "video")
 _saving_again = False
 
 

@@ -14,6 +14,7 @@ from . import (
     anchor,
     engines,
     failures,
+    head,
     packing,
     pictures,
     portrait,
@@ -112,6 +113,8 @@ class DP3D_UL_results(bpy.types.UIList):
             right.label(text=f"{psnr:.0f} dB")
         if item.mesh:
             right.label(text="", icon="MESH_DATA")
+        if item.rig:
+            right.label(text="", icon="ARMATURE_DATA")
         if item.playback:
             right.label(text="", icon="PLAY")
 
@@ -141,14 +144,16 @@ class DP3D_PT_results(Tab, bpy.types.Panel):
         buttons.operator("dp3d.delete_result", text="", icon="TRASH")
         run = scene.dp3d_run
         layout.label(text=run_words.origin_text(run))
-        row = layout.row(align=True)
-        row.operator("dp3d.load_result", text="Views", icon="IMAGE_DATA").what = "VIEWS"
-        part = row.row(align=True)
-        part.enabled = bool(run.mesh)
-        part.operator("dp3d.load_result", text="Mesh", icon="MESH_DATA").what = "MESH"
-        part = row.row(align=True)
-        part.enabled = bool(run.playback)
-        part.operator("dp3d.load_result", text="Playback", icon="PLAY").what = "PLAYBACK"
+        grid: Any = layout.grid_flow(columns=2, even_columns=True, align=True)
+        for what, text, icon, there in (
+            ("VIEWS", "Views", "IMAGE_DATA", run.views or run.frames),
+            ("MESH", "Mesh", "MESH_DATA", run.mesh),
+            ("HEAD", "Rigged Head", "ARMATURE_DATA", run.rig),
+            ("PLAYBACK", "Playback", "PLAY", run.playback),
+        ):
+            part = grid.row(align=True)
+            part.enabled = bool(there)
+            part.operator("dp3d.load_result", text=text, icon=icon).what = what
         row = layout.row(align=True)
         if viewing.is_looking(scene):
             row.operator("dp3d.restore_view", icon="LOOP_BACK")
@@ -160,13 +165,31 @@ class DP3D_PT_results(Tab, bpy.types.Panel):
         packing.draw(layout, context)
 
 
+class DP3D_PT_head(Tab, bpy.types.Panel):
+    """Look and keys of the chosen result's rigged head."""
+
+    bl_idname = "DP3D_PT_head"
+    bl_parent_id = "DP3D_PT_main"
+    bl_label = "Rigged Head"
+    bl_order = 3
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether the chosen result has a rigged head."""
+        return bool(context.scene.dp3d_run.rig)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the panel."""
+        head.draw(self.layout, context)
+
+
 class DP3D_PT_mesh(Tab, bpy.types.Panel):
     """Field and mesh of the chosen result."""
 
     bl_idname = "DP3D_PT_mesh"
     bl_parent_id = "DP3D_PT_main"
     bl_label = "Field and Mesh"
-    bl_order = 3
+    bl_order = 4
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the panel."""
@@ -198,7 +221,7 @@ class DP3D_PT_playback(Tab, bpy.types.Panel):
     bl_idname = "DP3D_PT_playback"
     bl_parent_id = "DP3D_PT_main"
     bl_label = "Play Back"
-    bl_order = 4
+    bl_order = 5
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the panel."""
@@ -305,6 +328,7 @@ def draw_action(layout: Any, context: bpy.types.Context) -> None:
             sentences.draw(layout, context, run.message)
         return
     row.operator("dp3d.generate", icon="PLAY")
+    layout.operator("dp3d.import_rigged_head", icon="ARMATURE_DATA")
     if run.job_id:
         running_still = "A job of this file may still be running at the server."
         sentences.draw(layout, context, running_still, "INFO")
@@ -365,6 +389,7 @@ CLASSES = (
     DP3D_PT_options,
     DP3D_UL_results,
     DP3D_PT_results,
+    DP3D_PT_head,
     DP3D_PT_mesh,
     DP3D_PT_playback,
 )

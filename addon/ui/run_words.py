@@ -15,6 +15,7 @@ _KINDS = {
     "mesh": "Mesh",
     "render": "Playback",
     "save_fit": "Saving the fit",
+    "head": "Head",
 }
 """Words for the kinds of job; other kinds are shown as they are."""
 
@@ -26,6 +27,7 @@ _STAGES = {
     "shape": "finding the shape",
     "fit": "training",
     "mesh": "building",
+    "rig": "rigging",
     "render": "frame",
     "send": "sending",
     "save": "file",

@@ -19,7 +19,7 @@ _INSTALLED_FILES = ("models/*", "weights/*/weights.json")
 """Patterns of files in the user's dp3d folder that results depend on."""
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 """Bytes above which an installed file is not hashed: dp3d installs no larger one there."""
-_TREE_MEMBERS = ("views", "fit")
+_TREE_MEMBERS = ("views", "fit", "obj")
 """Members of a job's result that name a tree."""
 
 
@@ -49,7 +49,7 @@ def is_complete(result: dict[str, Any] | None, artifacts: ArtifactStore) -> bool
         return False
     try:
         for name, value in result.items():
-            if name in _TREE_MEMBERS:
+            if name in _TREE_MEMBERS and value is not None:
                 artifacts.read_tree(value)
             elif isinstance(value, dict) and "sha256" in value:
                 artifacts.find(value["sha256"])

@@ -5,7 +5,7 @@ Defaults and bounds are those of :mod:`dp3d_core.limits`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -14,6 +14,8 @@ from dp3d_core.limits import (
     DEFAULT_FACES,
     DEFAULT_FIT_PRESET,
     DEFAULT_FPS,
+    DEFAULT_HEAD_DETAIL,
+    DEFAULT_HEAD_TEXTURE_SIDE,
     DEFAULT_TEXTURE_SIDE,
     FIT_STEPS,
     FPS,
@@ -25,6 +27,8 @@ from dp3d_core.limits import (
     SEED,
     TEXTURE_SIDE,
     FitPreset,
+    HeadDetail,
+    HeadTextureSide,
     PhotoSide,
     PosePolicy,
     Range,
@@ -53,13 +57,11 @@ class ReferenceParams(JobParams):
     side: PhotoSide = "auto"
 
 
-class ViewsParams(JobParams):
-    """Parameters of a ``views`` job."""
+class PersonParams(JobParams):
+    """Photos of a person, the place of the head in the first, and an engine's options."""
 
     portrait: str = _SHA256
     references: list[ReferenceParams] = Field(default=[], max_length=MAX_PHOTOS - 1)
-    cameras: dict[str, Any]
-    engine: str = DEFAULT_ENGINE
     options: dict[str, Any] = {}
     seed: int = _within(SEED, 0)
     crop: list[float] | None = None
@@ -81,6 +83,22 @@ class ViewsParams(JobParams):
         if crop is not None and len(crop) != 3:
             raise ValueError("crop has three numbers: x, y, side")
         return crop
+
+
+class ViewsParams(PersonParams):
+    """Parameters of a ``views`` job."""
+
+    cameras: dict[str, Any]
+    engine: str = DEFAULT_ENGINE
+
+
+class HeadParams(PersonParams):
+    """Parameters of a ``head`` job; the options are the preview engine's."""
+
+    detail: HeadDetail = DEFAULT_HEAD_DETAIL
+    texture_size: HeadTextureSide = DEFAULT_HEAD_TEXTURE_SIDE
+    format: Literal["glb", "obj"] = "glb"
+    """``obj``: an OBJ with its side files beside the GLB."""
 
 
 class FitParams(JobParams):
@@ -115,5 +133,6 @@ JOB_PARAMS: dict[str, type[JobParams]] = {
     "fit": FitParams,
     "render": RenderParams,
     "mesh": MeshParams,
+    "head": HeadParams,
 }
 """Model of the parameters of each kind of job."""

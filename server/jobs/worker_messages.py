@@ -24,7 +24,7 @@ class RunJob:
     job: str
     """Id of the job."""
     kind: str
-    """``views``, ``fit``, ``render`` or ``mesh``."""
+    """``views``, ``fit``, ``render``, ``mesh`` or ``head``."""
     params: dict[str, Any]
     """Complete parameters of this kind of job."""
 

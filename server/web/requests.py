@@ -22,6 +22,7 @@ from server.jobs.params import (
     FitParams,
     JobParams,
     MeshParams,
+    PersonParams,
     RenderParams,
     ViewsParams,
 )
@@ -96,14 +97,15 @@ def parse_job_request(body: bytes, artifacts: ArtifactStore) -> JobRequest:
 
 
 def _check_inputs(params: JobParams, artifacts: ArtifactStore) -> None:
-    if isinstance(params, ViewsParams):
+    if isinstance(params, PersonParams):
         if len(json.dumps(params.options)) > MAX_OPTIONS_BYTES:
             raise bad_request(
                 f"params.options: they are longer than {MAX_OPTIONS_BYTES // 1024} KiB.",
                 "Send the options that GET /v1/engines lists for the engine.",
             )
-        cameras_from_request(params.cameras)
-        check_engine_name(params.engine)
+        if isinstance(params, ViewsParams):
+            cameras_from_request(params.cameras)
+            check_engine_name(params.engine)
         for sha256 in (params.portrait, *(photo.portrait for photo in params.references)):
             artifacts.use(sha256)
     elif isinstance(params, FitParams):

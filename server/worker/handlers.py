@@ -12,7 +12,9 @@ from dp3d_core.progress import CancelCheck, Progress, ProgressCallback, Stage
 from server.jobs.params import (
     JOB_PARAMS,
     FitParams,
+    HeadParams,
     MeshParams,
+    PersonParams,
     ReferenceParams,
     RenderParams,
     ViewsParams,
@@ -21,6 +23,7 @@ from server.json_ready import json_ready
 from server.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
+    from dp3d_core.portraits.portrait import Portrait
     from dp3d_core.viewsets.viewset import ViewSet
 
 
@@ -45,33 +48,11 @@ def run_views(context: JobContext, params: ViewsParams) -> dict[str, Any]:
     """
     from dp3d_core.engines.photos import person_warnings
     from dp3d_core.engines.registry import cameras_for, check_photo_count, get_engine
-    from dp3d_core.portraits.pose import HeadAngles
-    from dp3d_core.portraits.references import PhotoSource, load_person
-    from dp3d_core.portraits.report_picture import report_picture
-    from dp3d_core.portraits.required_files import fetch_missing
-    from dp3d_core.viewsets.viewset import encode_png
 
     engine = get_engine(params.engine)
     engine.check(params.options)  # before any computation
     check_photo_count(params.engine, engine.info().references, 1 + len(params.references))
-    fetch_missing(context.progress, context.cancel)
-    context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
-    portrait = load_person(
-        context.artifacts.find(params.portrait),
-        [
-            PhotoSource(context.artifacts.find(photo.portrait), photo.side, _photo_name(i, photo))
-            for i, photo in enumerate(params.references, 2)
-        ],
-        params.crop_window,
-        HeadAngles(params.yaw_deg, params.pitch_deg, params.roll_deg),
-        cancel=context.cancel,
-    )
-    picture = {
-        "name": "portrait.png",
-        **context.artifacts.add_bytes(encode_png(report_picture(portrait))).to_dict(),
-    }
-    context.announce(picture["name"], picture["sha256"], picture["size"])
-    context.progress(Progress("portrait", 1, 1, "The head is placed"))
+    portrait, picture = _load_person(context, params)
     out = context.work / "views"
     pictures = _PictureAnnouncer(out, ("frames", "rgba"), context)
     views = engine.generate(
@@ -93,6 +74,38 @@ def run_views(context: JobContext, params: ViewsParams) -> dict[str, Any]:
         "choices": json_ready(views.meta.choices),
         "warnings": person_warnings(portrait) + views.meta.warnings,
     }
+
+
+def _load_person(context: JobContext, params: PersonParams) -> tuple[Portrait, dict[str, Any]]:
+    """The portrait with its further photos, and its report picture, which is announced.
+
+    Missing face models are downloaded first.
+    """
+    from dp3d_core.portraits.pose import HeadAngles
+    from dp3d_core.portraits.references import PhotoSource, load_person
+    from dp3d_core.portraits.report_picture import report_picture
+    from dp3d_core.portraits.required_files import fetch_missing
+    from dp3d_core.viewsets.viewset import encode_png
+
+    fetch_missing(context.progress, context.cancel)
+    context.progress(Progress("portrait", 0, 1, "Reading the portrait"))
+    portrait = load_person(
+        context.artifacts.find(params.portrait),
+        [
+            PhotoSource(context.artifacts.find(photo.portrait), photo.side, _photo_name(i, photo))
+            for i, photo in enumerate(params.references, 2)
+        ],
+        params.crop_window,
+        HeadAngles(params.yaw_deg, params.pitch_deg, params.roll_deg),
+        cancel=context.cancel,
+    )
+    picture = {
+        "name": "portrait.png",
+        **context.artifacts.add_bytes(encode_png(report_picture(portrait))).to_dict(),
+    }
+    context.announce(picture["name"], picture["sha256"], picture["size"])
+    context.progress(Progress("portrait", 1, 1, "The head is placed"))
+    return portrait, picture
 
 
 def _photo_name(number: int, photo: ReferenceParams) -> str:
@@ -174,6 +187,65 @@ def run_mesh(context: JobContext, params: MeshParams) -> dict[str, Any]:
     return {"mesh": mesh, "stats": json_ready(stats)}
 
 
+def run_head(context: JobContext, params: HeadParams) -> dict[str, Any]:
+    """Fit a head to the photos of a person and rig it.
+
+    The report picture of the portrait is announced when the head is placed, and the GLB when it is
+    written.
+    """
+    from dp3d_core.engines.options import parse_options
+    from dp3d_core.engines.photos import person_warnings, photo_records, photo_warnings
+    from dp3d_core.preview.choices import choice_warnings, choices_to_dict
+    from dp3d_core.preview.engine import PreviewOptions
+    from dp3d_core.preview.kept_heads import fitted_head
+    from dp3d_core.rigged.asset import RIG_STEPS, rigged_head, write_rig
+    from dp3d_core.rigged.gltf import key_names
+
+    options = parse_options(PreviewOptions, params.options)  # before any computation
+    portrait, picture = _load_person(context, params)
+    head = fitted_head(
+        portrait, params.seed, choices=options.choices,
+        progress=context.progress, cancel=context.cancel,
+    )  # fmt: skip
+    formats = ("glb",) if params.format == "glb" else ("glb", "obj")
+    steps = RIG_STEPS + len(formats)
+    stage = Stage("rig", steps, context.progress, context.cancel, "Rigging the head")
+    rig = rigged_head(
+        head, params.texture_size, photo_sha256=portrait.sha256, seed=params.seed,
+        on_step=stage.begin,
+    )  # fmt: skip
+    for form in formats:
+        stage.begin(f"Writing the {form.upper()}")
+        folder = context.work / form
+        folder.mkdir(exist_ok=True)
+        write_rig(rig, folder / f"head.{form}", params.detail, delit=not options.lit)
+    glb = {
+        "name": "head.glb",
+        **context.artifacts.add_file(context.work / "glb" / "head.glb").to_dict(),
+    }
+    context.announce(glb["name"], glb["sha256"], glb["size"])
+    stage.end("The head is rigged")
+    photos = json_ready(photo_records(portrait, head.photos))
+    return {
+        "glb": glb,
+        "obj": context.artifacts.add_tree(context.work / "obj").sha256
+        if params.format == "obj"
+        else None,
+        "keys": key_names(rig.parts),
+        "parts": {part.name: {"quads": len(part.faces[params.detail].quads)} for part in rig.parts},
+        "expression": {name: round(value, 3) for name, value in rig.expression.items()},
+        "portrait_report": json_ready(portrait.report),
+        "portrait_picture": picture,
+        "photos": photos,
+        "choices": json_ready(choices_to_dict(head.chosen)),
+        "warnings": [
+            *person_warnings(portrait),
+            *choice_warnings(head.chosen),
+            *photo_warnings(photos),
+        ],
+    }
+
+
 def run_render(context: JobContext, params: RenderParams) -> dict[str, Any]:
     """Render frames with alpha and depth from a fit; each frame is announced when finished."""
     from dp3d_core.viewsets.video import save_video
@@ -220,6 +292,7 @@ _HANDLERS: dict[str, Callable[[JobContext, Any], dict[str, Any]]] = {
     "fit": run_fit,
     "render": run_render,
     "mesh": run_mesh,
+    "head": run_head,
 }
 """Handler of each kind of job."""
 

@@ -20,6 +20,7 @@ _DRAWING = {"gpu", "gpu_extras"}
 MORE_OF_BLENDER = {
     "scene/ghost": _DRAWING,
     "scene/nearest_view": _DRAWING,
+    "scene/quads": {"bmesh"},
     "ui/presets": {"bl_operators", "bl_ui"},
 }
 """Blender's other modules are no public interface to rely on: here alone."""

@@ -88,6 +88,22 @@ def test_resumed_by_another_run(start, server, tmp_path: Path) -> None:
     assert len(ViewSet.open(tmp_path / "results")) == 12
 
 
+def test_a_rigged_head(start, server, tmp_path: Path) -> None:
+    small = {"detail": "quarter", "texture_size": 512}
+    seen = collect(start(server.url, kinds=("head",), params={"head": small}))
+    assert kinds(seen)[-2:] == ["HeadArrived", "RunFinished"]
+    assert kinds(seen).count("PortraitArrived") >= 1
+    path = Path(seen[-2].path)
+    assert path == tmp_path / "results" / "head.glb"
+    assert path.read_bytes()[:4] == b"glTF"
+    assert seen[-2].report["crop"]
+    job = of_kind(seen, "JobChanged")[0].job
+    path.unlink()
+    taken_up = start(server.url, kinds=("head",), resume_job=job.id, portrait=None)
+    assert kinds(collect(taken_up))[-2:] == ["HeadArrived", "RunFinished"]
+    assert path.is_file()
+
+
 def test_cancel(start, server, addon) -> None:
     run = start(server.url, views=200, size=512)
     collect(run, is_frame)
