@@ -250,4 +250,4 @@ def _head(arrays: Arrays, about: dict[str, Any]) -> PreviewHead:
     )
     chosen = {name: Choice(**choice) for name, choice in about["chosen"].items()}
     uses = tuple(PhotoUse.from_dict(use) for use in about["photos"])
-    return PreviewHead.of_parts(mesh, appearance, chosen, uses, about["shape"])
+    return PreviewHead.of_parts(mesh, appearance, chosen, uses, about.get("shape"))
