@@ -4,7 +4,7 @@ No landmark model finds such heads.  Histograms of oriented gradients (Dalal and
 window around the head are projected on principal components; angles, size and position of the head
 in the window are a kernel ridge regression on a subset of the training windows (Nystroem method,
 Williams and Seeger 2001).  A coarse stage moves a rough window onto the head, a fine one is applied
-twice.  ``synthetic.view_training`` learns both.
+three times.  ``synthetic.view_training`` learns both.
 """
 
 from __future__ import annotations

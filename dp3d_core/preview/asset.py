@@ -7,11 +7,12 @@ exactly: each texel samples the head's colour at its point.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
 
-from dp3d_core.arrays import Array, Indices, Indices32, Mask, Pixels
+from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, Pixels
 from dp3d_core.heads.atlas import bust_atlas
 from dp3d_core.heads.bust import bust
 from dp3d_core.limits import DEFAULT_HEAD_TEXTURE_SIDE
@@ -33,6 +34,8 @@ FORMATS = (".glb", ".obj")
 """Endings of the files that can be written."""
 _PARTS = ("head", "hair", "brim")
 """Names of the parts, for their material and texture files."""
+_Texture = TypeVar("_Texture", Pixels, Array32)
+
 _BAND = 1_000_000
 """Number of texels coloured at a time, to limit memory."""
 
@@ -57,7 +60,7 @@ def _bust_part(head: PreviewHead, side: int) -> TexturedPart:
     """The bust, with the layout of ``heads.atlas``."""
     topology, atlas = bust(), bust_atlas()
     # the head lacks the triangles that its flat end removed
-    all_keys, head_keys = _keys(topology.faces), _keys(head.mesh.faces)
+    all_keys, head_keys = triangle_keys(topology.faces), triangle_keys(head.mesh.faces)
     kept = np.flatnonzero(np.isin(all_keys, head_keys))
     order = np.argsort(head_keys)
     own = order[np.searchsorted(head_keys, all_keys[kept], sorter=order)]
@@ -139,7 +142,7 @@ def _part(
     )
 
 
-def _keys(faces: Indices32) -> Indices:
+def triangle_keys(faces: Indices32) -> Indices:
     """(m,) a unique key of each triangle (m, 3), from its corners."""
     a, b, c = faces.T.astype(np.int64)
     return np.asarray((a << 42) | (b << 21) | c)
@@ -160,18 +163,26 @@ def _bake(head: PreviewHead, faces: Indices32, uv: Array, own: Indices, side: in
         index = texels.ray + start * side
         texture[index] = np.rint(head.surface_colours(own[texels.face], texels.weights) * 255)
         filled[index] = True
-    return _padded(texture.reshape(side, side, 3), filled.reshape(side, side))
+    return padded(texture.reshape(side, side, 3), filled.reshape(side, side))
 
 
-def _padded(texture: Pixels, filled: Mask) -> Pixels:
-    """Fill empty texels with the nearest filled one: filters sample across the edges of charts."""
+def padded(texture: _Texture, filled: Mask) -> _Texture:
+    """Fill empty texels with the nearest filled one: filters sample across the edges of charts.
+
+    Args:
+        texture: (s, s[, c]) of any type.
+        filled: (s, s) bool, texels that are kept.
+
+    """
+    if filled.all() or not filled.any():
+        return texture
     empty = (~filled).astype(np.uint8)
     _, labels = cv2.distanceTransformWithLabels(
         empty, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
     nearest = np.zeros(labels.max() + 1, np.int64)
     nearest[labels[filled]] = np.flatnonzero(filled)
-    return np.asarray(texture.reshape(-1, 3)[nearest[labels]])
+    return cast(_Texture, texture.reshape(-1, *texture.shape[2:])[nearest[labels]])
 
 
 def check_asset_path(out: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, Pixels
 from dp3d_core.meshes.mesh import Mesh
 from dp3d_core.meshes.raycast import RayCaster
+from dp3d_core.preview.asset import triangle_keys
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.texture.continuation import pull_push
 
@@ -96,23 +97,17 @@ class Twins:
     def of(cls, wanted: Indices32, head: PreviewHead) -> Twins:
         """Find triangles (m, 3) of the head's vertices; negative vertices are not there."""
         faces = head.mesh.faces
-        keys = _keys(faces)
+        keys = triangle_keys(faces)
         order = np.argsort(keys)
         valid = np.asarray((wanted >= 0).all(1))
         face, turn = np.full(len(wanted), -1), np.zeros(len(wanted), np.int64)
         for shift in range(3):
-            own = _keys(np.roll(np.where(valid[:, None], wanted, 0), shift, 1))
+            own = triangle_keys(np.roll(np.where(valid[:, None], wanted, 0), shift, 1))
             place = np.minimum(np.searchsorted(keys, own, sorter=order), len(keys) - 1)
             index = order[place]
             matches = valid & (keys[index] == own)
             face[matches], turn[matches] = index[matches], shift
         return cls(face, turn)
-
-
-def _keys(faces: Indices32) -> Indices:
-    """(m,) a unique key of each triangle (m, 3), from its corners in order."""
-    a, b, c = faces.T.astype(np.int64)
-    return np.asarray((a << 42) | (b << 21) | c)
 
 
 def surface_looks(head: PreviewHead, twins: Twins, raster: Raster) -> tuple[Array32, Array32, Mask]:
@@ -148,18 +143,6 @@ def surface_looks(head: PreviewHead, twins: Twins, raster: Raster) -> tuple[Arra
 def continued(image: Array32, known: Mask, far: Array32) -> Array32:
     """The image (s, s, 3) with smooth colours continued into texels that are not known."""
     return pull_push(image, known.astype(np.float32), far)
-
-
-def padded(image: Array32, filled: Mask) -> Array32:
-    """The image with empty texels taken from the nearest filled one, as filters cross edges."""
-    if filled.all() or not filled.any():
-        return image
-    _, labels = cv2.distanceTransformWithLabels(
-        (~filled).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    nearest = np.zeros(labels.max() + 1, np.int64)
-    nearest[labels[filled]] = np.flatnonzero(filled)
-    return np.asarray(image.reshape(-1, *image.shape[2:])[nearest[labels]])
 
 
 def blurred(image: NDArray[np.floating], sigma: float, sigma_up: float = 0.0) -> Array32:

@@ -157,7 +157,7 @@ def look(
 
 
 def with_company(key: str, weight: float) -> dict[str, float]:
-    """A key at a weight, with the keys that it needs beside it at the same weight."""
+    """A key at a weight, with the keys that it needs beside it at that weight."""
     return {key: weight, **{name: share * weight for name, share in TOGETHER.get(key, {}).items()}}
 
 

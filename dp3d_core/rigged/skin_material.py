@@ -15,6 +15,7 @@ from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.people import expression_offsets, prior
 from dp3d_core.heads.space import MM
+from dp3d_core.preview.asset import padded
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.texture.tones import lab
 from dp3d_core.rigged.baking import (
@@ -23,7 +24,6 @@ from dp3d_core.rigged.baking import (
     blurred,
     continued,
     fine_normals,
-    padded,
     resized,
     surface_looks,
     to_pixels,
@@ -243,7 +243,7 @@ def _texel_mm(
 
 @lru_cache(maxsize=2)
 def _roughness(side: int) -> Array32:
-    """(side, side) roughness, 0 to 1, the same for every head."""
+    """(side, side) roughness, 0 to 1; it does not depend on the person."""
     topology = part_topology("skin")
     triangles = halves(topology.quads)
     raster = Raster.of(skin_layout(), halves(topology.quad_uv), side)

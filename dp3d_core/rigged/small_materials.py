@@ -11,8 +11,9 @@ from dp3d_core.arrays import Array, Array32, Mask, smoothstep
 from dp3d_core.heads.bust import BustPart, bust
 from dp3d_core.heads.people import prior
 from dp3d_core.heads.space import EYE_RADIUS, MM
+from dp3d_core.preview.asset import padded
 from dp3d_core.preview.head import PreviewHead
-from dp3d_core.rigged.baking import Raster, blurred, padded, to_pixels
+from dp3d_core.rigged.baking import Raster, blurred, to_pixels
 from dp3d_core.rigged.layout import eye_angle
 from dp3d_core.rigged.rig import Material
 from dp3d_core.rigged.topology import halves, part_topology

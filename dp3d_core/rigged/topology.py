@@ -66,7 +66,7 @@ def halves(quads: Indices32) -> Indices32:
 
 @lru_cache(maxsize=len(PARTS))
 def part_topology(name: str) -> PartTopology:
-    """The topology of a part, the same for every head."""
+    """The topology of a part, which all heads share."""
     data = head_data()
     mean = prior().mean / MM
     kept = data.quad_part == PARTS.index(name)

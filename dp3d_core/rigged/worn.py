@@ -153,14 +153,12 @@ def _vertex_hairness(head: PreviewHead) -> Array:
     hairness = np.ones(SHELL)
     triangles = np.flatnonzero((head.mesh.faces >= first).all(1))
     corners = head.mesh.faces[triangles] - first
-    lit, head.appearance.lit = head.appearance.lit, False
     for corner in range(3):
         inside = corners[:, corner] < SHELL
         weights = np.zeros((int(inside.sum()), 3))
         weights[:, corner] = 1.0
-        colours = head.surface_colours(triangles[inside], weights)
-        hairness[corners[inside, corner]] = likeness_to_hair(head, colours)
-    head.appearance.lit = lit
+        _, delit = head.surface_looks(triangles[inside], weights)
+        hairness[corners[inside, corner]] = likeness_to_hair(head, delit)
     grid = wrap(hairness[:-1].reshape(GRID.rows, GRID.columns).astype(np.float32), 8)
     hairness[:-1] = cv2.GaussianBlur(grid, (0, 0), _HAIRNESS_SIGMA)[:, 8:-8].ravel()
     return hairness

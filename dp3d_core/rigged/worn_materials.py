@@ -8,6 +8,7 @@ from dp3d_core.arrays import Array, Array32, Indices32, Mask, smoothstep
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
 from dp3d_core.meshes.raycast import RayCaster
+from dp3d_core.preview.asset import padded
 from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.texture.panorama import wrap
@@ -16,7 +17,6 @@ from dp3d_core.rigged.baking import (
     Twins,
     blurred,
     fine_normals,
-    padded,
     surface_looks,
     to_pixels,
 )

@@ -30,7 +30,8 @@ _MOST = 3.0
 _STRANGER = 1.0
 """Sum of the log likelihood ratios above which a photo shows somebody else."""
 _SURE = 3.0
-"""The same sum for a photo whose side the user named."""
+"""Sum of the log likelihood ratios above which a photo whose side the user named shows somebody
+else."""
 _SAME_VIEW_DEG = 25.0
 """Angle between two photos beyond which their shapes differ by the view as well, degrees."""
 _MOST_TURNED = 1.5

@@ -77,12 +77,12 @@ def test_lids_close(seed) -> None:
 def pierced(seed: int, spacing: float, views: int) -> list[object]:
     _, keys = random_keys(seed)
     piercings = Piercings(keys, spacing, views)
-    found: list[object] = [counts for counts in (piercings.of({}),) if counts]
+    piercing: list[object] = [counts for counts in (piercings.of({}),) if counts]
     for key in arkit_names():
         for weight in (0.5, 1.0):
             if counts := piercings.of(with_company(key, weight)):
-                found.append((key, weight, counts))
-    return found
+                piercing.append((key, weight, counts))
+    return piercing
 
 
 @pytest.mark.parametrize("seed", range(3))
