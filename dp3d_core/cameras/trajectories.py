@@ -92,6 +92,22 @@ def canonical_camera(
     return Camera(orbit_pose(yaw_deg, pitch_deg, radius), K, size, size)
 
 
+def rolled(camera: Camera, roll_deg: float) -> Camera:
+    """The camera turned about its optical axis by ``roll_deg``, degrees."""
+    roll = np.radians(roll_deg)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
+    return Camera(camera.c2w @ matrix, camera.K, camera.width, camera.height)
+
+
+def yaw_pitch_roll_deg(camera: Camera) -> tuple[float, float, float]:
+    """Angles of a camera about the head, degrees; roll is that of the head in the image."""
+    yaw, pitch = camera.yaw_pitch_deg
+    upright = orbit_pose(yaw, pitch)
+    in_upright = upright[:3, :3].T @ camera.c2w[:3, :3]
+    return yaw, pitch, float(np.degrees(np.arctan2(in_upright[1, 0], in_upright[0, 0])))
+
+
 def full_orbit(
     views: int = 32, pitch_deg: float = 0.0, size: int = 512, focal: float = CANONICAL_FOCAL
 ) -> list[Camera]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.trajectories import yaw_pitch_roll_deg
 from dp3d_core.limits import PhotoSide
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.portraits.pose import Alignment
 
 
 class PlacedPhoto(Protocol):
@@ -66,7 +66,7 @@ def photo_records(portrait: Portrait, uses: Sequence[PlacedPhoto]) -> list[dict[
 
 def photo_record(use: PlacedPhoto) -> dict[str, Any]:
     """JSON-ready record of a further photo, see :func:`photo_records`."""
-    yaw, pitch, roll = Alignment(use.camera, {}, 0.0).yaw_pitch_roll_deg
+    yaw, pitch, roll = yaw_pitch_roll_deg(use.camera)
     return {
         "name": use.name,
         "sha256": use.sha256,

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dp3d_core.arrays import Array, Pixels
+from dp3d_core.arrays import Pixels
 from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
+from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera, rolled
 from dp3d_core.evaluation.preview_benchmark import (
     ANGLES,
     GREY,
     face_error_percent,
     mesh_error_percent,
+    rotation_error_deg,
 )
 from dp3d_core.evaluation.scores import Score, score
 from dp3d_core.meshes.mesh import Mesh
@@ -117,10 +118,7 @@ def photograph_person(seed: int) -> tuple[SyntheticHead, float, list[Shot]]:
         camera = canonical_camera(
             float(yaw), float(rng.uniform(-10, 10)), _PHOTO_SIDE, focal=_FOCAL
         )
-        roll = np.radians(rng.uniform(-6, 6))
-        rolled = np.eye(4)
-        rolled[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
-        camera = Camera(camera.c2w @ rolled, camera.K, _PHOTO_SIDE, _PHOTO_SIDE)
+        camera = rolled(camera, float(rng.uniform(-6, 6)))
         image = np.clip(head.render(camera).rgb * gain, 0, 255).astype(np.uint8)
         shots.append(Shot(image, camera))
     return head, side, shots
@@ -185,7 +183,7 @@ def _evaluate(seed: int) -> PhotosCase:
         rows.append(np.concatenate([_small(shots[number - 1].image), *views], 1))
     assert head is not None  # there are four photos
     poses = [
-        _rotation_error_deg(use.camera.c2w, shot.camera.c2w)
+        rotation_error_deg(use.camera.c2w, shot.camera.c2w)
         for use, shot in zip(head.photos, shots[1:], strict=True)
     ]
     return PhotosCase(
@@ -207,12 +205,6 @@ def _leaves_stranger_out(seed: int, pngs: Sequence[bytes]) -> bool:
     further = [PhotoSource(pngs[1], name="own"), PhotoSource(encode_png(stranger), name="stranger")]
     uses = PreviewHead(load_person(pngs[0], further)).photos
     return [use.name for use in uses if not use.used] == ["stranger"]
-
-
-def _rotation_error_deg(pose: Array, true_pose: Array) -> float:
-    """Angle between the rotations of two poses (4, 4), degrees."""
-    cosine = (np.trace(true_pose[:3, :3].T @ pose[:3, :3]) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
 def _small(image: Pixels) -> Pixels:

@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 
 from dp3d_core.arrays import Array, Indices32, Mask, Pixels
 from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera
+from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera, rolled
 from dp3d_core.evaluation.scores import Score, score
 from dp3d_core.evaluation.surfaces import nearest_distances
 from dp3d_core.heads.space import MM
@@ -166,11 +166,9 @@ def photograph(index: int, count: int, seed: int) -> tuple[SyntheticHead, Camera
     rng = np.random.default_rng([seed, index])
     yaw = 60.0 * index / max(1, count - 1) * (1 if index % 2 else -1)
     camera = canonical_camera(yaw, float(rng.uniform(-12, 12)), _PHOTO_SIDE, focal=2.6)
-    roll = np.radians(rng.uniform(-10, 10))
-    roll_matrix = np.eye(4)
-    roll_matrix[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
+    camera = rolled(camera, float(rng.uniform(-10, 10)))
     head = SyntheticHead(random_subject(seed * 1000 + index))
-    return head, Camera(camera.c2w @ roll_matrix, camera.K, camera.width, camera.height), yaw
+    return head, camera, yaw
 
 
 def evaluate_heads(
@@ -277,13 +275,18 @@ def _errors(
     result: EngineResult, truth: SyntheticHead, camera: Camera, scores: dict[int, Score]
 ) -> HeadErrors:
     """Errors of a result in pose, mesh, face and profile."""
-    relative = camera.c2w[:3, :3].T @ result.c2w[:3, :3]
-    pose = float(np.degrees(np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1))))
+    pose = rotation_error_deg(result.c2w, camera.c2w)
     parts = np.zeros(len(result.vertices), np.uint8)
     mesh = Mesh.of(result.vertices, result.faces, parts)
     distances = mesh_error_percent(mesh, truth), face_error_percent(mesh, truth)
     profile = profile_of(mesh, np.ones(len(mesh.vertices), bool))
     return HeadErrors(pose, *distances, scores, result.seconds, profile)
+
+
+def rotation_error_deg(pose: Array, true_pose: Array) -> float:
+    """Angle between the rotations of two poses (4, 4), degrees."""
+    relative = true_pose[:3, :3].T @ pose[:3, :3]
+    return float(np.degrees(np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1))))
 
 
 def profile_of(mesh: Mesh, keep: Mask) -> Array:

@@ -16,7 +16,7 @@ from scipy.optimize import least_squares
 
 from dp3d_core.arrays import Array, Mask
 from dp3d_core.cameras.camera import CANONICAL_RADIUS, Camera
-from dp3d_core.cameras.trajectories import orbit_pose
+from dp3d_core.cameras.trajectories import yaw_pitch_roll_deg
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.landmark_map import POSE, Frame, landmark_map
 from dp3d_core.heads.space import MM
@@ -152,10 +152,7 @@ class Alignment:
     @property
     def yaw_pitch_roll_deg(self) -> tuple[float, float, float]:
         """Angles of the camera about the head, degrees."""
-        yaw, pitch = self.camera.yaw_pitch_deg
-        upright = orbit_pose(yaw, pitch)
-        in_upright = upright[:3, :3].T @ self.camera.c2w[:3, :3]
-        return yaw, pitch, float(np.degrees(np.arctan2(in_upright[1, 0], in_upright[0, 0])))
+        return yaw_pitch_roll_deg(self.camera)
 
 
 def posed_camera(theta: Array, side: int, focal: float) -> Camera:

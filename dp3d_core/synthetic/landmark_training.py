@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 
 from dp3d_core.arrays import Array
 from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import canonical_camera
+from dp3d_core.cameras.trajectories import canonical_camera, rolled
 from dp3d_core.heads.bust import BustPart
 from dp3d_core.heads.face_mesh import FACE_OVAL, POINTS
 from dp3d_core.heads.landmark_map import FILE_NAME, POSE, LandmarkMap, learn, pose_outputs
@@ -184,13 +184,11 @@ def _pose(camera: Camera) -> tuple[Array, float, Array]:
 def _random_camera(rng: np.random.Generator) -> Camera:
     """Random camera with yaw up to 75 degrees and a little pitch and roll."""
     yaw, pitch = rng.uniform(-75, 75), float(np.clip(rng.normal(0, 12), -30, 30))
-    roll = np.radians(rng.normal(0, 6))
+    roll = float(rng.normal(0, 6))
     camera = canonical_camera(
         float(yaw), pitch, _SIDE, radius=2.7 * float(rng.uniform(0.8, 1.5)), focal=2.9
     )
-    roll_matrix = np.eye(4)
-    roll_matrix[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
-    return Camera(camera.c2w @ roll_matrix, camera.K, _SIDE, _SIDE)
+    return rolled(camera, roll)
 
 
 def _rest_points(head: SyntheticHead, camera: Camera, points: Array) -> Array:

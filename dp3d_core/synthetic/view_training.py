@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from dp3d_core.arrays import Array, Array32, Pixels
-from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import canonical_camera, orbit_pose
+from dp3d_core.cameras.camera import Camera, canonical_intrinsics
+from dp3d_core.cameras.trajectories import canonical_camera, rolled, yaw_pitch_roll_deg
 from dp3d_core.portraits.crop import CROP_FOCAL, Crop
 from dp3d_core.portraits.view_map import FILE_NAME, OUTPUTS, Stage, ViewMap, window_features
 from dp3d_core.storage.files import write_atomic
@@ -51,13 +51,9 @@ def render_views(subject: int) -> tuple[Pixels, Array]:
     for _ in range(_VIEWS):
         yaw = float(rng.uniform(_LEAST_YAW_DEG, 180)) * (1 if rng.random() < 0.5 else -1)
         pitch = float(np.clip(rng.normal(0, 9), -25, 25))
-        camera = canonical_camera(yaw, pitch, _SIDE, focal=_FOCAL)
-        roll = np.radians(rng.normal(0, 5))
-        rolled = np.eye(4)
-        rolled[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
-        pose = camera.c2w @ rolled
-        images.append(head.render(Camera(pose, camera.K, _SIDE, _SIDE)).rgb)
-        poses.append(pose)
+        camera = rolled(canonical_camera(yaw, pitch, _SIDE, focal=_FOCAL), float(rng.normal(0, 5)))
+        images.append(head.render(camera).rgb)
+        poses.append(camera.c2w)
     return np.array(images, np.uint8), np.array(poses)
 
 
@@ -76,7 +72,8 @@ def training_windows(
     features, outputs = [], []
     canonical = _SIDE * _FOCAL / CROP_FOCAL
     for image, pose in zip(images, poses, strict=True):
-        yaw, pitch, roll = _angles(pose)
+        camera = Camera(pose, canonical_intrinsics(_SIDE), _SIDE, _SIDE)
+        yaw, pitch, roll = np.radians(yaw_pitch_roll_deg(camera))
         for _ in range(_WINDOWS):
             side = canonical * float(np.exp(rng.normal(0, spread[0])))
             offset = rng.normal(0, spread[1], 2)
@@ -97,15 +94,6 @@ def training_windows(
                 )
             )  # fmt: skip
     return features, outputs
-
-
-def _angles(pose: Array) -> tuple[float, float, float]:
-    """Yaw, pitch and roll, radians, of a pose (4, 4)."""
-    x, y, z = pose[:3, 3] / np.linalg.norm(pose[:3, 3])
-    yaw, pitch = float(np.arctan2(x, z)), float(np.arcsin(y))
-    upright = orbit_pose(float(np.degrees(yaw)), float(np.degrees(pitch)))
-    in_upright = upright[:3, :3].T @ pose[:3, :3]
-    return yaw, pitch, float(np.arctan2(in_upright[1, 0], in_upright[0, 0]))
 
 
 def learn_views(subjects: Sequence[tuple[Pixels, Array]], seed: int = 0) -> ViewMap:
