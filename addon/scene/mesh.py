@@ -19,6 +19,7 @@ from mathutils import Matrix
 from ..link.errors import AddonError
 from . import look as looks
 from . import tags
+from .gltf_import import import_objects, kept_selection
 from .object_data import mesh_data
 
 HEAD_FROM_IMPORTED = Matrix(
@@ -26,6 +27,8 @@ HEAD_FROM_IMPORTED = Matrix(
 )
 """C^-1, exact."""
 
+_REMEDY = "Press Import Mesh to fetch it again."
+"""Sentence on how to get another file."""
 _PLACED = "dp3d_placed"
 """Custom property: local matrix that the add-on gave an object, 16 numbers row by row.  Where the
 present matrix differs, the user moved the object."""
@@ -72,52 +75,47 @@ def load(
         raise AddonError(
             "addon.mesh_missing",
             f"The mesh {path} is not there.",
-            "Press Import Mesh to fetch it again.",
+            _REMEDY,
         )
-    selected = {o.session_uid for o in view_layer.objects.selected}
-    active = view_layer.objects.active
-    tags.purge(run_id)
-    incoming = _import(path)
-    existing = tags.originals(scene, run_id, "mesh")
-    collection = tags.collection(scene, run_id, title)
-    look = look or looks.kind_of(existing.values())
-    incoming.sort(key=lambda o: (o.parent is not None, o.name))
-    leftovers: list[bpy.types.ID] = []
-    objects: dict[int, bpy.types.Object] = {}
-    for index, thing in enumerate(incoming):
-        local = thing.matrix_basis.copy()
-        parent = objects.get(incoming.index(thing.parent)) if thing.parent else anchor
-        earlier = existing.get(index)
-        _adopt(thing, run_id)
-        if look:
-            looks.apply([thing], look)
-        if earlier is not None and earlier.type == thing.type == "MESH":
-            leftovers += tags.used_by(earlier)
-            _carry_materials(mesh_data(earlier), mesh_data(thing), leftovers)
-            earlier.data = thing.data
-            target, moved = earlier, _is_moved(earlier)
-        else:
-            target, moved = thing, False
-            for old in list(thing.users_collection):
-                old.objects.unlink(thing)
-            collection.objects.link(thing)
-        tags.mark(target, run_id, "mesh")
-        target[tags.VIEW] = index
-        if not moved:
-            _stand(target, parent, HEAD_FROM_IMPORTED @ local if parent == anchor else local)
-        objects[index] = target
-    reused = set(objects.values())
-    for thing in incoming:
-        if thing not in reused:
-            bpy.data.objects.remove(thing)
-    tags.remove_objects(o for o in existing.values() if o not in reused)
-    tags.sweep(leftovers)
-    for index, thing in objects.items():
-        _name(thing, tags.label(title, f"Head {index}" if index else "Head"))
-    for thing in view_layer.objects:
-        thing.select_set(thing.session_uid in selected)
-    view_layer.objects.active = active
-    view_layer.update()
+    with kept_selection(view_layer):
+        tags.purge(run_id)
+        incoming = _import(path)
+        existing = tags.originals(scene, run_id, "mesh")
+        collection = tags.collection(scene, run_id, title)
+        look = look or looks.kind_of(existing.values())
+        incoming.sort(key=lambda o: (o.parent is not None, o.name))
+        leftovers: list[bpy.types.ID] = []
+        objects: dict[int, bpy.types.Object] = {}
+        for index, thing in enumerate(incoming):
+            local = thing.matrix_basis.copy()
+            parent = objects.get(incoming.index(thing.parent)) if thing.parent else anchor
+            earlier = existing.get(index)
+            _adopt(thing, run_id)
+            if look:
+                looks.apply([thing], look)
+            if earlier is not None and earlier.type == thing.type == "MESH":
+                leftovers += tags.used_by(earlier)
+                _carry_materials(mesh_data(earlier), mesh_data(thing), leftovers)
+                earlier.data = thing.data
+                target, moved = earlier, _is_moved(earlier)
+            else:
+                target, moved = thing, False
+                for old in list(thing.users_collection):
+                    old.objects.unlink(thing)
+                collection.objects.link(thing)
+            tags.mark(target, run_id, "mesh")
+            target[tags.VIEW] = index
+            if not moved:
+                _stand(target, parent, HEAD_FROM_IMPORTED @ local if parent == anchor else local)
+            objects[index] = target
+        reused = set(objects.values())
+        for thing in incoming:
+            if thing not in reused:
+                bpy.data.objects.remove(thing)
+        tags.remove_objects(o for o in existing.values() if o not in reused)
+        tags.sweep(leftovers)
+        for index, thing in objects.items():
+            _name(thing, tags.label(title, f"Head {index}" if index else "Head"))
     return list(objects.values())
 
 
@@ -194,26 +192,11 @@ def _name(thing: bpy.types.Object, label: str) -> None:
 
 
 def _import(path: Path) -> list[bpy.types.Object]:
-    if "gltf" not in dir(bpy.ops.import_scene):
-        raise AddonError(
-            "addon.import_failed",
-            "Blender's glTF importer is switched off.",
-            "Switch on the add-on 'glTF 2.0 format' in the preferences.",
-        )
-    before = {o.as_pointer() for o in bpy.data.objects}
-    try:
-        bpy.ops.import_scene.gltf(filepath=str(path))
-    except RuntimeError as error:
-        raise AddonError(
-            "addon.import_failed",
-            f"Blender cannot import the mesh ({str(error).strip()}).",
-            "Press Import Mesh to fetch it again.",
-        ) from error
-    imported = [o for o in bpy.data.objects if o.as_pointer() not in before]
+    imported = import_objects(path, "mesh", _REMEDY)
     if not imported:
         raise AddonError(
             "addon.import_failed",
             f"{path.name} holds no object.",
-            "Press Import Mesh to fetch it again.",
+            _REMEDY,
         )
     return imported

@@ -17,6 +17,7 @@ from mathutils import Matrix
 
 from ..link.errors import AddonError
 from . import quads, tags
+from .gltf_import import import_objects, kept_selection
 from .look import PHOTO
 from .mesh import HEAD_FROM_IMPORTED
 from .object_data import mesh_data
@@ -34,6 +35,8 @@ _PART = "dp3d_part"
 """Custom property of a mesh: its name in the file."""
 _LIT, _PHOTOGRAPHED = "dp3d_lit", "dp3d_photographed"
 """Custom properties of a mesh: its materials lit by the scene and as photographed."""
+_REMEDY = "Press Import Rigged Head to fetch it again."
+"""Sentence on how to get another file."""
 _ARMATURE = 0
 """Index of the armature among the objects of a run (``tags.VIEW``)."""
 
@@ -71,37 +74,31 @@ def load(
         raise AddonError(
             "addon.head_missing",
             f"The rigged head {path} is not there.",
-            "Press Import Rigged Head to fetch it again.",
+            _REMEDY,
         )
-    selected = {thing.session_uid for thing in view_layer.objects.selected}
-    active = view_layer.objects.active
-    armature, meshes = _parts(_import(path))
-    earlier = tags.originals(scene, run_id, ROLE)
-    placed = _take_over(earlier, armature, meshes)
-    tags.remove_objects(earlier.values())
-    tags.purge(run_id)
-    collection = tags.collection(scene, run_id, title)
-    for index, thing in enumerate((armature, *meshes)):
-        _adopt(thing, run_id, index, title)
-        for old in list(thing.users_collection):
-            old.objects.unlink(thing)
-        collection.objects.link(thing)
-    armature.parent = anchor
-    armature.matrix_parent_inverse = Matrix.Identity(4)
-    if placed is None:
-        armature.matrix_basis = HEAD_FROM_IMPORTED @ Matrix.Scale(1 / METRES, 4)
-    else:
-        armature.matrix_basis = placed
-    for thing in meshes:
-        quads.restore(mesh_data(thing))
-    link_keys(meshes)
-    objects = [armature, *meshes]
-    apply_look(objects, look)
-    view_layer.update()  # before, the layer lists objects that are gone
-    for thing in view_layer.objects:
-        thing.select_set(thing.session_uid in selected)
-    view_layer.objects.active = active
-    view_layer.update()
+    with kept_selection(view_layer):
+        armature, meshes = _parts(_import(path))
+        earlier = tags.originals(scene, run_id, ROLE)
+        placed = _take_over(earlier, armature, meshes)
+        tags.remove_objects(earlier.values())
+        tags.purge(run_id)
+        collection = tags.collection(scene, run_id, title)
+        for index, thing in enumerate((armature, *meshes)):
+            _adopt(thing, run_id, index, title)
+            for old in list(thing.users_collection):
+                old.objects.unlink(thing)
+            collection.objects.link(thing)
+        armature.parent = anchor
+        armature.matrix_parent_inverse = Matrix.Identity(4)
+        if placed is None:
+            armature.matrix_basis = HEAD_FROM_IMPORTED @ Matrix.Scale(1 / METRES, 4)
+        else:
+            armature.matrix_basis = placed
+        for thing in meshes:
+            quads.restore(mesh_data(thing))
+        link_keys(meshes)
+        objects = [armature, *meshes]
+        apply_look(objects, look)
     return objects
 
 
@@ -165,32 +162,15 @@ def apply_look(objects: Iterable[bpy.types.Object], look: str) -> int:
 
 def _import(path: Path) -> list[bpy.types.Object]:
     """Objects of a file, with vertices joined at the seams of the texture."""
-    if "gltf" not in dir(bpy.ops.import_scene):
-        raise AddonError(
-            "addon.import_failed",
-            "Blender's glTF importer is switched off.",
-            "Switch on the add-on 'glTF 2.0 format' in the preferences.",
-        )
-    importer: Any = bpy.ops.import_scene.gltf
-    known = importer.get_rna_type().properties
     # Normals of the file would not follow the keys; bones get no shape of their own.
-    wanted: dict[str, Any] = {
-        "merge_vertices": True,
-        "import_shading": "SMOOTH",
-        "disable_bone_shape": True,
-    }
-    before = {thing.as_pointer() for thing in bpy.data.objects}
-    try:
-        importer(
-            filepath=str(path), **{name: value for name, value in wanted.items() if name in known}
-        )
-    except RuntimeError as error:
-        raise AddonError(
-            "addon.import_failed",
-            f"Blender cannot import the rigged head ({str(error).strip()}).",
-            "Press Import Rigged Head to fetch it again.",
-        ) from error
-    return [thing for thing in bpy.data.objects if thing.as_pointer() not in before]
+    return import_objects(
+        path,
+        "rigged head",
+        _REMEDY,
+        merge_vertices=True,
+        import_shading="SMOOTH",
+        disable_bone_shape=True,
+    )
 
 
 def _parts(imported: list[bpy.types.Object]) -> tuple[bpy.types.Object, list[bpy.types.Object]]:
@@ -211,7 +191,7 @@ def _parts(imported: list[bpy.types.Object]) -> tuple[bpy.types.Object, list[bpy
         raise AddonError(
             "addon.import_failed",
             "The file holds no rigged head.",
-            "Press Import Rigged Head to fetch it again.",
+            _REMEDY,
         )
     for thing in meshes:
         thing[_PART] = thing.name.partition(".")[0]
