@@ -326,7 +326,7 @@ def fit_head(
             )
             theta[moving] = fitted.x
     components = np.clip(theta[POSE:first_expression], -MAX_COMPONENT, MAX_COMPONENT)
-    shape = {f"c{i:02d}": round(float(v), 4) for i, v in enumerate(components)}
+    shape = shape_of(components)
     shape |= {
         name: round(float(v), 4)
         for name, v in zip(EXPRESSIONS, theta[first_expression:], strict=True)
@@ -379,6 +379,11 @@ def fit_key_points(
         fits.append((fit.cost, parameters(fit.x, start)))
     _, theta = min(fits, key=lambda fit: fit[0])
     return Alignment(posed_camera(theta, side, focal), {}, 0.0)
+
+
+def shape_of(components: Array) -> dict[str, float]:
+    """Shape coefficients (c,) by name, rounded; inverse of :func:`components_of`."""
+    return {f"c{i:02d}": round(float(v), 4) for i, v in enumerate(components)}
 
 
 def components_of(shape: dict[str, float]) -> Array:

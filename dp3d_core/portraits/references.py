@@ -19,7 +19,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import MAX_PHOTOS, PhotoSide
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Portrait, Reference
-from dp3d_core.portraits.pose import HeadAngles, components_of, expression_of, fit_face
+from dp3d_core.portraits.pose import HeadAngles, components_of, expression_of, fit_face, shape_of
 from dp3d_core.progress import CancelCheck, never_cancel
 from dp3d_core.threads import one_blas_thread
 
@@ -179,8 +179,8 @@ def with_shape(portrait: Portrait, components: Array, angles: HeadAngles | None 
     report = portrait.report
     face = portrait.face
     if face is None or not len(components):
-        shape = {f"c{i:02d}": round(float(v), 4) for i, v in enumerate(components)}
-        return replace(portrait, report=replace(report, shape=shape | expression_of(report.shape)))
+        shape = shape_of(components) | expression_of(report.shape)
+        return replace(portrait, report=replace(report, shape=shape))
     alignment = fit_face(face, report.crop, angles or HeadAngles(), components)
     yaw, pitch, roll = alignment.yaw_pitch_roll_deg
     report = replace(report, yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll, shape=alignment.shape)

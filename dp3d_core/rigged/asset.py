@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.rigged.baking import to_pixels
-from dp3d_core.rigged.gltf import to_glb
+from dp3d_core.rigged.gltf import key_names, to_glb
 from dp3d_core.rigged.keys import HeadKeys
 from dp3d_core.rigged.neutral import NeutralHead
 from dp3d_core.rigged.obj import MATERIALS, to_obj
@@ -93,6 +94,21 @@ def rigged_head(
         tuple(parts), neutral.joints(), materials, neutral.expression,
         _provenance(photo_sha256, seed),
     )  # fmt: skip
+
+
+def rig_summary(head: RiggedHead, detail: Detail) -> dict[str, Any]:
+    """JSON-ready: names of the keys, quads of each mesh, and the photo's expression.
+
+    Args:
+        head: the rigged head.
+        detail: level of detail that was written.
+
+    """
+    return {
+        "keys": key_names(head.parts),
+        "parts": {part.name: {"quads": len(part.faces[detail].quads)} for part in head.parts},
+        "expression": {name: round(value, 3) for name, value in head.expression.items()},
+    }
 
 
 def check_rig_path(out: Path) -> None:

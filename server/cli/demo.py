@@ -317,8 +317,7 @@ def _write_rigged_head(portrait: Portrait, out: Path, console: Console) -> dict[
     from dp3d_core.limits import DEFAULT_HEAD_DETAIL
     from dp3d_core.preview.kept_heads import fitted_head
     from dp3d_core.progress import Stage
-    from dp3d_core.rigged.asset import RIG_STEPS, rigged_head, write_rig
-    from dp3d_core.rigged.gltf import key_names
+    from dp3d_core.rigged.asset import RIG_STEPS, rig_summary, rigged_head, write_rig
 
     head = fitted_head(portrait, progress=console.progress, cancel=console.cancel)
     stage = Stage("rig", RIG_STEPS + 1, console.progress, console.cancel, "Rigging the head")
@@ -326,10 +325,11 @@ def _write_rigged_head(portrait: Portrait, out: Path, console: Console) -> dict[
     stage.begin("Writing the rigged head")
     write_rig(rig, out / _RIGGED_HEAD)
     stage.end("The rigged head is written")
+    summary = rig_summary(rig, DEFAULT_HEAD_DETAIL)
     return {
-        "quads": sum(len(part.faces[DEFAULT_HEAD_DETAIL].quads) for part in rig.parts),
-        "meshes": len(rig.parts),
-        "keys": len(key_names(rig.parts)),
+        "quads": sum(part["quads"] for part in summary["parts"].values()),
+        "meshes": len(summary["parts"]),
+        "keys": len(summary["keys"]),
         "bytes": (out / _RIGGED_HEAD).stat().st_size,
     }
 

@@ -106,8 +106,7 @@ class Head(Common):
     def _rig(self, source: _Source, console: Console) -> Outcome:
         """Write the rigged head."""
         from dp3d_core.progress import Stage
-        from dp3d_core.rigged.asset import RIG_STEPS, rigged_head, write_rig
-        from dp3d_core.rigged.gltf import key_names
+        from dp3d_core.rigged.asset import RIG_STEPS, rig_summary, rigged_head, write_rig
         from dp3d_core.rigged.sheet import keys_sheet
         from dp3d_core.viewsets.sheets import save_png
 
@@ -128,18 +127,12 @@ class Head(Common):
             save_png(self.sheet, keys_sheet(rig))
             files.append(self.sheet)
         stage.end("The head is written")
-        parts = {part.name: len(part.faces[self.detail].quads) for part in rig.parts}
-        keys = key_names(rig.parts)
-        data = {
-            "out": str(self.out),
-            "files": [str(path) for path in files],
-            "parts": {name: {"quads": count} for name, count in parts.items()},
-            "keys": keys,
-            "expression": {name: round(value, 3) for name, value in rig.expression.items()},
-        }
-        line = f"{self.out}: {sum(parts.values())} quads in {len(parts)} meshes"
+        summary = rig_summary(rig, self.detail)
+        data = {"out": str(self.out), "files": [str(path) for path in files], **summary}
+        quads = sum(part["quads"] for part in summary["parts"].values())
+        line = f"{self.out}: {quads} quads in {len(summary['parts'])} meshes"
         if self.out.suffix.lower() == ".glb":
-            line += f", {len(keys)} keys, {len(rig.bones)} bones"
+            line += f", {len(summary['keys'])} keys, {len(rig.bones)} bones"
         return Outcome(data, [line])
 
     def _read_from_views(self) -> _Source:

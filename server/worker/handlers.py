@@ -198,8 +198,7 @@ def run_head(context: JobContext, params: HeadParams) -> dict[str, Any]:
     from dp3d_core.preview.choices import choice_warnings, choices_to_dict
     from dp3d_core.preview.engine import PreviewOptions
     from dp3d_core.preview.kept_heads import fitted_head
-    from dp3d_core.rigged.asset import RIG_STEPS, rigged_head, write_rig
-    from dp3d_core.rigged.gltf import key_names
+    from dp3d_core.rigged.asset import RIG_STEPS, rig_summary, rigged_head, write_rig
 
     options = parse_options(PreviewOptions, params.options)  # before any computation
     portrait, picture = _load_person(context, params)
@@ -231,9 +230,7 @@ def run_head(context: JobContext, params: HeadParams) -> dict[str, Any]:
         "obj": context.artifacts.add_tree(context.work / "obj").sha256
         if params.format == "obj"
         else None,
-        "keys": key_names(rig.parts),
-        "parts": {part.name: {"quads": len(part.faces[params.detail].quads)} for part in rig.parts},
-        "expression": {name: round(value, 3) for name, value in rig.expression.items()},
+        **rig_summary(rig, params.detail),
         "portrait_report": json_ready(portrait.report),
         "portrait_picture": picture,
         "photos": photos,

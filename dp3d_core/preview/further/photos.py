@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.trajectories import yaw_pitch_roll_deg
 from dp3d_core.limits import PhotoSide
 from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE, Crop, canonical_crop, centre_crop, cut
 from dp3d_core.portraits.matting import find_matte
@@ -69,13 +70,10 @@ class PhotoUse:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, unrounded."""
-        yaw, pitch = self.camera.yaw_pitch_deg
         return {
             "name": self.name,
             "sha256": self.sha256,
             "side": self.side,
-            "yaw_deg": yaw,
-            "pitch_deg": pitch,
             "crop": [self.crop.x, self.crop.y, self.crop.side],
             "camera": self.camera.to_dict(),
             "used": self.used,
@@ -98,26 +96,25 @@ class PhotoUse:
 
     def portrait(self, reference: Reference) -> Portrait:
         """The photo with this crop and camera, and a matte of the crop."""
-        image, inside = cut(reference.portrait.photo, self.crop)
-        matte, confidence = find_matte(image, inside)
-        yaw, pitch = self.camera.yaw_pitch_deg
-        report = replace(
-            reference.portrait.report,
-            crop=self.crop,
-            crop_source="head",
-            yaw_deg=yaw,
-            pitch_deg=pitch,
-            matte_source="segmenter",
-            matte_confidence=confidence,
-        )
-        return replace(
-            reference.portrait,
-            image=image,
-            matte=matte,
-            inside=inside,
-            camera=self.camera,
-            report=report,
-        )
+        return _cropped(reference.portrait, self.crop, self.camera)
+
+
+def _cropped(photo: Portrait, crop: Crop, camera: Camera) -> Portrait:
+    """A photo with another crop and its camera, and a matte of the crop."""
+    image, inside = cut(photo.photo, crop)
+    matte, confidence = find_matte(image, inside)
+    yaw, pitch, roll = yaw_pitch_roll_deg(camera)
+    report = replace(
+        photo.report,
+        crop=crop,
+        crop_source="head",
+        yaw_deg=yaw,
+        pitch_deg=pitch,
+        roll_deg=roll,
+        matte_source="segmenter",
+        matte_confidence=confidence,
+    )
+    return replace(photo, image=image, matte=matte, inside=inside, camera=camera, report=report)
 
 
 def photo_steps(portrait: Portrait) -> int:
@@ -198,8 +195,7 @@ def posed(reference: Reference, model: HeadModel) -> Portrait | None:
         window = canonical_crop(window, posed_camera(theta, CROP_SIZE, CROP_FOCAL))
         theta = np.concatenate([theta[:3], np.zeros(3)])
     camera = posed_camera(theta, CROP_SIZE, CROP_FOCAL)
-    use = PhotoUse(reference.name, "", "auto", window, camera, True)
-    return use.portrait(reference)
+    return _cropped(reference.portrait, window, camera)
 
 
 def _estimated(reference: Reference) -> ViewPose | None:
