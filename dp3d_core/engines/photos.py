@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.trajectories import yaw_pitch_roll_deg
 from dp3d_core.limits import PhotoSide
-from dp3d_core.portraits.portrait import Portrait
+
+if TYPE_CHECKING:  # the command line imports this module before it knows which packages are there
+    from dp3d_core.cameras.camera import Camera
+    from dp3d_core.portraits.portrait import Portrait
 
 
 class PlacedPhoto(Protocol):
