@@ -11,8 +11,9 @@ Between them:
 - an export of the scene: ``exporting`` runs it, ``export_record`` keeps its settings and outcome;
 - ``settings``, ``engine_options`` and ``preferences`` hold what the user chose, ``limits`` the
   server's choices and ranges;
-- ``portrait_file`` finds the portrait's file, ``local_dp3d`` manages the server and the commands on
-  this computer, ``check`` asks a server for its version and engines.
+- ``portrait_file`` finds the portrait's file, ``capture_file`` reads face captures, ``local_dp3d``
+  manages the server and the commands on this computer, ``check`` asks a server for its version and
+  engines.
 
 A module knows only those below it: an import contract in ``pyproject.toml`` has their order.
 """
@@ -36,6 +37,7 @@ from .scene import ghost, nearest_view, preview_anchor
 from .ui import (
     anchor,
     engines,
+    head,
     operators,
     orbit_export,
     packing,
@@ -69,6 +71,7 @@ _MODULES = (
     packing,
     local_dp3d,
     server_buttons,
+    head,
     panel,
     orbit_export,
     check,

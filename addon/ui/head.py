@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rigged head in the panel: its look, and the keys that are tried first."""
+"""The rigged head in the panel: its look, the keys that are tried first, and face captures."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import bpy
+from bpy.props import StringProperty
 
-from ..scene import look, rigged_head, tags
+from .. import capture_file, run_records
+from ..link.errors import AddonError
+from ..scene import capture, look, rigged_head, tags
 from . import sentences
+from .operators import show_failure
+
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import OperatorReturnItems
 
 _KEYS = (
     ("eyeBlinkLeft", "Blink Left"),
@@ -43,3 +51,48 @@ def draw(layout: Any, context: bpy.types.Context) -> None:
     skin: Any = next(iter(keys.values())).id_data
     text = f"All {len(keys)} keys: Shape Keys of {skin.user.name}"
     layout.label(text=text, icon="SHAPEKEY_DATA")
+    layout.operator("dp3d.play_capture", icon="PLAY")
+
+
+class DP3D_OT_play_capture(bpy.types.Operator):
+    """Key the head's blend shapes and its turn by a CSV file of the app Live Link Face"""
+
+    bl_idname = "dp3d.play_capture"
+    bl_label = "Play a Capture"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(subtype="FILE_PATH", description="CSV file", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.csv", description="Kinds of files", options={"HIDDEN"})
+
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> set[OperatorReturnItems]:
+        """Open the file browser."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
+        """Key the chosen result's head."""
+        scene = context.scene
+        run_id = scene.dp3d_run.run_id
+        originals = tags.originals(scene, run_id, rigged_head.ROLE)
+        objects = [originals[index] for index in sorted(originals)]
+        keys = rigged_head.keys_of(objects)
+        try:
+            if not keys or objects[0].type != "ARMATURE":
+                raise AddonError(
+                    "addon.head_missing",
+                    "There is no rigged head of the chosen result in the scene.",
+                    "Press Import Rigged Head, or Load Again.",
+                )
+            path = Path(bpy.path.abspath(self.filepath))
+            take = capture_file.read(path, [k for k in keys if k != rigged_head.PHOTO_EXPRESSION])
+        except AddonError as error:
+            return show_failure(self, scene, error)
+        first, last = capture.play(scene, objects, take.times[-1], take.at)
+        run_records.clear_error(scene)
+        self.report({"INFO"}, f"The capture plays from frame {first} to {last}")
+        return {"FINISHED"}
+
+
+CLASSES = (DP3D_OT_play_capture,)

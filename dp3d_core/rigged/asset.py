@@ -40,6 +40,7 @@ from dp3d_core.rigged.small_materials import (
     teeth_material,
     tongue_material,
 )
+from dp3d_core.rigged.take import Take
 from dp3d_core.rigged.worn import worn_parts
 from dp3d_core.rigged.worn_materials import brim_material, clothes_material, shell_materials
 
@@ -120,7 +121,11 @@ def check_rig_path(out: Path) -> None:
 
 
 def write_rig(
-    head: RiggedHead, out: Path, detail: Detail = "full", delit: bool = False
+    head: RiggedHead,
+    out: Path,
+    detail: Detail = "full",
+    delit: bool = False,
+    take: Take | None = None,
 ) -> list[Path]:
     """Write a rigged head.
 
@@ -129,6 +134,7 @@ def write_rig(
         out: file, with one of the endings :data:`FORMATS`.
         detail: level of detail.
         delit: colours of an OBJ under even light; a GLB holds both.
+        take: animation of a GLB; an OBJ has none.
 
     Returns:
         Paths of the files, the mesh first.
@@ -139,7 +145,7 @@ def write_rig(
     """
     check_mesh_path(out, FORMATS)
     if out.suffix.lower() == ".glb":
-        return write_mesh_files(out, {out.name: to_glb(head, detail)})
+        return write_mesh_files(out, {out.name: to_glb(head, detail, take)})
     return write_mesh_files(out, to_obj(head, out, detail, delit))
 
 

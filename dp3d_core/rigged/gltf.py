@@ -3,7 +3,8 @@
 Lengths are metres; the origin is the head's centre, where the add-on's anchor stands.  Skinned
 meshes are roots of the scene, as the specification advises.  Blend shapes are sparse accessors:
 most move a small part of a mesh.  The default materials are lit by the scene; the extension
-``KHR_materials_variants`` names both looks, and the photographed one is unlit.
+``KHR_materials_variants`` names both looks, and the photographed one is unlit.  A take is an
+animation of the weights of all blend shapes and of the bone ``head``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dp3d_core.rigged.rig import (
     RiggedHead,
     RiggedPart,
 )
+from dp3d_core.rigged.take import Take
 
 if TYPE_CHECKING:
     import pygltflib
@@ -37,15 +39,16 @@ _LEAST_TURN = 0.02
 """Shortest change of a unit normal that a blend shape keeps."""
 
 
-def to_glb(head: RiggedHead, detail: Detail = "full") -> bytes:
+def to_glb(head: RiggedHead, detail: Detail = "full", take: Take | None = None) -> bytes:
     """GLB of a rigged head.
 
     Args:
         head: the head.
         detail: level of detail of all its parts.
+        take: to be played on it, an animation of that name; the photo's expression is off in it.
 
     """
-    return _Writer(head).packed(detail)
+    return _Writer(head).packed(detail, take)
 
 
 class _Writer:
@@ -62,7 +65,7 @@ class _Writer:
         self.images: dict[int, tuple[Pixels, int]] = {}
         """Pictures by identity, each kept alive with its texture."""
 
-    def packed(self, detail: Detail) -> bytes:
+    def packed(self, detail: Detail, take: Take | None) -> bytes:
         """Bytes of the file."""
         lib, head, document = self.lib, self.head, self.document
         document.asset = lib.Asset(
@@ -82,6 +85,8 @@ class _Writer:
             roots.append(self._append(document.nodes, node))
         document.scenes = [lib.Scene(name="head", nodes=roots)]
         document.scene = 0
+        if take is not None:
+            self._play(take, skeleton)
         document.extensionsUsed = ["KHR_materials_unlit", "KHR_materials_variants"]
         document.extensions = {
             "KHR_materials_variants": {"variants": [{"name": look} for look in LOOKS]}
@@ -107,12 +112,38 @@ class _Writer:
                 document.nodes[first + numbers[parent]].children.append(first + numbers[name])
         inverse = np.tile(np.eye(4), (len(places), 1, 1))
         inverse[:, 3, :3] = -places  # columns one after the other
-        bind = self._accessor(inverse.reshape(-1, 16), "MAT4")
+        bind = self._accessor(inverse.reshape(-1, 16), "MAT4", of_vertices=False)
         joints = list(range(first, first + len(BONES)))
         document.skins = [
             lib.Skin(name="head", inverseBindMatrices=bind, skeleton=first, joints=joints)
         ]
         return first
+
+    # -- takes --
+
+    def _play(self, take: Take, skeleton: int) -> None:
+        """An animation of all keys and of the bone ``head``."""
+        lib, document = self.lib, self.document
+        clock = self._accessor(take.times, "SCALAR", bounds=True, of_vertices=False)
+        animation = lib.Animation(name="take")
+        head_bone = skeleton + list(BONES).index("head")
+        turns = self._accessor(take.quaternions(), "VEC4", of_vertices=False)
+        tracks = [(head_bone, "rotation", turns)]
+        for number, node in enumerate(document.nodes):
+            names = (
+                [] if node.mesh is None else document.meshes[node.mesh].extras.get("targetNames")
+            )
+            if names:
+                weights = np.stack([take.weights_of(name) for name in names], -1)
+                values = self._accessor(weights.ravel(), "SCALAR", of_vertices=False)
+                tracks.append((number, "weights", values))
+        for node_number, path, values in tracks:
+            sampler = lib.AnimationSampler(input=clock, output=values, interpolation="LINEAR")
+            target = lib.AnimationChannelTarget(node=node_number, path=path)
+            channel = lib.AnimationChannel(sampler=len(animation.samplers), target=target)
+            animation.samplers.append(sampler)
+            animation.channels.append(channel)
+        document.animations = [animation]
 
     # -- meshes --
 
@@ -258,11 +289,16 @@ class _Writer:
     # -- buffers --
 
     def _accessor(
-        self, values: Any, kind: str, bounds: bool = False, component: int | None = None
+        self,
+        values: Any,
+        kind: str,
+        bounds: bool = False,
+        component: int | None = None,
+        of_vertices: bool = True,
     ) -> int:
         component = self.lib.FLOAT if component is None else component
         data = np.ascontiguousarray(values, "<f4" if component == self.lib.FLOAT else None)
-        target = None if kind == "MAT4" else self.lib.ARRAY_BUFFER
+        target = self.lib.ARRAY_BUFFER if of_vertices else None
         accessor = self.lib.Accessor(
             bufferView=self._view(data.tobytes(), target),
             componentType=component,
@@ -321,8 +357,9 @@ class _Writer:
 
 
 def _bounds(data: Any) -> tuple[list[float], list[float]]:
-    """Least and greatest coordinates of single precision values (n, 3)."""
-    return [float(v) for v in data.min(0)], [float(v) for v in data.max(0)]
+    """Least and greatest coordinates of single precision values (n, 3) or (n,)."""
+    flat = data.reshape(len(data), -1)
+    return [float(v) for v in flat.min(0)], [float(v) for v in flat.max(0)]
 
 
 def _turned(vertices: Array, offsets: Array, triangles: Indices32, normals: Array) -> Array:

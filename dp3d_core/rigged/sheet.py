@@ -1,6 +1,7 @@
 """Pictures of a rigged head with its keys at weights, and a sheet of all keys.
 
-A picture for checks: rays, flat alpha, one lamp or the photo's own light.  Bones are not posed.
+A picture for checks and clips: rays, flat alpha, one lamp or the photo's own light.  Of the bones
+the head's turn is drawn.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dp3d_core.cameras.trajectories import orbit_pose
 from dp3d_core.meshes.mesh import Mesh, unit
 from dp3d_core.meshes.raycast import Hits, RayCaster
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Detail, RiggedHead, arkit_names
+from dp3d_core.rigged.take import turned
 
 _LAMP = np.array([0.35, 0.45, 0.82])
 """Direction of the lamp over the camera's right shoulder, in the camera's axes, Y up."""
@@ -46,12 +48,15 @@ class _Scene:
     uv_corners: Indices
 
     @classmethod
-    def of(cls, head: RiggedHead, weights: Mapping[str, float], detail: Detail) -> _Scene:
+    def of(
+        cls, head: RiggedHead, weights: Mapping[str, float], detail: Detail, turn: Array | None
+    ) -> _Scene:
         vertices, faces, part, uv, uv_corners = [], [], [], [], []
         first = first_uv = 0
         for number, one in enumerate(head.parts):
             corners, at = one.faces[detail].triangles()
-            vertices.append(one.posed(weights))
+            posed = one.posed(weights)
+            vertices.append(posed if turn is None else turned(posed, one, head.bones, turn))
             faces.append(corners + first)
             part.append(np.full(len(corners), number))
             uv.append(one.uv)
@@ -129,9 +134,21 @@ def look(
     photographed: bool = False,
     detail: Detail = "full",
     background: tuple[int, int, int] = (228, 228, 228),
+    turn: Array | None = None,
 ) -> Pixels:
-    """(h, w, 3) picture of a head with keys at weights."""
-    scene = _Scene.of(head, weights, detail)
+    """(h, w, 3) picture of a head with keys at weights.
+
+    Args:
+        head: the head.
+        weights: key to weight, 0 to 1.
+        camera: of the picture.
+        photographed: the photo's light instead of a lamp.
+        detail: level of detail.
+        background: sRGB.
+        turn: (3, 3) rotation of the bone ``head``.
+
+    """
+    scene = _Scene.of(head, weights, detail, turn)
     samples = _SAMPLES
     fine = camera.resized(camera.width * samples, camera.height * samples)
     rays = fine.directions(fine.pixel_centres()).reshape(-1, 3)

@@ -72,15 +72,31 @@ def save_png(path: Path, pixels: Pixels) -> None:
     write_atomic(path, encode_png(pixels))
 
 
-def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0) -> None:
-    """Write a looping GIF atomically; all frames share one palette, which avoids flicker."""
+def save_gif(
+    path: Path,
+    frames: Sequence[Pixels],
+    fps: float = 12.0,
+    dither: bool = True,
+) -> None:
+    """Write a looping GIF atomically; all frames share one palette, which avoids flicker.
+
+    Args:
+        path: of the file.
+        frames: (h, w, 3) uint8 each, of one size.
+        fps: frames per second, to a hundredth of a second per frame.
+        dither: noise in place of bands, for files about twice as large.
+
+    """
     images = [Image.fromarray(np.asarray(frame, np.uint8)).convert("RGB") for frame in frames]
     # palette of a contact sheet of about 12 frames
     strip = contact_sheet(
         [np.asarray(i) for i in images[:: max(1, len(images) // 12)]], 6, tile=128
     )
-    palette = Image.fromarray(strip).quantize(255, method=Image.Quantize.MEDIANCUT)
-    indexed = [i.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for i in images]
+    # an octree keeps rare colours, such as that of lips, which a median cut loses
+    octree = Image.Quantize.FASTOCTREE
+    palette = Image.fromarray(strip).quantize(255, method=octree, kmeans=8)
+    noise = Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE
+    indexed = [i.quantize(palette=palette, dither=noise) for i in images]
     buffer = io.BytesIO()
     indexed[0].save(
         buffer,
@@ -89,5 +105,6 @@ def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0) -> None:
         append_images=indexed[1:],
         duration=round(1000 / fps),
         loop=0,
+        optimize=True,
     )
     write_atomic(path, buffer.getvalue())

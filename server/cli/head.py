@@ -22,6 +22,8 @@ from server.cli.console import Common, Console, Outcome
 
 if TYPE_CHECKING:
     from dp3d_core.preview.head import PreviewHead
+    from dp3d_core.rigged.rig import RiggedHead
+    from dp3d_core.rigged.take import Take
 
 
 class _Source(NamedTuple):
@@ -52,6 +54,11 @@ class Head(Common):
     Views that were made with lit=false have them anyway."""
     sheet: Path | None = None
     """PNG to write beside it: the neutral face, the photo's expression and every key."""
+    capture: Path | None = None
+    """Face capture to play: a CSV of the app Live Link Face, or of another program with ARKit's
+    names. The GLB holds it as an animation."""
+    clip: Path | None = None
+    """GIF to write beside it: the capture on the head, at most 20 s, or an example of ours."""
     seed: Annotated[int, number("Random seed, for a photo only", SEED)] = 0
     head: tyro.conf.OmitArgPrefixes[HeadOptions] = field(default_factory=HeadOptions)
     option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -68,6 +75,7 @@ class Head(Common):
         (check_asset_path if self.static else check_rig_path)(self.out)
         if self.sheet is not None:
             check_output_path(self.sheet)
+        recording = self._recording(console)
         if self.also and is_folder(self.source):
             raise Dp3dError(
                 "portrait.too_many_photos",
@@ -78,7 +86,8 @@ class Head(Common):
         source = self._read_from_views() if is_fitted else self._fit_to_photo(console)
         if self.unlit:
             source.head.appearance.lit = False
-        outcome = (self._mesh if self.static else self._rig)(source, console)
+        mesh = self._mesh(source, console) if self.static else None
+        outcome = mesh or self._rig(source, recording, console)
         console.warn(photo_warnings(source.photos))
         lines = [photo_line(photo) for photo in source.photos if photo["used"]]
         return Outcome({**outcome.data, "photos": source.photos}, [*outcome.lines, *lines])
@@ -103,7 +112,39 @@ class Head(Common):
         triangles = sum(len(part.faces) for part in parts)
         return Outcome(data, [f"{self.out}: {triangles} triangles, a texture for each part"])
 
-    def _rig(self, source: _Source, console: Console) -> Outcome:
+    def _recording(self, console: Console) -> Take | None:
+        """The capture to be played."""
+        from dp3d_core.portraits.required_files import fetch_missing
+        from dp3d_core.rigged.capture_file import USUAL_RATE, read_capture
+        from dp3d_core.rigged.clip import check_clip_path
+
+        if self.clip is not None:
+            check_clip_path(self.clip)
+        if self.capture is None and self.clip is None:
+            return None
+        if self.static:
+            raise Dp3dError(
+                "capture.bad_option",
+                "A mesh without keys plays no capture.",
+                "Leave out --static, or --capture and --clip.",
+            )
+        if self.capture is None:
+            return None
+        if self.out.suffix.lower() != ".glb" and self.clip is None:
+            raise Dp3dError(
+                "capture.bad_option",
+                f"{self.out.name} has no keys and cannot hold a capture.",
+                "Give --out a name that ends in .glb, or a clip to draw with --clip.",
+            )
+        fetch_missing(console.progress, console.cancel)  # the names of the blend shapes
+        take, missing, is_timed = read_capture(self.capture)
+        if missing:
+            console.warn([f"The capture has no {', '.join(missing)}; they stay at 0."])
+        if not is_timed:
+            console.warn([f"The capture has no usable timecodes: {USUAL_RATE} rows are a second."])
+        return take
+
+    def _rig(self, source: _Source, recording: Take | None, console: Console) -> Outcome:
         """Write the rigged head."""
         from dp3d_core.progress import Stage
         from dp3d_core.rigged.asset import RIG_STEPS, rig_summary, rigged_head, write_rig
@@ -120,20 +161,45 @@ class Head(Common):
             on_step=stage.begin,
         )
         stage.begin("Writing the files")
-        files = write_rig(rig, self.out, self.detail, delit=not source.head.appearance.lit)
+        files = write_rig(
+            rig, self.out, self.detail, delit=not source.head.appearance.lit, take=recording
+        )
         if self.sheet is not None:
             stage.begin("Drawing the sheet of keys")
             self.sheet.parent.mkdir(parents=True, exist_ok=True)
             save_png(self.sheet, keys_sheet(rig))
             files.append(self.sheet)
         stage.end("The head is written")
+        if self.clip is not None:
+            self._draw_clip(rig, recording, self.clip, console)
+            files.append(self.clip)
         summary = rig_summary(rig, self.detail)
-        data = {"out": str(self.out), "files": [str(path) for path in files], **summary}
+        seconds = None if recording is None else round(recording.duration, 3)
+        data = {
+            "out": str(self.out),
+            "files": [str(path) for path in files],
+            **summary,
+            "capture_seconds": seconds,
+        }
         quads = sum(part["quads"] for part in summary["parts"].values())
         line = f"{self.out}: {quads} quads in {len(summary['parts'])} meshes"
         if self.out.suffix.lower() == ".glb":
             line += f", {len(summary['keys'])} keys, {len(rig.bones)} bones"
-        return Outcome(data, [line])
+            line += "" if seconds is None else f", a capture of {seconds:.1f} s"
+        return Outcome(data, [line, *([] if self.clip is None else [f"{self.clip}: a clip"])])
+
+    def _draw_clip(
+        self, rig: RiggedHead, recording: Take | None, path: Path, console: Console
+    ) -> None:
+        """Draw a capture, or the example, on the head."""
+        from dp3d_core.progress import Stage
+        from dp3d_core.rigged.clip import frame_count, write_clip
+        from dp3d_core.rigged.example_take import example_take
+
+        take = example_take() if recording is None else recording
+        stage = Stage("clip", frame_count(take), console.progress, console.cancel, "Drawing a clip")
+        write_clip(rig, take, path, on_frame=lambda: stage.begin("Drawing the frames of the clip"))
+        stage.end("The clip is written")
 
     def _read_from_views(self) -> _Source:
         """The fitted head of a folder of views."""

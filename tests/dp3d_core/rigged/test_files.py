@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +14,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.rigged.asset import check_rig_path, write_rig
 from dp3d_core.rigged.gltf import LOOKS, key_names, to_glb
 from dp3d_core.rigged.rig import BONES, DETAILS, METRES, PHOTO_EXPRESSION, arkit_names
-
-VALIDATOR = "DP3D_GLTF_VALIDATOR"
-"""Variable that names the folder of the npm package ``gltf-validator``."""
-SCRIPT = """
-const validator = require(process.argv[1]);
-const data = new Uint8Array(require('fs').readFileSync(process.argv[2]));
-validator.validateBytes(data, {maxIssues: 50}).then((r) => console.log(JSON.stringify(r.issues)));
-"""
+from tests.support.gltf_validator import validated
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +80,7 @@ def test_trimesh_reads_it_in_metres(files, rig, detail) -> None:
 
 @pytest.mark.parametrize("detail", DETAILS)
 def test_khronos_validator_finds_nothing(files, detail) -> None:
-    folder, node = os.environ.get(VALIDATOR), shutil.which("node")
-    if folder is None or node is None:
-        pytest.skip(f"needs node, and {VALIDATOR} naming the folder of npm's gltf-validator")
-    done = subprocess.run(
-        [node, "-e", SCRIPT, folder, str(files[detail])],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    issues = json.loads(done.stdout)
+    issues = validated(files[detail])
     assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
 
 

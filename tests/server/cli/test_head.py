@@ -7,6 +7,7 @@ import json
 import zipfile
 
 import numpy as np
+import pytest
 import trimesh
 
 from dp3d_core.preview.kept_heads import HEAD_FILE
@@ -37,6 +38,16 @@ def test_a_head_from_views_and_from_the_photo(dp3d, photo, tmp_path) -> None:
     assert run.returncode == 0, run.stderr
     assert set(result(run)["result"]["parts"]) <= {"head", "hair", "brim"}
 
+    capture, clip = tmp_path / "take.csv", tmp_path / "head.gif"
+    capture.write_text("Timecode,JawOpen\n00:00:00:00,0\n00:00:00:30,1\n00:00:01:00,0\n")
+    played = ("--capture", capture, "--clip", clip, "--detail", "quarter")
+    run = dp3d("head", views, "--out", out, *played, *SMALL)
+    assert run.returncode == 0, run.stderr
+    data = result(run)["result"]
+    assert (data["capture_seconds"], data["files"][1:]) == (1.0, [str(clip)])
+    assert b'"name":"take"' in out.read_bytes()
+    assert clip.read_bytes()[:3] == b"GIF"
+
     # as an earlier version kept it
     path = views / HEAD_FILE
     with np.load(path) as archive:
@@ -52,3 +63,18 @@ def test_a_head_from_views_and_from_the_photo(dp3d, photo, tmp_path) -> None:
     assert run.returncode == 3
     assert result(run)["error"]["code"] == "heads.no_shape"
     assert dp3d("head", views, "--static", "--out", static, *SMALL).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [
+        ("capture.not_found", ("--capture", "none.csv")),
+        ("capture.bad_option", ("--capture", "none.csv", "--static")),
+        ("capture.bad_option", ("--capture", "none.csv", "--out", "head.obj")),
+        ("video.bad_option", ("--clip", "head.avi")),
+    ],
+)
+def test_captures_are_checked_before_the_photo(dp3d, photo, code, options) -> None:
+    run = dp3d("head", photo, *options, "--json")
+    assert run.returncode == 3
+    assert result(run)["error"]["code"] == code
