@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from typing import NoReturn
 
 import pytest
 
@@ -17,6 +19,7 @@ from dp3d_core.rigged.rig import RiggedHead
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.viewsets.viewset import encode_png
+from tests.support import viewers
 from tests.support.rig_checks import random_keys, random_rig
 
 SIDE = 512
@@ -53,3 +56,25 @@ def fitted() -> PreviewHead:
 @pytest.fixture(scope="package")
 def rig(fitted: PreviewHead) -> RiggedHead:
     return rigged_head(fitted, SIDE, photo_sha256="0" * 64, seed=7)
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node with the packages of ``make env-viewers``.  In CI its absence is a failure."""
+    if (command := viewers.find_node()) and viewers.PACKAGES.is_dir():
+        return command
+    return _absent("no node, or none of its packages: 'make env-viewers'")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A Chromium without a window.  In CI its absence is a failure."""
+    if command := viewers.find_chromium():
+        return command
+    return _absent(f"no Chromium: install one, or name it in {viewers.CHROMIUM}")
+
+
+def _absent(message: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
