@@ -10,7 +10,7 @@ import pytest
 from dp3d_core.rigged.rig import BONES, METRES, PHOTO_EXPRESSION, arkit_names
 from tests.addon.support import ADDON, TOKEN
 
-pytestmark = [pytest.mark.bpy, pytest.mark.slow]
+pytestmark = [pytest.mark.bpy, pytest.mark.slow, pytest.mark.every_blender]
 
 
 def test_a_photo_becomes_a_rigged_head(blender, server, portrait: Path, tmp_path: Path) -> None:
