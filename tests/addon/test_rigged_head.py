@@ -39,6 +39,10 @@ def test_a_photo_becomes_a_rigged_head(blender, server, portrait: Path, tmp_path
     assert report["meshes"][0]["part"] == "skin"
     assert parts["skin"]["polygons"] > 18_000
 
+    # else Solid views show the strips of the lashes, and the hair's edge, without holes
+    assert {name.split()[0] for name in report["alpha"]} >= {"lashes", "hair"}
+    assert set(report["alpha"].values()) == {"STRAIGHT"}
+
     # head space: the face looks along Z, the crown is up, the shoulders are below
     low, high = report["box"]
     assert low[1] < -0.4 < 0.2 < high[1] < 0.4
