@@ -73,10 +73,13 @@ def part_topology(name: str) -> PartTopology:
     kept &= (mean[data.quads][..., 1] > BUST_CUT_MM).any(1)
     quads, quad_uv = data.quads[kept], data.quad_uv[kept]
     count = len(mean)
-    refine, fine = catmull_clark(quads, count)
+    refine, subdivided = catmull_clark(quads, count)
     uv, fine_uv = _midpoints(data.uv.astype(np.float64), quad_uv)
-    fine, fine_uv = _split_at_the_cut(fine, fine_uv, np.asarray(refine @ mean)[:, 1])
-    quads, quad_uv = _split_at_the_cut(quads, quad_uv, mean[:, 1])
+    height = np.asarray(refine @ mean)[:, 1]
+    fine, fine_uv = _split_at_the_cut(subdivided.astype(np.int64), fine_uv, height)
+    coarse, coarse_uv = _split_at_the_cut(
+        quads.astype(np.int64), quad_uv.astype(np.int64), mean[:, 1]
+    )
     used, corners = np.unique(fine, return_inverse=True)
     used_uv, uv_corners = np.unique(fine_uv, return_inverse=True)
     cage = np.unique(quads)
@@ -88,8 +91,8 @@ def part_topology(name: str) -> PartTopology:
         uv_corners.reshape(-1, 4).astype(np.int32),
         _islands(uv_corners.reshape(-1, 4), len(used_uv)),
         np.searchsorted(used, cage),
-        np.searchsorted(used, quads).astype(np.int32),
-        np.searchsorted(used_uv, quad_uv).astype(np.int32),
+        np.searchsorted(used, coarse).astype(np.int32),
+        np.searchsorted(used_uv, coarse_uv).astype(np.int32),
     )
 
 
