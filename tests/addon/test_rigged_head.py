@@ -10,7 +10,7 @@ import pytest
 from dp3d_core.rigged.rig import BONES, METRES, PHOTO_EXPRESSION, arkit_names
 from tests.addon.support import ADDON, TOKEN
 
-pytestmark = [pytest.mark.bpy, pytest.mark.slow]
+pytestmark = [pytest.mark.bpy, pytest.mark.slow, pytest.mark.every_blender]
 
 
 def test_a_photo_becomes_a_rigged_head(blender, server, portrait: Path, tmp_path: Path) -> None:
@@ -38,6 +38,10 @@ def test_a_photo_becomes_a_rigged_head(blender, server, portrait: Path, tmp_path
         assert mesh["name"].startswith(f"{portrait.stem} · ")
     assert report["meshes"][0]["part"] == "skin"
     assert parts["skin"]["polygons"] > 18_000
+
+    # else Solid views show the strips of the lashes, and the hair's edge, without holes
+    assert {name.split()[0] for name in report["alpha"]} >= {"lashes", "hair"}
+    assert set(report["alpha"].values()) == {"STRAIGHT"}
 
     # head space: the face looks along Z, the crown is up, the shoulders are below
     low, high = report["box"]

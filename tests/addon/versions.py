@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MARKS = "bpy and not slow"
+MARKS = "bpy and (not slow or every_blender)"
 FAILED, MISSING = 1, 4
 """Exit codes: tests failed; with STRICT=1, a version could not be run."""
 

@@ -79,7 +79,7 @@ class Cancel:
 class _Jobs:
     """Creates jobs of every kind, each with unique parameters."""
 
-    kinds = ("views", "fit", "render", "mesh")
+    kinds = ("views", "head", "fit", "render", "mesh")
     """Order in which later kinds can use results of earlier ones."""
 
     def __init__(self, client: Client) -> None:
@@ -95,6 +95,7 @@ class _Jobs:
         cameras = {"preset": "orbit", "views": 24, "size": 256}
         params: dict[str, dict[str, Any]] = {
             "views": {"portrait": self._portrait, "cameras": cameras, "seed": self._count},
+            "head": {"portrait": self._portrait, "seed": self._count},
             "fit": {"views": self._views, "preset": "tiny", "steps": 400 + self._count},
             "render": {"fit": self._fit, "cameras": cameras},
             "mesh": {"fit": self._fit, "faces": 20_000 + self._count},

@@ -111,6 +111,10 @@ class _Trial:
         cameras = {"preset": "orbit", "views": 8 + n, "size": 96}
         kinds: list[tuple[str, dict[str, Any]]] = [
             ("views", {"portrait": self._portrait, "cameras": cameras, "seed": n}),
+            (
+                "head",
+                {"portrait": self._portrait, "seed": n, "detail": "half", "texture_size": 512},
+            ),
             ("fit", {"views": self._views, "preset": "tiny", "steps": 60 + n}),
             ("render", {"fit": self._fit, "cameras": cameras}),
             ("mesh", {"fit": self._fit, "faces": 400 + n, "texture_size": 128}),
@@ -268,9 +272,22 @@ def _check_mesh(
         raise ValueError("no geometry")
 
 
+def _check_head(
+    client: Client, result: dict[str, Any], params: dict[str, Any], folder: Path
+) -> None:
+    import io
+
+    import trimesh
+
+    data = io.BytesIO(client.get_bytes(result["glb"]["sha256"]))
+    if "skin" not in trimesh.load_scene(data, "glb").geometry:
+        raise ValueError("no skin")
+
+
 _Check = Callable[["Client", dict[str, Any], dict[str, Any], Path], None]
 _CHECKS: dict[str, _Check] = {
     "views": _check_frames,
+    "head": _check_head,
     "render": _check_frames,
     "fit": _check_fit,
     "mesh": _check_mesh,

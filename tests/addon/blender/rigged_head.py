@@ -86,6 +86,11 @@ def work(request):
         sorted(b.name for b in armature.data.bones),
     ]
     out["meshes"] = [describe(thing) for thing in meshes]
+    out["alpha"] = {
+        image.name.rpartition(" · ")[2]: image.alpha_mode
+        for image in bpy.data.images
+        if image.depth == 32
+    }
     out["box"] = corners(meshes[0])
     out["expression"] = values(meshes, "photoExpression")
 

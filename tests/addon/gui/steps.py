@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.addon.gui.window import RUN, TRIES, Window
+from tests.addon.gui.window import RUN, SIZE, TRIES, Window
 from tests.addon.support import TOKEN, ServerProcess
 
 SETTINGS = "scene().dp3d"
@@ -31,6 +31,7 @@ class Walk:
     ) -> None:
         self.w, self.server, self.report = window, server, report
         self.photo, self.package = photo, package
+        self.presses_before_anchor = 0
         self.fits = bool(os.environ.get("DP3D_NERF_PYTHON"))
 
     def say(self, name: str) -> None:
@@ -126,6 +127,7 @@ def choose_portrait(walk: Walk) -> None:
 def add_anchor(walk: Walk) -> None:
     """The anchor, by its button; it is selected, and undo takes it away."""
     w = walk.w
+    walk.presses_before_anchor = w.presses
     w.press("dp3d.add_anchor", "Add Anchor")
     w.until(f"{SETTINGS}.anchor is not None", 10)
     check(w.value(f"{SETTINGS}.anchor.select_get()"), "the new anchor is not selected")
@@ -135,6 +137,50 @@ def add_anchor(walk: Walk) -> None:
     walk.say("anchor")
     walk.undo_and_redo("the anchor")
     check(w.value(f"{SETTINGS}.anchor is not None"), "redo does not bring the anchor back")
+
+
+def import_rigged_head(walk: Walk) -> None:
+    """The photo's head blinks: the button, and the slider Blink Left pushed to its end."""
+    w = walk.w
+    w.do(f"{SETTINGS}.output = {str(w.out / 'results')!r}")
+    # The server keeps a fitted head: with the seed of the later steps these would be too fast.
+    w.do(f"{SETTINGS}.seed = 1")
+    w.press("dp3d.import_rigged_head")
+    w.until(f"{RUN}.stage != ''", 60)
+    walk.say("making_the_head")
+    walk.finish(150)
+    check(w.value("results()")["objects"].get("rig", 0) > 8, "the head's parts are not there")
+    skin = "next(o for o in scene().objects if o.get('dp3d_part') == 'skin')"
+    rig = f"{skin}.parent"
+    check(w.value(f"{rig}.type") == "ARMATURE", "the head has no armature")
+    check(w.value(f"{rig}.parent == {SETTINGS}.anchor"), "the armature is not under the anchor")
+    view = "area('VIEW_3D').spaces.active.region_3d"
+    w.do(
+        f"before = {view}.view_matrix.copy(), {view}.view_distance, {view}.view_perspective\n"
+        f"call('object.select_all', action='DESELECT'); {skin}.select_set(True)\n"
+        "call('view3d.view_axis', type='FRONT'); call('view3d.view_selected')\n"
+        f"call('view3d.zoom', delta=3); {skin}.select_set(False); redraw(3)"
+    )
+    walk.say("head_at_rest")
+    left, top, width, height = w.value("rectangle('WINDOW')")
+    before = w.picture()[top : top + height, left : left + width]
+    key = f"{skin}.data.shape_keys.key_blocks['eyeBlinkLeft']"
+    slider = w.find("prop", "value", "Blink Left")
+    w.drag(slider, (SIZE[0] - 4, slider[1]))
+    w.until(f"{key}.value > 0", 10)
+    walk.report["clicks_from_anchor_to_blink"] = w.presses - walk.presses_before_anchor
+    check(w.value(f"{key}.value") == 1, f"the slider stops at {w.value(f'{key}.value')}")
+    walk.say("head_blinks")
+    after = w.picture()[top : top + height, left : left + width]
+    check((np.abs(after - before).max(2) > 16).sum() > 100, "the eyelid does not move")
+    walk.undo_and_redo("the blink")
+    w.do(
+        f"call('dp3d.delete_result', run_id={RUN}.run_id); {SETTINGS}.seed = 0\n"
+        f"{view}.view_perspective, {view}.view_distance = before[2], before[1]\n"
+        f"{view}.view_matrix = before[0]; redraw(2)"
+    )
+    check("rig" not in w.value("results()")["objects"], "parts of a deleted head stay")
+    walk.say("head_deleted")
 
 
 def generate(walk: Walk) -> None:
@@ -387,6 +433,7 @@ STEPS = (
     set_server,
     choose_portrait,
     add_anchor,
+    import_rigged_head,
     generate,
     look_through,
     wait_for_object_mode,

@@ -39,6 +39,8 @@ class Window:
     def __init__(self, out: Path, blender: list[str], display: int) -> None:
         self.out, self._children, self._pictures = out, [], 0
         self.last_click: list[int] = []
+        self.presses = 0
+        """Clicks, double clicks and drags so far."""
         self.env = {
             **os.environ,
             "DISPLAY": f":{display}",
@@ -218,6 +220,7 @@ class Window:
 
     def click_again(self) -> None:
         """Press where the pointer is."""
+        self.presses += 1
         self.pointer("mousedown", 1)
         self.pointer("mouseup", 1)
 
@@ -227,6 +230,7 @@ class Window:
 
     def double_click(self, at: tuple[int, int]) -> None:
         """Two clicks as fast as a hurried hand."""
+        self.presses += 1
         self.hover(at)
         self.pointer("click", "--repeat", 2, "--delay", 90, 1)
 
@@ -279,6 +283,7 @@ class Window:
 
     def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         """Drag: short motions first, or Blender sees none."""
+        self.presses += 1
         self.hover(start)
         self.pointer("mousedown", 1)
         for step in range(1, 7):

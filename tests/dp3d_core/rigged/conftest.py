@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from typing import NoReturn
 
 import pytest
 
@@ -17,6 +19,7 @@ from dp3d_core.rigged.rig import RiggedHead
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.viewsets.viewset import encode_png
+from tests.support import viewers
 from tests.support.rig_checks import random_keys, random_rig
 
 SIDE = 512
@@ -53,3 +56,22 @@ def fitted() -> PreviewHead:
 @pytest.fixture(scope="package")
 def rig(fitted: PreviewHead) -> RiggedHead:
     return rigged_head(fitted, SIDE, photo_sha256="0" * 64, seed=7)
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node with the packages of ``make env-viewers``.  In CI its absence is a failure."""
+    if (command := viewers.find_node()) and viewers.PACKAGES.is_dir():
+        return command
+    message = "no node, or none of its packages: 'make env-viewers'"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A Chromium without a window; the tests are skipped where there is none."""
+    if command := viewers.find_chromium():
+        return command
+    pytest.skip(f"no Chromium: install one, or name it in {viewers.CHROMIUM}")

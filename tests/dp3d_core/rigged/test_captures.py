@@ -18,7 +18,7 @@ from dp3d_core.rigged.example_take import example_take
 from dp3d_core.rigged.gltf import to_glb
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, RiggedHead, arkit_names
 from dp3d_core.rigged.take import Take, turned
-from tests.support.gltf_validator import validated
+from tests.support import viewers
 
 HEADER = "Timecode,BlendShapeCount,EyeBlinkLeft,JAWOPEN,HeadYaw"
 
@@ -152,10 +152,11 @@ def test_a_glb_plays_all_keys_and_the_head(plain: RiggedHead, tmp_path) -> None:
     np.testing.assert_allclose(clock, take.times, atol=1e-5)
 
 
-def test_khronos_validator_finds_nothing_in_a_take(plain: RiggedHead, tmp_path) -> None:
+@pytest.mark.viewers
+def test_khronos_validator_finds_nothing_in_a_take(plain: RiggedHead, node: str, tmp_path) -> None:
     path = tmp_path / "head.glb"
     path.write_bytes(to_glb(plain, "quarter", example_take()))
-    issues = validated(path)
+    issues = viewers.validate(node, path)
     assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
 
 

@@ -1,7 +1,8 @@
-"""Files of rigged heads: GLB by other readers and Khronos' validator, OBJ with quads."""
+"""Files of rigged heads: GLB by Khronos' validator, trimesh and three.js, OBJ with quads."""
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.rigged.asset import check_rig_path, write_rig
 from dp3d_core.rigged.gltf import LOOKS, key_names, to_glb
 from dp3d_core.rigged.rig import BONES, DETAILS, METRES, PHOTO_EXPRESSION, arkit_names
-from tests.support.gltf_validator import validated
+from tests.support import viewers
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +80,87 @@ def test_trimesh_reads_it_in_metres(files, rig, detail) -> None:
     assert 0.3 < scene.extents[1] < 0.6  # a bust in metres
 
 
+@pytest.mark.viewers
 @pytest.mark.parametrize("detail", DETAILS)
-def test_khronos_validator_finds_nothing(files, detail) -> None:
-    issues = validated(files[detail])
-    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
+def test_khronos_validator_finds_nothing(files, node: str, detail) -> None:
+    issues = viewers.validate(node, files[detail])
+    counts = {name: count for name, count in issues.items() if name.startswith("num")}
+    assert counts == dict.fromkeys(counts, 0), issues["messages"]
+    assert len(counts) == 4  # errors, warnings, infos, hints
+
+
+@pytest.mark.viewers
+def test_khronos_validator_would_tell(node: str, tmp_path) -> None:
+    damaged = tmp_path / "damaged.gltf"
+    damaged.write_text('{"asset": {"version": "2.0"}, "scene": 3}')
+    assert viewers.validate(node, damaged)["numErrors"] == 1
+
+
+@pytest.fixture(scope="module")
+def seen(files, node: str, chromium: str, tmp_path_factory) -> dict:
+    """What three.js reports of a head, its pictures as arrays; PNGs of them stay in a folder."""
+    report = viewers.look_at(chromium, files["half"])
+    folder = tmp_path_factory.mktemp("three")
+    pictures = {}
+    for name, address in report["pictures"].items():
+        file = folder / f"{name.replace(' ', '_')}.png"
+        file.write_bytes(base64.b64decode(address.partition(",")[2]))
+        pictures[name] = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    return {**report, "pictures": pictures}
+
+
+def changed(seen: dict, one: str, other: str) -> np.ndarray:
+    """Pixels that differ by more than 16 of 255 between two pictures."""
+    return np.abs(seen["pictures"][one] - seen["pictures"][other]).max(2) > 16
+
+
+@pytest.mark.viewers
+def test_three_loads_meshes_keys_and_bones(seen, rig) -> None:
+    assert set(seen["meshes"]) == {part.name for part in rig.parts}
+    for part in rig.parts:
+        mesh = seen["meshes"][part.name]
+        assert mesh["skinned"]
+        assert mesh["keys"] == sorted(part.keys)
+        assert set(mesh["on"]) <= {PHOTO_EXPRESSION}
+        assert mesh["texture"] > 0
+    assert seen["meshes"]["skin"]["relief"] > 0
+    assert seen["bones"] == list(BONES)
+    # the picture shows a head before the grey background
+    opened = seen["pictures"]["opened"]
+    assert 0.2 < (np.abs(opened - opened[0, 0]).max(2) > 16).mean() < 0.8
+
+
+@pytest.mark.viewers
+def test_keys_and_bones_move_the_head_in_three(seen, rig) -> None:
+    for key, ways in seen["ways"].items():
+        for part in rig.parts:
+            used = np.unique(part.faces["half"].quads)
+            offsets = part.posed({key: 1.0}) - part.vertices
+            way = 1000 * METRES * np.linalg.norm(offsets[used], axis=1).max()
+            assert ways[part.name] == pytest.approx(way, abs=0.05), (key, part.name)
+    assert seen["ways"]["jawOpen"]["skin"] > 20
+    assert seen["jaw"] > 10
+    rows, columns = np.nonzero(changed(seen, "neutral", "blink"))
+    height, width, _ = seen["pictures"]["blink"].shape
+    assert len(rows) > 100
+    assert (columns > width / 2).mean() > 0.95  # the person's left
+    assert np.ptp(rows) < 0.1 * height
+    jaw_rows, _ = np.nonzero(changed(seen, "neutral", "jaw"))
+    assert len(jaw_rows) > 1000
+    assert np.median(jaw_rows) > rows.max()
+
+
+@pytest.mark.viewers
+def test_three_has_both_variants(seen, rig) -> None:
+    lit, photographed = (seen["looks"][look] for look in LOOKS)
+    for part in rig.parts:
+        assert lit[part.name] == [part.material, "MeshStandardMaterial"]
+        assert photographed[part.name] == [
+            f"{part.material} as photographed",
+            "MeshBasicMaterial",
+        ]
+    assert not changed(seen, "neutral", LOOKS[0]).any()
+    assert changed(seen, *LOOKS).mean() > 0.05
 
 
 def test_a_head_without_materials_is_written(plain) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dp3d_core.heads.bust import BustRegion, bust
-from dp3d_core.heads.space import MM
+from dp3d_core.heads.people import prior
+from dp3d_core.heads.space import BUST_CUT_MM, MM
 from dp3d_core.meshes.mesh import vertex_normals
 from dp3d_core.rigged.layout import skin_layout
 from dp3d_core.rigged.rig import BONES, DETAILS
@@ -37,6 +38,16 @@ def test_levels_of_detail_are_quads_of_fewer_faces(rig) -> None:
     assert len(skin["full"].quads) > 17_000
     assert 4_000 < len(skin["half"].quads) < 5_000
     assert 1_500 < len(skin["quarter"].quads) < 2_400
+
+
+def test_quads_at_the_cut_are_split_from_the_middle_one_of_three_corners_there() -> None:
+    topology = part_topology("skin")
+    height = (topology.refine @ prior().mean)[:, 1] / MM
+    for quads in (topology.quads, topology.cage_quads):
+        above = height[quads] >= BUST_CUT_MM
+        one_above = above[above.sum(1) == 1]
+        assert len(one_above) > 0
+        assert not one_above[:, [1, 3]].any()
 
 
 @pytest.mark.parametrize("detail", DETAILS)
