@@ -2,7 +2,7 @@
 
 ``python -m dp3d_core.synthetic.view_training FOLDER [COUNT]`` renders 16 views of each subject
 into FOLDER, where an interrupted run resumes, and writes the map there.  A subject takes about four
-seconds on one core; learning takes eight minutes and 5 GB.  Not part of the run-time path.
+seconds on one core, learning eight minutes.  Not part of the run-time path.
 """
 
 from __future__ import annotations

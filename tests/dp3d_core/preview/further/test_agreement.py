@@ -44,7 +44,7 @@ def test_light_is_taken_out_and_changed_clothes_are_not_taken_for_it() -> None:
     shift = np.array([6.0, 4.0, -3.0])
     same_light = np.stack([shift, shift + 1, shift - 1])
     assert np.linalg.norm(_light(same_light) - shift) < 2
-    other_clothes = np.stack([shift, shift + 1, shift + [40, 20, 0]])
+    other_clothes = np.stack([shift, shift + 1, shift + np.array([40, 20, 0])])
     assert np.linalg.norm(_light(other_clothes) - shift) < 4
     assert np.linalg.norm(_light(same_light)) < np.linalg.norm(shift)
 
