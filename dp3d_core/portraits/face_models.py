@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +59,8 @@ SEGMENTER = Model(
     "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
     "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
 )
+SEGMENTER_SIDE = 256
+"""Side of the segmenter's input and output, pixels."""
 MODELS = (DETECTOR, MESH, SEGMENTER)
 """All models: face detector, face mesh, person segmenter."""
 _LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
@@ -138,16 +141,17 @@ def _network(path: str) -> Any:
     return cv2.dnn.readNetFromTFLite(path)
 
 
-def run(model: Model, image: Pixels, low: float) -> list[Array]:
+def run(model: Model, image: Pixels, low: float, layers: Sequence[str] = ()) -> list[Array]:
     """Run a model on an image.
 
     Args:
         model: one of :data:`MODELS`.
         image: (h, w, 3) uint8, in the model's input size.
         low: model input for black, -1 or 0; white is 1.
+        layers: names of the layers whose outputs are wanted; the model's own without any.
 
     Returns:
-        The model's outputs.
+        Outputs of the layers, or of the model.
 
     Raises:
         Dp3dError: ``portrait.model_missing`` if the model is not installed.
@@ -164,4 +168,5 @@ def run(model: Model, image: Pixels, low: float) -> list[Array]:
     network = _network(str(path))
     scaled = image.transpose(2, 0, 1)[None].astype(np.float32) / 255
     network.setInput(scaled * (1 - low) + low)
-    return [np.asarray(out) for out in network.forward(network.getUnconnectedOutLayersNames())]
+    names = list(layers) or network.getUnconnectedOutLayersNames()
+    return [np.asarray(out) for out in network.forward(names)]

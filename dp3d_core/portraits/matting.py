@@ -11,14 +11,12 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from dp3d_core.arrays import Array32, Mask, Pixels
-from dp3d_core.portraits.face_models import SEGMENTER, run
+from dp3d_core.portraits.face_models import SEGMENTER, SEGMENTER_SIDE, run
 
 WORKING_SIDE = 384
 """Side at which GrabCut runs, pixels."""
 _MAX_HOLE = 0.0015
 """Area of the largest hole that is filled, as a fraction of the crop."""
-_SEGMENTER_SIDE = 256
-"""Side of the segmenter's input and output, pixels."""
 _UNCERTAIN = (0.04, 0.96)
 """Foreground probabilities between which GrabCut decides instead of the segmenter."""
 _BAND = 13
@@ -93,14 +91,14 @@ def find_matte(rgb: Pixels, inside: Mask | None = None) -> tuple[Pixels, float]:
         Dp3dError: ``portrait.model_missing``.
 
     """
-    core = _core(_SEGMENTER_SIDE)
+    core = _core(SEGMENTER_SIDE)
     if inside is None or inside.all():
         probability = segment(rgb)
         return _outline(rgb, probability, None), float((probability > 0.5)[core].mean())
     if not inside.any():
         return np.zeros(inside.shape, np.uint8), 0.0
     probability = _probability_within(rgb, inside)
-    side = (_SEGMENTER_SIDE, _SEGMENTER_SIDE)
+    side = (SEGMENTER_SIDE, SEGMENTER_SIDE)
     valid = cv2.resize(inside.astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
     core &= valid
     confidence = float((probability > 0.5)[core].mean()) if core.any() else 0.0
@@ -122,7 +120,7 @@ def _probability_within(rgb: Pixels, inside: Mask) -> Array32:
     alone = np.zeros(inside.shape, np.float32)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     alone[rows, columns] = cv2.resize(segment(np.ascontiguousarray(rgb[rows, columns])), size)
-    small = cv2.resize(alone, (_SEGMENTER_SIDE, _SEGMENTER_SIDE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(alone, (SEGMENTER_SIDE, SEGMENTER_SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray((segment(grey) + segment(faded) + small) / 3, np.float32)
 
 
@@ -134,7 +132,7 @@ def _rectangle(mask: Mask) -> tuple[slice, slice]:
 
 def segment(rgb: Pixels) -> Array32:
     """(256, 256) probability that a pixel shows a person, 0 to 1."""
-    side = (_SEGMENTER_SIDE, _SEGMENTER_SIDE)
+    side = (SEGMENTER_SIDE, SEGMENTER_SIDE)
     small = np.asarray(cv2.resize(rgb, side, interpolation=cv2.INTER_AREA), np.uint8)
     return np.asarray(run(SEGMENTER, small, 0.0)[0], np.float32).reshape(side)
 

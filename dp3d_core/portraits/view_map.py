@@ -1,10 +1,11 @@
 """Pose of a head seen from the side or from behind, by a regression learned on renders.
 
-No landmark model finds such heads.  Histograms of oriented gradients (Dalal and Triggs 2005) of a
-window around the head are projected on principal components; angles, size and position of the head
-in the window are a kernel ridge regression on a subset of the training windows (Nystroem method,
-Williams and Seeger 2001).  A coarse stage moves a rough window onto the head, a fine one is applied
-three times.  ``synthetic.view_training`` learns both.
+No landmark model finds such heads.  Features of a window around the head are projected on principal
+components; angles, size and position of the head in the window are a kernel ridge regression on a
+subset of the training windows (Nystroem method, Williams and Seeger 2001).  A coarse stage, whose
+features are histograms of oriented gradients (Dalal and Triggs 2005), moves a rough window onto the
+head.  A fine one is applied three times; its features are inner layers of the person segmenter,
+which was trained on photos of people.  ``synthetic.view_training`` learns both stages.
 """
 
 from __future__ import annotations
@@ -22,12 +23,21 @@ from numpy.typing import NDArray
 
 from dp3d_core.arrays import Array, Array32, Pixels
 from dp3d_core.portraits.crop import Crop
+from dp3d_core.portraits.face_models import SEGMENTER, SEGMENTER_SIDE, run
 from dp3d_core.storage.files import write_atomic
 
 FILE_NAME = "view_map.npz"
 """File of the map in the package ``dp3d_core.heads``."""
-SIDE = 96
-"""Side of the windows, pixels."""
+_GRADIENT_SIDE = 96
+"""Side of the coarse stage's windows, pixels."""
+_PERSON_SIDE = 128
+"""Side of the fine stage's windows, pixels, before they are enlarged for the segmenter."""
+_CONTEXT = 1.3
+"""Side of the fine stage's windows, canonical crops: neck and shoulders tell pitch."""
+_LAYERS = {"conv2d_16": 0.029, "conv2d_20": 0.020}
+"""Layers of the segmenter, (32, 16, 16), and factors by which their deviations are about equal."""
+_POOLED = 2
+"""Side of the squares over which a layer is averaged."""
 OUTPUTS = 7
 """Outputs: cosine and sine of the yaw; pitch and roll, radians; log of the side of the canonical
 crop over that of the window; offset of their centres, window sides."""
@@ -39,13 +49,11 @@ _MIRROR = np.array([1.0, -1, 1, -1, 1, -1, 1])
 """Signs of the outputs of a mirrored window."""
 _FIRST_SIDES = (0.85, 1.0, 1.2)
 """Sides of the windows that the coarse stage starts from, relative to the rough one."""
-_COMPONENTS = 250
-"""Number of principal components of the histograms."""
-_CENTRES = 2500
-"""Number of training windows that the regression refers to."""
+COARSE_SIZE, FINE_SIZE = (250, 2500), (300, 3500)
+"""Numbers of principal components, and of training windows that the regression refers to."""
 _RIDGE = 1e-6
 """Weight of the ridge relative to the number of windows."""
-_FOR_COMPONENTS = 6000
+_FOR_COMPONENTS = 5000
 """Number of windows that the principal components are computed from."""
 _LEVELS = 127
 """Largest integer in the file, which stores 8-bit numbers."""
@@ -60,12 +68,15 @@ class ViewPose:
         crop: the canonical crop of the head, pixels of the photo.
         certainty: length of the predicted (cosine, sine) of the yaw, about 1 where training
             windows agree.
+        likeness: largest kernel between the window and those of training, 0 to 1, geometric mean
+            of both stages; below about 0.54 the window shows no head.
 
     """
 
     angles: Array
     crop: Crop
     certainty: float
+    likeness: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +84,8 @@ class Stage:
     """One stage of the regression, of k components and c centres.
 
     Attributes:
-        mean: (features,) mean of the histograms.
-        projection: (features, k) histograms to components.
+        mean: (features,) mean of the features.
+        projection: (features, k) features to components.
         centres: (c, k) components of the windows that the kernel refers to.
         width: factor of squared distances in the kernel.
         weights: (c, OUTPUTS).
@@ -91,18 +102,27 @@ class Stage:
 
     def __call__(self, features: Array32) -> Array:
         """(n, OUTPUTS) outputs for features (n, features)."""
+        return np.asarray(self._kernel(features) @ self.weights + self.offset)
+
+    def likeness(self, features: Array32) -> Array:
+        """(n,) largest kernel between features (n, features) and the centres, 0 to 1."""
+        return np.asarray(self._kernel(features).max(1))
+
+    def _kernel(self, features: Array32) -> Array:
+        """(n, c) kernel between features (n, features) and the centres."""
         components = np.asarray((features - self.mean) @ self.projection, np.float32)
-        return np.asarray(
-            _kernel(components, self.centres, self.width) @ self.weights + self.offset
-        )
+        return _kernel(components, self.centres, self.width)
 
     @classmethod
-    def learn(cls, features: Array32, outputs: Array, seed: int = 0) -> Stage:
+    def learn(
+        cls, features: Array32, outputs: Array, size: tuple[int, int], seed: int = 0
+    ) -> Stage:
         """Learn a stage.
 
         Args:
-            features: (n, features) of the training windows (:func:`window_features`).
+            features: (n, features) of the training windows.
             outputs: (n, OUTPUTS) their true outputs.
+            size: numbers of components and centres, as far as there are so many windows.
             seed: of the choice of centres.
 
         """
@@ -110,13 +130,13 @@ class Stage:
         mean = features.mean(0)
         some = rng.choice(len(features), min(_FOR_COMPONENTS, len(features)), replace=False)
         _, values, rows = np.linalg.svd(features[some] - mean, full_matrices=False)
-        count = min(_COMPONENTS, len(rows))
+        count = min(size[0], len(rows))
         # between whitened and plain components
         scale = np.sqrt(len(some)) / values[:count] * np.sqrt(values[:count] / values[0])
         projection = np.asarray((rows[:count] * scale[:, None]).T, np.float32)
         projection = _rounded(projection)
         components = (features - mean) @ projection
-        chosen = rng.choice(len(features), min(_CENTRES, len(features)), replace=False)
+        chosen = rng.choice(len(features), min(size[1], len(features)), replace=False)
         centres = _rounded(components[chosen])
         width = 1 / float(np.median(_squared_distances(components[chosen[:500]], centres)))
         kernel = _kernel(components, centres, width)
@@ -170,7 +190,7 @@ class ViewMap:
         for factor in _FIRST_SIDES:
             window = Crop.around(x, y, rough.side * factor)
             for _ in range(2):
-                output = self.coarse(window_features(photo, window)[None])[0]
+                output = self.coarse(gradient_features(photo, window)[None])[0]
                 window = moved(window, output)
             certainty = float(np.hypot(output[0], output[1]))
             if best is None or certainty > best[0]:
@@ -181,7 +201,13 @@ class ViewMap:
             output = self._fine_output(photo, window)
             window = moved(window, output)
         angles = np.array([np.arctan2(output[1], output[0]), output[2], output[3]])
-        return ViewPose(angles, window, float(np.hypot(output[0], output[1])))
+        likeness = float(
+            np.sqrt(
+                self.coarse.likeness(gradient_features(photo, window)[None])[0]
+                * self.fine.likeness(person_features(photo, window)[None])[0]
+            )
+        )
+        return ViewPose(angles, window, float(np.hypot(output[0], output[1])), likeness)
 
     def _fine_output(self, photo: Pixels, window: Crop) -> Array:
         """(OUTPUTS,) mean output of the fine stage over windows of several sizes, also mirrored."""
@@ -190,8 +216,8 @@ class ViewMap:
         features = []
         for factor in _FINE_SIDES:
             side = window.side * factor
-            features.append(window_features(photo, Crop.around(x, y, side)))
-            features.append(window_features(mirrored, Crop.around(photo.shape[1] - x, y, side)))
+            features.append(person_features(photo, Crop.around(x, y, side)))
+            features.append(person_features(mirrored, Crop.around(photo.shape[1] - x, y, side)))
         outputs = self.fine(np.array(features))
         outputs[1::2] *= _MIRROR
         outputs[:, 4] += np.repeat(np.log(_FINE_SIDES), 2)
@@ -252,20 +278,55 @@ def moved(window: Crop, output: Array) -> Crop:
     return Crop.around(float(centre[0]), float(centre[1]), window.side * float(np.exp(log_scale)))
 
 
-def window_features(photo: Pixels, window: Crop) -> Array32:
+def gradient_features(photo: Pixels, window: Crop) -> Array32:
     """(features,) histograms of oriented gradients of a window of a photo (h, w, 3) uint8."""
-    scale = SIDE / window.side
+    image = _window(photo, window, _GRADIENT_SIDE)
+    return np.asarray(_descriptor().compute(image), np.float32).ravel()
+
+
+def person_features(photo: Pixels, window: Crop) -> Array32:
+    """(features,) inner layers of the person segmenter around a window of a photo (h, w, 3) uint8.
+
+    Raises:
+        Dp3dError: ``portrait.model_missing`` if the segmenter is not installed.
+
+    """
+    middle = window.x + window.side / 2, window.y + window.side / 2
+    image = _window(photo, Crop.around(*middle, _CONTEXT * window.side), _PERSON_SIDE)
+    size = (SEGMENTER_SIDE, SEGMENTER_SIDE)
+    enlarged = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    outputs = run(SEGMENTER, enlarged, 0.0, tuple(_LAYERS))
+    pooled = [
+        factor * _pooled(output[0]).ravel()
+        for output, factor in zip(outputs, _LAYERS.values(), strict=True)
+    ]
+    return np.concatenate(pooled).astype(np.float32)
+
+
+def _pooled(layer: Array) -> Array:
+    """(c, h / _POOLED, w / _POOLED) means of a layer (c, h, w) over squares."""
+    channels, height, width = layer.shape
+    squares = (channels, height // _POOLED, _POOLED, width // _POOLED, _POOLED)
+    return np.asarray(layer.reshape(squares).mean((2, 4)))
+
+
+def _window(photo: Pixels, window: Crop, side: int) -> Pixels:
+    """(side, side, 3) a window of a photo, whose border is repeated outside."""
+    scale = side / window.side
     matrix = np.array([[scale, 0, -scale * window.x], [0, scale, -scale * window.y]])
     source = photo
     if scale < 1:  # blur before reduction
         source = np.asarray(cv2.GaussianBlur(photo, (0, 0), 0.4 * (1 / scale - 1) + 0.3), np.uint8)
-    image = cv2.warpAffine(
-        source, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    return np.asarray(
+        cv2.warpAffine(
+            source, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        ),
+        np.uint8,
     )
-    return np.asarray(_descriptor().compute(image), np.float32).ravel()
 
 
 @lru_cache(maxsize=1)
 def _descriptor() -> cv2.HOGDescriptor:
     """Blocks of 24 pixels every 12, of four cells with 9 orientations."""
-    return cv2.HOGDescriptor((SIDE, SIDE), (24, 24), (12, 12), (12, 12), 9)
+    side = (_GRADIENT_SIDE, _GRADIENT_SIDE)
+    return cv2.HOGDescriptor(side, (24, 24), (12, 12), (12, 12), 9)

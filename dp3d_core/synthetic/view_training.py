@@ -2,14 +2,14 @@
 
 ``python -m dp3d_core.synthetic.view_training FOLDER [COUNT]`` renders 16 views of each subject
 into FOLDER, where an interrupted run resumes, and writes the map there.  A subject takes about four
-seconds on one core.  Not part of the run-time path.
+seconds on one core, learning eight minutes.  Not part of the run-time path.
 """
 
 from __future__ import annotations
 
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,16 @@ from dp3d_core.arrays import Array, Array32, Pixels
 from dp3d_core.cameras.camera import Camera, canonical_intrinsics
 from dp3d_core.cameras.trajectories import canonical_camera, rolled, yaw_pitch_roll_deg
 from dp3d_core.portraits.crop import CROP_FOCAL, Crop
-from dp3d_core.portraits.view_map import FILE_NAME, OUTPUTS, Stage, ViewMap, window_features
+from dp3d_core.portraits.view_map import (
+    COARSE_SIZE,
+    FILE_NAME,
+    FINE_SIZE,
+    OUTPUTS,
+    Stage,
+    ViewMap,
+    gradient_features,
+    person_features,
+)
 from dp3d_core.storage.files import write_atomic
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
@@ -39,7 +48,7 @@ _ROUGH = (0.18, 0.08)
 """Standard deviations of log side and position (sides) of the coarse stage's windows."""
 _NEAR = (0.06, 0.03)
 """Standard deviations of log side and position (sides) of the fine stage's windows."""
-_WINDOWS = 4
+_WINDOWS = 2
 """Number of windows of each view."""
 
 
@@ -58,7 +67,11 @@ def render_views(subject: int) -> tuple[Pixels, Array]:
 
 
 def training_windows(
-    images: Pixels, poses: Array, spread: tuple[float, float], rng: np.random.Generator
+    images: Pixels,
+    poses: Array,
+    spread: tuple[float, float],
+    features_of: Callable[[Pixels, Crop], Array32],
+    rng: np.random.Generator,
 ) -> tuple[list[Array32], list[Array]]:
     """Features and true outputs of random windows around a subject's head, half of them mirrored.
 
@@ -66,6 +79,7 @@ def training_windows(
         images: (k, s, s, 3) views.
         poses: (k, 4, 4) camera-to-world.
         spread: standard deviations of log side and position (sides) about the canonical crop.
+        features_of: features of a window of a photo.
         rng: random generator.
 
     """
@@ -83,7 +97,7 @@ def training_windows(
                 source, sign = np.ascontiguousarray(image[:, ::-1]), -1.0
                 centre[0] = _SIDE - centre[0]
             window = Crop.around(float(centre[0]), float(centre[1]), side)
-            features.append(window_features(source, window))
+            features.append(features_of(source, window))
             log_side = float(np.log(canonical / side))
             outputs.append(
                 np.array(
@@ -99,16 +113,17 @@ def training_windows(
 def learn_views(subjects: Sequence[tuple[Pixels, Array]], seed: int = 0) -> ViewMap:
     """Learn both stages from the views of subjects (:func:`render_views`)."""
     stages = []
-    for spread in (_ROUGH, _NEAR):
+    kinds = ((_ROUGH, gradient_features, COARSE_SIZE), (_NEAR, person_features, FINE_SIZE))
+    for spread, features_of, size in kinds:
         rng = np.random.default_rng(seed)
         features: list[Array32] = []
         outputs: list[Array] = []
         for images, poses in subjects:
-            of_subject = training_windows(images, poses, spread, rng)
+            of_subject = training_windows(images, poses, spread, features_of, rng)
             features += of_subject[0]
             outputs += of_subject[1]
         targets = np.array(outputs).reshape(-1, OUTPUTS)
-        stages.append(Stage.learn(np.array(features, np.float32), targets))
+        stages.append(Stage.learn(np.array(features, np.float32), targets, size))
     return ViewMap(*stages)
 
 
@@ -134,4 +149,4 @@ def main(folder: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 600)
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 860)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.trajectories import yaw_pitch_roll_deg
@@ -30,14 +31,19 @@ from dp3d_core.progress import StepCallback, no_step
 
 _GUESSES = (0.5, 0.75, 1.0)
 """Sides of the windows that are tried where no person is found, centre crops."""
+_LEAST_LIKENESS = 0.54
+"""Likeness to the windows of training below which such a window shows no head."""
 _LEAST_CERTAINTY = 0.6
-"""Certainty of the learned map below which such a window shows no head."""
+"""Certainty of the learned map below which it may see a head from the front."""
 _ROUNDS = (3, 4)
 """Rounds of fitting in the estimated crop, and in the crop of the pose fitted there."""
 _BY_HAND_DEG = 60.0
 """Difference from the side that the user named at which an estimate is replaced, degrees."""
-_LANDMARKS_DEG = 62.0
-"""Absolute yaw up to which the pose of a face with landmarks is reliable, degrees."""
+_LANDMARKS_DEG = 52.0
+"""Absolute yaw up to which landmarks tell the pose of a face better than the learned map does."""
+_MISREAD_DEG = 60.0
+"""Angle to a certain estimate of the learned map beyond which landmarks are misread: the landmark
+model turns some profiles upside down."""
 _FRONT_DEG = 45.0
 """Absolute yaw up to which a photo shows the front, degrees."""
 _PROFILE_CONFIDENCE = 0.2
@@ -143,10 +149,7 @@ def fit_photos(
     for number, reference in enumerate(portrait.references, 1):
         on_step(f"Placing further photo {number} of {len(portrait.references)}")
         own = reference.portrait
-        if own.face is not None and abs(own.report.yaw_deg) < _LANDMARKS_DEG:
-            placed: Portrait | None = own
-        else:
-            placed = posed(reference, model)
+        placed = posed(reference, model)
         if placed is None:
             crop, camera, side = own.report.crop, own.camera, reference.side
             reason = "No person was found in it."
@@ -175,7 +178,10 @@ def _side_of(camera: Camera) -> PhotoSide:
 
 
 def posed(reference: Reference, model: HeadModel) -> Portrait | None:
-    """A photo with crop, matte and camera fitted to a head; None if it shows no person.
+    """A photo with crop, matte and camera; None if it shows no person.
+
+    Landmarks give the pose where they are reliable; else the learned estimate is fitted to the
+    head.
 
     Args:
         reference: the photo.
@@ -186,6 +192,8 @@ def posed(reference: Reference, model: HeadModel) -> Portrait | None:
     view = _estimated(reference)
     if view is None:
         return None
+    if _has_landmark_pose(reference.portrait, view):
+        return reference.portrait
     window, theta = view.crop, np.concatenate([view.angles, np.zeros(3)])
     for rounds in _ROUNDS:
         image, inside = cut(photo, window)
@@ -196,6 +204,17 @@ def posed(reference: Reference, model: HeadModel) -> Portrait | None:
         theta = np.concatenate([theta[:3], np.zeros(3)])
     camera = posed_camera(theta, CROP_SIZE, CROP_FOCAL)
     return _cropped(reference.portrait, window, camera)
+
+
+def _has_landmark_pose(portrait: Portrait, view: ViewPose) -> bool:
+    """Whether the pose that landmarks give a photo is more reliable than the learned estimate."""
+    if portrait.face is None or abs(portrait.report.yaw_deg) > _LANDMARKS_DEG:
+        return False
+    if view.certainty < _LEAST_CERTAINTY:
+        return True
+    estimate = posed_camera(np.concatenate([view.angles, np.zeros(3)]), CROP_SIZE, CROP_FOCAL)
+    turn = portrait.camera.c2w[:3, :3].T @ estimate.c2w[:3, :3]
+    return float(np.linalg.norm(Rotation.from_matrix(turn).as_rotvec(degrees=True))) < _MISREAD_DEG
 
 
 def _estimated(reference: Reference) -> ViewPose | None:
@@ -215,8 +234,8 @@ def _estimated(reference: Reference) -> ViewPose | None:
         middle = centre_crop(photo)
         x, y = middle.x + middle.side / 2, middle.y + middle.side / 2
         views = [view_map()(photo, Crop.around(x, y, middle.side * factor)) for factor in _GUESSES]
-        view = max(views, key=lambda view: view.certainty)
-        if view.certainty < _LEAST_CERTAINTY:
+        view = max(views, key=lambda view: view.likeness)
+        if view.likeness < _LEAST_LIKENESS:
             return None
     by_hand = SIDE_YAW_DEG[reference.side]
     if by_hand is not None:

@@ -51,8 +51,9 @@ _HAIR_MOVES = 3
 """Number of parameters of the hair (:func:`_hair_moves`)."""
 _PRIOR_HAIR_MM = np.array([8.0, 14.0, 10.0])
 """Standard deviations of these parameters, millimetres."""
-_PRIOR_WEIGHT = 0.3
-"""Weight of the priors relative to the photo."""
+_PRIOR_WEIGHT = 1.0
+"""Weight of the priors relative to the photo.  With less, the guessed hair turns the head: 5.1
+degrees off in the median instead of 4.4 (30 profiles and backs)."""
 _PRIOR_SCALE = 0.04
 """Standard deviation of the log of the scale about its start."""
 _PRIOR_SHIFT = 0.02

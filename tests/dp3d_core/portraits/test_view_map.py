@@ -9,7 +9,14 @@ import numpy as np
 
 from dp3d_core.evaluation.photos_benchmark import Shot
 from dp3d_core.portraits.crop import CROP_FOCAL, Crop
-from dp3d_core.portraits.view_map import OUTPUTS, Stage, ViewMap, moved, view_map
+from dp3d_core.portraits.view_map import (
+    OUTPUTS,
+    Stage,
+    ViewMap,
+    moved,
+    person_features,
+    view_map,
+)
 
 
 def rough_window(shot: Shot) -> Crop:
@@ -43,7 +50,7 @@ def test_a_stage_learns_and_a_map_is_read_as_it_was_written(tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, 30)).astype(np.float32)
     outputs = np.tanh(features @ rng.normal(size=(30, OUTPUTS)) * 0.2)
-    stage = Stage.learn(features[:350], outputs[:350])
+    stage = Stage.learn(features[:350], outputs[:350], (30, 350))
     error = np.abs(stage(features[350:]) - outputs[350:]).mean()
     spread = np.abs(outputs[350:] - outputs[:350].mean(0)).mean()
     assert error < 0.7 * spread
@@ -51,6 +58,17 @@ def test_a_stage_learns_and_a_map_is_read_as_it_was_written(tmp_path: Path) -> N
     again = ViewMap.load(io.BytesIO((tmp_path / "map.npz").read_bytes()))
     # the mean is stored in half precision
     np.testing.assert_allclose(again.fine(features[350:]), stage(features[350:]), atol=0.02)
+
+
+def test_features_are_those_of_the_window_alone(person_shots: list[Shot]) -> None:
+    shot = person_shots[2]
+    window = rough_window(shot)
+    x, y, side = round(window.x - window.side / 4), round(window.y - window.side / 4), window.side
+    cut = shot.image[max(y, 0) : y + round(1.5 * side), max(x, 0) : x + round(1.5 * side)]
+    moved_window = Crop(window.x - max(x, 0), window.y - max(y, 0), side)
+    whole, part = person_features(shot.image, window), person_features(cut, moved_window)
+    assert whole.shape == (4096,)
+    assert np.abs(whole - part).max() < 0.02 * np.abs(whole).max()
 
 
 def test_outputs_move_a_window() -> None:

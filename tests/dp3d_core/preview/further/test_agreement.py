@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from dp3d_core.evaluation.photos_benchmark import photograph_person
 from dp3d_core.portraits.references import PhotoSource, load_person
-from dp3d_core.preview.further.agreement import stranger_reason
+from dp3d_core.preview.further.agreement import _light, stranger_reason
 from dp3d_core.preview.further.photos import fit_photos
 from tests.support.photos import encode
 
@@ -34,9 +35,18 @@ def test_the_user_may_insist() -> None:
 
 
 def test_shapes_seen_from_other_sides_count_less() -> None:
-    doubtful = {"pattern": 7.5, "skin": 1.0, "hair": 1.0, "shape": 1.1}
+    doubtful = {"pattern": 7.5, "skin": 2.0, "hair": 3.0, "shape": 1.1}
     assert stranger_reason(doubtful, False, 5.0)
     assert stranger_reason(doubtful, False, 40.0) == ""
+
+
+def test_light_is_taken_out_and_changed_clothes_are_not_taken_for_it() -> None:
+    shift = np.array([6.0, 4.0, -3.0])
+    same_light = np.stack([shift, shift + 1, shift - 1])
+    assert np.linalg.norm(_light(same_light) - shift) < 2
+    other_clothes = np.stack([shift, shift + 1, shift + np.array([40, 20, 0])])
+    assert np.linalg.norm(_light(other_clothes) - shift) < 4
+    assert np.linalg.norm(_light(same_light)) < np.linalg.norm(shift)
 
 
 @pytest.mark.slow
