@@ -17,6 +17,7 @@ from dp3d_core.preview.hair.outline_marks import SHELL
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.kept_heads import head_bytes, read_head
 from dp3d_core.preview.parts import Part
+from dp3d_core.preview.shape.placement import PlacedHead, place_head
 from dp3d_core.synthetic.sample_photos import sample_photos
 
 
@@ -30,7 +31,7 @@ def head(portrait: Portrait) -> PreviewHead:
     return PreviewHead(portrait)
 
 
-def brim_of(head: PreviewHead) -> np.ndarray:
+def brim_of(head: PreviewHead | PlacedHead) -> np.ndarray:
     """(n, 3) vertices of a brim, millimetres; none without one."""
     return head.mesh.vertices[len(bust().rest) + SHELL :] / MM
 
@@ -83,9 +84,9 @@ def test_shoulders_in_a_crop_without_a_face_are_no_brim() -> None:
     photo = sample_photos()["astronaut"]()
     portrait = load_portrait(photo, crop=(150.0, 180.0, 200.0))
     assert portrait.report.chosen is None
-    assert PreviewHead(portrait).chosen["hat"].choice == "none"
+    assert place_head(portrait).observed["hat"].choice == "none"
 
 
 def test_without_a_hat_there_is_no_brim(portrait: Portrait) -> None:
-    assert not len(brim_of(PreviewHead(portrait, choices=HeadChoices(hat="none"))))
-    assert not len(brim_of(PreviewHead(load_portrait(sample_photos()["astronaut"]()))))
+    assert not len(brim_of(place_head(portrait, choices=HeadChoices(hat="none"))))
+    assert not len(brim_of(place_head(load_portrait(sample_photos()["astronaut"]()))))
