@@ -33,6 +33,8 @@ _COLUMNS = 41
 """Number of columns of a mouth at which its lips are compared."""
 _LEAST_PARTING_MM = 3.0
 """Distance of the lips in the photo from which they are parted, millimetres."""
+_LEAST_SMILE_MM = 1.5
+"""Least distance of lips between which teeth are seen, millimetres."""
 _MOST_PARTING_MM = 40.0
 """Greatest distance of the lips that is believed, millimetres."""
 _PARTED_MM = (0.5, 2.5)
@@ -55,7 +57,7 @@ def closing(skin: Array) -> Array:
     return _spread(skin, offsets[:, 1].copy(), _REACH_MM)
 
 
-def parting(skin: Array, camera: Camera, edges: Array) -> Array | None:
+def parting(skin: Array, camera: Camera, edges: Array, shows_teeth: bool = False) -> Array | None:
     """(n, 3) offsets that bring the inner edges of the lips to where a photo shows them.
 
     A fit closes the mouth of a smile that shows teeth, and leaves them on the upper lip.
@@ -64,6 +66,7 @@ def parting(skin: Array, camera: Camera, edges: Array) -> Array | None:
         skin: (n, 3) fitted skin, head units.
         camera: of the photo.
         edges: (2, k, 2) inner edges of the upper and of the lower lip, pixels, columns ascending.
+        shows_teeth: whether teeth are seen between them, so that a narrow gap is one.
 
     Returns:
         None if the photo shows a closed mouth, or shows it from the side or small.
@@ -80,7 +83,8 @@ def parting(skin: Array, camera: Camera, edges: Array) -> Array | None:
     columns = np.linspace(edges[:, 0, 0].mean(), edges[:, -1, 0].mean(), _COLUMNS)
     height = [np.interp(columns, edge[:, 0], edge[:, 1]) for edge in edges]
     gap = (height[1] - height[0]) / down_per_mm
-    if not _LEAST_PARTING_MM < gap.max() < _MOST_PARTING_MM:
+    least = _LEAST_SMILE_MM if shows_teeth else _LEAST_PARTING_MM
+    if not least < gap.max() < _MOST_PARTING_MM:
         return None
     lift = np.zeros(len(skin))
     # the corners stay, or cheeks would move by the errors of landmarks

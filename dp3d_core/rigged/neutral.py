@@ -112,7 +112,7 @@ class NeutralHead:
         parted = None
         if photo is not None and photo.landmarks is not None:
             edges = inner_lips(photo.landmarks) if smile is None else smile.edges
-            parted = parting(skin, photo.camera, edges)
+            parted = parting(skin, photo.camera, edges, smile is not None)
         of_photo = closing(skin) if parted is None else parted
         # an open mouth, not an error of the fit
         if parted is None and np.abs(of_photo).max() > _OPEN_MM / 2 * MM:

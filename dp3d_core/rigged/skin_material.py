@@ -31,6 +31,7 @@ from dp3d_core.rigged.layout import FACE, FIRST_SOCKET, MOUTH, SECOND_SOCKET, sk
 from dp3d_core.rigged.mouth_material import rim_distance, without_teeth
 from dp3d_core.rigged.rig import Material
 from dp3d_core.rigged.topology import halves, part_topology, skin_twins
+from dp3d_core.rigged.worn import light_off_hair, likeness_to_hair
 
 _WET_TINT = np.array([0.92, 0.62, 0.58])
 """Colour of the inside of lids and lips relative to the skin."""
@@ -51,6 +52,8 @@ _ROUGHNESS = {
     Region.TORSO: 0.62,
 }
 """Roughness of the skin by region."""
+_UNDER_FRINGE = (Region.FOREHEAD, Region.SCALP)
+"""Regions on which a fringe may be painted."""
 _LIP_ROUGHNESS = 0.36
 """Roughness of lips."""
 _NOSE_ROUGHNESS = 0.44
@@ -120,6 +123,7 @@ def skin_material(base: SkinBase) -> Material:
     hidden_mm = np.where(scalp, base.hair_mm, 0.0)
     wanted &= raster.interpolated(hidden_mm, triangles) < _HIDDEN_MM
     photographed, delit, known = surface_looks(base.head, twins, raster, wanted)
+    _unlight_fringe(base, raster, triangles, photographed, delit)
     known = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
     lids = raster.image(raster.interpolated(lid_zone(), triangles))
@@ -151,6 +155,25 @@ def skin_material(base: SkinBase) -> Material:
         roughness_map=to_pixels(rough),
         normal_map=normals,
     )  # fmt: skip
+
+
+def _unlight_fringe(
+    base: SkinBase, raster: Raster, triangles: Indices32, photographed: Array32, delit: Array32
+) -> None:
+    """Take the light out of hair that is painted on skin as out of the hair beside it, in place."""
+    factors, near = light_off_hair(base.head, base.fitted)
+    twins = skin_twins()
+    forehead = (twins >= 0) & np.isin(bust().region[twins], _UNDER_FRINGE)
+    near = raster.interpolated(near * forehead, triangles)
+    rows = np.flatnonzero(near > 0)
+    flat = delit.reshape(-1, 3)
+    soft = blurred(delit, base.side / 1200).reshape(-1, 3)[raster.texel[rows]]
+    likeness = likeness_to_hair(base.head, soft.astype(np.float64)) * near[rows]
+    weights, corners = raster.weights[rows], triangles[raster.triangle[rows]]
+    of_hair = np.einsum("tc,tcx->tx", weights, factors[corners])
+    own = raster.texel[rows]
+    as_hair = photographed.reshape(-1, 3)[own] * of_hair
+    flat[own] += (np.clip(as_hair, 0, 1) - flat[own]) * likeness[:, None]
 
 
 @lru_cache(maxsize=1)

@@ -188,18 +188,20 @@ def teeth_material(side: int, light: float, shown: ShownTeeth | None = None) -> 
     )
     colours = colours + (_GUMS - colours) * gums[:, None]
     colours *= (1 - 0.6 * smoothstep(np.abs(along), 0.4, 0.95))[:, None]
-    if shown is not None:
+    if shown is not None and (shown.weight > 0.5).any():
+        # de-lit teeth are as bright as usual ones; what the photo shows is their light
+        of_photo = np.median(shown.colours[shown.weight > 0.5].mean(1))
+        light = float(np.clip(of_photo / _TEETH.mean(), 0.2, 1.2)) / _INSIDE
         colours = _with_shown(colours, shown, gums, light)
     image = padded(raster.image(colours), raster.mask())
     return _inside(image, light, 0.25)
 
 
 def _with_shown(colours: Array, shown: ShownTeeth, gums: Array, light: float) -> Array:
-    """Colours (t, 3) of teeth with those of the photo, and the others as bright as them."""
+    """Colours (t, 3) of teeth with those of the photo, and the others tinted like them."""
     seen, here = shown.colours / (light * _INSIDE), shown.weight > 0.5
-    if here.any():
-        ratio = np.median(seen[here], axis=0) / np.median(colours[here], axis=0)
-        colours = colours * (1 + (np.clip(ratio, *_LIKE_SEEN) - 1) * (1 - gums[:, None]))
+    ratio = np.median(seen[here], axis=0) / np.median(colours[here], axis=0)
+    colours = colours * (1 + (np.clip(ratio, *_LIKE_SEEN) - 1) * (1 - gums[:, None]))
     return np.asarray(colours + (seen - colours) * shown.weight[:, None])
 
 
