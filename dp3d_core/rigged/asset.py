@@ -21,6 +21,7 @@ from dp3d_core.progress import StepCallback, no_step
 from dp3d_core.rigged.baking import to_pixels
 from dp3d_core.rigged.gltf import key_names, to_glb
 from dp3d_core.rigged.keys import HeadKeys
+from dp3d_core.rigged.mouth_material import as_shown, shown_teeth
 from dp3d_core.rigged.neutral import NeutralHead
 from dp3d_core.rigged.obj import MATERIALS, to_obj
 from dp3d_core.rigged.parts import head_parts
@@ -40,9 +41,15 @@ from dp3d_core.rigged.small_materials import (
     teeth_material,
     tongue_material,
 )
+from dp3d_core.rigged.smile import Smile, light_in_mouth
 from dp3d_core.rigged.take import Take
 from dp3d_core.rigged.worn import worn_parts
-from dp3d_core.rigged.worn_materials import brim_material, clothes_material, shell_materials
+from dp3d_core.rigged.worn_materials import (
+    brim_material,
+    clothes_material,
+    hair_over,
+    shell_materials,
+)
 
 FORMATS = (".glb", ".obj")
 """Endings of the files that can be written."""
@@ -83,14 +90,22 @@ def rigged_head(
     count = len(bust().rest)
     weights = expression_of(head.shape)
     expression = {name: value for name, value in weights.items() if value > _LEAST_WEIGHT}
-    neutral = NeutralHead.of_fit(components_of(head.shape), expression, head.mesh.vertices[:count])
+    neutral = NeutralHead.of_fit(
+        components_of(head.shape),
+        expression,
+        head.mesh.vertices[:count],
+        head.appearance.projection,
+    )
     keys = HeadKeys.of(neutral)
     parts = [*head_parts(neutral, keys), *worn_parts(head, neutral, keys)]
     on_step("Painting the skin")
     skin = keys.vertices["skin"] + keys.offsets.get(PHOTO_EXPRESSION, {}).get("skin", 0.0)
-    materials = {"skin": skin_material(SkinBase(head, np.asarray(skin), side))}
+    skin = np.asarray(skin)
+    hair_mm = hair_over(head, skin)
+    base = SkinBase(as_shown(head, skin), skin, side, hair_mm, neutral.lips_moved)
+    materials = {"skin": skin_material(base)}
     on_step("Painting eyes, mouth, hair and clothes")
-    materials |= _other_materials(head, parts, np.asarray(skin), side, materials["skin"])
+    materials |= _other_materials(head, parts, skin, side, materials["skin"])
     return RiggedHead(
         tuple(parts), neutral.joints(), materials, neutral.expression,
         _provenance(photo_sha256, seed),
@@ -159,7 +174,7 @@ def _other_materials(
     mean = float(1 / np.median(removed))
     materials = {
         "eyes": eyes_material(head, side // 2, light),
-        "teeth": teeth_material(side // 4, mean),
+        "teeth": _teeth(head, named, side // 4, mean),
         "tongue": tongue_material(side // 8, mean),
         "lashes": lashes_material(side // 4),
     }
@@ -178,6 +193,17 @@ def _other_materials(
     if "clothes" in named:
         materials["clothes"] = clothes_material(head, named["clothes"], skin, side // 2)
     return materials
+
+
+def _teeth(head: PreviewHead, named: dict[str, RiggedPart], side: int, light: float) -> Material:
+    """The teeth, as the photo shows them if it does."""
+    photo = head.appearance.projection
+    smile = Smile.of(photo)
+    if smile is None:
+        return teeth_material(side, light * light_in_mouth(photo))
+    rows = ("upper_teeth", "lower_teeth")
+    upper, lower = (named[row].posed({PHOTO_EXPRESSION: 1.0}) for row in rows)
+    return teeth_material(side, light, shown_teeth(smile, upper, lower, side))
 
 
 def _provenance(photo_sha256: str | None, seed: int) -> dict[str, object]:

@@ -110,20 +110,23 @@ class Twins:
         return cls(face, turn)
 
 
-def surface_looks(head: PreviewHead, twins: Twins, raster: Raster) -> tuple[Array32, Array32, Mask]:
+def surface_looks(
+    head: PreviewHead, twins: Twins, raster: Raster, wanted: Mask | None = None
+) -> tuple[Array32, Array32, Mask]:
     """Colours of texels with the photo's light and without.
 
     Args:
         head: the fitted head.
         twins: the head's triangles behind those of the raster.
         raster: the texels.
+        wanted: (t,) texels that need colours; None wants all.
 
     Returns:
         Two images (side, side, 3), 0 to 1, and the texels (side, side) that are painted.
 
     """
     face = twins.face[raster.triangle]
-    painted = face >= 0
+    painted = face >= 0 if wanted is None else (face >= 0) & wanted
     index = np.flatnonzero(painted)
     rows, corner = np.arange(len(face))[:, None], np.arange(3)
     weights = raster.weights[rows, (corner - twins.turn[raster.triangle][:, None]) % 3]

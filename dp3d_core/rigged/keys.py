@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from dp3d_core.arrays import Array
 from dp3d_core.heads.people import expression_offsets
 from dp3d_core.heads.space import MM
 from dp3d_core.rigged.eyes import Eyeball, Lids, lifted_lids
+from dp3d_core.rigged.narrowing import CLOSING
 from dp3d_core.rigged.neutral import NeutralHead, neighbour_weights
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Key, arkit_names
 from dp3d_core.rigged.topology import PARTS, part_topology
@@ -47,13 +49,16 @@ class HeadKeys:
         eyeballs = {name: Eyeball.of(name, vertices[name]) for name in EYES}
         for name in EYES:
             vertices[name] = eyeballs[name].projected(vertices[name])
+        near = neighbour_weights(vertices["skin"] / MM, vertices["lashes"] / MM, 6)
+        _narrow_eyes(vertices, eyeballs, near, neutral.narrowed)
         skin = vertices["skin"]
         lids = {name: Lids(eyeballs[name], skin) for name in EYES}
-        near = neighbour_weights(skin / MM, vertices["lashes"] / MM, 6)
         offsets: dict[str, dict[str, Array]] = {}
         for key, weights in _expressions(neutral):
             controls = expression_offsets(weights)
             of_parts = {name: np.asarray(part_topology(name).refine @ controls) for name in PARTS}
+            for name in ("skin", "lashes"):
+                of_parts[name] *= _left_to_close(key, neutral.narrowed)
             for name in EYES:
                 of_parts[name] = sum(
                     (w * eyeballs[name].looking(vertices[name], k) for k, w in weights.items()),
@@ -84,6 +89,40 @@ class HeadKeys:
             for key, of_parts in self.offsets.items()
             if name in of_parts
         }
+
+
+def _narrow_eyes(
+    vertices: dict[str, Array],
+    eyeballs: Mapping[str, Eyeball],
+    near: sparse.csr_matrix,
+    narrowed: Mapping[str, float],
+) -> None:
+    """Close the eyes of a neutral head by shares of a blink, in place; lashes stay on their lids.
+
+    Args:
+        vertices: by part.
+        eyeballs: by part.
+        near: (l, n) weights of the skin at the lashes.
+        narrowed: share by side.
+
+    """
+    shares = {f"eyeBlink{side}": share for side, share in narrowed.items() if share > 0}
+    if not shares:
+        return
+    skin = vertices["skin"]
+    lids = {name: Lids(eyeballs[name], skin) for name in EYES}
+    blink = np.asarray(part_topology("skin").refine @ expression_offsets(shares))
+    moved = lifted_lids(eyeballs, skin, blink, lids)
+    vertices["skin"] = skin + moved
+    vertices["lashes"] = vertices["lashes"] + near @ moved
+
+
+def _left_to_close(key: str, narrowed: Mapping[str, float]) -> float:
+    """Share of a blend shape that is left on eyes that are narrower than the fit's."""
+    for side, share in narrowed.items():
+        if key in {f"{name}{side}" for name in CLOSING}:
+            return 1 - share
+    return 1.0
 
 
 def _expressions(neutral: NeutralHead) -> Iterator[tuple[str, Mapping[str, float]]]:

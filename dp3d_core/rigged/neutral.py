@@ -18,8 +18,11 @@ from dp3d_core.arrays import Array, Mask
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.people import expression_offsets, head_data, prior
 from dp3d_core.heads.space import BUST_CUT_MM, MM
-from dp3d_core.rigged.lips import closing
+from dp3d_core.preview.photo.projection import Projection
+from dp3d_core.rigged.lips import closing, inner_lips, parting
+from dp3d_core.rigged.narrowing import narrowing
 from dp3d_core.rigged.rig import BONES
+from dp3d_core.rigged.smile import Smile
 from dp3d_core.rigged.topology import PARTS, part_topology, skin_twins
 
 _NEIGHBOURS = 12
@@ -50,6 +53,8 @@ class NeutralHead:
         expression: the photo's expression, blend shape to weight.
         lowest: (n,) bool, skin vertices in the plane where the bust ends.
         parted: (n, 3) offsets of the skin from the neutral lips to those of the fit, head units.
+        lips_moved: whether they are where the photo shows them, not where the fit put them.
+        narrowed: share of a blink by which each eye is narrower than the fit's, by side.
 
     """
 
@@ -58,6 +63,8 @@ class NeutralHead:
     expression: Mapping[str, float] = field(default_factory=dict)
     lowest: Mask = field(default_factory=lambda: np.zeros(0, bool))
     parted: Array | None = None
+    lips_moved: bool = False
+    narrowed: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of_controls(cls, controls: Array) -> NeutralHead:
@@ -69,7 +76,11 @@ class NeutralHead:
 
     @classmethod
     def of_fit(
-        cls, components: Array, expression: Mapping[str, float], fitted: Array
+        cls,
+        components: Array,
+        expression: Mapping[str, float],
+        fitted: Array,
+        photo: Projection | None = None,
     ) -> NeutralHead:
         """The neutral head of a fitted bust.
 
@@ -77,6 +88,7 @@ class NeutralHead:
             components: (k,) coefficients of ``heads.people.prior``.
             expression: blend shape to weight.
             fitted: (n, 3) fitted vertices of ``heads.bust.bust()``, head units.
+            photo: the photo, which shows how far the lips are parted; None keeps those of the fit.
 
         """
         controls = prior().vertices(components)
@@ -96,8 +108,14 @@ class NeutralHead:
         vertices = {"skin": skin - part_topology("skin").refine @ offsets}
         closed = closing(vertices["skin"])
         vertices["skin"] += closed
-        of_photo = closing(skin)
-        if np.abs(of_photo).max() > _OPEN_MM / 2 * MM:  # an open mouth, not an error of the fit
+        smile = None if photo is None else Smile.of(photo)
+        parted = None
+        if photo is not None and photo.landmarks is not None:
+            edges = inner_lips(photo.landmarks) if smile is None else smile.edges
+            parted = parting(skin, photo.camera, edges, smile is not None)
+        of_photo = closing(skin) if parted is None else parted
+        # an open mouth, not an error of the fit
+        if parted is None and np.abs(of_photo).max() > _OPEN_MM / 2 * MM:
             of_photo = np.zeros_like(skin)
         half, low, high = _LIPS
         lips = (np.abs(rest[:, 0]) < half) & (rest[:, 1] > low) & (rest[:, 1] < high) & shared
@@ -110,7 +128,17 @@ class NeutralHead:
                 vertices[name] += neighbour_weights(rest, _rest(name)) @ move
             else:
                 vertices[name] += mouth
-        return cls(controls, vertices, dict(expression), lowest, of_photo - closed)
+        if smile is not None and parted is not None:
+            vertices["upper_teeth"][:, 1] -= smile.drop(vertices["upper_teeth"])
+        return cls(
+            controls,
+            vertices,
+            dict(expression),
+            lowest,
+            of_photo - closed,
+            parted is not None,
+            {} if photo is None else narrowing(skin, photo),
+        )
 
     def joints(self) -> Array:
         """(6, 3) heads of ``rig.BONES``, head units."""

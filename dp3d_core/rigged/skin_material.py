@@ -24,13 +24,14 @@ from dp3d_core.rigged.baking import (
     blurred,
     continued,
     fine_normals,
-    resized,
     surface_looks,
     to_pixels,
 )
 from dp3d_core.rigged.layout import FACE, FIRST_SOCKET, MOUTH, SECOND_SOCKET, skin_layout
+from dp3d_core.rigged.mouth_material import rim_distance, without_teeth
 from dp3d_core.rigged.rig import Material
 from dp3d_core.rigged.topology import halves, part_topology, skin_twins
+from dp3d_core.rigged.worn import light_off_hair, likeness_to_hair
 
 _WET_TINT = np.array([0.92, 0.62, 0.58])
 """Colour of the inside of lids and lips relative to the skin."""
@@ -51,6 +52,8 @@ _ROUGHNESS = {
     Region.TORSO: 0.62,
 }
 """Roughness of the skin by region."""
+_UNDER_FRINGE = (Region.FOREHEAD, Region.SCALP)
+"""Regions on which a fringe may be painted."""
 _LIP_ROUGHNESS = 0.36
 """Roughness of lips."""
 _NOSE_ROUGHNESS = 0.44
@@ -63,14 +66,22 @@ _BESIDE_LIDS = (3.2, 0.8)
 """Distances from the rim of a lid between which skin may show the eye, millimetres."""
 _UNLIKE_SKIN = (9.0, 20.0)
 """Lab distances from the skin around between which a lid shows something else."""
-_ALWAYS = (0.7, 1.0)
-"""Degrees of belonging to a lid between which the skin around replaces what is painted."""
+_ALWAYS_MM = (2.6, 1.4)
+"""Distances from the rim of a lid between which the skin around replaces what is painted, mm."""
+_LITTLE = 0.05
+"""Share of a replacement below which a texel shows the photo."""
+_LID_REACH = 150
+"""Texture sides per reach within which lids continue what the photo shows of them."""
 _CHEEK_SHARE = 0.6
 """Share of the cheeks' colour in that of lids."""
 _LID_TINT = 0.91
 """Brightness of lids relative to the skin around them."""
 _VIVID = 0.14
 """Range of the channels of a skin tone, relative to the largest, from which a photo has colours."""
+_FAR_MM = 1e3
+"""Distance from the lips of what is no outer skin, millimetres."""
+_HIDDEN_MM = 7.0
+"""Height of hair over the scalp from which the scalp is never seen, millimetres."""
 _RELIEF_MM = 0.35
 """Height of relief per unit of log brightness, millimetres."""
 _RELIEF_SIGMAS = (0.0006, 0.0035)
@@ -85,12 +96,16 @@ class SkinBase:
         head: the fitted head.
         fitted: (n, 3) skin with the photo's expression, head units.
         side: side of the texture, texels.
+        hair_mm: (n,) height of hair and headwear over the skin, millimetres.
+        shows_teeth: whether the lips are parted, so that teeth may be seen on their rims.
 
     """
 
     head: PreviewHead
     fitted: Array
     side: int
+    hair_mm: Array
+    shows_teeth: bool = False
 
 
 def skin_material(base: SkinBase) -> Material:
@@ -101,20 +116,29 @@ def skin_material(base: SkinBase) -> Material:
     raster = Raster.of(skin_layout(), uv_triangles, base.side)
     twins = Twins.of(skin_twins()[triangles].astype(np.int32), base.head)
     island = np.tile(topology.island, 2)[raster.triangle]
-    photographed, delit, painted = surface_looks(base.head, twins, raster)
     points = raster.interpolated(base.fitted, triangles)
     cover = np.asarray(base.head.appearance.clothes.cover(points))
-    known = painted & ~raster.mask(cover > 0.15)
-    known &= ~raster.mask(np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET)))
+    wanted = (cover <= 0.15) & ~np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET))
+    scalp = (skin_twins() >= 0) & (bust().region[skin_twins()] == Region.SCALP)
+    hidden_mm = np.where(scalp, base.hair_mm, 0.0)
+    wanted &= raster.interpolated(hidden_mm, triangles) < _HIDDEN_MM
+    photographed, delit, known = surface_looks(base.head, twins, raster, wanted)
+    _unlight_fringe(base, raster, triangles, photographed, delit)
     known = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
     lids = raster.image(raster.interpolated(lid_zone(), triangles))
-    lids[~known] = 0
+    beside_rims = smoothstep(raster.interpolated(lid_distance(), triangles), *_ALWAYS_MM)
+    lids, rims = (zone * known for zone in (lids, raster.image(beside_rims)))
+    to_rim = raster.image(
+        np.where(island == FACE, raster.interpolated(rim_distance(), triangles), _FAR_MM), _FAR_MM
+    )
     looks = []
     for image in (photographed, delit):
         tone = _skin_tone(image, known, raster, rest)
         filled = continued(image, known, tone)
-        filled = without_eyes(filled, lids, tone)
+        filled = without_eyes(filled, lids, rims, tone)
+        if base.shows_teeth:
+            filled = without_teeth(filled, to_rim)
         _paint_inside(filled, raster, island, rest, tone)
         looks.append(padded(filled, raster.mask()))
     texel = _texel_mm(raster, base.fitted, triangles, uv_triangles)
@@ -133,6 +157,25 @@ def skin_material(base: SkinBase) -> Material:
     )  # fmt: skip
 
 
+def _unlight_fringe(
+    base: SkinBase, raster: Raster, triangles: Indices32, photographed: Array32, delit: Array32
+) -> None:
+    """Take the light out of hair that is painted on skin as out of the hair beside it, in place."""
+    factors, near = light_off_hair(base.head, base.fitted)
+    twins = skin_twins()
+    forehead = (twins >= 0) & np.isin(bust().region[twins], _UNDER_FRINGE)
+    near = raster.interpolated(near * forehead, triangles)
+    rows = np.flatnonzero(near > 0)
+    flat = delit.reshape(-1, 3)
+    soft = blurred(delit, base.side / 1200).reshape(-1, 3)[raster.texel[rows]]
+    likeness = likeness_to_hair(base.head, soft.astype(np.float64)) * near[rows]
+    weights, corners = raster.weights[rows], triangles[raster.triangle[rows]]
+    of_hair = np.einsum("tc,tcx->tx", weights, factors[corners])
+    own = raster.texel[rows]
+    as_hair = photographed.reshape(-1, 3)[own] * of_hair
+    flat[own] += (np.clip(as_hair, 0, 1) - flat[own]) * likeness[:, None]
+
+
 @lru_cache(maxsize=1)
 def lid_zone() -> Array:
     """(n,) 1 at skin that slides over an eye when it closes, 0 beyond the lids."""
@@ -143,13 +186,21 @@ def lid_zone() -> Array:
         blink = topology.refine @ expression_offsets({f"eyeBlink{side}": 1.0}) / MM
         moves = np.linalg.norm(blink, axis=1)
         zone = np.maximum(zone, smoothstep(moves / moves.max(), *_SLIDING))
+    return np.asarray(np.maximum(zone, smoothstep(lid_distance(), *_BESIDE_LIDS)))
+
+
+@lru_cache(maxsize=1)
+def lid_distance() -> Array:
+    """(n,) distance of skin from the rims of the lids on the average head, millimetres."""
+    topology = part_topology("skin")
+    rest = np.asarray(topology.refine @ (prior().mean / MM))
     sockets = np.unique(topology.quads[np.isin(topology.island, (FIRST_SOCKET, SECOND_SOCKET))])
     rims = np.intersect1d(sockets, np.unique(topology.quads[topology.island == FACE]))
     distance, _ = cKDTree(rest[rims]).query(rest)
-    return np.asarray(np.maximum(zone, smoothstep(np.asarray(distance), *_BESIDE_LIDS)))
+    return np.asarray(distance)
 
 
-def without_eyes(image: Array32, lids: Array32, tone: Array32) -> Array32:
+def without_eyes(image: Array32, lids: Array32, rims: Array32, tone: Array32) -> Array32:
     """The image with eyes that the photo shows on the lids replaced by the skin around them.
 
     Lids of the photo and of the head differ by a millimetre or two, and a closing lid stretches
@@ -158,25 +209,34 @@ def without_eyes(image: Array32, lids: Array32, tone: Array32) -> Array32:
     Args:
         image: (s, s, 3) colours, 0 to 1.
         lids: (s, s) :func:`lid_zone`.
+        rims: (s, s) 1 at the rims of the lids, which are always replaced.
         tone: (3,) colour of skin far from any.
 
     """
-    side = len(image)
-    small = [resized(picture, side // 2) for picture in (image, lids)]
-    skin = resized(continued(small[0], small[1] < 0.02, tone), side)
+    rows, columns = np.nonzero(lids > 0.02)
+    if not len(rows):
+        return image
+    margin = len(image) // 40
+    box = tuple(
+        slice(max(int(at.min()) - margin, 0), int(at.max()) + margin) for at in (rows, columns)
+    )
+    part, zone = image[box], lids[box].astype(np.float64)
+    skin = continued(part, zone < 0.02, tone)
     # the skin around an eye is often in the shade of its lashes
     skin = np.asarray((skin + (tone - skin) * _CHEEK_SHARE) * _LID_TINT, np.float32)
-    rows, columns = np.nonzero(lids > 0.02)
-    own, other = image[rows, columns], skin[rows, columns]
-    far = np.asarray(np.linalg.norm((lab(own) - lab(other)) * [0.8, 1, 1], axis=1))
-    zone = np.asarray(lids[rows, columns], np.float64)
-    weight = np.maximum(smoothstep(far, *_UNLIKE_SKIN) * smoothstep(zone, 0.02, 0.3),
-                        smoothstep(zone, *_ALWAYS))  # fmt: skip
-    mask = np.zeros(lids.shape, np.float32)
-    mask[rows, columns] = weight
-    mask = np.maximum(mask, blurred(mask, image.shape[0] / 300))
-    mask = blurred(mask, image.shape[0] / 900)
-    return np.asarray(image + (skin - image) * mask[..., None], np.float32)
+    far = (lab(part.reshape(-1, 3)) - lab(skin.reshape(-1, 3))) * [0.8, 1, 1]
+    unlike = smoothstep(np.linalg.norm(far, axis=1), *_UNLIKE_SKIN).reshape(zone.shape)
+    mask = np.maximum(unlike * smoothstep(zone, 0.02, 0.3), rims[box]).astype(np.float32)
+    mask = np.maximum(mask, blurred(mask, len(image) / 300))
+    mask = blurred(mask, len(image) / 900)
+    # lids that the photo shows are continued; where it shows none, the skin around takes over
+    lid = continued(part, mask < _LITTLE, tone)
+    shown = (mask < _LITTLE).astype(np.float32)
+    near = blurred(shown, len(image) / _LID_REACH).astype(np.float64)
+    other = skin + (lid - skin) * smoothstep(near, 0.02, 0.2)[..., None].astype(np.float32)
+    mended = image.copy()
+    mended[box] = part + (other - part) * mask[..., None]
+    return mended
 
 
 def vividness(tone: NDArray[np.floating]) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from dp3d_core.arrays import Array, Array32, Mask, smoothstep
+from dp3d_core.arrays import Array, Array32, Indices32, Mask, smoothstep
 from dp3d_core.heads.bust import BustPart, bust
 from dp3d_core.heads.people import prior
 from dp3d_core.heads.space import EYE_RADIUS, MM
@@ -18,12 +19,22 @@ from dp3d_core.rigged.layout import eye_angle
 from dp3d_core.rigged.rig import Material
 from dp3d_core.rigged.topology import halves, part_topology
 
-IRIS_MM = 6.3
+IRIS_MM = 5.9
 """Radius of the iris on an eyeball of ``EYE_RADIUS``, millimetres."""
 _PUPIL = 0.38
 """Radius of the pupil relative to the iris."""
 _LIMBUS = (0.82, 1.06)
 """Distances from the pupil's centre, in iris radii, between which the limbus darkens."""
+_UNDER_LID = (0.25, -1.0)
+"""Heights on the eye, iris radii downwards, between which the upper lid begins to shade it."""
+_LID_SHADE = 0.5
+"""Light that the upper lid takes."""
+_TO_CORNER = (1.1, 2.3)
+"""Distances sideways, iris radii, between which the corners of the eye begin to be in shade."""
+_CORNER_SHADE = 0.4
+"""Light that the corners lose."""
+_SHADE_TINT = np.array([0.86, 1.0, 1.06])
+"""Light that shade takes, by channel: skin around an eye reflects red."""
 _SCLERA = np.array([0.88, 0.85, 0.82])
 _VEINS = np.array([0.80, 0.52, 0.47])
 _DEFAULT_IRIS = np.array([0.30, 0.20, 0.13])
@@ -39,6 +50,8 @@ _LASH = np.array([0.07, 0.055, 0.05])
 _INSIDE = 0.78
 """Brightness of teeth and tongue as photographed, relative to the light on the face: lips shade
 them."""
+_LIKE_SEEN = (0.7, 1.4)
+"""Range of the brightness of teeth that the photo shows, relative to the usual ones."""
 _TEETH_HALF = 7
 """Teeth on each side of a row."""
 
@@ -70,6 +83,12 @@ def eyes_of(iris: Array, side: int, light: Array) -> Material:
     redness = smoothstep(out, 1.4, 2.3) * 0.45
     white = _SCLERA + (_VEINS - _SCLERA) * redness[..., None]
     colours = coloured + (white - coloured) * smoothstep(out, *_LIMBUS)[..., None]
+    # the upper lid and the corners of the eye shade it
+    shade = np.maximum(
+        _LID_SHADE * smoothstep(out * np.sin(turn), *_UNDER_LID),
+        _CORNER_SHADE * smoothstep(out * np.abs(np.cos(turn)), *_TO_CORNER),
+    )
+    colours *= 1 - shade[..., None] * _SHADE_TINT
     rough = np.full((side // 4, side // 4), int(0.12 * 255), np.uint8)
     return Material(
         to_pixels(colours.astype(np.float32) * light),
@@ -130,29 +149,67 @@ def eye_light(head: PreviewHead) -> Array:
 # -- mouth --
 
 
-def teeth_material(side: int, light: float) -> Material:
-    """Teeth with gums; one texture for both rows, at their texture coordinates."""
-    raster, along, height = _teeth_fields(side)
+@dataclass(frozen=True, eq=False)
+class ShownTeeth:
+    """What a photo shows at the texels of both rows of teeth (:func:`teeth_raster`).
+
+    Attributes:
+        colours: (t, 3) sRGB, with the photo's light.
+        seen: (t,) 1 between the lips.
+        weight: (t,) 1 where the photo shows a tooth there.
+
+    """
+
+    colours: Array
+    seen: Array
+    weight: Array
+
+
+def teeth_material(side: int, light: float, shown: ShownTeeth | None = None) -> Material:
+    """Teeth with gums; one texture for both rows, at their texture coordinates.
+
+    Args:
+        side: side of the texture, texels.
+        light: the photo's light on the face, relative to even light.
+        shown: teeth of the photo; None if it shows none.
+
+    """
+    raster, along, height = teeth_fields(side)
     tooth = np.abs(along) * _TEETH_HALF
     between = np.abs(tooth - np.rint(tooth))
     # front teeth meet in the middle, where the count begins
     gap = np.exp(-((between / 0.05) ** 2)) * smoothstep(height, 0.0, 0.35)
     gum_line = 0.34 + 0.10 * np.cos(2 * np.pi * tooth)
     gums = smoothstep(height, gum_line + 0.05, gum_line - 0.05)
+    if shown is not None:  # gums end where the photo shows teeth
+        gums = gums * (1 - smoothstep(shown.seen, 0.0, 0.3))
     colours = (
         _TEETH * (1 - 0.22 * gap)[:, None] * (0.9 + 0.1 * smoothstep(height, 0.3, 0.7))[:, None]
     )
     colours = colours + (_GUMS - colours) * gums[:, None]
-    colours *= (1 - 0.35 * smoothstep(np.abs(along), 0.5, 1.0))[:, None]
+    colours *= (1 - 0.6 * smoothstep(np.abs(along), 0.4, 0.95))[:, None]
+    if shown is not None and (shown.weight > 0.5).any():
+        # de-lit teeth are as bright as usual ones; what the photo shows is their light
+        of_photo = np.median(shown.colours[shown.weight > 0.5].mean(1))
+        light = float(np.clip(of_photo / _TEETH.mean(), 0.2, 1.2)) / _INSIDE
+        colours = _with_shown(colours, shown, gums, light)
     image = padded(raster.image(colours), raster.mask())
     return _inside(image, light, 0.25)
 
 
+def _with_shown(colours: Array, shown: ShownTeeth, gums: Array, light: float) -> Array:
+    """Colours (t, 3) of teeth with those of the photo, and the others tinted like them."""
+    seen, here = shown.colours / (light * _INSIDE), shown.weight > 0.5
+    ratio = np.median(seen[here], axis=0) / np.median(colours[here], axis=0)
+    colours = colours * (1 + (np.clip(ratio, *_LIKE_SEEN) - 1) * (1 - gums[:, None]))
+    return np.asarray(colours + (seen - colours) * shown.weight[:, None])
+
+
 @lru_cache(maxsize=2)
-def _teeth_fields(side: int) -> tuple[Raster, Array, Array]:
+def teeth_fields(side: int) -> tuple[Raster, Array, Array]:
     """Texels of both rows, place along the row (-1 to 1) and height from root to tip (0 to 1)."""
-    triangles, uv, along, height = [], [], [], []
-    first = first_uv = 0
+    raster, corners = teeth_raster(side)
+    along, height = [], []
     for name in ("upper_teeth", "lower_teeth"):
         topology = part_topology(name)
         vertices = np.asarray(topology.refine @ (prior().mean / MM))
@@ -161,15 +218,28 @@ def _teeth_fields(side: int) -> tuple[Raster, Array, Array]:
         along.append(arc / np.abs(arc).max())
         up = (vertices[:, 1] - low) / (high - low)
         height.append(1 - up if name == "upper_teeth" else up)
-        triangles.append((halves(topology.quads) + first, halves(topology.quad_uv) + first_uv))
-        uv.append(mouth_layout(name))
-        first, first_uv = first + len(vertices), first_uv + len(topology.uv)
-    corners = np.concatenate([t[0] for t in triangles])
-    uv_corners = np.concatenate([t[1] for t in triangles]).astype(np.int32)
-    raster = Raster.of(np.concatenate(uv), uv_corners, side)
     fields = np.stack([np.concatenate(along), np.concatenate(height)], -1)
     at = raster.interpolated(fields, corners)
     return raster, at[:, 0], at[:, 1]
+
+
+@lru_cache(maxsize=2)
+def teeth_raster(side: int) -> tuple[Raster, Indices32]:
+    """Texels of both rows of teeth, and the corners (m, 3) of their triangles.
+
+    Corners are indices of the vertices of the upper teeth followed by those of the lower ones.
+    """
+    triangles, uv = [], []
+    first = first_uv = 0
+    for name in ("upper_teeth", "lower_teeth"):
+        topology = part_topology(name)
+        triangles.append((halves(topology.quads) + first, halves(topology.quad_uv) + first_uv))
+        uv.append(mouth_layout(name))
+        first, first_uv = first + topology.refine.shape[0], first_uv + len(topology.uv)
+    corners, uv_corners = (
+        np.concatenate(of_rows).astype(np.int32) for of_rows in zip(*triangles, strict=True)
+    )
+    return Raster.of(np.concatenate(uv), uv_corners, side), corners
 
 
 def mouth_layout(name: str) -> Array:

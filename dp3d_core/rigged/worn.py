@@ -42,6 +42,14 @@ _NEARER_HAIR = (-14.0, 6.0)
 """Differences of the Lab distances to skin and to hair between which hair begins."""
 _HAIRNESS_SIGMA = 2.0
 """Blur of the likeness to hair, texels of the grid."""
+_LOW_MM = (20.0, 8.0)
+"""Heights over the skull between which hair at the forehead begins to have its normals, mm."""
+_BEFORE_EARS_MM = (20.0, 50.0)
+"""Depths between which hair is that of the forehead, millimetres."""
+_LEAST_HAIR = 50
+"""Least number of vertices of the shell from which the light on hair is taken."""
+_FRINGE_MM = (45.0, 25.0)
+"""Distances from the shell between which skin may show a fringe, millimetres."""
 _CLOTH_MM = 1.6
 """Distance of clothes from the skin, millimetres."""
 _STEPS: dict[Detail, int] = {"full": 1, "half": 2, "quarter": 4}
@@ -134,34 +142,73 @@ def shell_parts(head: PreviewHead, carrier: Carrier) -> list[RiggedPart]:
 
 
 def _shell_normals(head: PreviewHead, carrier: Carrier, hair: RiggedPart) -> Array:
-    """(SHELL, 3) normals of the hair, those of the skull where it shows skin.
+    """(SHELL, 3) normals of the hair, those of the skull where it shows skin or ends.
 
     Beside the hairline the shell lies on the forehead with the photo's skin on it; in a scene's
-    light its rim would be a step.
+    light its rim would be a step.  So would be the end of a fringe, which goes on as paint.
     """
     normals = vertex_normals(hair.vertices, hair.faces["full"].triangles()[0])
     normals[np.linalg.norm(normals, axis=1) < 0.5] = [0.0, 1.0, 0.0]
     skull = vertex_normals(carrier.skull, part_topology("skin").triangles())
     near = neighbour_weights(carrier.skull / MM, hair.vertices / MM)
-    skinlike = (1 - _vertex_hairness(head))[:, None]
-    return unit(normals + (unit(near @ skull) - normals) * skinlike)
+    height = np.linalg.norm(hair.vertices - near @ carrier.skull, axis=1) / MM
+    before = smoothstep(hair.vertices[:, 2] / MM, *_BEFORE_EARS_MM)
+    like_skull = np.maximum(1 - _vertex_hairness(head), smoothstep(height, *_LOW_MM) * before)
+    return unit(normals + (unit(near @ skull) - normals) * like_skull[:, None])
 
 
-def _vertex_hairness(head: PreviewHead) -> Array:
-    """(SHELL,) 0 where the shell has the colour of skin, 1 where it has that of hair."""
+def _vertex_looks(head: PreviewHead) -> tuple[Array, Array]:
+    """Colours of the shell's vertices with the photo's light and without, (SHELL, 3) each.
+
+    1 where no triangle uses a vertex.
+    """
     first = len(bust().rest)
-    hairness = np.ones(SHELL)
+    looks = np.ones((SHELL, 3)), np.ones((SHELL, 3))
     triangles = np.flatnonzero((head.mesh.faces >= first).all(1))
     corners = head.mesh.faces[triangles] - first
     for corner in range(3):
         inside = corners[:, corner] < SHELL
         weights = np.zeros((int(inside.sum()), 3))
         weights[:, corner] = 1.0
-        _, delit = head.surface_looks(triangles[inside], weights)
-        hairness[corners[inside, corner]] = likeness_to_hair(head, delit)
+        for look, own in zip(looks, head.surface_looks(triangles[inside], weights), strict=True):
+            look[corners[inside, corner]] = own
+    return looks
+
+
+def _vertex_hairness(head: PreviewHead) -> Array:
+    """(SHELL,) 0 where the shell has the colour of skin, 1 where it has that of hair."""
+    hairness = np.where(_existing(head), likeness_to_hair(head, _vertex_looks(head)[1]), 1.0)
     grid = wrap(hairness[:-1].reshape(GRID.rows, GRID.columns).astype(np.float32), 8)
     hairness[:-1] = cv2.GaussianBlur(grid, (0, 0), _HAIRNESS_SIGMA)[:, 8:-8].ravel()
     return hairness
+
+
+def light_off_hair(head: PreviewHead, skin: Array) -> tuple[Array, Array]:
+    """Factors that take the photo's light out of the hair nearest to skin, and how near it is.
+
+    A fringe goes on as paint on the forehead, where light is taken out as from skin.
+
+    Args:
+        head: the fitted head.
+        skin: (n, 3) skin with the photo's expression, head units.
+
+    Returns:
+        (n, 3) factors, and (n,) 1 beside hair, 0 far from it.
+
+    """
+    first = len(bust().rest)
+    if len(head.mesh.vertices) < first + SHELL:
+        return np.ones_like(skin), np.zeros(len(skin))
+    lit, unlit = _vertex_looks(head)
+    own = _existing(head) & (head.mesh.parts[first : first + SHELL] == Part.HAIR)
+    own &= likeness_to_hair(head, unlit) > 0.5
+    if own.sum() < _LEAST_HAIR:
+        return np.ones_like(skin), np.zeros(len(skin))
+    places = head.mesh.vertices[first : first + SHELL][own]
+    near = neighbour_weights(places / MM, skin / MM)
+    factors = np.clip(unlit[own] / np.maximum(lit[own], 0.03), 0.3, 3.0)
+    distance = np.linalg.norm(near @ places - skin, axis=1) / MM
+    return np.asarray(near @ factors), smoothstep(distance, *_FRINGE_MM)
 
 
 def likeness_to_hair(head: PreviewHead, colours: Array) -> Array:

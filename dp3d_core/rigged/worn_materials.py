@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dp3d_core.arrays import Array, Array32, Indices32, Mask, smoothstep
+from dp3d_core.arrays import Array, Array32, Indices32, smoothstep
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
 from dp3d_core.meshes.raycast import RayCaster
@@ -28,6 +28,8 @@ from dp3d_core.rigged.worn import likeness_to_hair
 
 _COVERED_MM = -1.0
 """Height of the shell over the skin from which hair covers it, millimetres."""
+_NO_HAIR_MM = -1e3
+"""Height of hair over the skin of a head without any, millimetres."""
 _EDGE_MM = (-1.6, -0.2)
 """Heights of hair over the skin between which it begins to cover, millimetres."""
 _STRANDS_MM = 1.2
@@ -40,7 +42,11 @@ _RELIEF_MM = 0.5
 
 
 def shell_materials(
-    head: PreviewHead, parts: dict[str, RiggedPart], side: int, skin: Array, removed: Array
+    head: PreviewHead,
+    parts: dict[str, RiggedPart],
+    side: int,
+    skin: Array,
+    removed: Array,
 ) -> dict[str, Material]:
     """Materials of hair and headwear, which share a grid.
 
@@ -63,7 +69,7 @@ def shell_materials(
         if name == "hair":
             # skin beside the hairline is part of the shell, and is de-lit as the skin beside it
             hairness = _hairness(head, delit, raster)
-            bare = _beside_hair(head, skin)
+            bare = hair_over(head, skin) < _COVERED_MM
             near = neighbour_weights(skin[bare] / MM, part.vertices / MM)
             plain = photographed.reshape(-1, 3)[raster.texel] * raster.interpolated(
                 np.asarray(near @ removed[bare]), corners
@@ -122,10 +128,12 @@ def _height_over_skin(head: PreviewHead) -> Array:
     return np.append(height, height[: GRID.columns].mean())
 
 
-def _beside_hair(head: PreviewHead, skin: Array) -> Mask:
-    """(n,) skin that no hair covers."""
+def hair_over(head: PreviewHead, skin: Array) -> Array:
+    """(n,) height of hair or headwear over skin (n, 3), mm; very low where there is none."""
+    if len(head.mesh.vertices) < len(bust().rest) + SHELL:
+        return np.full(len(skin), _NO_HAIR_MM)
     height = _height_over_skin(head)[:-1].reshape(GRID.rows, GRID.columns)
-    return np.asarray(GRID.look_up(height.astype(np.float32), skin)[:, 0] < _COVERED_MM)
+    return np.asarray(GRID.look_up(height.astype(np.float32), skin)[:, 0], np.float64)
 
 
 def clothes_material(head: PreviewHead, part: RiggedPart, fitted: Array, side: int) -> Material:

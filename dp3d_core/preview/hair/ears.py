@@ -11,8 +11,9 @@ from dp3d_core.heads.space import MM
 from dp3d_core.meshes.mesh import unit
 from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.preview.photo.parsing import Kind, Parsing
-from dp3d_core.preview.texture.panorama import Panorama
+from dp3d_core.preview.photo.parsing import PARSING_SIDE, Kind, Parsing
+from dp3d_core.preview.texture.panorama import Panorama, remap
+from dp3d_core.preview.texture.tones import lab
 
 _MIN_FACING = 0.15
 """Least cosine to the camera of a visible vertex."""
@@ -30,6 +31,14 @@ _MIN_UPPER = 0.3
 """Least fraction of an ear, from its top, that hair covers if it covers any."""
 _CLEAR = 0.8
 """Least probability of hair above, and of skin below, the edge of hair on an ear."""
+_CONTRAST = 20.0
+"""Least Lab distance of hair and skin for their colours alone to tell which of them is seen."""
+_AROUND = 0.5
+"""Margin around an ear in which its hair and skin are sampled, heights of the ear."""
+_MIN_PIXELS = 30
+"""Least number of pixels from which the colour of hair or skin is taken."""
+_CERTAIN = 0.85
+"""Probability of hair or skin from which a pixel shows its colour."""
 _NO_EDGE = np.inf
 """Height of the edge of hair on an ear that has none."""
 _LIFT = 0.004
@@ -144,12 +153,49 @@ def _hair_over_ears(
         on_side = visible & (points[:, 0] * side > 0)
         result = None
         if on_side.sum() >= _MIN_VERTICES:
-            result = (
-                float(np.median(hair[on_side])),
-                _end_of_hair(points[on_side, 1], hair[on_side]),
-            )
+            seen = hair[on_side]
+            by_colour = _hair_by_colour(portrait, parsing, uv[on_side])
+            edge = _end_of_hair(points[on_side, 1], seen if by_colour is None else by_colour)
+            result = float(np.median(seen)), edge
         results.append(result)
     return results[0], results[1]
+
+
+def _hair_by_colour(portrait: Portrait, parsing: Parsing, uv: Array) -> Array | None:
+    """(k,) likeness to the hair beside an ear rather than to the skin there, 0 to 1.
+
+    The parsing expects skin on ears, and a hollow ear in the shade is as dark as hair; at the edge
+    of hair both colours are seen close by.
+
+    Args:
+        portrait: the photo.
+        parsing: classes of its pixels.
+        uv: (k, 2) pixels of the ear.
+
+    Returns:
+        None if hair and skin are not both seen there, or have like colours.
+
+    """
+    scale = PARSING_SIDE / portrait.camera.width
+    size = (PARSING_SIDE, PARSING_SIDE)
+    small = cv2.resize(portrait.image, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    colours = lab(small.reshape(-1, 3)).reshape(small.shape)
+    (left, top), (right, bottom) = uv.min(0) * scale, uv.max(0) * scale
+    margin = _AROUND * (bottom - top)
+    rows = slice(max(int(top - margin), 0), max(int(bottom + margin), 0))
+    columns = slice(max(int(left - margin), 0), max(int(right + margin), 0))
+    near, probabilities = colours[rows, columns], parsing.probabilities[rows, columns]
+    seen = [near[probabilities[..., kind] > _CERTAIN] for kind in (Kind.HAIR, Kind.SKIN)]
+    if min(len(own) for own in seen) < _MIN_PIXELS:
+        return None
+    hair, skin = (np.median(own, axis=0) for own in seen)
+    if np.linalg.norm(hair - skin) < _CONTRAST:
+        return None
+    x, y = (uv * scale - 0.5).astype(np.float32).T
+    own = remap(np.ascontiguousarray(colours, np.float32), x, y, cv2.INTER_LINEAR)
+    to_hair, to_skin = ((own - other) ** 2 for other in (hair, skin))
+    to_hair, to_skin = to_hair.sum(-1), to_skin.sum(-1)
+    return np.asarray(to_skin / np.maximum(to_skin + to_hair, 1e-6))
 
 
 def _end_of_hair(height: Array, hair: Array) -> float:

@@ -112,6 +112,8 @@ class Projection:
     """(3,) sRGB of the skin, once measured: pixels of other hues beside the face are not skin."""
     occlusion: Array32 | None = None
     """(h, w) occlusion of skin and headwear, 0 to 1, once measured (``occlusions``)."""
+    landmarks: Array | None = None
+    """(468, 2) landmarks (``heads.face_mesh``), pixels of the camera; None without them."""
 
     @classmethod
     def of(
@@ -119,7 +121,8 @@ class Projection:
     ) -> Projection:
         """Prepare a portrait; ``caster`` holds its fitted head."""
         hair_opacity = None if parsing is None else _hair_opacity(portrait, parsing)
-        oval = _face_oval(portrait)
+        landmarks = _landmarks(portrait)
+        oval = None if landmarks is None else _face_oval(landmarks, portrait.matte.shape)
         portrait, added_rows = _with_chest(portrait)
         inside_matte = ((portrait.matte > 200) & portrait.inside).astype(np.uint8)
         if inside_matte.sum() < 100:
@@ -165,6 +168,7 @@ class Projection:
             np.minimum(caster.depth(portrait.camera), _FAR),
             None if oval is None else np.pad(oval, ((0, added_rows), (0, 0))),
             parsing,
+            landmarks=landmarks,
         )
 
     def sample(self, points: Array, normals: Array, parts: Labels) -> tuple[Array, Array]:
@@ -339,14 +343,18 @@ def _fray() -> Array32:
     return np.asarray((fine + broad) / np.sqrt(2), np.float32)
 
 
-def _face_oval(portrait: Portrait) -> Array32 | None:
-    """(h, w) 1 inside the outline of the face's landmarks, 0 outside; None without landmarks."""
+def _landmarks(portrait: Portrait) -> Array | None:
+    """(468, 2) landmarks in pixels of the crop; None without them."""
     face = portrait.report.chosen
     if face is None or face.points is None:
         return None
-    outline = portrait.report.crop.from_photo(face.points[list(FACE_OVAL)])
-    inside = np.zeros(portrait.matte.shape, np.uint8)
-    cv2.fillPoly(inside, [np.rint(outline).astype(np.int32)], 1)
+    return np.asarray(portrait.report.crop.from_photo(face.points))
+
+
+def _face_oval(landmarks: Array, shape: tuple[int, ...]) -> Array32:
+    """(h, w) 1 inside the outline of the face's landmarks (468, 2), 0 outside."""
+    inside = np.zeros(shape, np.uint8)
+    cv2.fillPoly(inside, [np.rint(landmarks[list(FACE_OVAL)]).astype(np.int32)], 1)
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5).astype(np.float64)
     return np.asarray(smoothstep(distance, *_OVAL_EDGE), np.float32)
 

@@ -14,7 +14,12 @@ from dp3d_core.preview.photo.projection import Projection
 
 Arrays = dict[str, NDArray[Any]]
 """Arrays of a file by name."""
-_OPTIONAL = {"oval": "oval", "skin_tone": "tone", "occlusion": "foreign"}
+_OPTIONAL = {
+    "oval": "oval",
+    "skin_tone": "tone",
+    "occlusion": "foreign",
+    "landmarks": "landmarks",
+}
 """Attributes that may be None, with their names in the file."""
 
 
@@ -68,4 +73,5 @@ def projection_of_arrays(
         values["bearded"],
         arrays.get("tone"),
         arrays.get("foreign"),
+        arrays.get("landmarks"),
     )

@@ -9,8 +9,10 @@ import pytest
 
 from dp3d_core.heads.space import MM
 from dp3d_core.rigged.keys import EYES
+from dp3d_core.rigged.mouth_material import rim_distance
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, arkit_names
 from dp3d_core.rigged.sheet import with_company
+from dp3d_core.rigged.skin_material import lid_distance
 from dp3d_core.rigged.topology import skin_twins
 from tests.support.rig_checks import Piercings, open_eyes, random_keys
 
@@ -116,8 +118,10 @@ def test_the_photo_expression_can_be_taken_off(rig, fitted) -> None:
     # with it, the skin is the fitted head's
     shared = skin_twins() >= 0
     apart = np.linalg.norm(on[shared] - fitted.mesh.vertices[skin_twins()[shared]], axis=1) / MM
-    assert np.quantile(apart, 0.9) < 0.05
-    assert apart.max() < 2.5  # lips that the fit left open a little
+    beside = (lid_distance() > 25) & (rim_distance() > 25)
+    assert apart[beside[shared]].max() < 0.3  # a blink moves the brow a little
+    assert np.quantile(apart[beside[shared]], 0.9) < 0.05
+    assert apart.max() < 4.0  # lids and lips are where the photo shows them
 
 
 def test_hair_and_clothes_move_with_the_skin(rig) -> None:
