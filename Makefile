@@ -58,7 +58,7 @@ $(BPY_VENV)/.installed: tests/addon/bpy-requirements.txt
 
 env-bpy: $(BPY_ENVIRONMENT) ## The Blender environment of the tests
 
-# npm's registry address stays out of the lock file: --omit-lockfile-registry-resolved made it.
+# The lock file pins versions and hashes, whatever registry npm is set to.
 $(VIEWERS)/.installed: tests/viewers/package.json tests/viewers/package-lock.json
 	@echo "== Khronos' glTF validator and three.js in $(VIEWERS), for tests (seconds) =="
 	@mkdir -p $(VIEWERS) && cp $^ $(VIEWERS)

@@ -18,13 +18,24 @@ from typing import NamedTuple
 
 from .link.errors import AddonError
 
-_MOST_BYTES, _MOST_ROWS = 32 * 2**20, 18_000
+_MOST_BYTES = 32 * 2**20
+"""Largest size of a capture."""
+_MOST_ROWS = 18_000
+"""Greatest number of moments of a capture."""
 _RATES = (24, 25, 30, 48, 50, 60, 120)
+"""Frame rates of timecodes, frames per second."""
 _USUAL_RATE = 60
+"""Frame rate of captures whose timecodes tell none."""
 _TURNS = ("headyaw", "headpitch", "headroll")
-_GREATEST_TURN, _DEGREES_FROM = 1.4, 3.2
+"""Columns of the head's turn, in lower case."""
+_GREATEST_TURN = 1.4
+"""Greatest angle of a head, radians; more is cut off."""
+_DEGREES_FROM = 3.2
+"""Angle above which a capture's angles are degrees, not radians."""
 _MEAN_RATES = (2.0, 250.0)
+"""Plausible mean number of moments per second."""
 _DAY = 86_400.0
+"""Seconds after which timecodes begin anew."""
 _TIMECODE = re.compile(r"\s*(\d{1,3}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d*)?)\s*")
 
 
@@ -62,21 +73,22 @@ def read(path: Path, names: Sequence[str]) -> Capture:
 
     """
     rows = _rows(path)
-    titles = [title.strip().lower() for title in rows[0]]
+    titles = [title.strip().lower() for title in rows[0][1]]
     shapes = [name.lower() for name in names if name.lower() in titles]
     if not shapes:
         raise _unreadable(f"The first row of {path.name} names none of the head's blend shapes.")
     used = [*shapes, *(name for name in _TURNS if name in titles)]
-    if any(titles.count(name) > 1 for name in used):
+    if any(titles.count(name) > 1 for name in (*used, "timecode")):
         raise _unreadable(f"{path.name} has a column more than once.")
     table: list[list[float]] = []
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) <= 2 or not any(row[2:]):  # no face was seen
+    for number, row in rows[1:]:
+        cells = [_cell(row, titles.index(name)) for name in used]
+        if not any(cells):  # no face was seen
             table.append(table[-1] if table else [0.0] * len(used))
             continue
         try:
-            values = [float(row[titles.index(name)]) for name in used]
-        except (ValueError, IndexError):
+            values = [float(cell) for cell in cells]
+        except ValueError:
             values = [math.nan]
         if not all(map(math.isfinite, values)):
             raise _unreadable(f"Row {number} of {path.name} lacks a number.")
@@ -93,7 +105,7 @@ def read(path: Path, names: Sequence[str]) -> Capture:
             ]
     times = None
     if "timecode" in titles:
-        times = _times([row[titles.index("timecode")] for row in rows[1:]])
+        times = _times([_cell(row, titles.index("timecode")) for _, row in rows[1:]])
     if times is None:
         times = [number / _USUAL_RATE for number in range(len(table))]
     kept = [i for i in range(len(times)) if i == 0 or times[i] > times[i - 1]]
@@ -103,12 +115,19 @@ def read(path: Path, names: Sequence[str]) -> Capture:
     )
 
 
-def _rows(path: Path) -> list[list[str]]:
+def _cell(row: Sequence[str], column: int) -> str:
+    """What stands in a column of a row; nothing beyond its end."""
+    return row[column].strip() if column < len(row) else ""
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows that are not blank, each with the line of the file at which it ends, from 1."""
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
+        table = csv.reader(io.StringIO(text, newline=""))
+        rows = [(table.line_num, row) for row in table if any(row)]
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(f"{path.name} cannot be read as a table: {error}.") from error
     if len(data) > _MOST_BYTES or len(rows) > _MOST_ROWS + 1:

@@ -49,8 +49,10 @@ _MIRROR = np.array([1.0, -1, 1, -1, 1, -1, 1])
 """Signs of the outputs of a mirrored window."""
 _FIRST_SIDES = (0.85, 1.0, 1.2)
 """Sides of the windows that the coarse stage starts from, relative to the rough one."""
-COARSE_SIZE, FINE_SIZE = (250, 2500), (300, 3500)
-"""Numbers of principal components, and of training windows that the regression refers to."""
+COARSE_SIZE = (250, 2500)
+"""Numbers of principal components, and of training windows that the coarse regression refers to."""
+FINE_SIZE = (300, 3500)
+"""Numbers of principal components, and of training windows that the fine regression refers to."""
 _RIDGE = 1e-6
 """Weight of the ridge relative to the number of windows."""
 _FOR_COMPONENTS = 5000
@@ -69,7 +71,7 @@ class ViewPose:
         certainty: length of the predicted (cosine, sine) of the yaw, about 1 where training
             windows agree.
         likeness: largest kernel between the window and those of training, 0 to 1, geometric mean
-            of both stages; below about 0.54 the window shows no head.
+            of both stages; windows without a head have little.
 
     """
 
@@ -183,6 +185,9 @@ class ViewMap:
         Args:
             photo: (h, w, 3) uint8 RGB.
             rough: window around the head, whose side is right to about 30 percent.
+
+        Raises:
+            Dp3dError: ``portrait.model_missing`` if the segmenter is not installed.
 
         """
         x, y = rough.x + rough.side / 2, rough.y + rough.side / 2

@@ -1,7 +1,7 @@
 """Face captures as CSV files of the app Live Link Face, and of programs that write alike.
 
 The first row names the columns: ``Timecode``, ``BlendShapeCount``, ARKit's 52 blend shapes with a
-capital first letter, ``HeadYaw``, ``HeadPitch``, ``HeadRoll``, and the same of both eyes.  A
+capital first letter, ``HeadYaw``, ``HeadPitch``, ``HeadRoll``, and such columns of both eyes.  A
 timecode is ``HH:MM:SS:FF``, often with a fraction of a frame, as in ``14:03:52:28.207``.  The turns
 of the eyes are in the blend shapes, too, so their own columns are not read.
 """
@@ -68,7 +68,7 @@ def read_capture(path: Path) -> Capture:
     """Read a capture.
 
     Columns are found by name, upper and lower case alike; weights are clipped to 0 to 1.  A moment
-    at which the app saw no face has no values and keeps those before.
+    at which the app saw no face has none of them and keeps those before.
 
     Args:
         path: the CSV file.
@@ -78,19 +78,21 @@ def read_capture(path: Path) -> Capture:
 
     """
     rows = _rows(path)
-    columns = _columns(rows[0])
+    columns = _columns(rows[0].cells)
     names = {name.lower(): name for name in arkit_names()}
     missing = tuple(name for low, name in names.items() if low not in columns)
     if len(missing) == len(names):
         raise _unreadable("The first row of the capture names none of ARKit's blend shapes.")
-    values = _values(rows, [columns[name] for name in (*names, *_TURNS) if name in columns])
-    found = dict(zip([n for n in (*names, *_TURNS) if n in columns], values.T, strict=True))
+    used = [name for name in (*names, *_TURNS) if name in columns]
+    values = _values(rows[1:], [columns[name] for name in used])
+    by_name = dict(zip(used, values.T, strict=True))
     zeros = np.zeros(len(values))
-    weights = np.stack([np.clip(found.get(low, zeros), 0, 1) for low in names], -1)
-    angles = np.stack([found.get(name, zeros) for name in _TURNS], -1)
+    weights = np.stack([np.clip(by_name.get(low, zeros), 0, 1) for low in names], -1)
+    angles = np.stack([by_name.get(name, zeros) for name in _TURNS], -1)
     if np.abs(angles).max() > _DEGREES_FROM:
         angles = np.radians(angles)
-    times = _times([row[columns["timecode"]] for row in rows[1:]] if "timecode" in columns else [])
+    timed = "timecode" in columns
+    times = _times([row.cell(columns["timecode"]) for row in rows[1:]] if timed else [])
     is_timed = times is not None
     if times is None:
         times = np.arange(len(values)) / USUAL_RATE
@@ -122,7 +124,24 @@ def to_csv(take: Take, rate: int = USUAL_RATE) -> str:
 # -- rows and columns --
 
 
-def _rows(path: Path) -> list[list[str]]:
+class _Row(NamedTuple):
+    """A row of the table that is not blank.
+
+    Attributes:
+        number: line of the file at which it ends, from 1.
+        cells: what stands in its columns.
+
+    """
+
+    number: int
+    cells: list[str]
+
+    def cell(self, column: int) -> str:
+        """What stands in a column; nothing beyond the row's end."""
+        return self.cells[column].strip() if column < len(self.cells) else ""
+
+
+def _rows(path: Path) -> list[_Row]:
     """Rows of the file, the names of the columns first."""
     if not is_file(path):
         raise Dp3dError(
@@ -138,7 +157,8 @@ def _rows(path: Path) -> list[list[str]]:
         raise _too_large(f"{path.name} is larger than {MOST_BYTES // 2**20} MiB.") from None
     try:
         text = data.decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
+        table = csv.reader(io.StringIO(text, newline=""))
+        rows = [_Row(table.line_num, cells) for cells in table if any(cells)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(f"{path.name} is no table of text.", str(error)) from error
     if len(rows) < 2:
@@ -149,32 +169,31 @@ def _rows(path: Path) -> list[list[str]]:
 
 
 def _columns(titles: Sequence[str]) -> dict[str, int]:
-    """Column of each name in lower case."""
+    """Column of each name in lower case; those that are read stand there once."""
     names = [title.strip().lower() for title in titles]
-    twice = {name for name in names if name and names.count(name) > 1}
+    read = {name.lower() for name in arkit_names()} | {*_TURNS, "timecode"}
+    twice = {name for name in read if names.count(name) > 1}
     if twice:
         raise _unreadable(f"The capture has the column {min(twice)!r} more than once.")
     return {name: number for number, name in enumerate(names)}
 
 
-def _values(rows: Sequence[Sequence[str]], used: Sequence[int]) -> Array:
-    """(n, columns) numbers of the used columns; a row without them repeats the one before."""
-    values = np.zeros((len(rows) - 1, len(used)))
-    timecode_and_count = 2
-    for number, row in enumerate(rows[1:]):
-        if len(row) <= timecode_and_count or not any(row[timecode_and_count:]):
-            if number:
-                values[number] = values[number - 1]
+def _values(rows: Sequence[_Row], used: Sequence[int]) -> Array:
+    """(n, columns) numbers of the used columns; a row without any repeats the one before."""
+    values = np.zeros((len(rows), len(used)))
+    for index, row in enumerate(rows):
+        cells = [row.cell(column) for column in used]
+        if not any(cells):
+            values[index] = values[index - 1] if index else 0.0
             continue
         try:
-            values[number] = [float(row[column]) for column in used]
-        except (ValueError, IndexError) as error:
+            values[index] = [float(cell) for cell in cells]
+        except ValueError as error:
             raise _unreadable(
-                f"Row {number + 2} of the capture lacks a number.", str(error)
+                f"Row {row.number} of the capture lacks a number.", str(error)
             ) from error
-    if not np.isfinite(values).all():
-        row_number = int(np.flatnonzero(~np.isfinite(values).all(1))[0]) + 2
-        raise _unreadable(f"Row {row_number} of the capture has a number that is not finite.")
+        if not np.isfinite(values[index]).all():
+            raise _unreadable(f"Row {row.number} of the capture has a number that is not finite.")
     return values
 
 

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from dp3d_core.arrays import Array, Indices, smoothstep
 from dp3d_core.cameras.camera import Camera
+from dp3d_core.cameras.trajectories import yaw_pitch_roll_deg
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.face_mesh import INNER_LIPS
 from dp3d_core.heads.people import expression_offsets
@@ -27,6 +28,8 @@ _REACH_PER_MOVE = 2.0
 """Least reach relative to the largest move, so that the skin before it does not fold."""
 _MOST_TURNED_DEG = 25.0
 """Yaw from which landmarks of the lips are not trusted."""
+_MOST_ROLL_DEG = 15.0
+"""Roll from which gaps along columns of pixels are too large by more than 4 percent."""
 _LEAST_SCALE = 0.4
 """Least number of pixels per millimetre at the mouth for its landmarks to be used."""
 _COLUMNS = 41
@@ -69,10 +72,10 @@ def parting(skin: Array, camera: Camera, edges: Array, shows_teeth: bool = False
         shows_teeth: whether teeth are seen between them, so that a narrow gap is one.
 
     Returns:
-        None if the photo shows a closed mouth, or shows it from the side or small.
+        None if the photo shows a closed mouth, or shows it from the side, rolled or small.
 
     """
-    if abs(camera.yaw_pitch_deg[0]) > _MOST_TURNED_DEG:
+    if not shows_lips(camera):
         return None
     upper, lower = lip_rims()
     middle = skin[np.concatenate([upper, lower])].mean(0)
@@ -95,6 +98,12 @@ def parting(skin: Array, camera: Camera, edges: Array, shows_teeth: bool = False
         inside = np.interp(at[:, 0], columns, share, left=0, right=0)
         lift[own] = np.clip(rise, -_MOST_MOVE_MM, _MOST_MOVE_MM) * inside * MM
     return _spread(skin, lift, max(_REACH_MM, _REACH_PER_MOVE * float(np.abs(lift).max()) / MM))
+
+
+def shows_lips(camera: Camera) -> bool:
+    """Whether a photo shows the lips from before and upright: gaps are measured along columns."""
+    yaw, _, roll = yaw_pitch_roll_deg(camera)
+    return abs(yaw) < _MOST_TURNED_DEG and abs(roll) < _MOST_ROLL_DEG
 
 
 def inner_lips(landmarks: Array) -> Array:

@@ -13,7 +13,7 @@ from dp3d_core.heads.space import MM
 from dp3d_core.preview.photo.projection import Projection
 from dp3d_core.preview.texture.panorama import remap
 from dp3d_core.preview.texture.tones import lab
-from dp3d_core.rigged.lips import inner_lips
+from dp3d_core.rigged.lips import inner_lips, shows_lips
 
 _BRIGHT = (34.0, 20.0)
 """Lightness below that of the brightest teeth between which a pixel is a tooth, Lab."""
@@ -75,8 +75,8 @@ class Smile:
 
     @classmethod
     def of(cls, photo: Projection) -> Smile | None:
-        """The smile of a photo; None if it shows no teeth, or has no landmarks."""
-        if photo.landmarks is None or photo.skin_tone is None:
+        """The smile of a photo; None if it shows no teeth, a turned head, or has no landmarks."""
+        if photo.landmarks is None or photo.skin_tone is None or not shows_lips(photo.camera):
             return None
         landmarks = inner_lips(photo.landmarks)
         inside = _between(landmarks, photo.colours.shape[:2])
@@ -105,10 +105,13 @@ class Smile:
         at = lab(sampled(self.photo.colours, columns, lip - _ABOVE_LIP))
         if (self.likeness(at) > 0.5).mean() < _REACHING:
             return 0.0
-        step = columns[1] - columns[0]
-        ends = [pixels[np.abs(pixels[:, 0] - column) < step, 1].max() for column in columns]
+        near = np.abs(pixels[:, 0] - columns[:, None]) < columns[1] - columns[0]
+        shown = near.any(1)
+        if not shown.any():  # landmarks that miss the mouth
+            return 0.0
+        ends = np.where(near, pixels[:, 1], -np.inf).max(1)[shown]
         per_pixel = float(np.median(depth)) / self.photo.camera.K[1, 1]
-        missing = float(np.median(lip - np.array(ends))) * per_pixel
+        missing = float(np.median(lip[shown] - ends)) * per_pixel
         most = _MOST_DROP_MM * MM
         return float(np.clip(missing + _BEHIND_LIP_MM * MM, 0, most))
 
@@ -160,9 +163,9 @@ def _refined(landmarks: Array, image: Array32, brightest: float, skin: Array) ->
     tooth = colours[..., 0] > brightest - _BRIGHT[0]
     tooth &= colours[..., 1] < skin[1] + _LIP_REDDER
     mouth = tooth | (colours[..., 0] < skin[0] * _DARK)
-    found = mouth.any(0)
-    first = np.where(found, mouth.argmax(0), 0) / (_ROWS - 1)
-    last = np.where(found, 1 - mouth[::-1].argmax(0) / (_ROWS - 1), 1.0)
+    opened = mouth.any(0)
+    first = np.where(opened, mouth.argmax(0), 0) / (_ROWS - 1)
+    last = np.where(opened, 1 - mouth[::-1].argmax(0) / (_ROWS - 1), 1.0)
     # gums reach down between teeth, and one column may show a highlight
     first, last = (
         gaussian_filter1d(percentile_filter(of, quantile, 7), 1.5)

@@ -17,11 +17,21 @@ from tests.support.rig_checks import random_rig
 
 TITLES = "Timecode,BlendShapeCount,EyeBlinkLeft,JAWOPEN,HeadYaw"
 TABLES = {
-    "midnight": ["23:59:59:58.5,61,-1,2,0.3", "00:00:00:02.25,61,0.5,0.25,-9"],
-    "degrees and a lost face": ["00:00:00:00,61,0,0.4,30", "00:00:00:20,0", "00:00:01:00,61,1,1,0"],
-    "no times": ["a,61,0,0.4,0", "b,61,1,0.5,0"],
-    "within a second": ["00:00:00:00,61,0,0.4,0", "00:00:00:09,61,1,0.5,0"],
+    "midnight": [TITLES, "23:59:59:58.5,61,-1,2,0.3", "00:00:00:02.25,61,0.5,0.25,-9"],
+    "degrees and a lost face": [
+        *(TITLES, "00:00:00:00,61,0,0.4,30", "00:00:00:20,0", "00:00:00:22,0, ,,"),
+        "00:00:01:00,61,1,1,0",
+    ],
+    "no times": [TITLES, "a,61,0,0.4,0", "b,61,1,0.5,0"],
+    "within a second": [TITLES, "00:00:00:00,61,0,0.4,0", "00:00:00:09,61,1,0.5,0"],
+    "one key": ["Timecode,JawOpen", "00:00:00:00,0.1", "00:00:00:30,1", "00:00:01:00,0.2"],
+    "two keys alone": ["JawOpen,EyeBlinkLeft", "0.5,0.2", "0.6,0.3", "0.1,0.2"],
+    "times last, some missing": [
+        *("JawOpen,Timecode", "0.5,00:00:00:00", "0.7", "0.6,00:00:01:00"),
+    ],
+    "names of others twice": ["Note,Note,Timecode,JawOpen", "a,b,x,0.4", "", "c,,y,0.8"],
 }
+"""Lines of captures that both readers must read alike."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +43,10 @@ def _installed() -> None:
 @pytest.mark.parametrize("name", ["example", *TABLES])
 def test_both_readers_agree(addon, tmp_path: Path, name: str) -> None:
     path = tmp_path / "take.csv"
-    text = to_csv(example_take()) if name == "example" else "\n".join([TITLES, *TABLES[name]])
+    text = to_csv(example_take()) if name == "example" else "\n".join(TABLES[name])
     path.write_text(text, "utf-8")
     take = read_capture(path).take
+    assert take.weights_of("jawOpen").max() > 0.3
     read = addon("capture_file").read(path, arkit_names())
     np.testing.assert_allclose(read.times, take.times, atol=1e-9)
     middle = take.duration * 0.4

@@ -192,7 +192,7 @@ def posed(reference: Reference, model: HeadModel) -> Portrait | None:
     view = _estimated(reference)
     if view is None:
         return None
-    if _has_landmark_pose(reference.portrait, view):
+    if _has_landmark_pose(reference, view):
         return reference.portrait
     window, theta = view.crop, np.concatenate([view.angles, np.zeros(3)])
     for rounds in _ROUNDS:
@@ -206,15 +206,23 @@ def posed(reference: Reference, model: HeadModel) -> Portrait | None:
     return _cropped(reference.portrait, window, camera)
 
 
-def _has_landmark_pose(portrait: Portrait, view: ViewPose) -> bool:
+def _has_landmark_pose(reference: Reference, view: ViewPose) -> bool:
     """Whether the pose that landmarks give a photo is more reliable than the learned estimate."""
-    if portrait.face is None or abs(portrait.report.yaw_deg) > _LANDMARKS_DEG:
+    portrait = reference.portrait
+    yaw = portrait.report.yaw_deg
+    if portrait.face is None or abs(yaw) > _LANDMARKS_DEG or _contradicts(reference.side, yaw):
         return False
     if view.certainty < _LEAST_CERTAINTY:
         return True
     estimate = posed_camera(np.concatenate([view.angles, np.zeros(3)]), CROP_SIZE, CROP_FOCAL)
     turn = portrait.camera.c2w[:3, :3].T @ estimate.c2w[:3, :3]
     return float(np.linalg.norm(Rotation.from_matrix(turn).as_rotvec(degrees=True))) < _MISREAD_DEG
+
+
+def _contradicts(side: PhotoSide, yaw_deg: float) -> bool:
+    """Whether a yaw, degrees, is far from the side of the head that the user named."""
+    by_hand = SIDE_YAW_DEG[side]
+    return by_hand is not None and abs((yaw_deg - by_hand + 180) % 360 - 180) > _BY_HAND_DEG
 
 
 def _estimated(reference: Reference) -> ViewPose | None:
@@ -238,8 +246,6 @@ def _estimated(reference: Reference) -> ViewPose | None:
         if view.likeness < _LEAST_LIKENESS:
             return None
     by_hand = SIDE_YAW_DEG[reference.side]
-    if by_hand is not None:
-        yaw = float(np.degrees(view.angles[0]))
-        if abs((yaw - by_hand + 180) % 360 - 180) > _BY_HAND_DEG:
-            view = replace(view, angles=np.array([np.radians(by_hand), 0.0, 0.0]))
+    if by_hand is not None and _contradicts(reference.side, float(np.degrees(view.angles[0]))):
+        view = replace(view, angles=np.array([np.radians(by_hand), 0.0, 0.0]))
     return view

@@ -168,7 +168,9 @@ def import_rigged_head(walk: Walk) -> None:
     slider = w.find("prop", "value", "Blink Left")
     w.drag(slider, (SIZE[0] - 4, slider[1]))
     w.until(f"{key}.value > 0", 10)
-    walk.report["clicks_from_anchor_to_blink"] = w.presses - walk.presses_before_anchor
+    clicks = w.presses - walk.presses_before_anchor
+    walk.report["clicks_from_anchor_to_blink"] = clicks
+    check(clicks == 3, f"{clicks} clicks from the anchor to the blink")
     check(w.value(f"{key}.value") == 1, f"the slider stops at {w.value(f'{key}.value')}")
     walk.say("head_blinks")
     after = w.picture()[top : top + height, left : left + width]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import canonical_camera
+from dp3d_core.cameras.trajectories import canonical_camera, rolled
 from dp3d_core.heads.face_mesh import INNER_LIPS, LIDS, POINTS
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.photo.projection import Projection
@@ -79,6 +79,7 @@ def test_lips_stay_where_the_photo_does_not_tell(person) -> None:
     assert parting(skin, camera(), parted_edges(skin, 1.0)) is None
     turned = canonical_camera(40.0, 0.0, SIZE, focal=2.8)
     assert parting(skin, turned, parted_edges(skin, 8.0)) is None
+    assert parting(skin, rolled(camera(), 20.0), parted_edges(skin, 8.0)) is None
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -134,6 +135,14 @@ def smiling(teeth: np.ndarray) -> Projection:
     landmarks[list(INNER_LIPS[1])] = edges[1]
     landmarks[list(INNER_LIPS[0])] = edges[0] - [[0, 4]]
     return photo(picture, landmarks)
+
+
+def test_landmarks_beside_the_mouth_leave_the_teeth_where_they_are() -> None:
+    smile = Smile.of(smiling(TEETH))
+    assert smile is not None
+    for places in ([[0.3, -0.1, 0.0]], [[x, -0.3, 0.1] for x in np.linspace(-0.2, 0.2, 30)]):
+        assert np.isfinite(smile.drop(np.array(places)))
+    assert smile.drop(np.array([[0.9, -0.1, 0.0]])) == 0
 
 
 def test_the_edges_of_lips_are_found_beside_their_landmarks() -> None:

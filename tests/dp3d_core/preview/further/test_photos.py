@@ -66,3 +66,11 @@ def test_the_crop_of_a_use_is_cut_again_as_it_was(
     again = uses[1].portrait(person.references[1])
     np.testing.assert_array_equal(again.image, photos[1].image)
     np.testing.assert_array_equal(again.matte, photos[1].matte)
+
+
+def test_a_named_side_overrules_landmarks_that_contradict_it(person_pngs: list[bytes]) -> None:
+    named = load_person(person_pngs[0], [PhotoSource(person_pngs[0], "back", "again")])
+    guessed = load_person(person_pngs[0], [PhotoSource(person_pngs[0], name="again")])
+    (back,), _ = fit_photos(named)
+    (front,), _ = fit_photos(guessed)
+    assert (back.side, front.side) == ("back", "front")
