@@ -247,7 +247,8 @@ class Generation:
         """Pictures of the chosen photos, the portrait's first."""
         photos = [self.portrait]
         for index in self.chosen.references:
-            photo = self.photos[index].portrait(self.portrait.references[index])
+            reference = self.portrait.references[index]
+            photo = self.photos[index].portrait(reference, self.head.caster)
             photos.append(on_background(photo, self.background))
         return [
             reference_picture(photo, self.request.network_camera(photo.camera)) for photo in photos

@@ -19,6 +19,10 @@ _MAX_HOLE = 0.0015
 """Area of the largest hole that is filled, as a fraction of the crop."""
 _UNCERTAIN = (0.04, 0.96)
 """Foreground probabilities between which GrabCut decides instead of the segmenter."""
+_EXPECTED_WITHIN = 26
+"""Depth inside an expected outline from which pixels are the person's, working pixels."""
+_EXPECTED_BEYOND = 45
+"""Distance from an expected outline beyond which pixels are background, working pixels."""
 _BAND = 13
 """Width of the band around the segmenter's outline that GrabCut decides, working pixels."""
 _PHOTO_RIM = 10
@@ -103,6 +107,49 @@ def find_matte(rgb: Pixels, inside: Mask | None = None) -> tuple[Pixels, float]:
     core &= valid
     confidence = float((probability > 0.5)[core].mean()) if core.any() else 0.0
     return np.where(inside, _outline(rgb, probability, inside), 0).astype(np.uint8), confidence
+
+
+def find_matte_of(rgb: Pixels, inside: Mask, expected: Mask) -> tuple[Pixels, float]:
+    """Estimate the alpha of a person whose outline is roughly known.
+
+    The segmenter misses backs of heads, and shoulders below them.
+
+    Args:
+        rgb: (s, s, 3) uint8, framed like a canonical crop.
+        inside: (s, s) bool, where the crop lies inside the photo; alpha is 0 beyond it.
+        expected: (s, s) bool, the person's expected outline, filled.
+
+    Returns:
+        Alpha (s, s) uint8, and its confidence, 0 to 1: the overlap of the two outlines
+        (intersection over union) inside the photo.
+
+    Raises:
+        Dp3dError: ``portrait.model_missing``.
+
+    """
+    size = (WORKING_SIDE, WORKING_SIDE)
+    if not inside.any() or not (expected & inside).any():
+        return np.zeros(inside.shape, np.uint8), 0.0
+    whole = bool(inside.all())
+    segmented = segment(rgb) if whole else _probability_within(rgb, inside)
+    probability = cv2.resize(segmented, size, interpolation=cv2.INTER_LINEAR)
+    solid, valid = (
+        cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        for m in (expected, inside)
+    )
+    depth = cv2.distanceTransform(solid, cv2.DIST_L2, 5)
+    away = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 5)
+    labels = np.where(solid > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[(probability > 0.5) & (away < _EXPECTED_BEYOND)] = cv2.GC_PR_FGD
+    labels[depth > _EXPECTED_WITHIN] = cv2.GC_FGD
+    labels[away > _EXPECTED_BEYOND] = cv2.GC_BGD
+    small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    photo = _rectangle(valid > 0)
+    mask = np.zeros(size, np.uint8)
+    mask[photo] = _grabcut(small[photo], labels[photo])
+    alpha = np.where(inside, _softened(_one_piece(mask), rgb.shape[0]), 0).astype(np.uint8)
+    shown, wanted = alpha > 127, expected & inside
+    return alpha, float((shown & wanted).sum() / max((shown | wanted).sum(), 1))
 
 
 def _probability_within(rgb: Pixels, inside: Mask) -> Array32:

@@ -10,20 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from dp3d_core.arrays import Mask
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.trajectories import yaw_pitch_roll_deg
 from dp3d_core.limits import PhotoSide
+from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE, Crop, canonical_crop, centre_crop, cut
-from dp3d_core.portraits.matting import find_matte
+from dp3d_core.portraits.matting import find_matte_of
 from dp3d_core.portraits.portrait import Portrait, Reference
 from dp3d_core.portraits.pose import posed_camera
 from dp3d_core.portraits.references import SIDE_YAW_DEG
 from dp3d_core.portraits.view_map import ViewPose, view_map
 from dp3d_core.preview.further.agreement import differences, stranger_reason
-from dp3d_core.preview.further.head_model import HeadModel, PhotoTarget
+from dp3d_core.preview.further.head_model import PHOTO_SIDE, HeadModel, PhotoTarget
 from dp3d_core.preview.further.person import head_window
 from dp3d_core.preview.further.refinement import refined
 from dp3d_core.preview.shape.placement import place_head
@@ -100,15 +103,15 @@ class PhotoUse:
             values["reason"],
         )
 
-    def portrait(self, reference: Reference) -> Portrait:
-        """The photo with this crop and camera, and a matte of the crop."""
-        return _cropped(reference.portrait, self.crop, self.camera)
+    def portrait(self, reference: Reference, head: RayCaster) -> Portrait:
+        """The photo with this crop and camera, and the matte of a head that it shows."""
+        return _cropped(reference.portrait, self.crop, self.camera, head)
 
 
-def _cropped(photo: Portrait, crop: Crop, camera: Camera) -> Portrait:
-    """A photo with another crop and its camera, and a matte of the crop."""
+def _cropped(photo: Portrait, crop: Crop, camera: Camera, head: RayCaster) -> Portrait:
+    """A photo with another crop and its camera, and the matte of a head that it shows."""
     image, inside = cut(photo.photo, crop)
-    matte, confidence = find_matte(image, inside)
+    matte, confidence = find_matte_of(image, inside, _silhouette(head, camera))
     yaw, pitch, roll = yaw_pitch_roll_deg(camera)
     report = replace(
         photo.report,
@@ -121,6 +124,14 @@ def _cropped(photo: Portrait, crop: Crop, camera: Camera) -> Portrait:
         matte_confidence=confidence,
     )
     return replace(photo, image=image, matte=matte, inside=inside, camera=camera, report=report)
+
+
+def _silhouette(head: RayCaster, camera: Camera) -> Mask:
+    """(CROP_SIZE, CROP_SIZE) pixels in which a camera sees a head."""
+    shown = np.zeros(PHOTO_SIDE * PHOTO_SIDE, np.uint8)
+    shown[head.seen(camera.resized(PHOTO_SIDE, PHOTO_SIDE)).ray] = 1
+    small = shown.reshape(PHOTO_SIDE, PHOTO_SIDE).astype(np.float32)
+    return np.asarray(cv2.resize(small, (CROP_SIZE, CROP_SIZE)) > 0.5)
 
 
 def photo_steps(portrait: Portrait) -> int:
@@ -197,13 +208,14 @@ def posed(reference: Reference, model: HeadModel) -> Portrait | None:
     window, theta = view.crop, np.concatenate([view.angles, np.zeros(3)])
     for rounds in _ROUNDS:
         image, inside = cut(photo, window)
-        matte, _ = find_matte(image, inside)
+        expected = _silhouette(model.caster, posed_camera(theta, CROP_SIZE, CROP_FOCAL))
+        matte, _ = find_matte_of(image, inside, expected)
         target = PhotoTarget.of(image, (matte > 127) & inside, inside)
         theta = refined(model, target, theta, rounds)
         window = canonical_crop(window, posed_camera(theta, CROP_SIZE, CROP_FOCAL))
         theta = np.concatenate([theta[:3], np.zeros(3)])
     camera = posed_camera(theta, CROP_SIZE, CROP_FOCAL)
-    return _cropped(reference.portrait, window, camera)
+    return _cropped(reference.portrait, window, camera, model.caster)
 
 
 def _has_landmark_pose(reference: Reference, view: ViewPose) -> bool:

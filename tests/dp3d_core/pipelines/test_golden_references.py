@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def photo_of(tensor, yaw_deg):
 class Placed(PhotoUse):
     """A photo that is in the networks' framing already."""
 
-    def portrait(self, reference):
+    def portrait(self, reference, head):
         return reference.portrait
 
 
@@ -94,6 +95,7 @@ def test_two_photos_give_the_golden_views(tmp_path, monkeypatch, home, tensors, 
     behind = photo_of(tensors["in.back_image_u8"][0], 180)
     use = Placed("back", behind.sha256, "back", behind.report.crop, behind.camera, used=True)
     monkeypatch.setattr(Generation, "photos", (use,))
+    monkeypatch.setattr(Generation, "head", SimpleNamespace(caster=None))
     front = replace(front, references=(Reference(behind, "back", use.name),))
     pictures = UserPictures(
         folder_of(tmp_path / "conditions", tensors["in.pose_images_u8"]),

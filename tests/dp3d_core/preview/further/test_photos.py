@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from dp3d_core.evaluation.photos_benchmark import Shot
+from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.portraits.references import PhotoSource, load_person
 from dp3d_core.preview.further.photos import PhotoUse, fit_photos, photo_steps
+from dp3d_core.preview.shape.placement import place_head
 from tests.support.photos import encode
 
 
@@ -63,7 +65,7 @@ def test_the_crop_of_a_use_is_cut_again_as_it_was(
     placed: tuple[tuple[PhotoUse, ...], list[Portrait], list[str]], person: Portrait
 ) -> None:
     uses, photos, _ = placed
-    again = uses[1].portrait(person.references[1])
+    again = uses[1].portrait(person.references[1], RayCaster(place_head(person).mesh))
     np.testing.assert_array_equal(again.image, photos[1].image)
     np.testing.assert_array_equal(again.matte, photos[1].matte)
 
