@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-MARKS = {"nerf_environment": "nerf", "bpy_python": "bpy", "node": "viewers", "chromium": "viewers"}
+MARKS = {
+    "nerf_environment": "nerf",
+    "bpy_python": "bpy",
+    "node_command": "viewers",
+    "chromium": "viewers",
+}
 """Mark that a test needs, by the fixture that it uses, directly or through other fixtures."""
 
 

@@ -58,7 +58,7 @@ def rig(fitted: PreviewHead) -> RiggedHead:
 
 
 @pytest.fixture(scope="session")
-def node() -> str:
+def node_command() -> str:
     """Node with the packages of ``make env-viewers``.  In CI its absence is a failure."""
     if (command := viewers.find_node()) and viewers.PACKAGES.is_dir():
         return command

@@ -153,10 +153,12 @@ def test_a_glb_plays_all_keys_and_the_head(plain: RiggedHead, tmp_path) -> None:
 
 
 @pytest.mark.viewers
-def test_khronos_validator_finds_nothing_in_a_take(plain: RiggedHead, node: str, tmp_path) -> None:
+def test_khronos_validator_finds_nothing_in_a_take(
+    plain: RiggedHead, node_command: str, tmp_path
+) -> None:
     path = tmp_path / "head.glb"
     path.write_bytes(to_glb(plain, "quarter", example_take()))
-    issues = viewers.validate(node, path)
+    issues = viewers.validate(node_command, path)
     assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
 
 

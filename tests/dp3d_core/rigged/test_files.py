@@ -82,22 +82,22 @@ def test_trimesh_reads_it_in_metres(files, rig, detail) -> None:
 
 @pytest.mark.viewers
 @pytest.mark.parametrize("detail", DETAILS)
-def test_khronos_validator_finds_nothing(files, node: str, detail) -> None:
-    issues = viewers.validate(node, files[detail])
+def test_khronos_validator_finds_nothing(files, node_command: str, detail) -> None:
+    issues = viewers.validate(node_command, files[detail])
     counts = {name: count for name, count in issues.items() if name.startswith("num")}
     assert counts == dict.fromkeys(counts, 0), issues["messages"]
     assert len(counts) == 4  # errors, warnings, infos, hints
 
 
 @pytest.mark.viewers
-def test_khronos_validator_would_tell(node: str, tmp_path) -> None:
+def test_khronos_validator_would_tell(node_command: str, tmp_path) -> None:
     damaged = tmp_path / "damaged.gltf"
     damaged.write_text('{"asset": {"version": "2.0"}, "scene": 3}')
-    assert viewers.validate(node, damaged)["numErrors"] == 1
+    assert viewers.validate(node_command, damaged)["numErrors"] == 1
 
 
 @pytest.fixture(scope="module")
-def seen(files, node: str, chromium: str, tmp_path_factory) -> dict:
+def seen(files, node_command: str, chromium: str, tmp_path_factory) -> dict:
     """What three.js reports of a head, its pictures as arrays; PNGs of them stay in a folder."""
     report = viewers.look_at(chromium, files["half"])
     folder = tmp_path_factory.mktemp("three")
