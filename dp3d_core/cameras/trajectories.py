@@ -100,6 +100,12 @@ def rolled(camera: Camera, roll_deg: float) -> Camera:
     return Camera(camera.c2w @ matrix, camera.K, camera.width, camera.height)
 
 
+def rotation_error_deg(pose: Array, true_pose: Array) -> float:
+    """Angle between the rotations of two poses (4, 4), degrees."""
+    relative = true_pose[:3, :3].T @ pose[:3, :3]
+    return float(np.degrees(np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1))))
+
+
 def yaw_pitch_roll_deg(camera: Camera) -> tuple[float, float, float]:
     """Angles of a camera about the head, degrees; roll is that of the head in the image."""
     yaw, pitch = camera.yaw_pitch_deg

@@ -16,13 +16,17 @@ from PIL import Image
 
 from dp3d_core.arrays import Pixels
 from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera, rolled
+from dp3d_core.cameras.trajectories import (
+    WHOLE_HEAD_FOCAL,
+    canonical_camera,
+    rolled,
+    rotation_error_deg,
+)
 from dp3d_core.evaluation.preview_benchmark import (
     ANGLES,
     GREY,
     face_error_percent,
     mesh_error_percent,
-    rotation_error_deg,
 )
 from dp3d_core.evaluation.scores import Score, score
 from dp3d_core.meshes.mesh import Mesh

@@ -20,7 +20,12 @@ from scipy.spatial import cKDTree
 
 from dp3d_core.arrays import Array, Indices32, Mask, Pixels
 from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import WHOLE_HEAD_FOCAL, canonical_camera, rolled
+from dp3d_core.cameras.trajectories import (
+    WHOLE_HEAD_FOCAL,
+    canonical_camera,
+    rolled,
+    rotation_error_deg,
+)
 from dp3d_core.evaluation.scores import Score, score
 from dp3d_core.evaluation.surfaces import nearest_distances
 from dp3d_core.heads.space import MM
@@ -281,12 +286,6 @@ def _errors(
     distances = mesh_error_percent(mesh, truth), face_error_percent(mesh, truth)
     profile = profile_of(mesh, np.ones(len(mesh.vertices), bool))
     return HeadErrors(pose, *distances, scores, result.seconds, profile)
-
-
-def rotation_error_deg(pose: Array, true_pose: Array) -> float:
-    """Angle between the rotations of two poses (4, 4), degrees."""
-    relative = true_pose[:3, :3].T @ pose[:3, :3]
-    return float(np.degrees(np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1))))
 
 
 def profile_of(mesh: Mesh, keep: Mask) -> Array:

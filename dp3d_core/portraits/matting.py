@@ -130,19 +130,18 @@ def find_matte_of(rgb: Pixels, inside: Mask, expected: Mask) -> tuple[Pixels, fl
     size = (WORKING_SIDE, WORKING_SIDE)
     if not inside.any() or not (expected & inside).any():
         return np.zeros(inside.shape, np.uint8), 0.0
-    whole = bool(inside.all())
-    segmented = segment(rgb) if whole else _probability_within(rgb, inside)
+    segmented = segment(rgb) if inside.all() else _probability_within(rgb, inside)
     probability = cv2.resize(segmented, size, interpolation=cv2.INTER_LINEAR)
     solid, valid = (
         cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         for m in (expected, inside)
     )
     depth = cv2.distanceTransform(solid, cv2.DIST_L2, 5)
-    away = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 5)
+    beyond = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 5)
     labels = np.where(solid > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[(probability > 0.5) & (away < _EXPECTED_BEYOND)] = cv2.GC_PR_FGD
+    labels[(probability > 0.5) & (beyond < _EXPECTED_BEYOND)] = cv2.GC_PR_FGD
     labels[depth > _EXPECTED_WITHIN] = cv2.GC_FGD
-    labels[away > _EXPECTED_BEYOND] = cv2.GC_BGD
+    labels[beyond > _EXPECTED_BEYOND] = cv2.GC_BGD
     small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     photo = _rectangle(valid > 0)
     mask = np.zeros(size, np.uint8)

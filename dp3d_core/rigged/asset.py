@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from dp3d_core import __version__
-from dp3d_core.arrays import Array
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.base_files import PACKAGE
 from dp3d_core.heads.bust import bust
@@ -105,7 +104,7 @@ def rigged_head(
     base = SkinBase(as_shown(head, skin), skin, side, hair_mm, neutral.lips_moved)
     materials = {"skin": skin_material(base)}
     on_step("Painting eyes, mouth, hair and clothes")
-    materials |= _other_materials(head, parts, skin, side, materials["skin"])
+    materials |= _other_materials(head, parts, base, materials["skin"])
     return RiggedHead(
         tuple(parts), neutral.joints(), materials, neutral.expression,
         _provenance(photo_sha256, seed),
@@ -165,9 +164,10 @@ def write_rig(
 
 
 def _other_materials(
-    head: PreviewHead, parts: list[RiggedPart], skin: Array, side: int, painted: Material
+    head: PreviewHead, parts: list[RiggedPart], base: SkinBase, painted: Material
 ) -> dict[str, Material]:
     """Materials of all parts but the skin."""
+    side, skin = base.side, base.fitted
     named = {part.name: part for part in parts}
     light = eye_light(head)
     removed = removed_light(painted)
@@ -187,7 +187,7 @@ def _other_materials(
             delit=to_pixels(muted(colourful.delit / 255, vivid)),
         )
     shell = {part.name: part for part in parts if part.name in ("hair", "headwear")}
-    materials |= shell_materials(head, shell, side // 2, skin, removed)
+    materials |= shell_materials(head, shell, side // 2, skin, removed, base.hair_mm)
     if "brim" in named:
         materials["brim"] = brim_material(head, named["brim"], side // 4)
     if "clothes" in named:

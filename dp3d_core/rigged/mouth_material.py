@@ -83,20 +83,20 @@ def without_teeth(image: Array32, distance: Array32) -> Array32:
     if not len(rows):
         return image
     box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
-    part, away = image[box], distance[box]
+    part, from_rim = image[box], distance[box]
     colours = lab(part.reshape(-1, 3)).reshape(part.shape)
-    own = colours[(away > _OWN_LIP_MM[0]) & (away < _OWN_LIP_MM[1])]
+    own = colours[(from_rim > _OWN_LIP_MM[0]) & (from_rim < _OWN_LIP_MM[1])]
     if not len(own):
         return image
     # the reddest half of what lies around is lip
     lip = np.median(own[own[:, 1] >= np.median(own[:, 1])], axis=0)
     tooth = (colours[..., 0] > lip[0] + _TOOTH[0]) & (colours[..., 1] < lip[1] + _TOOTH[1])
-    other = (tooth | (colours[..., 0] < lip[0] - _GAP_DARKER)) & (away < _LIP_MM)
+    other = (tooth | (colours[..., 0] < lip[0] - _GAP_DARKER)) & (from_rim < _LIP_MM)
     # skin beside a thin lip is pale as well; what is replaced is connected with the rim
-    other = _connected(other, away < 2 * _RIM_MM) | (away < _RIM_MM)
+    other = _connected(other, from_rim < 2 * _RIM_MM) | (from_rim < _RIM_MM)
     size = max(3, round(len(image) / 400)) | 1
     wide = cv2.dilate(other.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-    known = ~wide & (away < 2 * _LIP_MM)
+    known = ~wide & (from_rim < 2 * _LIP_MM)
     filled = continued(part, known, np.asarray(part[known].mean(0), np.float32))
     mask = blurred(wide.astype(np.float32), size / 2)[..., None]
     mended = image.copy()

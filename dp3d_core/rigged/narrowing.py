@@ -67,16 +67,22 @@ def _heights(curve: Array, columns: Array) -> Array:
 
 
 @lru_cache(maxsize=1)
-def lid_rims() -> dict[str, tuple[Indices, Indices]]:
-    """Skin vertices at the edges of the upper and of the lower lid, by side."""
+def eye_rims() -> Indices:
+    """Skin vertices at the edges of the lids of both eyes, where face and sockets meet."""
     topology = part_topology("skin")
     sockets = np.unique(topology.quads[np.isin(topology.island, (FIRST_SOCKET, SECOND_SOCKET))])
-    rims = np.intersect1d(sockets, np.unique(topology.quads[topology.island == FACE]))
+    return np.intersect1d(sockets, np.unique(topology.quads[topology.island == FACE]))
+
+
+@lru_cache(maxsize=1)
+def lid_rims() -> dict[str, tuple[Indices, Indices]]:
+    """Skin vertices at the edges of the upper and of the lower lid, by side."""
+    topology, rims = part_topology("skin"), eye_rims()
     x = (topology.refine @ prior().mean)[rims, 0]
-    found = {}
+    by_side = {}
     for side in SIDES:
         own = rims[x * (1 if side == "Left" else -1) > 0]
         blink = np.asarray(topology.refine @ expression_offsets({f"eyeBlink{side}": 1.0}))
         upper = blink[own, 1] < -_UPPER_MM * MM
-        found[side] = own[upper], own[~upper]
-    return found
+        by_side[side] = own[upper], own[~upper]
+    return by_side

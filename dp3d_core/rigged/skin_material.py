@@ -29,6 +29,7 @@ from dp3d_core.rigged.baking import (
 )
 from dp3d_core.rigged.layout import FACE, FIRST_SOCKET, MOUTH, SECOND_SOCKET, skin_layout
 from dp3d_core.rigged.mouth_material import rim_distance, without_teeth
+from dp3d_core.rigged.narrowing import eye_rims
 from dp3d_core.rigged.rig import Material
 from dp3d_core.rigged.topology import halves, part_topology, skin_twins
 from dp3d_core.rigged.worn import light_off_hair, likeness_to_hair
@@ -192,11 +193,8 @@ def lid_zone() -> Array:
 @lru_cache(maxsize=1)
 def lid_distance() -> Array:
     """(n,) distance of skin from the rims of the lids on the average head, millimetres."""
-    topology = part_topology("skin")
-    rest = np.asarray(topology.refine @ (prior().mean / MM))
-    sockets = np.unique(topology.quads[np.isin(topology.island, (FIRST_SOCKET, SECOND_SOCKET))])
-    rims = np.intersect1d(sockets, np.unique(topology.quads[topology.island == FACE]))
-    distance, _ = cKDTree(rest[rims]).query(rest)
+    rest = np.asarray(part_topology("skin").refine @ (prior().mean / MM))
+    distance, _ = cKDTree(rest[eye_rims()]).query(rest)
     return np.asarray(distance)
 
 

@@ -47,6 +47,7 @@ def shell_materials(
     side: int,
     skin: Array,
     removed: Array,
+    hair_mm: Array,
 ) -> dict[str, Material]:
     """Materials of hair and headwear, which share a grid.
 
@@ -56,6 +57,7 @@ def shell_materials(
         side: side of the texture, texels.
         skin: (n, 3) skin with the photo's expression, head units.
         removed: (n, 3) factors by which the light was taken out of it.
+        hair_mm: (n,) :func:`hair_over` it.
 
     """
     materials = {}
@@ -69,7 +71,7 @@ def shell_materials(
         if name == "hair":
             # skin beside the hairline is part of the shell, and is de-lit as the skin beside it
             hairness = _hairness(head, delit, raster)
-            bare = hair_over(head, skin) < _COVERED_MM
+            bare = hair_mm < _COVERED_MM
             near = neighbour_weights(skin[bare] / MM, part.vertices / MM)
             plain = photographed.reshape(-1, 3)[raster.texel] * raster.interpolated(
                 np.asarray(near @ removed[bare]), corners

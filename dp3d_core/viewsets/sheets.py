@@ -72,12 +72,7 @@ def save_png(path: Path, pixels: Pixels) -> None:
     write_atomic(path, encode_png(pixels))
 
 
-def save_gif(
-    path: Path,
-    frames: Sequence[Pixels],
-    fps: float = 12.0,
-    dither: bool = True,
-) -> None:
+def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0, dither: bool = True) -> None:
     """Write a looping GIF atomically; all frames share one palette, which avoids flicker.
 
     Args:

@@ -86,8 +86,9 @@ class Head(Common):
         source = self._read_from_views() if is_fitted else self._fit_to_photo(console)
         if self.unlit:
             source.head.appearance.lit = False
-        mesh = self._mesh(source, console) if self.static else None
-        outcome = mesh or self._rig(source, recording, console)
+        outcome = (
+            self._mesh(source, console) if self.static else self._rig(source, recording, console)
+        )
         console.warn(photo_warnings(source.photos))
         lines = [photo_line(photo) for photo in source.photos if photo["used"]]
         return Outcome({**outcome.data, "photos": source.photos}, [*outcome.lines, *lines])

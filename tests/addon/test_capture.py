@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Face captures in Blender: the same values as from dp3d's reader, on keys and head."""
+"""Face captures in Blender: the values of dp3d's reader, on keys and head."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ function places(mesh) {
   return Array.from({ length: count }, (_, i) => mesh.getVertexPosition(i, new THREE.Vector3()));
 }
 
-/** By mesh, the longest way of a vertex from the neutral head under a key, mm. */
-function ways(meshes, key) {
+/** By mesh, the longest move of a vertex from the neutral head under a key, mm. */
+function moves(meshes, key) {
   pose(meshes, {});
   const before = meshes.map(places);
   pose(meshes, { [key]: 1 });
@@ -50,7 +50,7 @@ function ways(meshes, key) {
   );
 }
 
-/** The way of a corner of the skin's box when the bone of the jaw turns by 0.3 rad, mm. */
+/** The move of a corner of the skin's box when the bone of the jaw turns by 0.3 rad, mm. */
 function turn(meshes, bone) {
   const skin = meshes.find((mesh) => mesh.name === "skin");
   pose(meshes, {});
@@ -99,8 +99,8 @@ async function look() {
     };
   }
   report.pictures.opened = picture();
-  report.ways = Object.fromEntries(
-    ["eyeBlinkLeft", "jawOpen", "photoExpression"].map((key) => [key, ways(meshes, key)]),
+  report.moves = Object.fromEntries(
+    ["eyeBlinkLeft", "jawOpen", "photoExpression"].map((key) => [key, moves(meshes, key)]),
   );
   report.jaw = turn(meshes, bones.jaw);
   for (const [name, keys] of [

@@ -12,11 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from dp3d_core.arrays import Mask
 from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import yaw_pitch_roll_deg
+from dp3d_core.cameras.trajectories import rotation_error_deg, yaw_pitch_roll_deg
 from dp3d_core.limits import PhotoSide
 from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.portraits.crop import CROP_FOCAL, CROP_SIZE, Crop, canonical_crop, centre_crop, cut
@@ -128,10 +127,8 @@ def _cropped(photo: Portrait, crop: Crop, camera: Camera, head: RayCaster) -> Po
 
 def _silhouette(head: RayCaster, camera: Camera) -> Mask:
     """(CROP_SIZE, CROP_SIZE) pixels in which a camera sees a head."""
-    shown = np.zeros(PHOTO_SIDE * PHOTO_SIDE, np.uint8)
-    shown[head.seen(camera.resized(PHOTO_SIDE, PHOTO_SIDE)).ray] = 1
-    small = shown.reshape(PHOTO_SIDE, PHOTO_SIDE).astype(np.float32)
-    return np.asarray(cv2.resize(small, (CROP_SIZE, CROP_SIZE)) > 0.5)
+    shown = np.isfinite(head.depth(camera.resized(PHOTO_SIDE, PHOTO_SIDE)))
+    return np.asarray(cv2.resize(shown.astype(np.float32), (CROP_SIZE, CROP_SIZE)) > 0.5)
 
 
 def photo_steps(portrait: Portrait) -> int:
@@ -227,8 +224,7 @@ def _has_landmark_pose(reference: Reference, view: ViewPose) -> bool:
     if view.certainty < _LEAST_CERTAINTY:
         return True
     estimate = posed_camera(np.concatenate([view.angles, np.zeros(3)]), CROP_SIZE, CROP_FOCAL)
-    turn = portrait.camera.c2w[:3, :3].T @ estimate.c2w[:3, :3]
-    return float(np.linalg.norm(Rotation.from_matrix(turn).as_rotvec(degrees=True))) < _MISREAD_DEG
+    return rotation_error_deg(portrait.camera.c2w, estimate.c2w) < _MISREAD_DEG
 
 
 def _contradicts(side: PhotoSide, yaw_deg: float) -> bool:

@@ -132,13 +132,13 @@ def test_three_loads_meshes_keys_and_bones(seen, rig) -> None:
 
 @pytest.mark.viewers
 def test_keys_and_bones_move_the_head_in_three(seen, rig) -> None:
-    for key, ways in seen["ways"].items():
+    for key, moves in seen["moves"].items():
         for part in rig.parts:
             used = np.unique(part.faces["half"].quads)
             offsets = part.posed({key: 1.0}) - part.vertices
-            way = 1000 * METRES * np.linalg.norm(offsets[used], axis=1).max()
-            assert ways[part.name] == pytest.approx(way, abs=0.05), (key, part.name)
-    assert seen["ways"]["jawOpen"]["skin"] > 20
+            move = 1000 * METRES * np.linalg.norm(offsets[used], axis=1).max()
+            assert moves[part.name] == pytest.approx(move, abs=0.05), (key, part.name)
+    assert seen["moves"]["jawOpen"]["skin"] > 20
     assert seen["jaw"] > 10
     rows, columns = np.nonzero(changed(seen, "neutral", "blink"))
     height, width, _ = seen["pictures"]["blink"].shape
