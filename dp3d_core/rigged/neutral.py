@@ -55,6 +55,7 @@ class NeutralHead:
         parted: (n, 3) offsets of the skin from the neutral lips to those of the fit, head units.
         lips_moved: whether they are where the photo shows them, not where the fit put them.
         narrowed: share of a blink by which each eye is narrower than the fit's, by side.
+        smile: teeth that the photo shows between the lips.
 
     """
 
@@ -65,6 +66,7 @@ class NeutralHead:
     parted: Array | None = None
     lips_moved: bool = False
     narrowed: Mapping[str, float] = field(default_factory=dict)
+    smile: Smile | None = None
 
     @classmethod
     def of_controls(cls, controls: Array) -> NeutralHead:
@@ -138,6 +140,7 @@ class NeutralHead:
             of_photo - closed,
             parted is not None,
             {} if photo is None else narrowing(skin, photo),
+            smile,
         )
 
     def joints(self) -> Array:

@@ -102,17 +102,53 @@ class Carrier:
         return neutral, {key: own for key, own in keys.items() if len(own.moved)}, weights
 
 
-def worn_parts(head: PreviewHead, neutral: NeutralHead, keys: HeadKeys) -> list[RiggedPart]:
+@dataclass(frozen=True, eq=False)
+class ShellColours:
+    """Colours of the vertices of a head's shell; 1 where no triangle uses a vertex.
+
+    Attributes:
+        photographed: (SHELL, 3) with the photo's light, 0 to 1.
+        delit: (SHELL, 3) under even light.
+
+    """
+
+    photographed: Array
+    delit: Array
+
+    @classmethod
+    def of(cls, head: PreviewHead) -> ShellColours | None:
+        """The colours of a fitted head's shell; None if it has none."""
+        first = len(bust().rest)
+        if len(head.mesh.vertices) < first + SHELL:
+            return None
+        looks = np.ones((SHELL, 3)), np.ones((SHELL, 3))
+        triangles = np.flatnonzero((head.mesh.faces >= first).all(1))
+        corners = head.mesh.faces[triangles] - first
+        for corner in range(3):
+            inside = corners[:, corner] < SHELL
+            weights = np.zeros((int(inside.sum()), 3))
+            weights[:, corner] = 1.0
+            for look, own in zip(
+                looks, head.surface_looks(triangles[inside], weights), strict=True
+            ):
+                look[corners[inside, corner]] = own
+        return cls(*looks)
+
+
+def worn_parts(
+    head: PreviewHead, neutral: NeutralHead, keys: HeadKeys, shell: ShellColours | None
+) -> list[RiggedPart]:
     """Meshes of hair, headwear, brim and clothes, as far as the head has them.
 
     Args:
         head: the fitted head.
         neutral: its neutral shape.
         keys: its blend shapes.
+        shell: colours of its shell.
 
     """
     carrier = Carrier.of(neutral, keys)
-    parts = shell_parts(head, carrier)
+    parts = [] if shell is None else shell_parts(head, carrier, shell)
     if len(head.mesh.vertices) > len(bust().rest) + SHELL:
         parts.append(_brim(head, carrier))
     clothes = clothes_part(head, neutral, keys, carrier)
@@ -122,11 +158,9 @@ def worn_parts(head: PreviewHead, neutral: NeutralHead, keys: HeadKeys) -> list[
 # -- hair and headwear --
 
 
-def shell_parts(head: PreviewHead, carrier: Carrier) -> list[RiggedPart]:
+def shell_parts(head: PreviewHead, carrier: Carrier, shell: ShellColours) -> list[RiggedPart]:
     """Hair and headwear: one grid, with two meshes where a hat is worn over hair."""
     first = len(bust().rest)
-    if len(head.mesh.vertices) < first + SHELL:
-        return []
     vertices = head.mesh.vertices[first : first + SHELL]
     is_hat = head.mesh.parts[first : first + SHELL] == Part.HAT
     neutral, keys, weights = carrier.carried(vertices)
@@ -136,12 +170,14 @@ def shell_parts(head: PreviewHead, carrier: Carrier) -> list[RiggedPart]:
         if len(faces["full"].quads):
             part = RiggedPart(name, name, neutral, _shell_uv(), faces, keys, weights)
             if name == "hair":
-                part = replace(part, normals=_shell_normals(head, carrier, part))
+                part = replace(part, normals=_shell_normals(head, carrier, part, shell))
             parts.append(part)
     return parts
 
 
-def _shell_normals(head: PreviewHead, carrier: Carrier, hair: RiggedPart) -> Array:
+def _shell_normals(
+    head: PreviewHead, carrier: Carrier, hair: RiggedPart, shell: ShellColours
+) -> Array:
     """(SHELL, 3) normals of the hair, those of the skull where it shows skin or ends.
 
     Beside the hairline the shell lies on the forehead with the photo's skin on it; in a scene's
@@ -153,37 +189,23 @@ def _shell_normals(head: PreviewHead, carrier: Carrier, hair: RiggedPart) -> Arr
     near = neighbour_weights(carrier.skull / MM, hair.vertices / MM)
     height = np.linalg.norm(hair.vertices - near @ carrier.skull, axis=1) / MM
     before = smoothstep(hair.vertices[:, 2] / MM, *_BEFORE_EARS_MM)
-    like_skull = np.maximum(1 - _vertex_hairness(head), smoothstep(height, *_LOW_MM) * before)
+    like_skull = np.maximum(
+        1 - _vertex_hairness(head, shell), smoothstep(height, *_LOW_MM) * before
+    )
     return unit(normals + (unit(near @ skull) - normals) * like_skull[:, None])
 
 
-def _vertex_looks(head: PreviewHead) -> tuple[Array, Array]:
-    """Colours of the shell's vertices with the photo's light and without, (SHELL, 3) each.
-
-    1 where no triangle uses a vertex.
-    """
-    first = len(bust().rest)
-    looks = np.ones((SHELL, 3)), np.ones((SHELL, 3))
-    triangles = np.flatnonzero((head.mesh.faces >= first).all(1))
-    corners = head.mesh.faces[triangles] - first
-    for corner in range(3):
-        inside = corners[:, corner] < SHELL
-        weights = np.zeros((int(inside.sum()), 3))
-        weights[:, corner] = 1.0
-        for look, own in zip(looks, head.surface_looks(triangles[inside], weights), strict=True):
-            look[corners[inside, corner]] = own
-    return looks
-
-
-def _vertex_hairness(head: PreviewHead) -> Array:
+def _vertex_hairness(head: PreviewHead, shell: ShellColours) -> Array:
     """(SHELL,) 0 where the shell has the colour of skin, 1 where it has that of hair."""
-    hairness = np.where(_existing(head), likeness_to_hair(head, _vertex_looks(head)[1]), 1.0)
+    hairness = np.where(_existing(head), likeness_to_hair(head, shell.delit), 1.0)
     grid = wrap(hairness[:-1].reshape(GRID.rows, GRID.columns).astype(np.float32), 8)
     hairness[:-1] = cv2.GaussianBlur(grid, (0, 0), _HAIRNESS_SIGMA)[:, 8:-8].ravel()
     return hairness
 
 
-def light_off_hair(head: PreviewHead, skin: Array) -> tuple[Array, Array]:
+def light_off_hair(
+    head: PreviewHead, skin: Array, shell: ShellColours | None
+) -> tuple[Array, Array]:
     """Factors that take the photo's light out of the hair nearest to skin, and how near it is.
 
     A fringe goes on as paint on the forehead, where light is taken out as from skin.
@@ -191,22 +213,22 @@ def light_off_hair(head: PreviewHead, skin: Array) -> tuple[Array, Array]:
     Args:
         head: the fitted head.
         skin: (n, 3) skin with the photo's expression, head units.
+        shell: colours of the head's shell; without any, all is far from hair.
 
     Returns:
         (n, 3) factors, and (n,) 1 beside hair, 0 far from it.
 
     """
-    first = len(bust().rest)
-    if len(head.mesh.vertices) < first + SHELL:
+    if shell is None:
         return np.ones_like(skin), np.zeros(len(skin))
-    lit, unlit = _vertex_looks(head)
+    first = len(bust().rest)
     own = _existing(head) & (head.mesh.parts[first : first + SHELL] == Part.HAIR)
-    own &= likeness_to_hair(head, unlit) > 0.5
+    own &= likeness_to_hair(head, shell.delit) > 0.5
     if own.sum() < _LEAST_HAIR:
         return np.ones_like(skin), np.zeros(len(skin))
     places = head.mesh.vertices[first : first + SHELL][own]
     near = neighbour_weights(places / MM, skin / MM)
-    factors = np.clip(unlit[own] / np.maximum(lit[own], 0.03), 0.3, 3.0)
+    factors = np.clip(shell.delit[own] / np.maximum(shell.photographed[own], 0.03), 0.3, 3.0)
     distance = np.linalg.norm(near @ places - skin, axis=1) / MM
     return np.asarray(near @ factors), smoothstep(distance, *_FRINGE_MM)
 

@@ -12,7 +12,7 @@ from dp3d_core.meshes.mesh import vertex_normals
 from dp3d_core.rigged.layout import skin_layout
 from dp3d_core.rigged.rig import BONES, DETAILS
 from dp3d_core.rigged.topology import PARTS, part_topology, skin_twins
-from dp3d_core.rigged.worn import _vertex_hairness
+from dp3d_core.rigged.worn import ShellColours, _vertex_hairness
 
 NAMES = {*PARTS}
 
@@ -118,7 +118,9 @@ def test_hair_has_the_normals_of_the_skull_where_it_shows_skin(fitted, rig) -> N
     np.testing.assert_allclose(np.linalg.norm(hair.normals, axis=1), 1, atol=1e-9)
     of_faces = vertex_normals(hair.vertices, hair.faces["full"].triangles()[0])
     cosine = np.einsum("ni,ni->n", hair.normals, of_faces)
-    hairness = _vertex_hairness(fitted)
+    shell = ShellColours.of(fitted)
+    assert shell is not None
+    hairness = _vertex_hairness(fitted, shell)
     drawn = np.linalg.norm(of_faces, axis=1) > 0.5
     behind = hair.vertices[:, 2] < 0
     assert cosine[drawn & behind & (hairness > 0.999)].min() > 0.999
