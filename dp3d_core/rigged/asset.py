@@ -27,7 +27,6 @@ from dp3d_core.rigged.parts import head_parts
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Detail, Material, RiggedHead, RiggedPart
 from dp3d_core.rigged.skin_material import (
     SkinBase,
-    cheek_tone,
     muted,
     removed_light,
     skin_material,
@@ -183,7 +182,7 @@ def _other_materials(
         "tongue": tongue_material(side // 8, mean),
         "lashes": lashes_material(side // 4),
     }
-    vivid = vividness(cheek_tone(painted))
+    vivid = vividness(painted.delit)
     for name in ("eyes", "teeth", "tongue"):
         colourful = materials[name]
         materials[name] = replace(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, smoothstep
+from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, Pixels, smoothstep
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.people import expression_offsets, prior
@@ -77,8 +77,10 @@ _CHEEK_SHARE = 0.6
 """Share of the cheeks' colour in that of lids."""
 _LID_TINT = 0.91
 """Brightness of lids relative to the skin around them."""
-_VIVID = 0.14
-"""Range of the channels of a skin tone, relative to the largest, from which a photo has colours."""
+_VIVID = 0.2
+"""Range of the channels, relative to the largest, from which a photo has colours."""
+_LEAST_BRIGHT = 0.25
+"""Least value of that largest channel, so that noise of dark pixels is no colour."""
 _FAR_MM = 1e3
 """Distance from the lips of what is no outer skin, millimetres."""
 _COVERED = 0.15
@@ -129,7 +131,7 @@ def skin_material(base: SkinBase) -> Material:
     known = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     lids, rims = (zone * known for zone in _lid_images(raster, triangles))
     to_rim = _rim_image(raster, triangles, island == FACE) if base.shows_teeth else None
-    cheeks = _cheeks(raster, triangles) & known
+    cheeks, vivid = _cheeks(raster, triangles) & known, vividness(delit)
     looks = []
     for image in (photographed, delit):
         tone = _skin_tone(image, cheeks)
@@ -137,7 +139,7 @@ def skin_material(base: SkinBase) -> Material:
         filled = without_eyes(filled, lids, rims, tone)
         if to_rim is not None:
             filled = without_teeth(filled, to_rim)
-        _paint_inside(filled, raster, triangles, island, tone)
+        _paint_inside(filled, raster, triangles, island, tone, vivid)
         looks.append(padded(filled, raster.mask()))
     texel = _texel_mm(raster, base.fitted, triangles, uv_triangles)
     rough = _roughness(base.side // 4)
@@ -286,22 +288,22 @@ def without_eyes(image: Array32, lids: Array32, rims: Array32, tone: Array32) ->
     return mended
 
 
-def vividness(tone: NDArray[np.floating]) -> float:
-    """0 to 1: how far a skin tone (3,), sRGB, is from grey, as in a photo without colours."""
-    return float(np.clip(np.ptp(tone) / max(float(tone.max()), 1e-3) / _VIVID, 0, 1))
+def vividness(texture: NDArray[np.floating] | Pixels) -> float:
+    """0 to 1: how colourful the face in the middle of the skin's texture (s, s, 3) is.
+
+    0 for a photo without colours.  The most colourful tenth counts: a pale face has lips.
+    """
+    side = len(texture)
+    middle = texture[side // 3 : side // 2, side // 3 : 2 * side // 3].reshape(-1, 3)
+    colours = middle.astype(np.float64) / (255 if texture.dtype == np.uint8 else 1)
+    largest = np.maximum(colours.max(-1), _LEAST_BRIGHT)
+    return float(np.clip(np.quantile(np.ptp(colours, axis=-1) / largest, 0.9) / _VIVID, 0, 1))
 
 
 def muted(colours: Array, vivid: float) -> Array:
     """Colours (..., 3) brought towards grey by a factor, 0 to 1."""
     grey = colours.mean(-1, keepdims=True)
     return np.asarray(grey + (colours - grey) * vivid)
-
-
-def cheek_tone(material: Material) -> Array:
-    """(3,) median sRGB of the de-lit skin in the middle of the texture's face."""
-    side = len(material.delit)
-    middle = material.delit[side // 3 : side // 2, side // 3 : 2 * side // 3].reshape(-1, 3)
-    return np.asarray(np.median(middle, axis=0) / 255)
 
 
 def _skin_tone(image: Array32, cheeks: Mask) -> Array32:
@@ -312,9 +314,24 @@ def _skin_tone(image: Array32, cheeks: Mask) -> Array32:
 
 
 def _paint_inside(
-    image: Array32, raster: Raster, triangles: Indices32, island: Indices, tone: Array32
+    image: Array32,
+    raster: Raster,
+    triangles: Indices32,
+    island: Indices,
+    tone: Array32,
+    vivid: float,
 ) -> None:
-    """Paint mouth and sockets, in place; ``island`` (m,) are the pieces of the triangles (m, 3)."""
+    """Paint mouth and sockets, in place.
+
+    Args:
+        image: (s, s, 3) colours, 0 to 1.
+        raster: texels of the skin.
+        triangles: (m, 3) corners of its triangles.
+        island: (m,) pieces of the skin that they belong to.
+        tone: (3,) colour of the skin.
+        vivid: :func:`vividness` of the photo.
+
+    """
     flat = image.reshape(-1, 3)
     sockets = raster.rows_in(np.isin(island, (FIRST_SOCKET, SECOND_SOCKET)))
     flat[raster.texel[sockets]] = tone * _WET_TINT
@@ -322,7 +339,7 @@ def _paint_inside(
     shade = smoothstep(mouth.interpolated(_mean_skin_mm(), triangles)[:, 2], *_MOUTH_DARKENS)
     brightness = 1 - (1 - _DEEP) * shade
     # a dark photo has a dark mouth, a grey one a grey one
-    own = muted(_MOUTH, vividness(tone)) * np.clip(tone.mean() / 0.58, 0.35, 1.3)
+    own = muted(_MOUTH, vivid) * np.clip(tone.mean() / 0.58, 0.35, 1.3)
     flat[mouth.texel] = own * brightness[:, None]
 
 
