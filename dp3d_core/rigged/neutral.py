@@ -30,8 +30,8 @@ _NEIGHBOURS = 12
 _NEAREST_MM = 0.5
 """Distance below which a neighbour's weight grows no further, millimetres."""
 _SHIFTS_MM = {
-    "upper_teeth": (0.0, -3.5, 0.0),
-    "lower_teeth": (0.0, -1.0, -2.5),
+    "upper_teeth": (0.0, -3.5, 3.0),
+    "lower_teeth": (0.0, -1.0, -1.0),
     "tongue": (0.0, -1.0, -5.0),
 }
 """Moves of parts of the mouth: upper teeth show below the lip and close before the lower ones."""

@@ -19,6 +19,7 @@ from dp3d_core.rigged.mouth_material import rim_distance, without_teeth
 from dp3d_core.rigged.narrowing import lid_rims, narrowing
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION
 from dp3d_core.rigged.skin_material import lid_distance, vividness
+from dp3d_core.rigged.small_materials import ShownTeeth, teeth_material, teeth_raster
 from dp3d_core.rigged.smile import Smile
 from dp3d_core.rigged.topology import skin_twins
 from tests.support.rig_checks import Piercings, open_eyes, random_keys
@@ -210,3 +211,18 @@ def test_teeth_are_taken_off_the_lips() -> None:
 
 def test_zones_of_lids_and_lips_lie_apart() -> None:
     assert not ((lid_distance() < 10) & (rim_distance() < 10)).any()
+
+
+def test_teeth_of_a_photo_are_white_without_its_light() -> None:
+    side = 128
+    raster, _ = teeth_raster(side)
+    count = len(raster.texel)
+    for light in (0.35, 0.9):  # a dim photo and a bright one
+        shown = ShownTeeth(np.full((count, 3), light), np.ones(count), np.ones(count))
+        material = teeth_material(side, 1.0, shown)
+        delit, photographed = (
+            np.median(pixels.reshape(-1, 3)[raster.texel]) / 255
+            for pixels in (material.delit, material.photographed)
+        )
+        assert delit > 0.85
+        assert photographed == pytest.approx(light, abs=0.02)
