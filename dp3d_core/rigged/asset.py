@@ -25,6 +25,7 @@ from dp3d_core.rigged.neutral import NeutralHead
 from dp3d_core.rigged.obj import MATERIALS, to_obj
 from dp3d_core.rigged.parts import head_parts
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Detail, Material, RiggedHead, RiggedPart
+from dp3d_core.rigged.shell import Shell
 from dp3d_core.rigged.skin_material import (
     SkinBase,
     muted,
@@ -41,7 +42,7 @@ from dp3d_core.rigged.small_materials import (
 )
 from dp3d_core.rigged.smile import Smile, light_in_mouth
 from dp3d_core.rigged.take import Take
-from dp3d_core.rigged.worn import ShellColours, worn_parts
+from dp3d_core.rigged.worn import worn_parts
 from dp3d_core.rigged.worn_materials import (
     brim_material,
     clothes_material,
@@ -95,12 +96,12 @@ def rigged_head(
         head.appearance.projection,
     )
     keys = HeadKeys.of(neutral)
-    shell = ShellColours.of(head)
+    shell = Shell.of(head)
     parts = [*head_parts(neutral, keys), *worn_parts(head, neutral, keys, shell)]
     on_step("Painting the skin")
     skin = keys.vertices["skin"] + keys.offsets.get(PHOTO_EXPRESSION, {}).get("skin", 0.0)
     skin = np.asarray(skin)
-    hair_mm = hair_over(head, skin)
+    hair_mm = hair_over(shell, skin)
     base = SkinBase(as_shown(head, skin), skin, side, hair_mm, shell, neutral.lips_moved)
     materials = {"skin": skin_material(base)}
     on_step("Painting eyes, mouth, hair and clothes")
@@ -190,8 +191,9 @@ def _other_materials(
             photographed=to_pixels(muted(colourful.photographed / 255, vivid)),
             delit=to_pixels(muted(colourful.delit / 255, vivid)),
         )
-    shell = {part.name: part for part in parts if part.name in ("hair", "headwear")}
-    materials |= shell_materials(head, shell, side // 2, skin, removed, base.hair_mm)
+    worn = {part.name: part for part in parts if part.name in ("hair", "headwear")}
+    if base.shell is not None:
+        materials |= shell_materials(head, worn, base.shell, side // 2, skin, removed, base.hair_mm)
     if "brim" in named:
         materials["brim"] = brim_material(head, named["brim"], side // 4)
     if "clothes" in named:

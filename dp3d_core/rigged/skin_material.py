@@ -24,6 +24,7 @@ from dp3d_core.rigged.baking import (
     blurred,
     continued,
     fine_normals,
+    resized,
     surface_looks,
     to_pixels,
 )
@@ -31,8 +32,9 @@ from dp3d_core.rigged.layout import FACE, FIRST_SOCKET, MOUTH, SECOND_SOCKET, sk
 from dp3d_core.rigged.mouth_material import LIP_MM, rim_distance, without_teeth
 from dp3d_core.rigged.narrowing import eye_rims
 from dp3d_core.rigged.rig import Material
+from dp3d_core.rigged.shell import HAIR_ROUGHNESS, Shell, likeness_to_hair
 from dp3d_core.rigged.topology import halves, part_topology, skin_twins
-from dp3d_core.rigged.worn import ShellColours, light_off_hair, likeness_to_hair
+from dp3d_core.rigged.worn import light_off_hair
 
 _WET_TINT = np.array([0.92, 0.62, 0.58])
 """Colour of the inside of lids and lips relative to the skin."""
@@ -104,7 +106,7 @@ class SkinBase:
         fitted: (n, 3) skin with the photo's expression, head units.
         side: side of the texture, texels.
         hair_mm: (n,) height of hair and headwear over the skin, millimetres.
-        shell: colours of the head's shell.
+        shell: the head's hair and headwear.
         shows_teeth: whether the lips are parted, so that teeth may be seen on their rims.
 
     """
@@ -113,7 +115,7 @@ class SkinBase:
     fitted: Array
     side: int
     hair_mm: Array
-    shell: ShellColours | None
+    shell: Shell | None
     shows_teeth: bool = False
 
 
@@ -127,7 +129,7 @@ def skin_material(base: SkinBase) -> Material:
     island = np.tile(topology.island, 2)
     wanted = _uncovered(base, raster, triangles, island)
     photographed, delit, known = surface_looks(base.head, twins, raster, wanted)
-    _unlight_fringe(base, raster, triangles, photographed, delit)
+    fringe = _unlight_fringe(base, raster, triangles, photographed, delit)
     known = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     lids, rims = (zone * known for zone in _lid_images(raster, triangles))
     to_rim = _rim_image(raster, triangles, island == FACE) if base.shows_teeth else None
@@ -143,6 +145,7 @@ def skin_material(base: SkinBase) -> Material:
         looks.append(padded(filled, raster.mask()))
     texel = _texel_mm(raster, base.fitted, triangles, uv_triangles)
     rough = _roughness(base.side // 4)
+    rough = rough + (HAIR_ROUGHNESS - rough) * resized(fringe, base.side // 4)
     relief = np.full((base.side, base.side), _RELIEF_MM, np.float32)
     relief[~known] = 0
     relief = blurred(relief, base.side / 400)
@@ -207,8 +210,13 @@ def _cheeks(raster: Raster, triangles: Indices32) -> Mask:
 
 def _unlight_fringe(
     base: SkinBase, raster: Raster, triangles: Indices32, photographed: Array32, delit: Array32
-) -> None:
-    """Take the light out of hair that is painted on skin as out of the hair beside it, in place."""
+) -> Array32:
+    """Take the light out of hair that is painted on skin as out of the hair beside it, in place.
+
+    Returns:
+        (s, s) likeness of the skin to hair, 0 to 1, where hair may be painted.
+
+    """
     factors, near = light_off_hair(base.head, base.fitted, base.shell)
     twins = skin_twins()
     forehead = (twins >= 0) & np.isin(bust().region[twins], _UNDER_FRINGE)
@@ -221,6 +229,7 @@ def _unlight_fringe(
     as_hair = photographed.reshape(-1, 3)[fringe.texel] * fringe.interpolated(factors, triangles)
     own = flat[fringe.texel]
     flat[fringe.texel] += (np.clip(as_hair, 0, 1) - own) * likeness[:, None]
+    return fringe.image(likeness)
 
 
 @lru_cache(maxsize=1)

@@ -9,9 +9,9 @@ from dp3d_core.rigged.baking import Raster
 from dp3d_core.rigged.layout import skin_layout
 from dp3d_core.rigged.mouth_material import as_shown
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION
+from dp3d_core.rigged.shell import Shell
 from dp3d_core.rigged.skin_material import lid_zone
 from dp3d_core.rigged.topology import halves, part_topology
-from dp3d_core.rigged.worn import ShellColours
 
 
 def test_texels_of_some_triangles_have_the_values_of_the_whole() -> None:
@@ -40,7 +40,7 @@ def test_empty_texels_take_the_nearest_colour_and_others_stay() -> None:
 
 def test_the_shell_has_its_colours_whatever_the_skin_below(fitted, rig) -> None:
     skin = rig.part("skin").posed({PHOTO_EXPRESSION: 1.0})
-    before, after = ShellColours.of(fitted), ShellColours.of(as_shown(fitted, skin))
+    before, after = Shell.of(fitted), Shell.of(as_shown(fitted, skin))
     assert before is not None
     assert after is not None
     assert before.delit.std() > 0.05
