@@ -20,7 +20,7 @@ from dp3d_core.rigged.shell import likeness_to_hair
 
 _SLOPE_MM = 40.0
 """Distance above its lower end within which the hair comes down to the skin, millimetres."""
-_END_MM = 0.4
+_END_MM = 0.2
 """Height over the skin at which the hair ends, millimetres."""
 _BELOW_MM = (5.0, 8.0, 11.0)
 """Distances below that end at which the skin shows whether a fringe goes on, millimetres."""
@@ -50,18 +50,28 @@ def lowered_fringe(head: PreviewHead, height_mm: Array) -> Array:
     fringe *= smoothstep(grid[end, columns, 2] / MM, *_BEFORE_EARS_MM)
     if not fringe.any():
         return vertices
-    wide = wrap(fringe[None].astype(np.float32), GRID.columns // 4)
-    margin = GRID.columns // 4
-    fringe = cv2.GaussianBlur(wide, (0, 0), _SIGMA, sigmaY=0.1)[0, margin:-margin]
+    fringe = _smooth(fringe)
     steps = np.linalg.norm(np.diff(grid, axis=0), axis=2) / MM
     along = np.concatenate([np.zeros((1, GRID.columns)), np.cumsum(steps, axis=0)])
-    above = along[end, columns] - along
+    following = np.minimum(end + 1, GRID.rows - 1)
+    upper, lower = np.maximum(height[end, columns], 0), np.minimum(height[following, columns], -0.1)
+    share = upper / (upper - lower)
+    crossing = along[end, columns] * (1 - share) + along[following, columns] * share
+    # ends that jump from column to column would bend the strands
+    above = _smooth(crossing) - along
     drop = (height - _END_MM) * (1 - smoothstep(above, 0.0, _SLOPE_MM)) * fringe
     # the alpha of the texture ends before the next row
     drop[np.arange(GRID.rows)[:, None] > end + 1] = 0
     _, inwards = GRID.inward_rays()
     vertices[:-1] += inwards * (drop.ravel() * MM)[:, None]
     return vertices
+
+
+def _smooth(values: Array) -> Array:
+    """(columns,) values blurred along the hairline."""
+    margin = GRID.columns // 4
+    wide = wrap(values[None].astype(np.float32), margin)
+    return np.asarray(cv2.GaussianBlur(wide, (0, 0), _SIGMA, sigmaY=0.1)[0, margin:-margin])
 
 
 def _ends(height: Array) -> Indices:

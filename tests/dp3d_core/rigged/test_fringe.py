@@ -43,7 +43,8 @@ def test_a_fringe_comes_down_to_the_skin_in_a_slow_curve(fitted, height, monkeyp
     monkeypatch.setattr(fringe, "likeness_to_hair", lambda head, colours: np.ones(len(colours)))
     moves = moved_mm(fitted, height)
     left = (height[:-1].reshape(moves.shape) - moves)[:, COLUMN]
-    np.testing.assert_allclose(left[ROW : ROW + 2], 0.4, atol=0.05)
+    assert left[ROW] < 1.5
+    assert left[ROW + 1] == pytest.approx(0.2, abs=0.05)
     assert (np.diff(left[: ROW + 1]) <= 1e-9).all()
     assert np.abs(np.diff(left[: ROW + 1])).max() < 5
     assert not moves[: ROW - 25, COLUMN].any()
@@ -51,9 +52,22 @@ def test_a_fringe_comes_down_to_the_skin_in_a_slow_curve(fitted, height, monkeyp
     assert not moves[:, 0].any()  # the back of the head
 
 
+def test_an_uneven_hairline_leaves_the_strands_straight(fitted, height, monkeypatch) -> None:
+    monkeypatch.setattr(fringe, "likeness_to_hair", lambda head, colours: np.ones(len(colours)))
+    even = moved_mm(fitted, height)
+    jagged = height[:-1].reshape(GRID.rows, GRID.columns).copy()
+    jagged[ROW, ::2] = -3.0  # every second column ends a row higher
+    uneven = moved_mm(fitted, np.append(jagged.ravel(), 14.0))
+    front = slice(COLUMN - 20, COLUMN + 20)
+    above = uneven[ROW - 6 : ROW - 1, front]
+    assert above.min() > 1
+    kinks = np.abs(np.diff(above - even[ROW - 6 : ROW - 1, front], axis=1))
+    assert kinks.max() < 0.2
+
+
 def test_lowered_hair_stays_over_the_skin(fitted, rig) -> None:
     shell = Shell.of(fitted)
     assert shell is not None
     moves = moved_mm(fitted, shell.height_mm)
     covers = shell.height_mm[:-1].reshape(moves.shape) > 1.0
-    assert (shell.height_mm[:-1].reshape(moves.shape) - moves)[covers].min() > 0.3
+    assert (shell.height_mm[:-1].reshape(moves.shape) - moves)[covers].min() > 0.1
