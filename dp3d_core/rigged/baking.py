@@ -63,9 +63,16 @@ class Raster:
             side, np.concatenate(texels), np.concatenate(hit_triangles), np.concatenate(weights)
         )
 
-    def rows_in(self, triangles: Mask) -> Indices:
-        """(k,) indices of the texels that lie in some of the triangles (m,)."""
-        return np.flatnonzero(triangles[self.triangle])
+    def rows_in(self, wanted: Mask, triangles: NDArray[np.integer] | None = None) -> Indices:
+        """Indices (k,) of the texels that lie in some triangles.
+
+        Args:
+            wanted: (m,) triangles, or (n,) vertices, of which a triangle has at least one.
+            triangles: (m, 3) the vertices of the triangles, if those are wanted.
+
+        """
+        flags = wanted if triangles is None else np.asarray(wanted[triangles].any(1))
+        return np.flatnonzero(flags[self.triangle])
 
     def only(self, rows: Indices) -> Raster:
         """The texels of some indices (k,): values that matter there alone are quick to compute."""

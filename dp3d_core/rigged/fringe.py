@@ -78,7 +78,7 @@ def _ends(height: Array) -> Indices:
     """(columns,) last row, from the crown downwards, before the shell goes below the skin."""
     covers = height > 0
     below = np.where(covers.all(0), 0, covers.argmin(0))
-    return np.maximum(below - 1, 0)
+    return np.asarray(np.maximum(below - 1, 0))
 
 
 def _painted_below(head: PreviewHead, ends: Array) -> Array:

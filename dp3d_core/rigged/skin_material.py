@@ -172,12 +172,12 @@ def _uncovered(base: SkinBase, raster: Raster, triangles: Indices32, island: Ind
     """
     uncovered = ~np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET))[raster.triangle]
     clothes = base.head.appearance.clothes
-    low = raster.rows_in(clothes.below_chin(base.fitted)[triangles].any(1))
+    low = raster.rows_in(clothes.below_chin(base.fitted), triangles)
     points = raster.only(low).interpolated(base.fitted, triangles)
     uncovered[low] &= np.asarray(clothes.cover(points)) <= _COVERED
     scalp = (skin_twins() >= 0) & (bust().region[skin_twins()] == Region.SCALP)
     hidden_mm = np.where(scalp, base.hair_mm, 0.0)
-    below_hair = raster.rows_in((hidden_mm >= _HIDDEN_MM)[triangles].any(1))
+    below_hair = raster.rows_in(hidden_mm >= _HIDDEN_MM, triangles)
     height = raster.only(below_hair).interpolated(hidden_mm, triangles)
     uncovered[below_hair] &= height < _HIDDEN_MM
     return np.asarray(uncovered)
@@ -186,7 +186,7 @@ def _uncovered(base: SkinBase, raster: Raster, triangles: Indices32, island: Ind
 def _lid_images(raster: Raster, triangles: Indices32) -> tuple[Array32, Array32]:
     """(s, s) :func:`lid_zone`, and 1 at the rims of the lids, which are always replaced."""
     zone, distance = lid_zone(), lid_distance()
-    near = raster.only(raster.rows_in(((zone > 0) | (distance < _ALWAYS_MM[0]))[triangles].any(1)))
+    near = raster.only(raster.rows_in((zone > 0) | (distance < _ALWAYS_MM[0]), triangles))
     rims = smoothstep(near.interpolated(distance, triangles), *_ALWAYS_MM)
     return near.image(near.interpolated(zone, triangles)), near.image(rims)
 
@@ -194,14 +194,16 @@ def _lid_images(raster: Raster, triangles: Indices32) -> tuple[Array32, Array32]
 def _rim_image(raster: Raster, triangles: Indices32, outer: Mask) -> Array32:
     """(s, s) :func:`rim_distance` around the mouth on the outer triangles (m,), large elsewhere."""
     distance = rim_distance()
-    near = raster.only(raster.rows_in(outer & (distance < 2 * LIP_MM)[triangles].any(1)))
+    near = raster.only(
+        raster.rows_in(np.asarray(outer & (distance < 2 * LIP_MM)[triangles].any(1)))
+    )
     return near.image(near.interpolated(distance, triangles), _FAR_MM)
 
 
 def _cheeks(raster: Raster, triangles: Indices32) -> Mask:
     """(s, s) texels of the cheeks."""
     mean = _mean_skin_mm()
-    front = raster.only(raster.rows_in((mean[:, 2] > _CHEEK_DEPTH_MM)[triangles].any(1)))
+    front = raster.only(raster.rows_in(mean[:, 2] > _CHEEK_DEPTH_MM, triangles))
     x, y, z = front.interpolated(mean, triangles).T
     return front.mask(
         (np.abs(x) > 18) & (np.abs(x) < 50) & (y > -28) & (y < 4) & (z > _CHEEK_DEPTH_MM)
@@ -221,7 +223,7 @@ def _unlight_fringe(
     twins = skin_twins()
     forehead = (twins >= 0) & np.isin(bust().region[twins], _UNDER_FRINGE)
     near *= forehead
-    fringe = raster.only(raster.rows_in((near > 0)[triangles].any(1)))
+    fringe = raster.only(raster.rows_in(near > 0, triangles))
     flat = delit.reshape(-1, 3)
     soft = blurred(delit, base.side / 1200).reshape(-1, 3)[fringe.texel]
     likeness = likeness_to_hair(base.head, soft.astype(np.float64))
