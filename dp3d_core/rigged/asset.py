@@ -79,22 +79,8 @@ def rigged_head(
         Dp3dError: ``heads.no_shape`` if an earlier version kept the head.
 
     """
-    if head.shape is None:
-        raise Dp3dError(
-            "heads.no_shape",
-            "The fitted head was kept by an earlier version, without the shape that a rig needs.",
-            "Give the photo itself, or write the mesh without a rig (--static).",
-        )
     on_step("Finding the neutral face and its blend shapes")
-    count = len(bust().rest)
-    weights = expression_of(head.shape)
-    expression = {name: value for name, value in weights.items() if value > _LEAST_WEIGHT}
-    neutral = NeutralHead.of_fit(
-        components_of(head.shape),
-        expression,
-        head.mesh.vertices[:count],
-        head.appearance.projection,
-    )
+    neutral = neutral_head(head)
     keys = HeadKeys.of(neutral)
     shell = Shell.of(head)
     parts = [*head_parts(neutral, keys), *worn_parts(head, neutral, keys, shell)]
@@ -110,6 +96,28 @@ def rigged_head(
         tuple(parts), neutral.joints(), materials, neutral.expression,
         _provenance(photo_sha256, seed),
     )  # fmt: skip
+
+
+def neutral_head(head: PreviewHead) -> NeutralHead:
+    """A fitted head without the photo's expression.
+
+    Raises:
+        Dp3dError: ``heads.no_shape`` if an earlier version kept the head.
+
+    """
+    if head.shape is None:
+        raise Dp3dError(
+            "heads.no_shape",
+            "The fitted head was kept by an earlier version, without the shape that a rig needs.",
+            "Give the photo itself, or write the mesh without a rig (--static).",
+        )
+    weights = expression_of(head.shape)
+    return NeutralHead.of_fit(
+        components_of(head.shape),
+        {name: value for name, value in weights.items() if value > _LEAST_WEIGHT},
+        head.mesh.vertices[: len(bust().rest)],
+        head.appearance.projection,
+    )
 
 
 def rig_summary(head: RiggedHead, detail: Detail) -> dict[str, Any]:
