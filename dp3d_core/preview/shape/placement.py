@@ -35,7 +35,7 @@ from dp3d_core.preview.hair.styles import HANGING, SHORN, STYLES, HairStyle
 from dp3d_core.preview.hair.thickness import DEFAULT_HAIR_MM
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.photo.face_colours import FaceColours, bare_scalp, fringe
-from dp3d_core.preview.photo.parsing import Kind, Parsing, parse_photo
+from dp3d_core.preview.photo.parsing import Kind, Parsing, palette_of, parse_photo
 from dp3d_core.preview.shape.outline import SNAP_STEPS, fit_outline, snap_outline
 from dp3d_core.preview.shape.shoulders import limit_asymmetry, neck_and_shoulders
 from dp3d_core.progress import StepCallback, no_step
@@ -134,8 +134,10 @@ def place_head(
     bare = bare.moved(neck_and_shoulders(portrait, bare.mesh.vertices))
     on_step("Finding skin, hair and clothes in the photo")
     parsing = parse_photo(portrait, bare.caster, bare.region_of)
+    palette = palette_of(portrait, parsing)
     others = [
-        PlacedPhoto(photo, parse_photo(photo, bare.caster, bare.region_of)) for photo in further
+        PlacedPhoto(photo, parse_photo(photo, bare.caster, bare.region_of, palette))
+        for photo in further
     ]
     on_step("Building the hair")
     bald = is_bald(parsing) if choices.hair == AUTO else choices.hair == "bald"
