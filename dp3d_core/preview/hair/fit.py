@@ -156,7 +156,8 @@ def grow_hair(
 
     """
     skin = _skin_radius(bald, GRID)
-    length = length_by_column(parsing, portrait, GRID.columns)
+    others = [(view.portrait, view.parsing) for view in further]
+    length = length_by_column(parsing, portrait, GRID.columns, others)
     outline = hair_outline(portrait, parsing) if outline is None else outline
     if style is not None:
         outline = above_ears(portrait, outline)
@@ -171,7 +172,7 @@ def grow_hair(
         if not hangs.any():
             outline = without_ears(portrait, outline, skin, ears)
     if style is not None:
-        further = ()
+        further, others = (), []
     elif not hangs.any():
         further = [
             replace(view, outline=without_ears(view.portrait, view.outline, skin, ears))
@@ -193,8 +194,7 @@ def grow_hair(
         free = _without_wings(base + thickness)
         radius = np.maximum(free, skin + _MIN_MM * MM)
         if style is None or not is_bald(parsing):  # a bald head has no hairline to keep
-            seen = [(portrait, parsing), *((view.portrait, view.parsing) for view in further)]
-            mask = hair_mask(seen, radius, length, bald)
+            mask = hair_mask([(portrait, parsing), *others], radius, length, bald)
         if style is not None:
             mask = style.trimmed(mask, GRID) * (1 - _on_shoulders(free, skin))
         mask = mask * (1 - ears)
