@@ -166,6 +166,8 @@ def place_head(
         outline_view = _outline_view(portrait, parsing, bare.mesh, choices)
         mesh = fit_outline(bare.mesh, *outline_view)
         mesh = snap_outline(mesh, *outline_view, on_step)
+        for photo in others:
+            mesh = _snapped(mesh, photo.portrait)
     else:
         bare = shrunk
         headwear = Headwear.of(portrait, parsing, hair)
@@ -193,7 +195,7 @@ def place_head(
         held *= ~((bare.region == Region.EAR) & hair.beside_free_ear(bare.mesh.vertices))
         snapped = snap_outline(mesh, *outline_view, on_step, _SNAP_REACH, held)
         for photo in others:
-            snapped = _snapped_hair(snapped, photo.portrait)
+            snapped = _snapped(snapped, photo.portrait)
         # moves are not limited for headwear: a brim is not a spike
         limited = snapped if worn or headwear.possible else limit_hair_moves(mesh, snapped, hair)
         count = len(bare.mesh.vertices)
@@ -233,11 +235,12 @@ def place_head(
     )
 
 
-def _snapped_hair(mesh: Mesh, photo: Portrait) -> Mesh:
-    """The mesh with the outline of its hair moved onto that of a further photo."""
+def _snapped(mesh: Mesh, photo: Portrait) -> Mesh:
+    """The mesh with the outline of hair, neck and shoulders moved onto that of a further photo."""
     snapped = snap_outline(mesh, photo.camera, photo.matte, photo.inside, reach=_FURTHER_REACH)
-    is_hair = np.isin(mesh.parts, (Part.HAIR, Part.HAT))[:, None]
-    return mesh.with_vertices(np.where(is_hair, snapped.vertices, mesh.vertices))
+    is_hair = np.isin(mesh.parts, (Part.HAIR, Part.HAT))
+    share = np.maximum(is_hair, 1 - smoothstep(mesh.vertices[:, 1] / MM, *_HELD))
+    return mesh.with_vertices(mesh.vertices + (snapped.vertices - mesh.vertices) * share[:, None])
 
 
 def _head_without_matte(bare: BareHead, choices: HeadChoices) -> PlacedHead:

@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 
 from dp3d_core.arrays import Labels
-from dp3d_core.cameras.camera import Camera
-from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.heads.space import MM
 from dp3d_core.portraits import face_models
-from dp3d_core.portraits.crop import CROP_SIZE
-from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
@@ -23,9 +19,7 @@ from dp3d_core.preview.hair.length import length_by_column
 from dp3d_core.preview.hair.styles import HANGS
 from dp3d_core.preview.photo.parsing import PARSING_SIDE, Kind, Parsing, palette_of, parse_photo
 from dp3d_core.synthetic.labels import Label
-from dp3d_core.synthetic.rendering import SyntheticHead
-from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.viewsets.viewset import encode_png
+from tests.support.posed_photos import person_with, portrait_of, posed_photo
 
 pytestmark = pytest.mark.skipif(
     not face_models.installed(), reason="the face models are absent: dp3d setup models"
@@ -64,30 +58,14 @@ class Case:
 
 
 @lru_cache
-def photographed(hair: str, seed: int = 11) -> Case:
+def photographed(hair: str) -> Case:
     """The case of a synthetic person with that hair."""
-    subject = random_subject(seed)
-    spec = dataclasses.replace(subject.spec, hair=hair, hat=None, beard=0.0, glasses=None)
-    head = SyntheticHead(dataclasses.replace(subject, spec=spec))
-    front = load_portrait(encode_png(head.render(canonical_camera(4, 2, 560, focal=2.8)).rgb))
-    true = canonical_camera(172, 2, 560, focal=2.8)
-    view = head.render(true)
-    other_light = np.clip(view.rgb * np.array([0.8, 0.85, 0.9]), 0, 255).astype(np.uint8)
-    back = load_portrait(encode_png(other_light))
-    crop, scale = back.report.crop, CROP_SIZE / back.report.crop.side
-    lens = true.K.copy()
-    lens[:2] *= scale
-    lens[:2, 2] -= np.array([crop.x, crop.y]) * scale
-    pixels = np.stack(np.meshgrid(*2 * [np.arange(CROP_SIZE) + 0.5]), -1)
-    u, v = np.clip(crop.to_photo(pixels).astype(int), 0, 559).transpose(2, 0, 1)
-    matte = np.where(back.inside, view.rgba[v, u, 3], 0).astype(np.uint8)
-    camera = Camera(true.c2w, lens, CROP_SIZE, CROP_SIZE)
+    head = person_with(hair)
+    front = portrait_of(head)
+    back, labels = posed_photo(head, 172, np.array([0.8, 0.85, 0.9]))
     shape = front.report.shape
     bare = BareHead.of(components_of(shape), expression_of(shape))
-    middle = CROP_SIZE // PARSING_SIDE // 2
-    labels = view.labels[v, u][middle :: CROP_SIZE // PARSING_SIDE, middle::2]
-    parsing = parse_photo(front, bare.caster, bare.region_of)
-    return Case(bare, front, dataclasses.replace(back, camera=camera, matte=matte), parsing, labels)
+    return Case(bare, front, back, parse_photo(front, bare.caster, bare.region_of), labels)
 
 
 def test_hair_over_the_neck_is_hair_and_not_skin() -> None:
