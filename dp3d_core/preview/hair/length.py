@@ -112,14 +112,15 @@ def _cut_off(parsing: Parsing, portrait: Portrait, lengths: tuple[float, float])
 
 def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
     """Heights of the ends of hair beside the neck on -x and +x, head units; 0 without such hair."""
-    beside = np.arange(40, 150, 4) * MM
+    beside = np.asarray(np.arange(40.0, 150.0, 4.0) * MM)
     left, right = (_end_of_hair(parsing, portrait, side * beside, -10 * MM) for side in (-1.0, 1.0))
     return left, right
 
 
 def _length_behind(parsing: Parsing, portrait: Portrait) -> float:
     """Height of the ends of hair on the neck in a photo from behind, head units; 0 without it."""
-    return _end_of_hair(parsing, portrait, np.arange(-36, 40, 4) * MM, _NAPE_DEPTH * MM)
+    across = np.asarray(np.arange(-36.0, 40.0, 4.0) * MM)
+    return _end_of_hair(parsing, portrait, across, _NAPE_DEPTH * MM)
 
 
 def _end_of_hair(parsing: Parsing, portrait: Portrait, x: Array, z: float) -> float:

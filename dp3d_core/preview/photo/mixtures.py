@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from dp3d_core.arrays import Array, Pixels
+from dp3d_core.arrays import Array, Mask, Pixels
 
 SPREAD = np.array([6.0, 3.0, 3.0, 3.0])
 """Least standard deviations of a Gaussian: L, a, b, roughness."""
@@ -82,6 +82,10 @@ class Mixture:
             shares = mass / mass.sum()
         return cls(shares, means, spreads)
 
+    def moved(self, offset: Array, wider: Array) -> Mixture:
+        """The mixture with its means moved by (d,) and its deviations multiplied by (d,)."""
+        return Mixture(self.weights, self.means + offset, self.spreads * wider)
+
     def densities(self, features: Array) -> Array:
         """(n, k) weighted densities; a Gaussian of the least spread peaks at its weight."""
         # the square is multiplied out: two matrix products instead of an (n, k, d) array
@@ -118,9 +122,13 @@ class Palette:
     @classmethod
     def of(cls, features: Array, skin: Array, hair: Array, cloth: Array) -> Palette:
         """Fit to features (n, 4) of pixels (:func:`features_of`) with weights (n,) per surface."""
-        return cls(*(Mixture.of(features, weights, 3) for weights in (skin, hair, cloth)))
+        return cls(
+            Mixture.of(features, skin, 3),
+            Mixture.of(features, hair, 3),
+            Mixture.of(features, cloth, 3),
+        )
 
-    def in_light_of(self, features: Array, skin: Array, hair: Array, cloth: Array) -> Palette:
+    def in_light_of(self, features: Array, skin: Mask, hair: Mask, cloth: Mask) -> Palette:
         """The palette shifted to the light of another photo.
 
         The shift is the maximum a posteriori of those of the surfaces, with Huber's weights: a
@@ -145,19 +153,11 @@ class Palette:
             total = (weights[:, None] * np.array(shifts)).sum(0)
             light = total / (weights.sum() + 1 / _LIGHT_DEVIATION**2)
         offset = np.append(light, 0.0)
-        return Palette(
-            *(
-                None
-                if mixture is None
-                else replace(
-                    mixture,
-                    means=mixture.means + offset,
-                    spreads=mixture.spreads * _LIGHT_SPREAD,
-                )
-                for mixture in self._mixtures
-            ),
-            float(np.prod(_LIGHT_SPREAD)),
+        skin_then, hair_then, cloth_then = (
+            None if mixture is None else mixture.moved(offset, _LIGHT_SPREAD)
+            for mixture in self._mixtures
         )
+        return Palette(skin_then, hair_then, cloth_then, float(np.prod(_LIGHT_SPREAD)))
 
     @property
     def _mixtures(self) -> tuple[Mixture | None, ...]:
