@@ -45,6 +45,9 @@ _BEHIND_DEG = 145.0
 """Absolute yaw above which a photo shows the hair on the neck."""
 _NAPE = -66.0
 """Height below which hair on the neck hangs, millimetres."""
+_AS_BESIDE = 16.0
+"""Height above the ends of hair beside the neck up to which hair on it hangs as well,
+millimetres."""
 _NAPE_DEPTH = -70.0
 """Depth of the surface of neck and hanging hair behind, millimetres."""
 
@@ -205,8 +208,11 @@ def length_by_column(
         for photo, own in further
         if abs(photo.camera.yaw_pitch_deg[0]) > _BEHIND_DEG
     ]
-    if backs:  # short hair ends on the nape
-        behind = float(np.mean(backs)) if np.mean(backs) < _NAPE * MM else 0.0
+    if backs:
+        length = float(np.mean(backs))
+        # short hair ends on the nape, and so may hair that hangs beside it
+        as_beside = behind < HANGS * MM and length < behind + _AS_BESIDE * MM
+        behind = length if length < _NAPE * MM or as_beside else 0.0
     around = (np.arange(columns) + 0.5) / columns  # 0 back, 0.25 -x, 0.5 front
     return np.interp(
         around,
