@@ -6,6 +6,7 @@ neither side is; or the even collar that the user chose.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -97,7 +98,12 @@ class Clothes:
 
     @classmethod
     def of(
-        cls, bare: BareHead, portrait: Portrait, parsing: Parsing | None, choice: str = AUTO
+        cls,
+        bare: BareHead,
+        portrait: Portrait,
+        parsing: Parsing | None,
+        choice: str = AUTO,
+        further: Sequence[tuple[Portrait, Parsing]] = (),
     ) -> Clothes:
         """Find the neckline.
 
@@ -106,6 +112,7 @@ class Clothes:
             portrait: the photo, with its pose.
             parsing: classes of its pixels; None if the photo was not parsed.
             choice: one of :data:`COLLARS`, which gives an even collar, or ``auto``.
+            further: further photos, each with its parsing; they move the line alone.
 
         """
         shape = _GRID.rows, _GRID.columns
@@ -125,7 +132,8 @@ class Clothes:
             )
         region = np.full(len(height), -1)
         region[hits.ray] = bare.region_of(hits)
-        weight *= (height < _CHIN) & np.isin(region, (Region.NECK, Region.TORSO))
+        possible = (height < _CHIN) & np.isin(region, (Region.NECK, Region.TORSO))
+        weight *= possible
         visible = weight > 0.5
         collar, cloth_visible, confidence = _fit_collar(
             drop[visible] - slope[visible],
@@ -148,6 +156,12 @@ class Clothes:
             rise = rise * _UNSEEN_RISE
         expected = np.minimum(collar + rise, _HIGHEST).reshape(shape)
         levels = drop.reshape(shape)
+        for photo in further:
+            own, own_weight = np.zeros(len(height)), np.zeros(len(height))
+            own[hits.ray], own_weight[hits.ray] = _observe_cloth(hits, bare, *photo)
+            cloth_probability, weight = _combined(
+                (cloth_probability, weight), (own, own_weight * possible)
+            )
         direct_weight, cloth = weight.reshape(shape), cloth_probability.reshape(shape)
         mirrored_weight = np.minimum(direct_weight[:, ::-1], 1 - direct_weight)
         if choice != AUTO:  # a chosen collar overrides the photo
@@ -208,6 +222,13 @@ def _observe_cloth(
         colours = remap(image, x, y, cv2.INTER_LINEAR)
         cloth = cloth * (1 - skin_in_other_light(lab(colours), tone))
     return cloth, weight
+
+
+def _combined(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Two observations, each a probability (n,) and its weight (n,), as one."""
+    total = first[1] ** 2 + second[1] ** 2
+    mean = first[0] * first[1] ** 2 + second[0] * second[1] ** 2
+    return mean / np.maximum(total, 1e-9), np.maximum(first[1], second[1])
 
 
 def _fit_line(cloth: Array, visible: Array, levels: Array, expected: Array) -> Array:

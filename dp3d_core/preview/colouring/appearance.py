@@ -114,7 +114,9 @@ class Appearance:
         self.hair_doubtful = placed.choices.hair == AUTO
         self.repeat_photo, self.lit = repeat_photo, True
         on_step("Projecting the photo")
-        self.clothes = Clothes.of(placed.bare, portrait, placed.parsing, placed.choices.clothes)
+        further = [(photo.portrait, photo.parsing) for photo in placed.further]
+        choice = placed.choices.clothes
+        self.clothes = Clothes.of(placed.bare, portrait, placed.parsing, choice, further)
         self.projection = Projection.of(
             self._consistent_portrait(placed, portrait, caster), caster, placed.parsing
         )

@@ -87,6 +87,8 @@ _OTHER_SIDE_MM = 8.0
 """Margin added to the greatest thickness of a side, millimetres."""
 _FOREHEAD = (44.0, 26.0)
 """Longitudes between which the forehead ends, degrees."""
+_PROFILE_DEG = 40.0
+"""Least angle of a profile to the views from the front and from behind, degrees."""
 _FRONT_THICKNESS = 0.4
 """Thickness of hair at the hairline above the forehead, relative to the typical one."""
 _WITHIN = (12.0, 24.0)
@@ -156,7 +158,8 @@ def grow_hair(
 
     """
     skin = _skin_radius(bald, GRID)
-    length = length_by_column(parsing, portrait, GRID.columns)
+    others = [(view.portrait, view.parsing) for view in further]
+    length = length_by_column(parsing, portrait, GRID.columns, others)
     outline = hair_outline(portrait, parsing) if outline is None else outline
     if style is not None:
         outline = above_ears(portrait, outline)
@@ -171,7 +174,7 @@ def grow_hair(
         if not hangs.any():
             outline = without_ears(portrait, outline, skin, ears)
     if style is not None:
-        further = ()
+        further, others = (), []
     elif not hangs.any():
         further = [
             replace(view, outline=without_ears(view.portrait, view.outline, skin, ears))
@@ -180,10 +183,12 @@ def grow_hair(
     views = [(portrait, outline), *((view.portrait, view.outline) for view in further)]
     marks = joined([tangents(*view) for view in views])
     radius, typical = base, DEFAULT_HAIR_MM * MM
+    profile = any(_is_profile(view.portrait) for view in further)
     for round_index in range(rounds):
         typical = typical_thickness(marks, base)
-        constraints = _with_hairline(marks, mask, base, length, typical)
-        thickness = fit_thickness(constraints, base, mask, typical, length < HANGS * MM)
+        constraints = _with_hairline(marks, mask, base, length, typical, profile)
+        hangs = length < HANGS * MM
+        thickness = fit_thickness(constraints, base, mask, typical, hangs, bool(further))
         if abs(portrait.report.yaw_deg) < TURNED_DEG:
             thickness = _even_sides(thickness)
         thickness = _without_spires(thickness)
@@ -193,8 +198,7 @@ def grow_hair(
         free = _without_wings(base + thickness)
         radius = np.maximum(free, skin + _MIN_MM * MM)
         if style is None or not is_bald(parsing):  # a bald head has no hairline to keep
-            seen = [(portrait, parsing), *((view.portrait, view.parsing) for view in further)]
-            mask = hair_mask(seen, radius, length, bald)
+            mask = hair_mask([(portrait, parsing), *others], radius, length, bald)
         if style is not None:
             mask = style.trimmed(mask, GRID) * (1 - _on_shoulders(free, skin))
         mask = mask * (1 - ears)
@@ -204,6 +208,11 @@ def grow_hair(
             marks = joined([corrected(*view, shell, surface) for view in views if len(view[1])])
     radius = radius + _locks(portrait, radius, typical)
     return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), typical, ears)
+
+
+def _is_profile(portrait: Portrait) -> bool:
+    """Whether a photo shows the outline of the hair above the forehead."""
+    return bool(_PROFILE_DEG < abs(portrait.camera.yaw_pitch_deg[0]) < 180 - _PROFILE_DEG)
 
 
 def _with_ragged_ends(length: Array) -> Array:
@@ -334,7 +343,14 @@ def _envelope(skin: Array, grid: Panorama, hangs: Mask) -> Array:
     return np.asarray(skull + (np.maximum(skull, mantle) - skull) * hanging * lower * onset)
 
 
-def _with_hairline(marks: Marks, mask: Array, base: Array, length: Array, typical: float) -> Marks:
+def _with_hairline(
+    marks: Marks,
+    mask: Array,
+    base: Array,
+    length: Array,
+    typical: float,
+    front_shown: bool = False,
+) -> Marks:
     """Add radii along the edge of hair to those of the outline.
 
     Hair is flat at the hairline and, unless it hangs, at its lower edge.  Above the forehead it
@@ -346,6 +362,7 @@ def _with_hairline(marks: Marks, mask: Array, base: Array, length: Array, typica
         base: (GRID) radius of hair without thickness, head units.
         length: (GRID.columns,) height of the ends of hair, head units.
         typical: typical thickness, head units.
+        front_shown: whether the outline above the forehead is among the marks.
 
     """
     grown = (mask > 0.5).astype(np.uint8)
@@ -355,6 +372,8 @@ def _with_hairline(marks: Marks, mask: Array, base: Array, length: Array, typica
     rim &= ((angle < _FRONT_DEG) | short)[None]
     rim[GRID.dome_rows + 8 :, ~short] = False
     rim[0] = False
+    if front_shown:
+        rim[: GRID.dome_rows, angle < _FRONT_DEG] = False
     row, column = np.nonzero(rim)
     front = smoothstep(angle, *_FOREHEAD)[column] * (row < GRID.dome_rows)
     flat = base[row, column] + np.maximum(FLAT_MM * MM, _FRONT_THICKNESS * typical * front)

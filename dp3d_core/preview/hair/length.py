@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,16 @@ _SECOND_DISTANCE = 30.0
 """Least Lab distance of two colours above the ears that both count as hair."""
 _BELOW_ENDS = 10.0
 """Distance below the ends of the hair from which pixels are not hair, millimetres."""
+
+_BEHIND_DEG = 145.0
+"""Absolute yaw above which a photo shows the hair on the neck."""
+_NAPE = -66.0
+"""Height below which hair on the neck hangs, millimetres."""
+_AS_BESIDE = 16.0
+"""Height above the ends of hair beside the neck up to which hair on it hangs as well,
+millimetres."""
+_NAPE_DEPTH = -70.0
+"""Depth of the surface of neck and hanging hair behind, millimetres."""
 
 
 def is_bald(parsing: Parsing) -> bool:
@@ -104,30 +115,39 @@ def _cut_off(parsing: Parsing, portrait: Portrait, lengths: tuple[float, float])
 
 def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
     """Heights of the ends of hair beside the neck on -x and +x, head units; 0 without such hair."""
+    beside = np.asarray(np.arange(40.0, 150.0, 4.0) * MM)
+    left, right = (_end_of_hair(parsing, portrait, side * beside, -10 * MM) for side in (-1.0, 1.0))
+    return left, right
+
+
+def _length_behind(parsing: Parsing, portrait: Portrait) -> float:
+    """Height of the ends of hair on the neck in a photo from behind, head units; 0 without it."""
+    across = np.asarray(np.arange(-36.0, 40.0, 4.0) * MM)
+    return _end_of_hair(parsing, portrait, across, _NAPE_DEPTH * MM)
+
+
+def _end_of_hair(parsing: Parsing, portrait: Portrait, x: Array, z: float) -> float:
+    """Height of the ends of connected hair at places (k,) across and a depth, head units."""
     camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
-    levels = np.arange(6, -205, -6.0) * MM
     hair = (parsing.probabilities[..., Kind.HAIR] > 0.5) & (parsing.region != Region.FACE)
     hair &= _like_the_crown(parsing, portrait)
     hair = _from_the_scalp(hair, parsing)
-    ends: list[float] = []
-    for side in (-1.0, 1.0):
-        lowest, gaps = 0.0, 0
-        for y in levels:
-            points = np.array([[side * x * MM, y, -10 * MM] for x in range(40, 150, 4)])
-            uv = camera.project(points)[0].astype(int)
-            inside = ((uv >= 0) & (uv < PARSING_SIDE)).all(1)
-            u, v = uv[inside].T
-            valid = parsing.valid[v, u]
-            if valid.sum() < 5:
+    lowest, gaps = 0.0, 0
+    for y in np.arange(6, -205, -6.0) * MM:
+        points = np.stack([x, np.full(len(x), y), np.full(len(x), z)], -1)
+        uv = camera.project(points)[0].astype(int)
+        inside = ((uv >= 0) & (uv < PARSING_SIDE)).all(1)
+        u, v = uv[inside].T
+        valid = parsing.valid[v, u]
+        if valid.sum() < 5:
+            break
+        if (hair[v, u] & valid).sum() >= 3:
+            lowest, gaps = float(y), 0
+        else:
+            gaps += 1
+            if gaps > 2:
                 break
-            if (hair[v, u] & valid).sum() >= 3:
-                lowest, gaps = float(y), 0
-            else:
-                gaps += 1
-                if gaps > 2:
-                    break
-        ends.append(lowest)
-    return ends[0], ends[1]
+    return lowest
 
 
 def _from_the_scalp(hair: Mask, parsing: Parsing) -> Mask:
@@ -158,8 +178,21 @@ def _like_the_crown(parsing: Parsing, portrait: Portrait) -> Mask:
     return np.asarray(nearest < max(_OTHER_COLOUR, float(np.quantile(nearest[upper], 0.8))))
 
 
-def length_by_column(parsing: Parsing, portrait: Portrait, columns: int) -> Array:
-    """(columns,) height of the ends of hair around the head, head units; 0 without hanging hair."""
+def length_by_column(
+    parsing: Parsing,
+    portrait: Portrait,
+    columns: int,
+    further: Sequence[tuple[Portrait, Parsing]] = (),
+) -> Array:
+    """(columns,) height of the ends of hair around the head, head units; 0 without hanging hair.
+
+    Args:
+        parsing: classes of the portrait's pixels.
+        portrait: the portrait, with its pose.
+        columns: number of columns, from the back over -x, the face and +x.
+        further: further photos, each with its parsing; those from behind show the hair there.
+
+    """
     left, right = hair_lengths(parsing, portrait)
     behind = min(left, right)
     if abs(left - right) > _ASYMMETRY * MM:  # one may be a dark collar, or hidden by the shoulder
@@ -170,6 +203,16 @@ def length_by_column(parsing: Parsing, portrait: Portrait, columns: int) -> Arra
             left = right = behind
         elif far > near:  # the face hides hair that hangs behind it
             left = right = behind = near
+    backs = [
+        _length_behind(own, photo)
+        for photo, own in further
+        if abs(photo.camera.yaw_pitch_deg[0]) > _BEHIND_DEG
+    ]
+    if backs:
+        length = float(np.mean(backs))
+        # short hair ends on the nape, and so may hair that hangs beside it
+        as_beside = behind < HANGS * MM and length < behind + _AS_BESIDE * MM
+        behind = length if length < _NAPE * MM or as_beside else 0.0
     around = (np.arange(columns) + 0.5) / columns  # 0 back, 0.25 -x, 0.5 front
     return np.interp(
         around,

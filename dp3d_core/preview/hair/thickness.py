@@ -49,6 +49,14 @@ _PRIOR_WEIGHT = 0.02
 """Weight of the prior thickness relative to one radius of the outline, in front."""
 _PRIOR_WEIGHT_BEHIND = 0.4
 """Weight of the prior thickness relative to one radius of the outline, at the back."""
+_BEHIND_DEG = 125.0
+"""Longitude from which radii are those of the back of the head, degrees."""
+_BACK = (120.0, 160.0)
+"""Longitudes over which the prior becomes their mean, degrees."""
+_BEHIND_SIGMA = 1.0
+"""Blur of their mean over heights, texels."""
+_BEHIND_DOUBT = 0.2
+"""Number of radii at a height that counts as much as the prior without them."""
 _MIN_MARKS = 120
 """Least number of radii over the skull from which a thickness is measured; a full outline has
 about 400."""
@@ -77,7 +85,14 @@ def typical_thickness(marks: Marks, base: Array) -> float:
     return float(np.clip(np.percentile(thickness, 60), 3 * MM, 60 * MM))
 
 
-def fit_thickness(marks: Marks, base: Array, mask: Array, typical: float, hangs: Mask) -> Array:
+def fit_thickness(
+    marks: Marks,
+    base: Array,
+    mask: Array,
+    typical: float,
+    hangs: Mask,
+    behind_shown: bool = False,
+) -> Array:
     """(GRID) thickness, head units: a thin plate through the radii, with a prior elsewhere.
 
     Args:
@@ -86,6 +101,7 @@ def fit_thickness(marks: Marks, base: Array, mask: Array, typical: float, hangs:
         mask: (GRID) mask of hair, 0 to 1.
         typical: typical thickness, head units.
         hangs: (GRID.columns,) bool, where hair hangs.
+        behind_shown: whether further photos show the outline behind.
 
     """
     falls = hangs[:: GRID.columns // _COARSE.columns]
@@ -113,6 +129,8 @@ def fit_thickness(marks: Marks, base: Array, mask: Array, typical: float, hangs:
     nape = smoothstep(angle, *_BEHIND) * smoothstep(below_crown, *_LOW)[:, None] * ~falls
     cut = _NAPE_CUT * (1 - float(smoothstep(np.array(typical), *_THICK)))
     prior = prior * (1 - cut * nape.ravel())
+    if behind_shown:
+        prior = _with_marks_behind(weight, value, prior)
     # the prior is stronger at the invisible back, or the plate would continue the sides' slopes
     prior_weight = _PRIOR_WEIGHT + (_PRIOR_WEIGHT_BEHIND - _PRIOR_WEIGHT) * np.tile(
         smoothstep(angle, *_BEHIND), rows
@@ -170,6 +188,29 @@ def _by_row(weight: Array, value: Array, typical: float) -> Array:
     rows = sums / (counts.sum(1) + 0.5)
     smooth = np.asarray(gaussian_filter1d(rows, 1.5, mode="nearest"))
     return np.asarray(np.minimum(smooth, 1.5 * typical))
+
+
+def _with_marks_behind(weight: Array, value: Array, prior: Array) -> Array:
+    """(n,) prior thickness, head units, behind after the radii of the same height there.
+
+    Args:
+        weight: (n,) number of radii in each texel.
+        value: (n,) mean thickness in each texel, head units.
+        prior: (n,) prior thickness without them, head units.
+
+    """
+    shape = _COARSE.rows, _COARSE.columns
+    angle = _COARSE.longitude_deg()
+    counts = weight.reshape(shape) * (angle > _BEHIND_DEG)
+    sums = (counts * value.reshape(shape)).sum(1)
+    smooth_sums, smooth_counts = (
+        gaussian_filter1d(values, _BEHIND_SIGMA, mode="nearest") for values in (sums, counts.sum(1))
+    )
+    thickness = np.clip(smooth_sums / np.maximum(smooth_counts, 1e-6), 0, None)
+    known = smooth_counts / (smooth_counts + _BEHIND_DOUBT)
+    share = known[:, None] * smoothstep(angle, *_BACK)
+    before = prior.reshape(shape)
+    return np.asarray(before + (thickness[:, None] - before) * share).ravel()
 
 
 def _over_crown(weight: Array, value: Array, typical: float) -> float:

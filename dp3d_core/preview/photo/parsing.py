@@ -20,6 +20,7 @@ from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.space import MM
 from dp3d_core.meshes.raycast import Hits, RayCaster
 from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.preview.photo.mixtures import Mixture, Palette, features_of
 from dp3d_core.preview.texture.panorama import remap
 
 PARSING_SIDE = 320
@@ -44,6 +45,10 @@ _GREY = 4.0
 """Greatest chroma, Lab, of skin in a photo without colours."""
 _OUTLIER = 0.012
 """Floor of the likelihood: pixels that no mixture explains follow the prior."""
+_UNLIKE = 0.01
+"""Floor of the likelihood of another photo's colours."""
+_MIN_SCALP_HAIR = 0.33
+"""Mean probability of hair on the visible scalp from which a photo tells the colour of hair."""
 
 
 class Kind(IntEnum):
@@ -101,8 +106,29 @@ class Parsing:
         return remap(self.probabilities, x, y, cv2.INTER_LINEAR)
 
 
+def palette_of(portrait: Portrait, parsing: Parsing) -> Palette | None:
+    """Colours of the surfaces in a parsed photo; None if it shows no hair on the scalp."""
+    if parsing.scalp_hair is None or parsing.scalp_hair < _MIN_SCALP_HAIR:
+        return None
+    flat = parsing.probabilities.reshape(-1, 4)[::5].astype(np.float64)
+    certain = np.clip(flat - 0.5, 0, None) * parsing.valid.reshape(-1, 1)[::5]
+    features = features_of(_small(portrait)).reshape(-1, 4)[::5]
+    return Palette.of(
+        features, certain[:, Kind.SKIN], certain[:, Kind.HAIR], certain[:, Kind.CLOTH]
+    )
+
+
+def _small(portrait: Portrait) -> Pixels:
+    """(PARSING_SIDE, PARSING_SIDE, 3) the photo's pixels."""
+    size = (PARSING_SIDE, PARSING_SIDE)
+    return np.asarray(cv2.resize(portrait.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def parse_photo(
-    portrait: Portrait, caster: RayCaster, region_of: Callable[[Hits], Regions]
+    portrait: Portrait,
+    caster: RayCaster,
+    region_of: Callable[[Hits], Regions],
+    palette: Palette | None = None,
 ) -> Parsing:
     """Classify the pixels of a portrait.
 
@@ -110,6 +136,8 @@ def parse_photo(
         portrait: the photo, with its pose.
         caster: the bare head (without hair) in the photo's pose.
         region_of: maps k ray hits on the bare head to their :class:`Region` (k,).
+        palette: colours of the person's surfaces in another photo, which shows hair; None if no
+            other photo tells them.
 
     """
     side = PARSING_SIDE
@@ -119,9 +147,7 @@ def parse_photo(
     flat = np.full(side * side, -1, np.int8)
     flat[hits.ray] = region_of(hits)
     region = np.asarray(flat.reshape(side, side))
-    rgb = np.asarray(
-        cv2.resize(portrait.image, (side, side), interpolation=cv2.INTER_AREA), np.uint8
-    )
+    rgb = _small(portrait)
     matte = cv2.resize(portrait.matte, (side, side), interpolation=cv2.INTER_AREA) / 255
     valid = cv2.resize(portrait.inside.astype(np.uint8), (side, side)) > 0
     valid = np.asarray(cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
@@ -130,8 +156,8 @@ def parse_photo(
     facing = np.zeros(side * side)
     facing[hits.ray] = -np.einsum("ni,ni->n", hits.normals, hits.directions)
     prior = _prior(region, facing.reshape(side, side), camera.position, rays, matte)
-    features = _features(rgb)
-    probabilities = _mixtures(features, prior, _core(hits, region), region, valid, matte)
+    features = features_of(rgb)
+    probabilities = _mixtures(features, prior, _core(hits, region), region, valid, matte, palette)
     probabilities = _guided(rgb, probabilities, 4, 5e-4) ** 2
     probabilities /= probabilities.sum(-1, keepdims=True)
     probabilities = _rooted(probabilities, region)
@@ -237,86 +263,18 @@ def _core(hits: Hits, region: Regions) -> Mask:
     return core.reshape(region.shape)
 
 
-def _features(rgb: Pixels) -> Array:
-    """(h, w, 4) features: Lab, and roughness, the log of the fine variation of lightness."""
-    colours = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float64)
-    light = colours[..., 0]
-    fine = light - cv2.GaussianBlur(light, (0, 0), 1.5)
-    rough = np.log(0.7 + np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 2.5)))
-    smooth = cv2.bilateralFilter(colours.astype(np.float32), 5, 12, 3).astype(np.float64)
-    return np.dstack([smooth, 8.0 * rough])
-
-
-_SPREAD = np.array([6.0, 3.0, 3.0, 3.0])
-"""Least standard deviations of a Gaussian: L, a, b, roughness."""
 _COMPONENTS = {Kind.BACKGROUND: 5, Kind.SKIN: 3, Kind.HAIR: 3, Kind.CLOTH: 4}
 """Number of Gaussians of each class."""
 
 
-@dataclass(frozen=True)
-class _Mixture:
-    """Mixture of k axis-parallel Gaussians.
-
-    Attributes:
-        weights: (k,) mixture weights.
-        means: (k, d) means.
-        spreads: (k, d) standard deviations.
-
-    """
-
-    weights: Array
-    means: Array
-    spreads: Array
-
-    @classmethod
-    def of(cls, features: Array, weights: Array, count: int, rounds: int = 6) -> _Mixture | None:
-        """Fit by EM to weighted features (n, d); None if the weights (n,) sum to less than 20."""
-        if weights.sum() < 20:
-            return None
-        rng = np.random.default_rng(0)
-        share = weights / weights.sum()
-        means = features[rng.choice(len(features), count, p=share)]
-        for _ in range(3):  # similar to k-means++: move a start to features far from all of them
-            distance = ((features[:, None] - means) / _SPREAD) ** 2
-            nearest = distance.sum(2).min(1)
-            odds = share * np.minimum(nearest, 50)
-            if odds.sum() <= 0:
-                break
-            closest = int(np.argmin(np.linalg.norm(means[:, None] - means, axis=2).sum(1)))
-            means[closest] = features[rng.choice(len(features), p=odds / odds.sum())]
-        shares = np.full(count, 1 / count)
-        spreads = np.repeat(2 * _SPREAD[None], count, 0)
-        for _ in range(rounds):
-            responsibility = cls(shares, means, spreads)._densities(features)
-            responsibility /= np.maximum(responsibility.sum(1, keepdims=True), 1e-300)
-            responsibility *= weights[:, None]
-            mass = responsibility.sum(0) + 1e-9
-            means = (responsibility.T @ features) / mass[:, None]
-            variance = (responsibility.T @ features**2) / mass[:, None] - means**2
-            spreads = np.maximum(np.sqrt(np.maximum(variance, 0)), _SPREAD)
-            shares = mass / mass.sum()
-        return cls(shares, means, spreads)
-
-    def _densities(self, features: Array) -> Array:
-        """(n, k) weighted densities; a Gaussian of the least spread peaks at its weight."""
-        # the square is multiplied out: two matrix products instead of an (n, k, d) array
-        precision = 1 / self.spreads**2
-        distance = features**2 @ precision.T - 2 * features @ (self.means * precision).T
-        density = np.exp(-0.5 * np.maximum(distance + (self.means**2 * precision).sum(1), 0))
-        return np.asarray(density * self.weights / np.prod(self.spreads / _SPREAD, axis=1))
-
-    def likelihood(self, features: Array) -> Array:
-        """(n,) largest density, about 1 at the peak of the main, narrowest Gaussian.
-
-        Weights enter by their square root: a colour that covers little of a class (a strip of
-        cloth, a lit lock) is hardly less typical.
-        """
-        shares = np.sqrt(self.weights / self.weights.max())
-        return np.asarray(_Mixture(shares, self.means, self.spreads)._densities(features).max(1))
-
-
 def _mixtures(
-    features: Array, prior: Array, core: Mask, region: Regions, valid: Mask, matte: Array
+    features: Array,
+    prior: Array,
+    core: Mask,
+    region: Regions,
+    valid: Mask,
+    matte: Array,
+    palette: Palette | None,
 ) -> Array:
     """(h, w, 4) posterior of the classes after EM over their mixtures."""
     shape = region.shape
@@ -324,10 +282,15 @@ def _mixtures(
     flat_prior = prior.reshape(-1, 4)
     usable = valid.ravel()
     sample = np.flatnonzero(usable)[::5]
-    skin = _Mixture.of(flat[sample], core.ravel()[sample].astype(float), 3)
+    skin = Mixture.of(flat[sample], core.ravel()[sample].astype(float), 3)
     posterior = flat_prior.copy()
     likeness = np.ones(len(flat))
-    if skin is not None:
+    agreement = np.ones((len(flat), 4))
+    if palette is not None:
+        visible = valid & (matte > 0.5)
+        posterior, agreement = _by_palette(palette, flat, flat_prior, core, region, visible)
+        likeness = agreement[:, Kind.SKIN]
+    elif skin is not None:
         # initialisation: pixels with the colour of nose, cheeks and forehead are skin
         likeness = _likeness(skin, flat, light=2.4)
         for kind in (Kind.HAIR, Kind.CLOTH):
@@ -335,24 +298,24 @@ def _mixtures(
         posterior[:, Kind.SKIN] *= 0.05 + likeness
         # a neck lies in the shadow of the chin: the mixture of cloth starts from lower down
         posterior[region.ravel() == Region.NECK, Kind.CLOTH] *= 0.3
-        posterior[~usable] = flat_prior[~usable]
-        posterior /= posterior.sum(1, keepdims=True)
-        colourful = float(np.linalg.norm(skin.weights @ skin.means[:, 1:3])) > _GREY
+        colourful = float(np.linalg.norm(skin.mean[1:3])) > _GREY
         visible = valid & (matte > 0.5)
         strict = _likeness(skin, flat, light=1.8).reshape(shape)
         flat_prior = _bare_prior(
             flat_prior, strict, likeness.reshape(shape), region, visible, colourful
         )
+    posterior[~usable] = prior.reshape(-1, 4)[~usable]
+    posterior /= posterior.sum(1, keepdims=True)
     for _ in range(_ROUNDS):
         smooth = cv2.GaussianBlur(posterior.reshape(*shape, 4), (0, 0), 1.0).reshape(-1, 4)
         likelihood = np.full_like(posterior, _OUTLIER)
         for kind, count in _COMPONENTS.items():
-            weight = np.clip(smooth[:, kind] - 0.35, 0, 1) * usable
+            weight = np.clip(smooth[:, kind] - 0.35, 0, 1) * usable * agreement[:, kind]
             if kind is Kind.SKIN:  # the core keeps the mixture at facial skin
                 weight = 0.4 * weight * np.sqrt(likeness) + core.ravel() * usable
             if kind is Kind.CLOTH:
                 weight = weight * (1 - 0.9 * likeness)
-            model = _Mixture.of(flat[sample], weight[sample], count)
+            model = Mixture.of(flat[sample], weight[sample], count)
             if model is not None:
                 likelihood[:, kind] += model.likelihood(flat)
         likelihood[~usable] = 1.0  # beyond the photo only the prior counts
@@ -361,7 +324,32 @@ def _mixtures(
     return np.asarray(posterior.reshape(*shape, 4))
 
 
-def _likeness(skin: _Mixture, features: Array, light: float) -> Array:
+def _by_palette(
+    palette: Palette, features: Array, prior: Array, core: Mask, region: Regions, visible: Mask
+) -> tuple[Array, Array]:
+    """Posterior (n, 4) by the colours of another photo, and agreement (n, 4) with them, 0 to 1.
+
+    Args:
+        palette: colours in the other photo.
+        features: (n, 4) features of the pixels.
+        prior: (n, 4) prior of the classes.
+        core: (h, w) bool, areas that are always skin.
+        region: (h, w) :class:`Region` of the bare head, -1 beside it.
+        visible: (h, w) bool, foreground pixels of the photo.
+
+    """
+    scalp, torso = ((region == kind) & visible for kind in (Region.SCALP, Region.TORSO))
+    own = palette.in_light_of(features, (core & visible).ravel(), scalp.ravel(), torso.ravel())
+    likelihoods = own.likelihoods(features) + _UNLIKE
+    posterior = prior.copy()
+    person = np.sqrt(prior[:, 1:]) * likelihoods  # colours say more than the place
+    posterior[:, 1:] = person * (prior[:, 1:].sum(1) / person.sum(1))[:, None]
+    agreement = np.ones_like(prior)
+    agreement[:, 1:] = likelihoods / likelihoods.sum(1, keepdims=True)
+    return posterior, agreement
+
+
+def _likeness(skin: Mixture, features: Array, light: float) -> Array:
     """(n,) likeness of pixels to the skin of nose, cheeks and forehead, 0 to 1.
 
     Args:
@@ -370,7 +358,7 @@ def _likeness(skin: _Mixture, features: Array, light: float) -> Array:
         light: factor on the mixture's spread of lightness.
 
     """
-    wide = _Mixture(skin.weights, skin.means, skin.spreads * [light, 1.5, 1.5, 1.5])
+    wide = Mixture(skin.weights, skin.means, skin.spreads * [light, 1.5, 1.5, 1.5])
     density = wide.likelihood(features)
     return np.asarray(density / (density + 0.03))
 

@@ -35,7 +35,7 @@ from dp3d_core.preview.hair.styles import HANGING, SHORN, STYLES, HairStyle
 from dp3d_core.preview.hair.thickness import DEFAULT_HAIR_MM
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.photo.face_colours import FaceColours, bare_scalp, fringe
-from dp3d_core.preview.photo.parsing import Kind, Parsing, parse_photo
+from dp3d_core.preview.photo.parsing import Kind, Parsing, palette_of, parse_photo
 from dp3d_core.preview.shape.outline import SNAP_STEPS, fit_outline, snap_outline
 from dp3d_core.preview.shape.shoulders import limit_asymmetry, neck_and_shoulders
 from dp3d_core.progress import StepCallback, no_step
@@ -134,8 +134,10 @@ def place_head(
     bare = bare.moved(neck_and_shoulders(portrait, bare.mesh.vertices))
     on_step("Finding skin, hair and clothes in the photo")
     parsing = parse_photo(portrait, bare.caster, bare.region_of)
+    palette = palette_of(portrait, parsing)
     others = [
-        PlacedPhoto(photo, parse_photo(photo, bare.caster, bare.region_of)) for photo in further
+        PlacedPhoto(photo, parse_photo(photo, bare.caster, bare.region_of, palette))
+        for photo in further
     ]
     on_step("Building the hair")
     bald = is_bald(parsing) if choices.hair == AUTO else choices.hair == "bald"
@@ -164,6 +166,8 @@ def place_head(
         outline_view = _outline_view(portrait, parsing, bare.mesh, choices)
         mesh = fit_outline(bare.mesh, *outline_view)
         mesh = snap_outline(mesh, *outline_view, on_step)
+        for photo in others:
+            mesh = _snapped(mesh, photo.portrait)
     else:
         bare = shrunk
         headwear = Headwear.of(portrait, parsing, hair)
@@ -191,7 +195,7 @@ def place_head(
         held *= ~((bare.region == Region.EAR) & hair.beside_free_ear(bare.mesh.vertices))
         snapped = snap_outline(mesh, *outline_view, on_step, _SNAP_REACH, held)
         for photo in others:
-            snapped = _snapped_hair(snapped, photo.portrait)
+            snapped = _snapped(snapped, photo.portrait)
         # moves are not limited for headwear: a brim is not a spike
         limited = snapped if worn or headwear.possible else limit_hair_moves(mesh, snapped, hair)
         count = len(bare.mesh.vertices)
@@ -231,11 +235,12 @@ def place_head(
     )
 
 
-def _snapped_hair(mesh: Mesh, photo: Portrait) -> Mesh:
-    """The mesh with the outline of its hair moved onto that of a further photo."""
+def _snapped(mesh: Mesh, photo: Portrait) -> Mesh:
+    """The mesh with the outline of hair, neck and shoulders moved onto that of a further photo."""
     snapped = snap_outline(mesh, photo.camera, photo.matte, photo.inside, reach=_FURTHER_REACH)
-    is_hair = np.isin(mesh.parts, (Part.HAIR, Part.HAT))[:, None]
-    return mesh.with_vertices(np.where(is_hair, snapped.vertices, mesh.vertices))
+    is_hair = np.isin(mesh.parts, (Part.HAIR, Part.HAT))
+    share = np.maximum(is_hair, 1 - smoothstep(mesh.vertices[:, 1] / MM, *_HELD))
+    return mesh.with_vertices(mesh.vertices + (snapped.vertices - mesh.vertices) * share[:, None])
 
 
 def _head_without_matte(bare: BareHead, choices: HeadChoices) -> PlacedHead:

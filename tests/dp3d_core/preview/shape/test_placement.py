@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
+from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.trajectories import canonical_camera
+from dp3d_core.heads.space import MM
 from dp3d_core.meshes.mesh import Mesh
 from dp3d_core.meshes.raycast import RayCaster
+from dp3d_core.portraits import face_models
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.hair.fit import Hair, limit_hair_moves, plain_hair
 from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.shape.outline import fit_outline, snap_outline
-from dp3d_core.preview.shape.placement import join_meshes
+from dp3d_core.preview.shape.placement import _snapped, join_meshes, place_head
+from tests.support.posed_photos import person_with, portrait_of, posed_photo
 
 CAMERA = canonical_camera(size=320, focal=3.0)
 
@@ -116,3 +122,38 @@ def test_a_scalp_goes_along_with_its_hair() -> None:
     np.testing.assert_allclose(moved[:, 1], -0.015, atol=0.002)
     chin = mesh.vertices[:first, 1] < -0.1
     np.testing.assert_array_equal(calm.vertices[:first][chin], mesh.vertices[:first][chin])
+
+
+def overlap(mesh: Mesh, camera: Camera, outline: np.ndarray) -> float:
+    """Intersection over union of a head and an outline (h, w) in a view."""
+    shown = np.isfinite(RayCaster(mesh).depth(camera))
+    return float((shown & outline).sum() / (shown | outline).sum())
+
+
+def test_shoulders_are_moved_onto_those_of_a_further_photo_and_the_face_is_not() -> None:
+    mesh = average_head()
+    camera = canonical_camera(180, size=320, focal=3.0)
+    broad = mesh.vertices.copy()
+    broad[:, 0] *= np.where(broad[:, 1] < -0.26, 1.08, 1.0)
+    wanted = np.isfinite(RayCaster(mesh.with_vertices(broad)).depth(camera))
+    photo = SimpleNamespace(
+        camera=camera, matte=wanted.astype(np.uint8) * 255, inside=np.ones_like(wanted)
+    )
+    moved = _snapped(mesh, photo)
+    assert overlap(moved, camera, wanted) > overlap(mesh, camera, wanted) + 0.01
+    face = (mesh.parts == Part.SKIN) & (mesh.vertices[:, 1] > -72 * MM)
+    np.testing.assert_array_equal(moved.vertices[face], mesh.vertices[face])
+
+
+@pytest.mark.skipif(not face_models.installed(), reason="no face models: dp3d setup models")
+def test_hair_that_a_profile_and_a_back_show_stands_off_between_them_too() -> None:
+    head = person_with("afro")
+    portrait = portrait_of(head)
+    further = [posed_photo(head, yaw, np.ones(3))[0] for yaw in (80, 178)]
+    meshes = [place_head(portrait, further=photos).mesh for photos in ([], further)]
+    # rims and the back alone, with flat hair between them, gain 0.011 and 0.028
+    for yaw, gain in ((35, 0.02), (130, 0.035)):
+        camera = canonical_camera(yaw, 2, 320, focal=3.0)
+        true = head.render(camera).rgba[..., 3] > 127
+        alone, known = (overlap(mesh, camera, true) for mesh in meshes)
+        assert known > alone + gain, (yaw, alone, known)

@@ -1,0 +1,118 @@
+"""Photos from behind, parsed by the colours that the portrait shows."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from dp3d_core.arrays import Labels
+from dp3d_core.heads.space import MM
+from dp3d_core.portraits import face_models
+from dp3d_core.portraits.portrait import Portrait
+from dp3d_core.portraits.pose import components_of, expression_of
+from dp3d_core.preview.bare_head import BareHead
+from dp3d_core.preview.clothing.neckline import Clothes
+from dp3d_core.preview.hair.length import length_by_column
+from dp3d_core.preview.hair.styles import HANGS
+from dp3d_core.preview.photo.parsing import PARSING_SIDE, Kind, Parsing, palette_of, parse_photo
+from dp3d_core.synthetic.labels import Label
+from tests.support.posed_photos import person_with, portrait_of, posed_photo
+
+pytestmark = pytest.mark.skipif(
+    not face_models.installed(), reason="the face models are absent: dp3d setup models"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A person from the front and from behind, in other light.
+
+    Attributes:
+        bare: the fitted head without hair.
+        front, back: both photos, the second with its true pose and matte.
+        parsing: that of the front.
+        labels: true labels of the parsed pixels of the back.
+
+    """
+
+    bare: BareHead
+    front: Portrait
+    back: Portrait
+    parsing: Parsing
+    labels: Labels
+
+    def behind(self, with_palette: bool) -> Parsing:
+        """Parsing of the photo from behind."""
+        palette = palette_of(self.front, self.parsing) if with_palette else None
+        return parse_photo(self.back, self.bare.caster, self.bare.region_of, palette)
+
+    def right(self, parsing: Parsing, *labels: Label) -> float:
+        """Share of the back's pixels with these labels that are classified so."""
+        kinds = {Label.HAIR: Kind.HAIR, Label.NECK: Kind.SKIN, Label.SHOULDERS: Kind.CLOTH}
+        of_kind = np.isin(self.labels, labels) & parsing.valid
+        wanted = np.vectorize(lambda label: int(kinds.get(label, Kind.SKIN)))(self.labels)
+        return float((parsing.probabilities.argmax(-1) == wanted)[of_kind].mean())
+
+
+@lru_cache
+def photographed(hair: str) -> Case:
+    """The case of a synthetic person with that hair."""
+    head = person_with(hair)
+    front = portrait_of(head)
+    back, labels = posed_photo(head, 172, np.array([0.8, 0.85, 0.9]))
+    shape = front.report.shape
+    bare = BareHead.of(components_of(shape), expression_of(shape))
+    return Case(bare, front, back, parse_photo(front, bare.caster, bare.region_of), labels)
+
+
+def test_hair_over_the_neck_is_hair_and_not_skin() -> None:
+    case = photographed("long")
+    alone, known = (case.right(case.behind(known), Label.HAIR) for known in (False, True))
+    assert known > 0.9
+    assert known > alone + 0.05, (alone, known)
+
+
+def test_neck_and_clothes_are_told_apart_from_behind() -> None:
+    case = photographed("crop")
+    parsing = case.behind(with_palette=True)
+    assert case.right(parsing, Label.NECK) > 0.8
+    assert case.right(parsing, Label.SHOULDERS) > 0.95
+    assert case.right(parsing, Label.HAIR) > 0.9
+
+
+def test_a_photo_without_hair_on_the_scalp_tells_no_colours() -> None:
+    case = photographed("crop")
+    for covered in (None, 0.1):
+        bald = dataclasses.replace(case.parsing, scalp_hair=covered)
+        assert palette_of(case.front, bald) is None
+    assert palette_of(case.front, case.parsing) is not None
+
+
+@pytest.mark.parametrize("hair", ["long", "crop"])
+def test_a_photo_from_behind_tells_how_long_hair_hangs_there(hair: str) -> None:
+    front, behind = photographed("long"), photographed(hair)
+    further = [(behind.back, behind.behind(with_palette=True))]
+    alone = length_by_column(front.parsing, front.front, 72)
+    length = length_by_column(front.parsing, front.front, 72, further)
+    assert alone[0] < HANGS * MM
+    assert (length[0] < HANGS * MM) == (hair == "long")
+    np.testing.assert_array_equal(length[18:54], alone[18:54])
+
+
+def test_the_neckline_behind_is_that_of_the_photo_from_behind() -> None:
+    case = photographed("crop")
+    parsing = case.behind(with_palette=True)
+    camera = case.back.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    hits = case.bare.caster.seen(camera)
+    labels = case.labels.ravel()[hits.ray]
+    bust = np.isin(labels, (Label.NECK, Label.SHOULDERS))
+    right = []
+    for further in ([], [(case.back, parsing)]):
+        clothes = Clothes.of(case.bare, case.front, case.parsing, further=further)
+        covered = clothes.cover(hits.points) > 0.5
+        right.append(float((covered == (labels == Label.SHOULDERS))[bust].mean()))
+    assert right[1] > 0.95, right
+    assert right[1] > right[0], right
