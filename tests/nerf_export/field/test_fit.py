@@ -92,7 +92,7 @@ def test_a_cancelled_fit_resumes_from_its_checkpoint(
             head_views.root,
             tmp_path / "fit",
             preset="tiny",
-            steps=400,
+            steps=150,
             progress=listen,
             cancel=lambda: not resumed and bool(steps) and steps[-1] > 20,
         )
@@ -107,7 +107,7 @@ def test_a_cancelled_fit_resumes_from_its_checkpoint(
     finished_fit = fit()
     assert finished_fit.meta.resumed_at >= reached
     assert steps[0] > reached
-    assert steps[-1] == 400
+    assert steps[-1] == 150
 
 
 @pytest.mark.nerf
