@@ -13,6 +13,7 @@ import pytest
 from dp3d_core.viewsets.viewset import ViewSet
 from tests.addon.odd_server import HEALTH, OddServer, document
 from tests.addon.support import TOKEN, ServerProcess
+from tests.conftest import share_heads
 
 
 @pytest.fixture
@@ -121,9 +122,12 @@ def test_refused_job(start, server) -> None:
 
 
 @pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    process = ServerProcess(tmp_path_factory.mktemp("own")).start()
-    yield process
+def own_server(
+    heads_of_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path_factory.mktemp("own"))
+    share_heads(process.dp3d_home, heads_of_run)
+    yield process.start()
     process.stop()
 
 

@@ -22,19 +22,19 @@ SMALL = {"size": 64, "steps": 2, "start": "noise"}
 """The preview head takes seconds to fit; tests of start images ask for it."""
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def subject():
     """The person of the portrait."""
     return SyntheticHead(random_subject(5))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def portrait(subject):
     view = subject.render(canonical_camera(0, 0, 256))
     return load_portrait(encode(view.rgba), angles=HeadAngles(0.0))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def home(tmp_path_factory):
     """All three checkpoints, imported at a tiny size."""
     import torch
@@ -59,7 +59,7 @@ def installed(home, monkeypatch):
     monkeypatch.setenv("DP3D_HOME", str(home))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def caster(portrait):
     """Ray caster of the portrait's head without colours."""
     return RayCaster(place_head(portrait).mesh)
