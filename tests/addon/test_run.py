@@ -142,8 +142,9 @@ def test_server_dies_and_returns(start, own_server: ServerProcess, tmp_path: Pat
     assert len(ViewSet.open(tmp_path / "results")) == 24
 
 
-def test_server_that_cannot_stream(start) -> None:
+def test_server_that_cannot_stream(addon, start, monkeypatch) -> None:
     """Without events a run asks for the job instead."""
+    monkeypatch.setattr(addon("link.run"), "_POLL_S", 0.1)
     states = iter(["queued", "running", "running", "failed"])
     job = {"id": "j", "kind": "views", "stage": "views", "step": 1, "of": 2}
     error = {"code": "internal", "problem": "It broke.", "remedy": "Mend it."}
