@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dp3d_core.errors import Dp3dError
+from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.viewsets.viewset import ViewSet
 from tests.support.fits import fit_tiny
 from tests.support.limits import largest_file
@@ -94,24 +94,23 @@ def test_too_little_memory_is_refused_before_the_fit(
 @pytest.fixture(scope="module")
 def cancelled(
     nerf_environment: Path, head_views: ViewSet, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Folder of a fit that was cancelled after its step 40."""
+) -> tuple[Path, int]:
+    """Folder of a fit that was cancelled after its step 40, and the last step it reported."""
     folder, reached = tmp_path_factory.mktemp("cancelled") / "fit", [0]
 
     def listen(event) -> None:
         if event.stage == "fit":
             reached[0] = event.step
 
-    with pytest.raises(Dp3dError) as caught:
+    with pytest.raises(Cancelled):
         fit_tiny(head_views.root, folder, progress=listen, cancel=lambda: reached[0] > 40)
-    assert caught.value.code == "job.cancelled"
-    return folder
+    return folder, reached[0]
 
 
 @pytest.fixture
-def unfinished(cancelled: Path, tmp_path: Path) -> Path:
-    """A copy of ``cancelled`` that a test may change."""
-    return shutil.copytree(cancelled, tmp_path / "fit")
+def unfinished(cancelled: tuple[Path, int], tmp_path: Path) -> Path:
+    """A copy of the cancelled fit that a test may change."""
+    return shutil.copytree(cancelled[0], tmp_path / "fit")
 
 
 @pytest.mark.nerf
@@ -174,9 +173,10 @@ def test_a_fit_progresses_though_its_child_is_killed_every_few_seconds(
 
 
 @pytest.mark.nerf
-def test_a_cancelled_fit_trains_every_step_once(
-    nerf_environment: Path, head_views: ViewSet, unfinished: Path
+def test_a_cancelled_fit_resumes_and_trains_every_step_once(
+    nerf_environment: Path, head_views: ViewSet, cancelled: tuple[Path, int], unfinished: Path
 ) -> None:
+    assert not (unfinished / "fit.json").exists()
     (checkpoint,) = unfinished.rglob("*.ckpt")
     program = (
         "import sys, torch; state = torch.load(sys.argv[1], weights_only=True); "
@@ -189,4 +189,13 @@ def test_a_cancelled_fit_trains_every_step_once(
     )  # fmt: skip
     named, trained = answer.stdout.split()
     assert named == trained
-    assert fit_tiny(head_views.root, unfinished).meta.resumed_at == int(trained)
+    reached, steps = cancelled[1], []
+
+    def listen(event) -> None:
+        if event.stage == "fit":
+            steps.append(event.step)
+
+    resumed = fit_tiny(head_views.root, unfinished, progress=listen)
+    assert resumed.meta.resumed_at == int(trained) >= reached
+    assert steps[0] > reached
+    assert steps[-1] == 120
