@@ -83,7 +83,12 @@ def _compile_late(torch: Any) -> None:
         if not isinstance(model, types.FunctionType):
             return compile_now(model, **options)
         compiled = functools.cache(functools.partial(compile_now, model, **options))
-        return functools.wraps(model)(lambda *args, **values: compiled()(*args, **values))
+
+        @functools.wraps(model)
+        def run(*args: object, **values: object) -> object:
+            return compiled()(*args, **values)
+
+        return run
 
     torch.compile = compile_late
 
