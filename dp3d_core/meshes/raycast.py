@@ -66,19 +66,29 @@ class RayCaster:
             directions: (n, 3), unit length.
 
         """
+        ray, face, weights, distance = self.triangles_hit(origins, directions)
+        corners = self.mesh.faces[face]
+        points = np.einsum("kc,kcx->kx", weights, self.mesh.vertices[corners])
+        normals = np.einsum("kc,kcx->kx", weights, self.mesh.normals[corners])
+        normals = unit(normals)
+        return Hits(ray, points, normals, face, weights, distance, directions[ray])
+
+    def triangles_hit(
+        self, origins: Float[Array, "... 3"], directions: Float[Array, "n 3"]
+    ) -> tuple[Int[Indices, " k"], Int[Indices, " k"], Float[Array, "k 3"], Float[Array, " k"]]:
+        """First hits as of :meth:`cast` without points and normals, which take as long as the rays.
+
+        Returns:
+            ``ray``, ``face``, ``weights`` and ``distance`` of :class:`Hits`.
+
+        """
         directions32 = np.ascontiguousarray(directions, np.float32)
         origins32 = np.ascontiguousarray(np.broadcast_to(origins, directions.shape), np.float32)
         hits = self._scene.run(origins32, directions32, query="INTERSECT", output=True)
         ray = np.flatnonzero(hits["primID"] >= 0)
         face = hits["primID"][ray].astype(np.int64)
         u, v = hits["u"][ray].astype(np.float64), hits["v"][ray].astype(np.float64)
-        weights = np.stack([1 - u - v, u, v], -1)
-        corners = self.mesh.faces[face]
-        points = np.einsum("kc,kcx->kx", weights, self.mesh.vertices[corners])
-        normals = np.einsum("kc,kcx->kx", weights, self.mesh.normals[corners])
-        normals = unit(normals)
-        distance = hits["tfar"][ray].astype(np.float64)
-        return Hits(ray, points, normals, face, weights, distance, directions[ray])
+        return ray, face, np.stack([1 - u - v, u, v], -1), hits["tfar"][ray].astype(np.float64)
 
     def blocked(
         self, origins: Float[Array, "... 3"], directions: Float[Array, "n 3"]

@@ -7,7 +7,7 @@ exactly: each texel samples the head's colour at its point.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -182,7 +182,9 @@ def padded(texture: _Texture, filled: Mask) -> _Texture:
     )
     nearest = np.zeros(labels.max() + 1, np.int64)
     nearest[labels[filled]] = np.flatnonzero(filled)
-    return cast(_Texture, texture.reshape(-1, *texture.shape[2:])[nearest[labels]])
+    complete = texture.copy()
+    complete[~filled] = texture.reshape(-1, *texture.shape[2:])[nearest[labels[~filled]]]
+    return complete
 
 
 def check_asset_path(out: Path) -> None:

@@ -25,9 +25,9 @@ from dp3d_core.rigged.neutral import NeutralHead
 from dp3d_core.rigged.obj import MATERIALS, to_obj
 from dp3d_core.rigged.parts import head_parts
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Detail, Material, RiggedHead, RiggedPart
+from dp3d_core.rigged.shell import Shell
 from dp3d_core.rigged.skin_material import (
     SkinBase,
-    cheek_tone,
     muted,
     removed_light,
     skin_material,
@@ -96,15 +96,16 @@ def rigged_head(
         head.appearance.projection,
     )
     keys = HeadKeys.of(neutral)
-    parts = [*head_parts(neutral, keys), *worn_parts(head, neutral, keys)]
+    shell = Shell.of(head)
+    parts = [*head_parts(neutral, keys), *worn_parts(head, neutral, keys, shell)]
     on_step("Painting the skin")
     skin = keys.vertices["skin"] + keys.offsets.get(PHOTO_EXPRESSION, {}).get("skin", 0.0)
     skin = np.asarray(skin)
-    hair_mm = hair_over(head, skin)
-    base = SkinBase(as_shown(head, skin), skin, side, hair_mm, neutral.lips_moved)
+    hair_mm = hair_over(shell, skin)
+    base = SkinBase(as_shown(head, skin), skin, side, hair_mm, shell, neutral.lips_moved)
     materials = {"skin": skin_material(base)}
     on_step("Painting eyes, mouth, hair and clothes")
-    materials |= _other_materials(head, parts, base, materials["skin"])
+    materials |= _other_materials(head, parts, base, materials["skin"], neutral.smile)
     return RiggedHead(
         tuple(parts), neutral.joints(), materials, neutral.expression,
         _provenance(photo_sha256, seed),
@@ -164,9 +165,13 @@ def write_rig(
 
 
 def _other_materials(
-    head: PreviewHead, parts: list[RiggedPart], base: SkinBase, painted: Material
+    head: PreviewHead,
+    parts: list[RiggedPart],
+    base: SkinBase,
+    painted: Material,
+    smile: Smile | None,
 ) -> dict[str, Material]:
-    """Materials of all parts but the skin."""
+    """Materials of all parts but the skin, which is ``painted``."""
     side, skin = base.side, base.fitted
     named = {part.name: part for part in parts}
     light = eye_light(head)
@@ -174,11 +179,11 @@ def _other_materials(
     mean = float(1 / np.median(removed))
     materials = {
         "eyes": eyes_material(head, side // 2, light),
-        "teeth": _teeth(head, named, side // 4, mean),
+        "teeth": _teeth(head, named, side // 4, mean, smile),
         "tongue": tongue_material(side // 8, mean),
         "lashes": lashes_material(side // 4),
     }
-    vivid = vividness(cheek_tone(painted))
+    vivid = vividness(painted.delit)
     for name in ("eyes", "teeth", "tongue"):
         colourful = materials[name]
         materials[name] = replace(
@@ -186,8 +191,9 @@ def _other_materials(
             photographed=to_pixels(muted(colourful.photographed / 255, vivid)),
             delit=to_pixels(muted(colourful.delit / 255, vivid)),
         )
-    shell = {part.name: part for part in parts if part.name in ("hair", "headwear")}
-    materials |= shell_materials(head, shell, side // 2, skin, removed, base.hair_mm)
+    worn = {part.name: part for part in parts if part.name in ("hair", "headwear")}
+    if base.shell is not None:
+        materials |= shell_materials(head, worn, base.shell, side // 2, skin, removed, base.hair_mm)
     if "brim" in named:
         materials["brim"] = brim_material(head, named["brim"], side // 4)
     if "clothes" in named:
@@ -195,12 +201,16 @@ def _other_materials(
     return materials
 
 
-def _teeth(head: PreviewHead, named: dict[str, RiggedPart], side: int, light: float) -> Material:
+def _teeth(
+    head: PreviewHead,
+    named: dict[str, RiggedPart],
+    side: int,
+    light: float,
+    smile: Smile | None,
+) -> Material:
     """The teeth, as the photo shows them if it does."""
-    photo = head.appearance.projection
-    smile = Smile.of(photo)
     if smile is None:
-        return teeth_material(side, light * light_in_mouth(photo))
+        return teeth_material(side, light * light_in_mouth(head.appearance.projection))
     rows = ("upper_teeth", "lower_teeth")
     upper, lower = (named[row].posed({PHOTO_EXPRESSION: 1.0}) for row in rows)
     return teeth_material(side, light, shown_teeth(smile, upper, lower, side))

@@ -54,13 +54,29 @@ class Raster:
         for start in range(0, side, rows):
             v, u = np.mgrid[start : min(start + rows, side), 0:side] + 0.5
             origins = np.stack([u.ravel() / side, 1 - v.ravel() / side, np.ones(u.size)], -1)
-            hits = caster.cast(origins, np.broadcast_to([0.0, 0.0, -1.0], origins.shape))
-            texels.append(hits.ray + start * side)
-            hit_triangles.append(hits.face)
-            weights.append(hits.weights)
+            down = np.broadcast_to([0.0, 0.0, -1.0], origins.shape)
+            ray, face, within, _ = caster.triangles_hit(origins, down)
+            texels.append(ray + start * side)
+            hit_triangles.append(face)
+            weights.append(within)
         return cls(
             side, np.concatenate(texels), np.concatenate(hit_triangles), np.concatenate(weights)
         )
+
+    def rows_in(self, wanted: Mask, triangles: NDArray[np.integer] | None = None) -> Indices:
+        """Indices (k,) of the texels that lie in some triangles.
+
+        Args:
+            wanted: (m,) triangles, or (n,) vertices, of which a triangle has at least one.
+            triangles: (m, 3) the vertices of the triangles, if those are wanted.
+
+        """
+        flags = wanted if triangles is None else np.asarray(wanted[triangles].any(1))
+        return np.flatnonzero(flags[self.triangle])
+
+    def only(self, rows: Indices) -> Raster:
+        """The texels of some indices (k,): values that matter there alone are quick to compute."""
+        return Raster(self.side, self.texel[rows], self.triangle[rows], self.weights[rows])
 
     def interpolated(self, values: Array, triangles: NDArray[np.integer]) -> Array:
         """(t, ...) values at the texels, from values (n, ...) at the triangles' corners (m, 3)."""
@@ -128,13 +144,13 @@ def surface_looks(
     face = twins.face[raster.triangle]
     painted = face >= 0 if wanted is None else (face >= 0) & wanted
     index = np.flatnonzero(painted)
-    rows, corner = np.arange(len(face))[:, None], np.arange(3)
-    weights = raster.weights[rows, (corner - twins.turn[raster.triangle][:, None]) % 3]
     looks = [np.zeros((len(face), 3), np.float32) for _ in range(2)]
 
     def paint(start: int) -> None:
         part = index[start : start + _BAND]
-        for look, colours in zip(looks, head.surface_looks(face[part], weights[part]), strict=True):
+        corner = (np.arange(3) - twins.turn[raster.triangle[part]][:, None]) % 3
+        weights = np.take_along_axis(raster.weights[part], corner, 1)
+        for look, colours in zip(looks, head.surface_looks(face[part], weights), strict=True):
             look[part] = colours
 
     with ThreadPoolExecutor(_PAINTERS) as painters:
@@ -178,11 +194,15 @@ def fine_normals(
         sigmas: blurs in texels between which variation is relief.
 
     """
-    tone = np.log(np.maximum(delit.mean(-1), 0.03))
+    # sums of channels: several times faster than a mean over an axis of three
+    mean = (delit[..., 0] + delit[..., 1] + delit[..., 2]) / np.float32(3)
+    tone = np.log(np.maximum(mean, 0.03))
     band = blurred(tone, sigmas[0]) - blurred(tone, sigmas[1])
     height = np.tanh(band / 0.12) * 0.12 * strength
     rise = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8) / texel_mm
     fall = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8) / texel_mm
-    normals = np.dstack([-rise, fall, np.ones_like(rise)])
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return to_pixels(np.asarray(normals * 0.5 + 0.5, np.float32))
+    length = np.sqrt(rise * rise + fall * fall + 1)
+    normals = np.empty((*length.shape, 3), np.float32)
+    for channel, value in enumerate((-rise, fall, np.float32(1))):
+        normals[..., channel] = value / length * 0.5 + 0.5
+    return to_pixels(normals)

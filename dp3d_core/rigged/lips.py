@@ -22,6 +22,11 @@ from dp3d_core.rigged.topology import part_topology, skin_twins
 
 _REACH_MM = 11.0
 """Distance from the line between the lips up to which skin moves with it, millimetres."""
+_LIP_MM = 6.0
+"""Distance from the rim up to which a lip that parts moves as a whole, millimetres: teeth that a
+smile shows are covered at rest by the skin above the lip, which stretches, not by a taller lip."""
+_MOST_REACH_MM = 20.0
+"""Distance from the rim at which the nose and the chin begin, millimetres."""
 _LEAST_GAP_MM = -0.3
 """Distance of the lips on the closed mouth, millimetres; negative: they are pressed together."""
 _REACH_PER_MOVE = 2.0
@@ -36,7 +41,7 @@ _COLUMNS = 41
 """Number of columns of a mouth at which its lips are compared."""
 _LEAST_PARTING_MM = 3.0
 """Distance of the lips in the photo from which they are parted, millimetres."""
-_LEAST_SMILE_MM = 1.5
+LEAST_SMILE_MM = 1.5
 """Least distance of lips between which teeth are seen, millimetres."""
 _MOST_PARTING_MM = 40.0
 """Greatest distance of the lips that is believed, millimetres."""
@@ -78,15 +83,13 @@ def parting(skin: Array, camera: Camera, edges: Array, shows_teeth: bool = False
     if not shows_lips(camera):
         return None
     upper, lower = lip_rims()
-    middle = skin[np.concatenate([upper, lower])].mean(0)
-    pixels, _ = camera.project(middle + np.array([[0, 0, 0], [0, MM, 0]]))
-    down_per_mm = float(pixels[0, 1] - pixels[1, 1])
+    down_per_mm = pixels_per_mm(camera, skin[np.concatenate([upper, lower])].mean(0))
     if down_per_mm < _LEAST_SCALE:
         return None
     columns = np.linspace(edges[:, 0, 0].mean(), edges[:, -1, 0].mean(), _COLUMNS)
     height = [np.interp(columns, edge[:, 0], edge[:, 1]) for edge in edges]
     gap = (height[1] - height[0]) / down_per_mm
-    least = _LEAST_SMILE_MM if shows_teeth else _LEAST_PARTING_MM
+    least = LEAST_SMILE_MM if shows_teeth else _LEAST_PARTING_MM
     if not least < gap.max() < _MOST_PARTING_MM:
         return None
     lift = np.zeros(len(skin))
@@ -97,7 +100,14 @@ def parting(skin: Array, camera: Camera, edges: Array, shows_teeth: bool = False
         rise = (at[:, 1] - np.interp(at[:, 0], columns, target)) / down_per_mm
         inside = np.interp(at[:, 0], columns, share, left=0, right=0)
         lift[own] = np.clip(rise, -_MOST_MOVE_MM, _MOST_MOVE_MM) * inside * MM
-    return _spread(skin, lift, max(_REACH_MM, _REACH_PER_MOVE * float(np.abs(lift).max()) / MM))
+    fade = max(_REACH_MM, _REACH_PER_MOVE * float(np.abs(lift).max()) / MM)
+    return _spread(skin, lift, fade, float(np.clip(_MOST_REACH_MM - fade, 0, _LIP_MM)))
+
+
+def pixels_per_mm(camera: Camera, point: Array) -> float:
+    """Rows of a photo per millimetre upwards at a point (3,), head units."""
+    pixels, _ = camera.project(point + np.array([[0, 0, 0], [0, MM, 0]]))
+    return float(pixels[0, 1] - pixels[1, 1])
 
 
 def shows_lips(camera: Camera) -> bool:
@@ -114,8 +124,16 @@ def inner_lips(landmarks: Array) -> Array:
     return np.asarray(landmarks[np.array(INNER_LIPS)])
 
 
-def _spread(skin: Array, lift: Array, reach_mm: float) -> Array:
-    """(n, 3) offsets upwards by ``lift`` (n,) of the lips' rims, continued into skin and mouth."""
+def _spread(skin: Array, lift: Array, fade_mm: float, whole_mm: float = 0.0) -> Array:
+    """(n, 3) offsets upwards by ``lift`` (n,) of the lips' rims, continued into skin and mouth.
+
+    Args:
+        skin: (n, 3) skin, head units.
+        lift: (n,) moves of the rims upwards, head units.
+        fade_mm: distance over which the move fades, millimetres.
+        whole_mm: distance from the rim up to which skin moves as the rim does, millimetres.
+
+    """
     upper, lower = lip_rims()
     offsets = np.zeros_like(skin)
     jaw = _follows_jaw()
@@ -126,7 +144,7 @@ def _spread(skin: Array, lift: Array, reach_mm: float) -> Array:
         distance, nearest = np.asarray(distance), np.asarray(nearest)
         weights = 1 / np.maximum(distance, 0.5 * MM) ** 2
         taken = (weights * lift[own][nearest]).sum(1) / weights.sum(1)
-        offsets[near, 1] = taken * smoothstep(distance[:, 0] / MM, reach_mm, 0.0)
+        offsets[near, 1] = taken * smoothstep(distance[:, 0] / MM, whole_mm + fade_mm, whole_mm)
     return offsets
 
 

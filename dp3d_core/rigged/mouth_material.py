@@ -29,7 +29,7 @@ from dp3d_core.rigged.topology import part_topology, skin_twins
 
 _RIM_MM = 1.1
 """Distance from the rim of a lip within which it always takes the colour beside it, mm."""
-_LIP_MM = 6.5
+LIP_MM = 6.5
 """Distance from the rim within which a lip may show teeth, millimetres."""
 _BEFORE_CORNERS_MM = 19.0
 """Distance from the plane of symmetry within which lips are mended, millimetres."""
@@ -79,7 +79,7 @@ def without_teeth(image: Array32, distance: Array32) -> Array32:
         distance: (s, s) :func:`rim_distance` on the outer skin, large elsewhere.
 
     """
-    rows, columns = np.nonzero(distance < 2 * _LIP_MM)
+    rows, columns = np.nonzero(distance < 2 * LIP_MM)
     if not len(rows):
         return image
     box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
@@ -91,12 +91,12 @@ def without_teeth(image: Array32, distance: Array32) -> Array32:
     # the reddest half of what lies around is lip
     lip = np.median(own[own[:, 1] >= np.median(own[:, 1])], axis=0)
     tooth = (colours[..., 0] > lip[0] + _TOOTH[0]) & (colours[..., 1] < lip[1] + _TOOTH[1])
-    other = (tooth | (colours[..., 0] < lip[0] - _GAP_DARKER)) & (from_rim < _LIP_MM)
+    other = (tooth | (colours[..., 0] < lip[0] - _GAP_DARKER)) & (from_rim < LIP_MM)
     # skin beside a thin lip is pale as well; what is replaced is connected with the rim
     other = _connected(other, from_rim < 2 * _RIM_MM) | (from_rim < _RIM_MM)
     size = max(3, round(len(image) / 400)) | 1
     wide = cv2.dilate(other.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-    known = ~wide & (from_rim < 2 * _LIP_MM)
+    known = ~wide & (from_rim < 2 * LIP_MM)
     filled = continued(part, known, np.asarray(part[known].mean(0), np.float32))
     mask = blurred(wide.astype(np.float32), size / 2)[..., None]
     mended = image.copy()

@@ -30,8 +30,8 @@ _NEIGHBOURS = 12
 _NEAREST_MM = 0.5
 """Distance below which a neighbour's weight grows no further, millimetres."""
 _SHIFTS_MM = {
-    "upper_teeth": (0.0, -3.5, 0.0),
-    "lower_teeth": (0.0, -1.0, -2.5),
+    "upper_teeth": (0.0, -3.5, 3.0),
+    "lower_teeth": (0.0, -1.0, -1.0),
     "tongue": (0.0, -1.0, -5.0),
 }
 """Moves of parts of the mouth: upper teeth show below the lip and close before the lower ones."""
@@ -55,6 +55,7 @@ class NeutralHead:
         parted: (n, 3) offsets of the skin from the neutral lips to those of the fit, head units.
         lips_moved: whether they are where the photo shows them, not where the fit put them.
         narrowed: share of a blink by which each eye is narrower than the fit's, by side.
+        smile: teeth that the photo shows between the lips.
 
     """
 
@@ -65,6 +66,7 @@ class NeutralHead:
     parted: Array | None = None
     lips_moved: bool = False
     narrowed: Mapping[str, float] = field(default_factory=dict)
+    smile: Smile | None = None
 
     @classmethod
     def of_controls(cls, controls: Array) -> NeutralHead:
@@ -138,6 +140,7 @@ class NeutralHead:
             of_photo - closed,
             parted is not None,
             {} if photo is None else narrowing(skin, photo),
+            smile,
         )
 
     def joints(self) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, smoothstep
+from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, Pixels, smoothstep
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.people import expression_offsets, prior
@@ -24,15 +24,17 @@ from dp3d_core.rigged.baking import (
     blurred,
     continued,
     fine_normals,
+    resized,
     surface_looks,
     to_pixels,
 )
 from dp3d_core.rigged.layout import FACE, FIRST_SOCKET, MOUTH, SECOND_SOCKET, skin_layout
-from dp3d_core.rigged.mouth_material import rim_distance, without_teeth
+from dp3d_core.rigged.mouth_material import LIP_MM, rim_distance, without_teeth
 from dp3d_core.rigged.narrowing import eye_rims
 from dp3d_core.rigged.rig import Material
+from dp3d_core.rigged.shell import HAIR_ROUGHNESS, Shell, likeness_to_hair
 from dp3d_core.rigged.topology import halves, part_topology, skin_twins
-from dp3d_core.rigged.worn import light_off_hair, likeness_to_hair
+from dp3d_core.rigged.worn import light_off_hair
 
 _WET_TINT = np.array([0.92, 0.62, 0.58])
 """Colour of the inside of lids and lips relative to the skin."""
@@ -77,10 +79,16 @@ _CHEEK_SHARE = 0.6
 """Share of the cheeks' colour in that of lids."""
 _LID_TINT = 0.91
 """Brightness of lids relative to the skin around them."""
-_VIVID = 0.14
-"""Range of the channels of a skin tone, relative to the largest, from which a photo has colours."""
+_VIVID = 0.2
+"""Range of the channels, relative to the largest, from which a photo has colours."""
+_LEAST_BRIGHT = 0.25
+"""Least value of that largest channel, so that noise of dark pixels is no colour."""
 _FAR_MM = 1e3
 """Distance from the lips of what is no outer skin, millimetres."""
+_COVERED = 0.15
+"""Coverage by clothes from which skin below them is never seen."""
+_CHEEK_DEPTH_MM = 35.0
+"""Depth on the average head from which skin belongs to the cheeks, millimetres."""
 _HIDDEN_MM = 7.0
 """Height of hair over the scalp from which the scalp is never seen, millimetres."""
 _RELIEF_MM = 0.35
@@ -98,6 +106,7 @@ class SkinBase:
         fitted: (n, 3) skin with the photo's expression, head units.
         side: side of the texture, texels.
         hair_mm: (n,) height of hair and headwear over the skin, millimetres.
+        shell: the head's hair and headwear.
         shows_teeth: whether the lips are parted, so that teeth may be seen on their rims.
 
     """
@@ -106,6 +115,7 @@ class SkinBase:
     fitted: Array
     side: int
     hair_mm: Array
+    shell: Shell | None
     shows_teeth: bool = False
 
 
@@ -116,34 +126,26 @@ def skin_material(base: SkinBase) -> Material:
     uv_triangles = halves(topology.quad_uv)
     raster = Raster.of(skin_layout(), uv_triangles, base.side)
     twins = Twins.of(skin_twins()[triangles].astype(np.int32), base.head)
-    island = np.tile(topology.island, 2)[raster.triangle]
-    points = raster.interpolated(base.fitted, triangles)
-    cover = np.asarray(base.head.appearance.clothes.cover(points))
-    wanted = (cover <= 0.15) & ~np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET))
-    scalp = (skin_twins() >= 0) & (bust().region[skin_twins()] == Region.SCALP)
-    hidden_mm = np.where(scalp, base.hair_mm, 0.0)
-    wanted &= raster.interpolated(hidden_mm, triangles) < _HIDDEN_MM
+    island = np.tile(topology.island, 2)
+    wanted = _uncovered(base, raster, triangles, island)
     photographed, delit, known = surface_looks(base.head, twins, raster, wanted)
-    _unlight_fringe(base, raster, triangles, photographed, delit)
+    fringe = _unlight_fringe(base, raster, triangles, photographed, delit)
     known = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
-    lids = raster.image(raster.interpolated(lid_zone(), triangles))
-    beside_rims = smoothstep(raster.interpolated(lid_distance(), triangles), *_ALWAYS_MM)
-    lids, rims = (zone * known for zone in (lids, raster.image(beside_rims)))
-    to_rim = raster.image(
-        np.where(island == FACE, raster.interpolated(rim_distance(), triangles), _FAR_MM), _FAR_MM
-    )
+    lids, rims = (zone * known for zone in _lid_images(raster, triangles))
+    to_rim = _rim_image(raster, triangles, island == FACE) if base.shows_teeth else None
+    cheeks, vivid = _cheeks(raster, triangles) & known, vividness(delit)
     looks = []
     for image in (photographed, delit):
-        tone = _skin_tone(image, known, raster, rest)
+        tone = _skin_tone(image, cheeks)
         filled = continued(image, known, tone)
         filled = without_eyes(filled, lids, rims, tone)
-        if base.shows_teeth:
+        if to_rim is not None:
             filled = without_teeth(filled, to_rim)
-        _paint_inside(filled, raster, island, rest, tone)
+        _paint_inside(filled, raster, triangles, island, tone, vivid)
         looks.append(padded(filled, raster.mask()))
     texel = _texel_mm(raster, base.fitted, triangles, uv_triangles)
     rough = _roughness(base.side // 4)
+    rough = rough + (HAIR_ROUGHNESS - rough) * resized(fringe, base.side // 4)
     relief = np.full((base.side, base.side), _RELIEF_MM, np.float32)
     relief[~known] = 0
     relief = blurred(relief, base.side / 400)
@@ -158,31 +160,91 @@ def skin_material(base: SkinBase) -> Material:
     )  # fmt: skip
 
 
+def _uncovered(base: SkinBase, raster: Raster, triangles: Indices32, island: Indices) -> Mask:
+    """(t,) texels of the outer skin that neither clothes nor hair always cover.
+
+    Args:
+        base: what the textures share.
+        raster: texels of the skin.
+        triangles: (m, 3) corners of its triangles.
+        island: (m,) pieces of the skin that they belong to.
+
+    """
+    uncovered = ~np.isin(island, (MOUTH, FIRST_SOCKET, SECOND_SOCKET))[raster.triangle]
+    clothes = base.head.appearance.clothes
+    low = raster.rows_in(clothes.below_chin(base.fitted), triangles)
+    points = raster.only(low).interpolated(base.fitted, triangles)
+    uncovered[low] &= np.asarray(clothes.cover(points)) <= _COVERED
+    scalp = (skin_twins() >= 0) & (bust().region[skin_twins()] == Region.SCALP)
+    hidden_mm = np.where(scalp, base.hair_mm, 0.0)
+    below_hair = raster.rows_in(hidden_mm >= _HIDDEN_MM, triangles)
+    height = raster.only(below_hair).interpolated(hidden_mm, triangles)
+    uncovered[below_hair] &= height < _HIDDEN_MM
+    return np.asarray(uncovered)
+
+
+def _lid_images(raster: Raster, triangles: Indices32) -> tuple[Array32, Array32]:
+    """(s, s) :func:`lid_zone`, and 1 at the rims of the lids, which are always replaced."""
+    zone, distance = lid_zone(), lid_distance()
+    near = raster.only(raster.rows_in((zone > 0) | (distance < _ALWAYS_MM[0]), triangles))
+    rims = smoothstep(near.interpolated(distance, triangles), *_ALWAYS_MM)
+    return near.image(near.interpolated(zone, triangles)), near.image(rims)
+
+
+def _rim_image(raster: Raster, triangles: Indices32, outer: Mask) -> Array32:
+    """(s, s) :func:`rim_distance` around the mouth on the outer triangles (m,), large elsewhere."""
+    distance = rim_distance()
+    near = raster.only(
+        raster.rows_in(np.asarray(outer & (distance < 2 * LIP_MM)[triangles].any(1)))
+    )
+    return near.image(near.interpolated(distance, triangles), _FAR_MM)
+
+
+def _cheeks(raster: Raster, triangles: Indices32) -> Mask:
+    """(s, s) texels of the cheeks."""
+    mean = _mean_skin_mm()
+    front = raster.only(raster.rows_in(mean[:, 2] > _CHEEK_DEPTH_MM, triangles))
+    x, y, z = front.interpolated(mean, triangles).T
+    return front.mask(
+        (np.abs(x) > 18) & (np.abs(x) < 50) & (y > -28) & (y < 4) & (z > _CHEEK_DEPTH_MM)
+    )
+
+
 def _unlight_fringe(
     base: SkinBase, raster: Raster, triangles: Indices32, photographed: Array32, delit: Array32
-) -> None:
-    """Take the light out of hair that is painted on skin as out of the hair beside it, in place."""
-    factors, near = light_off_hair(base.head, base.fitted)
+) -> Array32:
+    """Take the light out of hair that is painted on skin as out of the hair beside it, in place.
+
+    Returns:
+        (s, s) likeness of the skin to hair, 0 to 1, where hair may be painted.
+
+    """
+    factors, near = light_off_hair(base.head, base.fitted, base.shell)
     twins = skin_twins()
     forehead = (twins >= 0) & np.isin(bust().region[twins], _UNDER_FRINGE)
-    near = raster.interpolated(near * forehead, triangles)
-    rows = np.flatnonzero(near > 0)
+    near *= forehead
+    fringe = raster.only(raster.rows_in(near > 0, triangles))
     flat = delit.reshape(-1, 3)
-    soft = blurred(delit, base.side / 1200).reshape(-1, 3)[raster.texel[rows]]
-    likeness = likeness_to_hair(base.head, soft.astype(np.float64)) * near[rows]
-    weights, corners = raster.weights[rows], triangles[raster.triangle[rows]]
-    of_hair = np.einsum("tc,tcx->tx", weights, factors[corners])
-    own = raster.texel[rows]
-    as_hair = photographed.reshape(-1, 3)[own] * of_hair
-    flat[own] += (np.clip(as_hair, 0, 1) - flat[own]) * likeness[:, None]
+    soft = blurred(delit, base.side / 1200).reshape(-1, 3)[fringe.texel]
+    likeness = likeness_to_hair(base.head, soft.astype(np.float64))
+    likeness *= fringe.interpolated(near, triangles)
+    as_hair = photographed.reshape(-1, 3)[fringe.texel] * fringe.interpolated(factors, triangles)
+    own = flat[fringe.texel]
+    flat[fringe.texel] += (np.clip(as_hair, 0, 1) - own) * likeness[:, None]
+    return fringe.image(likeness)
+
+
+@lru_cache(maxsize=1)
+def _mean_skin_mm() -> Array:
+    """(n, 3) skin of the average head, millimetres."""
+    return np.asarray(part_topology("skin").refine @ (prior().mean / MM))
 
 
 @lru_cache(maxsize=1)
 def lid_zone() -> Array:
     """(n,) 1 at skin that slides over an eye when it closes, 0 beyond the lids."""
     topology = part_topology("skin")
-    rest = np.asarray(topology.refine @ (prior().mean / MM))
-    zone = np.zeros(len(rest))
+    zone = np.zeros(topology.refine.shape[0])
     for side in ("Left", "Right"):
         blink = topology.refine @ expression_offsets({f"eyeBlink{side}": 1.0}) / MM
         moves = np.linalg.norm(blink, axis=1)
@@ -193,7 +255,7 @@ def lid_zone() -> Array:
 @lru_cache(maxsize=1)
 def lid_distance() -> Array:
     """(n,) distance of skin from the rims of the lids on the average head, millimetres."""
-    rest = np.asarray(part_topology("skin").refine @ (prior().mean / MM))
+    rest = _mean_skin_mm()
     distance, _ = cKDTree(rest[eye_rims()]).query(rest)
     return np.asarray(distance)
 
@@ -237,9 +299,16 @@ def without_eyes(image: Array32, lids: Array32, rims: Array32, tone: Array32) ->
     return mended
 
 
-def vividness(tone: NDArray[np.floating]) -> float:
-    """0 to 1: how far a skin tone (3,), sRGB, is from grey, as in a photo without colours."""
-    return float(np.clip(np.ptp(tone) / max(float(tone.max()), 1e-3) / _VIVID, 0, 1))
+def vividness(texture: NDArray[np.floating] | Pixels) -> float:
+    """0 to 1: how colourful the face in the middle of the skin's texture (s, s, 3) is.
+
+    0 for a photo without colours.  The most colourful tenth counts: a pale face has lips.
+    """
+    side = len(texture)
+    middle = texture[side // 3 : side // 2, side // 3 : 2 * side // 3].reshape(-1, 3)
+    colours = middle.astype(np.float64) / (255 if texture.dtype == np.uint8 else 1)
+    largest = np.maximum(colours.max(-1), _LEAST_BRIGHT)
+    return float(np.clip(np.quantile(np.ptp(colours, axis=-1) / largest, 0.9) / _VIVID, 0, 1))
 
 
 def muted(colours: Array, vivid: float) -> Array:
@@ -248,36 +317,41 @@ def muted(colours: Array, vivid: float) -> Array:
     return np.asarray(grey + (colours - grey) * vivid)
 
 
-def cheek_tone(material: Material) -> Array:
-    """(3,) median sRGB of the de-lit skin in the middle of the texture's face."""
-    side = len(material.delit)
-    middle = material.delit[side // 3 : side // 2, side // 3 : 2 * side // 3].reshape(-1, 3)
-    return np.asarray(np.median(middle, axis=0) / 255)
-
-
-def _skin_tone(image: Array32, known: Mask, raster: Raster, rest: Array) -> Array32:
-    """(3,) median colour of the cheeks in an image; a default if none are known."""
-    x, y, z = rest.T
-    cheeks = (np.abs(x) > 18) & (np.abs(x) < 50) & (y > -28) & (y < 4) & (z > 35)
-    texels = raster.mask(cheeks) & known
-    if texels.sum() < 50:
+def _skin_tone(image: Array32, cheeks: Mask) -> Array32:
+    """(3,) median colour of known texels of the cheeks (s, s); a default if there are none."""
+    if cheeks.sum() < 50:
         return _DEFAULT_SKIN
-    return np.asarray(np.median(image[texels], axis=0), np.float32)
+    return np.asarray(np.median(image[cheeks], axis=0), np.float32)
 
 
 def _paint_inside(
-    image: Array32, raster: Raster, island: Indices, rest: Array, tone: Array32
+    image: Array32,
+    raster: Raster,
+    triangles: Indices32,
+    island: Indices,
+    tone: Array32,
+    vivid: float,
 ) -> None:
-    """Paint mouth and sockets, in place."""
+    """Paint mouth and sockets, in place.
+
+    Args:
+        image: (s, s, 3) colours, 0 to 1.
+        raster: texels of the skin.
+        triangles: (m, 3) corners of its triangles.
+        island: (m,) pieces of the skin that they belong to.
+        tone: (3,) colour of the skin.
+        vivid: :func:`vividness` of the photo.
+
+    """
     flat = image.reshape(-1, 3)
-    sockets = np.isin(island, (FIRST_SOCKET, SECOND_SOCKET))
+    sockets = raster.rows_in(np.isin(island, (FIRST_SOCKET, SECOND_SOCKET)))
     flat[raster.texel[sockets]] = tone * _WET_TINT
-    inside = island == MOUTH
-    shade = smoothstep(rest[inside, 2], *_MOUTH_DARKENS)
+    mouth = raster.only(raster.rows_in(island == MOUTH))
+    shade = smoothstep(mouth.interpolated(_mean_skin_mm(), triangles)[:, 2], *_MOUTH_DARKENS)
     brightness = 1 - (1 - _DEEP) * shade
     # a dark photo has a dark mouth, a grey one a grey one
-    own = muted(_MOUTH, vividness(tone)) * np.clip(tone.mean() / 0.58, 0.35, 1.3)
-    flat[raster.texel[inside]] = own * brightness[:, None]
+    own = muted(_MOUTH, vivid) * np.clip(tone.mean() / 0.58, 0.35, 1.3)
+    flat[mouth.texel] = own * brightness[:, None]
 
 
 def _texel_mm(
@@ -306,7 +380,7 @@ def _roughness(side: int) -> Array32:
     triangles = halves(topology.quads)
     raster = Raster.of(skin_layout(), halves(topology.quad_uv), side)
     island = np.tile(topology.island, 2)[raster.triangle]
-    rest = raster.interpolated(np.asarray(topology.refine @ (prior().mean / MM)), triangles)
+    rest = raster.interpolated(_mean_skin_mm(), triangles)
     twin = skin_twins()
     region = np.where(twin >= 0, bust().region[twin], int(Region.FACE))
     table = np.array([_ROUGHNESS[Region(i)] for i in range(len(_ROUGHNESS))])

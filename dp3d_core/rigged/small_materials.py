@@ -43,11 +43,11 @@ _IRIS_DARKNESS = (0.12, 0.5)
 """Quantiles of brightness of the visible eye between which the iris lies."""
 _IRIS_LIMITS = (0.10, 0.55)
 """Range of the iris's mean brightness."""
-_TEETH = np.array([0.86, 0.81, 0.72])
+_TEETH = np.array([0.94, 0.90, 0.82])
 _GUMS = np.array([0.66, 0.33, 0.32])
 _TONGUE = np.array([0.66, 0.34, 0.33])
 _LASH = np.array([0.07, 0.055, 0.05])
-_INSIDE = 0.78
+_INSIDE = 0.71
 """Brightness of teeth and tongue as photographed, relative to the light on the face: lips shade
 them."""
 _LIKE_SEEN = (0.7, 1.4)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, percentile_filter
 
 from dp3d_core.arrays import Array, Array32, Pixels, smoothstep
+from dp3d_core.heads.people import prior
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.photo.projection import Projection
 from dp3d_core.preview.texture.panorama import remap
 from dp3d_core.preview.texture.tones import lab
-from dp3d_core.rigged.lips import inner_lips, shows_lips
+from dp3d_core.rigged.lips import LEAST_SMILE_MM, inner_lips, lip_rims, pixels_per_mm, shows_lips
+from dp3d_core.rigged.topology import part_topology
 
 _BRIGHT = (34.0, 20.0)
 """Lightness below that of the brightest teeth between which a pixel is a tooth, Lab."""
@@ -21,6 +24,10 @@ _IN_SHADE = (0.3, 0.5)
 """Places along the row between which teeth may lie in the dark of the mouth's corners."""
 _BRIGHTEST = 0.85
 """Quantile of lightness among the pale pixels between the lips, of the brightest teeth."""
+_NEAR_BRIGHTEST = 12.0
+"""Lightness below that of the brightest teeth down to which their colour is measured, Lab."""
+_MORE_COLOURFUL = 5.0
+"""Chroma above the skin's from which bright pixels are no teeth, Lab."""
 _LEAST_PALE = 0.15
 """Share of pixels between the lips that are not red from which they may be teeth."""
 _DARKER_THAN_SKIN = 18.0
@@ -84,14 +91,13 @@ class Smile:
         height, width = inside.shape
         if not ((middle >= 0) & (middle < [width, height])).all() or not inside.any():
             return None
+        opening = np.ptp(landmarks[..., 1], axis=0).max()
+        if opening < LEAST_SMILE_MM * pixels_per_mm(photo.camera, _mean_mouth()):
+            return None
         around = cv2.dilate(inside, np.ones((_AROUND, _AROUND), np.uint8)) > 0
         skin = np.median(lab(photo.colours[around & (inside == 0)]), axis=0)
-        pixels = lab(photo.colours[inside > 0])
-        pale = pixels[pixels[:, 1] < skin[1] + _LIP_REDDER, 0]
-        if len(pale) < _LEAST_PALE * len(pixels):
-            return None
-        brightest = float(np.quantile(pale, _BRIGHTEST))
-        if brightest < skin[0] - _DARKER_THAN_SKIN:
+        brightest = _brightest_teeth(lab(photo.colours[inside > 0]), skin)
+        if brightest is None:
             return None
         edges = _refined(landmarks, photo.colours, brightest, skin)
         return cls(photo, edges, _between(edges, inside.shape), brightest, skin)
@@ -139,6 +145,29 @@ def light_in_mouth(photo: Projection) -> float:
     skin = float(np.median(photo.colours[around & (inside == 0)]))
     own = float(np.quantile(photo.colours[inside > 0].mean(-1), _BRIGHTEST))
     return float(np.clip(own / max(skin, 0.05), _LEAST_LIGHT, 1))
+
+
+@lru_cache(maxsize=1)
+def _mean_mouth() -> Array:
+    """(3,) middle of the lips of the average head, head units."""
+    return np.asarray(
+        (part_topology("skin").refine @ prior().mean)[np.concatenate(lip_rims())].mean(0)
+    )
+
+
+def _brightest_teeth(pixels: Array, skin: Array) -> float | None:
+    """Lightness of the brightest teeth among pixels (n, 3) between lips, Lab; None if none are.
+
+    Teeth are pale and less colourful than the skin (3,) around: gloss on a lip is not.
+    """
+    pale = pixels[pixels[:, 1] < skin[1] + _LIP_REDDER]
+    if len(pale) < _LEAST_PALE * len(pixels):
+        return None
+    brightest = float(np.quantile(pale[:, 0], _BRIGHTEST))
+    colours = pale[pale[:, 0] > brightest - _NEAR_BRIGHTEST, 1:]
+    colourful = np.hypot(*np.median(colours, axis=0)) - np.hypot(*skin[1:])
+    dark = brightest < skin[0] - _DARKER_THAN_SKIN
+    return None if dark or colourful > _MORE_COLOURFUL else brightest
 
 
 def _between(edges: Array, shape: tuple[int, ...]) -> Pixels:

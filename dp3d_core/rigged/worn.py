@@ -23,12 +23,13 @@ from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.texture.panorama import wrap
-from dp3d_core.preview.texture.tones import lab_distance
+from dp3d_core.rigged.fringe import lowered_fringe
 from dp3d_core.rigged.keys import LEAST, HeadKeys
 from dp3d_core.rigged.layout import FACE, TORSO, cloth_layout
 from dp3d_core.rigged.neutral import NeutralHead, neighbour_weights
 from dp3d_core.rigged.parts import part_faces
 from dp3d_core.rigged.rig import BONES, PHOTO_EXPRESSION, Detail, Faces, Key, Levels, RiggedPart
+from dp3d_core.rigged.shell import Shell, likeness_to_hair
 from dp3d_core.rigged.skinning import skinning_weights
 from dp3d_core.rigged.topology import part_topology
 
@@ -36,10 +37,6 @@ _CARRIED = (40.0, 8.0)
 """Distances from the skin between which worn things begin to move with it, millimetres."""
 _COLLAR_MM = 5.0
 """Distance above the neckline up to which clothes have a mesh, millimetres; alpha ends before."""
-_LIGHTNESS = 0.7
-"""Weight of lightness where colours of hair and skin are compared."""
-_NEARER_HAIR = (-14.0, 6.0)
-"""Differences of the Lab distances to skin and to hair between which hair begins."""
 _HAIRNESS_SIGMA = 2.0
 """Blur of the likeness to hair, texels of the grid."""
 _LOW_MM = (20.0, 8.0)
@@ -102,17 +99,20 @@ class Carrier:
         return neutral, {key: own for key, own in keys.items() if len(own.moved)}, weights
 
 
-def worn_parts(head: PreviewHead, neutral: NeutralHead, keys: HeadKeys) -> list[RiggedPart]:
+def worn_parts(
+    head: PreviewHead, neutral: NeutralHead, keys: HeadKeys, shell: Shell | None
+) -> list[RiggedPart]:
     """Meshes of hair, headwear, brim and clothes, as far as the head has them.
 
     Args:
         head: the fitted head.
         neutral: its neutral shape.
         keys: its blend shapes.
+        shell: its hair and headwear.
 
     """
     carrier = Carrier.of(neutral, keys)
-    parts = shell_parts(head, carrier)
+    parts = [] if shell is None else shell_parts(head, carrier, shell)
     if len(head.mesh.vertices) > len(bust().rest) + SHELL:
         parts.append(_brim(head, carrier))
     clothes = clothes_part(head, neutral, keys, carrier)
@@ -122,12 +122,10 @@ def worn_parts(head: PreviewHead, neutral: NeutralHead, keys: HeadKeys) -> list[
 # -- hair and headwear --
 
 
-def shell_parts(head: PreviewHead, carrier: Carrier) -> list[RiggedPart]:
+def shell_parts(head: PreviewHead, carrier: Carrier, shell: Shell) -> list[RiggedPart]:
     """Hair and headwear: one grid, with two meshes where a hat is worn over hair."""
     first = len(bust().rest)
-    if len(head.mesh.vertices) < first + SHELL:
-        return []
-    vertices = head.mesh.vertices[first : first + SHELL]
+    vertices = lowered_fringe(head, shell.height_mm)
     is_hat = head.mesh.parts[first : first + SHELL] == Part.HAT
     neutral, keys, weights = carrier.carried(vertices)
     parts = []
@@ -136,12 +134,12 @@ def shell_parts(head: PreviewHead, carrier: Carrier) -> list[RiggedPart]:
         if len(faces["full"].quads):
             part = RiggedPart(name, name, neutral, _shell_uv(), faces, keys, weights)
             if name == "hair":
-                part = replace(part, normals=_shell_normals(head, carrier, part))
+                part = replace(part, normals=_shell_normals(head, carrier, part, shell))
             parts.append(part)
     return parts
 
 
-def _shell_normals(head: PreviewHead, carrier: Carrier, hair: RiggedPart) -> Array:
+def _shell_normals(head: PreviewHead, carrier: Carrier, hair: RiggedPart, shell: Shell) -> Array:
     """(SHELL, 3) normals of the hair, those of the skull where it shows skin or ends.
 
     Beside the hairline the shell lies on the forehead with the photo's skin on it; in a scene's
@@ -153,37 +151,21 @@ def _shell_normals(head: PreviewHead, carrier: Carrier, hair: RiggedPart) -> Arr
     near = neighbour_weights(carrier.skull / MM, hair.vertices / MM)
     height = np.linalg.norm(hair.vertices - near @ carrier.skull, axis=1) / MM
     before = smoothstep(hair.vertices[:, 2] / MM, *_BEFORE_EARS_MM)
-    like_skull = np.maximum(1 - _vertex_hairness(head), smoothstep(height, *_LOW_MM) * before)
+    like_skull = np.maximum(
+        1 - _vertex_hairness(head, shell), smoothstep(height, *_LOW_MM) * before
+    )
     return unit(normals + (unit(near @ skull) - normals) * like_skull[:, None])
 
 
-def _vertex_looks(head: PreviewHead) -> tuple[Array, Array]:
-    """Colours of the shell's vertices with the photo's light and without, (SHELL, 3) each.
-
-    1 where no triangle uses a vertex.
-    """
-    first = len(bust().rest)
-    looks = np.ones((SHELL, 3)), np.ones((SHELL, 3))
-    triangles = np.flatnonzero((head.mesh.faces >= first).all(1))
-    corners = head.mesh.faces[triangles] - first
-    for corner in range(3):
-        inside = corners[:, corner] < SHELL
-        weights = np.zeros((int(inside.sum()), 3))
-        weights[:, corner] = 1.0
-        for look, own in zip(looks, head.surface_looks(triangles[inside], weights), strict=True):
-            look[corners[inside, corner]] = own
-    return looks
-
-
-def _vertex_hairness(head: PreviewHead) -> Array:
+def _vertex_hairness(head: PreviewHead, shell: Shell) -> Array:
     """(SHELL,) 0 where the shell has the colour of skin, 1 where it has that of hair."""
-    hairness = np.where(_existing(head), likeness_to_hair(head, _vertex_looks(head)[1]), 1.0)
+    hairness = np.where(_existing(head), likeness_to_hair(head, shell.delit), 1.0)
     grid = wrap(hairness[:-1].reshape(GRID.rows, GRID.columns).astype(np.float32), 8)
     hairness[:-1] = cv2.GaussianBlur(grid, (0, 0), _HAIRNESS_SIGMA)[:, 8:-8].ravel()
     return hairness
 
 
-def light_off_hair(head: PreviewHead, skin: Array) -> tuple[Array, Array]:
+def light_off_hair(head: PreviewHead, skin: Array, shell: Shell | None) -> tuple[Array, Array]:
     """Factors that take the photo's light out of the hair nearest to skin, and how near it is.
 
     A fringe goes on as paint on the forehead, where light is taken out as from skin.
@@ -191,34 +173,24 @@ def light_off_hair(head: PreviewHead, skin: Array) -> tuple[Array, Array]:
     Args:
         head: the fitted head.
         skin: (n, 3) skin with the photo's expression, head units.
+        shell: the head's hair; without any, all is far from hair.
 
     Returns:
         (n, 3) factors, and (n,) 1 beside hair, 0 far from it.
 
     """
-    first = len(bust().rest)
-    if len(head.mesh.vertices) < first + SHELL:
+    if shell is None:
         return np.ones_like(skin), np.zeros(len(skin))
-    lit, unlit = _vertex_looks(head)
+    first = len(bust().rest)
     own = _existing(head) & (head.mesh.parts[first : first + SHELL] == Part.HAIR)
-    own &= likeness_to_hair(head, unlit) > 0.5
+    own &= likeness_to_hair(head, shell.delit) > 0.5
     if own.sum() < _LEAST_HAIR:
         return np.ones_like(skin), np.zeros(len(skin))
     places = head.mesh.vertices[first : first + SHELL][own]
     near = neighbour_weights(places / MM, skin / MM)
-    factors = np.clip(unlit[own] / np.maximum(lit[own], 0.03), 0.3, 3.0)
+    factors = np.clip(shell.delit[own] / np.maximum(shell.photographed[own], 0.03), 0.3, 3.0)
     distance = np.linalg.norm(near @ places - skin, axis=1) / MM
     return np.asarray(near @ factors), smoothstep(distance, *_FRINGE_MM)
-
-
-def likeness_to_hair(head: PreviewHead, colours: Array) -> Array:
-    """(n,) 0 for colours (n, 3) under even light that are like the skin, 1 like the hair."""
-    tone = head.appearance.projection.skin_tone
-    if tone is None:
-        return np.ones(len(colours))
-    to_skin = lab_distance(colours, np.asarray(tone), _LIGHTNESS)
-    to_hair = lab_distance(colours, np.asarray(head.appearance.hair_colour), _LIGHTNESS)
-    return smoothstep(to_skin - to_hair, *_NEARER_HAIR)
 
 
 def _shell_faces(head: PreviewHead, wanted: Mask) -> dict[Detail, Faces]:

@@ -7,7 +7,6 @@ import numpy as np
 from dp3d_core.arrays import Array, Array32, Indices32, smoothstep
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
-from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.preview.asset import padded
 from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.head import PreviewHead
@@ -23,8 +22,8 @@ from dp3d_core.rigged.baking import (
 from dp3d_core.rigged.layout import cloth_layout
 from dp3d_core.rigged.neutral import neighbour_weights
 from dp3d_core.rigged.rig import Material, RiggedPart
+from dp3d_core.rigged.shell import HAIR_ROUGHNESS, Shell, likeness_to_hair
 from dp3d_core.rigged.topology import halves, part_topology, skin_twins
-from dp3d_core.rigged.worn import likeness_to_hair
 
 _COVERED_MM = -1.0
 """Height of the shell over the skin from which hair covers it, millimetres."""
@@ -36,7 +35,7 @@ _STRANDS_MM = 1.2
 """Standard deviation of that height among strands, millimetres."""
 _STRAND = (0.7, 12.0)
 """Size of strands in the alpha of hair, texels across and along, in a texture of 1024."""
-_HAIR_ROUGHNESS, _CLOTH_ROUGHNESS = 0.62, 0.88
+_CLOTH_ROUGHNESS = 0.88
 _RELIEF_MM = 0.5
 """Height of relief of hair and cloth per unit of log brightness, millimetres."""
 
@@ -44,6 +43,7 @@ _RELIEF_MM = 0.5
 def shell_materials(
     head: PreviewHead,
     parts: dict[str, RiggedPart],
+    shell: Shell,
     side: int,
     skin: Array,
     removed: Array,
@@ -54,6 +54,7 @@ def shell_materials(
     Args:
         head: the fitted head.
         parts: those of ``worn.shell_parts``, by name.
+        shell: the head's hair and headwear.
         side: side of the texture, texels.
         skin: (n, 3) skin with the photo's expression, head units.
         removed: (n, 3) factors by which the light was taken out of it.
@@ -81,14 +82,14 @@ def shell_materials(
         looks = [padded(image, painted) for image in (photographed, delit)]
         pixels = [to_pixels(look) for look in looks]
         if name == "hair":
-            alpha = to_pixels(_hair_alpha(head, raster, corners, hairness))
+            alpha = to_pixels(_hair_alpha(shell.height_mm, raster, corners, hairness))
             pixels = [np.dstack([look, alpha]) for look in pixels]
         texel = np.full((side, side), 600.0 / side, np.float32)
         relief = np.full((side, side), _RELIEF_MM, np.float32)
         materials[name] = Material(
             pixels[0],
             pixels[1],
-            roughness=_HAIR_ROUGHNESS if name == "hair" else _CLOTH_ROUGHNESS,
+            roughness=HAIR_ROUGHNESS if name == "hair" else _CLOTH_ROUGHNESS,
             normal_map=fine_normals(looks[1], texel, relief, (0.8, 4.0)),
             alpha=name == "hair",
             double_sided=True,
@@ -103,10 +104,9 @@ def _hairness(head: PreviewHead, delit: Array32, raster: Raster) -> Array:
     return np.asarray(blurred(image, 1.5).reshape(-1)[raster.texel], np.float64)
 
 
-def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices32, hairness: Array) -> Array32:
+def _hair_alpha(height_mm: Array, raster: Raster, corners: Indices32, hairness: Array) -> Array32:
     """(side, side) alpha of hair: strands end where the shell comes near the skin."""
-    height = _height_over_skin(head)
-    at = raster.interpolated(height, corners)
+    at = raster.interpolated(height_mm, corners)
     rng = np.random.default_rng(5)
     noise = rng.standard_normal((raster.side, raster.side)).astype(np.float32)
     across, along = (size * raster.side / 1024 for size in _STRAND)
@@ -117,24 +117,11 @@ def _hair_alpha(head: PreviewHead, raster: Raster, corners: Indices32, hairness:
     return padded(raster.image(smoothstep(ragged, *_EDGE_MM)), raster.mask())
 
 
-def _height_over_skin(head: PreviewHead) -> Array:
-    """(SHELL,) height of the shell over the skin below it, millimetres."""
-    first = len(bust().rest)
-    faces = head.mesh.faces[(head.mesh.faces < first).all(1)]
-    skin = RayCaster(type(head.mesh).of(head.mesh.vertices[:first], faces, head.mesh.parts[:first]))
-    hits = skin.cast(*GRID.inward_rays())
-    radius = np.zeros(GRID.rows * GRID.columns)
-    radius[hits.ray] = GRID.radius(hits.points)
-    grid = head.mesh.vertices[first : first + SHELL - 1]
-    height = (GRID.radius(grid) - radius) / MM
-    return np.append(height, height[: GRID.columns].mean())
-
-
-def hair_over(head: PreviewHead, skin: Array) -> Array:
+def hair_over(shell: Shell | None, skin: Array) -> Array:
     """(n,) height of hair or headwear over skin (n, 3), mm; very low where there is none."""
-    if len(head.mesh.vertices) < len(bust().rest) + SHELL:
+    if shell is None:
         return np.full(len(skin), _NO_HAIR_MM)
-    height = _height_over_skin(head)[:-1].reshape(GRID.rows, GRID.columns)
+    height = shell.height_mm[:-1].reshape(GRID.rows, GRID.columns)
     return np.asarray(GRID.look_up(height.astype(np.float32), skin)[:, 0], np.float64)
 
 

@@ -82,8 +82,9 @@ class HeadLight:
         corners = light[self.mesh.faces[hits.face]]
         interpolated = np.einsum("kvc,kv->kc", corners, hits.weights)
         # only shade on skin is coloured: light passes through it
-        grey = interpolated.mean(1, keepdims=True)
-        return np.asarray(np.where((parts == Part.SKIN)[:, None], interpolated, grey))
+        grey = np.flatnonzero(parts != Part.SKIN)
+        interpolated[grey] = interpolated[grey].mean(1, keepdims=True)
+        return np.asarray(interpolated)
 
     def unlit(
         self, filled: Array, colours: Array, hits: Hits, parts: Labels
@@ -93,8 +94,13 @@ class HeadLight:
         Completed colours are divided by the light that was applied to them, the photo's skin by
         the full directional light.
         """
-        applied, full = (self.at(light, hits, parts) for light in self._unlit_by)
-        photo_light = np.where((parts == Part.SKIN)[:, None], full, applied)
+        applied_there, full = self._unlit_by
+        applied = self.at(applied_there, hits, parts)
+        photo_light = applied
+        if (parts == Part.SKIN).any():
+            photo_light = self.at(full, hits, parts)
+            others = np.flatnonzero(parts != Part.SKIN)
+            photo_light[others] = applied[others]
         return np.clip(filled / applied, 0, 1), np.clip(colours / photo_light, 0, 1)
 
 

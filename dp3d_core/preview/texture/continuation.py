@@ -31,7 +31,9 @@ def pull_push(colours: Array32, weight: Array32, far: Array32) -> Array32:
         coarse = np.broadcast_to(far, colours.shape).astype(np.float32)
     else:
         pad = 4
-        weighted = np.dstack([colours * weight[..., None], weight]).astype(np.float32)
+        weighted = np.empty((rows, columns, 4), np.float32)
+        np.multiply(colours, weight[..., None], out=weighted[..., :3])
+        weighted[..., 3] = weight
         blurred = cv2.GaussianBlur(wrap(weighted, pad), (0, 0), 1.0)[:, pad:-pad]
         small = cv2.resize(blurred, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA)
         small_colours = np.asarray(small[..., :3] / np.maximum(small[..., 3:], 1e-6), np.float32)

@@ -10,9 +10,12 @@ from dp3d_core.heads.people import prior
 from dp3d_core.heads.space import BUST_CUT_MM, MM
 from dp3d_core.meshes.mesh import vertex_normals
 from dp3d_core.rigged.layout import skin_layout
+from dp3d_core.rigged.lips import lip_rims
 from dp3d_core.rigged.rig import BONES, DETAILS
+from dp3d_core.rigged.shell import Shell
 from dp3d_core.rigged.topology import PARTS, part_topology, skin_twins
 from dp3d_core.rigged.worn import _vertex_hairness
+from tests.support.rig_checks import random_keys
 
 NAMES = {*PARTS}
 
@@ -118,8 +121,20 @@ def test_hair_has_the_normals_of_the_skull_where_it_shows_skin(fitted, rig) -> N
     np.testing.assert_allclose(np.linalg.norm(hair.normals, axis=1), 1, atol=1e-9)
     of_faces = vertex_normals(hair.vertices, hair.faces["full"].triangles()[0])
     cosine = np.einsum("ni,ni->n", hair.normals, of_faces)
-    hairness = _vertex_hairness(fitted)
+    shell = Shell.of(fitted)
+    assert shell is not None
+    hairness = _vertex_hairness(fitted, shell)
     drawn = np.linalg.norm(of_faces, axis=1) > 0.5
     behind = hair.vertices[:, 2] < 0
     assert cosine[drawn & behind & (hairness > 0.999)].min() > 0.999
     assert (cosine[drawn & (hairness < 0.1)] < 0.99).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_upper_teeth_stand_close_behind_the_lip(seed) -> None:
+    _, keys = random_keys(seed)
+    skin, teeth = keys.vertices["skin"], keys.vertices["upper_teeth"]
+    rim = skin[lip_rims()[0]]
+    middle = [points[np.abs(points[:, 0]) < 6 * MM] for points in (rim, teeth)]
+    behind = (middle[0][:, 2].min() - middle[1][:, 2].max()) / MM
+    assert 2 < behind < 8  # farther behind they are grey in the shadow of the lips

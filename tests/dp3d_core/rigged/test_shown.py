@@ -18,8 +18,10 @@ from dp3d_core.rigged.lips import lip_rims, parting
 from dp3d_core.rigged.mouth_material import rim_distance, without_teeth
 from dp3d_core.rigged.narrowing import lid_rims, narrowing
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION
-from dp3d_core.rigged.skin_material import lid_distance
+from dp3d_core.rigged.skin_material import lid_distance, vividness
+from dp3d_core.rigged.small_materials import ShownTeeth, teeth_material, teeth_raster
 from dp3d_core.rigged.smile import Smile
+from dp3d_core.rigged.topology import skin_twins
 from tests.support.rig_checks import Piercings, open_eyes, random_keys
 
 SIZE = 640
@@ -118,11 +120,33 @@ def test_eyes_are_narrowed_as_far_as_landmarks_show(person) -> None:
     assert narrowing(skin, photo(np.zeros((SIZE, SIZE, 3)), None)) == {"Left": 0, "Right": 0}
 
 
-def smiling(teeth: np.ndarray) -> Projection:
-    """A photo of lips around teeth of a colour, with landmarks 4 pixels off on the upper lip."""
+def test_lips_part_as_a_whole_and_leave_the_nose(person) -> None:
+    _, keys = person
+    skin = keys.vertices["skin"]
+    for gap_mm in (6.0, 14.0):
+        offsets = parting(skin, camera(), parted_edges(skin, gap_mm))
+        assert offsets is not None
+        rim = lip_rims()[0]
+        middle = rim[np.abs(skin[rim, 0]) < 4 * MM]
+        lift = offsets[middle, 1].max()
+        assert lift > 0.3 * gap_mm * MM
+        beside = np.abs(skin[:, 0]) < 4 * MM
+        height = (skin[:, 1] - skin[middle, 1].mean()) / MM
+        front = beside & (skin_twins() >= 0) & (skin[:, 2] > 0)
+        lip = front & (height > 0.5) & (height < 4.5)
+        assert lip.sum() > 5
+        assert offsets[lip, 1].min() > 0.85 * lift
+        assert np.abs(offsets[front & (height > 24)]).max() < 0.02 * MM
+
+
+def smiling(teeth: np.ndarray, half_gap: float = 14.0, off: float = 4.0) -> Projection:
+    """A photo of lips around teeth of a colour, with landmarks off on the upper lip, pixels.
+
+    ``half_gap`` is half the distance between the lips, pixels.
+    """
     picture = np.tile(SKIN, (SIZE, SIZE, 1))
     x = np.linspace(260, 380, 11)
-    arch = 14 * np.sin(np.pi * (x - 260) / 120)
+    arch = half_gap * np.sin(np.pi * (x - 260) / 120)
     edges = np.stack([np.stack([x, 400 - arch], -1), np.stack([x, 400 + arch], -1)])
 
     def filled(upper: np.ndarray, lower: np.ndarray, colour: np.ndarray) -> None:
@@ -133,7 +157,7 @@ def smiling(teeth: np.ndarray) -> Projection:
     filled(*edges, teeth)
     landmarks = np.zeros((POINTS, 2))
     landmarks[list(INNER_LIPS[1])] = edges[1]
-    landmarks[list(INNER_LIPS[0])] = edges[0] - [[0, 4]]
+    landmarks[list(INNER_LIPS[0])] = edges[0] - [[0, off]]
     return photo(picture, landmarks)
 
 
@@ -157,6 +181,23 @@ def test_a_dark_mouth_shows_no_teeth() -> None:
     assert Smile.of(photo(np.zeros((SIZE, SIZE, 3)), None)) is None
 
 
+def test_gloss_on_closed_lips_is_no_tooth() -> None:
+    golden = np.array([1.0, 0.86, 0.55])
+    assert Smile.of(smiling(golden)) is None
+    assert Smile.of(smiling(golden[[0, 0, 0]])) is not None
+    # 2 pixels are 1.2 millimetres, 3 pixels 1.8
+    assert Smile.of(smiling(TEETH, 0.0, off=2.0)) is None
+    assert Smile.of(smiling(TEETH, 0.0, off=3.0)) is not None
+
+
+@pytest.mark.parametrize(("lips", "vivid"), [(LIP, 1.0), (np.full(3, 0.5), 0.0)])
+def test_a_pale_face_with_red_lips_has_colours(lips, vivid) -> None:
+    texture = np.full((90, 90, 3), 0.8)
+    texture[32:44, 40:60] = lips
+    assert vividness(texture) == vivid
+    assert vividness(np.rint(texture * 255).astype(np.uint8)) == vivid
+
+
 def test_teeth_are_taken_off_the_lips() -> None:
     side = 400
     row = np.abs(np.mgrid[0:side, 0:side][0] - side / 2)
@@ -170,3 +211,18 @@ def test_teeth_are_taken_off_the_lips() -> None:
 
 def test_zones_of_lids_and_lips_lie_apart() -> None:
     assert not ((lid_distance() < 10) & (rim_distance() < 10)).any()
+
+
+def test_teeth_of_a_photo_are_white_without_its_light() -> None:
+    side = 128
+    raster, _ = teeth_raster(side)
+    count = len(raster.texel)
+    for light in (0.35, 0.9):  # a dim photo and a bright one
+        shown = ShownTeeth(np.full((count, 3), light), np.ones(count), np.ones(count))
+        material = teeth_material(side, 1.0, shown)
+        delit, photographed = (
+            np.median(pixels.reshape(-1, 3)[raster.texel]) / 255
+            for pixels in (material.delit, material.photographed)
+        )
+        assert delit > 0.85
+        assert photographed == pytest.approx(light, abs=0.02)
