@@ -21,7 +21,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-diffusion env-nerf env-bpy env-viewers demo test test-all test-blender check types-nerf docs format addon doctor clean
+.PHONY: help env env-diffusion env-nerf env-bpy env-viewers packages checked demo test test-all test-blender check types-nerf docs format addon doctor clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -92,10 +92,20 @@ $(VENV)/.docs: $(VENV)/.installed
 docs: $(VENV)/.docs ## The documentation site in build/docs, with an API page for every module
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-test: check types-nerf docs env-bpy env-viewers ## Everything CI runs
+# One after the other: both change $(VENV).
+packages: $(VENV)/.installed
+	@$(MAKE) --no-print-directory $(VENV)/.diffusion
+	@$(MAKE) --no-print-directory $(VENV)/.docs
+
+# Installing and checking take a core each.  Nothing runs in $(VENV) before all its packages are there.
+checked:
+	@$(MAKE) --no-print-directory --jobs 2 packages env-bpy env-viewers
+	@$(MAKE) --no-print-directory --jobs 2 types-nerf check docs
+
+test: checked ## Everything CI runs
 	$(PYTEST) -m "not slow"
 
-test-all: check types-nerf docs env-bpy env-viewers ## The slow tests, and the add-on on Blender 4.2, 5.0 and 5.2 (needs Python 3.13 too, PYTHON313)
+test-all: checked ## The slow tests, and the add-on on Blender 4.2, 5.0 and 5.2 (needs Python 3.13 too, PYTHON313)
 	$(PYTEST) -m "slow or not slow"
 	JOBS=$(JOBS) STRICT=1 $(BIN)/python -m tests.addon.versions 4.2 5.0 5.2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -32,14 +33,46 @@ SHARED = REPOSITORY.parent / "shared"
 
 LONG = (
     *("test_survival.py", "test_generate.py", "test_bench.py", "test_fit_report.py"),
-    *("test_render.py", "test_views_job.py"),
+    *("test_render.py", "test_views_job.py", "test_interruption.py", "test_playback.py"),
+    *("test_closure.py", "test_results.py", "test_further_photos.py", "test_references.py"),
+    *("test_published_frames.py", "test_preview_benchmark.py"),
 )
 """Files that take long for their number of tests and would be the last ones of a run."""
+TOGETHER = (
+    ("tests/dp3d_core/rigged/",),
+    (
+        "tests/dp3d_core/pipelines/test_engine.py",
+        "tests/dp3d_core/pipelines/test_references.py",
+        "tests/dp3d_core/pipelines/test_user_pictures.py",
+    ),
+    (
+        "tests/addon/test_similarity.py",
+        "tests/nerf_export/field/test_fit.py",
+        "tests/nerf_export/field/test_ns_commands.py",
+        "tests/nerf_export/mesh/test_textured_mesh.py",
+        "tests/server/reports/test_fit_report.py",
+        "tests/server/worker/test_render.py",
+    ),
+)
+"""Beginnings of the paths of tests that one process runs, as they share what takes long to make."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files, so that no process waits for another at the end."""
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Distribute files, and those that belong together as if they were one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path: str = super()._split_scope(nodeid)
+            return next((group[0] for group in TOGETHER if path.startswith(group)), path)
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def shared_path(relative: str) -> Path:
@@ -53,6 +86,32 @@ def shared_path(relative: str) -> Path:
 def golden() -> Callable[[str], Any]:
     """Reader of a JSON file of golden values; skips where the reference data is absent."""
     return lambda name: json.loads(shared_path(f"golden/{name}").read_text())
+
+
+@pytest.fixture(scope="session")
+def heads_of_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the fitted heads that all processes of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "heads"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def share_heads(home: Path, heads: Path) -> Path:
+    """Let a dp3d folder take fitted heads from a shared folder: a fit takes seconds.
+
+    Args:
+        home: for ``DP3D_HOME``; it is created.
+        heads: of :func:`heads_of_run`.
+
+    Returns:
+        The dp3d folder.
+
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # Windows gives few users the right
+        (home / "heads").symlink_to(heads, target_is_directory=True)
+    return home
 
 
 @pytest.fixture(scope="session")

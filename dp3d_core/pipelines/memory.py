@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -156,8 +156,23 @@ def compute_needs(
         dtype: of the networks.
 
     """
+    passes = _measure_passes(config, size, min(config.window, views), references, dtype)
     latent = size // PIXELS_PER_LATENT
-    window = min(config.window, views)
+    hints = views * config.channels[0] * latent * latent * dtype.itemsize
+    # float32: latents, noise, their sums and temporaries
+    latents = 6 * views * 4 * latent * latent * 4
+    return replace(passes, kept=hints + latents)
+
+
+@lru_cache(maxsize=16)
+def _measure_passes(
+    config: NetworkConfig, size: int, window: int, references: int, dtype: torch.dtype
+) -> Needs:
+    """Networks' weights and the peaks of their passes; what is kept for the views counts as 0.
+
+    The number of views outside the window changes no pass, so one measurement serves all of them.
+    """
+    latent = size // PIXELS_PER_LATENT
     # diffusers' ``to`` warns about dtypes, nn.Module's does not
     networks = Networks.of(config, meta=True)
     for net in networks.named().values():
@@ -170,7 +185,7 @@ def compute_needs(
     conditions = Conditions(
         empty(1, TextSize.LENGTH, config.context),
         empty(references, 4, latent, latent),
-        empty(views, config.channels[0], latent, latent),
+        empty(window, config.channels[0], latent, latent),
     )
     t, indices = torch.empty(1, device="meta"), torch.arange(window, device="meta")
     x = empty(window, 4, latent, latent)
@@ -185,11 +200,9 @@ def compute_needs(
             _peak(lambda: decode_latents(networks.vae, empty(1, 4, latent, latent))),
             _peak(lambda: encode_pictures(networks.vae, empty(1, 3, size, size))),
         )
-    # float32: latents, noise, their sums and temporaries
-    latents = 6 * views * 4 * latent * latent * 4
     return Needs(
         {name: _bytes(net) for name, net in networks.named().items()},
-        conditions.hints.nbytes + latents,
+        0,
         reading,
         denoising,
         picture,

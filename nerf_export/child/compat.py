@@ -8,6 +8,8 @@ fpsample,     nerfstudio imports them at the top of modules, for functions that 
 open3d, rawpy here (open3d has 0.9 GB).  Stubs stand in, and raise when they are used.
 torch.load    nerfstudio does not set ``weights_only``, whose default before torch 2.6 let a
               checkpoint run code.  It is always on here.
+torch.compile nerfstudio compiles a function of Splatfacto as soon as it is imported, which loads
+              torch's compiler: a second.  Functions are compiled when they are first called.
 threads       torch uses all cores of the machine.  The patch limits it to the cores that the
               process may use, and to ``OMP_NUM_THREADS``.
 
@@ -35,6 +37,7 @@ def apply() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     _declare_torchvision(torch)
     _load_weights_only(torch)
+    _compile_late(torch)
     for name in ("fpsample", "open3d", "rawpy"):
         _stub(name)
     torch.set_num_threads(usable_cores())
@@ -69,6 +72,25 @@ def _load_weights_only(torch: Any) -> None:
         return load(*args, **{**options, "weights_only": True})
 
     torch.load = weights
+
+
+def _compile_late(torch: Any) -> None:
+    compile_now = torch.compile
+
+    def compile_late(model: Any = None, **options: Any) -> Any:
+        if model is None:
+            return functools.partial(compile_late, **options)
+        if not isinstance(model, types.FunctionType):
+            return compile_now(model, **options)
+        compiled = functools.cache(functools.partial(compile_now, model, **options))
+
+        @functools.wraps(model)
+        def run(*args: object, **values: object) -> object:
+            return compiled()(*args, **values)
+
+        return run
+
+    torch.compile = compile_late
 
 
 class _Stub(types.ModuleType):

@@ -18,6 +18,7 @@ import pytest
 from dp3d_core.portraits.photo_file import default_photo
 from tests.addon.build import build, find_blender_ext, find_bpy_python
 from tests.addon.support import ADDON, RESULT, SCRIPTS, ServerProcess, clean_environment
+from tests.conftest import share_heads
 
 
 @pytest.fixture(scope="session")
@@ -83,19 +84,21 @@ def blender(bpy_python: Path, tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(heads_of_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all tests that do not kill it."""
-    process = ServerProcess(tmp_path_factory.mktemp("server")).start()
-    yield process
+    process = ServerProcess(tmp_path_factory.mktemp("server"))
+    share_heads(process.dp3d_home, heads_of_run)
+    yield process.start()
     process.stop()
 
 
 @pytest.fixture(scope="session")
 def nerf_server(
-    nerf_environment: Path, tmp_path_factory: pytest.TempPathFactory
+    nerf_environment: Path, heads_of_run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
     """A server that can fit: one for all tests that need it."""
     process = ServerProcess(tmp_path_factory.mktemp("closure"))
+    share_heads(process.dp3d_home, heads_of_run)
     process.extra_env["DP3D_NERF_PYTHON"] = str(nerf_environment)
     yield process.start()
     process.stop()

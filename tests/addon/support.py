@@ -20,10 +20,15 @@ RESULT = "@@RESULT@@"
 TOKEN = "the-token-of-the-tests-of-the-addon"
 
 
+def dp3d_home_in(home: Path) -> Path:
+    """The dp3d folder of :func:`clean_environment`."""
+    return home / "dp3d-home"
+
+
 def clean_environment(home: Path) -> dict[str, str]:
     """Environment without our settings, and with Blender's own files in a private folder."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DP3D_", "PYTHON", "BLENDER_"))}
-    env["DP3D_HOME"] = str(home / "dp3d-home")
+    env["DP3D_HOME"] = str(dp3d_home_in(home))
     env["DP3D_MODELS"] = str(models_folder())  # installed once, see the root conftest
     env["BLENDER_USER_RESOURCES"] = str(home / "blender")
     # An add-on that a script registered keeps exports here, and would see those of other tests.
@@ -38,6 +43,7 @@ class ServerProcess:
 
     def __init__(self, home: Path) -> None:
         self.home, self.url, self.port = home, "", 0
+        self.dp3d_home = dp3d_home_in(home)
         self.extra_env: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
 

@@ -27,10 +27,8 @@ def recipe_of(folder: str) -> dict[str, Any]:
 
 def test_further_photos(blender, server, portrait: Path, tmp_path: Path) -> None:
     left, back = tmp_path / "left.png", tmp_path / "back.png"
-    with Image.open(portrait) as picture:
-        mirrored = picture.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    mirrored.save(left)
-    Image.new("RGB", (96, 96), (90, 70, 50)).save(back)
+    for path, colour in ((left, (90, 70, 50)), (back, (50, 70, 90))):
+        Image.new("RGB", (96, 96), colour).save(path)  # nobody is in them: fitted at once
     answers = blender(
         "further_photos",
         url=server.url,

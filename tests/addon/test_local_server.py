@@ -137,7 +137,8 @@ def test_a_port_of_another_program_is_named(started):
     assert f":{other.server_port + 1}" in server.remedy
 
 
-def test_a_data_folder_in_use_is_named(started):
+def test_a_data_folder_in_use_is_named(local, started, monkeypatch):
+    monkeypatch.setattr(local, "_CONTEST_S", 1.0)
     first = started()
     second = started()  # another port, the same DP3D_HOME
     assert first.state == "running"

@@ -13,6 +13,7 @@ import pytest
 from dp3d_core.viewsets.viewset import ViewSet
 from tests.addon.odd_server import HEALTH, OddServer, document
 from tests.addon.support import TOKEN, ServerProcess
+from tests.conftest import share_heads
 
 
 @pytest.fixture
@@ -121,9 +122,12 @@ def test_refused_job(start, server) -> None:
 
 
 @pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    process = ServerProcess(tmp_path_factory.mktemp("own")).start()
-    yield process
+def own_server(
+    heads_of_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path_factory.mktemp("own"))
+    share_heads(process.dp3d_home, heads_of_run)
+    yield process.start()
     process.stop()
 
 
@@ -138,8 +142,9 @@ def test_server_dies_and_returns(start, own_server: ServerProcess, tmp_path: Pat
     assert len(ViewSet.open(tmp_path / "results")) == 24
 
 
-def test_server_that_cannot_stream(start) -> None:
+def test_server_that_cannot_stream(addon, start, monkeypatch) -> None:
     """Without events a run asks for the job instead."""
+    monkeypatch.setattr(addon("link.run"), "_POLL_S", 0.1)
     states = iter(["queued", "running", "running", "failed"])
     job = {"id": "j", "kind": "views", "stage": "views", "step": 1, "of": 2}
     error = {"code": "internal", "problem": "It broke.", "remedy": "Mend it."}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,14 @@ def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) -
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def pictures(folder: Path, count: int, size: int = 64, colour: int = 90) -> Path:
+    """Write numbered square pictures, each of one plain colour, into a new folder."""
+    folder.mkdir()
+    for i in range(count):
+        Image.new("RGB", (size, size), (colour, 10 * i, 40)).save(folder / f"{i:03d}.png")
+    return folder
 
 
 def grey_profile(gamma: float) -> bytes:

@@ -138,10 +138,10 @@ def test_kept_heads_are_the_users_alone(head, tmp_path, monkeypatch) -> None:
     assert modes() == [0o700, 0o600]
 
 
-def test_a_damaged_kept_head_is_made_anew(portrait, tmp_path, monkeypatch) -> None:
+def test_a_damaged_kept_head_is_made_anew(portrait, head, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DP3D_HOME", str(tmp_path))
     engine, cameras = get_engine("preview"), full_orbit(2, size=48)
-    engine.generate(portrait, cameras, {}, out=tmp_path / "a")
+    kept_heads.keep(kept_heads.head_key(portrait, 0, ALL_AUTO), head)
     (kept,) = paths.heads_folder().iterdir()
     kept.write_bytes(kept.read_bytes()[:5000])
     engine.generate(portrait, cameras, {}, out=tmp_path / "b")

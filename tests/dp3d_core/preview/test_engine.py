@@ -18,9 +18,10 @@ from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.portraits.crop import CROP_FOCAL
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.pose import HeadAngles, crop_camera
+from dp3d_core.preview.choices import ALL_AUTO
 from dp3d_core.preview.engine import PreviewEngine
 from dp3d_core.preview.head import PreviewHead
-from dp3d_core.preview.kept_heads import fitted_head
+from dp3d_core.preview.kept_heads import fitted_head, head_key, keep
 from dp3d_core.progress import never_cancel
 from dp3d_core.synthetic.labels import Label
 from dp3d_core.synthetic.rendering import SyntheticHead, condition_image
@@ -54,6 +55,19 @@ def portrait(painted):
 @pytest.fixture(scope="session")
 def head(portrait) -> PreviewHead:
     return PreviewHead(portrait)
+
+
+@pytest.fixture
+def kept(head, portrait, tmp_path, monkeypatch):
+    """A dp3d folder that keeps the portrait's head of seed 0."""
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
+    keep(head_key(portrait, 0, ALL_AUTO), head)
+
+
+@pytest.fixture
+def nothing_kept(tmp_path, monkeypatch):
+    """No head was fitted before."""
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "home"))
 
 
 def test_front_view_is_the_photo(head, portrait, painted):
@@ -154,11 +168,10 @@ def test_the_photos_own_view_is_the_photo(portrait, head):
 
 
 @pytest.mark.parametrize(("yaws", "repeat_photo"), [((40, 55), True), ((2, 12), False)])
-def test_views_agree_in_three_dimensions(head, portrait, yaws, repeat_photo):
+def test_views_agree_in_three_dimensions(head, monkeypatch, yaws, repeat_photo):
     """A surface point has one colour, whichever camera looks at it."""
     cameras = [canonical_camera(yaw, 5, size=256) for yaw in yaws]
-    if not repeat_photo:
-        head = PreviewHead(portrait, repeat_photo=False)
+    monkeypatch.setattr(head.appearance, "repeat_photo", repeat_photo)
     views = [head.render(c) for c in cameras]
     v, u = np.nonzero(views[0].alpha > 0.99)
     uv = np.stack([u, v], -1) + 0.5
@@ -184,6 +197,7 @@ def test_depth_is_where_the_mesh_is(head):
     assert nose == pytest.approx(0.248, abs=0.03)
 
 
+@pytest.mark.usefixtures("kept")
 def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
     engine = get_engine("preview")
     cameras = full_orbit(10, size=64)
@@ -195,7 +209,7 @@ def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
     out = tmp_path / "views"
     with pytest.raises(Cancelled) as caught:
         engine.generate(
-            portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=stop_after_two
+            portrait, cameras, {}, out=out, seed=0, progress=events.append, cancel=stop_after_two
         )
     written = sorted((out / "frames").iterdir())
     # those that were begun in other threads are finished, and nobody writes any more
@@ -205,7 +219,7 @@ def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
     assert caught.value.code == "job.cancelled"
     before = [p.stat().st_mtime_ns for p in written]
     views = engine.generate(
-        portrait, cameras, {}, out=out, seed=1, progress=events.append, cancel=lambda: False
+        portrait, cameras, {}, out=out, seed=0, progress=events.append, cancel=lambda: False
     )
     assert len(views) == 10
     assert [p.stat().st_mtime_ns for p in written] == before
@@ -213,12 +227,13 @@ def test_engine_writes_resumes_and_cancels(tmp_path, portrait):
     assert events[-1].values["file"] == "frames/0009.png"
 
     fresh = engine.generate(
-        portrait, cameras, {}, out=tmp_path / "b", seed=1, progress=print, cancel=lambda: False
+        portrait, cameras, {}, out=tmp_path / "b", seed=0, progress=print, cancel=lambda: False
     )
     for i in range(10):
         np.testing.assert_array_equal(views.frame(i), fresh.frame(i))
 
 
+@pytest.mark.usefixtures("kept")
 def test_options(tmp_path, portrait):
     engine = PreviewEngine()
     views = engine.generate(
@@ -255,6 +270,7 @@ def test_options(tmp_path, portrait):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_what_was_chosen_is_kept_with_the_views(tmp_path, portrait):
     engine, cameras = PreviewEngine(), full_orbit(1, size=32)
     options = {"hair": "bald"}
@@ -282,12 +298,6 @@ def test_engines_are_listed():
     with pytest.raises(Dp3dError) as error:
         get_engine("nonsense")
     assert error.value.code == "engine.unknown"
-
-
-@pytest.fixture
-def nothing_kept(tmp_path, monkeypatch):
-    """No head was fitted before."""
-    monkeypatch.setenv("DP3D_HOME", str(tmp_path))
 
 
 @pytest.mark.usefixtures("nothing_kept")

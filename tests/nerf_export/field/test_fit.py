@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dp3d_core.cameras.trajectories import canonical_camera, capture_sphere, full_orbit
-from dp3d_core.errors import Cancelled, Dp3dError
+from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
 from nerf_export.field.fit import Fit, fit_views
@@ -75,39 +75,6 @@ def test_an_equal_job_returns_the_fit_and_another_is_refused(
     with pytest.raises(Dp3dError) as caught:
         again(1)
     assert caught.value.code == "viewset.mismatch"
-
-
-@pytest.mark.nerf
-def test_a_cancelled_fit_resumes_from_its_checkpoint(
-    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
-) -> None:
-    steps: list[int] = []
-
-    def listen(event: Progress) -> None:
-        if event.stage == "fit":
-            steps.append(event.step)
-
-    def fit() -> Fit:
-        return fit_views(
-            head_views.root,
-            tmp_path / "fit",
-            preset="tiny",
-            steps=400,
-            progress=listen,
-            cancel=lambda: not resumed and bool(steps) and steps[-1] > 20,
-        )
-
-    resumed = False
-    with pytest.raises(Cancelled):
-        fit()
-    assert not (tmp_path / "fit/fit.json").exists()
-    reached = steps[-1]
-    resumed = True
-    steps.clear()
-    finished_fit = fit()
-    assert finished_fit.meta.resumed_at >= reached
-    assert steps[0] > reached
-    assert steps[-1] == 400
 
 
 @pytest.mark.nerf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dp3d_core.errors import Dp3dError
+from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.viewsets.viewset import ViewSet
 from tests.support.fits import fit_tiny
 from tests.support.limits import largest_file
@@ -90,21 +91,33 @@ def test_too_little_memory_is_refused_before_the_fit(
     assert caught.value.code == "fit.bad_option"
 
 
-@pytest.mark.nerf
-def test_a_damaged_checkpoint_restarts_the_fit(
-    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
-) -> None:
-    reached = [0]
+@pytest.fixture(scope="module")
+def cancelled(
+    nerf_environment: Path, head_views: ViewSet, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, int]:
+    """Folder of a fit that was cancelled after its step 40, and the last step it reported."""
+    folder, reached = tmp_path_factory.mktemp("cancelled") / "fit", [0]
 
     def listen(event) -> None:
         if event.stage == "fit":
             reached[0] = event.step
 
-    with pytest.raises(Dp3dError):
-        fit_tiny(head_views.root, tmp_path / "fit", progress=listen, cancel=lambda: reached[0] > 40)
-    (checkpoint,) = (tmp_path / "fit").rglob("*.ckpt")
+    with pytest.raises(Cancelled):
+        fit_tiny(head_views.root, folder, progress=listen, cancel=lambda: reached[0] > 40)
+    return folder, reached[0]
+
+
+@pytest.fixture
+def unfinished(cancelled: tuple[Path, int], tmp_path: Path) -> Path:
+    """A copy of the cancelled fit that a test may change."""
+    return shutil.copytree(cancelled[0], tmp_path / "fit")
+
+
+@pytest.mark.nerf
+def test_a_damaged_checkpoint_restarts_the_fit(head_views: ViewSet, unfinished: Path) -> None:
+    (checkpoint,) = unfinished.rglob("*.ckpt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    restarted = fit_tiny(head_views.root, tmp_path / "fit")
+    restarted = fit_tiny(head_views.root, unfinished)
     assert restarted.meta.resumed_at == 0
     assert restarted.scores["foreground_psnr"] > 18
 
@@ -160,24 +173,11 @@ def test_a_fit_progresses_though_its_child_is_killed_every_few_seconds(
 
 
 @pytest.mark.nerf
-def test_a_fit_that_is_cancelled_often_trains_every_step_once(
-    nerf_environment: Path, head_views: ViewSet, tmp_path: Path
+def test_a_cancelled_fit_resumes_and_trains_every_step_once(
+    nerf_environment: Path, head_views: ViewSet, cancelled: tuple[Path, int], unfinished: Path
 ) -> None:
-    steps = []
-
-    def listen(event) -> None:
-        if event.stage == "fit" and event.step:
-            steps.append(event.step)
-
-    with pytest.raises(Dp3dError) as caught:
-        fit_tiny(
-            head_views.root,
-            tmp_path / "fit",
-            progress=listen,
-            cancel=lambda: max(steps, default=0) > 30,
-        )
-    assert caught.value.code == "job.cancelled"
-    (checkpoint,) = (tmp_path / "fit").rglob("*.ckpt")
+    assert not (unfinished / "fit.json").exists()
+    (checkpoint,) = unfinished.rglob("*.ckpt")
     program = (
         "import sys, torch; state = torch.load(sys.argv[1], weights_only=True); "
         "moments = state['optimizers']['distance']['state'][0]; "
@@ -189,4 +189,13 @@ def test_a_fit_that_is_cancelled_often_trains_every_step_once(
     )  # fmt: skip
     named, trained = answer.stdout.split()
     assert named == trained
-    assert fit_tiny(head_views.root, tmp_path / "fit").meta.resumed_at == int(trained)
+    reached, steps = cancelled[1], []
+
+    def listen(event) -> None:
+        if event.stage == "fit":
+            steps.append(event.step)
+
+    resumed = fit_tiny(head_views.root, unfinished, progress=listen)
+    assert resumed.meta.resumed_at == int(trained) >= reached
+    assert steps[0] > reached
+    assert steps[-1] == 120

@@ -84,7 +84,7 @@ def test_ns_train_knows_the_method_and_its_run_opens_again(
     )
     nerfstudio(
         *(nerf_environment, installed, tmp_path, "train", "dp3d-head-draft"),
-        *("--output-dir", "runs", "--max-num-iterations", "150", "--steps-per-save", "100"),
+        *("--output-dir", "runs", "--max-num-iterations", "100", "--steps-per-save", "60"),
         *("dp3d-head-data", "--data", "data", "--grid", "40"),
     )
     (config,) = (tmp_path / "runs").rglob("config.yml")

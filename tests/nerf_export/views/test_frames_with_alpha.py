@@ -52,7 +52,7 @@ def test_exports_carry_the_alpha(rgba_views: ViewSet, tmp_path: Path, to: str) -
 def test_a_fit_knows_the_silhouettes(
     nerf_environment: Path, rgba_views: ViewSet, tmp_path: Path
 ) -> None:
-    fit = fit_tiny(rgba_views.root, tmp_path / "fit", steps=150)
+    fit = fit_tiny(rgba_views.root, tmp_path / "fit", steps=80)
     assert fit.meta.warnings == ()
     assert fit.meta.silhouettes["mean"] > 0.95
     assert fit.scores["foreground_psnr"] > 14

@@ -250,7 +250,7 @@ def test_a_resumed_fit_keeps_its_poses(
         reached: list[str] = []
         return (lambda event: reached.append(event.stage)), (lambda: stage in reached)
 
-    job = {"preset": "tiny", "steps": 400, "poses": "refined"}
+    job = {"preset": "tiny", "steps": 100, "poses": "refined"}
     listen, stopped = stop_in("fit")
     with pytest.raises(Cancelled):
         fit_views(

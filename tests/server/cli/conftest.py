@@ -9,10 +9,12 @@ import sys
 
 import pytest
 
+from tests.conftest import share_heads
+
 
 @pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
+def home(tmp_path, heads_of_run):
+    return share_heads(tmp_path / "home", heads_of_run)
 
 
 @pytest.fixture

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pygltflib
 import pytest
 import trimesh
+from PIL import Image
 
 from dp3d_core.preview.kept_heads import HEAD_FILE
+from dp3d_core.rigged import sheet
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, arkit_names
+from server.cli.main import run
 from tests.server.cli.conftest import result
 
 SMALL = ("--texture-size", 512, "--json")
@@ -32,34 +36,46 @@ def highest_weight(path: Path, key: str) -> float:
     return float(values[:, names.index(key)].max())
 
 
-def test_a_head_from_views_and_from_the_photo(dp3d, photo, tmp_path) -> None:
+@pytest.fixture
+def dp3d_here(home, monkeypatch, capsys):
+    """The command line in this process, with a sheet of small pictures of a light head."""
+    monkeypatch.setenv("DP3D_HOME", str(home))
+    monkeypatch.setattr(sheet, "keys_sheet", partial(sheet.keys_sheet, size=48, detail="quarter"))
+
+    def run_here(*arguments):
+        assert run(list(map(str, arguments))) == 0
+        return json.loads(capsys.readouterr().out)["result"]
+
+    return run_here
+
+
+def test_a_head_from_views_and_from_the_photo(dp3d, dp3d_here, photo, tmp_path) -> None:
     views = tmp_path / "views"
     assert dp3d("generate", photo, "--out", views, "--views", 2, "--size", 32).returncode == 0
-    out, sheet = tmp_path / "head.glb", tmp_path / "keys.png"
-    run = dp3d("head", views, "--out", out, "--detail", "half", "--sheet", sheet, *SMALL)
-    assert run.returncode == 0, run.stderr
-    data = result(run)["result"]
+    out, keys = tmp_path / "head.glb", tmp_path / "keys.png"
+    rigged = dp3d("head", views, "--out", out, "--detail", "half", *SMALL)
+    assert rigged.returncode == 0, rigged.stderr
+    data = result(rigged)["result"]
     assert set(data["keys"]) == {*arkit_names(), PHOTO_EXPRESSION}
-    assert data["files"] == [str(out), str(sheet)]
+    assert data["files"] == [str(out)]
     assert 4_000 < data["parts"]["skin"]["quads"] < 5_000
-    assert sheet.is_file()
     scene = trimesh.load_scene(out)
     assert set(scene.geometry) == set(data["parts"])
     meta = json.loads((views / "meta.json").read_text())
     assert meta["portrait_sha256"].encode() in out.read_bytes()
 
     static = tmp_path / "static.glb"
-    run = dp3d("head", photo, "--static", "--out", static, *SMALL)
-    assert run.returncode == 0, run.stderr
-    assert set(result(run)["result"]["parts"]) <= {"head", "hair", "brim"}
+    one_mesh = dp3d("head", photo, "--static", "--out", static, *SMALL)
+    assert one_mesh.returncode == 0, one_mesh.stderr
+    assert set(result(one_mesh)["result"]["parts"]) <= {"head", "hair", "brim"}
 
     capture, clip = tmp_path / "take.csv", tmp_path / "head.gif"
     capture.write_text("Timecode,JawOpen\n00:00:00:00,0\n00:00:00:30,1\n00:00:01:00,0\n")
     played = ("--capture", capture, "--clip", clip, "--detail", "quarter")
-    run = dp3d("head", views, "--out", out, *played, *SMALL)
-    assert run.returncode == 0, run.stderr
-    data = result(run)["result"]
-    assert (data["capture_seconds"], data["files"][1:]) == (1.0, [str(clip)])
+    data = dp3d_here("head", views, "--out", out, *played, "--sheet", keys, *SMALL)
+    assert (data["capture_seconds"], data["files"]) == (1.0, [str(out), str(keys), str(clip)])
+    with Image.open(keys) as picture:
+        assert picture.size == (9 * 48, 6 * 48), "the neutral face, the photo's expression, 52 keys"
     assert highest_weight(out, "jawOpen") == pytest.approx(1)
     assert clip.read_bytes()[:3] == b"GIF"
 
@@ -74,9 +90,9 @@ def test_a_head_from_views_and_from_the_photo(dp3d, photo, tmp_path) -> None:
     np.savez(buffer, **arrays)
     assert zipfile.is_zipfile(buffer)
     path.write_bytes(buffer.getvalue())
-    run = dp3d("head", views, "--out", out, *SMALL)
-    assert run.returncode == 3
-    assert result(run)["error"]["code"] == "heads.no_shape"
+    refused = dp3d("head", views, "--out", out, *SMALL)
+    assert refused.returncode == 3
+    assert result(refused)["error"]["code"] == "heads.no_shape"
     assert dp3d("head", views, "--static", "--out", static, *SMALL).returncode == 0
 
 
@@ -90,6 +106,6 @@ def test_a_head_from_views_and_from_the_photo(dp3d, photo, tmp_path) -> None:
     ],
 )
 def test_captures_are_checked_before_the_photo(dp3d, photo, code, options) -> None:
-    run = dp3d("head", photo, *options, "--json")
-    assert run.returncode == 3
-    assert result(run)["error"]["code"] == code
+    refused = dp3d("head", photo, *options, "--json")
+    assert refused.returncode == 3
+    assert result(refused)["error"]["code"] == code
