@@ -19,7 +19,8 @@ from dp3d_core.cameras.camera import Camera
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import Subject
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet
+from dp3d_core.viewsets.writer import ViewSetWriter
 
 _TURN_DEG = 1.2
 """Standard deviation of a view's rotation about each axis, chosen to match the published frames."""

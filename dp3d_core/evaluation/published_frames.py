@@ -20,7 +20,8 @@ from dp3d_core.portraits.matting import find_matte
 from dp3d_core.portraits.photo_file import read_photo
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter, over
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, over
+from dp3d_core.viewsets.writer import ViewSetWriter
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from dp3d_core.pipelines.options import MOST_REFERENCES, DiffusionOptions
 from dp3d_core.pipelines.user_pictures import UserPictures
 from dp3d_core.pipelines.windows import window_edges
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage
-from dp3d_core.viewsets.viewset import VIEWSET_MARKER, ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import VIEWSET_MARKER, ViewMeta, ViewSet
+from dp3d_core.viewsets.writer import ViewSetWriter
 from dp3d_core.weights.requirements import HOW, older_import_refusal, packages_problem
 
 if TYPE_CHECKING:

@@ -40,7 +40,8 @@ from dp3d_core.progress import (
 )
 from dp3d_core.storage.files import write_atomic
 from dp3d_core.threads import cores, in_threads, one_blas_thread
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, encode_png
+from dp3d_core.viewsets.writer import ViewSetWriter
 
 CONDITION_FOLDER = "condition"
 """Folder of the condition images in a view set's folder."""

@@ -22,7 +22,8 @@ from dp3d_core.synthetic.materials import to_srgb
 from dp3d_core.synthetic.rendering import SyntheticHead, random_cameras
 from dp3d_core.synthetic.subjects import Subject, random_subject
 from dp3d_core.synthetic.uv import head_uv
-from dp3d_core.viewsets.viewset import DEPTH_UNIT, ViewMeta, ViewSet, ViewSetWriter, encode_png
+from dp3d_core.viewsets.viewset import DEPTH_UNIT, ViewMeta, ViewSet, encode_png
+from dp3d_core.viewsets.writer import ViewSetWriter
 
 DATASET_MARKER = "synth.json"
 """File that marks a folder as a data set; it is written first."""

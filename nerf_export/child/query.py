@@ -14,7 +14,7 @@ from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.files import load_cameras
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Stage, never_cancel
-from dp3d_core.viewsets.viewset import ViewSetWriter
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.child.cameras import nerfstudio_camera
 from nerf_export.child.field import HeadField
 from nerf_export.child.files import whole_file

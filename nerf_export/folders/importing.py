@@ -15,7 +15,8 @@ from dp3d_core.cameras.lenses import Distortion, Lens
 from dp3d_core.decoding.picture import ASSUMED_BITS
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import CancelCheck, ProgressCallback, Stage, check_cancel
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter, over
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, over
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.folders.capture import Capture, Frame, Notes, unusable
 from nerf_export.folders.capture_folders import (
     CaptureFolder,

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from dp3d_core.cameras.camera import Camera
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet
+from dp3d_core.viewsets.writer import ViewSetWriter
 
 
 @dataclass(frozen=True)

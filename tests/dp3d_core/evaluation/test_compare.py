@@ -14,7 +14,8 @@ from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.dataset import write_subject
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta
+from dp3d_core.viewsets.writer import ViewSetWriter
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from PIL import Image
 from dp3d_core.cameras.trajectories import canonical_camera, capture_sphere, full_orbit
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import Progress, never_cancel, no_progress
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.field.fit import Fit, fit_views
 from nerf_export.field.presets import get_preset
 from nerf_export.field.render import render_fit

@@ -11,7 +11,8 @@ import pytest
 from dp3d_core.cameras.camera import HEAD_FROM_Z_UP, Z_UP_FROM_HEAD, Camera
 from dp3d_core.cameras.files import cameras_to_dict
 from dp3d_core.cameras.trajectories import capture_sphere, frontal_arc, full_orbit
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.field.fit import Fit
 from nerf_export.field.fit_meta import FIT_SCHEMA, FitMeta
 from nerf_export.field.presets import get_preset

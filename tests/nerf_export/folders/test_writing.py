@@ -15,7 +15,8 @@ from dp3d_core.cameras.camera import Z_UP_FROM_HEAD, Camera
 from dp3d_core.cameras.trajectories import capture_sphere, full_orbit
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.folders.capture_folders import find_capture_folder
 from nerf_export.folders.importing import import_folder
 from nerf_export.folders.writing import FORMATS, export_views

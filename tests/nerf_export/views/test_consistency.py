@@ -9,7 +9,8 @@ import pytest
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.trajectories import canonical_camera, capture_sphere
 from dp3d_core.errors import Dp3dError
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.shape.hull import Hull, visual_hull
 from nerf_export.views.consistency import (
     check_cameras,

@@ -12,7 +12,8 @@ from dp3d_core.cameras.trajectories import full_orbit
 from dp3d_core.decoding.png import read_png
 from dp3d_core.errors import Cancelled, Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.views.dataset import (
     exclude_rays,
     hold_out,

@@ -10,7 +10,8 @@ import pytest
 from dp3d_core.decoding.png import read_png
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.storage.files import write_atomic
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter, encode_png
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, encode_png
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.folders.writing import export_views
 from nerf_export.views.dataset import write_dataset
 from tests.support.fits import fit_tiny

@@ -18,7 +18,8 @@ from dp3d_core.portraits.landmarks import stable_points
 from dp3d_core.progress import never_cancel, no_progress
 from dp3d_core.synthetic.dataset import write_subject
 from dp3d_core.synthetic.subjects import random_subject
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.field.fit import fit_views
 from nerf_export.views.registration import PointsOf, register, triangulate
 

@@ -18,7 +18,8 @@ from dp3d_core.cameras.files import BLENDER_PATH_SCHEMA, cameras_to_dict
 from dp3d_core.cameras.trajectories import canonical_camera
 from dp3d_core.errors import Dp3dError
 from dp3d_core.progress import never_cancel, no_progress
-from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, ViewSetWriter
+from dp3d_core.viewsets.viewset import ViewMeta, ViewSet
+from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.field.render import render_fit, render_warnings
 from tests.server.conftest import wait_until
 from tests.support.blender_cameras import (
