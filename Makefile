@@ -16,7 +16,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist
 
 ifeq ($(DP3D_BPY_PYTHON),)
 export DP3D_BPY_PYTHON := $(CURDIR)/$(BPY_VENV)/bin/python
-BPY_ENVIRONMENT := $(BPY_VENV)/.installed
+export BPY_ENVIRONMENT := $(BPY_VENV)/.installed
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
