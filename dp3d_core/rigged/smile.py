@@ -91,7 +91,7 @@ class Smile:
         height, width = inside.shape
         if not ((middle >= 0) & (middle < [width, height])).all() or not inside.any():
             return None
-        opening = np.ptp(landmarks[..., 1], axis=0).max()
+        opening = (landmarks[1, :, 1] - landmarks[0, :, 1]).max()
         if opening < LEAST_SMILE_MM * pixels_per_mm(photo.camera, _mean_mouth()):
             return None
         around = cv2.dilate(inside, np.ones((_AROUND, _AROUND), np.uint8)) > 0
