@@ -15,12 +15,14 @@ import tests.support.shape_checks  # noqa: F401  (first: it checks the modules i
 # isort: split
 from dp3d_core.cameras.trajectories import capture_sphere
 from dp3d_core.errors import Dp3dError
+from dp3d_core.evaluation.photos_benchmark import Shot, photograph_person
 from dp3d_core.progress import Progress, never_cancel
 from dp3d_core.storage.paths import models_folder
 from dp3d_core.viewsets.viewset import ViewSet
 from nerf_export.field.fit import Fit, fit_views
 from nerf_export.process.environment import nerf_python
 from tests.support.marks import pytest_runtest_setup  # noqa: F401  (a hook)
+from tests.support.photos import encode
 from tests.support.scene import write_views
 
 # most tests have a home of their own; what a user installs once, they share
@@ -96,6 +98,18 @@ def shared_path(relative: str) -> Path:
 def golden() -> Callable[[str], Any]:
     """Reader of a JSON file of golden values; skips where the reference data is absent."""
     return lambda name: json.loads(shared_path(f"golden/{name}").read_text())
+
+
+@pytest.fixture(scope="session")
+def person_shots() -> list[Shot]:
+    """A synthetic person from the front, one side, behind and the other side."""
+    return photograph_person(3)[2]
+
+
+@pytest.fixture(scope="session")
+def person_pngs(person_shots: list[Shot]) -> list[bytes]:
+    """The files of ``person_shots``."""
+    return [encode(shot.image) for shot in person_shots]
 
 
 @pytest.fixture(scope="session")
