@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -16,12 +15,14 @@ import tests.support.shape_checks  # noqa: F401  (first: it checks the modules i
 # isort: split
 from dp3d_core.cameras.trajectories import capture_sphere
 from dp3d_core.errors import Dp3dError
+from dp3d_core.evaluation.photos_benchmark import Shot, photograph_person
 from dp3d_core.progress import Progress, never_cancel
 from dp3d_core.storage.paths import models_folder
 from dp3d_core.viewsets.viewset import ViewSet
 from nerf_export.field.fit import Fit, fit_views
 from nerf_export.process.environment import nerf_python
 from tests.support.marks import pytest_runtest_setup  # noqa: F401  (a hook)
+from tests.support.photos import encode
 from tests.support.scene import write_views
 
 # most tests have a home of their own; what a user installs once, they share
@@ -32,10 +33,20 @@ SHARED = REPOSITORY.parent / "shared"
 
 
 LONG = (
-    *("test_survival.py", "test_generate.py", "test_bench.py", "test_fit_report.py"),
-    *("test_render.py", "test_views_job.py", "test_interruption.py", "test_playback.py"),
-    *("test_closure.py", "test_results.py", "test_further_photos.py", "test_references.py"),
-    *("test_published_frames.py", "test_preview_benchmark.py"),
+    "tests/addon/test_closure.py",
+    "tests/addon/test_further_photos.py",
+    "tests/addon/test_playback.py",
+    "tests/addon/test_results.py",
+    "tests/dp3d_core/evaluation/test_preview_benchmark.py",
+    "tests/dp3d_core/evaluation/test_published_frames.py",
+    "tests/dp3d_core/pipelines/test_references.py",
+    "tests/nerf_export/field/test_interruption.py",
+    "tests/server/cli/test_bench.py",
+    "tests/server/cli/test_generate.py",
+    "tests/server/jobs/test_survival.py",
+    "tests/server/reports/test_fit_report.py",
+    "tests/server/web/test_views_job.py",
+    "tests/server/worker/test_render.py",
 )
 """Files that take long for their number of tests and would be the last ones of a run."""
 TOGETHER = (
@@ -59,7 +70,8 @@ TOGETHER = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files, so that no process waits for another at the end."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    long = {REPOSITORY / path for path in LONG}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -89,6 +101,18 @@ def golden() -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
+def person_shots() -> list[Shot]:
+    """A synthetic person from the front, one side, behind and the other side."""
+    return photograph_person(3)[2]
+
+
+@pytest.fixture(scope="session")
+def person_pngs(person_shots: list[Shot]) -> list[bytes]:
+    """The files of ``person_shots``."""
+    return [encode(shot.image) for shot in person_shots]
+
+
+@pytest.fixture(scope="session")
 def heads_of_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the fitted heads that all processes of this test run share."""
     base = tmp_path_factory.getbasetemp()
@@ -109,8 +133,11 @@ def share_heads(home: Path, heads: Path) -> Path:
 
     """
     home.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):  # Windows gives few users the right
+    try:
         (home / "heads").symlink_to(heads, target_is_directory=True)
+    except OSError:
+        if os.name != "nt":  # Windows gives few users the right
+            raise
     return home
 
 

@@ -22,6 +22,7 @@ from server.settings import (
     QUOTA_GIB,
     Limits,
 )
+from tests.conftest import LONG, REPOSITORY, TOGETHER
 
 
 def test_tables_have_every_choice() -> None:
@@ -49,6 +50,13 @@ def test_defaults_are_among_the_choices_and_within_the_ranges() -> None:
     ):
         assert within.holds(value)
     assert limits.DEFAULT_HEAD_TEXTURE_SIDE in limits.HEAD_TEXTURE_SIDES
+
+
+def test_tables_of_tests_name_files() -> None:
+    tests = {path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("tests/**/*.py")}
+    assert tests.issuperset(LONG)
+    for beginning in (beginning for group in TOGETHER for beginning in group):
+        assert any(path.startswith(beginning) for path in tests), beginning
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_core import __version__
+from dp3d_core.arrays import Array
 from dp3d_core.errors import Dp3dError
 from dp3d_core.heads.base_files import PACKAGE
 from dp3d_core.heads.bust import bust
@@ -31,7 +32,6 @@ from dp3d_core.rigged.skin_material import (
     muted,
     removed_light,
     skin_material,
-    vividness,
 )
 from dp3d_core.rigged.small_materials import (
     eye_light,
@@ -89,9 +89,10 @@ def rigged_head(
     skin = np.asarray(skin)
     hair_mm = hair_over(shell, skin)
     base = SkinBase(as_shown(head, skin), skin, side, hair_mm, shell, neutral.lips_moved)
-    materials = {"skin": skin_material(base)}
+    painted, vivid = skin_material(base)
     on_step("Painting eyes, mouth, hair and clothes")
-    materials |= _other_materials(head, parts, base, materials["skin"], neutral.smile)
+    materials = {"skin": painted}
+    materials |= _other_materials(head, parts, base, removed_light(painted), vivid, neutral.smile)
     return RiggedHead(
         tuple(parts), neutral.joints(), materials, neutral.expression,
         _provenance(photo_sha256, seed),
@@ -176,14 +177,24 @@ def _other_materials(
     head: PreviewHead,
     parts: list[RiggedPart],
     base: SkinBase,
-    painted: Material,
+    removed: Array,
+    vivid: float,
     smile: Smile | None,
 ) -> dict[str, Material]:
-    """Materials of all parts but the skin, which is ``painted``."""
+    """Materials of all parts but the skin.
+
+    Args:
+        head: the fitted head.
+        parts: its meshes.
+        base: what the textures share.
+        removed: (n, 3) :func:`removed_light` of the skin.
+        vivid: :func:`vividness` of the photo.
+        smile: teeth that the photo shows.
+
+    """
     side, skin = base.side, base.fitted
     named = {part.name: part for part in parts}
     light = eye_light(head)
-    removed = removed_light(painted)
     mean = float(1 / np.median(removed))
     materials = {
         "eyes": eyes_material(head, side // 2, light),
@@ -191,7 +202,6 @@ def _other_materials(
         "tongue": tongue_material(side // 8, mean),
         "lashes": lashes_material(side // 4),
     }
-    vivid = vividness(painted.delit)
     for name in ("eyes", "teeth", "tongue"):
         colourful = materials[name]
         materials[name] = replace(

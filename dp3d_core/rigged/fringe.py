@@ -1,4 +1,4 @@
-"""A fringe that goes on as paint on the forehead: its hair comes down to the skin in a slow curve.
+"""A fringe whose lower part is painted on the forehead: its hair comes down to it in a slow curve.
 
 The fitted shell of the hair dives into the forehead within 15 mm.  In a scene's light that is an
 overhang in its own shadow, a dark rim across a fringe whose lower part is painted on skin.
@@ -10,26 +10,29 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dp3d_core.arrays import Array, Indices, smoothstep
+from dp3d_core.arrays import Array, Indices, Mask, smoothstep
 from dp3d_core.heads.bust import BustRegion, bust
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.head import PreviewHead
+from dp3d_core.preview.parts import Part
 from dp3d_core.preview.texture.panorama import wrap
 from dp3d_core.rigged.shell import likeness_to_hair
 
 _SLOPE_MM = 40.0
 """Distance above its lower end within which the hair comes down to the skin, millimetres."""
 _END_MM = 0.2
-"""Height over the skin at which the hair ends, millimetres."""
+"""Height over the skin of the lower end of the hair, millimetres."""
 _BELOW_MM = (5.0, 8.0, 11.0)
-"""Distances below that end at which the skin shows whether a fringe goes on, millimetres."""
-_BEFORE_EARS_MM = (20.0, 50.0)
+"""Distances below the lower end of the hair at which the skin may show a fringe, millimetres."""
+BEFORE_EARS_MM = (20.0, 50.0)
 """Depths between which hair is that of the forehead, millimetres."""
 _PAINTED = (0.25, 0.6)
 """Likeness of the skin below to hair between which the hair above is a fringe."""
 _SIGMA = 5.0
 """Blur along the hairline, columns of the grid."""
+_LITTLE = 1e-3
+"""Share of a fringe in the blur below which there is none."""
 
 
 def lowered_fringe(head: PreviewHead, height_mm: Array) -> Array:
@@ -44,22 +47,22 @@ def lowered_fringe(head: PreviewHead, height_mm: Array) -> Array:
     vertices = head.mesh.vertices[first : first + SHELL].copy()
     grid = vertices[:-1].reshape(GRID.rows, GRID.columns, 3)
     height = height_mm[:-1].reshape(GRID.rows, GRID.columns)
+    is_hair = head.mesh.parts[first : first + SHELL - 1].reshape(height.shape) == Part.HAIR
     end = _ends(height)
     columns = np.arange(GRID.columns)
-    fringe = _painted_below(head, grid[end, columns]) * (end > 0)
-    fringe *= smoothstep(grid[end, columns, 2] / MM, *_BEFORE_EARS_MM)
+    fringe = _painted_below(head, grid[end, columns]) * (end > 0) * is_hair[end, columns]
+    fringe *= smoothstep(grid[end, columns, 2] / MM, *BEFORE_EARS_MM)
     if not fringe.any():
         return vertices
-    fringe = _smooth(fringe)
     steps = np.linalg.norm(np.diff(grid, axis=0), axis=2) / MM
     along = np.concatenate([np.zeros((1, GRID.columns)), np.cumsum(steps, axis=0)])
-    following = np.minimum(end + 1, GRID.rows - 1)
-    upper, lower = np.maximum(height[end, columns], 0), np.minimum(height[following, columns], -0.1)
+    upper, lower = np.maximum(height[end, columns], 0), np.minimum(height[end + 1, columns], -0.1)
     share = upper / (upper - lower)
-    crossing = along[end, columns] * (1 - share) + along[following, columns] * share
-    # ends that jump from column to column would bend the strands
-    above = _smooth(crossing) - along
-    drop = (height - _END_MM) * (1 - smoothstep(above, 0.0, _SLOPE_MM)) * fringe
+    crossing = along[end, columns] * (1 - share) + along[end + 1, columns] * share
+    # ends that jump from column to column would bend the strands; hair beside a fringe has its own
+    above = _smooth(crossing * fringe) / np.maximum(_smooth(fringe), _LITTLE) - along
+    drop = (height - _END_MM) * (1 - smoothstep(above, 0.0, _SLOPE_MM)) * is_hair
+    drop *= _smooth(fringe) * _inside(fringe > 0)
     # the alpha of the texture ends before the next row
     drop[np.arange(GRID.rows)[:, None] > end + 1] = 0
     _, inwards = GRID.inward_rays()
@@ -72,6 +75,14 @@ def _smooth(values: Array) -> Array:
     margin = GRID.columns // 4
     wide = wrap(values[None].astype(np.float32), margin)
     return np.asarray(cv2.GaussianBlur(wide, (0, 0), _SIGMA, sigmaY=0.1)[0, margin:-margin])
+
+
+def _inside(fringe: Mask) -> Array:
+    """(columns,) 0 beside a fringe and at its sides, 1 ten columns further in.
+
+    The hair beside it stays, so a fringe that came down up to its sides would leave a step there.
+    """
+    return np.asarray(np.clip(2 * _smooth(fringe.astype(np.float64)) - 1, 0, 1))
 
 
 def _ends(height: Array) -> Indices:

@@ -22,7 +22,7 @@ from dp3d_core.rigged.topology import part_topology, skin_twins
 
 _REACH_MM = 11.0
 """Distance from the line between the lips up to which skin moves with it, millimetres."""
-_LIP_MM = 6.0
+_WHOLE_LIP_MM = 6.0
 """Distance from the rim up to which a lip that parts moves as a whole, millimetres: teeth that a
 smile shows are covered at rest by the skin above the lip, which stretches, not by a taller lip."""
 _MOST_REACH_MM = 20.0
@@ -101,7 +101,7 @@ def parting(skin: Array, camera: Camera, edges: Array, shows_teeth: bool = False
         inside = np.interp(at[:, 0], columns, share, left=0, right=0)
         lift[own] = np.clip(rise, -_MOST_MOVE_MM, _MOST_MOVE_MM) * inside * MM
     fade = max(_REACH_MM, _REACH_PER_MOVE * float(np.abs(lift).max()) / MM)
-    return _spread(skin, lift, fade, float(np.clip(_MOST_REACH_MM - fade, 0, _LIP_MM)))
+    return _spread(skin, lift, fade, float(np.clip(_MOST_REACH_MM - fade, 0, _WHOLE_LIP_MM)))
 
 
 def pixels_per_mm(camera: Camera, point: Array) -> float:

@@ -15,7 +15,6 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from dp3d_core.arrays import Array, Array32, Mask, smoothstep
-from dp3d_core.heads.people import prior
 from dp3d_core.heads.space import MM
 from dp3d_core.meshes.mesh import Mesh, unit
 from dp3d_core.meshes.raycast import RayCaster
@@ -25,7 +24,7 @@ from dp3d_core.rigged.baking import blurred, continued
 from dp3d_core.rigged.lips import lip_rims
 from dp3d_core.rigged.small_materials import ShownTeeth, teeth_fields, teeth_raster
 from dp3d_core.rigged.smile import Smile, sampled
-from dp3d_core.rigged.topology import part_topology, skin_twins
+from dp3d_core.rigged.topology import rest_mm, skin_twins
 
 _RIM_MM = 1.1
 """Distance from the rim of a lip within which it always takes the colour beside it, mm."""
@@ -64,7 +63,7 @@ def rim_distance() -> Array:
 
     Its corners are left out.
     """
-    rest = np.asarray(part_topology("skin").refine @ (prior().mean / MM))
+    rest = rest_mm("skin")
     rims = rest[np.concatenate(lip_rims())]
     # the corners of a mouth are dark on any photo
     distance, _ = cKDTree(rims[np.abs(rims[:, 0]) < _BEFORE_CORNERS_MM]).query(rest)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -23,7 +22,7 @@ from dp3d_core.rigged.lips import closing, inner_lips, parting
 from dp3d_core.rigged.narrowing import narrowing
 from dp3d_core.rigged.rig import BONES
 from dp3d_core.rigged.smile import Smile
-from dp3d_core.rigged.topology import PARTS, part_topology, skin_twins
+from dp3d_core.rigged.topology import PARTS, part_topology, rest_mm, skin_twins
 
 _NEIGHBOURS = 12
 """Skin vertices from which a vertex beside the skin takes its move."""
@@ -100,7 +99,7 @@ class NeutralHead:
         shared = twin >= 0
         skin = np.asarray(part_topology("skin").refine @ moved)
         _cut(skin)
-        rest = _rest("skin")
+        rest = rest_mm("skin")
         move = np.zeros_like(skin)
         move[shared] = bust_move[twin[shared]]
         move[~shared] = neighbour_weights(rest[shared], rest[~shared]) @ move[shared]
@@ -127,7 +126,7 @@ class NeutralHead:
             if name.startswith("eye"):
                 vertices[name] += bust_move[bust().part == number].mean(0)
             elif name == "lashes":
-                vertices[name] += neighbour_weights(rest, _rest(name)) @ move
+                vertices[name] += neighbour_weights(rest, rest_mm(name)) @ move
             else:
                 vertices[name] += mouth
         if smile is not None and parted is not None:
@@ -170,15 +169,9 @@ def _cut(vertices: Array) -> Mask:
     """Bring the skin's end into the plane of the bust's cut, in place; (n,) what lies in it."""
     height = BUST_CUT_MM * MM
     vertices[:, 1] = np.maximum(vertices[:, 1], height)
-    rim = _rest("skin")[:, 1] < BUST_CUT_MM
+    rim = rest_mm("skin")[:, 1] < BUST_CUT_MM
     vertices[rim, 1] = height
     return np.asarray(vertices[:, 1] <= height + 1e-9)
-
-
-@lru_cache(maxsize=len(PARTS))
-def _rest(name: str) -> Array:
-    """(n, 3) vertices of a part on the average head, millimetres."""
-    return np.asarray(part_topology(name).refine @ (prior().mean / MM))
 
 
 def neighbour_weights(points: Array, at: Array, count: int = _NEIGHBOURS) -> sparse.csr_matrix:

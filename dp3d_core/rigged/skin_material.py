@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from dp3d_core.arrays import Array, Array32, Indices, Indices32, Mask, Pixels, smoothstep
 from dp3d_core.heads.bust import BustRegion as Region
 from dp3d_core.heads.bust import bust
-from dp3d_core.heads.people import expression_offsets, prior
+from dp3d_core.heads.people import expression_offsets
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.asset import padded
 from dp3d_core.preview.head import PreviewHead
@@ -33,7 +33,7 @@ from dp3d_core.rigged.mouth_material import LIP_MM, rim_distance, without_teeth
 from dp3d_core.rigged.narrowing import eye_rims
 from dp3d_core.rigged.rig import Material
 from dp3d_core.rigged.shell import HAIR_ROUGHNESS, Shell, likeness_to_hair
-from dp3d_core.rigged.topology import halves, part_topology, skin_twins
+from dp3d_core.rigged.topology import halves, part_topology, rest_mm, skin_twins
 from dp3d_core.rigged.worn import light_off_hair
 
 _WET_TINT = np.array([0.92, 0.62, 0.58])
@@ -82,7 +82,7 @@ _LID_TINT = 0.91
 _VIVID = 0.2
 """Range of the channels, relative to the largest, from which a photo has colours."""
 _LEAST_BRIGHT = 0.25
-"""Least value of that largest channel, so that noise of dark pixels is no colour."""
+"""Least value by which that range is divided, 0 to 1: noise of dark pixels is no colour."""
 _FAR_MM = 1e3
 """Distance from the lips of what is no outer skin, millimetres."""
 _COVERED = 0.15
@@ -106,7 +106,7 @@ class SkinBase:
         fitted: (n, 3) skin with the photo's expression, head units.
         side: side of the texture, texels.
         hair_mm: (n,) height of hair and headwear over the skin, millimetres.
-        shell: the head's hair and headwear.
+        shell: the head's hair and headwear; None without any.
         shows_teeth: whether the lips are parted, so that teeth may be seen on their rims.
 
     """
@@ -119,8 +119,13 @@ class SkinBase:
     shows_teeth: bool = False
 
 
-def skin_material(base: SkinBase) -> Material:
-    """The material of the skin, with skin under the clothes continued from the neck."""
+def skin_material(base: SkinBase) -> tuple[Material, float]:
+    """The material of the skin, with skin under the clothes continued from the neck.
+
+    Returns:
+        The material, and the :func:`vividness` of the photo, 0 to 1.
+
+    """
     topology = part_topology("skin")
     triangles = halves(topology.quads)
     uv_triangles = halves(topology.quad_uv)
@@ -157,7 +162,7 @@ def skin_material(base: SkinBase) -> Material:
         roughness=float(rough.mean()),
         roughness_map=to_pixels(rough),
         normal_map=normals,
-    )  # fmt: skip
+    ), vivid  # fmt: skip
 
 
 def _uncovered(base: SkinBase, raster: Raster, triangles: Indices32, island: Indices) -> Mask:
@@ -202,7 +207,7 @@ def _rim_image(raster: Raster, triangles: Indices32, outer: Mask) -> Array32:
 
 def _cheeks(raster: Raster, triangles: Indices32) -> Mask:
     """(s, s) texels of the cheeks."""
-    mean = _mean_skin_mm()
+    mean = rest_mm("skin")
     front = raster.only(raster.rows_in(mean[:, 2] > _CHEEK_DEPTH_MM, triangles))
     x, y, z = front.interpolated(mean, triangles).T
     return front.mask(
@@ -235,12 +240,6 @@ def _unlight_fringe(
 
 
 @lru_cache(maxsize=1)
-def _mean_skin_mm() -> Array:
-    """(n, 3) skin of the average head, millimetres."""
-    return np.asarray(part_topology("skin").refine @ (prior().mean / MM))
-
-
-@lru_cache(maxsize=1)
 def lid_zone() -> Array:
     """(n,) 1 at skin that slides over an eye when it closes, 0 beyond the lids."""
     topology = part_topology("skin")
@@ -255,7 +254,7 @@ def lid_zone() -> Array:
 @lru_cache(maxsize=1)
 def lid_distance() -> Array:
     """(n,) distance of skin from the rims of the lids on the average head, millimetres."""
-    rest = _mean_skin_mm()
+    rest = rest_mm("skin")
     distance, _ = cKDTree(rest[eye_rims()]).query(rest)
     return np.asarray(distance)
 
@@ -347,7 +346,7 @@ def _paint_inside(
     sockets = raster.rows_in(np.isin(island, (FIRST_SOCKET, SECOND_SOCKET)))
     flat[raster.texel[sockets]] = tone * _WET_TINT
     mouth = raster.only(raster.rows_in(island == MOUTH))
-    shade = smoothstep(mouth.interpolated(_mean_skin_mm(), triangles)[:, 2], *_MOUTH_DARKENS)
+    shade = smoothstep(mouth.interpolated(rest_mm("skin"), triangles)[:, 2], *_MOUTH_DARKENS)
     brightness = 1 - (1 - _DEEP) * shade
     # a dark photo has a dark mouth, a grey one a grey one
     own = muted(_MOUTH, vivid) * np.clip(tone.mean() / 0.58, 0.35, 1.3)
@@ -380,7 +379,7 @@ def _roughness(side: int) -> Array32:
     triangles = halves(topology.quads)
     raster = Raster.of(skin_layout(), halves(topology.quad_uv), side)
     island = np.tile(topology.island, 2)[raster.triangle]
-    rest = raster.interpolated(_mean_skin_mm(), triangles)
+    rest = raster.interpolated(rest_mm("skin"), triangles)
     twin = skin_twins()
     region = np.where(twin >= 0, bust().region[twin], int(Region.FACE))
     table = np.array([_ROUGHNESS[Region(i)] for i in range(len(_ROUGHNESS))])

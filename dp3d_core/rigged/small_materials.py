@@ -10,14 +10,13 @@ import numpy as np
 
 from dp3d_core.arrays import Array, Array32, Indices32, Mask, smoothstep
 from dp3d_core.heads.bust import BustPart, bust
-from dp3d_core.heads.people import prior
-from dp3d_core.heads.space import EYE_RADIUS, MM
+from dp3d_core.heads.space import EYE_RADIUS
 from dp3d_core.preview.asset import padded
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.rigged.baking import Raster, blurred, to_pixels
 from dp3d_core.rigged.layout import eye_angle
 from dp3d_core.rigged.rig import Material
-from dp3d_core.rigged.topology import halves, part_topology
+from dp3d_core.rigged.topology import halves, part_topology, rest_mm
 
 IRIS_MM = 5.9
 """Radius of the iris on an eyeball of ``EYE_RADIUS``, millimetres."""
@@ -211,8 +210,7 @@ def teeth_fields(side: int) -> tuple[Raster, Array, Array]:
     raster, corners = teeth_raster(side)
     along, height = [], []
     for name in ("upper_teeth", "lower_teeth"):
-        topology = part_topology(name)
-        vertices = np.asarray(topology.refine @ (prior().mean / MM))
+        vertices = rest_mm(name)
         low, high = vertices[:, 1].min(), vertices[:, 1].max()
         arc = np.arctan2(vertices[:, 0], vertices[:, 2] - vertices[:, 2].min())
         along.append(arc / np.abs(arc).max())
@@ -311,7 +309,7 @@ def _lash_alpha(along: Array, out: Array) -> Array:
 def _lash_fields() -> Array:
     """(n, 2) place along the lid, -1 to 1, and from lid (0) to tip (1) of the lashes' vertices."""
     topology = part_topology("lashes")
-    vertices = np.asarray(topology.refine @ (prior().mean / MM))
+    vertices = rest_mm("lashes")
     centre = np.array([29.1, 27.0, 62.6])
     side = np.sign(vertices[:, :1]) * [1, 0, 0] + [0, 1, 1]
     local = vertices * side - centre

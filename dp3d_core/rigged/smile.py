@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, percentile_filter
 
 from dp3d_core.arrays import Array, Array32, Pixels, smoothstep
-from dp3d_core.heads.people import prior
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.photo.projection import Projection
 from dp3d_core.preview.texture.panorama import remap
 from dp3d_core.preview.texture.tones import lab
 from dp3d_core.rigged.lips import LEAST_SMILE_MM, inner_lips, lip_rims, pixels_per_mm, shows_lips
-from dp3d_core.rigged.topology import part_topology
+from dp3d_core.rigged.topology import rest_mm
 
 _BRIGHT = (34.0, 20.0)
 """Lightness below that of the brightest teeth between which a pixel is a tooth, Lab."""
@@ -91,7 +89,7 @@ class Smile:
         height, width = inside.shape
         if not ((middle >= 0) & (middle < [width, height])).all() or not inside.any():
             return None
-        opening = np.ptp(landmarks[..., 1], axis=0).max()
+        opening = (landmarks[1, :, 1] - landmarks[0, :, 1]).max()
         if opening < LEAST_SMILE_MM * pixels_per_mm(photo.camera, _mean_mouth()):
             return None
         around = cv2.dilate(inside, np.ones((_AROUND, _AROUND), np.uint8)) > 0
@@ -147,12 +145,9 @@ def light_in_mouth(photo: Projection) -> float:
     return float(np.clip(own / max(skin, 0.05), _LEAST_LIGHT, 1))
 
 
-@lru_cache(maxsize=1)
 def _mean_mouth() -> Array:
     """(3,) middle of the lips of the average head, head units."""
-    return np.asarray(
-        (part_topology("skin").refine @ prior().mean)[np.concatenate(lip_rims())].mean(0)
-    )
+    return np.asarray(rest_mm("skin")[np.concatenate(lip_rims())].mean(0) * MM)
 
 
 def _brightest_teeth(pixels: Array, skin: Array) -> float | None:

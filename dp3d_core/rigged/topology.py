@@ -96,6 +96,12 @@ def part_topology(name: str) -> PartTopology:
     )
 
 
+@lru_cache(maxsize=len(PARTS))
+def rest_mm(name: str) -> Array:
+    """(n, 3) vertices of one of :data:`PARTS` on the average head, millimetres."""
+    return np.asarray(part_topology(name).refine @ (prior().mean / MM))
+
+
 def _midpoints(uv: Array, quads: Indices32) -> tuple[Array, Indices]:
     """Texture coordinates of subdivided quads, without smoothing; ordered as ``catmull_clark``."""
     m = len(quads)

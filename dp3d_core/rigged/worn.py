@@ -23,7 +23,7 @@ from dp3d_core.preview.hair.outline_marks import GRID, SHELL
 from dp3d_core.preview.head import PreviewHead
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.texture.panorama import wrap
-from dp3d_core.rigged.fringe import lowered_fringe
+from dp3d_core.rigged.fringe import BEFORE_EARS_MM, lowered_fringe
 from dp3d_core.rigged.keys import LEAST, HeadKeys
 from dp3d_core.rigged.layout import FACE, TORSO, cloth_layout
 from dp3d_core.rigged.neutral import NeutralHead, neighbour_weights
@@ -41,8 +41,6 @@ _HAIRNESS_SIGMA = 2.0
 """Blur of the likeness to hair, texels of the grid."""
 _LOW_MM = (20.0, 8.0)
 """Heights over the skull between which hair at the forehead begins to have its normals, mm."""
-_BEFORE_EARS_MM = (20.0, 50.0)
-"""Depths between which hair is that of the forehead, millimetres."""
 _LEAST_HAIR = 50
 """Least number of vertices of the shell from which the light on hair is taken."""
 _FRINGE_MM = (45.0, 25.0)
@@ -108,7 +106,7 @@ def worn_parts(
         head: the fitted head.
         neutral: its neutral shape.
         keys: its blend shapes.
-        shell: its hair and headwear.
+        shell: its hair and headwear; None without any.
 
     """
     carrier = Carrier.of(neutral, keys)
@@ -143,14 +141,14 @@ def _shell_normals(head: PreviewHead, carrier: Carrier, hair: RiggedPart, shell:
     """(SHELL, 3) normals of the hair, those of the skull where it shows skin or ends.
 
     Beside the hairline the shell lies on the forehead with the photo's skin on it; in a scene's
-    light its rim would be a step.  So would be the end of a fringe, which goes on as paint.
+    light its rim would be a step.  So would be the end of a fringe that is painted on below.
     """
     normals = vertex_normals(hair.vertices, hair.faces["full"].triangles()[0])
     normals[np.linalg.norm(normals, axis=1) < 0.5] = [0.0, 1.0, 0.0]
     skull = vertex_normals(carrier.skull, part_topology("skin").triangles())
     near = neighbour_weights(carrier.skull / MM, hair.vertices / MM)
     height = np.linalg.norm(hair.vertices - near @ carrier.skull, axis=1) / MM
-    before = smoothstep(hair.vertices[:, 2] / MM, *_BEFORE_EARS_MM)
+    before = smoothstep(hair.vertices[:, 2] / MM, *BEFORE_EARS_MM)
     like_skull = np.maximum(
         1 - _vertex_hairness(head, shell), smoothstep(height, *_LOW_MM) * before
     )
@@ -168,12 +166,12 @@ def _vertex_hairness(head: PreviewHead, shell: Shell) -> Array:
 def light_off_hair(head: PreviewHead, skin: Array, shell: Shell | None) -> tuple[Array, Array]:
     """Factors that take the photo's light out of the hair nearest to skin, and how near it is.
 
-    A fringe goes on as paint on the forehead, where light is taken out as from skin.
+    The lower part of a fringe is painted on the forehead, where light is taken out as from skin.
 
     Args:
         head: the fitted head.
         skin: (n, 3) skin with the photo's expression, head units.
-        shell: the head's hair; without any, all is far from hair.
+        shell: the head's hair and headwear; None without any, and all is far from hair.
 
     Returns:
         (n, 3) factors, and (n,) 1 beside hair, 0 far from it.

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_core.evaluation.photos_benchmark import Shot, photograph_person
 from dp3d_core.portraits.photo_file import default_photo
 from tests.support.photos import encode
 
@@ -37,15 +36,3 @@ def plain() -> bytes:
 def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An installation without face models and head data."""
     monkeypatch.setenv("DP3D_MODELS", str(tmp_path / "no models"))
-
-
-@pytest.fixture(scope="session")
-def person_shots() -> list[Shot]:
-    """A synthetic person from the front, one side, behind and the other side."""
-    return photograph_person(3)[2]
-
-
-@pytest.fixture(scope="session")
-def person_pngs(person_shots: list[Shot]) -> list[bytes]:
-    """The files of ``person_shots``."""
-    return [encode(shot.image) for shot in person_shots]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dp3d_core.heads.bust import bust
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.hair.outline_marks import GRID, SHELL
+from dp3d_core.preview.parts import Part
 from dp3d_core.rigged import fringe
 from dp3d_core.rigged.fringe import lowered_fringe
 from dp3d_core.rigged.shell import Shell
@@ -63,6 +66,36 @@ def test_an_uneven_hairline_leaves_the_strands_straight(fitted, height, monkeypa
     assert above.min() > 1
     kinks = np.abs(np.diff(above - even[ROW - 6 : ROW - 1, front], axis=1))
     assert kinks.max() < 0.2
+
+
+def test_a_fringe_beside_hanging_hair_leaves_no_step(fitted, height, monkeypatch) -> None:
+    """The hanging hair reaches below the grid, or to the shoulders."""
+    painted = (np.arange(GRID.columns) < COLUMN + 20).astype(float)
+    monkeypatch.setattr(fringe, "_painted_below", lambda head, ends: painted)
+    even = moved_mm(fitted, height)
+    for last in (GRID.rows, GRID.rows - 4):
+        hanging = height[:-1].reshape(GRID.rows, GRID.columns).copy()
+        hanging[:last, COLUMN + 20 :] = 14.0
+        moves = moved_mm(fitted, np.append(hanging.ravel(), 14.0))
+        above = moves[: ROW + 1]
+        assert np.abs(np.diff(above, axis=1)).max() < 2.5, "a seventh of the height"
+        np.testing.assert_allclose(moves[:, COLUMN], even[:, COLUMN], atol=0.1)
+        assert not moves[:, COLUMN + 20 :].any()
+        assert not moves[: ROW - 25].any()
+
+
+def test_hats_stay(fitted, height, monkeypatch) -> None:
+    monkeypatch.setattr(fringe, "likeness_to_hair", lambda head, colours: np.ones(len(colours)))
+    first = len(bust().rest)
+    assert moved_mm(fitted, height)[ROW - 2, COLUMN] > 5
+    own = fitted.mesh
+    for rows, hair_moves in ((GRID.rows, False), (ROW - 4, True)):  # a hat alone, and over hair
+        parts = own.parts.copy()
+        parts[first : first + rows * GRID.columns] = Part.HAT
+        monkeypatch.setattr(fitted, "mesh", dataclasses.replace(own, parts=parts))
+        moves = moved_mm(fitted, height)
+        assert not moves[:rows].any()
+        assert moves[rows:].any() == hair_moves
 
 
 def test_lowered_hair_stays_over_the_skin(fitted, rig) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from dp3d_core.portraits.load import load_portrait
@@ -12,17 +10,18 @@ from dp3d_core.rigged.asset import neutral_head
 from dp3d_core.rigged.keys import HeadKeys
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, arkit_names
 from dp3d_core.rigged.sheet import with_company
+from tests.conftest import shared_path
 from tests.support.rig_checks import Piercings
 
-PORTRAITS = Path(__file__).parents[4] / "shared" / "data" / "portraits"
+COUNT = 18
+"""Number of portraits."""
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("number", range(18))
+@pytest.mark.parametrize("number", range(COUNT))
 def test_nothing_comes_through_the_skin_of_a_portrait(number) -> None:
-    pictures = sorted(PORTRAITS.glob("*.jpg"))
-    if number >= len(pictures):
-        pytest.skip(f"{PORTRAITS} is absent")
+    pictures = sorted(shared_path("data/portraits").glob("*.jpg"))
+    assert len(pictures) == COUNT
     keys = HeadKeys.of(neutral_head(PreviewHead(load_portrait(pictures[number].read_bytes()))))
     piercings = Piercings(keys, 2.0, 3)
     poses = {"rest": {}, PHOTO_EXPRESSION: {PHOTO_EXPRESSION: 1.0}}

@@ -188,6 +188,7 @@ def test_gloss_on_closed_lips_is_no_tooth() -> None:
     # 2 pixels are 1.2 millimetres, 3 pixels 1.8
     assert Smile.of(smiling(TEETH, 0.0, off=2.0)) is None
     assert Smile.of(smiling(TEETH, 0.0, off=3.0)) is not None
+    assert Smile.of(smiling(TEETH, 0.0, off=-3.0)) is None, "landmarks of closed lips crossed"
 
 
 @pytest.mark.parametrize(("lips", "vivid"), [(LIP, 1.0), (np.full(3, 0.5), 0.0)])

@@ -72,6 +72,10 @@ def test_several_photos(dp3d, photo, further, tmp_path):
     photos = {record["name"]: record for record in result(run)["result"]["photos"]}
     assert set(photos) == {"mirrored.png", "nape.png"}
     assert photos["nape.png"]["side"] == "back"
+    assert {name: record["used"] for name, record in photos.items()} == {
+        "mirrored.png": True,
+        "nape.png": False,
+    }
     for record in photos.values():
         assert {"sha256", "yaw_deg", "pitch_deg", "roll_deg"} < set(record)
         assert record["used"] is not bool(record["reason"])

@@ -17,14 +17,19 @@ from tests.server.web.conftest import problem, raw
 
 
 @pytest.fixture(scope="module")
-def further(photo, tmp_path_factory):
-    """Files of two further photos: the mirrored portrait, and one without a face."""
+def portrait(shared_server, person_pngs):
+    """A synthetic person from the front."""
+    with shared_server.client() as client:
+        return client.put_bytes(person_pngs[0])
+
+
+@pytest.fixture(scope="module")
+def further(person_pngs, tmp_path_factory):
+    """Files of two further photos: the person's right side, and one without a face."""
     folder = tmp_path_factory.mktemp("photos")
-    with Image.open(photo) as picture:
-        mirrored = picture.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    mirrored.save(folder / "mirrored.png")
+    (folder / "side.png").write_bytes(person_pngs[1])
     Image.new("RGB", (96, 96), (90, 70, 50)).save(folder / "back.png")
-    return folder / "mirrored.png", folder / "back.png"
+    return folder / "side.png", folder / "back.png"
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +48,12 @@ def test_the_result_names_each_photo(finished):
     assert [r["side"] for r in references] == ["auto", "back"]
     photos = {photo["sha256"]: photo for photo in job["result"]["photos"]}
     assert set(photos) == {reference["portrait"] for reference in references}
-    mirrored, back = (photos[reference["portrait"]] for reference in references)
-    assert (mirrored["name"], back["name"]) == ("Photo 2", "Photo 3 (back)")
-    assert back["side"] == "back"
+    side, back = (photos[reference["portrait"]] for reference in references)
+    assert (side["name"], back["name"]) == ("Photo 2", "Photo 3 (back)")
+    assert (side["side"], back["side"]) == ("right", "back")
+    assert side["used"]
+    assert not back["used"]
+    assert -85 < side["yaw_deg"] < -50
     for photo in photos.values():
         assert {"yaw_deg", "pitch_deg", "roll_deg"} < set(photo)
         assert photo["used"] is not bool(photo["reason"])
