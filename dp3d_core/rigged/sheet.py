@@ -201,14 +201,46 @@ def keys_sheet(
     poses.append((PHOTO_EXPRESSION, {PHOTO_EXPRESSION: 1.0}))
     poses += [(name, with_company(name, weight)) for name in arkit_names()]
     camera = head_camera(12.0, 2.0, size, (0.0, 0.0, 0.1), 0.5)
-    tiles = []
-    for name, weights in poses:
-        tile = look(head, weights, camera, photographed, detail)
-        tile[size - _BAND :] = 255
-        cv2.putText(tile, name, (6, size - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _LABEL, 1,
-                    cv2.LINE_AA)  # fmt: skip
-        tiles.append(tile)
+    tiles = [
+        _named(look(head, weights, camera, photographed, detail), name) for name, weights in poses
+    ]
     blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)]
     return np.concatenate(rows)
+
+
+def sample_sheet(head: RiggedHead, size: int = 300) -> Pixels:
+    """(2 size, 4 size, 3) pictures of some expressions, and of the head from the side and behind.
+
+    Args:
+        head: the head.
+        size: side of a picture, pixels.
+
+    """
+    shown = {PHOTO_EXPRESSION: 1.0}
+    views = (
+        ("as photographed", shown, 0, True),
+        ("neutral", {}, 0, False),
+        ("eyeBlink", {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}, 0, False),
+        ("mouthSmile", {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0}, 0, False),
+        ("jawOpen", {"jawOpen": 1.0}, 0, False),
+        ("45 degrees", shown, 45, False),
+        ("90 degrees", shown, 90, False),
+        ("180 degrees", shown, 180, False),
+    )
+    tiles = []
+    for name, weights, yaw, photographed in views:
+        target, width = ((0.0, 0.06, 0.1), 0.72) if yaw == 0 else ((0.0, 0.0, 0.0), 0.8)
+        camera = head_camera(yaw, 2.0, size, target, width)
+        tiles.append(_named(look(head, weights, camera, photographed), name))
+    return np.concatenate([np.concatenate(tiles[i : i + 4], 1) for i in (0, 4)])
+
+
+def _named(picture: Pixels, name: str) -> Pixels:
+    """A picture with its name in a band below."""
+    named, size = picture.copy(), len(picture)
+    named[size - _BAND :] = 255
+    cv2.putText(named, name, (6, size - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _LABEL, 1,
+                cv2.LINE_AA)  # fmt: skip
+    return named

@@ -48,6 +48,8 @@ _TURNTABLE_FRAMES = 36
 """Frames of a full turn of the mesh."""
 _RIGGED_HEAD = "head_rigged.glb"
 """File of the rigged head."""
+_RIGGED_PICTURE = "head_rigged.png"
+"""Picture of the rigged head."""
 _FITTED_HEAD = "head_fitted.glb"
 """File of the fitted head."""
 _FITTED_HEAD_TEXTURE = 2048
@@ -201,7 +203,7 @@ class Demo(Common):
         summaries["rigged head"] = stages.run(
             "rigged head",
             [stages.key("portrait"), _FITTED_HEAD_TEXTURE],
-            [_RIGGED_HEAD],
+            [_RIGGED_HEAD, _RIGGED_PICTURE],
             lambda: _write_rigged_head(portrait, out, console),
         )
         write_json(out / "cameras.json", cameras_to_dict(cameras))
@@ -266,10 +268,11 @@ class Demo(Common):
             [
                 f"Done in {report['seconds_this_run']:.0f} s: {out}",
                 "  contact_sheet.png  the views side by side",
-                f"  head_rigged.glb    the fitted head to animate, {rigged['keys']} keys",
+                f"  head_rigged.glb    the head to animate, {rigged['keys']} keys, in metres",
+                "  head_rigged.png    some of its expressions, and from all sides",
                 f"  head_fitted.glb    the fitted head as one mesh, {fitted['faces']} triangles",
                 f"  head.glb           the mesh of the radiance field, {mesh['faces']} triangles",
-                "                     (all glTF, Y up, face towards +Z)",
+                "                     (both: a head unit is a metre; all glTF: Y up, face to +Z)",
                 "  meshes.png         both side by side, textured and plain",
                 "  turntable.gif      head.glb all around, textured and plain",
                 "  report.md          what was measured",
@@ -318,13 +321,17 @@ def _write_rigged_head(portrait: Portrait, out: Path, console: Console) -> dict[
     from dp3d_core.preview.kept_heads import fitted_head
     from dp3d_core.progress import Stage
     from dp3d_core.rigged.asset import RIG_STEPS, rig_summary, rigged_head, write_rig
+    from dp3d_core.rigged.sheet import sample_sheet
+    from dp3d_core.viewsets.sheets import save_png
 
     head = fitted_head(portrait, progress=console.progress, cancel=console.cancel)
-    stage = Stage("rig", RIG_STEPS + 1, console.progress, console.cancel, "Rigging the head")
+    stage = Stage("rig", RIG_STEPS + 2, console.progress, console.cancel, "Rigging the head")
     rig = rigged_head(head, _FITTED_HEAD_TEXTURE, photo_sha256=portrait.sha256, on_step=stage.begin)
     stage.begin("Writing the rigged head")
     write_rig(rig, out / _RIGGED_HEAD)
-    stage.end("The rigged head is written")
+    stage.begin("Drawing the rigged head")
+    save_png(out / _RIGGED_PICTURE, sample_sheet(rig))
+    stage.end(f"The rigged head is written: {out / _RIGGED_HEAD} and {_RIGGED_PICTURE}")
     summary = rig_summary(rig, DEFAULT_HEAD_DETAIL)
     return {
         "quads": sum(part["quads"] for part in summary["parts"].values()),

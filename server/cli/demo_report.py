@@ -12,7 +12,9 @@ _FILES = {
     "cameras.json": "the camera path",
     "contact_sheet.png": "all views side by side",
     "fit/": "the radiance field and the dataset it was fitted to; report/report.html shows it",
-    "head_rigged.glb": "the fitted head with ARKit's 52 blend shapes, bones, eyes and teeth",
+    "head_rigged.glb": "the fitted head with ARKit's 52 blend shapes, bones, eyes and teeth, in "
+    "metres",
+    "head_rigged.png": "some expressions of the rigged head, and its sides and back",
     "head_fitted.glb": "the fitted head itself as one textured mesh, in the same frame as head.glb",
     "head.glb": "the mesh of the radiance field: glTF, Y up, face to +Z, a head unit is a metre",
     "meshes.png": "both meshes, the fitted head on the left, textured and as plain clay",

@@ -185,7 +185,7 @@ def test_the_whole_demo_at_small_sizes(tmp_path, capsys):
     wanted = [
         *("portrait.png", "views", "cameras.json", "contact_sheet.png", "fit", "head.glb"),
         *("turntable.gif", "report.md", "report.json", "fit/report/report.html"),
-        *("head_rigged.glb", "head_fitted.glb", "meshes.png"),
+        *("head_rigged.glb", "head_rigged.png", "head_fitted.glb", "meshes.png"),
     ]
     assert all((out / name).exists() for name in wanted)
     report = json.loads((out / "report.json").read_text())
