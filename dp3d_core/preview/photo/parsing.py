@@ -47,8 +47,8 @@ _OUTLIER = 0.012
 """Floor of the likelihood: pixels that no mixture explains follow the prior."""
 _UNLIKE = 0.01
 """Floor of the likelihood of another photo's colours."""
-_MIN_SCALP_HAIR = 0.33
-"""Mean probability of hair on the visible scalp from which a photo tells the colour of hair."""
+MIN_SCALP_HAIR = 0.33
+"""Mean probability of hair on the visible scalp below which a head is bald."""
 
 
 class Kind(IntEnum):
@@ -108,7 +108,7 @@ class Parsing:
 
 def palette_of(portrait: Portrait, parsing: Parsing) -> Palette | None:
     """Colours of the surfaces in a parsed photo; None if it shows no hair on the scalp."""
-    if parsing.scalp_hair is None or parsing.scalp_hair < _MIN_SCALP_HAIR:
+    if parsing.scalp_hair is None or parsing.scalp_hair < MIN_SCALP_HAIR:
         return None
     flat = parsing.probabilities.reshape(-1, 4)[::5].astype(np.float64)
     certain = np.clip(flat - 0.5, 0, None) * parsing.valid.reshape(-1, 1)[::5]

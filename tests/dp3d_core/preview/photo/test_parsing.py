@@ -102,6 +102,22 @@ def test_a_photo_from_behind_tells_how_long_hair_hangs_there(hair: str) -> None:
     np.testing.assert_array_equal(length[18:54], alone[18:54])
 
 
+@pytest.mark.parametrize("end_mm", [-30, -100])
+def test_a_photo_from_behind_that_cuts_the_hair_does_not_shorten_it(end_mm: float) -> None:
+    case = photographed("long")
+    parsing = case.behind(with_palette=True)
+    camera = case.back.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    row = int(camera.project([[0.0, end_mm * MM, -70 * MM]])[0][0, 1])
+    valid = parsing.valid.copy()
+    assert valid[row:].sum() > 1000
+    valid[row:] = False
+    cut = dataclasses.replace(parsing, valid=valid)
+    alone = length_by_column(case.parsing, case.front, 72)
+    length = length_by_column(case.parsing, case.front, 72, [(case.back, cut)])
+    assert alone[0] < HANGS * MM
+    np.testing.assert_array_equal(length, alone)
+
+
 def test_the_neckline_behind_is_that_of_the_photo_from_behind() -> None:
     case = photographed("crop")
     parsing = case.behind(with_palette=True)
