@@ -107,15 +107,17 @@ class Parsing:
 
 
 def palette_of(portrait: Portrait, parsing: Parsing) -> Palette | None:
-    """Colours of the surfaces in a parsed photo; None if it shows no hair on the scalp."""
+    """Colours of the surfaces in a parsed photo; None if it hardly shows hair on the scalp."""
     if parsing.scalp_hair is None or parsing.scalp_hair < MIN_SCALP_HAIR:
         return None
     flat = parsing.probabilities.reshape(-1, 4)[::5].astype(np.float64)
     certain = np.clip(flat - 0.5, 0, None) * parsing.valid.reshape(-1, 1)[::5]
     features = features_of(_small(portrait)).reshape(-1, 4)[::5]
-    return Palette.of(
+    palette = Palette.of(
         features, certain[:, Kind.SKIN], certain[:, Kind.HAIR], certain[:, Kind.CLOTH]
     )
+    # else hair would be unlikely everywhere
+    return None if palette.hair is None else palette
 
 
 def _small(portrait: Portrait) -> Pixels:
@@ -282,27 +284,29 @@ def _mixtures(
     flat_prior = prior.reshape(-1, 4)
     usable = valid.ravel()
     sample = np.flatnonzero(usable)[::5]
-    skin = Mixture.of(flat[sample], core.ravel()[sample].astype(float), 3)
+    skin = None
+    if palette is None:
+        skin = Mixture.of(flat[sample], core.ravel()[sample].astype(float), 3)
     posterior = flat_prior.copy()
-    likeness = np.ones(len(flat))
+    may_be_skin = np.ones(len(flat))
     agreement = np.ones((len(flat), 4))
     if palette is not None:
         visible = valid & (matte > 0.5)
         posterior, agreement = _by_palette(palette, flat, flat_prior, core, region, visible)
-        likeness = agreement[:, Kind.SKIN]
+        may_be_skin = agreement[:, Kind.SKIN]
     elif skin is not None:
         # initialisation: pixels with the colour of nose, cheeks and forehead are skin
-        likeness = _likeness(skin, flat, light=2.4)
+        may_be_skin = _likeness(skin, flat, light=2.4)
         for kind in (Kind.HAIR, Kind.CLOTH):
-            posterior[:, kind] *= 1 - 0.95 * likeness
-        posterior[:, Kind.SKIN] *= 0.05 + likeness
+            posterior[:, kind] *= 1 - 0.95 * may_be_skin
+        posterior[:, Kind.SKIN] *= 0.05 + may_be_skin
         # a neck lies in the shadow of the chin: the mixture of cloth starts from lower down
         posterior[region.ravel() == Region.NECK, Kind.CLOTH] *= 0.3
         colourful = float(np.linalg.norm(skin.mean[1:3])) > _GREY
         visible = valid & (matte > 0.5)
         strict = _likeness(skin, flat, light=1.8).reshape(shape)
         flat_prior = _bare_prior(
-            flat_prior, strict, likeness.reshape(shape), region, visible, colourful
+            flat_prior, strict, may_be_skin.reshape(shape), region, visible, colourful
         )
     posterior[~usable] = prior.reshape(-1, 4)[~usable]
     posterior /= posterior.sum(1, keepdims=True)
@@ -312,9 +316,9 @@ def _mixtures(
         for kind, count in _COMPONENTS.items():
             weight = np.clip(smooth[:, kind] - 0.35, 0, 1) * usable * agreement[:, kind]
             if kind is Kind.SKIN:  # the core keeps the mixture at facial skin
-                weight = 0.4 * weight * np.sqrt(likeness) + core.ravel() * usable
+                weight = 0.4 * weight * np.sqrt(may_be_skin) + core.ravel() * usable
             if kind is Kind.CLOTH:
-                weight = weight * (1 - 0.9 * likeness)
+                weight = weight * (1 - 0.9 * may_be_skin)
             model = Mixture.of(flat[sample], weight[sample], count)
             if model is not None:
                 likelihood[:, kind] += model.likelihood(flat)

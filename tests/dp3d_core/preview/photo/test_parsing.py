@@ -91,6 +91,14 @@ def test_a_photo_without_hair_on_the_scalp_tells_no_colours() -> None:
     assert palette_of(case.front, case.parsing) is not None
 
 
+def test_a_photo_without_certain_hair_tells_no_colours() -> None:
+    case = photographed("crop")
+    uncertain = case.parsing.probabilities.copy()
+    uncertain[..., Kind.HAIR] = np.minimum(uncertain[..., Kind.HAIR], 0.45)
+    parsing = dataclasses.replace(case.parsing, probabilities=uncertain)
+    assert palette_of(case.front, parsing) is None
+
+
 @pytest.mark.parametrize("hair", ["long", "crop"])
 def test_a_photo_from_behind_tells_how_long_hair_hangs_there(hair: str) -> None:
     front, behind = photographed("long"), photographed(hair)
