@@ -23,8 +23,8 @@ _SIDE = 560
 
 
 @lru_cache
-def person_with(hair: str, seed: int = 11) -> SyntheticHead:
-    """A synthetic person with that hair, without hat, beard and glasses."""
+def person_with(hair: str | None, seed: int = 11) -> SyntheticHead:
+    """A synthetic person with that hair, None for a bald one, without hat, beard and glasses."""
     subject = random_subject(seed)
     spec = dataclasses.replace(subject.spec, hair=hair, hat=None, beard=0.0, glasses=None)
     return SyntheticHead(dataclasses.replace(subject, spec=spec))
@@ -52,7 +52,8 @@ def posed_photo(head: SyntheticHead, yaw: float, gain: Array) -> tuple[Portrait,
     camera = Camera(true.c2w, lens, CROP_SIZE, CROP_SIZE)
     step = CROP_SIZE // PARSING_SIDE
     labels = view.labels[v, u][step // 2 :: step, step // 2 :: step]
-    return dataclasses.replace(photo, camera=camera, matte=matte), labels
+    report = dataclasses.replace(photo.report, matte_source="segmenter")
+    return dataclasses.replace(photo, camera=camera, matte=matte, report=report), labels
 
 
 def portrait_of(head: SyntheticHead) -> Portrait:

@@ -156,12 +156,13 @@ class Clothes:
             rise = rise * _UNSEEN_RISE
         expected = np.minimum(collar + rise, _HIGHEST).reshape(shape)
         levels = drop.reshape(shape)
-        for photo in further:
-            own, own_weight = np.zeros(len(height)), np.zeros(len(height))
-            own[hits.ray], own_weight[hits.ray] = _observe_cloth(hits, bare, *photo)
-            cloth_probability, weight = _combined(
-                (cloth_probability, weight), (own, own_weight * possible)
-            )
+        if further:
+            observations = [(cloth_probability, weight)]
+            for photo in further:
+                own, own_weight = np.zeros(len(height)), np.zeros(len(height))
+                own[hits.ray], own_weight[hits.ray] = _observe_cloth(hits, bare, *photo)
+                observations.append((own, own_weight * possible))
+            cloth_probability, weight = _combined(observations)
         direct_weight, cloth = weight.reshape(shape), cloth_probability.reshape(shape)
         mirrored_weight = np.minimum(direct_weight[:, ::-1], 1 - direct_weight)
         if choice != AUTO:  # a chosen collar overrides the photo
@@ -224,11 +225,15 @@ def _observe_cloth(
     return cloth, weight
 
 
-def _combined(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Two observations, each a probability (n,) and its weight (n,), as one."""
-    total = first[1] ** 2 + second[1] ** 2
-    mean = first[0] * first[1] ** 2 + second[0] * second[1] ** 2
-    return mean / np.maximum(total, 1e-9), np.maximum(first[1], second[1])
+def _combined(observations: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Observations, each a probability (n,) and its weight (n,), as one.
+
+    The probability is the mean by squared weights, the weight the largest one.
+    """
+    probabilities, weights = (np.stack(values) for values in zip(*observations, strict=True))
+    squares = weights**2
+    mean = (probabilities * squares).sum(0) / np.maximum(squares.sum(0), 1e-9)
+    return np.asarray(mean), np.asarray(weights.max(0))
 
 
 def _fit_line(cloth: Array, visible: Array, levels: Array, expected: Array) -> Array:

@@ -87,8 +87,13 @@ _OTHER_SIDE_MM = 8.0
 """Margin added to the greatest thickness of a side, millimetres."""
 _FOREHEAD = (44.0, 26.0)
 """Longitudes between which the forehead ends, degrees."""
-_PROFILE_DEG = 40.0
-"""Least angle of a profile to the views from the front and from behind, degrees."""
+_ASIDE_DEG = 40.0
+"""Absolute yaw above which a photo shows the outline of the hair behind, degrees."""
+_FOREHEAD_ROWS = (0.3, 1.0)
+"""Distances from the crown, in dome heights, between which an outline is that above the
+forehead."""
+_MIN_FOREHEAD_MARKS = 30
+"""Least number of radii there with which a photo shows that outline; a profile has about 100."""
 _FRONT_THICKNESS = 0.4
 """Thickness of hair at the hairline above the forehead, relative to the typical one."""
 _WITHIN = (12.0, 24.0)
@@ -165,9 +170,10 @@ def grow_hair(
         outline = above_ears(portrait, outline)
         length = np.full(GRID.columns, style.hangs_to * MM)
     length = _with_ragged_ends(length)
-    base = _envelope(skin, GRID, length < HANGS * MM)
+    hanging = length < HANGS * MM
+    base = _envelope(skin, GRID, hanging)
     mask = default_mask(GRID, length)
-    hangs = length[[GRID.columns // 4, 3 * GRID.columns // 4]] < HANGS * MM
+    hangs = hanging[[GRID.columns // 4, 3 * GRID.columns // 4]]
     ears = np.zeros(mask.shape)
     if style is None or not hangs.any():
         ears = free_ears(portrait, parsing, bald, hangs, base, GRID)
@@ -183,16 +189,16 @@ def grow_hair(
     views = [(portrait, outline), *((view.portrait, view.outline) for view in further)]
     marks = joined([tangents(*view) for view in views])
     radius, typical = base, DEFAULT_HAIR_MM * MM
-    profile = any(_is_profile(view.portrait) for view in further)
+    front_shown = any(_shows_front(view) for view in further)
+    behind_shown = any(_shows_behind(view.portrait) for view in further)
     for round_index in range(rounds):
         typical = typical_thickness(marks, base)
-        constraints = _with_hairline(marks, mask, base, length, typical, profile)
-        hangs = length < HANGS * MM
-        thickness = fit_thickness(constraints, base, mask, typical, hangs, bool(further))
+        constraints = _with_hairline(marks, mask, base, length, typical, front_shown)
+        thickness = fit_thickness(constraints, base, mask, typical, hanging, behind_shown)
         if abs(portrait.report.yaw_deg) < TURNED_DEG:
             thickness = _even_sides(thickness)
         thickness = _without_spires(thickness)
-        thickness = soft_minimum(thickness, rising_limit(mask, length < HANGS * MM))
+        thickness = soft_minimum(thickness, rising_limit(mask, hanging))
         if style is not None:
             thickness = style.with_bun(np.minimum(thickness, style.max_thickness * MM), GRID)
         free = _without_wings(base + thickness)
@@ -210,9 +216,19 @@ def grow_hair(
     return Hair(mask, radius, _shell(_surface(radius, skin, mask), mask, part), typical, ears)
 
 
-def _is_profile(portrait: Portrait) -> bool:
-    """Whether a photo shows the outline of the hair above the forehead."""
-    return bool(_PROFILE_DEG < abs(portrait.camera.yaw_pitch_deg[0]) < 180 - _PROFILE_DEG)
+def _shows_behind(portrait: Portrait) -> bool:
+    """Whether a photo is taken so far from the side that it shows the outline behind."""
+    return bool(abs(portrait.camera.yaw_pitch_deg[0]) > _ASIDE_DEG)
+
+
+def _shows_front(view: HairView) -> bool:
+    """Whether the outline of the hair in a photo reaches from the crown to the forehead."""
+    marks = tangents(view.portrait, view.outline)
+    angle = GRID.longitude_deg()[marks.column.astype(int) % GRID.columns]
+    above, below = _FOREHEAD_ROWS
+    distance = marks.row / GRID.dome_rows
+    in_front = (angle < _FOREHEAD[0]) & (distance > above) & (distance < below)
+    return bool(in_front.sum() >= _MIN_FOREHEAD_MARKS)
 
 
 def _with_ragged_ends(length: Array) -> Array:

@@ -15,7 +15,7 @@ from dp3d_core.heads.space import MM
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.choices import Choice
 from dp3d_core.preview.hair.styles import HANGS, style_name
-from dp3d_core.preview.photo.parsing import PARSING_SIDE, Kind, Parsing
+from dp3d_core.preview.photo.parsing import MIN_SCALP_HAIR, PARSING_SIDE, Kind, Parsing
 from dp3d_core.preview.texture.tones import clusters, lab
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 TURNED_DEG = 15.0
 """Absolute yaw above which the far side is copied from the near one."""
-_BALD = 0.33
-"""Mean probability of hair on the visible scalp below which a head is bald."""
 _ASYMMETRY = 40.0
 """Difference in length above which the sides differ, millimetres."""
 _LAB_WEIGHTS = np.array([0.6, 1.0, 1.0])
@@ -41,12 +39,12 @@ _SECOND_DISTANCE = 30.0
 _BELOW_ENDS = 10.0
 """Distance below the ends of the hair from which pixels are not hair, millimetres."""
 
-_BEHIND_DEG = 145.0
+_BACK_PHOTO_DEG = 145.0
 """Absolute yaw above which a photo shows the hair on the neck."""
 _NAPE = -66.0
 """Height below which hair on the neck hangs, millimetres."""
 _AS_BESIDE = 16.0
-"""Height above the ends of hair beside the neck up to which hair on it hangs as well,
+"""Greatest height of the ends behind above those beside the neck for hair behind to hang,
 millimetres."""
 _NAPE_DEPTH = -70.0
 """Depth of the surface of neck and hanging hair behind, millimetres."""
@@ -54,7 +52,7 @@ _NAPE_DEPTH = -70.0
 
 def is_bald(parsing: Parsing) -> bool:
     """Whether the visible scalp is bare."""
-    return parsing.scalp_hair is not None and parsing.scalp_hair < _BALD
+    return parsing.scalp_hair is not None and parsing.scalp_hair < MIN_SCALP_HAIR
 
 
 def observed_hair(portrait: Portrait, parsing: Parsing, hair: Hair | None) -> Choice:
@@ -68,7 +66,9 @@ def observed_hair(portrait: Portrait, parsing: Parsing, hair: Hair | None) -> Ch
     """
     covered = parsing.scalp_hair
     if hair is None:
-        return Choice("bald", max(0.4, 0.5 + 0.4 * (_BALD - (covered or 0.0)) / _BALD))
+        return Choice(
+            "bald", max(0.4, 0.5 + 0.4 * (MIN_SCALP_HAIR - (covered or 0.0)) / MIN_SCALP_HAIR)
+        )
     lengths = hair_lengths(parsing, portrait)
     lowest = min(lengths)
     name = style_name(lowest / MM, hair.typical / MM)
@@ -76,7 +76,7 @@ def observed_hair(portrait: Portrait, parsing: Parsing, hair: Hair | None) -> Ch
         return Choice(name, 0.3, reason="The photo does not show the crown.")
     if _cut_off(parsing, portrait, lengths):
         return Choice(name, 0.45, reason="The photo ends before the hair does.")
-    confidence = 0.5 + 0.4 * min((covered - _BALD) / _BALD, 1.0)
+    confidence = 0.5 + 0.4 * min((covered - MIN_SCALP_HAIR) / MIN_SCALP_HAIR, 1.0)
     sides_differ = _side_name(lengths[0], hair) != _side_name(lengths[1], hair)
     if sides_differ:
         confidence -= 0.15 if abs(portrait.report.yaw_deg) > TURNED_DEG else 0.3
@@ -115,23 +115,45 @@ def _cut_off(parsing: Parsing, portrait: Portrait, lengths: tuple[float, float])
 
 def hair_lengths(parsing: Parsing, portrait: Portrait) -> tuple[float, float]:
     """Heights of the ends of hair beside the neck on -x and +x, head units; 0 without such hair."""
+    hair = _hair_of_head(parsing, portrait)
     beside = np.asarray(np.arange(40.0, 150.0, 4.0) * MM)
-    left, right = (_end_of_hair(parsing, portrait, side * beside, -10 * MM) for side in (-1.0, 1.0))
+    left, right = (
+        _end_of_hair(hair, parsing, portrait, side * beside, -10 * MM)[0] for side in (-1.0, 1.0)
+    )
     return left, right
 
 
-def _length_behind(parsing: Parsing, portrait: Portrait) -> float:
-    """Height of the ends of hair on the neck in a photo from behind, head units; 0 without it."""
+def _length_behind(parsing: Parsing, portrait: Portrait) -> tuple[float, bool]:
+    """Height of the ends of hair on the neck in a photo from behind, and whether it shows them.
+
+    The height, head units, is 0 without hair there, and the lowest visible one in a photo that ends
+    above the ends of the hair.
+    """
+    hair = _hair_of_head(parsing, portrait)
     across = np.asarray(np.arange(-36.0, 40.0, 4.0) * MM)
-    return _end_of_hair(parsing, portrait, across, _NAPE_DEPTH * MM)
+    return _end_of_hair(hair, parsing, portrait, across, _NAPE_DEPTH * MM)
 
 
-def _end_of_hair(parsing: Parsing, portrait: Portrait, x: Array, z: float) -> float:
-    """Height of the ends of connected hair at places (k,) across and a depth, head units."""
-    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
+def _hair_of_head(parsing: Parsing, portrait: Portrait) -> Mask:
+    """(PARSING_SIDE, PARSING_SIDE) mask of hair of the crown's colours, connected to the scalp."""
     hair = (parsing.probabilities[..., Kind.HAIR] > 0.5) & (parsing.region != Region.FACE)
-    hair &= _like_the_crown(parsing, portrait)
-    hair = _from_the_scalp(hair, parsing)
+    return _from_the_scalp(hair & _like_the_crown(parsing, portrait), parsing)
+
+
+def _end_of_hair(
+    hair: Mask, parsing: Parsing, portrait: Portrait, x: Array, z: float
+) -> tuple[float, bool]:
+    """Height of the ends of connected hair, head units, and whether the photo shows these ends.
+
+    Args:
+        hair: (PARSING_SIDE, PARSING_SIDE) mask of the head's hair.
+        parsing: classes of the photo's pixels.
+        portrait: the photo, with its pose.
+        x: (k,) places across at which hair is looked for, head units.
+        z: depth of these places, head units.
+
+    """
+    camera = portrait.camera.resized(PARSING_SIDE, PARSING_SIDE)
     lowest, gaps = 0.0, 0
     for y in np.arange(6, -205, -6.0) * MM:
         points = np.stack([x, np.full(len(x), y), np.full(len(x), z)], -1)
@@ -140,14 +162,14 @@ def _end_of_hair(parsing: Parsing, portrait: Portrait, x: Array, z: float) -> fl
         u, v = uv[inside].T
         valid = parsing.valid[v, u]
         if valid.sum() < 5:
-            break
+            return lowest, False
         if (hair[v, u] & valid).sum() >= 3:
             lowest, gaps = float(y), 0
         else:
             gaps += 1
             if gaps > 2:
                 break
-    return lowest
+    return lowest, True
 
 
 def _from_the_scalp(hair: Mask, parsing: Parsing) -> Mask:
@@ -203,13 +225,8 @@ def length_by_column(
             left = right = behind
         elif far > near:  # the face hides hair that hangs behind it
             left = right = behind = near
-    backs = [
-        _length_behind(own, photo)
-        for photo, own in further
-        if abs(photo.camera.yaw_pitch_deg[0]) > _BEHIND_DEG
-    ]
-    if backs:
-        length = float(np.mean(backs))
+    length = _length_in_photos_from_behind(further, behind)
+    if length is not None:
         # short hair ends on the nape, and so may hair that hangs beside it
         as_beside = behind < HANGS * MM and length < behind + _AS_BESIDE * MM
         behind = length if length < _NAPE * MM or as_beside else 0.0
@@ -219,3 +236,27 @@ def length_by_column(
         [0, 0.12, 0.25, 0.5, 0.75, 0.88, 1],
         [behind, behind, left, left, right, behind, behind],
     )
+
+
+def _length_in_photos_from_behind(
+    photos: Sequence[tuple[Portrait, Parsing]], beside: float
+) -> float | None:
+    """Height of the ends of hair on the neck, head units; None if no photo shows it.
+
+    Args:
+        photos: photos, each with its parsing.
+        beside: height of the ends of hair beside the neck, head units.
+
+    """
+    backs = [
+        _length_behind(parsing, photo)
+        for photo, parsing in photos
+        if abs(photo.camera.yaw_pitch_deg[0]) > _BACK_PHOTO_DEG
+    ]
+    ends = [length for length, is_shown in backs if is_shown]
+    if ends:
+        # 0 is no length: one photo may miss the hair that others show
+        return float(np.median([length for length in ends if length < 0] or ends))
+    # hair that a photo cuts below the nape hangs at least down to there
+    cut = [length for length, _ in backs if length < _NAPE * MM]
+    return min(*cut, beside) if cut else None

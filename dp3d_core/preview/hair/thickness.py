@@ -49,14 +49,14 @@ _PRIOR_WEIGHT = 0.02
 """Weight of the prior thickness relative to one radius of the outline, in front."""
 _PRIOR_WEIGHT_BEHIND = 0.4
 """Weight of the prior thickness relative to one radius of the outline, at the back."""
-_BEHIND_DEG = 125.0
+_BACK_LONGITUDE_DEG = 125.0
 """Longitude from which radii are those of the back of the head, degrees."""
 _BACK = (120.0, 160.0)
-"""Longitudes over which the prior becomes their mean, degrees."""
+"""Longitudes over which the prior becomes the mean of the radii of the back, degrees."""
 _BEHIND_SIGMA = 1.0
-"""Blur of their mean over heights, texels."""
+"""Blur of the mean of the radii of the back over heights, texels."""
 _BEHIND_DOUBT = 0.2
-"""Number of radii at a height that counts as much as the prior without them."""
+"""Number of radii of the back at a height whose mean counts as much as the prior."""
 _MIN_MARKS = 120
 """Least number of radii over the skull from which a thickness is measured; a full outline has
 about 400."""
@@ -201,7 +201,7 @@ def _with_marks_behind(weight: Array, value: Array, prior: Array) -> Array:
     """
     shape = _COARSE.rows, _COARSE.columns
     angle = _COARSE.longitude_deg()
-    counts = weight.reshape(shape) * (angle > _BEHIND_DEG)
+    counts = weight.reshape(shape) * (angle > _BACK_LONGITUDE_DEG)
     sums = (counts * value.reshape(shape)).sum(1)
     smooth_sums, smooth_counts = (
         gaussian_filter1d(values, _BEHIND_SIGMA, mode="nearest") for values in (sums, counts.sum(1))

@@ -16,9 +16,9 @@ _LIGHT_SPREAD = np.array([2.0, 1.5, 1.5, 1.5])
 _LIGHT_DEVIATION = np.array([12.0, 6.0, 6.0])
 """Standard deviations of the shift of all colours between two photos, Lab."""
 _SURFACE_DEVIATION = 5.0
-"""Standard deviation of the shift of one surface's colour beside it, Lab."""
+"""Standard deviation of the shift of one surface's colour from that of all colours, Lab."""
 _ROUNDS = 10
-"""Rounds of reweighted least squares for that shift."""
+"""Rounds of reweighted least squares for the shift of all colours."""
 _MIN_PIXELS = 60
 """Least number of pixels of a surface whose colour is compared."""
 

@@ -43,12 +43,16 @@ _MAX_UNLIKE = 0.14
 """Greatest fraction of a bare torso that is clearly unlike skin."""
 _GREY = 4.0
 """Greatest chroma, Lab, of skin in a photo without colours."""
+_STRICT_LIGHT = 1.8
+"""Factor on the spread of lightness of facial skin for the likeness of pixels to it."""
+_SHADED_LIGHT = 2.4
+"""Factor on the spread of lightness of facial skin for a likeness that tolerates shade."""
 _OUTLIER = 0.012
 """Floor of the likelihood: pixels that no mixture explains follow the prior."""
 _UNLIKE = 0.01
 """Floor of the likelihood of another photo's colours."""
-_MIN_SCALP_HAIR = 0.33
-"""Mean probability of hair on the visible scalp from which a photo tells the colour of hair."""
+MIN_SCALP_HAIR = 0.33
+"""Mean probability of hair on the visible scalp below which a head is bald."""
 
 
 class Kind(IntEnum):
@@ -69,6 +73,8 @@ _PRIOR = {
     Region.TORSO: (0.12, 0.13, 0.75),
 }
 """Prior of skin, hair and cloth, given foreground, on each region of the bare head."""
+_BARE_TORSO = (0.70, 0.20)
+"""Prior of skin and cloth on bare shoulders, before normalisation."""
 _FACE_EDGE = (0.62, 0.26, 0.12)
 """Prior of skin, hair and cloth at the edge of the face."""
 _ABOVE_CHIN = (0.05, 0.90, 0.05)
@@ -107,15 +113,17 @@ class Parsing:
 
 
 def palette_of(portrait: Portrait, parsing: Parsing) -> Palette | None:
-    """Colours of the surfaces in a parsed photo; None if it shows no hair on the scalp."""
-    if parsing.scalp_hair is None or parsing.scalp_hair < _MIN_SCALP_HAIR:
+    """Colours of the surfaces in a parsed photo; None if it hardly shows hair on the scalp."""
+    if parsing.scalp_hair is None or parsing.scalp_hair < MIN_SCALP_HAIR:
         return None
     flat = parsing.probabilities.reshape(-1, 4)[::5].astype(np.float64)
     certain = np.clip(flat - 0.5, 0, None) * parsing.valid.reshape(-1, 1)[::5]
     features = features_of(_small(portrait)).reshape(-1, 4)[::5]
-    return Palette.of(
+    palette = Palette.of(
         features, certain[:, Kind.SKIN], certain[:, Kind.HAIR], certain[:, Kind.CLOTH]
     )
+    # else hair would be unlikely everywhere
+    return None if palette.hair is None else palette
 
 
 def _small(portrait: Portrait) -> Pixels:
@@ -282,27 +290,33 @@ def _mixtures(
     flat_prior = prior.reshape(-1, 4)
     usable = valid.ravel()
     sample = np.flatnonzero(usable)[::5]
-    skin = Mixture.of(flat[sample], core.ravel()[sample].astype(float), 3)
+    skin = None
+    if palette is None:
+        skin = Mixture.of(flat[sample], core.ravel()[sample].astype(float), 3)
     posterior = flat_prior.copy()
-    likeness = np.ones(len(flat))
+    may_be_skin = np.ones(len(flat))
     agreement = np.ones((len(flat), 4))
     if palette is not None:
         visible = valid & (matte > 0.5)
-        posterior, agreement = _by_palette(palette, flat, flat_prior, core, region, visible)
-        likeness = agreement[:, Kind.SKIN]
+        scalp, torso = ((region == kind) & visible for kind in (Region.SCALP, Region.TORSO))
+        own = palette.in_light_of(flat, (core & visible).ravel(), scalp.ravel(), torso.ravel())
+        if palette.skin is not None and own.skin is not None:
+            shifted = palette.skin.moved(own.skin.mean - palette.skin.mean, np.ones(4))
+            flat_prior = _bare_shoulders_prior(flat_prior, shifted, flat, region, visible)
+        posterior, agreement = _by_palette(own, flat, flat_prior)
+        may_be_skin = agreement[:, Kind.SKIN]
     elif skin is not None:
         # initialisation: pixels with the colour of nose, cheeks and forehead are skin
-        likeness = _likeness(skin, flat, light=2.4)
+        may_be_skin = _likeness(skin, flat, _SHADED_LIGHT)
         for kind in (Kind.HAIR, Kind.CLOTH):
-            posterior[:, kind] *= 1 - 0.95 * likeness
-        posterior[:, Kind.SKIN] *= 0.05 + likeness
+            posterior[:, kind] *= 1 - 0.95 * may_be_skin
+        posterior[:, Kind.SKIN] *= 0.05 + may_be_skin
         # a neck lies in the shadow of the chin: the mixture of cloth starts from lower down
         posterior[region.ravel() == Region.NECK, Kind.CLOTH] *= 0.3
-        colourful = float(np.linalg.norm(skin.mean[1:3])) > _GREY
         visible = valid & (matte > 0.5)
-        strict = _likeness(skin, flat, light=1.8).reshape(shape)
+        strict = _likeness(skin, flat, _STRICT_LIGHT).reshape(shape)
         flat_prior = _bare_prior(
-            flat_prior, strict, likeness.reshape(shape), region, visible, colourful
+            flat_prior, strict, may_be_skin.reshape(shape), region, visible, _is_colourful(skin)
         )
     posterior[~usable] = prior.reshape(-1, 4)[~usable]
     posterior /= posterior.sum(1, keepdims=True)
@@ -312,9 +326,9 @@ def _mixtures(
         for kind, count in _COMPONENTS.items():
             weight = np.clip(smooth[:, kind] - 0.35, 0, 1) * usable * agreement[:, kind]
             if kind is Kind.SKIN:  # the core keeps the mixture at facial skin
-                weight = 0.4 * weight * np.sqrt(likeness) + core.ravel() * usable
+                weight = 0.4 * weight * np.sqrt(may_be_skin) + core.ravel() * usable
             if kind is Kind.CLOTH:
-                weight = weight * (1 - 0.9 * likeness)
+                weight = weight * (1 - 0.9 * may_be_skin)
             model = Mixture.of(flat[sample], weight[sample], count)
             if model is not None:
                 likelihood[:, kind] += model.likelihood(flat)
@@ -324,23 +338,16 @@ def _mixtures(
     return np.asarray(posterior.reshape(*shape, 4))
 
 
-def _by_palette(
-    palette: Palette, features: Array, prior: Array, core: Mask, region: Regions, visible: Mask
-) -> tuple[Array, Array]:
+def _by_palette(palette: Palette, features: Array, prior: Array) -> tuple[Array, Array]:
     """Posterior (n, 4) by the colours of another photo, and agreement (n, 4) with them, 0 to 1.
 
     Args:
-        palette: colours in the other photo.
+        palette: colours in the other photo, in the light of this one.
         features: (n, 4) features of the pixels.
         prior: (n, 4) prior of the classes.
-        core: (h, w) bool, areas that are always skin.
-        region: (h, w) :class:`Region` of the bare head, -1 beside it.
-        visible: (h, w) bool, foreground pixels of the photo.
 
     """
-    scalp, torso = ((region == kind) & visible for kind in (Region.SCALP, Region.TORSO))
-    own = palette.in_light_of(features, (core & visible).ravel(), scalp.ravel(), torso.ravel())
-    likelihoods = own.likelihoods(features) + _UNLIKE
+    likelihoods = palette.likelihoods(features) + _UNLIKE
     posterior = prior.copy()
     person = np.sqrt(prior[:, 1:]) * likelihoods  # colours say more than the place
     posterior[:, 1:] = person * (prior[:, 1:].sum(1) / person.sum(1))[:, None]
@@ -383,12 +390,11 @@ def _bare_prior(
 
     """
     likeness = {}
-    for kind in (Region.SCALP, Region.FOREHEAD, Region.TORSO):
-        covered = (region == kind) & visible
-        likeness[kind] = float(like[covered].mean()) if covered.sum() > 60 else 0.0
+    for kind in (Region.SCALP, Region.FOREHEAD):
+        likeness[kind] = _mean_likeness(like, (region == kind) & visible)
     prior = prior.copy()
     flat = region.ravel()
-    scalp, torso = likeness[Region.SCALP], likeness[Region.TORSO]
+    scalp = likeness[Region.SCALP]
     # hair behind a high forehead shows where it stands off the skull
     upper = ((region == Region.SCALP) | (region < 0)) & _above_ears(region) & visible
     stands_off = bool(upper.any()) and float(like[upper].mean()) < _HAIRY
@@ -402,11 +408,53 @@ def _bare_prior(
         around = (flat < 0) & (prior[:, Kind.HAIR] > prior[:, Kind.CLOTH])
         prior[around, Kind.SKIN] *= 12.0
         prior[around, Kind.HAIR] *= 0.2
-    unlike = float((shaded[(region == Region.TORSO) & visible] < 0.03).mean()) if torso else 1.0
-    if colourful and torso > _BARE and unlike < _MAX_UNLIKE:
+    if colourful and _are_shoulders_bare(like, shaded, region, visible):
         bare = flat == Region.TORSO
-        prior[bare, Kind.SKIN], prior[bare, Kind.CLOTH] = 0.70, 0.20
+        prior[bare, Kind.SKIN], prior[bare, Kind.CLOTH] = _BARE_TORSO
     return np.asarray(prior / prior.sum(1, keepdims=True))
+
+
+def _bare_shoulders_prior(
+    prior: Array, skin: Mixture, features: Array, region: Regions, visible: Mask
+) -> Array:
+    """(n, 4) prior, adapted where shoulders are bare; the scalp bears hair.
+
+    Args:
+        prior: (n, 4) prior for a head with hair and clothes.
+        skin: mixture of the person's skin in the light of the photo.
+        features: (n, 4) features of the pixels.
+        region: (h, w) :class:`Region` of the bare head, -1 beside it.
+        visible: (h, w) bool, foreground pixels of the photo.
+
+    """
+    like, shaded = (
+        _likeness(skin, features, light).reshape(region.shape)
+        for light in (_STRICT_LIGHT, _SHADED_LIGHT)
+    )
+    if not (_is_colourful(skin) and _are_shoulders_bare(like, shaded, region, visible)):
+        return prior
+    prior = prior.copy()
+    bare = region.ravel() == Region.TORSO
+    prior[bare, Kind.SKIN], prior[bare, Kind.CLOTH] = _BARE_TORSO
+    return np.asarray(prior / prior.sum(1, keepdims=True))
+
+
+def _is_colourful(skin: Mixture) -> bool:
+    """Whether skin has a hue; without one a grey coat resembles it."""
+    return float(np.linalg.norm(skin.mean[1:3])) > _GREY
+
+
+def _are_shoulders_bare(like: Array, shaded: Array, region: Regions, visible: Mask) -> bool:
+    """Whether the torso resembles facial skin; arguments as those of :func:`_bare_prior`."""
+    torso = (region == Region.TORSO) & visible
+    likeness = _mean_likeness(like, torso)
+    unlike = float((shaded[torso] < 0.03).mean()) if likeness else 1.0
+    return likeness > _BARE and unlike < _MAX_UNLIKE
+
+
+def _mean_likeness(like: Array, covered: Mask) -> float:
+    """Mean likeness (h, w) of covered pixels to facial skin; 0 with too few of them."""
+    return float(like[covered].mean()) if covered.sum() > 60 else 0.0
 
 
 def _guided(rgb: Pixels, probabilities: Array, radius: int, eps: float) -> Array:

@@ -166,8 +166,7 @@ def place_head(
         outline_view = _outline_view(portrait, parsing, bare.mesh, choices)
         mesh = fit_outline(bare.mesh, *outline_view)
         mesh = snap_outline(mesh, *outline_view, on_step)
-        for photo in others:
-            mesh = _snapped(mesh, photo.portrait)
+        mesh = _snapped(mesh, further)
     else:
         bare = shrunk
         headwear = Headwear.of(portrait, parsing, hair)
@@ -194,8 +193,7 @@ def place_head(
         held = np.maximum(held, hair.coverage(bare.mesh.vertices))
         held *= ~((bare.region == Region.EAR) & hair.beside_free_ear(bare.mesh.vertices))
         snapped = snap_outline(mesh, *outline_view, on_step, _SNAP_REACH, held)
-        for photo in others:
-            snapped = _snapped(snapped, photo.portrait)
+        snapped = _snapped(snapped, further)
         # moves are not limited for headwear: a brim is not a spike
         limited = snapped if worn or headwear.possible else limit_hair_moves(mesh, snapped, hair)
         count = len(bare.mesh.vertices)
@@ -235,12 +233,17 @@ def place_head(
     )
 
 
-def _snapped(mesh: Mesh, photo: Portrait) -> Mesh:
-    """The mesh with the outline of hair, neck and shoulders moved onto that of a further photo."""
-    snapped = snap_outline(mesh, photo.camera, photo.matte, photo.inside, reach=_FURTHER_REACH)
+def _snapped(mesh: Mesh, photos: Sequence[Portrait]) -> Mesh:
+    """The mesh with the outline of hair, neck and shoulders moved onto that of further photos.
+
+    Photos without an outline of their own move nothing.
+    """
     is_hair = np.isin(mesh.parts, (Part.HAIR, Part.HAT))
-    share = np.maximum(is_hair, 1 - smoothstep(mesh.vertices[:, 1] / MM, *_HELD))
-    return mesh.with_vertices(mesh.vertices + (snapped.vertices - mesh.vertices) * share[:, None])
+    for photo in filter(_has_outline, photos):
+        snapped = snap_outline(mesh, photo.camera, photo.matte, photo.inside, reach=_FURTHER_REACH)
+        share = np.maximum(is_hair, 1 - smoothstep(mesh.vertices[:, 1] / MM, *_HELD))[:, None]
+        mesh = mesh.with_vertices(mesh.vertices + (snapped.vertices - mesh.vertices) * share)
+    return mesh
 
 
 def _head_without_matte(bare: BareHead, choices: HeadChoices) -> PlacedHead:

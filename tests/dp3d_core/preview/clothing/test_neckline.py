@@ -7,7 +7,7 @@ import pytest
 
 from dp3d_core.heads.space import MM
 from dp3d_core.preview.choices import Choice
-from dp3d_core.preview.clothing.neckline import Clothes
+from dp3d_core.preview.clothing.neckline import Clothes, _combined
 
 
 def clothes(line_mm: float) -> Clothes:
@@ -29,3 +29,19 @@ def test_all_around_it_is_continuous() -> None:
 
 def test_nothing_covers_a_face() -> None:
     assert clothes(200.0).cover(np.array([[0.0, 0.0, 100.0]]) * MM)[0] == 0
+
+
+def test_photos_count_by_their_squared_weight_in_any_order() -> None:
+    bare, half, clothed = ((np.full(3, p), np.full(3, w)) for p, w in ((0, 1), (0, 0.5), (1, 1)))
+    for photos in ([bare, bare, bare, clothed], [clothed, bare, bare, bare]):
+        assert _combined(photos)[0] == pytest.approx(np.full(3, 0.25))
+    for photos in ([half, clothed, half], [half, half, clothed], [clothed, half, half]):
+        probability, weight = _combined(photos)
+        assert probability == pytest.approx(np.full(3, 1 / 1.5))
+        assert weight == pytest.approx(np.ones(3))
+
+
+def test_a_place_that_no_photo_shows_has_no_weight() -> None:
+    hidden = np.zeros(2), np.zeros(2)
+    for values in _combined([hidden, hidden]):
+        np.testing.assert_array_equal(values, np.zeros(2))

@@ -15,10 +15,16 @@ from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.pose import components_of, expression_of
 from dp3d_core.preview.bare_head import BareHead
 from dp3d_core.preview.clothing.neckline import Clothes
-from dp3d_core.preview.hair.fit import _with_ragged_ends, _without_spires, grow_hair
+from dp3d_core.preview.hair.fit import (
+    _shows_behind,
+    _shows_front,
+    _with_ragged_ends,
+    _without_spires,
+    grow_hair,
+)
 from dp3d_core.preview.hair.length import is_bald
 from dp3d_core.preview.hair.mask import _without_tabs
-from dp3d_core.preview.hair.outline_marks import GRID
+from dp3d_core.preview.hair.outline_marks import GRID, HairView, Outline
 from dp3d_core.preview.hair.styles import HANGS, STYLES
 from dp3d_core.preview.parts import Part
 from dp3d_core.preview.photo.parsing import PARSING_SIDE, Kind, parse_photo
@@ -27,6 +33,7 @@ from dp3d_core.synthetic.labels import Label
 from dp3d_core.synthetic.rendering import SyntheticHead
 from dp3d_core.synthetic.subjects import random_subject
 from dp3d_core.viewsets.viewset import encode_png
+from tests.support.posed_photos import person_with, portrait_of, posed_photo
 
 needs_models = pytest.mark.skipif(
     not face_models.installed(), reason="the face models are absent: dp3d setup models"
@@ -209,3 +216,26 @@ def test_a_hat_that_the_photo_cuts_goes_on_over_the_head(hat: str) -> None:
     x, y, z = (hits.points / MM).T
     front = (y > 100) & (np.abs(x) < 40) & (z > 30)
     assert (part[front] == Part.HAIR).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("yaw", "front", "behind"),
+    [(20, False, False), (80, True, True), (-80, True, True), (178, False, True)],
+)
+def test_a_profile_shows_the_outline_in_front_and_behind(
+    yaw: int, front: bool, behind: bool
+) -> None:
+    head = person_with("crop")
+    portrait = portrait_of(head)
+    bare = BareHead.of(components_of(portrait.report.shape), expression_of(portrait.report.shape))
+    photo, _ = posed_photo(head, yaw, np.ones(3))
+    view = HairView.of(photo, parse_photo(photo, bare.caster, bare.region_of))
+    assert _shows_behind(photo) == behind
+    assert _shows_front(view) == front
+    # nor does a profile whose crown lies beyond the photo, or without an outline
+    camera = photo.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    row = camera.project([[0.0, 70 * MM, 90 * MM]])[0][0, 1]
+    low = view.outline.uv[:, 1] > row
+    cropped = Outline(view.outline.uv[low], view.outline.normal[low])
+    assert not _shows_front(dataclasses.replace(view, outline=cropped))
+    assert not _shows_front(dataclasses.replace(view, outline=Outline(*np.zeros((2, 0, 2)))))

@@ -25,7 +25,7 @@ def test_the_photo_from_behind_tells_whether_hair_hangs_there(
     monkeypatch: pytest.MonkeyPatch, beside: tuple[int, int], behind: int, expected: int
 ) -> None:
     monkeypatch.setattr(length, "hair_lengths", lambda *_: tuple(mm * MM for mm in beside))
-    monkeypatch.setattr(length, "_length_behind", lambda *_: behind * MM)
+    monkeypatch.setattr(length, "_length_behind", lambda *_: (behind * MM, True))
     portrait = SimpleNamespace(report=SimpleNamespace(yaw_deg=3.0))
     backs = {
         yaw: [(SimpleNamespace(camera=SimpleNamespace(yaw_pitch_deg=(yaw, 0.0))), None)]
@@ -37,3 +37,31 @@ def test_the_photo_from_behind_tells_whether_hair_hangs_there(
     from_the_side = length.length_by_column(None, portrait, 72, backs[90.0])
     assert from_the_side[0] == pytest.approx(min(beside) * MM)
     assert (around[54] < HANGS * MM) == (beside[1] < HANGS)
+
+
+@pytest.mark.parametrize(
+    ("beside", "backs", "expected"),
+    [
+        (-150, [(0, True), (-110, True)], -110),  # one photo misses the hair
+        (-150, [(-110, True), (0, True)], -110),
+        (-150, [(-40, False)], -150),  # cut above the nape: as beside
+        (-150, [(-40, False), (-110, True)], -110),
+        (0, [(-120, False)], -120),  # cut below the nape: it hangs
+        (-150, [(-120, False)], -150),
+        (0, [(-40, False)], 0),
+        (-90, [(0, True), (0, True)], 0),  # plaits
+        (-100, [(-104, True), (-98, True), (-36, True)], -98),
+    ],
+)
+def test_photos_from_behind_count_where_they_show_the_ends_of_the_hair(
+    monkeypatch: pytest.MonkeyPatch,
+    beside: int,
+    backs: list[tuple[int, bool]],
+    expected: int,
+) -> None:
+    monkeypatch.setattr(length, "hair_lengths", lambda *_: (beside * MM, beside * MM))
+    monkeypatch.setattr(length, "_length_behind", lambda back, _: (back[0] * MM, back[1]))
+    portrait = SimpleNamespace(report=SimpleNamespace(yaw_deg=3.0))
+    photo = SimpleNamespace(camera=SimpleNamespace(yaw_pitch_deg=(175.0, 0.0)))
+    around = length.length_by_column(None, portrait, 72, [(photo, back) for back in backs])
+    assert around[0] == pytest.approx(expected * MM)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dp3d_core.arrays import Labels
+from dp3d_core.cameras.camera import Camera
 from dp3d_core.heads.space import MM
 from dp3d_core.portraits import face_models
 from dp3d_core.portraits.portrait import Portrait
@@ -19,6 +20,7 @@ from dp3d_core.preview.hair.length import length_by_column
 from dp3d_core.preview.hair.styles import HANGS
 from dp3d_core.preview.photo.parsing import PARSING_SIDE, Kind, Parsing, palette_of, parse_photo
 from dp3d_core.synthetic.labels import Label
+from dp3d_core.synthetic.rendering import SyntheticHead, SyntheticView
 from tests.support.posed_photos import person_with, portrait_of, posed_photo
 
 pytestmark = pytest.mark.skipif(
@@ -56,11 +58,21 @@ class Case:
         wanted = np.vectorize(lambda label: int(kinds.get(label, Kind.SKIN)))(self.labels)
         return float((parsing.probabilities.argmax(-1) == wanted)[of_kind].mean())
 
+    def classified(self, label: Label) -> tuple[float, float]:
+        """Shares of the back's pixels with a label that are skin and cloth, with the palette."""
+        parsing = self.behind(with_palette=True)
+        kind = parsing.probabilities.argmax(-1)[(self.labels == label) & parsing.valid]
+        return float((kind == Kind.SKIN).mean()), float((kind == Kind.CLOTH).mean())
+
 
 @lru_cache
 def photographed(hair: str) -> Case:
     """The case of a synthetic person with that hair."""
-    head = person_with(hair)
+    return photographed_person(person_with(hair))
+
+
+def photographed_person(head: SyntheticHead) -> Case:
+    """The case of a synthetic person."""
     front = portrait_of(head)
     back, labels = posed_photo(head, 172, np.array([0.8, 0.85, 0.9]))
     shape = front.report.shape
@@ -83,12 +95,43 @@ def test_neck_and_clothes_are_told_apart_from_behind() -> None:
     assert case.right(parsing, Label.HAIR) > 0.9
 
 
+class WithBareShoulders(SyntheticHead):
+    """A synthetic person whose shoulders have the colour of the neck."""
+
+    def render(self, camera: Camera) -> SyntheticView:
+        """The person in a view."""
+        view = super().render(camera)
+        shoulders = view.labels == Label.SHOULDERS
+        light = view.rgb[shoulders].mean(1, keepdims=True)
+        tone = np.median(view.rgb[view.labels == Label.NECK], axis=0)
+        rgb = view.rgb.copy()
+        rgb[shoulders] = np.clip(tone * np.sqrt(light / np.median(light)), 0, 255)
+        return dataclasses.replace(view, rgb=rgb)
+
+
+def test_shoulders_that_are_bare_from_behind_are_skin_and_dressed_ones_are_not() -> None:
+    dressed = person_with("crop", 5)
+    bare = WithBareShoulders(dressed.subject)
+    shares = [photographed_person(head).classified(Label.SHOULDERS) for head in (bare, dressed)]
+    (as_skin, _), (_, as_cloth) = shares
+    assert as_skin > 0.95  # 0.89 with the prior of dressed shoulders
+    assert as_cloth > 0.95
+
+
 def test_a_photo_without_hair_on_the_scalp_tells_no_colours() -> None:
     case = photographed("crop")
     for covered in (None, 0.1):
         bald = dataclasses.replace(case.parsing, scalp_hair=covered)
         assert palette_of(case.front, bald) is None
     assert palette_of(case.front, case.parsing) is not None
+
+
+def test_a_photo_without_certain_hair_tells_no_colours() -> None:
+    case = photographed("crop")
+    uncertain = case.parsing.probabilities.copy()
+    uncertain[..., Kind.HAIR] = np.minimum(uncertain[..., Kind.HAIR], 0.45)
+    parsing = dataclasses.replace(case.parsing, probabilities=uncertain)
+    assert palette_of(case.front, parsing) is None
 
 
 @pytest.mark.parametrize("hair", ["long", "crop"])
@@ -100,6 +143,22 @@ def test_a_photo_from_behind_tells_how_long_hair_hangs_there(hair: str) -> None:
     assert alone[0] < HANGS * MM
     assert (length[0] < HANGS * MM) == (hair == "long")
     np.testing.assert_array_equal(length[18:54], alone[18:54])
+
+
+@pytest.mark.parametrize("end_mm", [-30, -100])
+def test_a_photo_from_behind_that_cuts_the_hair_does_not_shorten_it(end_mm: float) -> None:
+    case = photographed("long")
+    parsing = case.behind(with_palette=True)
+    camera = case.back.camera.resized(PARSING_SIDE, PARSING_SIDE)
+    row = int(camera.project([[0.0, end_mm * MM, -70 * MM]])[0][0, 1])
+    valid = parsing.valid.copy()
+    assert valid[row:].sum() > 1000
+    valid[row:] = False
+    cut = dataclasses.replace(parsing, valid=valid)
+    alone = length_by_column(case.parsing, case.front, 72)
+    length = length_by_column(case.parsing, case.front, 72, [(case.back, cut)])
+    assert alone[0] < HANGS * MM
+    np.testing.assert_array_equal(length, alone)
 
 
 def test_the_neckline_behind_is_that_of_the_photo_from_behind() -> None:

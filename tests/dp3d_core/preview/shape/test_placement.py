@@ -124,25 +124,42 @@ def test_a_scalp_goes_along_with_its_hair() -> None:
     np.testing.assert_array_equal(calm.vertices[:first][chin], mesh.vertices[:first][chin])
 
 
-def overlap(mesh: Mesh, camera: Camera, outline: np.ndarray) -> float:
-    """Intersection over union of a head and an outline (h, w) in a view."""
-    shown = np.isfinite(RayCaster(mesh).depth(camera))
+def overlap(
+    mesh: Mesh, camera: Camera, outline: np.ndarray, where: np.ndarray | bool = True
+) -> float:
+    """Intersection over union of a head and an outline (h, w) in a view, in a part of it."""
+    shown = np.isfinite(RayCaster(mesh).depth(camera)) & where
     return float((shown & outline).sum() / (shown | outline).sum())
 
 
-def test_shoulders_are_moved_onto_those_of_a_further_photo_and_the_face_is_not() -> None:
-    mesh = average_head()
+def photo_of_broad_shoulders(mesh: Mesh, matte_source: str = "segmenter") -> SimpleNamespace:
+    """A photo from behind of a head with broader shoulders."""
     camera = canonical_camera(180, size=320, focal=3.0)
     broad = mesh.vertices.copy()
     broad[:, 0] *= np.where(broad[:, 1] < -0.26, 1.08, 1.0)
     wanted = np.isfinite(RayCaster(mesh.with_vertices(broad)).depth(camera))
-    photo = SimpleNamespace(
-        camera=camera, matte=wanted.astype(np.uint8) * 255, inside=np.ones_like(wanted)
+    return SimpleNamespace(
+        camera=camera,
+        matte=wanted.astype(np.uint8) * 255,
+        inside=np.ones_like(wanted),
+        report=SimpleNamespace(matte_source=matte_source),
     )
-    moved = _snapped(mesh, photo)
-    assert overlap(moved, camera, wanted) > overlap(mesh, camera, wanted) + 0.01
+
+
+def test_shoulders_are_moved_onto_those_of_a_further_photo_and_the_face_is_not() -> None:
+    mesh = average_head()
+    photo = photo_of_broad_shoulders(mesh)
+    moved = _snapped(mesh, [photo])
+    before, after = (overlap(head, photo.camera, photo.matte > 0) for head in (mesh, moved))
+    assert after > before + 0.01
     face = (mesh.parts == Part.SKIN) & (mesh.vertices[:, 1] > -72 * MM)
     np.testing.assert_array_equal(moved.vertices[face], mesh.vertices[face])
+
+
+def test_the_outline_of_the_template_in_a_further_photo_moves_nothing() -> None:
+    mesh = average_head()
+    photo = photo_of_broad_shoulders(mesh, matte_source="template")
+    np.testing.assert_array_equal(_snapped(mesh, [photo]).vertices, mesh.vertices)
 
 
 @pytest.mark.skipif(not face_models.installed(), reason="no face models: dp3d setup models")
@@ -157,3 +174,27 @@ def test_hair_that_a_profile_and_a_back_show_stands_off_between_them_too() -> No
         true = head.render(camera).rgba[..., 3] > 127
         alone, known = (overlap(mesh, camera, true) for mesh in meshes)
         assert known > alone + gain, (yaw, alone, known)
+
+
+@pytest.mark.skipif(not face_models.installed(), reason="no face models: dp3d setup models")
+def test_the_shoulders_of_a_bald_person_are_those_of_the_further_photos() -> None:
+    head = person_with(None)
+    portrait = portrait_of(head)
+    further = [posed_photo(head, yaw, np.ones(3))[0] for yaw in (80, 178)]
+    alone, known = (place_head(portrait, further=photos) for photos in ([], further))
+    assert not (known.mesh.parts == Part.HAIR).any()
+    gains = []
+    for photo in further:
+        neck = int(photo.camera.project([[0.0, -110 * MM, -30 * MM]])[0][0, 1])
+        below, wanted = (np.zeros(photo.matte.shape, bool) for _ in range(2))
+        below[neck:] = photo.inside[neck:]
+        wanted[below] = photo.matte[below] > 127
+        before, after = (
+            overlap(placed.mesh, photo.camera, wanted, below) for placed in (alone, known)
+        )
+        assert after > 0.985, (before, after)
+        gains.append(after - before)
+    assert min(gains) >= 0, gains
+    assert max(gains) > 0.03, gains
+    face = alone.bare.mesh.vertices[:, 1] > -72 * MM
+    np.testing.assert_array_equal(known.bare.mesh.vertices[face], alone.bare.mesh.vertices[face])
