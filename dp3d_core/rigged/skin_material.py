@@ -71,6 +71,10 @@ _UNLIKE_SKIN = (9.0, 20.0)
 """Lab distances from the skin around between which a lid shows something else."""
 _ALWAYS_MM = (2.6, 1.4)
 """Distances from the rim of a lid between which the skin around replaces what is painted, mm."""
+_BROW_DARKER = 14.0
+"""Lightness, Lab, by which brows are at least darker than the skin around an eye."""
+_BROW_MARGIN = 2
+"""Texels around brows that may show their edge."""
 _LITTLE = 0.05
 """Share of a replacement below which a texel shows the photo."""
 _LID_REACH = 150
@@ -280,7 +284,8 @@ def without_eyes(image: Array32, lids: Array32, rims: Array32, tone: Array32) ->
         slice(max(int(at.min()) - margin, 0), int(at.max()) + margin) for at in (rows, columns)
     )
     part, zone = image[box], lids[box].astype(np.float64)
-    skin = continued(part, zone < 0.02, tone)
+    brows = _brows(part, zone)
+    skin = continued(part, (zone < 0.02) & ~brows, tone)
     # the skin around an eye is often in the shade of its lashes
     skin = np.asarray((skin + (tone - skin) * _CHEEK_SHARE) * _LID_TINT, np.float32)
     far = (lab(part.reshape(-1, 3)) - lab(skin.reshape(-1, 3))) * [0.8, 1, 1]
@@ -289,13 +294,31 @@ def without_eyes(image: Array32, lids: Array32, rims: Array32, tone: Array32) ->
     mask = np.maximum(mask, blurred(mask, len(image) / 300))
     mask = blurred(mask, len(image) / 900)
     # lids that the photo shows are continued; where it shows none, the skin around takes over
-    lid = continued(part, mask < _LITTLE, tone)
+    lid = continued(part, (mask < _LITTLE) & ~brows, tone)
     shown = (mask < _LITTLE).astype(np.float32)
     near = blurred(shown, len(image) / _LID_REACH).astype(np.float64)
     other = skin + (lid - skin) * smoothstep(near, 0.02, 0.2)[..., None].astype(np.float32)
     mended = image.copy()
     mended[box] = part + (other - part) * mask[..., None]
     return mended
+
+
+def _brows(image: Array32, zone: Array) -> Mask:
+    """(h, w) brows, lashes and other dark texels beside the lids, which the skin of lids never is.
+
+    Args:
+        image: (h, w, 3) colours around both eyes, 0 to 1.
+        zone: (h, w) :func:`lid_zone`.
+
+    """
+    lightness = lab(image.reshape(-1, 3))[:, 0].reshape(zone.shape)
+    dark = np.zeros(zone.shape, bool)
+    middle = zone.shape[1] // 2
+    for half in (slice(0, middle), slice(middle, None)):  # light may come from one side
+        skin = np.median(lightness[:, half][zone[:, half] < 0.02])
+        dark[:, half] = lightness[:, half] < skin - _BROW_DARKER
+    wide = np.ones((2 * _BROW_MARGIN + 1,) * 2, np.uint8)
+    return np.asarray(cv2.dilate(dark.astype(np.uint8), wide) > 0)
 
 
 def vividness(texture: NDArray[np.floating] | Pixels) -> float:

@@ -18,7 +18,7 @@ from dp3d_core.rigged.lips import lip_rims, parting
 from dp3d_core.rigged.mouth_material import rim_distance, without_teeth
 from dp3d_core.rigged.narrowing import lid_rims, narrowing
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION
-from dp3d_core.rigged.skin_material import lid_distance, vividness
+from dp3d_core.rigged.skin_material import lid_distance, vividness, without_eyes
 from dp3d_core.rigged.small_materials import ShownTeeth, teeth_material, teeth_raster
 from dp3d_core.rigged.smile import Smile
 from dp3d_core.rigged.topology import skin_twins
@@ -227,3 +227,22 @@ def test_teeth_of_a_photo_are_white_without_its_light() -> None:
         )
         assert delit > 0.85
         assert photographed == pytest.approx(light, abs=0.02)
+
+
+def test_low_brows_are_not_painted_on_closed_lids() -> None:
+    side = 480
+    y, x = np.mgrid[:side, :side]
+    tone = np.array([0.62, 0.45, 0.36], np.float32)
+    image = np.tile(tone, (side, side, 1))
+    lids = np.zeros((side, side), np.float32)
+    for middle in (160, 320):
+        zone = ((x - middle) / 50) ** 2 + ((y - 240) / 26) ** 2 < 1
+        lids[zone] = 1
+        image[zone & (y > 246)] = (0.9, 0.9, 0.9)  # the white of the eye
+        image[(np.abs(x - middle) < 55) & (y > 190) & (y < 225)] = (0.12, 0.09, 0.08)  # a low brow
+    mended = without_eyes(image, lids, np.zeros_like(lids), tone)
+    on_lids = mended[(lids > 0) & (y > 232)]
+    assert on_lids.min() > 0.8 * tone.min()
+    assert on_lids.max() < 1.1 * tone.max()
+    brow = (lids == 0) & (y > 195) & (y < 205) & (np.abs(x - 160) < 40)
+    np.testing.assert_allclose(mended[brow], image[brow], atol=0.02)
