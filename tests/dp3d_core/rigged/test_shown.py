@@ -238,7 +238,8 @@ def test_low_brows_are_not_painted_on_closed_lids() -> None:
     for middle in (160, 320):
         zone = ((x - middle) / 50) ** 2 + ((y - 240) / 26) ** 2 < 1
         lids[zone] = 1
-        image[zone & (y > 246)] = (0.9, 0.9, 0.9)  # the white of the eye
+        white = ((x - middle) / 38) ** 2 + ((y - 240) / 18) ** 2 < 1
+        image[white & (y > 246)] = (0.9, 0.9, 0.9)  # of the eye
         image[(np.abs(x - middle) < 55) & (y > 190) & (y < 225)] = (0.12, 0.09, 0.08)  # a low brow
     mended = without_eyes(image, lids, np.zeros_like(lids), tone)
     on_lids = mended[(lids > 0) & (y > 232)]
