@@ -242,8 +242,9 @@ def test_low_brows_are_not_painted_on_closed_lids() -> None:
         image[white & (y > 246)] = (0.9, 0.9, 0.9)  # of the eye
         image[(np.abs(x - middle) < 55) & (y > 190) & (y < 225)] = (0.12, 0.09, 0.08)  # a low brow
     mended = without_eyes(image, lids, np.zeros_like(lids), tone)
-    on_lids = mended[(lids > 0) & (y > 232)]
-    assert on_lids.min() > 0.8 * tone.min()
-    assert on_lids.max() < 1.1 * tone.max()
+    lightness = mended.mean(-1) / tone.mean()
+    upper = (lids > 0) & (np.minimum(abs(x - 160), abs(x - 320)) < 20) & (y > 219) & (y < 240)
+    assert lightness[upper].min() > 0.85  # the brow reaches into it
+    assert lightness[lids > 0].max() < 1.3
     brow = (lids == 0) & (y > 195) & (y < 205) & (np.abs(x - 160) < 40)
     np.testing.assert_allclose(mended[brow], image[brow], atol=0.02)
