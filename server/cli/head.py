@@ -158,7 +158,9 @@ class Head(Common):
         fetch_missing(console.progress, console.cancel)  # the names of the blend shapes
         take, missing, is_timed = read_capture(self.capture)
         if missing:
-            console.warn([f"The capture has no {', '.join(missing)}; they stay at 0."])
+            first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            absent = count_of(len(missing), "blend shape")
+            console.warn([f"The capture lacks {absent} ({first}), at 0 throughout."])
         if not is_timed:
             console.warn([f"The capture has no usable timecodes: {USUAL_RATE} rows are a second."])
         return take
