@@ -126,7 +126,9 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
-        table = csv.reader(io.StringIO(text, newline=""))
+        titles = text.lstrip().partition("\n")[0]
+        delimiter = next((sign for sign in ",;\t" if sign in titles), ",")
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         rows = [(table.line_num, row) for row in table if any(row)]
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(f"{path.name} cannot be read as a table: {error}.") from error

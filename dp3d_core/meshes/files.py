@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from dp3d_core.arrays import Array, Indices, Pixels
 from dp3d_core.errors import Dp3dError
 from dp3d_core.meshes.mesh import unit, vertex_normals
-from dp3d_core.storage.files import check_output_path, open_regular, write_together
+from dp3d_core.storage.files import open_regular, write_together
+from dp3d_core.storage.results import MADE_BY, check_output_file, is_our_text
 from dp3d_core.viewsets.viewset import encode_png
 
-MADE_BY = "Made by dp3d"
-"""Comment at the top of our text files; side files of such a mesh may be replaced."""
 _HEAD_BYTES = 1 << 16
 """Bytes at the start of an earlier file that are searched for names of side files."""
 _LONGEST_STEM = 80
@@ -158,23 +157,7 @@ def check_mesh_path(out: Path, endings: Collection[str], side: Sequence[str] = (
             f"A mesh cannot be written as {ending or 'a file without an ending'}.",
             f"Give a name that ends in {' or '.join(endings)}.",
         )
-    check_output_path(out)
-    if out.is_dir():
-        raise Dp3dError(
-            "output.occupied",
-            f"{out} is a folder, and the mesh needs a file.",
-            "Choose another name for the mesh, or a name inside that folder.",
-        )
-    ancestor = out.absolute().parent
-    while not ancestor.exists() and ancestor != ancestor.parent:
-        ancestor = ancestor.parent
-    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
-        why = "may not be written to" if ancestor.is_dir() else "is a file"
-        raise Dp3dError(
-            "output.not_writable",
-            f"{out.name} cannot be written: {ancestor} {why}.",
-            "Check the rights of the output folder, or choose another one.",
-        )
+    check_output_file(out)
     _check_side_files(out, side)
 
 
@@ -245,23 +228,18 @@ def _own_side_files(out: Path) -> set[str]:
     they name are not counted.
     """
     lines = _first_lines(out)
-    if not _is_made_by_us(lines):
+    if not is_our_text(lines):
         return set()
     names = _words_after(lines, ("comment TextureFile ",))
     for material in _words_after(lines, ("mtllib ",)):
         path = out.with_name(material)
-        if _is_made_by_us(materials := _first_lines(path)):
+        if is_our_text(materials := _first_lines(path)):
             names |= {material} | _words_after(materials, ("map_Kd ",))
         elif not os.path.lexists(path):
             names.add(material)
     stem = re.escape(side_stem(out))
     pattern = re.compile(rf"{stem}(\.mtl|(_[a-z]+)?\.png)")
     return {name for name in names if pattern.fullmatch(name)}
-
-
-def _is_made_by_us(lines: Sequence[str]) -> bool:
-    """Whether the first lines of a text file contain :data:`MADE_BY`."""
-    return any(MADE_BY in line for line in lines[:3])
 
 
 def to_obj(parts: Sequence[TexturedPart], out: Path) -> dict[str, bytes]:

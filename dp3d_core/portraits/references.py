@@ -8,16 +8,19 @@ head of the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from dp3d_core.arrays import Array
+from dp3d_core.decoding.formats import recognise
 from dp3d_core.errors import Dp3dError
 from dp3d_core.limits import MAX_PHOTOS, PhotoSide
 from dp3d_core.portraits.load import load_portrait
+from dp3d_core.portraits.photo_file import read_photo
 from dp3d_core.portraits.portrait import Portrait, Reference
 from dp3d_core.portraits.pose import HeadAngles, components_of, expression_of, fit_face, shape_of
 from dp3d_core.progress import CancelCheck, never_cancel
@@ -87,13 +90,18 @@ def load_person(
             f"There are {len(further) + 1} photos.",
             f"Give at most {MAX_PHOTOS} photos of a person.",
         )
+    named = [(photo, photo.name or f"photo {number}") for number, photo in enumerate(further, 2)]
+    for photo, name in named:
+        with _named(name):  # before any work, as the first photo takes seconds
+            recognise(read_photo(photo.source))
     first = load_portrait(source, crop, angles, cancel=cancel)
-    if not further:
+    if not named:
         return first
     photos = [Reference(first, "auto", "the first photo")]
-    for number, photo in enumerate(further, 2):
-        name = photo.name or f"photo {number}"
-        photos.append(Reference(_loaded(photo, name, cancel), photo.side, name))
+    for photo, name in named:
+        with _named(name):
+            portrait = load_portrait(photo.source, cancel=cancel)
+        photos.append(Reference(portrait, photo.side, name))
     main = _portrait_index(photos)
     distances = [shape_distance(photos[main].portrait, photo.portrait) for photo in photos]
     components = shared_components(
@@ -128,10 +136,11 @@ def shape_distance(first: Portrait, second: Portrait) -> float | None:
     return float(np.sqrt(np.mean((shapes[0] - shapes[1]) ** 2)))
 
 
-def _loaded(photo: PhotoSource, name: str, cancel: CancelCheck) -> Portrait:
-    """Load a further photo; errors begin with its name."""
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let errors of a further photo begin with its name."""
     try:
-        return load_portrait(photo.source, cancel=cancel)
+        yield
     except Dp3dError as error:
         if not error.code.startswith("portrait."):
             raise

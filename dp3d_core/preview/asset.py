@@ -187,12 +187,18 @@ def padded(texture: _Texture, filled: Mask) -> _Texture:
     return complete
 
 
-def check_asset_path(out: Path) -> None:
+def check_asset_path(out: Path) -> list[Path]:
     """Check that a head can be written to a file.
 
     See :func:`~dp3d_core.meshes.files.check_mesh_path`.
+
+    Returns:
+        Paths of the files that it may have, the mesh first.
+
     """
-    check_mesh_path(out, FORMATS, side_names(out, _PARTS))
+    side = side_names(out, _PARTS)
+    check_mesh_path(out, FORMATS, side)
+    return [out, *(out.with_name(name) for name in side)]
 
 
 def write_asset(parts: list[TexturedPart], out: Path) -> list[Path]:

@@ -122,7 +122,7 @@ def neutral_head(head: PreviewHead) -> NeutralHead:
 
 
 def rig_summary(head: RiggedHead, detail: Detail) -> dict[str, Any]:
-    """JSON-ready: names of the keys, quads of each mesh, and the photo's expression.
+    """JSON-ready: names of the keys, faces of each mesh, and the photo's expression.
 
     Args:
         head: the rigged head.
@@ -131,17 +131,23 @@ def rig_summary(head: RiggedHead, detail: Detail) -> dict[str, Any]:
     """
     return {
         "keys": key_names(head.parts),
-        "parts": {part.name: {"quads": len(part.faces[detail].quads)} for part in head.parts},
+        "parts": {part.name: part.faces[detail].counts() for part in head.parts},
         "expression": {name: round(value, 3) for name, value in head.expression.items()},
     }
 
 
-def check_rig_path(out: Path) -> None:
+def check_rig_path(out: Path) -> list[Path]:
     """Check that a rigged head can be written to a file.
 
     See :func:`~dp3d_core.meshes.files.check_mesh_path`.
+
+    Returns:
+        Paths of the files that it may have, the mesh first.
+
     """
-    check_mesh_path(out, FORMATS, side_names(out, MATERIALS))
+    side = side_names(out, MATERIALS)
+    check_mesh_path(out, FORMATS, side)
+    return [out, *(out.with_name(name) for name in side)]
 
 
 def write_rig(

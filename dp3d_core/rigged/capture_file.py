@@ -1,15 +1,17 @@
 """Face captures as CSV files of the app Live Link Face, and of programs that write alike.
 
-The first row names the columns: ``Timecode``, ``BlendShapeCount``, ARKit's 52 blend shapes with a
-capital first letter, ``HeadYaw``, ``HeadPitch``, ``HeadRoll``, and such columns of both eyes.  A
-timecode is ``HH:MM:SS:FF``, often with a fraction of a frame, as in ``14:03:52:28.207``.  The turns
-of the eyes are in the blend shapes, too, so their own columns are not read.
+Columns are separated by commas, semicolons or tabs.  The first row names them: ``Timecode``,
+``BlendShapeCount``, ARKit's 52 blend shapes with a capital first letter, ``HeadYaw``,
+``HeadPitch``, ``HeadRoll``, and such columns of both eyes.  A timecode is ``HH:MM:SS:FF``, often
+with a fraction of a frame, as in ``14:03:52:28.207``.  The turns of the eyes are in the blend
+shapes, too, so their own columns are not read.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from dp3d_core.arrays import Array
 from dp3d_core.errors import Dp3dError
 from dp3d_core.rigged.rig import arkit_names
 from dp3d_core.rigged.take import Take
-from dp3d_core.storage.files import is_file, read_limited
+from dp3d_core.storage.files import is_file, is_folder, read_limited
 
 MOST_BYTES = 32 * 2**20
 """Largest size of a capture."""
@@ -39,6 +41,8 @@ _GREATEST_TURN = 1.4
 _DEGREES_FROM = 3.2
 """Angle above which a capture's angles are degrees, not radians."""
 _TIMECODE = re.compile(r"\s*(\d{1,3}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d*)?)\s*")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+"""A number of other languages."""
 _DAY = 86_400.0
 """Seconds after which timecodes begin anew."""
 _MEAN_RATES = (2.0, 250.0)
@@ -84,7 +88,7 @@ def read_capture(path: Path) -> Capture:
     if len(missing) == len(names):
         raise _unreadable("The first row of the capture names none of ARKit's blend shapes.")
     used = [name for name in (*names, *_TURNS) if name in columns]
-    values = _values(rows[1:], [columns[name] for name in used])
+    values = _values(rows, [columns[name] for name in used])
     by_name = dict(zip(used, values.T, strict=True))
     zeros = np.zeros(len(values))
     weights = np.stack([np.clip(by_name.get(low, zeros), 0, 1) for low in names], -1)
@@ -143,6 +147,8 @@ class _Row(NamedTuple):
 
 def _rows(path: Path) -> list[_Row]:
     """Rows of the file, the names of the columns first."""
+    if is_folder(path):
+        raise _unreadable(f"{path} is a folder, not a capture.")
     if not is_file(path):
         raise Dp3dError(
             "capture.not_found",
@@ -157,7 +163,7 @@ def _rows(path: Path) -> list[_Row]:
         raise _too_large(f"{path.name} is larger than {MOST_BYTES // 2**20} MiB.") from None
     try:
         text = data.decode("utf-8-sig")
-        table = csv.reader(io.StringIO(text, newline=""))
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
         rows = [_Row(table.line_num, cells) for cells in table if any(cells)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(f"{path.name} is no table of text.", str(error)) from error
@@ -166,6 +172,12 @@ def _rows(path: Path) -> list[_Row]:
     if len(rows) - 1 > MOST_ROWS:
         raise _too_large(f"{path.name} has {len(rows) - 1} moments.")
     return rows
+
+
+def _delimiter(text: str) -> str:
+    """The sign between columns: the first of comma, semicolon and tab that names are apart by."""
+    titles = text.lstrip().partition("\n")[0]
+    return next((sign for sign in ",;\t" if sign in titles), ",")
 
 
 def _columns(titles: Sequence[str]) -> dict[str, int]:
@@ -179,22 +191,43 @@ def _columns(titles: Sequence[str]) -> dict[str, int]:
 
 
 def _values(rows: Sequence[_Row], used: Sequence[int]) -> Array:
-    """(n, columns) numbers of the used columns; a row without any repeats the one before."""
-    values = np.zeros((len(rows), len(used)))
-    for index, row in enumerate(rows):
+    """(n, columns) numbers of the used columns; a row without any repeats the one before.
+
+    Args:
+        rows: the names of the columns, and n rows.
+        used: numbers of the columns.
+
+    """
+    titles, *moments = rows
+    values = np.zeros((len(moments), len(used)))
+    for index, row in enumerate(moments):
         cells = [row.cell(column) for column in used]
         if not any(cells):
             values[index] = values[index - 1] if index else 0.0
             continue
-        try:
-            values[index] = [float(cell) for cell in cells]
-        except ValueError as error:
-            raise _unreadable(
-                f"Row {row.number} of the capture lacks a number.", str(error)
-            ) from error
-        if not np.isfinite(values[index]).all():
-            raise _unreadable(f"Row {row.number} of the capture has a number that is not finite.")
+        for at, (column, cell) in enumerate(zip(used, cells, strict=True)):
+            values[index, at] = _number(cell, row.number, titles.cell(column))
     return values
+
+
+def _number(cell: str, row: int, title: str) -> float:
+    """Number of a cell that is not of a blank row."""
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if math.isfinite(value):
+        return value
+    where = f"row {row} of the column {title!r}"
+    if not cell:
+        raise _unreadable(f"The capture has no number in {where}.")
+    if _DECIMAL_COMMA.fullmatch(cell):
+        raise Dp3dError(
+            "capture.unreadable",
+            f"The capture has a decimal comma in {where}: {cell}.",
+            "Write numbers with a decimal point, as in 0.5.",
+        )
+    raise _unreadable(f"The capture has {cell:.40}, which is no finite number, in {where}.")
 
 
 # -- times --

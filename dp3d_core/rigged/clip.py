@@ -11,7 +11,6 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.rigged.rig import Detail, RiggedHead
 from dp3d_core.rigged.sheet import head_camera, look
 from dp3d_core.rigged.take import Take
-from dp3d_core.storage.files import check_output_path
 from dp3d_core.viewsets.sheets import save_gif
 
 CLIP_FPS = 12.5
@@ -25,19 +24,13 @@ _TARGET, _WIDTH = (0.0, 0.005, 0.05), 0.76
 
 
 def check_clip_path(path: Path) -> None:
-    """Refuse a path that no clip can be written to.
-
-    Raises:
-        Dp3dError: ``video.bad_option`` for another ending than .gif, ``output.not_writable``.
-
-    """
+    """Refuse another ending than .gif; raises ``video.bad_option``."""
     if path.suffix.lower() != ".gif":
         raise Dp3dError(
             "video.bad_option",
             f"A clip cannot be written as {path.suffix or path.name!r}.",
             "Give it the ending .gif.",
         )
-    check_output_path(path)
 
 
 def frame_count(take: Take) -> int:

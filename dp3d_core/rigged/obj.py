@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dp3d_core.meshes.files import MADE_BY, side_names
+from dp3d_core.meshes.files import side_names
 from dp3d_core.meshes.mesh import vertex_normals
 from dp3d_core.rigged.rig import METRES, PHOTO_EXPRESSION, Detail, RiggedHead, RiggedPart
+from dp3d_core.storage.results import MADE_BY
 from dp3d_core.viewsets.viewset import encode_png
 
 MATERIALS = ("skin", "eyes", "teeth", "tongue", "lashes", "hair", "headwear", "brim", "clothes")

@@ -73,6 +73,11 @@ class Faces:
     quads: Indices32
     quad_uv: Indices32
 
+    def counts(self) -> dict[str, int]:
+        """Numbers of ``quads`` and of ``triangles``."""
+        triangles = int((self.quads[:, 2] == self.quads[:, 3]).sum())
+        return {"quads": len(self.quads) - triangles, "triangles": triangles}
+
     def triangles(self) -> tuple[Indices32, Indices32]:
         """Corners (t, 3) of the triangles, and their texture coordinates (t, 3)."""
         both = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from dp3d_core.arrays import Array, Indices, Pixels
 from dp3d_core.cameras.camera import Camera
 from dp3d_core.cameras.trajectories import orbit_pose
+from dp3d_core.errors import Dp3dError
 from dp3d_core.meshes.mesh import Mesh, unit
 from dp3d_core.meshes.raycast import Hits, RayCaster
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, Detail, RiggedHead, arkit_names
@@ -171,6 +173,16 @@ def look(
     image = picture.reshape(fine.height, fine.width, 3).astype(np.float32)
     small = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
     return np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)
+
+
+def check_sheet_path(path: Path) -> None:
+    """Refuse another ending than .png; raises ``output.not_writable``."""
+    if path.suffix.lower() != ".png":
+        raise Dp3dError(
+            "output.not_writable",
+            f"A sheet of keys cannot be written as {path.suffix or path.name!r}.",
+            "Give it the ending .png.",
+        )
 
 
 def with_company(key: str, weight: float) -> dict[str, float]:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dp3d_core.arrays import Pixels
 from dp3d_core.storage.files import write_atomic
+from dp3d_core.storage.results import MADE_BY
 from dp3d_core.viewsets.viewset import ViewSet, encode_png
 
 
@@ -68,8 +69,8 @@ def viewset_sheet(views: ViewSet, columns: int = 8, tile: int = 192) -> Pixels:
 
 
 def save_png(path: Path, pixels: Pixels) -> None:
-    """Write a PNG atomically."""
-    write_atomic(path, encode_png(pixels))
+    """Write a PNG atomically, which names dp3d as its program."""
+    write_atomic(path, encode_png(pixels, MADE_BY))
 
 
 def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0, dither: bool = True) -> None:
@@ -101,5 +102,6 @@ def save_gif(path: Path, frames: Sequence[Pixels], fps: float = 12.0, dither: bo
         duration=round(1000 / fps),
         loop=0,
         optimize=True,
+        comment=MADE_BY,
     )
     write_atomic(path, buffer.getvalue())

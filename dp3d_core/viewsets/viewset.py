@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dp3d_core.arrays import Array32, Mask, Pixels
 from dp3d_core.cameras.camera import Camera
@@ -59,10 +60,19 @@ DEPTH_STEPS = 65535
 """Largest value of a depth picture."""
 
 
-def encode_png(pixels: Pixels | NDArray[np.uint16]) -> bytes:
-    """PNG bytes of an (h, w), (h, w, 3) or (h, w, 4) uint8 or an (h, w) uint16 picture."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=3)
+def encode_png(pixels: Pixels | NDArray[np.uint16], software: str = "") -> bytes:
+    """PNG bytes of an (h, w), (h, w, 3) or (h, w, 4) uint8 or an (h, w) uint16 picture.
+
+    Args:
+        pixels: the picture.
+        software: program that the file names; empty: none.
+
+    """
+    buffer, text = io.BytesIO(), PngInfo()
+    if software:
+        text.add_text("Software", software)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.save(buffer, "PNG", compress_level=3, pnginfo=text)
     return buffer.getvalue()
 
 

@@ -28,6 +28,7 @@ from dp3d_core.limits import (
     Range,
 )
 from dp3d_core.progress import Progress, check_cancel
+from dp3d_core.storage.files import is_file
 from server.cli.console import Console
 
 if TYPE_CHECKING:
@@ -190,15 +191,28 @@ class HeadOptions:
 
 
 def sides_and_paths(also: AlsoPhotos) -> list[tuple[PhotoSide, Path]]:
-    """Side and path of each further photo: ``back:BACK.jpg``, or a path alone for ``auto``."""
+    """Side and path of each further photo: ``back:BACK.jpg``, or a path alone for ``auto``.
+
+    Raises:
+        Dp3dError: ``portrait.not_found`` for a word before a colon that is no side, if no file has
+            that name.
+
+    """
     return [_side_and_path(text) for texts in also for text in texts]
 
 
 def _side_and_path(text: str) -> tuple[PhotoSide, Path]:
     prefix, colon, path = text.partition(":")
-    for side in PHOTO_SIDES:  # another prefix belongs to the path, such as a drive of Windows
+    for side in PHOTO_SIDES:
         if colon and prefix == side:
             return side, Path(path)
+    is_drive = len(prefix) == 1  # of Windows
+    if colon and prefix.isalpha() and not is_drive and not is_file(Path(text)):
+        raise Dp3dError(
+            "portrait.not_found",
+            f"{prefix!r} is no side of a head, and there is no photo {text}.",
+            f"Give one of {', '.join(PHOTO_SIDES)} before the colon, or the path alone.",
+        )
     return "auto", Path(text)
 
 

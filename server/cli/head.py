@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,8 +18,15 @@ from dp3d_core.limits import (
     HeadTextureSide,
 )
 from dp3d_core.storage.files import is_folder
-from server.cli.arguments import Also, HeadOptions, check_seed, number, parse_engine_options
-from server.cli.console import Common, Console, Outcome
+from server.cli.arguments import (
+    Also,
+    HeadOptions,
+    check_seed,
+    number,
+    parse_engine_options,
+    sides_and_paths,
+)
+from server.cli.console import Common, Console, Outcome, count_of
 
 if TYPE_CHECKING:
     from dp3d_core.preview.head import PreviewHead
@@ -67,14 +75,9 @@ class Head(Common):
     def run(self, console: Console) -> Outcome:
         """Fit or read the head, and write it."""
         from dp3d_core.engines.photos import photo_line, photo_warnings
-        from dp3d_core.preview.asset import check_asset_path
-        from dp3d_core.rigged.asset import check_rig_path
-        from dp3d_core.storage.files import check_output_path
 
         check_seed(self.seed)
-        (check_asset_path if self.static else check_rig_path)(self.out)
-        if self.sheet is not None:
-            check_output_path(self.sheet)
+        self._check_paths()
         recording = self._recording(console)
         if self.also and is_folder(self.source):
             raise Dp3dError(
@@ -92,6 +95,24 @@ class Head(Common):
         console.warn(photo_warnings(source.photos))
         lines = [photo_line(photo) for photo in source.photos if photo["used"]]
         return Outcome({**outcome.data, "photos": source.photos}, [*outcome.lines, *lines])
+
+    def _check_paths(self) -> None:
+        """Refuse results that cannot be written, or would replace files of another origin."""
+        from dp3d_core.preview.asset import check_asset_path
+        from dp3d_core.rigged.asset import check_rig_path
+        from dp3d_core.rigged.clip import check_clip_path
+        from dp3d_core.rigged.sheet import check_sheet_path
+        from dp3d_core.storage.results import check_results
+
+        mesh, *side = (check_asset_path if self.static else check_rig_path)(self.out)
+        if self.sheet is not None:
+            check_sheet_path(self.sheet)
+        if self.clip is not None:
+            check_clip_path(self.clip)
+        results = [path for path in (mesh, self.sheet, self.clip) if path is not None]
+        also = [path for _, path in sides_and_paths(self.also)]
+        sources = [self.source, *also, *([] if self.capture is None else [self.capture])]
+        check_results(results, sources, side)
 
     def _mesh(self, source: _Source, console: Console) -> Outcome:
         """Write the mesh without a rig."""
@@ -117,10 +138,7 @@ class Head(Common):
         """The capture to be played."""
         from dp3d_core.portraits.required_files import fetch_missing
         from dp3d_core.rigged.capture_file import USUAL_RATE, read_capture
-        from dp3d_core.rigged.clip import check_clip_path
 
-        if self.clip is not None:
-            check_clip_path(self.clip)
         if self.capture is None and self.clip is None:
             return None
         if self.static:
@@ -140,7 +158,9 @@ class Head(Common):
         fetch_missing(console.progress, console.cancel)  # the names of the blend shapes
         take, missing, is_timed = read_capture(self.capture)
         if missing:
-            console.warn([f"The capture has no {', '.join(missing)}; they stay at 0."])
+            first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            absent = count_of(len(missing), "blend shape")
+            console.warn([f"The capture lacks {absent} ({first}), at 0 throughout."])
         if not is_timed:
             console.warn([f"The capture has no usable timecodes: {USUAL_RATE} rows are a second."])
         return take
@@ -182,12 +202,13 @@ class Head(Common):
             **summary,
             "capture_seconds": seconds,
         }
-        quads = sum(part["quads"] for part in summary["parts"].values())
-        line = f"{self.out}: {quads} quads in {len(summary['parts'])} meshes"
+        line = f"{self.out}: {_faces_line(summary['parts'].values())}"
         if self.out.suffix.lower() == ".glb":
             line += f", {len(summary['keys'])} keys, {len(rig.bones)} bones"
             line += "" if seconds is None else f", a capture of {seconds:.1f} s"
-        return Outcome(data, [line, *([] if self.clip is None else [f"{self.clip}: a clip"])])
+        pictures = ((self.sheet, "a sheet of the keys"), (self.clip, "a clip"))
+        lines = [f"{path}: {what}" for path, what in pictures if path is not None]
+        return Outcome(data, [line, *lines])
 
     def _draw_clip(
         self, rig: RiggedHead, recording: Take | None, path: Path, console: Console
@@ -234,3 +255,10 @@ class Head(Common):
         )  # fmt: skip
         head.appearance.lit = options.lit
         return _Source(head, portrait.sha256, photo_records(portrait, head.photos))
+
+
+def _faces_line(parts: Collection[Mapping[str, int]]) -> str:
+    """Numbers of quads and triangles in all meshes."""
+    quads, triangles = (sum(part[kind] for part in parts) for kind in ("quads", "triangles"))
+    also = f" and {count_of(triangles, 'triangle')}" if triangles else ""
+    return f"{quads} quads{also} in {len(parts)} meshes"

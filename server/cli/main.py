@@ -55,16 +55,16 @@ command, 'dp3d --version' names the version; exit codes and error codes are in d
 
 def parse(arguments: Sequence[str]) -> Any:
     """Parse a command line; exits with code 2 and a hint when it is wrong."""
+    name = arguments[0] if arguments else ""
+    settings: Any = {"config": (tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs)}
+    if name in _COMMANDS:  # by itself, as errors then point to its own help
+        return tyro.cli(_COMMANDS[name], prog=f"dp3d {name}", args=list(arguments[1:]), **settings)
     choices = tuple(
         Annotated[command, tyro.conf.subcommand(name)] for name, command in _COMMANDS.items()
     )
     any_command: Any = Union[choices]  # noqa: UP007 - built at run time
     return tyro.cli(
-        any_command,
-        prog="dp3d",
-        description=DESCRIPTION,
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
+        any_command, prog="dp3d", description=DESCRIPTION, args=list(arguments), **settings
     )
 
 

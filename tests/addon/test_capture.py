@@ -29,6 +29,7 @@ TABLES = {
     "times last, some missing": [
         *("JawOpen,Timecode", "0.5,00:00:00:00", "0.7", "0.6,00:00:01:00"),
     ],
+    "semicolons": ["Timecode;JawOpen", "00:00:00:00;0.1", "00:00:00:30;1", "00:00:01:00;0.2"],
     "names of others twice": ["Note,Note,Timecode,JawOpen", "a,b,x,0.4", "", "c,,y,0.8"],
 }
 """Lines of captures that both readers must read alike."""

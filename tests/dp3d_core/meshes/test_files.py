@@ -17,7 +17,6 @@ from PIL import Image
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.meshes.files import (
-    MADE_BY,
     TexturedPart,
     check_mesh_path,
     side_names,
@@ -27,6 +26,7 @@ from dp3d_core.meshes.files import (
     write_mesh_files,
 )
 from dp3d_core.meshes.glb import to_glb
+from dp3d_core.storage.results import MADE_BY
 
 CELL, SIDE = 8, 16
 """Texels of a triangle's block, and blocks in a row of the texture."""

@@ -10,6 +10,7 @@ import pytest
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation.photos_benchmark import Shot
 from dp3d_core.limits import MAX_PHOTOS
+from dp3d_core.portraits import references
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.pose import components_of
 from dp3d_core.portraits.references import PhotoSource, load_person, shared_components
@@ -72,3 +73,12 @@ def test_too_many_photos_are_refused(astronaut: Path) -> None:
     with pytest.raises(Dp3dError) as caught:
         load_person(astronaut, [PhotoSource(astronaut)] * MAX_PHOTOS)
     assert caught.value.code == "portrait.too_many_photos"
+
+
+def test_a_further_file_that_is_no_picture_is_refused_before_any_work(monkeypatch, tmp_path):
+    monkeypatch.setattr(references, "load_portrait", lambda *_, **__: pytest.fail("work was done"))
+    text = tmp_path / "text.jpg"
+    text.write_text("No picture.")
+    with pytest.raises(Dp3dError, match=r"text\.jpg: ") as error:
+        load_person(b"first", [PhotoSource(text, name="text.jpg")])
+    assert error.value.code == "portrait.unreadable"

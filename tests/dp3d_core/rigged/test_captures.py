@@ -95,6 +95,47 @@ def test_bad_captures_are_refused(tmp_path, code, lines) -> None:
     assert error.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ("0.1,,0.2", ("no number", "row 3", "'JAWOPEN'")),
+        ("0.1,0.2,much", ("much", "row 3", "'HeadYaw'")),
+        ("0.1,0.2,inf", ("inf", "row 3", "'HeadYaw'")),
+        ('"0,1",0.2,0.3', ("decimal comma", "0,1", "row 3", "'EyeBlinkLeft'")),
+    ],
+)
+def test_a_bad_number_is_named_with_row_and_column(tmp_path, cells, words) -> None:
+    path = written(tmp_path, HEADER, row("00:00:00:00"), f"00:00:01:00,61,{cells}")
+    with pytest.raises(Dp3dError, match=r"capture.unreadable") as error:
+        read_capture(path)
+    assert [word for word in words if word not in error.value.problem] == []
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_columns_may_be_apart_by_other_signs(tmp_path, sign) -> None:
+    lines = [HEADER, row("00:00:00:00", jaw=0.25), row("00:00:00:30"), row("00:00:01:00", yaw=0.5)]
+    expected = read_capture(written(tmp_path, *lines))
+    other = read_capture(written(tmp_path, *(line.replace(",", sign) for line in lines)))
+    np.testing.assert_array_equal(other.take.weights, expected.take.weights)
+    np.testing.assert_array_equal(other.take.angles, expected.take.angles)
+    assert other.is_timed
+    assert expected.take.weights.max() == 0.25
+    assert other.missing == expected.missing
+
+
+def test_a_decimal_comma_between_semicolons_is_named(tmp_path) -> None:
+    lines = [HEADER, row("00:00:00:00", jaw=0.25)]
+    changed = [line.replace(",", ";").replace(".", ",") for line in lines]
+    with pytest.raises(Dp3dError, match=r"decimal comma .* row 2 .*'EyeBlinkLeft'.*0,0"):
+        read_capture(written(tmp_path, *changed))
+
+
+def test_a_folder_is_no_capture(tmp_path) -> None:
+    with pytest.raises(Dp3dError, match=r"is a folder") as error:
+        read_capture(tmp_path)
+    assert error.value.code == "capture.unreadable"
+
+
 def test_files_that_are_no_tables_are_refused(tmp_path) -> None:
     with pytest.raises(Dp3dError, match=r"capture.not_found"):
         read_capture(tmp_path / "none.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -70,3 +71,19 @@ def test_a_drive_of_windows_is_no_side():
         ("left", Path("C:\\y.jpg")),
         ("auto", Path("./back:z.jpg")),
     ]
+
+
+@pytest.mark.parametrize("text", ["middle:photo.jpg", "upside:a.jpg", "Back:a.jpg"])
+def test_an_unknown_side_is_named_with_those_that_there_are(text):
+    with pytest.raises(Dp3dError) as error:
+        further("--also", text)
+    assert error.value.code == "portrait.not_found"
+    assert repr(text.split(":")[0]) in error.value.problem
+    assert "auto, front, left, back, right" in error.value.remedy
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names without colons")
+def test_a_file_with_a_colon_in_its_name_is_a_photo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("middle:a.jpg").touch()
+    assert further("--also", "middle:a.jpg") == [("auto", Path("middle:a.jpg"))]

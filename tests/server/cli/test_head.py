@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from dp3d_core.preview.kept_heads import HEAD_FILE
 from dp3d_core.rigged import sheet
 from dp3d_core.rigged.rig import PHOTO_EXPRESSION, arkit_names
+from server.cli.arguments import HeadOptions
 from server.cli.main import run
 from tests.server.cli.conftest import result
 
@@ -45,6 +47,19 @@ def dp3d_here(home, monkeypatch, capsys):
     def run_here(*arguments):
         assert run(list(map(str, arguments))) == 0
         return json.loads(capsys.readouterr().out)["result"]
+
+    return run_here
+
+
+@pytest.fixture
+def dp3d_refuses(tmp_path, monkeypatch, capsys):
+    """The command line in this process, which ends before a photo is read."""
+    monkeypatch.setenv("DP3D_HOME", str(tmp_path / "none"))
+    monkeypatch.setattr(HeadOptions, "load", lambda *_: pytest.fail("a photo was read"))
+
+    def run_here(*arguments):
+        assert run([*map(str, arguments), "--json"]) == 3
+        return json.loads(capsys.readouterr().out)["error"]["code"]
 
     return run_here
 
@@ -109,3 +124,36 @@ def test_captures_are_checked_before_the_photo(dp3d, photo, code, options) -> No
     refused = dp3d("head", photo, *options, "--json")
     assert refused.returncode == 3
     assert result(refused)["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [
+        ("output.occupied", ("--sheet", "me.png")),
+        ("output.occupied", ("--sheet", "./side.png", "--also", "left:side.png")),
+        ("output.occupied", ("--sheet", "foreign.png")),
+        ("output.occupied", ("--clip", "foreign.gif")),
+        ("output.occupied", ("--out", "foreign.glb")),
+        ("output.occupied", ("--out", "foreign.obj")),
+        ("output.occupied", ("--out", "foreign.glb", "--static")),
+        ("output.occupied", ("--out", "new.obj", "--sheet", "new_skin.png")),
+        ("output.occupied", ("--out", "folder.glb")),
+        ("output.not_writable", ("--out", "foreign.gif/head.glb")),
+        ("output.not_writable", ("--sheet", "foreign.gif/keys.png")),
+        ("output.not_writable", ("--clip", "foreign.glb/head.gif")),
+        ("output.not_writable", ("--sheet", "keys.jpg")),
+    ],
+)
+def test_files_of_another_origin_are_kept(
+    dp3d_refuses, photo, tmp_path, monkeypatch, code, options
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("me.png", "side.png"):
+        shutil.copy(photo, name)
+    for name in ("foreign.png", "foreign.gif", "foreign.glb", "foreign.obj"):
+        Path(name).write_text("precious")
+    Path("folder.glb").mkdir()
+    before = {path.name: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
+    assert dp3d_refuses("head", "me.png", *options) == code
+    after = {path.name: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
+    assert after == before

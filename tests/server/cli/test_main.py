@@ -39,6 +39,16 @@ def test_a_wrong_command_line_exits_with_2_and_says_so_on_stderr(dp3d, arguments
     assert run.stderr
 
 
+@pytest.mark.parametrize("command", ["head", "doctor", "bench status"])
+def test_an_unknown_flag_points_to_the_help_of_its_command(dp3d, command):
+    required = ("me.png",) if command == "head" else ()
+    run = dp3d(*command.split(), *required, "--nope")
+    assert run.returncode == 2
+    assert "--nope" in run.stderr
+    assert f"dp3d {command.split()[0]}" in run.stderr
+    assert "dp3d --help" not in run.stderr
+
+
 def test_version(dp3d):
     assert re.fullmatch(r"dp3d \d+\.\d+\.\d+\n", dp3d("--version").stdout)
 
