@@ -231,7 +231,7 @@ def sample_sheet(head: RiggedHead, size: int = 300) -> Pixels:
 
     """
     shown = {PHOTO_EXPRESSION: 1.0}
-    views = (
+    views: tuple[tuple[str, dict[str, float], int, bool], ...] = (
         ("as photographed", shown, 0, True),
         ("neutral", {}, 0, False),
         ("eyeBlink", {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}, 0, False),
