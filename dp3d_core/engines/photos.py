@@ -81,6 +81,11 @@ def photo_record(use: PlacedPhoto) -> dict[str, Any]:
     }
 
 
+def used_hashes(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Hashes of the used photos among records of :func:`photo_record`, in their order."""
+    return [record["sha256"] for record in records if record["used"]]
+
+
 def photo_parameters(portrait: Portrait) -> dict[str, Any]:
     """Parameters of ``meta.json`` that name the further photos of a portrait.
 

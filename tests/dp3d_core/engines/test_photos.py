@@ -15,6 +15,7 @@ from dp3d_core.engines.photos import (
     photo_parameters,
     photo_records,
     photo_warnings,
+    used_hashes,
 )
 from dp3d_core.engines.registry import check_photo_count, list_engines
 from dp3d_core.errors import Dp3dError
@@ -83,6 +84,14 @@ def test_a_photo_that_is_left_out_has_a_warning(faceless):
     assert photo_warnings(photo_records(several, [used, unused])) == [
         "photo 3 is left out: No person was found in it."
     ]
+
+
+def test_hashes_of_a_rig_are_those_of_used_photos(faceless):
+    several = person(faceless, "left", "auto")
+    used, unused = uses_of(several, 70, 0)
+    used = replace(used, sha256="9" * 64)
+    unused = replace(unused, sha256="8" * 64, used=False, reason="No person was found in it.")
+    assert used_hashes(photo_records(several, [unused, used])) == ["9" * 64]
 
 
 def test_warnings_of_further_photos_bear_their_names(faceless):
