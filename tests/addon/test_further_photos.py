@@ -46,7 +46,7 @@ def test_further_photos(blender, server, portrait: Path, tmp_path: Path) -> None
     sides = {record["sha256"]: record["side"] for record in meta.parameters["references"]}
     assert sides == {hash_file(left): "left", hash_file(back): "back"}
     assert {photo["name"] for photo in meta.photos} == {"Photo 2 (left)", "Photo 3 (back)"}
-    assert "Photo 3 (back): No face was found" in answers["warnings"]
+    assert "Photo 3 (back) is left out: no person was found in it." in answers["warnings"]
     assert recipe_of(answers["run"])["further"] == {"left": str(left), "back": str(back)}
 
     again = meta_of(answers["again"])
