@@ -224,6 +224,7 @@ def posed(reference: Reference, model: HeadModel) -> Portrait | None:
         return None
     if _has_landmark_pose(reference, view):
         return reference.portrait
+    view = _on_named_side(reference, view)
     window, theta = view.crop, np.concatenate([view.angles, np.zeros(3)])
     for rounds in _ROUNDS:
         image, inside = cut(photo, window)
@@ -259,11 +260,7 @@ def _has_clear_face(portrait: Portrait) -> bool:
 
 
 def _estimated(reference: Reference) -> ViewPose | None:
-    """Learned estimate of a photo's pose; None if it shows no person.
-
-    A yaw that contradicts the side that the user named is replaced: by that of a clear face of that
-    side, else by the middle of the side.
-    """
+    """Learned estimate of a photo's pose; None if it shows no person."""
     photo, report = reference.portrait.photo, reference.portrait.report
     face = report.chosen
     if face is not None and (face.points is not None or face.confidence > _PROFILE_CONFIDENCE):
@@ -279,9 +276,22 @@ def _estimated(reference: Reference) -> ViewPose | None:
         view = max(views, key=lambda view: view.likeness)
         if view.likeness < _LEAST_LIKENESS:
             return None
+    return view
+
+
+def _on_named_side(reference: Reference, view: ViewPose) -> ViewPose:
+    """An estimate, or a start on the side that the user named if the estimate contradicts it.
+
+    The start has the yaw of a clear face that this side shows, else that of the side's middle.  A
+    clear face elsewhere overrules the side, see :func:`_has_landmark_pose`.
+    """
+    report = reference.portrait.report
     by_hand = SIDE_YAW_DEG[reference.side]
     if by_hand is None or is_of_side(reference.side, float(np.degrees(view.angles[0]))):
         return view
-    by_face = _has_clear_face(reference.portrait) and is_of_side(reference.side, report.yaw_deg)
-    yaw = report.yaw_deg if by_face else by_hand
+    yaw = by_hand
+    if _has_clear_face(reference.portrait):
+        if not is_of_side(reference.side, report.yaw_deg):
+            return view
+        yaw = report.yaw_deg
     return replace(view, angles=np.array([np.radians(yaw), 0.0, 0.0]))

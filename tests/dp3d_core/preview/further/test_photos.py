@@ -115,8 +115,10 @@ def test_left_covers_three_quarter_views(
 ) -> None:
     camera = canonical_camera(yaw, 2.0, 640, focal=2.6)
     png = encode(person_head.render(camera).rgb)
-    further = [PhotoSource(png, "auto", "guessed"), PhotoSource(png, "left", "named")]
-    guessed, named = fit_photos(load_person(person_pngs[0], further))[0]
+    further = [PhotoSource(png, side, side) for side in ("auto", "left", "right")]
+    guessed, named, wrong = fit_photos(load_person(person_pngs[0], further))[0]
+    is_by_landmarks = yaw < 50
+    assert (wrong.side == "right") != is_by_landmarks, "a clear face is not turned away"
     assert rotation_error_deg(named.camera.c2w, camera.c2w) < 12
     assert rotation_error_deg(named.camera.c2w, guessed.camera.c2w) < 1, "no worse for its name"
     assert named.used
