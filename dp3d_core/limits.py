@@ -64,7 +64,8 @@ HEAD_ROLL_DEG = Range(-180, 180)
 
 PhotoSide = Literal["auto", "front", "left", "back", "right"]
 PHOTO_SIDES: tuple[PhotoSide, ...] = get_args(PhotoSide)
-"""Side of the head that a further photo shows; ``left`` shows the person's left ear."""
+"""Side of the head that a further photo shows; ``left`` shows the person's left ear, from
+three-quarter views on."""
 MAX_PHOTOS = 8
 """Greatest number of photos of one person."""
 

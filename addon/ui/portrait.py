@@ -27,11 +27,13 @@ class HeadViewsPortrait(bpy.types.PropertyGroup):
 
     further_left: StringProperty(
         name="Left",
-        description="A further photo of the same person, which shows the person's left ear",
+        description="A further photo of the same person, which shows the person's left ear, from "
+        "the side or from three quarters",
     )
     further_right: StringProperty(
         name="Right",
-        description="A further photo of the same person, which shows the person's right ear",
+        description="A further photo of the same person, which shows the person's right ear, from "
+        "the side or from three quarters",
     )
     further_back: StringProperty(
         name="Back", description="A further photo of the same person, from behind"

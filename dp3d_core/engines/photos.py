@@ -46,6 +46,11 @@ class PlacedPhoto(Protocol):
         """Sentence on why it is left out; empty for a used photo."""
         ...
 
+    @property
+    def note(self) -> str:
+        """Sentences on what is doubtful in a used photo, or empty."""
+        ...
+
 
 def photo_records(portrait: Portrait, uses: Sequence[PlacedPhoto]) -> list[dict[str, Any]]:
     """JSON-ready records of the further photos of a portrait, for ``meta.json`` and results.
@@ -57,7 +62,7 @@ def photo_records(portrait: Portrait, uses: Sequence[PlacedPhoto]) -> list[dict[
 
     Returns:
         ``name``, ``sha256``, ``side``, ``yaw_deg``, ``pitch_deg`` and ``roll_deg`` (as those of a
-        portrait's report), ``used`` and ``reason`` of each.
+        portrait's report), ``used``, ``reason`` and ``note`` of each.
 
     """
     return [
@@ -78,7 +83,13 @@ def photo_record(use: PlacedPhoto) -> dict[str, Any]:
         "roll_deg": round(roll, 1),
         "used": use.used,
         "reason": use.reason,
+        "note": use.note,
     }
+
+
+def used_hashes(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Hashes of the used photos among records of :func:`photo_record`, in their order."""
+    return [record["sha256"] for record in records if record["used"]]
 
 
 def photo_parameters(portrait: Portrait) -> dict[str, Any]:
@@ -96,15 +107,24 @@ def photo_parameters(portrait: Portrait) -> dict[str, Any]:
 
 
 def photo_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each record of :func:`photo_record` of a photo that is left out."""
-    return [f"{r['name']} is left out: {r['reason']}" for r in records if not r["used"]]
+    """Sentences on records of :func:`photo_record`: photos left out, and notes on used ones."""
+    warnings = []
+    if records and not any(record["used"] for record in records):
+        warnings.append("None of the further photos is used: the head is that of one photo.")
+    for record in records:
+        reason, note = record["reason"], record.get("note", "")  # earlier versions wrote none
+        if not record["used"]:
+            warnings.append(f"{record['name']} is left out: {reason[:1].lower()}{reason[1:]}")
+        elif note:
+            warnings.append(f"{record['name']}: {note}")
+    return warnings
 
 
 def photo_line(record: Mapping[str, Any]) -> str:
     """Sentence for the user on a record of :func:`photo_record` of a used photo."""
     return (
         f"{record['name']} shows the head from the {record['side']} "
-        f"(yaw {record['yaw_deg']:.0f}, pitch {record['pitch_deg']:.0f} degrees)."
+        f"(yaw {round(record['yaw_deg'])}, pitch {round(record['pitch_deg'])} degrees)."
     )
 
 

@@ -23,6 +23,7 @@ from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.photo_file import read_photo
 from dp3d_core.portraits.portrait import Portrait, Reference
 from dp3d_core.portraits.pose import HeadAngles, components_of, expression_of, fit_face, shape_of
+from dp3d_core.portraits.report_warnings import further_warnings
 from dp3d_core.progress import CancelCheck, never_cancel
 from dp3d_core.threads import one_blas_thread
 
@@ -33,7 +34,17 @@ SIDE_YAW_DEG: dict[PhotoSide, float | None] = {
     "back": 180.0,
     "right": -90.0,
 }
-"""Yaw of the camera about the head of each side; the left photo shows the person's left ear."""
+"""Yaw from which a photo of a side is placed where nothing else estimates it, degrees; the left
+photo shows the person's left ear."""
+SIDE_RANGE_DEG: dict[PhotoSide, tuple[float, float]] = {
+    "auto": (-180.0, 180.0),
+    "front": (-60.0, 60.0),
+    "left": (10.0, 150.0),
+    "back": (120.0, 240.0),
+    "right": (-150.0, -10.0),
+}
+"""Least and greatest yaw of a photo of each side: views that show more of one ear than of the other
+are left or right as well."""
 _LEADING = 30
 """Number of shape coefficients that are compared."""
 _SAME_SHAPE = 0.72
@@ -56,6 +67,12 @@ class PhotoSource:
     source: Path | bytes
     side: PhotoSide = "auto"
     name: str = ""
+
+
+def is_of_side(side: PhotoSide, yaw_deg: float) -> bool:
+    """Whether a camera at a yaw, degrees, sees a side of the head (:data:`SIDE_RANGE_DEG`)."""
+    least, most = SIDE_RANGE_DEG[side]
+    return (yaw_deg - least) % 360 <= most - least
 
 
 @one_blas_thread
@@ -120,8 +137,26 @@ def load_person(
         )
         for index, photo in enumerate(photos)
     ]
-    references = tuple(photo for index, photo in enumerate(fitted) if index != main)
-    return replace(fitted[main].portrait, references=references)
+    references = tuple(_as_further(photo) for i, photo in enumerate(fitted) if i != main)
+    portrait, name = fitted[main].portrait, fitted[main].name
+    if main:
+        warnings = [_chosen_portrait(name, first), *portrait.report.warnings]
+        portrait = replace(portrait, report=replace(portrait.report, warnings=warnings))
+    return replace(portrait, references=references)
+
+
+def _as_further(photo: Reference) -> Reference:
+    """A photo without the warnings that hold for a portrait only."""
+    report = photo.portrait.report
+    report = replace(report, warnings=further_warnings(report.warnings))
+    return replace(photo, portrait=replace(photo.portrait, report=report))
+
+
+def _chosen_portrait(name: str, first: Portrait) -> str:
+    """Sentence on why the photo of a name is the portrait instead of the first one."""
+    yaw = abs(first.report.yaw_deg)
+    shows = "no clear face" if first.face is None else f"the face from {yaw:.0f} degrees aside"
+    return f"The portrait is {name}, since the photo that comes first shows {shows}."
 
 
 def shape_distance(first: Portrait, second: Portrait) -> float | None:

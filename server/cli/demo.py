@@ -317,6 +317,7 @@ def _draw_portrait(portrait: Portrait, out: Path) -> dict[str, Any]:
 
 def _write_rigged_head(portrait: Portrait, out: Path, console: Console) -> dict[str, Any]:
     """Write the fitted head with blend shapes and bones, as ``dp3d head`` does."""
+    from dp3d_core.engines.photos import photo_records, used_hashes
     from dp3d_core.limits import DEFAULT_HEAD_DETAIL
     from dp3d_core.preview.kept_heads import fitted_head
     from dp3d_core.progress import Stage
@@ -326,7 +327,10 @@ def _write_rigged_head(portrait: Portrait, out: Path, console: Console) -> dict[
 
     head = fitted_head(portrait, progress=console.progress, cancel=console.cancel)
     stage = Stage("rig", RIG_STEPS + 2, console.progress, console.cancel, "Rigging the head")
-    rig = rigged_head(head, _FITTED_HEAD_TEXTURE, photo_sha256=portrait.sha256, on_step=stage.begin)
+    rig = rigged_head(
+        head, _FITTED_HEAD_TEXTURE, photo_sha256=portrait.sha256,
+        further_sha256=used_hashes(photo_records(portrait, head.photos)), on_step=stage.begin,
+    )  # fmt: skip
     stage.begin("Writing the rigged head")
     write_rig(rig, out / _RIGGED_HEAD)
     stage.begin("Drawing the rigged head")

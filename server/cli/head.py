@@ -167,6 +167,7 @@ class Head(Common):
 
     def _rig(self, source: _Source, recording: Take | None, console: Console) -> Outcome:
         """Write the rigged head."""
+        from dp3d_core.engines.photos import used_hashes
         from dp3d_core.progress import Stage
         from dp3d_core.rigged.asset import RIG_STEPS, rig_summary, rigged_head, write_rig
         from dp3d_core.rigged.sheet import keys_sheet
@@ -178,6 +179,7 @@ class Head(Common):
             source.head,
             self.texture_size,
             photo_sha256=source.sha256,
+            further_sha256=used_hashes(source.photos),
             seed=self.seed,
             on_step=stage.begin,
         )

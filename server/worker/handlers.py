@@ -194,7 +194,12 @@ def run_head(context: JobContext, params: HeadParams) -> dict[str, Any]:
     written.
     """
     from dp3d_core.engines.options import parse_options
-    from dp3d_core.engines.photos import person_warnings, photo_records, photo_warnings
+    from dp3d_core.engines.photos import (
+        person_warnings,
+        photo_records,
+        photo_warnings,
+        used_hashes,
+    )
     from dp3d_core.preview.choices import choice_warnings, choices_to_dict
     from dp3d_core.preview.engine import PreviewOptions
     from dp3d_core.preview.kept_heads import fitted_head
@@ -209,9 +214,10 @@ def run_head(context: JobContext, params: HeadParams) -> dict[str, Any]:
     formats = ("glb",) if params.format == "glb" else ("glb", "obj")
     steps = RIG_STEPS + len(formats)
     stage = Stage("rig", steps, context.progress, context.cancel, "Rigging the head")
+    photos = json_ready(photo_records(portrait, head.photos))
     rig = rigged_head(
-        head, params.texture_size, photo_sha256=portrait.sha256, seed=params.seed,
-        on_step=stage.begin,
+        head, params.texture_size, photo_sha256=portrait.sha256,
+        further_sha256=used_hashes(photos), seed=params.seed, on_step=stage.begin,
     )  # fmt: skip
     for form in formats:
         stage.begin(f"Writing the {form.upper()}")
@@ -224,7 +230,6 @@ def run_head(context: JobContext, params: HeadParams) -> dict[str, Any]:
     }
     context.announce(glb["name"], glb["sha256"], glb["size"])
     stage.end("The head is rigged")
-    photos = json_ready(photo_records(portrait, head.photos))
     return {
         "glb": glb,
         "obj": context.artifacts.add_tree(context.work / "obj").sha256

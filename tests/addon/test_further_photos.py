@@ -47,7 +47,7 @@ def test_further_photos(blender, server, portrait: Path, tmp_path: Path) -> None
     assert sides == {hash_file(left): "left", hash_file(back): "back"}
     assert {photo["name"] for photo in meta.photos} == {"Photo 2 (left)", "Photo 3 (back)"}
     for name in ("Photo 2 (left)", "Photo 3 (back)"):
-        assert f"{name}: No face was found" in answers["warnings"]
+        assert f"{name} is left out: no person was found in it." in answers["warnings"]
     assert recipe_of(answers["run"])["further"] == {"left": str(left), "back": str(back)}
 
     again = meta_of(answers["again"])

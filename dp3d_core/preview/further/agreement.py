@@ -15,6 +15,7 @@ import numpy as np
 
 from dp3d_core.arrays import Array
 from dp3d_core.heads.bust import BustRegion
+from dp3d_core.limits import PhotoSide
 from dp3d_core.portraits.portrait import Portrait
 from dp3d_core.preview.further.head_model import (
     CHIN,
@@ -81,26 +82,56 @@ _MEASURES = {
 """Measures of :func:`differences`: Lab distances with reduced lightness, and ``shape_distance``."""
 
 
-def stranger_reason(differences: dict[str, float], by_hand: bool, apart_deg: float) -> str:
+def stranger_reason(
+    differences: dict[str, float], by_hand: bool, side: PhotoSide, apart_deg: float
+) -> str:
     """Sentence on why a photo does not show the person; empty if it may.
 
     Args:
         differences: of :func:`differences`.
-        by_hand: whether the user named the side that the photo shows.
+        by_hand: whether the user named the side that the photo shows: then evidence must be
+            stronger.
+        side: side that the photo shows.
         apart_deg: angle between the cameras of photo and portrait, degrees.
 
     """
+    ratios = _log_ratios(differences, apart_deg)
+    if sum(ratios.values()) <= (_SURE if by_hand else _STRANGER):
+        return ""
+    reason = f"It seems to show somebody else, by {_differing(ratios)}."
+    if by_hand:
+        return reason
+    return f"{reason} If it is the same person, name the side that it shows: {side}."
+
+
+def stranger_note(differences: dict[str, float], apart_deg: float) -> str:
+    """Sentence on a used photo that may show somebody else; empty for a photo without doubt.
+
+    Two photos of one real person may differ as much as those of two (1.5 against 1.8 on the first
+    pairs seen), so a photo whose side is named is used between ``_STRANGER`` and ``_SURE``.
+    Arguments are those of :func:`stranger_reason`.
+    """
+    ratios = _log_ratios(differences, apart_deg)
+    if sum(ratios.values()) <= _STRANGER:
+        return ""
+    return (
+        f"It may show somebody else, by {_differing(ratios)}; it is used because its side is "
+        "named. Leave it out if it shows another person."
+    )
+
+
+def _log_ratios(differences: dict[str, float], apart_deg: float) -> dict[str, float]:
+    """Log likelihood ratio of each measure, see :func:`stranger_reason`."""
     ratios = {name: _MEASURES[name].log_ratio(value) for name, value in differences.items()}
     if "shape" in ratios and apart_deg > _SAME_VIEW_DEG:
         ratios["shape"] = float(np.clip(ratios["shape"], -_MOST_TURNED, _MOST_TURNED))
-    if sum(ratios.values()) <= (_SURE if by_hand else _STRANGER):
-        return ""
+    return ratios
+
+
+def _differing(ratios: dict[str, float]) -> str:
+    """The one or two measures that differ most, in words."""
     order = sorted(ratios, key=lambda name: -ratios[name])
-    named = [_MEASURES[name].what for name in order[:2] if ratios[name] > 0]
-    return (
-        f"It seems to show somebody else: {' and '.join(named)} differ. If it is the same person, "
-        "name the side that it shows."
-    )
+    return " and ".join(_MEASURES[name].what for name in order[:2] if ratios[name] > 0)
 
 
 def differences(

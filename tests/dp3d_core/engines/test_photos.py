@@ -15,6 +15,7 @@ from dp3d_core.engines.photos import (
     photo_parameters,
     photo_records,
     photo_warnings,
+    used_hashes,
 )
 from dp3d_core.engines.registry import check_photo_count, list_engines
 from dp3d_core.errors import Dp3dError
@@ -81,8 +82,33 @@ def test_a_photo_that_is_left_out_has_a_warning(faceless):
     used, unused = uses_of(several, 70, 0)
     unused = replace(unused, used=False, reason="No person was found in it.")
     assert photo_warnings(photo_records(several, [used, unused])) == [
-        "photo 3 is left out: No person was found in it."
+        "photo 3 is left out: no person was found in it."
     ]
+    (alone, left_out) = photo_warnings(photo_records(person(faceless, "auto"), [unused]))
+    assert alone == "None of the further photos is used: the head is that of one photo."
+    assert left_out.startswith("photo 2 is left out")
+
+
+def test_a_doubt_about_a_used_photo_is_a_warning(faceless):
+    several = person(faceless, "left")
+    (use,) = uses_of(several, 70)
+    records = photo_records(several, [replace(use, note="It may show somebody else.")])
+    assert photo_warnings(records) == ["photo 2: It may show somebody else."]
+    earlier = [{k: v for k, v in records[0].items() if k != "note"}]
+    assert photo_warnings(earlier) == []
+
+
+def test_a_small_negative_angle_is_zero(faceless):
+    record = photo_records(person(faceless, "left"), uses_of(faceless, 70))[0]
+    assert "pitch 0 degrees" in photo_line(record | {"pitch_deg": -0.3})
+
+
+def test_hashes_of_a_rig_are_those_of_used_photos(faceless):
+    several = person(faceless, "left", "auto")
+    used, unused = uses_of(several, 70, 0)
+    used = replace(used, sha256="9" * 64)
+    unused = replace(unused, sha256="8" * 64, used=False, reason="No person was found in it.")
+    assert used_hashes(photo_records(several, [unused, used])) == ["9" * 64]
 
 
 def test_warnings_of_further_photos_bear_their_names(faceless):

@@ -134,7 +134,7 @@ def test_more_photos_than_references_are_named(tmp_path, person, calls):
     used = {photo["name"]: photo["used"] for photo in views.meta.photos}
     assert used == {"60.png": True, "30.png": False, "-60.png": True}
     [warning] = views.meta.warnings
-    assert warning.startswith("30.png is left out: The engine takes 4 pictures of a person")
+    assert warning.startswith("30.png is left out: the engine takes 4 pictures of a person")
 
 
 def test_a_run_resumes_with_its_photos_only(tmp_path, person, calls):

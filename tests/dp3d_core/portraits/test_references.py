@@ -9,11 +9,17 @@ import pytest
 
 from dp3d_core.errors import Dp3dError
 from dp3d_core.evaluation.photos_benchmark import Shot
-from dp3d_core.limits import MAX_PHOTOS
+from dp3d_core.limits import MAX_PHOTOS, PhotoSide
 from dp3d_core.portraits import references
 from dp3d_core.portraits.load import load_portrait
 from dp3d_core.portraits.pose import components_of
-from dp3d_core.portraits.references import PhotoSource, load_person, shared_components
+from dp3d_core.portraits.references import (
+    PhotoSource,
+    is_of_side,
+    load_person,
+    shared_components,
+)
+from dp3d_core.portraits.report_warnings import further_warnings
 
 
 def test_one_photo_is_a_portrait_without_references(astronaut: Path) -> None:
@@ -60,6 +66,58 @@ def test_the_photo_from_nearest_the_front_is_the_portrait(person_pngs: list[byte
     assert [r.portrait.sha256 for r in back_first.references] == [
         r.portrait.sha256 for r in front_first.references
     ]
+
+
+def test_a_portrait_that_is_not_the_first_photo_is_named(person_pngs: list[bytes]) -> None:
+    back_first = load_person(person_pngs[2], [PhotoSource(person_pngs[0], name="front.png")])
+    assert back_first.report.warnings[0] == (
+        "The portrait is front.png, since the photo that comes first shows no clear face."
+    )
+    front_first = load_person(person_pngs[0], [PhotoSource(person_pngs[2], name="back.png")])
+    assert not any("The portrait is" in warning for warning in front_first.report.warnings)
+
+
+def test_further_photos_have_no_notes_that_hold_for_portraits_only(
+    person_pngs: list[bytes],
+) -> None:
+    alone = [load_portrait(png).report.warnings for png in person_pngs[1:]]
+    assert any("No face was found" in warning for warnings in alone for warning in warnings)
+    person = load_person(person_pngs[0], [PhotoSource(png) for png in person_pngs[1:]])
+    notes = [note for r in person.references for note in r.portrait.report.warnings]
+    assert not any("manual crop" in note or "guessed" in note for note in notes)
+
+
+def test_notes_on_the_crop_of_a_further_photo_name_no_crop() -> None:
+    assert further_warnings(
+        [
+            "The face was found with low confidence; check the crop.",
+            "More than one face was found and the clearest is used; set a manual crop to choose "
+            "another.",
+            "The photo is greyscale, so the views will be greyscale too.",
+        ]
+    ) == [
+        "The face was found with low confidence.",
+        "More than one face was found and the clearest is used; cut the photo to the head if it is "
+        "another's.",
+        "The photo is greyscale, so the views will be greyscale too.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("side", "inside", "outside"),
+    [
+        ("auto", (0, 90, 180, -90), ()),
+        ("front", (0, 45, -45), (90, 180, -90)),
+        ("left", (16, 35, 90, 135), (0, -16, -90, 180)),
+        ("right", (-16, -35, -90, -135), (0, 16, 90, 180)),
+        ("back", (180, -180, 140, -140), (0, 90, -90)),
+    ],
+)
+def test_angles_of_each_side(
+    side: PhotoSide, inside: tuple[float, ...], outside: tuple[float, ...]
+) -> None:
+    assert all(is_of_side(side, yaw) for yaw in inside)
+    assert not any(is_of_side(side, yaw) for yaw in outside)
 
 
 def test_errors_name_the_photo(astronaut: Path) -> None:

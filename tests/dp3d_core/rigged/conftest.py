@@ -54,7 +54,7 @@ def fitted() -> PreviewHead:
 
 @pytest.fixture(scope="package")
 def rig(fitted: PreviewHead) -> RiggedHead:
-    return rigged_head(fitted, SIDE, photo_sha256="0" * 64, seed=7)
+    return rigged_head(fitted, SIDE, photo_sha256="0" * 64, further_sha256=["1" * 64], seed=7)
 
 
 @pytest.fixture(scope="session")

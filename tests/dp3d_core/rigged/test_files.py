@@ -64,6 +64,7 @@ def test_bones_materials_and_provenance_are_inside(files, rig) -> None:
     assert materials["hair"]["alphaMode"] == "MASK"
     extras = gltf["asset"]["extras"]
     assert extras["photo_sha256"] == "0" * 64
+    assert extras["further_photos_sha256"] == ["1" * 64]
     assert extras["seed"] == 7
     assert "CC0" in extras["base_mesh"]
 

@@ -42,6 +42,7 @@ def test_the_result_is_a_rigged_glb(done, client):
     assert PHOTO_EXPRESSION in result["keys"]
     assert result["expression"]
     assert document["asset"]["extras"]["photo_sha256"] == job["params"]["portrait"]
+    assert document["asset"]["extras"]["further_photos_sha256"] == []
     assert result["photos"] == []
 
 

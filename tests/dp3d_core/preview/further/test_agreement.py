@@ -7,7 +7,7 @@ import pytest
 
 from dp3d_core.evaluation.photos_benchmark import photograph_person
 from dp3d_core.portraits.references import PhotoSource, load_person
-from dp3d_core.preview.further.agreement import _light, stranger_reason
+from dp3d_core.preview.further.agreement import _light, stranger_note, stranger_reason
 from dp3d_core.preview.further.photos import fit_photos
 from tests.support.photos import encode
 
@@ -18,26 +18,36 @@ UNLIKE = {"pattern": 15.0, "skin": 20.0, "hair": 25.0, "clothes": 40.0, "shape":
 
 
 def test_alike_photos_are_used_and_unlike_ones_named() -> None:
-    assert stranger_reason(ALIKE, False, 10.0) == ""
-    reason = stranger_reason(UNLIKE, False, 10.0)
-    assert "somebody else" in reason
-    assert "name the side" in reason
+    assert stranger_reason(ALIKE, False, "front", 10.0) == ""
+    reason = stranger_reason(UNLIKE, False, "left", 10.0)
+    assert reason == (
+        "It seems to show somebody else, by the hair and the clothes. If it is the same "
+        "person, name the side that it shows: left."
+    )
 
 
 def test_other_clothes_alone_do_not_make_a_stranger() -> None:
-    assert stranger_reason(ALIKE | {"clothes": 60.0}, False, 10.0) == ""
+    assert stranger_reason(ALIKE | {"clothes": 60.0}, False, "front", 10.0) == ""
 
 
 def test_the_user_may_insist() -> None:
     doubtful = {"pattern": 10.0, "hair": 20.0, "clothes": 8.0}
-    assert stranger_reason(doubtful, False, 90.0)
-    assert stranger_reason(doubtful, True, 90.0) == ""
+    assert stranger_reason(doubtful, False, "front", 90.0)
+    assert stranger_reason(doubtful, True, "front", 90.0) == ""
+    assert stranger_note(doubtful, 90.0).startswith("It may show somebody else, by ")
+    assert stranger_note(ALIKE, 10.0) == ""
+
+
+def test_a_clear_stranger_is_left_out_whatever_side_is_named() -> None:
+    reason = stranger_reason(UNLIKE, True, "front", 10.0)
+    assert "somebody else" in reason
+    assert "name the side" not in reason, "it is named already"
 
 
 def test_shapes_seen_from_other_sides_count_less() -> None:
     doubtful = {"pattern": 7.5, "skin": 2.0, "hair": 3.0, "shape": 1.1}
-    assert stranger_reason(doubtful, False, 5.0)
-    assert stranger_reason(doubtful, False, 40.0) == ""
+    assert stranger_reason(doubtful, False, "front", 5.0)
+    assert stranger_reason(doubtful, False, "front", 40.0) == ""
 
 
 def test_light_is_taken_out_and_changed_clothes_are_not_taken_for_it() -> None:

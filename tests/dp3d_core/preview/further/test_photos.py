@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dp3d_core.cameras.trajectories import rotation_error_deg
-from dp3d_core.evaluation.photos_benchmark import Shot
+from dp3d_core.cameras.trajectories import canonical_camera, rotation_error_deg
+from dp3d_core.evaluation.photos_benchmark import Shot, photograph_person
 from dp3d_core.meshes.raycast import RayCaster
 from dp3d_core.portraits.portrait import Portrait
-from dp3d_core.portraits.references import PhotoSource, load_person
-from dp3d_core.preview.further.photos import PhotoUse, fit_photos, photo_steps
+from dp3d_core.portraits.references import PhotoSource, is_of_side, load_person
+from dp3d_core.preview.further.head_model import HeadModel
+from dp3d_core.preview.further.photos import PhotoUse, fit_photos, photo_steps, posed
 from dp3d_core.preview.shape.placement import place_head
+from dp3d_core.synthetic.rendering import SyntheticHead
 from tests.support.photos import encode
 
 
@@ -22,6 +26,12 @@ def person(person_pngs: list[bytes]) -> Portrait:
     nobody[::20] = 40
     further = [*person_pngs[1:3], encode(nobody)]
     return load_person(person_pngs[0], [PhotoSource(png) for png in further])
+
+
+@pytest.fixture(scope="module")
+def person_head() -> SyntheticHead:
+    """The person of ``person_shots``."""
+    return photograph_person(3)[0]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +66,10 @@ def test_uses_are_kept_as_json(
     placed: tuple[tuple[PhotoUse, ...], list[Portrait], list[str]], person: Portrait
 ) -> None:
     for use in placed[0]:
-        assert PhotoUse.from_dict(use.to_dict()).to_dict() == use.to_dict()
+        noted = replace(use, note="It may show somebody else.")
+        assert PhotoUse.from_dict(noted.to_dict()).to_dict() == noted.to_dict()
+    earlier = {k: v for k, v in placed[0][0].to_dict().items() if k != "note"}
+    assert PhotoUse.from_dict(earlier).note == ""
     assert photo_steps(person) == 3
 
 
@@ -69,9 +82,44 @@ def test_the_crop_of_a_use_is_cut_again_as_it_was(
     np.testing.assert_array_equal(again.matte, photos[1].matte)
 
 
-def test_a_named_side_overrules_landmarks_that_contradict_it(person_pngs: list[bytes]) -> None:
-    named = load_person(person_pngs[0], [PhotoSource(person_pngs[0], "back", "again")])
-    guessed = load_person(person_pngs[0], [PhotoSource(person_pngs[0], name="again")])
-    (back,), _ = fit_photos(named)
-    (front,), _ = fit_photos(guessed)
-    assert (back.side, front.side) == ("back", "front")
+def test_a_clear_face_is_not_turned_to_a_side_that_it_contradicts(
+    person_pngs: list[bytes], person_shots: list[Shot]
+) -> None:
+    person = load_person(person_pngs[0], [PhotoSource(person_pngs[0], "back", "again")])
+    (use,), photos = fit_photos(person)
+    assert rotation_error_deg(use.camera.c2w, person_shots[0].camera.c2w) < 6
+    assert (use.side, use.used, len(photos)) == ("front", True, 1)
+    assert use.note.startswith("Its side is named back, but its face is seen at a yaw of ")
+
+
+def test_a_named_side_overrules_an_unclear_face_that_contradicts_it(
+    person_pngs: list[bytes],
+) -> None:
+    """The landmark model sees fronts in some profiles."""
+    (reference,) = load_person(
+        person_pngs[0], [PhotoSource(person_pngs[0], "right", "again")]
+    ).references
+    model = HeadModel.of(place_head(reference.portrait), reference.portrait)
+    report = reference.portrait.report
+    face = reference.portrait.face
+    assert face is not None
+    unclear = replace(report, chosen=replace(face, confidence=0.6))
+    placed = posed(replace(reference, portrait=replace(reference.portrait, report=unclear)), model)
+    assert placed is not None
+    assert is_of_side("right", placed.camera.yaw_pitch_deg[0])
+
+
+@pytest.mark.parametrize("yaw", [35.0, 65.0])
+def test_left_covers_three_quarter_views(
+    person_pngs: list[bytes], person_head: SyntheticHead, yaw: float
+) -> None:
+    camera = canonical_camera(yaw, 2.0, 640, focal=2.6)
+    png = encode(person_head.render(camera).rgb)
+    further = [PhotoSource(png, side, side) for side in ("auto", "left", "right")]
+    guessed, named, wrong = fit_photos(load_person(person_pngs[0], further))[0]
+    is_by_landmarks = yaw < 50
+    assert (wrong.side == "right") != is_by_landmarks, "a clear face is not turned away"
+    assert rotation_error_deg(named.camera.c2w, camera.c2w) < 12
+    assert rotation_error_deg(named.camera.c2w, guessed.camera.c2w) < 1, "no worse for its name"
+    assert named.used
+    assert named.note == ""
