@@ -57,7 +57,8 @@ def test_the_result_names_each_photo(finished):
     for photo in photos.values():
         assert {"yaw_deg", "pitch_deg", "roll_deg"} < set(photo)
         assert photo["used"] is not bool(photo["reason"])
-    assert any(warning.startswith("Photo 3 (back) is left out: ") for warning in job["result"]["warnings"])
+    warnings = job["result"]["warnings"]
+    assert any(warning.startswith("Photo 3 (back) is left out: ") for warning in warnings)
 
 
 def test_the_view_set_records_the_photos(finished, client, tmp_path):
