@@ -82,7 +82,7 @@ def test_several_photos(dp3d, photo, further, tmp_path):
     meta = ViewSet.open(tmp_path / "v").meta
     assert {reference["side"] for reference in meta.parameters["references"]} == {"auto", "back"}
     for_people = dp3d(*arguments, *small())  # all frames are there: nothing is computed
-    assert "note: nape.png: No face was found" in for_people.stderr
+    assert "note: nape.png is left out: no person was found in it." in for_people.stderr
     assert [line for line in for_people.stdout.splitlines() if " shows the head from " in line] == [
         photo_line(record) for record in photos.values() if record["used"]
     ]
