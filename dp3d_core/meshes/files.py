@@ -137,13 +137,16 @@ def side_names(out: Path, parts: Sequence[str] = ("",)) -> list[str]:
     return [f"{stem}_ply.png"] if ending == ".ply" else []
 
 
-def check_mesh_path(out: Path, endings: Collection[str], side: Sequence[str] = ()) -> None:
+def check_mesh_path(out: Path, endings: Collection[str], side: Sequence[str] = ()) -> list[Path]:
     """Refuse a path that a mesh cannot be written to, before the mesh is made.
 
     Args:
         out: path of the mesh.
         endings: accepted file name extensions, with the dot.
         side: names of possible side files.
+
+    Returns:
+        Paths of the files that the mesh may have, the mesh first.
 
     Raises:
         Dp3dError: ``mesh.bad_format`` for another extension, ``output.occupied`` for a folder of
@@ -159,6 +162,7 @@ def check_mesh_path(out: Path, endings: Collection[str], side: Sequence[str] = (
         )
     check_output_file(out)
     _check_side_files(out, side)
+    return [out, *(out.with_name(name) for name in side)]
 
 
 def _check_side_files(out: Path, side: Collection[str]) -> None:

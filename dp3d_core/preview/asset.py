@@ -196,9 +196,7 @@ def check_asset_path(out: Path) -> list[Path]:
         Paths of the files that it may have, the mesh first.
 
     """
-    side = side_names(out, _PARTS)
-    check_mesh_path(out, FORMATS, side)
-    return [out, *(out.with_name(name) for name in side)]
+    return check_mesh_path(out, FORMATS, side_names(out, _PARTS))
 
 
 def write_asset(parts: list[TexturedPart], out: Path) -> list[Path]:

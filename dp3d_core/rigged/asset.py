@@ -148,9 +148,7 @@ def check_rig_path(out: Path) -> list[Path]:
         Paths of the files that it may have, the mesh first.
 
     """
-    side = side_names(out, MATERIALS)
-    check_mesh_path(out, FORMATS, side)
-    return [out, *(out.with_name(name) for name in side)]
+    return check_mesh_path(out, FORMATS, side_names(out, MATERIALS))
 
 
 def write_rig(

@@ -191,7 +191,7 @@ def _by_row(weight: Array, value: Array, typical: float) -> Array:
 
 
 def _with_marks_behind(weight: Array, value: Array, prior: Array) -> Array:
-    """(n,) prior thickness, head units, behind after the radii of the same height there.
+    """(n,) prior thickness, head units; behind, it follows the radii measured there in that row.
 
     Args:
         weight: (n,) number of radii in each texel.

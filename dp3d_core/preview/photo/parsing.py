@@ -365,7 +365,7 @@ def _likeness(skin: Mixture, features: Array, light: float) -> Array:
         light: factor on the mixture's spread of lightness.
 
     """
-    wide = Mixture(skin.weights, skin.means, skin.spreads * [light, 1.5, 1.5, 1.5])
+    wide = skin.moved(np.zeros(4), np.array([light, 1.5, 1.5, 1.5]))
     density = wide.likelihood(features)
     return np.asarray(density / (density + 0.03))
 
@@ -409,8 +409,7 @@ def _bare_prior(
         prior[around, Kind.SKIN] *= 12.0
         prior[around, Kind.HAIR] *= 0.2
     if colourful and _are_shoulders_bare(like, shaded, region, visible):
-        bare = flat == Region.TORSO
-        prior[bare, Kind.SKIN], prior[bare, Kind.CLOTH] = _BARE_TORSO
+        _bare_torso(prior, region)
     return np.asarray(prior / prior.sum(1, keepdims=True))
 
 
@@ -434,9 +433,14 @@ def _bare_shoulders_prior(
     if not (_is_colourful(skin) and _are_shoulders_bare(like, shaded, region, visible)):
         return prior
     prior = prior.copy()
-    bare = region.ravel() == Region.TORSO
-    prior[bare, Kind.SKIN], prior[bare, Kind.CLOTH] = _BARE_TORSO
+    _bare_torso(prior, region)
     return np.asarray(prior / prior.sum(1, keepdims=True))
+
+
+def _bare_torso(prior: Array, region: Regions) -> None:
+    """Set the prior (n, 4) of skin and cloth on the torso to that of bare shoulders, in place."""
+    torso = region.ravel() == Region.TORSO
+    prior[torso, Kind.SKIN], prior[torso, Kind.CLOTH] = _BARE_TORSO
 
 
 def _is_colourful(skin: Mixture) -> bool:

@@ -15,17 +15,7 @@ from dp3d_core.storage.files import write_atomic
 from dp3d_core.viewsets.sheets import viewset_sheet
 from dp3d_core.viewsets.viewset import ViewMeta, ViewSet, encode_png, over
 from dp3d_core.viewsets.writer import ViewSetWriter
-
-CAMERAS = full_orbit(4, size=32)
-META = ViewMeta(engine="test", seed=3, parameters={"a": 1}, background=(255, 0, 0))
-
-
-def picture(i: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(i)
-    return (
-        rng.integers(0, 256, (32, 32, 3), dtype=np.uint8),
-        rng.integers(0, 256, (32, 32), dtype=np.uint8),
-    )
+from tests.support.small_views import CAMERAS, META, picture
 
 
 def test_straight_alpha_takes_the_background_out(tmp_path):
@@ -110,8 +100,8 @@ def write_rgba_views(root, pixels, background=(255, 255, 255)):
     """A view set as Blender writes it: frames with straight alpha, no masks."""
     cameras = [canonical_camera(size=pixels.shape[1])] * len(pixels)
     ViewSetWriter(root, cameras, ViewMeta(engine="blender", background=background))
-    for i, picture in enumerate(pixels):
-        write_atomic(root / f"frames/{i:04d}.png", encode_png(picture))
+    for i, rgba in enumerate(pixels):
+        write_atomic(root / f"frames/{i:04d}.png", encode_png(rgba))
     return ViewSet.open(root)
 
 
@@ -122,10 +112,10 @@ class TestFramesWithAlpha:
 
     def test_mask_frame_and_rgba(self, pixels, tmp_path):
         views = write_rgba_views(tmp_path, pixels, (0, 0, 255))
-        for i, picture in enumerate(pixels):
-            np.testing.assert_array_equal(views.mask(i), picture[..., 3])
-            np.testing.assert_array_equal(views.rgba(i), picture)
-            np.testing.assert_array_equal(views.frame(i), over(picture, (0, 0, 255)))
+        for i, rgba in enumerate(pixels):
+            np.testing.assert_array_equal(views.mask(i), rgba[..., 3])
+            np.testing.assert_array_equal(views.rgba(i), rgba)
+            np.testing.assert_array_equal(views.frame(i), over(rgba, (0, 0, 255)))
 
     def test_a_mask_file_counts_before_the_alpha(self, pixels, tmp_path):
         views = write_rgba_views(tmp_path, pixels)

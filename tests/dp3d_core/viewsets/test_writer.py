@@ -11,17 +11,7 @@ from dp3d_core.errors import Dp3dError
 from dp3d_core.viewsets.viewset import ViewMeta, over
 from dp3d_core.viewsets.writer import ViewSetWriter
 from nerf_export.views.dataset import views_hash
-
-CAMERAS = full_orbit(4, size=32)
-META = ViewMeta(engine="test", seed=3, parameters={"a": 1}, background=(255, 0, 0))
-
-
-def picture(i: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(i)
-    return (
-        rng.integers(0, 256, (32, 32, 3), dtype=np.uint8),
-        rng.integers(0, 256, (32, 32), dtype=np.uint8),
-    )
+from tests.support.small_views import CAMERAS, META, picture
 
 
 def test_write_read_and_resume(tmp_path):
